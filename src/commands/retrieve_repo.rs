@@ -1,0 +1,101 @@
+//! `msght retrieve-repo`: mirrors everything of the given repositories.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::{Outcome, print};
+use crate::cli::{Detail, RetrieveRepoArgs};
+use crate::config::Settings;
+use crate::github::{ClientSettings, GitHub, TokenSetting};
+use crate::mirror::stage::Stage;
+use crate::mirror::{Mirror, MirrorError, Options};
+use crate::store::Stores;
+use crate::telemetry::Console;
+
+/// Mirrors the repositories that the arguments name.
+///
+/// # Errors
+/// What kept it from starting; what fails within a repository is counted and shown in its table.
+pub async fn run(
+    settings: Settings,
+    args: RetrieveRepoArgs,
+    console: Console,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Outcome> {
+    let repositories = args.repositories()?;
+    let options = options(&args)?;
+    let github = client(&settings, &console)?;
+    let embedded = settings.require_embedded()?;
+    let stores = Stores::open_embedded(&embedded.documents, &embedded.sql).await?;
+    let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
+
+    let mut failed = 0;
+    for repository in &repositories {
+        if shutdown.is_cancelled() {
+            failed += 1;
+            continue;
+        }
+        match mirror.repository(repository, options.clone()).await {
+            Ok(report) => {
+                print(report.to_string().as_bytes())?;
+                if !report.is_complete() {
+                    failed += 1;
+                    let stages = report.incomplete_stages();
+                    console.error(&format!(
+                        "error: {repository}: {stages} of {} stages are not complete",
+                        report.stages.len()
+                    ));
+                }
+            }
+            Err(error) => {
+                failed += 1;
+                tracing::error!(%repository, %error, "repository failed");
+                console.error(&format!("error: {repository}: {error}"));
+                // What ends one repository's run this way would end every other's too.
+                if matches!(error, MirrorError::Store(_) | MirrorError::WriterStopped) {
+                    break;
+                }
+            }
+        }
+    }
+    stores.close().await;
+    if failed == 0 {
+        return Ok(Outcome::Complete);
+    }
+    console.error(&format!("{failed} of {} repositories are not complete", repositories.len()));
+    Ok(Outcome::Incomplete)
+}
+
+fn options(args: &RetrieveRepoArgs) -> anyhow::Result<Options> {
+    let mut stages = args.stages()?;
+    if args.detail == Detail::Skeleton {
+        stages.retain(|stage| *stage != Stage::Details);
+    }
+    let id = |id: Option<u64>| id.map(|id| i64::try_from(id).unwrap_or(i64::MAX));
+    Ok(Options {
+        stages,
+        full: args.full,
+        exclude_events: args.exclude_events.iter().cloned().collect(),
+        events_after: id(args.events_after),
+        events_before: id(args.events_before),
+    })
+}
+
+/// The client that the settings describe; what it has to say goes to the console.
+fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
+    let tokens = settings.tokens().into_iter();
+    let console = console.clone();
+    GitHub::new(ClientSettings {
+        api_url: settings.github.api_url.clone(),
+        tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
+        concurrency: settings.github.concurrency,
+        user_agent: settings.github.user_agent.clone(),
+        notify: Arc::new(move |notice| {
+            tracing::warn!(%notice, "GitHub");
+            console.line(&notice.to_string());
+        }),
+    })
+    .context("can't set up the GitHub client")
+}

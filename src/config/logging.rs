@@ -1,0 +1,39 @@
+//! How much is logged.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// A log level, from the most severe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Level {
+    /// What failed
+    Error,
+    /// What should be looked at
+    Warn,
+    /// What was done
+    Info,
+    /// Every request
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl Level {
+    /// The level's name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,195 @@
+//! Typed settings, read once at the start: flags, environment, configuration file, defaults, in this order of strength.
+
+mod error;
+mod keys;
+mod logging;
+mod origin;
+mod show;
+mod sources;
+mod store_url;
+mod tokens;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+pub use error::ConfigError;
+pub use keys::{KEYS, Key};
+pub use logging::Level;
+pub use origin::Origin;
+pub use show::Entry;
+pub use sources::Sources;
+pub use store_url::{Backend, StoreUrl};
+pub use tokens::ReadToken;
+
+use crate::secret::Secret;
+
+/// Every setting of msght, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where the embedded stores keep their files.
+    pub data_dir: PathBuf,
+    /// The raw JSON.
+    pub documents: DocumentSettings,
+    /// The relational tables.
+    pub sql: SqlSettings,
+    /// Work queues and event routing.
+    pub queue: QueueSettings,
+    /// Dumps.
+    pub dump: DumpSettings,
+    /// GitHub's API.
+    pub github: GithubSettings,
+    /// The webhook server.
+    pub webhooks: WebhookSettings,
+    /// The log file.
+    pub logging: LoggingSettings,
+    /// Where each key's value came from.
+    origins: origin::Origins,
+}
+
+/// `documents.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentSettings {
+    /// The store of the raw JSON.
+    pub url: StoreUrl,
+}
+
+/// `sql.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlSettings {
+    /// The relational store.
+    pub url: StoreUrl,
+}
+
+/// `queue.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueSettings {
+    /// The broker.
+    pub url: StoreUrl,
+    /// The topic exchange that events are published to.
+    pub exchange: String,
+    /// Unacknowledged messages that a consumer holds at most.
+    pub prefetch: u16,
+}
+
+/// `dump.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct DumpSettings {
+    /// Where dumps are put.
+    pub target: StoreUrl,
+}
+
+/// `github.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct GithubSettings {
+    /// The API's root; its path always ends in `/`, so that paths can be joined to it.
+    pub api_url: Url,
+    /// Read tokens of the file or the environment, in their order; [`Settings::tokens`] has all of them.
+    pub tokens: Vec<Secret>,
+    /// A file of further read tokens.
+    pub tokens_file: Option<PathBuf>,
+    /// The token that manages hooks, if one is set; [`Settings::hook_token`] has the effective one.
+    pub hook_token: Option<Secret>,
+    /// The GitHub App's id or client id.
+    pub app_id: Option<String>,
+    /// The GitHub App's private key, a PEM file. Set whenever `app_id` is.
+    pub app_private_key_file: Option<PathBuf>,
+    /// Requests in flight, 1 to 90; unset: 16 a token, 90 at most.
+    pub concurrency: Option<usize>,
+    /// Requests an hour to leave unused on each token.
+    pub reserve: u32,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// What the tokens file held when it was read.
+    file_tokens: Vec<tokens::FileToken>,
+}
+
+/// `webhooks.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebhookSettings {
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// The address at which GitHub reaches the server.
+    pub public_url: Option<Url>,
+    /// The secret that deliveries are signed with.
+    pub secret: Option<Secret>,
+}
+
+/// `logging.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggingSettings {
+    /// The log file.
+    pub file: PathBuf,
+    /// The least severe lines that it holds.
+    pub level: Level,
+    /// Days that rotated log files are kept.
+    pub keep_days: u32,
+}
+
+/// The paths of the embedded stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedStores {
+    /// SQLite file of the raw JSON.
+    pub documents: PathBuf,
+    /// SQLite file of the relational tables.
+    pub sql: PathBuf,
+    /// SQLite file of the queues.
+    pub queue: PathBuf,
+}
+
+impl Settings {
+    /// Reads and checks the settings of all sources.
+    ///
+    /// # Errors
+    /// The first unknown key, bad value or unreadable file, by source, key, what was found and what was expected.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        values::settings(&sources.read()?)
+    }
+
+    /// Every read token once: those of `github.tokens` (or the environment), then those of the tokens file.
+    /// A token that is in both has the file's reserve.
+    pub fn tokens(&self) -> Vec<ReadToken> {
+        tokens::all(&self.github.tokens, &self.github.file_tokens, self.github.reserve)
+    }
+
+    /// The token that manages hooks: `github.hook_token`, else the first read token.
+    pub fn hook_token(&self) -> Option<Secret> {
+        self.github.hook_token.clone().or_else(|| self.tokens().into_iter().next().map(|token| token.secret))
+    }
+
+    /// Requests in flight at most: `github.concurrency`, else 16 a token and 90 in all.
+    pub fn concurrency(&self) -> usize {
+        self.github.concurrency.unwrap_or_else(|| {
+            (self.tokens().len().max(1) * values::CONCURRENCY_PER_TOKEN).min(values::MAX_CONCURRENCY)
+        })
+    }
+
+    /// Where a key's value came from.
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.origins.of(key)
+    }
+
+    /// The embedded stores' paths, for commands that work on these only.
+    ///
+    /// # Errors
+    /// A store whose URL names a server: this version of msght can't use it yet.
+    pub fn require_embedded(&self) -> Result<EmbeddedStores, ConfigError> {
+        let path = |key: &'static str, url: &StoreUrl| {
+            url.sqlite_path().map(Path::to_owned).ok_or_else(|| ConfigError::Unserved {
+                origin: self.origin(key).clone(),
+                key,
+                scheme: url.scheme().to_owned(),
+            })
+        };
+        Ok(EmbeddedStores {
+            documents: path("documents.url", &self.documents.url)?,
+            sql: path("sql.url", &self.sql.url)?,
+            queue: path("queue.url", &self.queue.url)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

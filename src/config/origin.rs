@@ -1,0 +1,61 @@
+//! Where a value came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The source of a setting's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// msght's own default.
+    Default,
+    /// A configuration file.
+    File(PathBuf),
+    /// One environment variable, or several that add up.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl Origin {
+    /// The kind of source: `default`, `file`, `environment` or `flag`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Origin::Default => "default",
+            Origin::File(_) => "file",
+            Origin::Environment(_) => "environment",
+            Origin::Flag(_) => "flag",
+        }
+    }
+
+    /// The file's path, the variable's or the flag's name.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Origin::Default => None,
+            Origin::File(path) => Some(path.display().to_string()),
+            Origin::Environment(name) | Origin::Flag(name) => Some(name.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Environment(name) => write!(f, "environment {name}"),
+            Origin::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// The origin of each key that some source sets.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Origins(pub(super) BTreeMap<&'static str, Origin>);
+
+impl Origins {
+    /// A key's origin; what no source sets is a default.
+    pub(super) fn of(&self, key: &str) -> &Origin {
+        self.0.get(key).unwrap_or(&Origin::Default)
+    }
+}

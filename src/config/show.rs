@@ -1,0 +1,63 @@
+//! The effective settings as users may see them.
+
+use serde_json::{Value, json};
+
+use super::keys::KEYS;
+use super::store_url::without_password;
+use super::{Origin, Settings};
+use crate::secret::Secret;
+
+/// One key as `msght config` shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The key's full name.
+    pub key: &'static str,
+    /// Its effective value, secrets hidden; null when it has none.
+    pub value: Value,
+    /// Where the value came from.
+    pub origin: Origin,
+}
+
+impl Settings {
+    /// Every key with its effective value, secrets hidden, and where that came from.
+    pub fn entries(&self) -> Vec<Entry> {
+        KEYS.iter()
+            .map(|key| Entry { key: key.path, value: self.shown(key.path), origin: self.origin(key.path).clone() })
+            .collect()
+    }
+
+    fn shown(&self, key: &str) -> Value {
+        let hint = |secret: &Option<Secret>| json!(secret.as_ref().map(Secret::hint));
+        match key {
+            "data_dir" => json!(self.data_dir.to_string_lossy()),
+            "documents.url" => json!(self.documents.url.to_string()),
+            "sql.url" => json!(self.sql.url.to_string()),
+            "queue.url" => json!(self.queue.url.to_string()),
+            "queue.exchange" => json!(self.queue.exchange),
+            "queue.prefetch" => json!(self.queue.prefetch),
+            "dump.target" => json!(self.dump.target.to_string()),
+            "github.api_url" => json!(self.github.api_url.as_str()),
+            "github.tokens" if self.github.tokens.is_empty() => Value::Null,
+            "github.tokens" => json!(self.github.tokens.iter().map(Secret::hint).collect::<Vec<_>>()),
+            "github.tokens_file" => json!(self.github.tokens_file.as_ref().map(|path| path.to_string_lossy())),
+            "github.hook_token" => hint(&self.hook_token()),
+            "github.app_id" => json!(self.github.app_id),
+            "github.app_private_key_file" => {
+                json!(self.github.app_private_key_file.as_ref().map(|path| path.to_string_lossy()))
+            }
+            "github.concurrency" => json!(self.concurrency()),
+            "github.reserve" => json!(self.github.reserve),
+            "github.user_agent" => json!(self.github.user_agent),
+            "webhooks.listen" => json!(self.webhooks.listen.to_string()),
+            "webhooks.public_url" => {
+                json!(self.webhooks.public_url.as_ref().map(|url| without_password(url.as_str())))
+            }
+            "webhooks.secret" => hint(&self.webhooks.secret),
+            "logging.file" => json!(self.logging.file.to_string_lossy()),
+            "logging.level" => json!(self.logging.level.name()),
+            "logging.keep_days" => json!(self.logging.keep_days),
+            // A test asserts that every key of the list has its line above.
+            _ => Value::String("?".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A store's URL: its scheme picks the backend.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What a store runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// An SQLite file: `sqlite:PATH`.
+    Sqlite,
+    /// MongoDB: `mongodb://`, `mongodb+srv://`.
+    Mongodb,
+    /// MySQL or MariaDB: `mysql://`.
+    Mysql,
+    /// RabbitMQ: `amqp://`, `amqps://`.
+    Amqp,
+    /// A local folder: `file:PATH`.
+    File,
+    /// Azure Blob Storage: `az://CONTAINER/PREFIX`.
+    Azure,
+}
+
+impl Backend {
+    fn of_scheme(scheme: &str) -> Option<Self> {
+        match scheme {
+            "sqlite" => Some(Backend::Sqlite),
+            "mongodb" | "mongodb+srv" => Some(Backend::Mongodb),
+            "mysql" => Some(Backend::Mysql),
+            "amqp" | "amqps" => Some(Backend::Amqp),
+            "file" => Some(Backend::File),
+            "az" => Some(Backend::Azure),
+            _ => None,
+        }
+    }
+
+    fn is_local(self) -> bool {
+        matches!(self, Backend::Sqlite | Backend::File)
+    }
+}
+
+/// A store's URL. `Debug` and `Display` show a password as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl {
+    backend: Backend,
+    scheme: String,
+    text: String,
+    path: Option<PathBuf>,
+}
+
+impl StoreUrl {
+    /// The embedded store in a file.
+    pub(super) fn sqlite(path: PathBuf) -> Self {
+        Self {
+            backend: Backend::Sqlite,
+            scheme: "sqlite".to_owned(),
+            text: format!("sqlite:{}", path.display()),
+            path: Some(path),
+        }
+    }
+
+    /// A local folder.
+    pub(super) fn file(path: PathBuf) -> Self {
+        Self {
+            backend: Backend::File,
+            scheme: "file".to_owned(),
+            text: format!("file:{}", path.display()),
+            path: Some(path),
+        }
+    }
+
+    /// Parses a URL whose scheme must pick one of the given backends.
+    ///
+    /// # Errors
+    /// What was found, without anything that could be a password.
+    pub(super) fn parse(text: &str, allowed: &[Backend]) -> Result<Self, String> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err("a text without a scheme".to_owned());
+        };
+        let scheme = scheme.to_ascii_lowercase();
+        let backend = match Backend::of_scheme(&scheme) {
+            Some(backend) if allowed.contains(&backend) => backend,
+            // What is not plainly a scheme may be a part of a password.
+            _ if scheme.len() <= 16 && scheme.chars().all(|c| c.is_ascii_lowercase() || c == '+') => {
+                return Err(format!("the scheme {scheme}:"));
+            }
+            _ => return Err("an unknown scheme".to_owned()),
+        };
+        let mut path = None;
+        if backend.is_local() {
+            let location = rest.strip_prefix("//").unwrap_or(rest);
+            if location.is_empty() || location == ":memory:" {
+                return Err("no path".to_owned());
+            }
+            if location.contains(['\0', '?']) {
+                return Err("a path with a '?' or a NUL".to_owned());
+            }
+            path = Some(PathBuf::from(location));
+        } else {
+            let host = rest.strip_prefix("//").ok_or("no // after the scheme")?;
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            if host.is_empty() || host.starts_with(['/', '?', '#', ':']) {
+                return Err(match backend {
+                    Backend::Azure => "no container".to_owned(),
+                    _ => "no host".to_owned(),
+                });
+            }
+            if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                return Err("a URL with a space or a control character".to_owned());
+            }
+        }
+        Ok(Self { backend, scheme, text: text.to_owned(), path })
+    }
+
+    /// What the store runs on.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The URL's scheme in lower case.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// The file of an SQLite store.
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|_| self.backend == Backend::Sqlite)
+    }
+
+    /// The folder of a `file:` target.
+    pub fn folder(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|_| self.backend == Backend::File)
+    }
+
+    /// The whole URL with its password, for the client that connects.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(&self.text))
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", without_password(&self.text))
+    }
+}
+
+/// A URL as it may be shown: the password, and the values of query parameters that look like secrets, are `***`.
+/// Works on any text, so that a URL that doesn't parse shows nothing either; when in doubt it hides too much.
+pub(super) fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    // The last '@' ends the user part even where a password holds an unescaped '/' or '?'.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((user, rest)) => (Some(user), rest),
+        None => (None, rest),
+    };
+    let mut shown = format!("{scheme}://");
+    if let Some(user) = user {
+        match user.split_once(':') {
+            Some((name, _)) => shown.extend([name, ":***@"]),
+            None => shown.extend([user, "@"]),
+        }
+    }
+    let (before, query) = match rest.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (rest, None),
+    };
+    shown.push_str(before);
+    for (index, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        shown.push(if index == 0 { '?' } else { '&' });
+        match pair.split_once('=') {
+            Some((name, _)) if is_secret_parameter(name) => shown.extend([name, "=***"]),
+            _ => shown.push_str(pair),
+        }
+    }
+    shown
+}
+
+fn is_secret_parameter(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pass", "pwd", "secret", "token", "key", "sig", "auth"].iter().any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &[Backend] =
+        &[Backend::Sqlite, Backend::Mongodb, Backend::Mysql, Backend::Amqp, Backend::File, Backend::Azure];
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for (url, shown) in [
+            ("mongodb://me:s3cret@h1:27017,h2:27017/db?x=1", "mongodb://me:***@h1:27017,h2:27017/db?x=1"),
+            ("mysql://root:a/b@c?d@host/github", "mysql://root:***@host/github"),
+            ("amqps://host/v?password=s3cret&heartbeat=5", "amqps://host/v?password=***&heartbeat=5"),
+            ("az://dumps/msght?sig=s3cret", "az://dumps/msght?sig=***"),
+            ("amqp://localhost", "amqp://localhost"),
+        ] {
+            let parsed = StoreUrl::parse(url, ALL).unwrap();
+            assert_eq!(parsed.to_string(), shown);
+            assert_eq!(format!("{parsed:?}"), format!("{shown:?}"));
+            assert_eq!(parsed.expose(), url);
+        }
+    }
+
+    #[test]
+    fn local_paths_are_relative_or_absolute() {
+        for (url, path) in [
+            ("sqlite:a/b.db", "a/b.db"),
+            ("sqlite:/a/b.db", "/a/b.db"),
+            ("sqlite:///a/b.db", "/a/b.db"),
+            ("sqlite://a/b.db", "a/b.db"),
+        ] {
+            assert_eq!(StoreUrl::parse(url, ALL).unwrap().sqlite_path(), Some(Path::new(path)));
+        }
+        assert_eq!(StoreUrl::parse("file:x", ALL).unwrap().folder(), Some(Path::new("x")));
+        assert_eq!(StoreUrl::parse("file:x", ALL).unwrap().sqlite_path(), None);
+    }
+
+    #[test]
+    fn what_is_no_store_is_refused_without_showing_it() {
+        for bad in ["", "s3cret", "sqlite:", "sqlite::memory:", "postgres://u:s3cret@h/d", "mysql:s3cret", "mysql://"] {
+            let found = StoreUrl::parse(bad, ALL).unwrap_err();
+            assert!(!found.contains("s3cret"), "{found}");
+        }
+        assert_eq!(StoreUrl::parse("mysql://h/d", &[Backend::Sqlite]), Err("the scheme mysql:".to_owned()));
+    }
+}

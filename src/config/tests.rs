@@ -1,0 +1,297 @@
+//! The settings as users meet them: from texts in, to values or errors out.
+
+use std::ffi::OsString;
+
+use super::*;
+
+const DOCUMENTED: &str = include_str!("../../config/msght.toml");
+
+fn sources(directory: &Path, environment: &[(&str, &str)]) -> Sources {
+    Sources {
+        environment: environment.iter().map(|(name, text)| (OsString::from(name), OsString::from(text))).collect(),
+        directory: Some(directory.to_owned()),
+        ..Sources::default()
+    }
+}
+
+/// Loads with a configuration file and an environment.
+fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("msght.toml"), file).unwrap();
+    Settings::load(&sources(directory.path(), environment)).map_err(|error| error.to_string())
+}
+
+fn defaults() -> Settings {
+    let directory = tempfile::tempdir().unwrap();
+    Settings::load(&sources(directory.path(), &[])).unwrap()
+}
+
+fn values(settings: &Settings) -> Vec<(&'static str, serde_json::Value)> {
+    settings.entries().into_iter().map(|entry| (entry.key, entry.value)).collect()
+}
+
+fn exposed(settings: &Settings) -> Vec<(String, u32)> {
+    settings.tokens().iter().map(|token| (token.secret.expose().to_owned(), token.reserve)).collect()
+}
+
+#[test]
+fn without_any_source_the_defaults_hold() {
+    let settings = defaults();
+    assert_eq!(settings.documents.url.to_string(), "sqlite:msght-data/documents.db");
+    assert_eq!(settings.dump.target.to_string(), "file:msght-data/dumps");
+    assert_eq!(settings.github.api_url.as_str(), "https://api.github.com/");
+    assert_eq!(settings.logging.file, Path::new("msght-data/logfile.txt"));
+    assert_eq!((settings.concurrency(), settings.github.reserve), (16, 50));
+    assert_eq!(settings.tokens(), []);
+    assert!(settings.entries().iter().all(|entry| entry.origin == Origin::Default && entry.value != "?"));
+    assert_eq!(settings.require_embedded().unwrap().sql, Path::new("msght-data/github.db"));
+}
+
+#[test]
+fn the_documented_file_holds_every_key_and_shows_exactly_the_defaults() {
+    let as_shipped = load(DOCUMENTED, &[]).unwrap();
+    assert_eq!(values(&as_shipped), values(&defaults()));
+
+    // With every key in force, those with a default still show it.
+    let directory = tempfile::tempdir().unwrap();
+    let (tokens, pem) = (directory.path().join("tokens.txt"), directory.path().join("app.pem"));
+    std::fs::write(&tokens, "ghp_third\n").unwrap();
+    let uncommented: String = DOCUMENTED
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if KEYS.iter().any(|key| rest.starts_with(&format!("{} = ", last_part(key)))) => rest,
+            _ => line,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect::<String>()
+        .replace("\"tokens.txt\"", &format!("{:?}", tokens.display().to_string()))
+        .replace("\"app.pem\"", &format!("{:?}", pem.display().to_string()))
+        .replace("\"msght/0.1.0\"", &format!("\"msght/{}\"", env!("CARGO_PKG_VERSION")));
+    let settings = load(&uncommented, &[]).unwrap();
+    let without_default = ["github.tokens", "github.tokens_file", "github.hook_token", "github.app_id"]
+        .into_iter()
+        .chain(["github.app_private_key_file", "webhooks.public_url", "webhooks.secret"]);
+    let without_default: Vec<&str> = without_default.collect();
+    for ((key, value), (_, default)) in values(&settings).into_iter().zip(values(&defaults())) {
+        assert!(matches!(settings.origin(key), Origin::File(_)), "{key} is in the documented file");
+        if without_default.contains(&key) {
+            assert_eq!(default, serde_json::Value::Null, "{key}");
+            assert_ne!(value, default, "{key}");
+        } else {
+            assert_eq!(value, default, "{key}");
+        }
+    }
+}
+
+fn last_part(key: &Key) -> &'static str {
+    key.path.rsplit('.').next().unwrap_or(key.path)
+}
+
+#[test]
+fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("msght.toml");
+    std::fs::write(&file, "data_dir = 'f'\n[logging]\nlevel = 'error'\nkeep_days = 3\n[github]\nreserve = 7\n")
+        .unwrap();
+    let mut sources = sources(
+        directory.path(),
+        &[("MSGHT_DATA_DIR", "e"), ("MSGHT_LOGGING__LEVEL", "warn"), ("MSGHT_LOGGING__KEEP_DAYS", "4")],
+    );
+    sources.log_level = Some(Level::Debug);
+    let settings = Settings::load(&sources).unwrap();
+    assert_eq!(settings.logging.level, Level::Debug);
+    assert_eq!(settings.origin("logging.level"), &Origin::Flag("--log-level".to_owned()));
+    assert_eq!(settings.logging.keep_days, 4);
+    assert_eq!(settings.origin("logging.keep_days"), &Origin::Environment("MSGHT_LOGGING__KEEP_DAYS".to_owned()));
+    assert_eq!(settings.github.reserve, 7);
+    assert_eq!(settings.origin("github.reserve"), &Origin::File(file));
+    assert_eq!(settings.sql.url.to_string(), "sqlite:e/github.db");
+}
+
+#[test]
+fn a_store_that_is_set_does_not_follow_the_data_directory() {
+    let settings = load("data_dir = 'd'\n[sql]\nurl = 'sqlite:x.db'", &[]).unwrap();
+    assert_eq!(settings.require_embedded().unwrap().sql, Path::new("x.db"));
+    assert_eq!(settings.require_embedded().unwrap().documents, Path::new("d/documents.db"));
+}
+
+#[test]
+fn a_server_is_a_setting_that_commands_refuse_for_now_without_showing_its_password() {
+    for (name, url) in [
+        ("MSGHT_DOCUMENTS__URL", "mongodb://u:s3cret@h"),
+        ("MSGHT_SQL__URL", "mysql://u:s3cret@h/d"),
+        ("MSGHT_QUEUE__URL", "amqps://u:s3cret@h"),
+    ] {
+        let settings = load("", &[(name, url)]).unwrap();
+        let error = settings.require_embedded().unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("sqlite:") && !error.contains("s3cret"), "{error}");
+        assert!(!format!("{settings:?}{:?}", settings.entries()).contains("s3cret"));
+    }
+}
+
+#[test]
+fn tokens_of_the_environment_add_up_and_replace_those_of_the_file() {
+    let file = "[github]\ntokens = 'ghp_file1, ghp_file2'";
+    assert_eq!(exposed(&load(file, &[]).unwrap()), [("ghp_file1".to_owned(), 50), ("ghp_file2".to_owned(), 50)]);
+    let environment = [("GHT_READ_TOKEN", "a"), ("MSGHT_TOKENS", "b, c,a"), ("GITHUB_TOKEN", "never")];
+    let settings = load(file, &environment).unwrap();
+    assert_eq!(exposed(&settings).iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(settings.origin("github.tokens").to_string(), "environment GHT_READ_TOKEN, MSGHT_TOKENS");
+    assert_eq!(settings.hook_token().unwrap().expose(), "a");
+    assert_eq!(settings.concurrency(), 48);
+}
+
+#[test]
+fn the_surroundings_token_is_used_only_when_no_other_source_gives_one() {
+    let only = [("GITHUB_TOKEN", "gho_x"), ("GHT_READ_TOKEN", "")];
+    assert_eq!(exposed(&load("", &only).unwrap()), [("gho_x".to_owned(), 50)]);
+    assert_eq!(exposed(&load("[github]\ntokens = ['a']", &only).unwrap()), [("a".to_owned(), 50)]);
+    // One that is not used is not looked at either.
+    assert!(load("[github]\ntokens = ['a']", &[("GITHUB_TOKEN", "b c")]).is_ok());
+}
+
+#[test]
+fn a_tokens_file_adds_tokens_with_their_own_reserves() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    std::fs::write(&path, "# ours\n\nb 100\r\n  a\t7 # lent\nc\n").unwrap();
+    let environment = [("MSGHT_GITHUB__TOKENS_FILE", path.to_str().unwrap()), ("GHT_READ_TOKEN", "a")];
+    let settings = load("", &environment).unwrap();
+    assert_eq!(exposed(&settings), [("a".to_owned(), 7), ("b".to_owned(), 100), ("c".to_owned(), 50)]);
+}
+
+#[test]
+fn a_bad_tokens_file_is_named_with_its_line_and_shows_no_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    for (text, wanted) in [
+        ("", "holds no token"),
+        ("# none\n", "holds no token"),
+        ("ghp_s3cret many\n", "line 1: the second field is not a whole number"),
+        ("a\nghp_s3cret -1\n", "line 2"),
+        ("a\n\nghp_s3cret 1 2\n", "line 3: found a third field"),
+        ("ghp_s3cret\u{1}\n", "line 1: found a token with"),
+        ("ghp_s3cret\u{a0}5\n", "line 1: found a token with"),
+        ("ghp_s3cret 99999999999\n", "line 1"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = load("", &[("MSGHT_GITHUB__TOKENS_FILE", path.to_str().unwrap())]).unwrap_err();
+        assert!(error.contains(wanted) && error.contains(path.to_str().unwrap()), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = load("", &[("MSGHT_GITHUB__TOKENS_FILE", path.to_str().unwrap())]).unwrap_err();
+    assert!(error.contains("can't read the tokens file") && error.contains("tokens"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_or_variable_is_an_error_that_names_it() {
+    for (file, wanted) in [
+        ("colour = 1", "unknown key colour"),
+        ("[github]\nap_url = 'x'", "did you mean github.api_url?"),
+        ("[gitlab]\nx = 1", "unknown key gitlab"),
+        ("[github.tokens.deep]\nx = 1", "github.tokens: found a section"),
+        ("github = 1", "github: found a number, expected a section"),
+    ] {
+        let error = load(file, &[]).unwrap_err();
+        assert!(error.contains(wanted) && error.contains("msght.toml"), "{file}: {error}");
+    }
+    for name in ["MSGHT_GITHUB__AP_URL", "MSGHT_COLOUR", "MSGHT_github__api_url", "MSGHT_", "MSGHT_GITHUB_API_URL"] {
+        let error = load("", &[(name, "s3cret")]).unwrap_err();
+        assert!(error.contains(name) && error.contains("unknown variable") && !error.contains("s3cret"), "{error}");
+    }
+    assert!(load("", &[("MSGHT_GITHUB_API_URL", "x")]).unwrap_err().contains("did you mean MSGHT_GITHUB__API_URL?"));
+    assert!(load("", &[("MSGHT_TEST_ANYTHING", "x"), ("MSGHTX", "x"), ("PATH", "x")]).is_ok());
+}
+
+#[test]
+fn a_bad_value_is_shown_with_its_place_and_what_was_expected() {
+    for (file, found, expected) in [
+        ("[github]\nconcurrency = 0", "found 0", "from 1 to 90"),
+        ("[github]\nconcurrency = 91", "found 91", "from 1 to 90"),
+        ("[github]\nconcurrency = -1", "found -1", "a whole number"),
+        ("[github]\nconcurrency = 1.5", "found 1.5", "a whole number"),
+        ("[github]\nconcurrency = 'many'", "found \"many\"", "a whole number"),
+        ("[github]\napi_url = 'ftp://h/'", "found \"ftp://h/\"", "http:// or https://"),
+        ("[github]\napi_url = 'h'", "found \"h\"", "http:// or https://"),
+        ("[github]\napi_url = 'https://h/?a=b'", "a query", "https://HOST/api/v3/"),
+        ("[github]\nuser_agent = \"a\\nb\"", "found \"a\\nb\"", "HTTP header"),
+        ("[github]\napp_id = 5", "an app without its key", "app_private_key_file"),
+        ("[github]\ntokens = 5", "found a number", "an array of strings"),
+        ("[queue]\nprefetch = 0", "found 0", "from 1 to 65535"),
+        ("[queue]\nexchange = ''", "found \"\"", "1 to 255"),
+        ("[sql]\nurl = 'postgres://u:s3cret@h/d'", "the scheme postgres:", "mysql://"),
+        ("[sql]\nurl = 'github.db'", "without a scheme", "sqlite:PATH"),
+        ("[dump]\ntarget = 'sqlite:x'", "the scheme sqlite:", "file:PATH"),
+        ("[webhooks]\nlisten = 'localhost'", "found \"localhost\"", "127.0.0.1:4567"),
+        ("[webhooks]\npublic_url = 'x'", "found \"x\"", "http"),
+        ("[logging]\nlevel = 'loud'", "found \"loud\"", "error, warn, info, debug or trace"),
+        ("[logging]\nkeep_days = 0", "found 0", "from 1"),
+        ("data_dir = ''", "found \"\"", "not empty"),
+        ("data_dir = true", "found true", "a string"),
+    ] {
+        let error = load(file, &[]).unwrap_err();
+        assert!(error.contains(found) && error.contains(expected) && error.contains("msght.toml"), "{file}: {error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    let error = load("", &[("MSGHT_QUEUE__PREFETCH", "many")]).unwrap_err();
+    assert_eq!(error, "environment MSGHT_QUEUE__PREFETCH: queue.prefetch: found \"many\", expected a whole number");
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for file in [
+        "[github]\ntokens = 's3cret s3cret'",
+        "[github]\ntokens = ['ok', 's3cret\u{7f}']",
+        "[github]\ntokens = [\"s3cret\", 5]",
+        "[github]\ntokens = 's3cret",
+        "[github]\nhook_token = 's3cr\u{e9}t s3cret'",
+        "[github]\nhook_token = ['s3cret']",
+        "[github]\napi_url = 'https://u:s3cret@h/'",
+        "[webhooks]\nsecret = \"s3cret\\u0001\"",
+        "[webhooks]\nsecret = 's3cret' 's3cret'",
+        "[queue]\nurl = ['amqp://u:s3cret@h']",
+    ] {
+        let error = load(file, &[]).unwrap_err();
+        assert!(!error.contains("s3cret"), "{file}: {error}");
+    }
+    for name in ["GHT_READ_TOKEN", "MSGHT_TOKENS", "GITHUB_TOKEN", "GHT_WEBHOOK_TOKEN", "GHT_WEBHOOK_SECRET"] {
+        let error = load("", &[(name, "s3cret \n")]).unwrap_err();
+        assert!(error.contains(name) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn the_originals_names_are_weaker_than_the_keys_own() {
+    let old = [("GHT_WEBHOOK_URL", "https://old/"), ("GHT_WEBHOOK_SECRET", "old"), ("GHT_WEBHOOK_TOKEN", "old")];
+    let settings = load("", &old).unwrap();
+    assert_eq!(settings.webhooks.public_url.as_ref().unwrap().as_str(), "https://old/");
+    assert_eq!(settings.webhooks.secret.as_ref().unwrap().expose(), "old");
+    assert_eq!(settings.hook_token().unwrap().expose(), "old");
+    let settings = load("", &[old[0], ("MSGHT_WEBHOOKS__PUBLIC_URL", "https://new/")]).unwrap();
+    assert_eq!(settings.webhooks.public_url.unwrap().as_str(), "https://new/");
+}
+
+#[test]
+fn the_apis_root_ends_in_a_slash() {
+    let settings = load("[github]\napi_url = 'https://ghe.example.com/api/v3'", &[]).unwrap();
+    assert_eq!(settings.github.api_url.as_str(), "https://ghe.example.com/api/v3/");
+}
+
+#[test]
+fn a_named_file_must_be_there_and_the_default_one_need_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("none.toml");
+    let error = load("", &[("MSGHT_CONFIG", missing.to_str().unwrap())]).unwrap_err();
+    assert!(error.contains("none.toml") && error.contains("MSGHT_CONFIG"), "{error}");
+    let mut flag = sources(directory.path(), &[]);
+    assert!(Settings::load(&flag).is_ok());
+    flag.config = Some(missing);
+    assert!(Settings::load(&flag).unwrap_err().to_string().contains("--config"));
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_named_with_its_line() {
+    let error = load("[github]\nreserve = 5\ntokens = [\n", &[]).unwrap_err();
+    assert!(error.contains("msght.toml, line 3") || error.contains("msght.toml, line 4"), "{error}");
+}

@@ -1,0 +1,256 @@
+//! From texts and numbers to checked settings; the defaults are here.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::error::ConfigError;
+use super::keys::KEYS;
+use super::origin::{Origin, Origins};
+use super::sources::Layers;
+use super::store_url::{Backend, StoreUrl, without_password};
+use super::*;
+
+const DATA_DIR: &str = "msght-data";
+const API_URL: &str = "https://api.github.com/";
+const USER_AGENT: &str = concat!("msght/", env!("CARGO_PKG_VERSION"));
+const RESERVE: u32 = 50;
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4567);
+const EXCHANGE: &str = "github";
+const PREFETCH: u16 = 16;
+const LEVEL: Level = Level::Info;
+const KEEP_DAYS: u32 = 14;
+/// GitHub allows 100 concurrent requests to one account and app; 90 leaves room for others.
+pub(super) const MAX_CONCURRENCY: usize = 90;
+/// Requests in flight that one token is given by default.
+pub(super) const CONCURRENCY_PER_TOKEN: usize = 16;
+/// AMQP's longest exchange name, in bytes.
+const EXCHANGE_MAX: usize = 255;
+/// Ten years: more is a typing error.
+const KEEP_DAYS_MAX: u64 = 3650;
+
+pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
+    let values = Values(layers);
+    let data_dir = values.path("data_dir")?.unwrap_or_else(|| PathBuf::from(DATA_DIR));
+    let sqlite = |name: &str| StoreUrl::sqlite(data_dir.join(name));
+    let reserve = match values.number("github.reserve", 0..=u64::from(u32::MAX))? {
+        Some(number) => u32::try_from(number).unwrap_or(u32::MAX),
+        None => RESERVE,
+    };
+    let tokens_file = values.path("github.tokens_file")?;
+    let file_tokens = match &tokens_file {
+        Some(path) => tokens::read_file(path, &layers.origin("github.tokens_file").to_string())?,
+        None => Vec::new(),
+    };
+    let (app_id, app_private_key_file) = values.app()?;
+    Ok(Settings {
+        documents: DocumentSettings {
+            url: values
+                .store("documents.url", &[Backend::Sqlite, Backend::Mongodb], "sqlite:PATH or mongodb://...")?
+                .unwrap_or_else(|| sqlite("documents.db")),
+        },
+        sql: SqlSettings {
+            url: values
+                .store("sql.url", &[Backend::Sqlite, Backend::Mysql], "sqlite:PATH or mysql://...")?
+                .unwrap_or_else(|| sqlite("github.db")),
+        },
+        queue: QueueSettings {
+            url: values
+                .store("queue.url", &[Backend::Sqlite, Backend::Amqp], "sqlite:PATH, amqp://... or amqps://...")?
+                .unwrap_or_else(|| sqlite("queue.db")),
+            exchange: values.exchange()?.unwrap_or_else(|| EXCHANGE.to_owned()),
+            prefetch: match values.number("queue.prefetch", 1..=u64::from(u16::MAX))? {
+                Some(number) => u16::try_from(number).unwrap_or(u16::MAX),
+                None => PREFETCH,
+            },
+        },
+        dump: DumpSettings {
+            target: values
+                .store("dump.target", &[Backend::File, Backend::Azure], "file:PATH or az://CONTAINER/PREFIX")?
+                .unwrap_or_else(|| StoreUrl::file(data_dir.join("dumps"))),
+        },
+        github: GithubSettings {
+            api_url: values.api_url()?,
+            tokens: layers.list("github.tokens").into_iter().map(Secret::new).collect(),
+            tokens_file,
+            hook_token: values.token("github.hook_token")?,
+            app_id,
+            app_private_key_file,
+            concurrency: values
+                .number("github.concurrency", 1..=MAX_CONCURRENCY as u64)?
+                .map(|number| usize::try_from(number).unwrap_or(MAX_CONCURRENCY)),
+            reserve,
+            user_agent: values.user_agent()?.unwrap_or_else(|| USER_AGENT.to_owned()),
+            file_tokens,
+        },
+        webhooks: WebhookSettings {
+            listen: values.listen()?.unwrap_or(LISTEN),
+            public_url: values.web_url("webhooks.public_url")?,
+            secret: values.webhook_secret()?,
+        },
+        logging: LoggingSettings {
+            file: values.path("logging.file")?.unwrap_or_else(|| data_dir.join("logfile.txt")),
+            level: values.level()?.unwrap_or(LEVEL),
+            keep_days: match values.number("logging.keep_days", 1..=KEEP_DAYS_MAX)? {
+                Some(number) => u32::try_from(number).unwrap_or(KEEP_DAYS),
+                None => KEEP_DAYS,
+            },
+        },
+        data_dir,
+        origins: Origins(
+            KEYS.iter()
+                .map(|key| (key.path, layers.origin(key.path)))
+                .filter(|(_, origin)| *origin != Origin::Default)
+                .collect(),
+        ),
+    })
+}
+
+/// The layers' values, checked one by one.
+struct Values<'a>(&'a Layers);
+
+impl Values<'_> {
+    fn bad(&self, key: &str, found: impl Into<String>, expected: impl Into<String>) -> ConfigError {
+        ConfigError::Value {
+            origin: self.0.origin(key),
+            key: key.to_owned(),
+            found: found.into(),
+            expected: expected.into(),
+        }
+    }
+
+    fn path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
+        match self.0.text(key) {
+            Some(text) if text.is_empty() || text.contains('\0') => {
+                Err(self.bad(key, format!("{text:?}"), "a path that is not empty"))
+            }
+            text => Ok(text.map(PathBuf::from)),
+        }
+    }
+
+    fn number(&self, key: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
+        match self.0.number(key) {
+            Some(number) if !range.contains(&number) => Err(self.bad(
+                key,
+                number.to_string(),
+                format!("a whole number from {} to {}", range.start(), range.end()),
+            )),
+            number => Ok(number),
+        }
+    }
+
+    fn store(&self, key: &str, allowed: &[Backend], expected: &str) -> Result<Option<StoreUrl>, ConfigError> {
+        self.0
+            .text(key)
+            .map(|text| StoreUrl::parse(&text, allowed).map_err(|found| self.bad(key, found, expected)))
+            .transpose()
+    }
+
+    fn token(&self, key: &str) -> Result<Option<Secret>, ConfigError> {
+        match self.0.text(key) {
+            None => Ok(None),
+            Some(text) => match tokens::problem(&text) {
+                Some(problem) => Err(self.bad(key, problem, "a token of visible ASCII characters")),
+                None => Ok(Some(Secret::new(text))),
+            },
+        }
+    }
+
+    fn app(&self) -> Result<(Option<String>, Option<PathBuf>), ConfigError> {
+        const ID: &str = "github.app_id";
+        const KEY_FILE: &str = "github.app_private_key_file";
+        let id = self.0.text(ID);
+        if let Some(text) = &id
+            && (text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-'))
+        {
+            return Err(self.bad(ID, format!("{text:?}"), "the app's id or its client id"));
+        }
+        let file = self.path(KEY_FILE)?;
+        match (&id, &file) {
+            (Some(_), None) => Err(self.bad(ID, "an app without its key", format!("{KEY_FILE} beside it"))),
+            (None, Some(_)) => Err(self.bad(KEY_FILE, "a key without its app", format!("{ID} beside it"))),
+            _ => Ok((id, file)),
+        }
+    }
+
+    /// An address of the web, without a user or password in it.
+    fn web_url(&self, key: &str) -> Result<Option<Url>, ConfigError> {
+        const EXPECTED: &str = "an http:// or https:// URL without a user or password in it";
+        let Some(text) = self.0.text(key) else { return Ok(None) };
+        let shown = || format!("{:?}", without_password(&text));
+        let url = Url::parse(&text).map_err(|_| self.bad(key, shown(), EXPECTED))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+            return Err(self.bad(key, shown(), EXPECTED));
+        }
+        Ok(Some(url))
+    }
+
+    fn api_url(&self) -> Result<Url, ConfigError> {
+        const KEY: &str = "github.api_url";
+        let mut url = match self.web_url(KEY)? {
+            Some(url) => url,
+            None => Url::parse(API_URL).map_err(|error| self.bad(KEY, error.to_string(), "a URL"))?,
+        };
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(self.bad(KEY, "a URL with a query or a fragment", "the API's root, as https://HOST/api/v3/"));
+        }
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        Ok(url)
+    }
+
+    fn user_agent(&self) -> Result<Option<String>, ConfigError> {
+        const KEY: &str = "github.user_agent";
+        match self.0.text(KEY) {
+            Some(text) if text.trim().is_empty() || !text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) => {
+                Err(self.bad(KEY, format!("{text:?}"), "visible ASCII characters, which an HTTP header can carry"))
+            }
+            text => Ok(text),
+        }
+    }
+
+    fn exchange(&self) -> Result<Option<String>, ConfigError> {
+        const KEY: &str = "queue.exchange";
+        match self.0.text(KEY) {
+            Some(text) if text.is_empty() || text.len() > EXCHANGE_MAX || text.chars().any(char::is_control) => {
+                Err(self.bad(KEY, format!("{text:?}"), "a name of 1 to 255 bytes without control characters"))
+            }
+            text => Ok(text),
+        }
+    }
+
+    fn listen(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        const KEY: &str = "webhooks.listen";
+        self.0
+            .text(KEY)
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    self.bad(KEY, format!("{text:?}"), "an address and a port, as 127.0.0.1:4567 or [::]:4567")
+                })
+            })
+            .transpose()
+    }
+
+    fn webhook_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        const KEY: &str = "webhooks.secret";
+        match self.0.text(KEY) {
+            Some(text) if text.is_empty() => Err(self.bad(KEY, "an empty text", "a secret, or the key left out")),
+            Some(text) if text.chars().any(char::is_control) => {
+                Err(self.bad(KEY, "a text with control characters", "a secret without them"))
+            }
+            text => Ok(text.map(Secret::new)),
+        }
+    }
+
+    fn level(&self) -> Result<Option<Level>, ConfigError> {
+        const KEY: &str = "logging.level";
+        self.0
+            .text(KEY)
+            .map(|text| {
+                <Level as clap::ValueEnum>::from_str(&text, true)
+                    .map_err(|_| self.bad(KEY, format!("{text:?}"), "error, warn, info, debug or trace"))
+            })
+            .transpose()
+    }
+}

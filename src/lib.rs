@@ -1,0 +1,26 @@
+//! msght: an organisation's own copy of everything it has on GitHub.
+//!
+//! Data run one way: GitHub → [`mirror`] → [`store`]. A room imports only from rooms below it:
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`cli`] | what users type |
+//! | [`commands`] | one thin file a subcommand: wires the rooms together |
+//! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
+//! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
+//! | [`github`] | the client: tokens and their budgets, limits, retries, pages, conditional requests |
+//! | [`store`] | raw documents and relational tables |
+//! | [`telemetry`] | the log file, and what users read on their terminal |
+//! | [`names`], [`secret`] | values parsed once at the edge |
+//!
+//! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod github;
+pub mod mirror;
+pub mod names;
+pub mod secret;
+pub mod store;
+pub mod telemetry;

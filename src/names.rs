@@ -1,0 +1,121 @@
+//! Names as users type them and as GitHub spells them, parsed once at the edge.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A repository's full name, `owner/name`, in the spelling it was given.
+///
+/// Both parts hold only characters that GitHub allows, so a value of this type can't climb out of a
+/// URL path or smuggle control characters into a log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepoName {
+    owner: String,
+    name: String,
+}
+
+/// Why a text is not a repository name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not a repository name: {problem}; expected OWNER/NAME, for example octocat/Hello-World")]
+pub struct RepoNameError {
+    given: String,
+    problem: &'static str,
+}
+
+/// GitHub's longest account name is 39 characters; enterprise-managed accounts add a suffix, so the bound is generous.
+const OWNER_MAX_CHARS: usize = 100;
+/// GitHub refuses repository names over 100 characters.
+const NAME_MAX_CHARS: usize = 100;
+
+impl RepoName {
+    /// Builds a name from its two parts, as in `msght retrieve-repo ORG NAME`.
+    ///
+    /// # Errors
+    /// A part that is empty, too long, `.` or `..`, or that holds a character outside GitHub's alphabet.
+    pub fn new(owner: &str, name: &str) -> Result<Self, RepoNameError> {
+        let fail = |problem| RepoNameError { given: format!("{owner}/{name}"), problem };
+        if owner.is_empty() {
+            return Err(fail("the owner is empty"));
+        }
+        if name.is_empty() {
+            return Err(fail("the name is empty"));
+        }
+        if owner.len() > OWNER_MAX_CHARS {
+            return Err(fail("the owner is longer than 100 characters"));
+        }
+        if name.len() > NAME_MAX_CHARS {
+            return Err(fail("the name is longer than 100 characters"));
+        }
+        if !owner.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            return Err(fail("an owner has only letters, digits, '-' and '_'"));
+        }
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+            return Err(fail("a name has only letters, digits, '-', '_' and '.'"));
+        }
+        if name == "." || name == ".." {
+            return Err(fail("'.' and '..' are not names"));
+        }
+        Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
+    }
+
+    /// The account that owns the repository.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The repository's name without its owner.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for RepoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner, self.name)
+    }
+}
+
+impl FromStr for RepoName {
+    type Err = RepoNameError;
+
+    /// Parses `owner/name`. Space around it and a trailing `.git` are not accepted: they are typing errors.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fail = |problem| RepoNameError { given: text.to_owned(), problem };
+        let mut parts = text.split('/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(owner), Some(name), None) => Self::new(owner, name),
+            (_, None, _) => Err(fail("there is no '/'")),
+            _ => Err(fail("there is more than one '/'")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn malformed_names_are_refused_with_what_was_expected() {
+        for bad in ["", "a", "a/", "/b", "a/b/c", "../x", "a/..", "a/.", "a b/c", "a/b\n", "a/\u{0}", "é/x", "a/b c"] {
+            let error = bad.parse::<RepoName>().expect_err(bad).to_string();
+            assert!(error.contains("expected OWNER/NAME"), "{error}");
+            assert!(!error.contains('\n') && !error.contains('\u{0}'), "control characters are escaped: {error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_parses_prints_back_as_it_was(text in "\\PC*") {
+            if let Ok(name) = text.parse::<RepoName>() {
+                prop_assert_eq!(name.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn every_githublike_name_parses(owner in "[a-zA-Z0-9][a-zA-Z0-9-]{0,38}", name in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,80}") {
+            let parsed: RepoName = format!("{owner}/{name}").parse().unwrap();
+            prop_assert_eq!(parsed.owner(), owner);
+            prop_assert_eq!(parsed.name(), name);
+        }
+    }
+}

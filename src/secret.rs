@@ -1,0 +1,56 @@
+//! A text that must not be shown.
+
+use std::fmt;
+
+/// A token, key or password. `Debug` and `Display` show at most its first 4 characters, so that no log, error or
+/// panic can carry it; [`Secret::expose`] is the one way to the text, easy to find in a review.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that has to send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What may be shown of it: the first 4 characters and an ellipsis (`ghp_…`), or only the ellipsis
+    /// when the secret is so short that 4 characters would give much of it away.
+    pub fn hint(&self) -> String {
+        const SHOWN: usize = 4;
+        if self.0.chars().count() < 3 * SHOWN {
+            return "…".to_owned();
+        }
+        self.0.chars().take(SHOWN).chain(['…']).collect()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hint())
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_four_characters_are_shown() {
+        let secret = Secret::new("ghp_0123456789abcdef");
+        for shown in [format!("{secret}"), format!("{secret:?}"), format!("{:#?}", Some(&secret))] {
+            assert!(shown.contains("ghp_…") && !shown.contains("0123"), "{shown}");
+        }
+        assert_eq!(Secret::new("short").to_string(), "…");
+    }
+}

@@ -1,0 +1,9 @@
+//! What msght tells: the log file, and what users read on their terminal.
+
+mod console;
+mod logfile;
+mod logging;
+
+pub use console::{Console, Progress};
+pub use logfile::LogFile;
+pub use logging::start;
