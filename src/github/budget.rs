@@ -1,0 +1,210 @@
+//! What is left of one token's hour, learnt from the headers of every answer (GitHub docs: rate limits for the REST API).
+
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Two servers of GitHub may give the same window's end one second apart.
+const SAME_WINDOW_SECS: i64 = 1;
+/// GitHub's windows last an hour; assumed when an answer names no end.
+const WINDOW: Duration = Duration::from_secs(3600);
+/// Bounds absurd times from outside, so that adding them to a clock can't overflow.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The rate limit headers of one answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct RateHeaders {
+    pub limit: Option<u64>,
+    pub remaining: Option<u64>,
+    /// Seconds since the epoch, on GitHub's clock.
+    pub reset: Option<i64>,
+    /// Of another bucket (search and the like): says nothing about this budget.
+    pub other_bucket: bool,
+}
+
+impl RateHeaders {
+    pub fn read(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+        Self {
+            limit: text("x-ratelimit-limit").and_then(|t| t.parse().ok()),
+            remaining: text("x-ratelimit-remaining").and_then(|t| t.parse().ok()),
+            reset: text("x-ratelimit-reset").and_then(|t| t.parse().ok()),
+            other_bucket: text("x-ratelimit-resource").is_some_and(|t| t != "core"),
+        }
+    }
+
+    /// The server enforces a limit. GHES without one sends no header, or limit 0 and remaining 0, which is not "spent".
+    pub fn limited(&self) -> bool {
+        self.limit.is_none_or(|limit| limit > 0) && (self.limit.is_some() || self.remaining.is_some())
+    }
+
+    /// How long until the window ends. Both times are GitHub's, so a wrong clock here does no harm.
+    pub fn until_reset(&self, server_now: DateTime<Utc>) -> Duration {
+        let Some(reset) = self.reset else { return WINDOW };
+        let seconds = reset.saturating_sub(server_now.timestamp());
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST_WAIT)
+    }
+}
+
+/// One token's budget.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Budget {
+    /// No answer has told yet.
+    #[default]
+    Unknown,
+    /// The server has no limits.
+    Unlimited,
+    Known(Window),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    pub limit: u64,
+    remaining: u64,
+    reset_epoch: i64,
+    pub reset_at: Instant,
+}
+
+/// What a budget still gives, before reserve and requests in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Unknown,
+    Unlimited,
+    Requests { remaining: u64, limit: u64, reset_at: Instant },
+}
+
+impl Budget {
+    /// Learns from an answer. Answers may come out of order: within one window the remainder only goes down, a later
+    /// window replaces an earlier one, and news of an earlier window is no news.
+    pub fn learn(&mut self, rate: &RateHeaders, server_now: DateTime<Utc>, now: Instant) {
+        if rate.other_bucket {
+            return;
+        }
+        let (Some(limit), Some(remaining)) = (rate.limit, rate.remaining) else { return };
+        if limit == 0 {
+            *self = Self::Unlimited;
+            return;
+        }
+        let wait = rate.until_reset(server_now);
+        let reset_epoch = rate.reset.unwrap_or_else(|| {
+            server_now.timestamp().saturating_add(i64::try_from(WINDOW.as_secs()).unwrap_or(i64::MAX))
+        });
+        let news = Window { limit, remaining, reset_epoch, reset_at: now + wait };
+        match self {
+            Self::Known(known) if reset_epoch.saturating_sub(known.reset_epoch) > SAME_WINDOW_SECS => *known = news,
+            Self::Known(known) if known.reset_epoch.saturating_sub(reset_epoch) > SAME_WINDOW_SECS => {}
+            Self::Known(known) => {
+                known.remaining = known.remaining.min(remaining);
+                known.limit = limit;
+            }
+            _ => *self = Self::Known(news),
+        }
+    }
+
+    /// Learns from a regular answer that carried no limit headers: a server that never showed any has no limits.
+    pub fn learn_absent(&mut self) {
+        if matches!(self, Self::Unknown) {
+            *self = Self::Unlimited;
+        }
+    }
+
+    /// What is left at `now`; after the window's end a full one is assumed.
+    pub fn left(&self, now: Instant) -> Left {
+        match self {
+            Self::Unknown => Left::Unknown,
+            Self::Unlimited => Left::Unlimited,
+            Self::Known(w) if now >= w.reset_at => {
+                Left::Requests { remaining: w.limit, limit: w.limit, reset_at: now + WINDOW }
+            }
+            Self::Known(w) => Left::Requests { remaining: w.remaining, limit: w.limit, reset_at: w.reset_at },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: i64 = 1_700_000_000;
+
+    fn rate(limit: u64, remaining: u64, reset: i64) -> RateHeaders {
+        RateHeaders { limit: Some(limit), remaining: Some(remaining), reset: Some(reset), other_bucket: false }
+    }
+
+    fn server() -> DateTime<Utc> {
+        DateTime::from_timestamp(T0, 0).unwrap()
+    }
+
+    fn remaining(budget: &Budget, now: Instant) -> u64 {
+        match budget.left(now) {
+            Left::Requests { remaining, .. } => remaining,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn within_a_window_the_remainder_only_goes_down_whatever_the_order() {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        for (remaining_header, wobble) in [(4990, 0), (4980, 1), (4985, 0), (4981, 1)] {
+            budget.learn(&rate(5000, remaining_header, T0 + 600 + wobble), server(), now);
+        }
+        assert_eq!(remaining(&budget, now), 4980);
+    }
+
+    #[test]
+    fn a_later_window_replaces_and_an_earlier_one_is_ignored() {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        budget.learn(&rate(5000, 3, T0 + 10), server(), now);
+        budget.learn(&rate(5000, 4999, T0 + 3610), server(), now);
+        budget.learn(&rate(5000, 2, T0 + 10), server(), now);
+        assert_eq!(remaining(&budget, now), 4999);
+    }
+
+    #[test]
+    fn after_the_reset_a_full_window_is_assumed_and_times_are_on_githubs_clock() {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        budget.learn(&rate(5000, 0, T0 + 10), server(), now);
+        assert_eq!(remaining(&budget, now + Duration::from_secs(9)), 0);
+        assert_eq!(remaining(&budget, now + Duration::from_secs(10)), 5000);
+        // A late answer from the window that ended is no news.
+        budget.learn(&rate(5000, 0, T0 + 10), server(), now + Duration::from_secs(11));
+        assert_eq!(remaining(&budget, now + Duration::from_secs(11)), 5000);
+    }
+
+    #[test]
+    fn no_headers_or_a_zero_limit_mean_no_limit() {
+        let now = Instant::now();
+        let mut budget = Budget::default();
+        budget.learn_absent();
+        assert_eq!(budget.left(now), Left::Unlimited);
+        let mut budget = Budget::default();
+        budget.learn(&rate(0, 0, 0), server(), now);
+        assert_eq!(budget.left(now), Left::Unlimited);
+        assert!(!rate(0, 0, 0).limited() && !RateHeaders::default().limited() && rate(60, 0, 0).limited());
+    }
+
+    #[test]
+    fn absurd_times_do_not_overflow() {
+        let now = Instant::now();
+        for reset in [i64::MIN, -1, 0, i64::MAX] {
+            let mut budget = Budget::default();
+            budget.learn(&rate(u64::MAX, u64::MAX, reset), server(), now);
+            budget.learn(&rate(1, 0, -reset.saturating_add(1)), server(), now);
+            let _ = budget.left(now);
+        }
+    }
+
+    #[test]
+    fn another_buckets_headers_are_not_this_budget() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("x-ratelimit-limit", "30"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-resource", "search")]
+        {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let mut budget = Budget::default();
+        budget.learn(&RateHeaders::read(&headers), server(), Instant::now());
+        assert_eq!(budget.left(Instant::now()), Left::Unknown);
+    }
+}

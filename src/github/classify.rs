@@ -1,0 +1,279 @@
+//! What a response means. Both 403 and 429 serve both kinds of limits and permissions, so a status alone decides nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
+
+use super::API_VERSION;
+use super::budget::{LONGEST_WAIT, RateHeaders};
+use super::error::{ApiError, ConnectProblem};
+
+/// GitHub's messages are a sentence or two.
+const MESSAGE_MAX_CHARS: usize = 300;
+
+/// A whole response.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// What to do with it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// 200, 201, 202 or 204, complete.
+    Page,
+    /// 304 to a conditional request.
+    Unchanged,
+    /// Where to.
+    Redirect(String),
+    /// Not now.
+    Limited(Limit),
+    /// 401.
+    Rejected,
+    /// Worth another attempt.
+    Failed(Failure),
+    /// Another attempt would get the same.
+    Final(ApiError),
+}
+
+/// A limit's answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub pause: Pause,
+    pub message: String,
+}
+
+/// How long to leave the token alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// `Retry-After`.
+    Asked(Duration),
+    /// Until the window ends.
+    Reset(Duration),
+    /// Nothing said.
+    Secondary,
+}
+
+/// A failure that may pass.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub why: String,
+    /// The server ran out of time.
+    pub heavy: bool,
+    /// The server's `Retry-After`.
+    pub after: Option<Duration>,
+    /// Not GitHub's kind of answer at all.
+    pub foreign: bool,
+    /// There was no connection.
+    pub connect: Option<ConnectProblem>,
+}
+
+impl Failure {
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), heavy: false, after: None, foreign: false, connect: None }
+    }
+}
+
+impl Response {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    }
+
+    /// The server's clock.
+    pub fn date(&self) -> Option<DateTime<Utc>> {
+        http_date(self.header("date")?)
+    }
+
+    pub fn etag(&self) -> Option<&str> {
+        self.header("etag").filter(|tag| !tag.is_empty())
+    }
+
+    /// When the token expires, as GitHub tells it: `2025-02-04 16:42:10 UTC`, or with a numeric offset.
+    pub fn token_expiry(&self) -> Option<DateTime<Utc>> {
+        let text = self.header("github-authentication-token-expiration")?;
+        match text.strip_suffix(" UTC") {
+            Some(naive) => Some(chrono::NaiveDateTime::parse_from_str(naive, "%Y-%m-%d %H:%M:%S").ok()?.and_utc()),
+            None => Some(DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %z").ok()?.to_utc()),
+        }
+    }
+
+    fn is_json(&self) -> bool {
+        serde_json::from_slice::<&RawValue>(&self.body).is_ok()
+    }
+
+    /// A web page or nothing where GitHub's API would have sent JSON.
+    fn is_foreign(&self) -> bool {
+        !self.is_json()
+            && (self.header("content-type").is_some_and(|t| t.starts_with("text/html")) || self.body.starts_with(b"<"))
+    }
+
+    /// GitHub's words, fit for one line.
+    fn message(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            message: Option<String>,
+        }
+        let words = serde_json::from_slice::<Body>(&self.body).ok().and_then(|body| body.message);
+        match words {
+            Some(words) => {
+                words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_MAX_CHARS).collect()
+            }
+            None => format!("{}, no message", self.status.canonical_reason().unwrap_or("unknown status")),
+        }
+    }
+
+    fn retry_after(&self, server_now: DateTime<Utc>) -> Option<Duration> {
+        let text = self.header("retry-after")?;
+        let seconds = match text.parse::<u64>() {
+            Ok(seconds) => seconds,
+            // All digits and yet no number: too large for one.
+            Err(_) if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() => u64::MAX,
+            Err(_) => u64::try_from((http_date(text)? - server_now).num_seconds()).unwrap_or(0),
+        };
+        Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    }
+
+    /// The limit this answer tells of, if it does (GitHub docs: rate limits, troubleshooting).
+    fn limit(&self, server_now: DateTime<Utc>) -> Option<Limit> {
+        if !matches!(self.status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
+            return None;
+        }
+        let rate = RateHeaders::read(&self.headers);
+        let message = self.message();
+        let words = message.to_ascii_lowercase();
+        let pause = if let Some(asked) = self.retry_after(server_now) {
+            Pause::Asked(asked)
+        } else if rate.limited() && rate.remaining == Some(0) {
+            Pause::Reset(rate.until_reset(server_now))
+        } else if words.contains("secondary rate limit")
+            || words.contains("abuse detection")
+            || words.contains("abuse rate limit")
+        {
+            Pause::Secondary
+        } else if self.status == StatusCode::TOO_MANY_REQUESTS || words.contains("rate limit exceeded") {
+            // Says that it is a limit, not which or how long: treated as the one that names no time.
+            Pause::Secondary
+        } else {
+            return None;
+        };
+        Some(Limit { pause, message })
+    }
+
+    /// Decides. `path` and `token` (its hint) go into errors; `conditional`: the request carried an ETag.
+    pub fn outcome(&self, path: &str, token: &str, conditional: bool, first_contact: bool) -> Outcome {
+        let path = || path.to_owned();
+        let token = || token.to_owned();
+        let server_now = self.date().unwrap_or_else(Utc::now);
+        let sso = self.header("x-github-sso").unwrap_or_default();
+        let status = self.status.as_u16();
+        if first_contact && self.status.is_client_error() && self.is_foreign() {
+            return Outcome::Failed(Failure {
+                foreign: true,
+                ..Failure::new(format!("{status} with a web page instead of JSON"))
+            });
+        }
+        if self.status == StatusCode::FORBIDDEN && sso.starts_with("required") {
+            let url = parameter(sso, "url").filter(|url| !url.chars().any(char::is_control));
+            return Outcome::Final(ApiError::SsoRequired { path: path(), token: token(), url });
+        }
+        if let Some(limit) = self.limit(server_now) {
+            return Outcome::Limited(limit);
+        }
+        Outcome::Final(match status {
+            200..=202 | 204 => {
+                if sso.starts_with("partial-results") {
+                    let organizations = parameter(sso, "organizations").unwrap_or_default();
+                    return Outcome::Final(ApiError::SsoPartial { path: path(), token: token(), organizations });
+                }
+                // 202 and 204 may be empty; an empty 200 is a cut answer, not an empty list.
+                if self.is_json() || (self.body.is_empty() && matches!(status, 202 | 204)) {
+                    return Outcome::Page;
+                }
+                let why = match self.is_foreign() {
+                    true => format!("{status} with a web page instead of JSON"),
+                    false => format!("{status} with a body that is no complete JSON ({} bytes)", self.body.len()),
+                };
+                return Outcome::Failed(Failure { foreign: true, ..Failure::new(why) });
+            }
+            304 if conditional => return Outcome::Unchanged,
+            304 => return Outcome::Failed(Failure::new("304 to an unconditional request")),
+            301 | 302 | 307 | 308 => match self.header("location") {
+                Some(location) => return Outcome::Redirect(location.to_owned()),
+                None => return Outcome::Failed(Failure::new(format!("{status} without a Location"))),
+            },
+            400 => ApiError::BadRequest { path: path(), message: self.message() },
+            401 => return Outcome::Rejected,
+            403 => ApiError::Forbidden {
+                path: path(),
+                token: token(),
+                message: self.message(),
+                accepted_permissions: self.header("x-accepted-github-permissions").map(str::to_owned),
+            },
+            404 => ApiError::NotFound { path: path(), token: token() },
+            408 => return Outcome::Failed(Failure { heavy: true, ..Failure::new("408: the server ran out of time") }),
+            409 if self.says_empty() => ApiError::EmptyRepository { path: path() },
+            410 if self.message().to_ascii_lowercase().contains("version") => {
+                ApiError::RetiredVersion { path: path(), version: API_VERSION, message: self.message() }
+            }
+            410 => ApiError::Gone { path: path(), message: self.message() },
+            422 => ApiError::Unprocessable { path: path(), message: self.message() },
+            451 => self.legal(path()),
+            500..=599 => {
+                return Outcome::Failed(Failure {
+                    heavy: matches!(status, 502 | 504),
+                    after: self.retry_after(server_now),
+                    ..Failure::new(format!("{status}: {}", self.message()))
+                });
+            }
+            _ => ApiError::UnexpectedStatus { path: path(), status, message: self.message() },
+        })
+    }
+
+    /// 409 on git data means an empty repository (GitHub docs: commits, trees); another conflict says so in its words.
+    fn says_empty(&self) -> bool {
+        let words = self.message().to_ascii_lowercase();
+        words.contains("empty") || words == "conflict" || words.ends_with("no message")
+    }
+
+    fn legal(&self, path: String) -> ApiError {
+        #[derive(serde::Deserialize, Default)]
+        #[serde(default)]
+        struct Block {
+            reason: Option<String>,
+            created_at: Option<String>,
+            html_url: Option<String>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Body {
+            block: Option<Block>,
+        }
+        let block = serde_json::from_slice::<Body>(&self.body).ok().and_then(|body| body.block).unwrap_or_default();
+        let or_unknown = |text: Option<String>| match text {
+            Some(text) => text.chars().filter(|c| !c.is_control()).take(MESSAGE_MAX_CHARS).collect(),
+            None => "unknown".to_owned(),
+        };
+        ApiError::Legal {
+            path,
+            reason: or_unknown(block.reason),
+            created_at: or_unknown(block.created_at),
+            html_url: or_unknown(block.html_url),
+        }
+    }
+}
+
+/// A parameter of `X-GitHub-SSO`: `required; url=...`, `partial-results; organizations=1,2`.
+fn parameter(header: &str, name: &str) -> Option<String> {
+    header.split(';').find_map(|part| {
+        let (key, value) = part.trim().split_once('=')?;
+        (key.trim() == name).then(|| value.trim().to_owned())
+    })
+}
+
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc())
+}

@@ -1,0 +1,461 @@
+//! One request from question to answer.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::Utc;
+use http::HeaderValue;
+use tokio::time::Instant;
+use url::Url;
+
+use super::budget::RateHeaders;
+use super::classify::{Failure, Limit, Outcome, Pause, Response};
+use super::error::{ApiError, ClientError};
+use super::links::Links;
+use super::notice::{Notice, WaitReason};
+use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, Target, Validator};
+use super::retry::Tuning;
+use super::tokens::{Lease, Pool, Purpose, Try, Want};
+use super::transport::{Transport, Trouble};
+use super::url::{ApiUrl, UrlProblem};
+use crate::names::RepoName;
+
+/// Redirects to follow for one request: a rename is one, a rename of a renamed organisation two.
+const HOPS_MOST: u32 = 5;
+
+/// The client; clones share everything.
+#[derive(Clone)]
+pub struct GitHub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    api_url: Url,
+    transport: Transport,
+    pool: Arc<Pool>,
+    tuning: Tuning,
+    /// Something that speaks like GitHub's API has answered.
+    contacted: AtomicBool,
+}
+
+/// One question, whichever way it is asked.
+struct Call<'a> {
+    url: &'a ApiUrl,
+    accept: Accept,
+    validator: Option<&'a Validator>,
+    repo: Option<&'a RepoName>,
+    purpose: Purpose<'a>,
+}
+
+/// Why a call has no answer.
+enum Stop {
+    /// No token is left for it.
+    Nobody,
+    /// With the token that got the last word, if one did.
+    Error { error: ApiError, token: Option<usize> },
+}
+
+/// What a call has been through.
+#[derive(Default)]
+struct Trials {
+    failed: u32,
+    secondary: u32,
+    primary: u32,
+    hops: u32,
+    /// A redirect is followed with the token that got it.
+    pinned: Option<usize>,
+}
+
+impl GitHub {
+    /// Makes a client; sends nothing yet.
+    ///
+    /// # Errors
+    /// A setting that can't work; see [`ClientError`].
+    pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        Self::with_tuning(settings, Tuning::default())
+    }
+
+    pub(super) fn with_tuning(settings: ClientSettings, tuning: Tuning) -> Result<Self, ClientError> {
+        let api_url = checked(settings.api_url)?;
+        let pool = Pool::new(&settings.tokens, settings.concurrency, settings.notify)?;
+        let transport = Transport::new(&api_url, &settings.user_agent, pool.total(), &tuning)?;
+        let contacted = AtomicBool::new(false);
+        Ok(Self { shared: Arc::new(Shared { api_url, transport, pool, tuning, contacted }) })
+    }
+
+    /// The API's base address, with a trailing slash.
+    pub fn api_url(&self) -> &Url {
+        &self.shared.api_url
+    }
+
+    /// Parses an address found in a document; only addresses inside the API are accepted.
+    ///
+    /// # Errors
+    /// [`UrlProblem`] for everything else.
+    pub fn parse_url(&self, text: &str) -> Result<ApiUrl, UrlProblem> {
+        ApiUrl::parse(&self.shared.api_url, &ApiUrl::path(&[]), text)
+    }
+
+    /// GET `/repos/OWNER/NAME`, trying token after token, and remembers which tokens can read it.
+    ///
+    /// # Errors
+    /// [`ApiError::NoAccess`] when no token can read it ([`ApiError::SsoRequired`] if a sign-on would help); else as
+    /// [`GitHub::get`].
+    pub async fn repository(
+        &self,
+        repo: &RepoName,
+        validator: Option<&Validator>,
+        meter: &Meter,
+    ) -> Result<Fetched, ApiError> {
+        let url = ApiUrl::repo(repo, &[]);
+        let (mut tried, mut statuses, mut sso) = (Vec::new(), Vec::new(), None);
+        loop {
+            let purpose = Purpose::Discover { tried: &tried };
+            let call = Call { url: &url, accept: Accept::Json, validator, repo: Some(repo), purpose };
+            let (error, token) = match self.shared.run(&call, meter).await {
+                Ok((fetched, token)) => {
+                    self.shared.pool.remember(repo, token, true, public(&fetched));
+                    return Ok(fetched);
+                }
+                Err(Stop::Nobody) if statuses.is_empty() => return Err(self.shared.unauthorized(&url)),
+                Err(Stop::Nobody) => {
+                    return Err(sso.unwrap_or_else(|| ApiError::NoAccess { repo: repo.clone(), tried: statuses }));
+                }
+                Err(Stop::Error { error, token: None }) => return Err(error),
+                Err(Stop::Error { error, token: Some(token) }) => (error, token),
+            };
+            let (hint, status) = match &error {
+                ApiError::NotFound { token, .. } => (token.clone(), 404),
+                ApiError::Forbidden { token, .. } | ApiError::SsoRequired { token, .. } => (token.clone(), 403),
+                _ => return Err(error),
+            };
+            self.shared.pool.remember(repo, token, false, None);
+            tried.push(token);
+            statuses.push((hint, status));
+            if matches!(error, ApiError::SsoRequired { .. }) {
+                sso = Some(error);
+            }
+        }
+    }
+
+    /// Fetches one page. Dropping the future ends the request and gives its slot back.
+    ///
+    /// # Errors
+    /// See [`ApiError`]; all waits and retries are over then.
+    pub async fn get(&self, request: &Get, meter: &Meter) -> Result<Fetched, ApiError> {
+        let repo = match &request.target {
+            Target::Repo(repo) => Some(repo),
+            Target::Any => None,
+        };
+        let call = Call {
+            url: &request.url,
+            accept: request.accept,
+            validator: request.validator.as_ref(),
+            repo,
+            purpose: Purpose::Read,
+        };
+        match self.shared.run(&call, meter).await {
+            Ok((fetched, _)) => Ok(fetched),
+            Err(Stop::Nobody) => Err(self.shared.unauthorized(&request.url)),
+            Err(Stop::Error { error, .. }) => Err(error),
+        }
+    }
+
+    /// What is left, for estimates.
+    pub fn budget(&self) -> Budget {
+        self.shared.pool.budget(Instant::now())
+    }
+}
+
+impl Shared {
+    /// Asks until there is an answer: waits, redirects, other tokens, further attempts.
+    async fn run(&self, call: &Call<'_>, meter: &Meter) -> Result<(Fetched, usize), Stop> {
+        let etag = call.validator.and_then(|validator| HeaderValue::from_str(&validator.etag).ok());
+        let mut url = call.url.clone();
+        let mut trials = Trials::default();
+        loop {
+            let want = Want {
+                repo: call.repo,
+                prefer: call.validator.map(|validator| validator.token.as_str()),
+                purpose: trials.pinned.map_or(call.purpose, Purpose::Probe),
+            };
+            let Some(lease) = self.lease(&want, meter).await else {
+                if trials.pinned.take().is_none() {
+                    return Err(Stop::Nobody);
+                }
+                // The token was refused between two hops: start again with another.
+                url = call.url.clone();
+                continue;
+            };
+            let stop = |error| Stop::Error { error, token: Some(lease.token) };
+            let first_contact = !self.contacted.load(Ordering::Relaxed);
+            let started = Instant::now();
+            let exchanged = self.transport.exchange(&self.api_url, &url, call.accept, etag.as_ref(), &lease).await;
+            let response = match exchanged {
+                Ok(response) => response,
+                Err(Trouble::Final(error)) => return Err(stop(error)),
+                Err(Trouble::Failed(failure)) => {
+                    drop(lease);
+                    self.failed(&url, failure, first_contact, &mut trials, meter).await?;
+                    continue;
+                }
+            };
+            self.absorb(&lease, &url, &response, started, meter);
+            let outcome = response.outcome(&url.to_string(), &lease.hint, etag.is_some(), first_contact);
+            if !matches!(outcome, Outcome::Failed(_)) {
+                self.contacted.store(true, Ordering::Relaxed);
+            }
+            match outcome {
+                Outcome::Unchanged => return Ok((Fetched::Unchanged, lease.token)),
+                Outcome::Page => {
+                    let page = self.page(&url, response, &lease, trials.hops > 0).map_err(stop)?;
+                    return Ok((Fetched::Page(Box::new(page)), lease.token));
+                }
+                Outcome::Final(error) => return Err(stop(error)),
+                Outcome::Rejected => self.pool.reject(lease.token),
+                Outcome::Redirect(location) => {
+                    trials.hops += 1;
+                    if trials.hops > HOPS_MOST {
+                        return Err(stop(ApiError::TooManyRedirects { path: call.url.to_string(), hops: HOPS_MOST }));
+                    }
+                    url = self.foreign_checked(&url, &location).map_err(stop)?;
+                    trials.pinned = Some(lease.token);
+                }
+                Outcome::Limited(limit) => self.limited(&lease, &url, limit, &mut trials).map_err(stop)?,
+                Outcome::Failed(failure) => {
+                    drop(lease);
+                    self.failed(&url, failure, first_contact, &mut trials, meter).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits for a token; `None` when there is none for this.
+    async fn lease(&self, want: &Want<'_>, meter: &Meter) -> Option<Lease> {
+        let _turn = self.pool.turn(want).await;
+        let mut waited = false;
+        loop {
+            // Listening starts before looking, so that no change between the two is missed.
+            let mut changed = pin!(self.pool.changed());
+            changed.as_mut().enable();
+            let now = Instant::now();
+            match self.pool.try_lease(want, now) {
+                Try::Lease(lease) => {
+                    if waited {
+                        self.pool.resumed();
+                    }
+                    return Some(lease);
+                }
+                Try::Nobody => return None,
+                Try::Probe(token) => self.probe(want.repo?, token, meter).await,
+                Try::Blocked { wake, told } => {
+                    if let Some((until, reason)) = told {
+                        waited = true;
+                        self.pool.announce(until, reason, now);
+                    }
+                    match wake {
+                        Some(at) => tokio::select! {
+                            () = changed => {}
+                            () = tokio::time::sleep_until(at) => {}
+                        },
+                        None => changed.await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks once whether a token can read a repository whose known readers have nothing left. Without a clear answer it
+    /// counts as no: the known readers will be waited for.
+    async fn probe(&self, repo: &RepoName, token: usize, meter: &Meter) {
+        let mut url = ApiUrl::repo(repo, &[]);
+        let (mut can, mut public_now) = (false, None);
+        for _ in 0..=HOPS_MOST {
+            let want = Want { repo: None, prefer: None, purpose: Purpose::Probe(token) };
+            let Try::Lease(lease) = self.pool.try_lease(&want, Instant::now()) else { break };
+            let started = Instant::now();
+            let Ok(response) = self.transport.exchange(&self.api_url, &url, Accept::Json, None, &lease).await else {
+                break;
+            };
+            self.absorb(&lease, &url, &response, started, meter);
+            match response.outcome(&url.to_string(), &lease.hint, false, false) {
+                Outcome::Page => {
+                    can = true;
+                    public_now = private_flag(&response.body).map(|private| !private);
+                    break;
+                }
+                Outcome::Redirect(location) => match self.foreign_checked(&url, &location) {
+                    Ok(next) => url = next,
+                    Err(_) => break,
+                },
+                Outcome::Limited(limit) => {
+                    self.pause(&lease, &limit);
+                    break;
+                }
+                Outcome::Rejected => {
+                    self.pool.reject(token);
+                    break;
+                }
+                Outcome::Unchanged | Outcome::Failed(_) | Outcome::Final(_) => break,
+            }
+        }
+        self.pool.remember(repo, token, can, public_now);
+    }
+
+    /// Takes in what every answer tells: the budget, the token's end, the count.
+    fn absorb(&self, lease: &Lease, url: &ApiUrl, response: &Response, started: Instant, meter: &Meter) {
+        let (status, now) = (response.status.as_u16(), Instant::now());
+        let rate = RateHeaders::read(&response.headers);
+        tracing::debug!(
+            method = "GET",
+            path = %url,
+            status,
+            ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            token = %lease.hint,
+            remaining = rate.remaining,
+            "request"
+        );
+        let free = status == 304 && lease.authorization.is_some();
+        (if free { &meter.free } else { &meter.counted }).fetch_add(1, Ordering::Relaxed);
+        // A 401 carries the limits of the address it came from, not the token's.
+        if status != 401 {
+            // A limit's or a broken server's answer may come from a machine in front of the API.
+            let regular = status < 500 && !matches!(status, 403 | 429);
+            self.pool.learn(lease.token, &rate, regular, response.date().unwrap_or_else(Utc::now), now);
+        }
+        if let Some(at) = response.token_expiry() {
+            self.pool.expires(lease.token, at);
+        }
+    }
+
+    fn page(&self, url: &ApiUrl, response: Response, lease: &Lease, moved: bool) -> Result<Page, ApiError> {
+        let links = Links::read(&response.headers, &self.api_url, url).map_err(|problem| ApiError::ForeignUrl {
+            path: url.to_string(),
+            role: "Link",
+            problem,
+        })?;
+        let validator = response
+            .etag()
+            .filter(|_| response.status.as_u16() == 200)
+            .map(|etag| Validator { etag: etag.to_owned(), token: lease.fingerprint.clone() });
+        let date = response.date();
+        Ok(Page { validator, links, date, moved, status: response.status.as_u16(), body: response.body })
+    }
+
+    fn foreign_checked(&self, url: &ApiUrl, location: &str) -> Result<ApiUrl, ApiError> {
+        ApiUrl::parse(&self.api_url, url, location).map_err(|problem| ApiError::ForeignUrl {
+            path: url.to_string(),
+            role: "redirect",
+            problem,
+        })
+    }
+
+    /// Puts the token in its pause.
+    fn pause(&self, lease: &Lease, limit: &Limit) -> WaitReason {
+        let now = Instant::now();
+        let (wait, reason) = match limit.pause {
+            Pause::Asked(wait) => (wait, WaitReason::RetryAfter),
+            Pause::Reset(wait) => (wait, WaitReason::RateLimit),
+            Pause::Secondary => match self.pool.strike(lease.token, now) {
+                Some(strike) => (self.tuning.secondary(strike), WaitReason::SecondaryLimit),
+                None => return WaitReason::SecondaryLimit,
+            },
+        };
+        self.pool.pause(lease.token, now + wait.max(self.tuning.least_pause), reason);
+        reason
+    }
+
+    /// A limit's answer: the token pauses, the request goes on when a token may, unless limits keep coming.
+    fn limited(&self, lease: &Lease, url: &ApiUrl, limit: Limit, trials: &mut Trials) -> Result<(), ApiError> {
+        tracing::warn!(path = %url, token = %lease.hint, pause = ?limit.pause, message = %limit.message, "rate limit");
+        let tokens = u32::try_from(self.pool.hints().len()).unwrap_or(u32::MAX);
+        let over = match self.pause(lease, &limit) {
+            WaitReason::RateLimit => {
+                trials.primary += 1;
+                trials.primary >= self.tuning.primary_tries.saturating_mul(tokens)
+            }
+            WaitReason::RetryAfter | WaitReason::SecondaryLimit => {
+                trials.secondary += 1;
+                trials.secondary >= self.tuning.secondary_tries.saturating_mul(tokens)
+            }
+        };
+        let tries = trials.primary + trials.secondary;
+        if over {
+            Err(ApiError::LimitExhausted { path: url.to_string(), tries, message: limit.message })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts a failure; waits before the next attempt, or gives up.
+    async fn failed(
+        &self,
+        url: &ApiUrl,
+        failure: Failure,
+        first_contact: bool,
+        trials: &mut Trials,
+        meter: &Meter,
+    ) -> Result<(), Stop> {
+        trials.failed += 1;
+        let attempts = trials.failed;
+        let hopeless = first_contact && (failure.connect.is_some() || failure.foreign);
+        let most = if hopeless { self.tuning.first_contact_attempts } else { self.tuning.attempts };
+        if attempts < most {
+            tracing::warn!(path = %url, attempt = attempts, why = %failure.why, "request failed, trying again");
+            let why = failure.why.clone();
+            self.pool.tell(Notice::Retrying { what: url.to_string(), attempt: attempts, why });
+            meter.retried.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(self.tuning.backoff(attempts, failure.after)).await;
+            return Ok(());
+        }
+        let (path, api_url) = (url.to_string(), self.api_url.to_string());
+        let error = match failure.connect {
+            Some(problem) if first_contact => ApiError::Connect { api_url, problem, attempts, chain: failure.why },
+            None if hopeless => ApiError::NotGitHub { api_url, path, found: failure.why },
+            _ => ApiError::Unavailable { path, attempts, last: failure.why, heavy: failure.heavy },
+        };
+        Err(Stop::Error { error, token: None })
+    }
+
+    fn unauthorized(&self, url: &ApiUrl) -> ApiError {
+        ApiError::Unauthorized { path: url.to_string(), tokens: self.pool.hints() }
+    }
+}
+
+/// An API address that is safe to send tokens to, with a trailing slash.
+fn checked(mut url: Url) -> Result<Url, ClientError> {
+    let fail = |problem| Err(ClientError::ApiUrl { problem });
+    if !matches!(url.scheme(), "http" | "https") {
+        return fail("is neither http nor https");
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return fail("names no host");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return fail("holds a user name or password, which would be shown in logs; set tokens under github.tokens");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return fail("holds a query or a fragment");
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+/// Whether everybody may read the repository, when the answer says.
+fn public(fetched: &Fetched) -> Option<bool> {
+    match fetched {
+        Fetched::Page(page) => private_flag(&page.body).map(|private| !private),
+        Fetched::Unchanged => None,
+    }
+}
+
+fn private_flag(body: &[u8]) -> Option<bool> {
+    #[derive(serde::Deserialize)]
+    struct Repository {
+        private: Option<bool>,
+    }
+    serde_json::from_slice::<Repository>(body).ok()?.private
+}

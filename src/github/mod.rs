@@ -1,0 +1,42 @@
+//! The client of GitHub's REST API: tokens and their budgets, limits, retries, pages and conditional requests.
+//!
+//! A caller sees one question and one answer: [`GitHub::get`] gives a complete page, "unchanged", or an error that says
+//! what was tried. Everything that can be waited out or tried again has been by then.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `request.rs` | the types a caller asks with and gets |
+//! | `client.rs` | one request from question to answer: redirects, retries, which token next |
+//! | `transport.rs` | one exchange over HTTP, and what its failure is called |
+//! | `tokens.rs` | which token serves a request, and who waits for what; leases |
+//! | `budget.rs` | what is left of a token's hour |
+//! | `pace.rs` | how fast one token may go |
+//! | `classify.rs` | what a response means |
+//! | `retry.rs` | how long to wait before trying again |
+//! | `links.rs` | the `Link` header |
+//! | `url.rs` | what is inside the API, and how a name becomes part of a path |
+//! | `error.rs`, `notice.rs` | what the user reads |
+
+mod budget;
+mod classify;
+mod client;
+mod error;
+mod links;
+mod notice;
+mod pace;
+mod request;
+mod retry;
+mod tokens;
+mod transport;
+mod url;
+
+/// Still returns a pull request's `merge_commit_sha`, which 2026-03-10 dropped; supported until 2028-03-10 (GitHub docs: API
+/// versions).
+const API_VERSION: &str = "2022-11-28";
+
+pub use client::GitHub;
+pub use error::{ApiError, ClientError, ConnectProblem};
+pub use links::Links;
+pub use notice::{Notice, WaitReason};
+pub use request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, Target, TokenSetting, Validator};
+pub use url::{ApiUrl, UrlProblem};

@@ -1,0 +1,68 @@
+//! How fast one token may go: fewer than 900 points in any minute (GitHub docs: secondary rate limits; a GET is 1 point).
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// 13.5 requests a second: 810 in a minute.
+const INTERVAL: Duration = Duration::from_micros(74_075);
+/// With what may go at once, a minute holds at most 60 + 810 = 870, which leaves room for answers that bunch up on the way.
+const BURST: u32 = 60;
+
+/// The generic cell rate algorithm: one moment is all it remembers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pace {
+    /// When the requests so far would have gone, had they gone evenly.
+    due: Option<Instant>,
+}
+
+impl Pace {
+    /// When the next request may go; `now` or earlier means at once.
+    pub fn next(&self, now: Instant) -> Instant {
+        self.due.map_or(now, |due| due.checked_sub(INTERVAL * (BURST - 1)).unwrap_or(now))
+    }
+
+    /// Counts a request that goes now.
+    pub fn take(&mut self, now: Instant) {
+        self.due = Some(self.due.map_or(now, |due| due.max(now)) + INTERVAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_minute_holds_900_requests_however_they_arrive(gaps_ms in prop::collection::vec(0u64..30_000, 1..40)) {
+            let (mut pace, mut now, mut sent) = (Pace::default(), Instant::now(), Vec::new());
+            // After each gap, as many requests as the pace lets through within the next 20 seconds.
+            for gap in gaps_ms {
+                now += Duration::from_millis(gap);
+                let end = now + Duration::from_secs(20);
+                loop {
+                    let at = pace.next(now).max(now);
+                    if at > end { break; }
+                    now = at;
+                    pace.take(now);
+                    sent.push(now);
+                }
+            }
+            let mut first = 0;
+            for last in 0..sent.len() {
+                while sent[last] - sent[first] > Duration::from_secs(60) { first += 1; }
+                prop_assert!(last - first + 1 < 900, "{} in a minute", last - first + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_goes_at_once_then_evenly() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        for _ in 0..BURST {
+            assert!(pace.next(now) <= now);
+            pace.take(now);
+        }
+        assert!(pace.next(now) > now && pace.next(now) <= now + INTERVAL);
+    }
+}

@@ -1,0 +1,148 @@
+//! What callers ask with and what they get.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use url::Url;
+
+use super::links::Links;
+use super::notice::Notice;
+use super::url::ApiUrl;
+use crate::names::RepoName;
+use crate::secret::Secret;
+
+/// One token and what to leave of it.
+#[derive(Debug, Clone)]
+pub struct TokenSetting {
+    /// The token.
+    pub secret: Secret,
+    /// Requests an hour to leave unused.
+    pub reserve: u32,
+}
+
+/// What a client is made from.
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// `https://api.github.com/`, or `https://HOST/api/v3/` on GHES.
+    pub api_url: Url,
+    /// Read tokens; none means anonymous.
+    pub tokens: Vec<TokenSetting>,
+    /// Requests in flight over all tokens; `None`: 16 a token, 90 at most in all.
+    pub concurrency: Option<usize>,
+    /// GitHub refuses requests without one.
+    pub user_agent: String,
+    /// Called with what the user should know, from the requests' tasks: it must not block.
+    pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+}
+
+/// A GET request.
+#[derive(Debug, Clone)]
+pub struct Get {
+    /// What to fetch.
+    pub url: ApiUrl,
+    /// Which tokens may serve it.
+    pub target: Target,
+    /// The representation.
+    pub accept: Accept,
+    /// What is known already; makes the request conditional.
+    pub validator: Option<Validator>,
+}
+
+/// Which tokens may serve a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Those that can read this repository.
+    Repo(RepoName),
+    /// Any.
+    Any,
+}
+
+/// The representation asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accept {
+    /// `application/vnd.github+json`.
+    #[default]
+    Json,
+    /// `application/vnd.github.star+json`: stars with their time.
+    StarJson,
+}
+
+/// What makes a later request conditional. ETags differ by token, so it names the token it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validator {
+    /// As the 200 carried it, `W/` included.
+    pub etag: String,
+    /// The token's fingerprint: 8 hex digits of its SHA-256; empty for anonymous.
+    pub token: String,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub enum Fetched {
+    /// A complete page.
+    Page(Box<Page>),
+    /// 304: what the validator stands for is still so.
+    Unchanged,
+}
+
+/// A complete page.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Complete, valid JSON; empty when `status` is 204 or GitHub sent no body.
+    pub body: Bytes,
+    /// For the next conditional request.
+    pub validator: Option<Validator>,
+    /// The pages around it.
+    pub links: Links,
+    /// The server's clock when it answered.
+    pub date: Option<DateTime<Utc>>,
+    /// Answered after a redirect: what was asked for has another address now.
+    pub moved: bool,
+    /// 200, 201, 202 (being computed: ask again later) or 204 (nothing there).
+    pub status: u16,
+}
+
+/// Counts requests; one for each stage of the work.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// Answers that cost budget.
+    pub(super) counted: AtomicU64,
+    /// Answers that cost none (304 with a token).
+    pub(super) free: AtomicU64,
+    /// Attempts that failed and were tried again.
+    pub(super) retried: AtomicU64,
+}
+
+impl Meter {
+    /// Answers that cost budget.
+    pub fn counted(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// Answers that cost none (304 with a token).
+    pub fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
+    }
+
+    /// Attempts that failed and were tried again.
+    pub fn retried(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
+    }
+}
+
+/// What all tokens together may still do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens in use (rejected ones not counted); 0 when anonymous.
+    pub tokens: usize,
+    /// Requests left above the reserves, over the tokens whose budget is known.
+    pub remaining: u64,
+    /// Requests an hour above the reserves, over the tokens whose budget is known.
+    pub hourly: u64,
+    /// When the first of the known budgets is filled again, on this machine's clock.
+    pub next_reset: Option<DateTime<Utc>>,
+    /// Some token has no limit (GHES).
+    pub unlimited: bool,
+}

@@ -1,0 +1,539 @@
+//! The tokens: which one serves a request, who waits for what, and leases, which are given back when they are dropped.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use http::HeaderValue;
+use lru::LruCache;
+use sha2::{Digest, Sha256};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::time::Instant;
+
+use super::budget::{Budget, Left, RateHeaders};
+use super::error::ClientError;
+use super::notice::{Notice, WaitReason};
+use super::pace::Pace;
+use super::request::{Budget as Total, TokenSetting};
+use crate::names::RepoName;
+
+/// Requests in flight a token: enough to hide the network's latency at GitHub's pace.
+const PER_TOKEN: usize = 16;
+/// GitHub allows 100 concurrent requests (GitHub docs: secondary rate limits); the rest is left to the user's other programs.
+const IN_FLIGHT_MOST: usize = 90;
+/// Repositories whose readers are remembered.
+const REPOS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap(); // Checked by the compiler.
+/// Lanes are forgotten beyond this number when nobody waits in them.
+const LANES_KEPT: usize = 64;
+/// A token that ends within this time is worth a line.
+const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
+
+type Notifier = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// All tokens of a client. Without any, one anonymous "token".
+pub(super) struct Pool {
+    state: Mutex<State>,
+    /// Told whenever a request that had to wait might go now.
+    changed: Notify,
+    /// One queue for each set of tokens that requests wait for. Only a queue's first looks for a token: the order is
+    /// kept, a change wakes one waiter a queue, and a request that needs one token does not hold up those that need another.
+    lanes: Mutex<HashMap<Vec<usize>, Arc<tokio::sync::Mutex<()>>>>,
+    notify: Notifier,
+    total: usize,
+    per_token: usize,
+}
+
+struct State {
+    tokens: Vec<Token>,
+    in_flight: usize,
+    access: LruCache<String, Access>,
+    /// The end of the wait that was announced and is not over.
+    announced: Option<Instant>,
+}
+
+struct Token {
+    authorization: Option<HeaderValue>,
+    hint: String,
+    fingerprint: String,
+    reserve: u64,
+    budget: Budget,
+    pace: Pace,
+    in_flight: usize,
+    paused: Option<(Instant, WaitReason)>,
+    /// Secondary limits in a row.
+    strikes: u32,
+    rejected: bool,
+    expiry_told: bool,
+}
+
+/// Who can read a repository. A public one: everybody.
+struct Access {
+    public: bool,
+    tokens: Vec<Option<bool>>,
+}
+
+/// What a request needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Want<'a> {
+    pub repo: Option<&'a RepoName>,
+    /// The fingerprint of the token whose ETag is at hand.
+    pub prefer: Option<&'a str>,
+    pub purpose: Purpose<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// With a token known to read the repository, or any if none is known.
+    Read,
+    /// To find a token that can read the repository; these were tried already.
+    Discover { tried: &'a [usize] },
+    /// To find out whether this token can.
+    Probe(usize),
+}
+
+/// What came of looking for a token.
+pub(super) enum Try {
+    Lease(Lease),
+    /// The known readers have nothing left; this token might be one.
+    Probe(usize),
+    /// Look again at `wake` or on a change. `told`: it is a wait the user should know of.
+    Blocked {
+        wake: Option<Instant>,
+        told: Option<(Instant, WaitReason)>,
+    },
+    /// No token is left for this.
+    Nobody,
+}
+
+enum Standing {
+    Ready {
+        left: u64,
+    },
+    /// Until a request ends.
+    Busy,
+    /// For some milliseconds.
+    Paced(Instant),
+    /// For long.
+    Until(Instant, WaitReason),
+}
+
+/// A token's permission to send one request.
+pub(super) struct Lease {
+    pool: Arc<Pool>,
+    pub token: usize,
+    pub authorization: Option<HeaderValue>,
+    pub hint: String,
+    pub fingerprint: String,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        if let Some(token) = state.tokens.get_mut(self.token) {
+            token.in_flight = token.in_flight.saturating_sub(1);
+        }
+        drop(state);
+        self.pool.changed.notify_waiters();
+    }
+}
+
+impl Pool {
+    pub fn new(
+        settings: &[TokenSetting],
+        concurrency: Option<usize>,
+        notify: Notifier,
+    ) -> Result<Arc<Self>, ClientError> {
+        let mut tokens: Vec<Token> = Vec::new();
+        for setting in settings {
+            let token = Token::new(setting)?;
+            // The same token twice has one budget.
+            if tokens.iter().all(|known| known.authorization != token.authorization) {
+                tokens.push(token);
+            }
+        }
+        if tokens.is_empty() {
+            tokens.push(Token::anonymous());
+            notify(Notice::Anonymous);
+        }
+        let count = tokens.len();
+        let total = concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
+        let state = State { tokens, in_flight: 0, access: LruCache::new(REPOS_REMEMBERED), announced: None };
+        Ok(Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            lanes: Mutex::default(),
+            notify,
+            total,
+            per_token: PER_TOKEN.max(total.div_ceil(count)),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock; if one did, the counters are still usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Resolves when something changes after this call.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Queues up with the requests that wait for the same tokens.
+    pub async fn turn(&self, want: &Want<'_>) -> OwnedMutexGuard<()> {
+        let key = self.state().lane(want, Instant::now());
+        let lane = {
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            if lanes.len() >= LANES_KEPT {
+                lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+            }
+            Arc::clone(lanes.entry(key).or_default())
+        };
+        lane.lock_owned().await
+    }
+
+    /// Looks for a token once. The caller waits when it is blocked, and says so if the wait is a long one.
+    pub fn try_lease(self: &Arc<Self>, want: &Want<'_>, now: Instant) -> Try {
+        let mut state = self.state();
+        let found = state.choose(want, now, self.per_token);
+        let token = match found {
+            Ok(_) if state.in_flight >= self.total => return Try::Blocked { wake: None, told: None },
+            Ok(token) => token,
+            Err(blocked) => return blocked,
+        };
+        state.in_flight += 1;
+        // `choose` gives indexes into `tokens`.
+        let Some(chosen) = state.tokens.get_mut(token) else { return Try::Nobody };
+        chosen.in_flight += 1;
+        chosen.pace.take(now);
+        Try::Lease(Lease {
+            pool: Arc::clone(self),
+            token,
+            authorization: chosen.authorization.clone(),
+            hint: chosen.hint.clone(),
+            fingerprint: chosen.fingerprint.clone(),
+        })
+    }
+
+    /// Says that a request waits until `until`, once for each wait.
+    pub fn announce(&self, until: Instant, reason: WaitReason, now: Instant) {
+        let mut state = self.state();
+        if state.announced.is_some_and(|told| told > now && until <= told + Duration::from_secs(1)) {
+            return;
+        }
+        state.announced = Some(until);
+        drop(state);
+        self.tell(Notice::Waiting { until: utc(until, now), reason });
+    }
+
+    /// Says that the announced wait is over, once.
+    pub fn resumed(&self) {
+        if self.state().announced.take().is_some() {
+            self.tell(Notice::Resumed);
+        }
+    }
+
+    pub fn tell(&self, notice: Notice) {
+        (self.notify)(notice);
+    }
+
+    /// Learns from an answer's headers. `regular`: an answer of the API itself, whose missing limit headers mean something.
+    pub fn learn(&self, token: usize, rate: &RateHeaders, regular: bool, server_now: DateTime<Utc>, now: Instant) {
+        let mut state = self.state();
+        let Some(token) = state.tokens.get_mut(token) else { return };
+        token.budget.learn(rate, server_now, now);
+        if regular {
+            if rate.limit.is_none() && rate.remaining.is_none() {
+                token.budget.learn_absent();
+            }
+            if token.paused.is_none_or(|(until, _)| until <= now) {
+                token.strikes = 0;
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Leaves a token alone until then.
+    pub fn pause(&self, token: usize, until: Instant, reason: WaitReason) {
+        if let Some(token) = self.state().tokens.get_mut(token)
+            && token.paused.is_none_or(|(known, _)| known < until)
+        {
+            token.paused = Some((until, reason));
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Counts a secondary limit; gives its place in the row of them. Requests that were in flight together get the same
+    /// place: together they are one offence.
+    pub fn strike(&self, token: usize, now: Instant) -> Option<u32> {
+        let mut state = self.state();
+        let token = state.tokens.get_mut(token)?;
+        if token.paused.is_some_and(|(until, reason)| until > now && reason == WaitReason::SecondaryLimit) {
+            return None;
+        }
+        token.strikes += 1;
+        Some(token.strikes - 1)
+    }
+
+    /// Takes a token out for this run (401).
+    pub fn reject(&self, token: usize) {
+        let mut state = self.state();
+        let Some(token) = state.tokens.get_mut(token) else { return };
+        let hint = (!std::mem::replace(&mut token.rejected, true)).then(|| token.hint.clone());
+        drop(state);
+        self.changed.notify_waiters();
+        if let Some(hint) = hint {
+            self.tell(Notice::TokenRejected { hint });
+        }
+    }
+
+    /// Says once that a token ends soon.
+    pub fn expires(&self, token: usize, at: DateTime<Utc>) {
+        let mut state = self.state();
+        let Some(token) = state.tokens.get_mut(token) else { return };
+        if token.expiry_told || at - Utc::now() > EXPIRY_WARNING {
+            return;
+        }
+        token.expiry_told = true;
+        let hint = token.hint.clone();
+        drop(state);
+        self.tell(Notice::TokenExpiring { hint, at });
+    }
+
+    /// Remembers whether a token can read a repository, and whether everybody can.
+    pub fn remember(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
+        let mut state = self.state();
+        let count = state.tokens.len();
+        let access = state.access.get_or_insert_mut(key(repo), || Access { public: false, tokens: vec![None; count] });
+        if let Some(known) = access.tokens.get_mut(token) {
+            *known = Some(can);
+        }
+        match public {
+            Some(public) => access.public = public,
+            // Somebody who can't read it proves that it is not public, or not any more.
+            None if !can => access.public = false,
+            None => {}
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    pub fn hints(&self) -> Vec<String> {
+        self.state().tokens.iter().map(|token| token.hint.clone()).collect()
+    }
+
+    pub fn budget(&self, now: Instant) -> Total {
+        let state = self.state();
+        let mut total = Total { tokens: 0, remaining: 0, hourly: 0, next_reset: None, unlimited: false };
+        for token in state.tokens.iter().filter(|token| !token.rejected) {
+            total.tokens += usize::from(token.authorization.is_some());
+            match token.budget.left(now) {
+                Left::Unknown => {}
+                Left::Unlimited => total.unlimited = true,
+                Left::Requests { remaining, limit, reset_at } => {
+                    let reserve = token.reserve.min(limit.saturating_sub(1));
+                    let free = remaining.saturating_sub(reserve).saturating_sub(token.in_flight as u64);
+                    total.remaining = total.remaining.saturating_add(free);
+                    total.hourly = total.hourly.saturating_add(limit - reserve);
+                    let reset = utc(reset_at, now);
+                    total.next_reset = Some(total.next_reset.map_or(reset, |known| known.min(reset)));
+                }
+            }
+        }
+        total
+    }
+}
+
+impl State {
+    /// The tokens that may serve it at all.
+    fn candidates(&self, want: &Want<'_>) -> Vec<usize> {
+        let live = |&i: &usize| self.tokens.get(i).is_some_and(|token| !token.rejected);
+        let all = (0..self.tokens.len()).filter(live);
+        let access = want.repo.and_then(|repo| self.access.peek(&key(repo)));
+        let verdict = |i: usize| match access {
+            Some(access) if access.public => Some(true),
+            Some(access) => access.tokens.get(i).copied().flatten(),
+            None => None,
+        };
+        let pick = |all: Vec<usize>, keep: &dyn Fn(Option<bool>) -> bool| -> Vec<usize> {
+            all.into_iter().filter(|&i| keep(verdict(i))).collect()
+        };
+        let all: Vec<usize> = all.collect();
+        let first_non_empty =
+            |sets: [Vec<usize>; 2], last: Vec<usize>| sets.into_iter().find(|set| !set.is_empty()).unwrap_or(last);
+        match want.purpose {
+            Purpose::Probe(token) => all.into_iter().filter(|&i| i == token).collect(),
+            Purpose::Read => {
+                let sets = [pick(all.clone(), &|v| v == Some(true)), pick(all.clone(), &|v| v != Some(false))];
+                first_non_empty(sets, all)
+            }
+            Purpose::Discover { tried } => {
+                let rest: Vec<usize> = all.into_iter().filter(|i| !tried.contains(i)).collect();
+                let sets = [pick(rest.clone(), &|v| v != Some(false)), Vec::new()];
+                first_non_empty(sets, rest)
+            }
+        }
+    }
+
+    /// Whether the token is known to read what is wanted.
+    fn reads(&self, want: &Want<'_>, token: usize) -> Option<bool> {
+        let access = self.access.peek(&key(want.repo?))?;
+        if access.public { Some(true) } else { access.tokens.get(token).copied().flatten() }
+    }
+
+    fn preferred(&self, want: &Want<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
+        let prefer = want.prefer?;
+        let token =
+            candidates.iter().copied().find(|&i| self.tokens.get(i).is_some_and(|t| t.fingerprint == prefer))?;
+        // Its 304 is free: worth the milliseconds until it may go, not worth the hour.
+        (!matches!(self.tokens.get(token)?.standing(now, usize::MAX), Standing::Until(..))).then_some(token)
+    }
+
+    /// The queue to wait in: the tokens waited for.
+    fn lane(&self, want: &Want<'_>, now: Instant) -> Vec<usize> {
+        let candidates = self.candidates(want);
+        match self.preferred(want, &candidates, now) {
+            Some(token) => vec![token],
+            None => candidates,
+        }
+    }
+
+    fn choose(&self, want: &Want<'_>, now: Instant, per_token: usize) -> Result<usize, Try> {
+        let mut candidates = self.candidates(want);
+        if candidates.is_empty() {
+            return Err(Try::Nobody);
+        }
+        if let Some(token) = self.preferred(want, &candidates, now) {
+            candidates = vec![token];
+        }
+        let (mut best, mut wake, mut long, mut short) = (None, None, None, false);
+        let sooner = |known: Option<Instant>, at: Instant| Some(known.map_or(at, |known| known.min(at)));
+        for &i in &candidates {
+            let Some(token) = self.tokens.get(i) else { continue };
+            match token.standing(now, per_token) {
+                Standing::Ready { left } => {
+                    let merit = (self.reads(want, i) == Some(true), left, std::cmp::Reverse((token.in_flight, i)));
+                    if best.as_ref().is_none_or(|(known, _)| merit > *known) {
+                        best = Some((merit, i));
+                    }
+                }
+                Standing::Busy => short = true,
+                Standing::Paced(at) => (short, wake) = (true, sooner(wake, at)),
+                Standing::Until(at, reason) => {
+                    wake = sooner(wake, at);
+                    if long.is_none_or(|(known, _)| at < known) {
+                        long = Some((at, reason));
+                    }
+                }
+            }
+        }
+        match best {
+            Some((_, token)) => Ok(token),
+            None if short => Err(Try::Blocked { wake, told: None }),
+            None => Err(self
+                .unproven(want, &candidates, now, per_token)
+                .map_or(Try::Blocked { wake, told: long }, Try::Probe)),
+        }
+    }
+
+    /// A token with budget that nobody has tried on this repository.
+    fn unproven(&self, want: &Want<'_>, known: &[usize], now: Instant, per_token: usize) -> Option<usize> {
+        if !matches!(want.purpose, Purpose::Read) || want.repo.is_none() {
+            return None;
+        }
+        let candidate = |&(i, token): &(usize, &Token)| {
+            !token.rejected
+                && !known.contains(&i)
+                && self.reads(want, i).is_none()
+                && matches!(token.standing(now, per_token), Standing::Ready { .. })
+        };
+        self.tokens.iter().enumerate().find(candidate).map(|(i, _)| i)
+    }
+}
+
+impl Token {
+    fn new(setting: &TokenSetting) -> Result<Self, ClientError> {
+        let secret = setting.secret.expose();
+        let hint = setting.secret.hint();
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {secret}"))
+            .ok()
+            .filter(|_| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_graphic()))
+            .ok_or_else(|| ClientError::Token { hint: hint.clone() })?;
+        authorization.set_sensitive(true);
+        let digest = Sha256::digest(secret.as_bytes());
+        let fingerprint = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            authorization: Some(authorization),
+            hint,
+            fingerprint,
+            reserve: setting.reserve.into(),
+            ..Self::anonymous()
+        })
+    }
+
+    fn anonymous() -> Self {
+        Self {
+            authorization: None,
+            hint: "anonymous".to_owned(),
+            fingerprint: String::new(),
+            reserve: 0,
+            budget: Budget::Unknown,
+            pace: Pace::default(),
+            in_flight: 0,
+            paused: None,
+            strikes: 0,
+            rejected: false,
+            expiry_told: false,
+        }
+    }
+
+    fn standing(&self, now: Instant, per_token: usize) -> Standing {
+        if let Some((until, reason)) = self.paused
+            && until > now
+        {
+            return Standing::Until(until, reason);
+        }
+        let in_flight = self.in_flight as u64;
+        match self.budget.left(now) {
+            // One request teaches; more could run into a spent budget.
+            Left::Unknown if in_flight > 0 => Standing::Busy,
+            // Promises at least as much as any known budget, so every token gets known early.
+            Left::Unknown => Standing::Ready { left: u64::MAX },
+            _ if self.in_flight >= per_token => Standing::Busy,
+            Left::Unlimited => Standing::Ready { left: u64::MAX },
+            Left::Requests { remaining, limit, reset_at } => {
+                // A reserve of the whole limit would mean waiting for ever.
+                let free = remaining.saturating_sub(self.reserve.min(limit.saturating_sub(1)));
+                let next = self.pace.next(now);
+                if free == 0 {
+                    Standing::Until(reset_at, WaitReason::RateLimit)
+                } else if free <= in_flight {
+                    Standing::Busy
+                } else if next > now {
+                    Standing::Paced(next)
+                } else {
+                    Standing::Ready { left: free - in_flight }
+                }
+            }
+        }
+    }
+}
+
+/// GitHub's names know no case.
+fn key(repo: &RepoName) -> String {
+    repo.to_string().to_ascii_lowercase()
+}
+
+/// A moment on this machine's calendar.
+fn utc(at: Instant, now: Instant) -> DateTime<Utc> {
+    let wait = TimeDelta::from_std(at.saturating_duration_since(now)).unwrap_or(TimeDelta::zero());
+    Utc::now().checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

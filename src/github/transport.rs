@@ -1,0 +1,147 @@
+//! One exchange over HTTP: a request out, a whole response in, or what went wrong on the way.
+
+use std::error::Error;
+use std::fmt::Write;
+
+use bytes::BytesMut;
+use http::{HeaderValue, header};
+use url::Url;
+
+use super::API_VERSION;
+use super::classify::{Failure, Response};
+use super::error::{ApiError, ClientError, ConnectProblem};
+use super::request::Accept;
+use super::retry::Tuning;
+use super::tokens::Lease;
+use super::url::ApiUrl;
+
+/// The HTTP client with this house's rules.
+#[derive(Debug, Clone)]
+pub(super) struct Transport {
+    http: reqwest::Client,
+    body_cap: usize,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Worth another attempt.
+    Failed(Failure),
+    /// Not worth one.
+    Final(ApiError),
+}
+
+impl Transport {
+    pub fn new(api_url: &Url, user_agent: &str, idle: usize, tuning: &Tuning) -> Result<Self, ClientError> {
+        let agent = HeaderValue::from_str(user_agent.trim())
+            .ok()
+            .filter(|agent| !agent.is_empty())
+            .ok_or_else(|| ClientError::UserAgent { given: user_agent.to_owned() })?;
+        // An error means that the process has a provider already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .gzip(true)
+            .pool_max_idle_per_host(idle)
+            .connect_timeout(tuning.connect_timeout)
+            .read_timeout(tuning.read_timeout)
+            .timeout(tuning.whole_timeout);
+        if is_loopback(api_url) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| ClientError::Http(chain(&error.without_url())))?;
+        Ok(Self { http, body_cap: tuning.body_cap })
+    }
+
+    /// Sends a GET and reads the whole answer.
+    pub async fn exchange(
+        &self,
+        api_url: &Url,
+        url: &ApiUrl,
+        accept: Accept,
+        etag: Option<&HeaderValue>,
+        lease: &Lease,
+    ) -> Result<Response, Trouble> {
+        let accept = match accept {
+            Accept::Json => "application/vnd.github+json",
+            Accept::StarJson => "application/vnd.github.star+json",
+        };
+        let mut request = self
+            .http
+            .get(url.resolve(api_url))
+            .header(header::ACCEPT, accept)
+            .header("X-GitHub-Api-Version", API_VERSION);
+        if let Some(authorization) = &lease.authorization {
+            request = request.header(header::AUTHORIZATION, authorization.clone());
+        }
+        if let Some(etag) = etag {
+            request = request.header(header::IF_NONE_MATCH, etag.clone());
+        }
+        let failed = |error: reqwest::Error| Trouble::Failed(failure(error));
+        let mut response = request.send().await.map_err(failed)?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len().saturating_add(chunk.len()) > self.body_cap {
+                return Err(Trouble::Final(ApiError::TooLarge { path: url.to_string(), cap: self.body_cap }));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Response { status: response.status(), headers, body: body.freeze() })
+    }
+}
+
+/// A proxy from the environment is not meant for this machine itself.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+fn failure(error: reqwest::Error) -> Failure {
+    let error = error.without_url();
+    let connect = error.is_connect().then(|| {
+        if error.is_dns() {
+            ConnectProblem::Dns
+        } else if sources(&error).any(is_tls) {
+            ConnectProblem::Tls
+        } else {
+            ConnectProblem::Host
+        }
+    });
+    let timeout = error.is_timeout();
+    let why = match timeout {
+        true => format!("time-out: {}", chain(&error)),
+        false => chain(&error),
+    };
+    Failure { heavy: timeout && connect.is_none(), connect, ..Failure::new(why) }
+}
+
+fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // An I/O error shows its inner error's source, not the inner error, which may be an I/O error again.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
+}
+
+/// The error and its causes in one line, outermost first, without what repeats.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    for cause in sources(error).skip(1) {
+        let cause = cause.to_string();
+        if !line.contains(&cause) {
+            // Writing to a String can't fail.
+            let _ = write!(line, ": {cause}");
+        }
+    }
+    line
+}
