@@ -1,0 +1,196 @@
+//! What becomes of a stored document when the same key is read again.
+
+use serde_json::{Map, Value};
+
+use super::{Collection, Document, Shape, timestamp};
+
+/// What is known of a stored document without reading its JSON.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    /// Fingerprint of the payload that the document was last written from.
+    pub hash: i64,
+    /// Fingerprint of the last list answer, for a document that holds the full shape.
+    pub summary_hash: Option<i64>,
+    /// Whether the full shape is stored.
+    pub full: bool,
+    /// Whether it is marked as gone from GitHub.
+    pub deleted: bool,
+}
+
+/// A document as it goes into the store.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub json: String,
+    pub hash: i64,
+    pub summary_hash: Option<i64>,
+    pub full: bool,
+}
+
+/// Whether the stored state already says what the incoming one says, judged by fingerprints alone.
+pub(super) fn is_unchanged(stored: &Stored, incoming: &Document, hash: i64) -> bool {
+    if stored.deleted {
+        return false;
+    }
+    if stored.full && incoming.shape == Shape::Summary && incoming.collection.has_two_shapes() {
+        return stored.summary_hash == Some(hash);
+    }
+    let same_shape = stored.full == (incoming.shape == Shape::Full) || !incoming.collection.has_two_shapes();
+    same_shape && stored.hash == hash
+}
+
+/// The row of a document that is not stored yet.
+pub(super) fn fresh(incoming: &Document, hash: i64) -> Row {
+    Row {
+        json: with_meta(&incoming.json, incoming, None),
+        hash,
+        summary_hash: None,
+        full: incoming.shape == Shape::Full,
+    }
+}
+
+/// The row that replaces a stored document whose fingerprint differs, or `None` where the stored one stays.
+///
+/// - A commit is one document for all repositories that have it: the first repository's stays.
+/// - A commit of several pull requests keeps the lowest number, whatever order they are read in.
+/// - A list's answer updates a full document but takes nothing from it; `_msght.detailed_at` then says how old
+///   the fields are that only the full shape has.
+pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, hash: i64) -> Option<Row> {
+    let old: Map<String, Value> = serde_json::from_str(stored_json).unwrap_or_default();
+    let new: Map<String, Value> = serde_json::from_str(&incoming.json).unwrap_or_default();
+    match incoming.collection {
+        // Another repository's answer for the same SHA: it may add the details, and nothing else.
+        Collection::Commits
+            if !stored.deleted
+                && old.get("url") != new.get("url")
+                && (stored.full || incoming.shape == Shape::Summary) =>
+        {
+            return None;
+        }
+        Collection::PullRequestCommits if !stored.deleted => {
+            let number = |map: &Map<String, Value>| map.get("pull_request_id").and_then(Value::as_i64);
+            if number(&old) < number(&new) {
+                return None;
+            }
+        }
+        _ => {}
+    }
+    if incoming.collection.has_two_shapes() && stored.full && incoming.shape == Shape::Summary {
+        return Some(overlay(old, new, incoming, hash));
+    }
+    let summary_hash = match (incoming.shape, stored.full) {
+        (Shape::Full, false) if incoming.collection.has_two_shapes() => Some(stored.hash),
+        (Shape::Full, true) => stored.summary_hash,
+        _ => None,
+    };
+    Some(Row {
+        json: with_meta(&incoming.json, incoming, None),
+        hash,
+        summary_hash,
+        full: incoming.shape == Shape::Full,
+    })
+}
+
+fn overlay(mut old: Map<String, Value>, new: Map<String, Value>, incoming: &Document, summary_hash: i64) -> Row {
+    let meta = old.remove("_msght");
+    let of_meta = |field: &str| meta.as_ref().and_then(|meta| meta.get(field)).and_then(Value::as_str);
+    let detailed_at = of_meta("detailed_at").or_else(|| of_meta("fetched_at")).map(str::to_owned);
+    for (key, value) in new {
+        old.insert(key, value);
+    }
+    let json = Value::Object(old).to_string();
+    Row {
+        json: with_meta(&json, incoming, detailed_at.as_deref()),
+        // Neither answer had this mixture: whatever full answer comes next is a change.
+        hash: 0,
+        summary_hash: Some(summary_hash),
+        full: true,
+    }
+}
+
+/// Adds `_msght` at the end of a JSON object's text, so that GitHub's own bytes stay as they came.
+fn with_meta(json: &str, incoming: &Document, detailed_at: Option<&str>) -> String {
+    let mut meta = Map::new();
+    meta.insert("fetched_at".to_owned(), Value::from(timestamp(incoming.fetched_at)));
+    if let Some(detailed_at) = detailed_at {
+        meta.insert("detailed_at".to_owned(), Value::from(detailed_at));
+    }
+    splice(json, "_msght", &Value::Object(meta).to_string())
+}
+
+/// Puts one more member at the end of a JSON object's text.
+pub(super) fn splice(object: &str, key: &str, value: &str) -> String {
+    let body = object.trim_end().strip_suffix('}').unwrap_or(object).trim_end();
+    let comma = if body.ends_with('{') { "" } else { "," };
+    format!("{body}{comma}\"{key}\":{value}}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    fn document(collection: Collection, shape: Shape, json: &str) -> Document {
+        Document {
+            collection,
+            key: vec!["k".into()],
+            json: json.to_owned(),
+            shape,
+            fetched_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+        }
+    }
+
+    fn stored(row: &Row) -> Stored {
+        Stored { hash: row.hash, summary_hash: row.summary_hash, full: row.full, deleted: false }
+    }
+
+    #[test]
+    fn githubs_bytes_stay_as_they_came() {
+        let odd = "{ \"b\" : 1.50, \"a\":\"\\u0000é\" } ";
+        let row = fresh(&document(Collection::Issues, Shape::Summary, odd), 1);
+        assert_eq!(
+            row.json,
+            "{ \"b\" : 1.50, \"a\":\"\\u0000é\",\"_msght\":{\"fetched_at\":\"2023-11-14T22:13:20Z\"}}"
+        );
+        assert_eq!(splice("{}", "x", "1"), "{\"x\":1}");
+    }
+
+    #[test]
+    fn a_list_answer_updates_a_full_pull_request_and_takes_nothing_from_it() {
+        let full =
+            document(Collection::PullRequests, Shape::Full, r#"{"number":1,"title":"a","merged_by":{"login":"x"}}"#);
+        let row = fresh(&full, 10);
+        let list = document(Collection::PullRequests, Shape::Summary, r#"{"number":1,"title":"b"}"#);
+        assert!(!is_unchanged(&stored(&row), &list, 11));
+        let merged = replace(&stored(&row), &row.json, &list, 11).unwrap();
+        let value: Value = serde_json::from_str(&merged.json).unwrap();
+        assert_eq!(value["title"], "b");
+        assert_eq!(value["merged_by"]["login"], "x");
+        assert_eq!(value["_msght"]["detailed_at"], "2023-11-14T22:13:20Z");
+        assert!(is_unchanged(&stored(&merged), &list, 11), "the same list answer again changes nothing");
+    }
+
+    #[test]
+    fn a_commit_of_two_pull_requests_keeps_the_lower_number_in_any_order() {
+        let at = |number: i64| {
+            document(
+                Collection::PullRequestCommits,
+                Shape::Summary,
+                &format!(r#"{{"sha":"s","pull_request_id":{number}}}"#),
+            )
+        };
+        let (low, high) = (at(3), at(7));
+        let row = fresh(&low, 1);
+        assert!(replace(&stored(&row), &row.json, &high, 2).is_none());
+        let row = fresh(&high, 2);
+        assert!(replace(&stored(&row), &row.json, &low, 1).unwrap().json.contains("\"pull_request_id\":3"));
+    }
+
+    #[test]
+    fn a_document_that_comes_back_is_written_again() {
+        let doc = document(Collection::RepoLabels, Shape::Summary, r#"{"name":"bug"}"#);
+        let mut stored = stored(&fresh(&doc, 5));
+        assert!(is_unchanged(&stored, &doc, 5));
+        stored.deleted = true;
+        assert!(!is_unchanged(&stored, &doc, 5));
+    }
+}

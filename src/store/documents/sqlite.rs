@@ -1,0 +1,335 @@
+//! The embedded document store: one SQLite file, one table a collection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, Row as _, Sqlite, Transaction};
+
+use super::merge::{self, Row, Stored};
+use super::{Collection, ColumnKind, Document, KeyValue, Written, timestamp};
+use crate::store::StoreError;
+use crate::store::sqlite::{self, Tuning};
+
+/// The layout this build writes, kept in `PRAGMA user_version`.
+const LAYOUT_VERSION: i64 = 1;
+
+/// Documents a statement. Together with the columns it stays far below SQLite's 32,766 parameters, and few
+/// distinct sizes keep the statement cache small.
+const ROWS_A_STATEMENT: usize = 32;
+
+/// Ids a look-up statement.
+const IDS_A_STATEMENT: usize = 128;
+
+#[derive(Clone)]
+pub(super) struct SqliteDocuments {
+    pool: SqlitePool,
+    path: Arc<PathBuf>,
+}
+
+impl SqliteDocuments {
+    pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let tuning = Tuning { page_size: 8192, cache_kib: 4 * 1024, connections: 2 };
+        let pool = sqlite::open("document store", path, &tuning).await?;
+        let store = Self { pool, path: Arc::new(path.to_owned()) };
+        store.set_up().await.map_err(StoreError::at_open)?;
+        Ok(store)
+    }
+
+    pub(super) async fn close(self) {
+        self.pool.close().await;
+    }
+
+    async fn set_up(&self) -> Result<(), StoreError> {
+        let explain = |error: &sqlx::Error| StoreError::explain(sqlite::tried("document store", &self.path), error);
+        let version: i64 =
+            sqlx::query_scalar("PRAGMA user_version").fetch_one(&self.pool).await.map_err(|e| explain(&e))?;
+        if version > LAYOUT_VERSION {
+            return Err(StoreError {
+                tried: sqlite::tried("document store", &self.path),
+                problem: format!("a newer msght wrote it (layout {version}, this one knows {LAYOUT_VERSION})"),
+                advice: "use that version of msght, or point `documents.url` at another file",
+                at_open: true,
+            });
+        }
+        if version == LAYOUT_VERSION {
+            return Ok(());
+        }
+        let mut tx = self.begin().await.map_err(|e| explain(&e))?;
+        for collection in Collection::ALL {
+            for statement in schema(*collection) {
+                sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
+            }
+        }
+        let stamp = format!("PRAGMA user_version = {LAYOUT_VERSION}");
+        sqlx::query(AssertSqlSafe(stamp)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
+        tx.commit().await.map_err(|e| explain(&e))
+    }
+
+    /// A transaction that takes the write lock at once: one that reads first and locks later can fail half-way.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    fn failed(&self, doing: &str) -> impl Fn(sqlx::Error) -> StoreError {
+        let tried = format!("{doing} {}", self.path.display());
+        move |error| StoreError::explain(tried.clone(), &error)
+    }
+
+    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<Vec<Written>, StoreError> {
+        self.try_upsert(documents).await.map_err(self.failed("writing documents to"))
+    }
+
+    async fn try_upsert(&self, documents: Vec<Document>) -> Result<Vec<Written>, sqlx::Error> {
+        let mut written = vec![Written::Unchanged; documents.len()];
+        let mut by_collection: BTreeMap<Collection, Vec<(usize, String, Document)>> = BTreeMap::new();
+        for (position, document) in documents.into_iter().enumerate() {
+            by_collection.entry(document.collection).or_default().push((position, document.id(), document));
+        }
+        let mut tx = self.begin().await?;
+        for (collection, entries) in by_collection {
+            self.upsert_collection(&mut tx, collection, entries, &mut written).await?;
+        }
+        tx.commit().await?;
+        Ok(written)
+    }
+
+    async fn upsert_collection(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        collection: Collection,
+        entries: Vec<(usize, String, Document)>,
+        written: &mut [Written],
+    ) -> Result<(), sqlx::Error> {
+        let mut known = stored_meta(tx, collection, entries.iter().map(|(_, id, _)| id.as_str())).await?;
+        // What this batch will write, so that a key that comes twice in a batch is judged by its first.
+        let mut pending: HashMap<String, (Document, Row)> = HashMap::new();
+        let mut order: Vec<String> = Vec::new();
+        for (position, id, document) in entries {
+            let hash = document.hash();
+            let Some(stored) = known.get(&id).copied() else {
+                let row = merge::fresh(&document, hash);
+                known.insert(id.clone(), meta_of(&row));
+                order.push(id.clone());
+                pending.insert(id, (document, row));
+                written[position] = Written::New;
+                continue;
+            };
+            if merge::is_unchanged(&stored, &document, hash) {
+                continue;
+            }
+            let json = match pending.get(&id) {
+                Some((_, row)) => row.json.clone(),
+                None => read_json(tx, collection, &id).await?.unwrap_or_else(|| "{}".to_owned()),
+            };
+            let Some(row) = merge::replace(&stored, &json, &document, hash) else { continue };
+            known.insert(id.clone(), meta_of(&row));
+            if pending.insert(id.clone(), (document, row)).is_none() {
+                order.push(id);
+            }
+            written[position] = Written::Changed;
+        }
+        let rows: Vec<(String, Document, Row)> =
+            order.into_iter().filter_map(|id| pending.remove(&id).map(|(document, row)| (id, document, row))).collect();
+        write_rows(tx, collection, rows).await
+    }
+
+    pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {
+        let sql = format!("SELECT doc FROM {} WHERE _id = ?", collection.name());
+        let row: Option<SqliteRow> = sqlx::query(AssertSqlSafe(sql))
+            .bind(id.to_owned())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(self.failed("reading"))?;
+        row.map(|row| row.try_get(0)).transpose().map_err(self.failed("reading"))
+    }
+
+    pub(super) async fn ids_after(
+        &self,
+        collection: Collection,
+        owner: &str,
+        repo: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        let sql = format!(
+            "SELECT _id FROM {} WHERE owner = ? AND repo = ? AND deleted_at IS NULL AND _id > ? ORDER BY _id LIMIT ?",
+            collection.name()
+        );
+        sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(owner.to_owned())
+            .bind(repo.to_owned())
+            .bind(after.to_owned())
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(self.failed("reading"))
+    }
+
+    pub(super) async fn mark_deleted(
+        &self,
+        collection: Collection,
+        ids: &[String],
+        at: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let failed = self.failed("marking deleted documents in");
+        let sql = format!(
+            "UPDATE {} SET deleted_at = ?1, doc = json_set(doc, '$._msght.deleted_at', ?1) \
+             WHERE _id = ?2 AND deleted_at IS NULL",
+            collection.name()
+        );
+        let mut tx = self.begin().await.map_err(&failed)?;
+        let mut marked = 0;
+        for id in ids {
+            let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(timestamp(at)).bind(id.clone());
+            marked += query.execute(&mut *tx).await.map_err(&failed)?.rows_affected();
+        }
+        tx.commit().await.map_err(&failed)?;
+        Ok(marked)
+    }
+
+    pub(super) async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), StoreError> {
+        let failed = self.failed("renaming a repository in");
+        let mut tx = self.begin().await.map_err(&failed)?;
+        for collection in Collection::ALL.iter().filter(|collection| collection.of_repository()) {
+            let id_tail = "substr(_id, length(?1) + length(?2) + 2)";
+            let sql = format!(
+                "UPDATE OR REPLACE {} SET owner = ?3, repo = ?4, _id = ?3 || '/' || ?4 || {id_tail}, \
+                 doc = json_set(doc, '$.owner', ?3, '$.repo', ?4) WHERE owner = ?1 AND repo = ?2",
+                collection.name()
+            );
+            sqlx::query(AssertSqlSafe(sql))
+                .bind(from.0.to_owned())
+                .bind(from.1.to_owned())
+                .bind(to.0.to_owned())
+                .bind(to.1.to_owned())
+                .execute(&mut *tx)
+                .await
+                .map_err(&failed)?;
+        }
+        let repos = "DELETE FROM repos WHERE owner_login = ? AND name = ?";
+        sqlx::query(repos).bind(from.0.to_owned()).bind(from.1.to_owned()).execute(&mut *tx).await.map_err(&failed)?;
+        tx.commit().await.map_err(&failed)
+    }
+}
+
+/// A collection's table: `_id`, the natural key, the document, and what [`merge`] needs to know of it.
+fn schema(collection: Collection) -> Vec<String> {
+    let name = collection.name();
+    let mut columns = String::new();
+    for column in collection.key() {
+        let kind = match column.kind {
+            ColumnKind::Text => "TEXT",
+            ColumnKind::Integer => "INTEGER",
+        };
+        let _ = write!(columns, "{} {kind} NOT NULL, ", column.name);
+    }
+    let mut statements = vec![format!(
+        "CREATE TABLE {name} (_id TEXT NOT NULL PRIMARY KEY, {columns}fetched_at TEXT NOT NULL, deleted_at TEXT, \
+         hash INTEGER NOT NULL, summary_hash INTEGER, full INTEGER NOT NULL, doc TEXT NOT NULL)"
+    )];
+    // A key of one column is `_id` itself, and a second index on the same values would only cost.
+    if collection.key().len() > 1 {
+        let key: Vec<&str> = collection.key().iter().map(|column| column.name).collect();
+        statements.push(format!("CREATE UNIQUE INDEX {name}_key ON {name} ({})", key.join(", ")));
+    }
+    statements.push(format!("CREATE INDEX {name}_fetched_at ON {name} (fetched_at)"));
+    statements
+}
+
+fn meta_of(row: &Row) -> Stored {
+    Stored { hash: row.hash, summary_hash: row.summary_hash, full: row.full, deleted: false }
+}
+
+async fn stored_meta<'a>(
+    tx: &mut Transaction<'static, Sqlite>,
+    collection: Collection,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<HashMap<String, Stored>, sqlx::Error> {
+    let ids: Vec<&str> = ids.collect();
+    let mut known = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(IDS_A_STATEMENT) {
+        let marks = vec!["?"; IDS_A_STATEMENT].join(",");
+        let sql = format!(
+            "SELECT _id, hash, summary_hash, full, deleted_at IS NOT NULL FROM {} WHERE _id IN ({marks})",
+            collection.name()
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for position in 0..IDS_A_STATEMENT {
+            // A short chunk is filled up with its last id, so that there is one statement for all sizes.
+            query = query.bind(chunk[position.min(chunk.len() - 1)].to_owned());
+        }
+        for row in query.fetch_all(&mut **tx).await? {
+            let stored = Stored {
+                hash: row.try_get(1)?,
+                summary_hash: row.try_get(2)?,
+                full: row.try_get(3)?,
+                deleted: row.try_get(4)?,
+            };
+            known.insert(row.try_get(0)?, stored);
+        }
+    }
+    Ok(known)
+}
+
+async fn read_json(
+    tx: &mut Transaction<'static, Sqlite>,
+    collection: Collection,
+    id: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let sql = format!("SELECT doc FROM {} WHERE _id = ?", collection.name());
+    sqlx::query_scalar(AssertSqlSafe(sql)).bind(id.to_owned()).fetch_optional(&mut **tx).await
+}
+
+async fn write_rows(
+    tx: &mut Transaction<'static, Sqlite>,
+    collection: Collection,
+    mut rows: Vec<(String, Document, Row)>,
+) -> Result<(), sqlx::Error> {
+    while !rows.is_empty() {
+        let take = if rows.len() >= ROWS_A_STATEMENT { ROWS_A_STATEMENT } else { 1 };
+        let sql = insert_statement(collection, take);
+        let mut arguments = SqliteArguments::default();
+        for (id, document, row) in rows.drain(..take) {
+            bind_row(&mut arguments, id, document, row).map_err(sqlx::Error::Encode)?;
+        }
+        sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+fn bind_row(
+    arguments: &mut SqliteArguments,
+    id: String,
+    document: Document,
+    row: Row,
+) -> Result<(), sqlx::error::BoxDynError> {
+    arguments.add(id)?;
+    for value in document.key {
+        match value {
+            KeyValue::Text(text) => arguments.add(text)?,
+            KeyValue::Integer(number) => arguments.add(number)?,
+        }
+    }
+    arguments.add(timestamp(document.fetched_at))?;
+    arguments.add(row.hash)?;
+    arguments.add(row.summary_hash)?;
+    arguments.add(row.full)?;
+    arguments.add(row.json)
+}
+
+fn insert_statement(collection: Collection, rows: usize) -> String {
+    let key: Vec<&str> = collection.key().iter().map(|column| column.name).collect();
+    let marks = format!("({}?,?,?,?,?,?)", "?,".repeat(key.len()));
+    let values = vec![marks; rows].join(",");
+    format!(
+        "INSERT INTO {} (_id, {}, fetched_at, hash, summary_hash, full, doc) VALUES {values} \
+         ON CONFLICT (_id) DO UPDATE SET fetched_at = excluded.fetched_at, deleted_at = NULL, hash = excluded.hash, \
+         summary_hash = excluded.summary_hash, full = excluded.full, doc = excluded.doc",
+        collection.name(),
+        key.join(", "),
+    )
+}

@@ -1,0 +1,44 @@
+//! Where the mirror's data stay: raw documents and relational tables.
+//!
+//! Both stores have one interface each and a backend a URL scheme picks. The order of writing is the
+//! promise of this room: documents first, then rows together with the sync state that speaks of them
+//! (see [`relational`]), so that a process killed anywhere has never recorded work that is not there.
+
+pub mod documents;
+pub mod error;
+pub mod relational;
+mod sqlite;
+
+pub use error::StoreError;
+
+use std::path::Path;
+
+/// Both stores of one installation, opened.
+#[derive(Clone)]
+pub struct Stores {
+    /// Raw JSON, one collection a GitHub entity.
+    pub documents: documents::Documents,
+    /// GHTorrent's tables and the sync state.
+    pub relational: relational::Relational,
+}
+
+impl Stores {
+    /// Opens the embedded stores, creating and upgrading them as needed.
+    ///
+    /// # Errors
+    /// A store that can't be created, read or written, that is not SQLite, or that a newer msght wrote.
+    pub async fn open_embedded(documents: &Path, relational: &Path) -> Result<Self, StoreError> {
+        // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
+        let _lock = sqlite::lock_for_setup(relational).await?;
+        Ok(Self {
+            documents: documents::Documents::open_sqlite(documents).await?,
+            relational: relational::Relational::open_sqlite(relational).await?,
+        })
+    }
+
+    /// Closes both stores: what the write-ahead logs hold is folded into the files.
+    pub async fn close(self) {
+        self.documents.close().await;
+        self.relational.close().await;
+    }
+}

@@ -1,0 +1,106 @@
+//! From [`Rows`] to tables: references become row ids, rows become bulk upserts, in the order of the foreign keys.
+//!
+//! What a row refers to may not have been read yet (a comment comes before its issue, a commit before its parent).
+//! Then a row with only the natural key is made, which the entity fills when it comes: the order in which lists are
+//! read doesn't matter.
+
+mod commits;
+mod issues;
+mod people;
+mod progress;
+mod projects;
+mod pulls;
+mod relations;
+
+use std::collections::HashMap;
+
+use super::ids::Ids;
+use super::rows::{Person, Rows};
+use super::sql::{Value, marks};
+use super::sqlite::Tx;
+
+/// Keys a look-up statement; a shorter list is filled up with its last key, so that one statement serves all sizes.
+const KEYS_A_LOOKUP: usize = 64;
+
+/// Characters of a `varchar(255)` column.
+pub(super) const TEXT: usize = 255;
+/// Characters of a comment's body (data model, §4).
+pub(super) const BODY: usize = 256;
+/// Characters of `issue_events.action_specific` (data model, §4).
+pub(super) const SPECIFIC: usize = 50;
+
+/// One batch on its way into one transaction.
+pub(super) struct Batch<'a> {
+    pub tx: &'a mut Tx,
+    pub ids: &'a mut Ids,
+    /// Row ids of the people in this batch.
+    people: HashMap<String, i64>,
+}
+
+/// Applies a batch. The caller commits, or drops the caches if anything failed.
+pub(super) async fn apply(tx: &mut Tx, ids: &mut Ids, rows: &Rows) -> Result<(), sqlx::Error> {
+    let mut batch = Batch { tx, ids, people: HashMap::new() };
+    batch.people(rows).await?;
+    batch.projects(&rows.projects).await?;
+    batch.commits(rows).await?;
+    batch.pulls(rows).await?;
+    batch.issues(rows).await?;
+    batch.relations(rows).await?;
+    batch.progress(&rows.progress).await
+}
+
+impl Batch<'_> {
+    /// Looks up rows by a list of keys: `sql` with `{}` where the marks go, the fixed parameters first.
+    async fn lookup(&mut self, sql: &str, fixed: &[Value], keys: &[Value]) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        let sql = sql.replace("{}", &marks(KEYS_A_LOOKUP));
+        let mut found = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(KEYS_A_LOOKUP) {
+            let mut params = fixed.to_vec();
+            params.extend((0..KEYS_A_LOOKUP).map(|position| chunk[position.min(chunk.len() - 1)].clone()));
+            found.extend(self.tx.fetch(&sql, params).await?);
+        }
+        Ok(found)
+    }
+
+    /// The row id of a person of this batch.
+    fn person(&self, person: &Person) -> Value {
+        self.people.get(&people::key_of(person)).copied().map_or(Value::Null, Value::Integer)
+    }
+
+    fn optional_person(&self, person: Option<&Person>) -> Value {
+        person.map_or(Value::Null, |person| self.person(person))
+    }
+}
+
+/// The id that a look-up found in a row's first column.
+fn id_of(row: &[Value]) -> i64 {
+    row.first().and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// Cuts a text at a character boundary to what a column holds. NUL characters, which no database client shows right,
+/// are left out; the document keeps them.
+pub(super) fn cut(text: &str, characters: usize) -> String {
+    text.chars().filter(|c| *c != '\0').take(characters).collect()
+}
+
+pub(super) fn cut_option(text: Option<&String>, characters: usize) -> Value {
+    text.map(|text| cut(text, characters)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cut_text_fits_and_is_the_beginning_of_the_text(text in any::<String>(), length in 0_usize..300) {
+            let cut = cut(&text, length);
+            prop_assert!(cut.chars().count() <= length);
+            prop_assert!(!cut.contains('\0'));
+            let whole: String = text.chars().filter(|c| *c != '\0').collect();
+            prop_assert!(whole.starts_with(&cut));
+            prop_assert_eq!(cut.chars().count(), whole.chars().count().min(length));
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Pull requests: their rows, commits, review comments and history.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use chrono::NaiveDateTime;
+
+use super::super::rows::{PullFact, Rows};
+use super::super::sql::{Rule, Upsert, Value, date};
+use super::{BODY, Batch, TEXT, cut, cut_option, id_of, projects};
+
+/// Two reports of the same action within this many seconds are one fact (data model, §4).
+const SAME_FACT_SECONDS: i64 = 3;
+
+const PULLS: Upsert = Upsert {
+    table: "pull_requests",
+    columns: &["head_repo_id", "base_repo_id", "head_commit_id", "base_commit_id", "pullreq_id", "intra_branch"],
+    key: &["base_repo_id", "pullreq_id"],
+    update: &[
+        // A head repository that is deleted later was there all the same.
+        ("head_repo_id", Rule::ReplaceIfKnown),
+        ("head_commit_id", Rule::ReplaceIfKnown),
+        ("base_commit_id", Rule::ReplaceIfKnown),
+        ("intra_branch", Rule::Replace),
+    ],
+};
+
+const MENTIONED: Upsert = Upsert {
+    table: "pull_requests",
+    columns: &["base_repo_id", "pullreq_id"],
+    key: &["base_repo_id", "pullreq_id"],
+    update: &[],
+};
+
+const FACTS: Upsert = Upsert {
+    table: "msght_pulls",
+    columns: &["pull_request_id", "updated_at", "head"],
+    key: &["pull_request_id"],
+    update: &[("updated_at", Rule::Replace), ("head", Rule::Replace)],
+};
+
+const COMMITS_READ: Upsert = Upsert {
+    table: "msght_pulls",
+    columns: &["pull_request_id", "commits_of"],
+    key: &["pull_request_id"],
+    update: &[("commits_of", Rule::Replace)],
+};
+
+const PULL_COMMITS: Upsert = Upsert {
+    table: "pull_request_commits",
+    columns: &["pull_request_id", "commit_id"],
+    key: &["pull_request_id", "commit_id"],
+    update: &[],
+};
+
+const COMMENTS: Upsert = Upsert {
+    table: "pull_request_comments",
+    columns: &["pull_request_id", "user_id", "comment_id", "position", "body", "commit_id", "created_at"],
+    key: &["comment_id"],
+    update: &[
+        ("pull_request_id", Rule::Replace),
+        ("user_id", Rule::Replace),
+        ("position", Rule::Replace),
+        ("body", Rule::Replace),
+        ("commit_id", Rule::ReplaceIfKnown),
+        ("created_at", Rule::Replace),
+    ],
+};
+
+impl Batch<'_> {
+    pub(super) async fn pulls(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        let values = rows
+            .pulls
+            .iter()
+            .map(|pull| {
+                let head_repo = pull
+                    .head_repo
+                    .as_ref()
+                    .and_then(|(owner, name)| self.ids.projects.get(&projects::key_of(owner, name)));
+                let mut commit = |sha: &Option<String>| sha.as_ref().and_then(|sha| self.ids.commits.get(sha));
+                vec![
+                    head_repo.into(),
+                    pull.project.into(),
+                    commit(&pull.head_sha).into(),
+                    commit(&pull.base_sha).into(),
+                    pull.number.into(),
+                    pull.intra_branch.into(),
+                ]
+            })
+            .collect();
+        self.tx.upsert(&PULLS, values).await?;
+        self.mentioned_pulls(rows).await?;
+
+        let facts = rows
+            .pulls
+            .iter()
+            .filter_map(|pull| {
+                let id = self.ids.pulls.get(&(pull.project, pull.number))?;
+                let head = pull.head_sha.clone();
+                Some(vec![id.into(), pull.updated_at.map(date).into(), head.into()])
+            })
+            .collect();
+        self.tx.upsert(&FACTS, facts).await?;
+        self.pull_commits(rows).await?;
+        self.review_comments(rows).await?;
+        self.history(&rows.pull_facts).await
+    }
+
+    /// Finds the row ids of all pull requests that the batch speaks of, making rows for those only referred to.
+    async fn mentioned_pulls(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        let mut mentioned: BTreeSet<(i64, i64)> = BTreeSet::new();
+        mentioned.extend(rows.pulls.iter().map(|pull| (pull.project, pull.number)));
+        mentioned.extend(rows.pull_facts.iter().map(|fact| (fact.project, fact.number)));
+        mentioned.extend(rows.pull_commits.iter().map(|pull| (pull.project, pull.number)));
+        mentioned.extend(rows.review_comments.iter().map(|comment| (comment.project, comment.number)));
+        mentioned
+            .extend(rows.issues.iter().filter(|issue| issue.pull_request).map(|issue| (issue.project, issue.number)));
+        mentioned.retain(|key| self.ids.pulls.get(key).is_none());
+        self.find_pulls(&mentioned).await?;
+        mentioned.retain(|key| self.ids.pulls.get(key).is_none());
+        if mentioned.is_empty() {
+            return Ok(());
+        }
+        let stubs = mentioned.iter().map(|(project, number)| vec![(*project).into(), (*number).into()]).collect();
+        self.tx.upsert(&MENTIONED, stubs).await?;
+        self.find_pulls(&mentioned).await
+    }
+
+    async fn find_pulls(&mut self, keys: &BTreeSet<(i64, i64)>) -> Result<(), sqlx::Error> {
+        let sql = "SELECT id, pullreq_id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id IN ({})";
+        for (project, numbers) in by_project(keys) {
+            for row in self.lookup(sql, &[project.into()], &numbers).await? {
+                if let Some(number) = row[1].as_i64() {
+                    self.ids.pulls.put((project, number), id_of(&row));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A pull request's commits are replaced as a whole: after a force-push the former ones are no longer its own.
+    async fn pull_commits(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        let mut wanted: HashMap<i64, HashSet<i64>> = HashMap::new();
+        let mut read = Vec::new();
+        for pull in &rows.pull_commits {
+            let Some(id) = self.ids.pulls.get(&(pull.project, pull.number)) else { continue };
+            let commits = pull.shas.iter().filter_map(|sha| self.ids.commits.get(sha)).collect();
+            wanted.insert(id, commits);
+            read.push(vec![id.into(), pull.head.as_str().into()]);
+        }
+        let keys: Vec<Value> = wanted.keys().map(|id| (*id).into()).collect();
+        let sql = "SELECT DISTINCT pull_request_id, commit_id FROM pull_request_commits WHERE pull_request_id IN ({})";
+        for row in self.lookup(sql, &[], &keys).await? {
+            let (pull, commit) = (id_of(&row), row[1].as_i64().unwrap_or(0));
+            if !wanted.get(&pull).is_some_and(|commits| commits.contains(&commit)) {
+                let sql = "DELETE FROM pull_request_commits WHERE pull_request_id = ? AND commit_id = ?";
+                self.tx.execute(sql, vec![pull.into(), commit.into()]).await?;
+            }
+        }
+        let pairs = wanted
+            .into_iter()
+            .flat_map(|(pull, commits)| commits.into_iter().map(move |commit| vec![pull.into(), commit.into()]))
+            .collect();
+        self.tx.upsert(&PULL_COMMITS, pairs).await?;
+        self.tx.upsert(&COMMITS_READ, read).await?;
+        Ok(())
+    }
+
+    async fn review_comments(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        let values = rows
+            .review_comments
+            .iter()
+            .filter_map(|comment| {
+                let pull = self.ids.pulls.get(&(comment.project, comment.number))?;
+                let commit = comment.sha.as_ref().and_then(|sha| self.ids.commits.get(sha));
+                Some(vec![
+                    pull.into(),
+                    self.person(&comment.user),
+                    comment.comment_id.into(),
+                    comment.position.into(),
+                    cut_option(comment.body.as_ref(), BODY),
+                    commit.into(),
+                    comment.created_at.into(),
+                ])
+            })
+            .collect();
+        self.tx.upsert(&COMMENTS, values).await?;
+        Ok(())
+    }
+
+    /// The same fact may come from the list, the details, the issue's events and the feed; it is one row.
+    async fn history(&mut self, facts: &[PullFact]) -> Result<(), sqlx::Error> {
+        let mut by_pull: BTreeMap<i64, Vec<&PullFact>> = BTreeMap::new();
+        for fact in facts {
+            if let Some(id) = self.ids.pulls.get(&(fact.project, fact.number)) {
+                by_pull.entry(id).or_default().push(fact);
+            }
+        }
+        let keys: Vec<Value> = by_pull.keys().map(|id| (*id).into()).collect();
+        let sql = "SELECT DISTINCT id, pull_request_id, action, created_at, actor_id FROM pull_request_history \
+                   WHERE pull_request_id IN ({})";
+        let mut known: HashMap<i64, Vec<HistoryRow>> = HashMap::new();
+        for row in self.lookup(sql, &[], &keys).await? {
+            let text = |column: usize| row[column].as_str().unwrap_or_default().to_owned();
+            let history = HistoryRow {
+                id: Some(id_of(&row)),
+                action: text(2),
+                at: text(3),
+                actor: row[4].as_i64(),
+                changed: false,
+            };
+            known.entry(row[1].as_i64().unwrap_or(0)).or_default().push(history);
+        }
+        let mut new = Vec::new();
+        for (pull, facts) in by_pull {
+            let rows = known.entry(pull).or_default();
+            for fact in facts {
+                let actor = self.optional_person(fact.actor.as_ref()).as_i64();
+                merge_fact(rows, &cut(&fact.action, TEXT), &date(fact.at), actor);
+            }
+            for row in rows.drain(..) {
+                match row.id {
+                    None => new.push(vec![pull.into(), row.at.into(), row.action.into(), row.actor.into()]),
+                    Some(id) if row.changed => {
+                        let sql = "UPDATE pull_request_history SET created_at = ?, actor_id = ? WHERE id = ?";
+                        self.tx.execute(sql, vec![row.at.into(), row.actor.into(), id.into()]).await?;
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        self.tx.upsert(&HISTORY, new).await?;
+        Ok(())
+    }
+}
+
+const HISTORY: Upsert = Upsert {
+    table: "pull_request_history",
+    columns: &["pull_request_id", "created_at", "action", "actor_id"],
+    key: &[],
+    update: &[],
+};
+
+#[derive(Debug, Clone, PartialEq)]
+struct HistoryRow {
+    id: Option<i64>,
+    action: String,
+    at: String,
+    actor: Option<i64>,
+    changed: bool,
+}
+
+/// Adds a fact to a pull request's history, or to the row that tells it already. The outcome doesn't depend on the
+/// order of the sources: the earlier time and the known actor stay.
+fn merge_fact(rows: &mut Vec<HistoryRow>, action: &str, at: &str, actor: Option<i64>) {
+    let once = matches!(action, "opened" | "merged");
+    let same =
+        rows.iter_mut().find(|row| row.action == action && (once || seconds_apart(&row.at, at) <= SAME_FACT_SECONDS));
+    let Some(row) = same else {
+        let row = HistoryRow { id: None, action: action.to_owned(), at: at.to_owned(), actor, changed: false };
+        rows.push(row);
+        return;
+    };
+    if *at < *row.at {
+        row.at = at.to_owned();
+        row.changed = true;
+    }
+    if row.actor.is_none() && actor.is_some() {
+        row.actor = actor;
+        row.changed = true;
+    }
+}
+
+fn seconds_apart(a: &str, b: &str) -> i64 {
+    let parse = |text: &str| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S");
+    match (parse(a), parse(b)) {
+        (Ok(a), Ok(b)) => (a - b).num_seconds().abs(),
+        _ => i64::MAX,
+    }
+}
+
+/// Groups keys of project and number by project, for look-ups.
+pub(super) fn by_project(keys: &BTreeSet<(i64, i64)>) -> BTreeMap<i64, Vec<Value>> {
+    let mut groups: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
+    for (project, number) in keys {
+        groups.entry(*project).or_default().push((*number).into());
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_fact_from_two_sources_is_one_row_in_any_order() {
+        let list = ("closed", "2024-01-01 10:00:02", None);
+        let event = ("closed", "2024-01-01 10:00:00", Some(7));
+        let outcome = |facts: [(&str, &str, Option<i64>); 2]| {
+            let mut rows = Vec::new();
+            for (action, at, actor) in facts {
+                merge_fact(&mut rows, action, at, actor);
+            }
+            assert_eq!(rows.len(), 1);
+            (rows[0].at.clone(), rows[0].actor)
+        };
+        assert_eq!(outcome([list, event]), outcome([event, list]));
+        assert_eq!(outcome([list, event]), ("2024-01-01 10:00:00".to_owned(), Some(7)));
+    }
+
+    #[test]
+    fn closing_twice_is_two_facts_and_opening_twice_is_one() {
+        let mut rows = Vec::new();
+        merge_fact(&mut rows, "closed", "2024-01-01 10:00:00", Some(1));
+        merge_fact(&mut rows, "closed", "2024-01-02 10:00:00", Some(1));
+        merge_fact(&mut rows, "opened", "2024-01-01 09:00:00", None);
+        merge_fact(&mut rows, "opened", "2024-01-03 09:00:00", Some(2));
+        assert_eq!(rows.len(), 3);
+        assert_eq!(rows[2].actor, Some(2));
+    }
+}

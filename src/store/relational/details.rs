@@ -1,0 +1,147 @@
+//! What the `details` stage has left to do, newest first.
+
+use super::Relational;
+use super::sql::{Value, date};
+use crate::store::StoreError;
+
+/// Commits that belong to a project or are referred to by it, and whose full form has not been read.
+const COMMITS_LEFT: &str = "FROM commits c WHERE (c.project_id = ?1 OR EXISTS (SELECT 1 FROM project_commits p \
+     WHERE p.project_id = ?1 AND p.commit_id = c.id)) \
+     AND NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id)";
+
+const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
+     WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND m.detailed_of IS NOT m.updated_at";
+
+/// Everybody that a project's tables refer to, with a profile that was never read or is older than a date. Nobody's
+/// profile is asked for whom GitHub doesn't know.
+const USERS_LEFT: &str = "FROM users u LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 AND u.id > 0 \
+     AND u.login <> 'ghost' AND (m.profile_at IS NULL OR m.profile_at < ?2) AND u.id IN (\
+     SELECT owner_id FROM projects WHERE id = ?1 OR forked_from = ?1 \
+     UNION SELECT c.author_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
+     UNION SELECT c.committer_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
+     UNION SELECT author_id FROM commits WHERE project_id = ?1 \
+     UNION SELECT committer_id FROM commits WHERE project_id = ?1 \
+     UNION SELECT c.user_id FROM commit_comments c JOIN commits k ON k.id = c.commit_id WHERE k.project_id = ?1 \
+     UNION SELECT reporter_id FROM issues WHERE repo_id = ?1 \
+     UNION SELECT assignee_id FROM issues WHERE repo_id = ?1 \
+     UNION SELECT c.user_id FROM issue_comments c JOIN issues i ON i.id = c.issue_id WHERE i.repo_id = ?1 \
+     UNION SELECT e.actor_id FROM issue_events e JOIN issues i ON i.id = e.issue_id WHERE i.repo_id = ?1 \
+     UNION SELECT c.user_id FROM pull_request_comments c JOIN pull_requests p ON p.id = c.pull_request_id \
+        WHERE p.base_repo_id = ?1 \
+     UNION SELECT h.actor_id FROM pull_request_history h JOIN pull_requests p ON p.id = h.pull_request_id \
+        WHERE p.base_repo_id = ?1 \
+     UNION SELECT user_id FROM project_members WHERE repo_id = ?1 \
+     UNION SELECT user_id FROM watchers WHERE repo_id = ?1)";
+
+/// How much the `details` stage has left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DetailsLeft {
+    /// Commits, one request each.
+    pub commits: u64,
+    /// Pull requests, two requests each.
+    pub pulls: u64,
+    /// Users, one request each.
+    pub users: u64,
+}
+
+/// A place in a list that is read from its newest end: the date and id of the last item taken.
+#[derive(Debug, Clone)]
+pub struct Position(String, i64);
+
+impl Position {
+    /// Before the newest item.
+    pub fn start() -> Self {
+        Self("9999".to_owned(), i64::MAX)
+    }
+}
+
+impl Relational {
+    /// Counts what is left; profiles count as left when they were read before `profiles_before`.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn details_left(
+        &self,
+        project: i64,
+        profiles_before: chrono::DateTime<chrono::Utc>,
+    ) -> Result<DetailsLeft, StoreError> {
+        let count = async |from: &str, params: Vec<Value>| {
+            let rows = self.read(&format!("SELECT count(*) {from}"), params).await?;
+            let number = rows.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
+            Ok::<u64, StoreError>(u64::try_from(number).unwrap_or(0))
+        };
+        Ok(DetailsLeft {
+            commits: count(COMMITS_LEFT, vec![project.into()]).await?,
+            pulls: count(PULLS_LEFT, vec![project.into()]).await?,
+            users: count(USERS_LEFT, vec![project.into(), date(profiles_before).into()]).await?,
+        })
+    }
+
+    /// The next SHAs to read, from a position towards the oldest, with the position behind them.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn commits_left(
+        &self,
+        project: i64,
+        from: &Position,
+        limit: u32,
+    ) -> Result<(Vec<String>, Option<Position>), StoreError> {
+        let sql = format!(
+            "SELECT c.sha, coalesce(c.created_at, ''), c.id {COMMITS_LEFT} \
+             AND (coalesce(c.created_at, ''), c.id) < (?2, ?3) ORDER BY 2 DESC, 3 DESC LIMIT ?4"
+        );
+        let params = vec![project.into(), from.0.as_str().into(), from.1.into(), i64::from(limit).into()];
+        let rows = self.read(&sql, params).await?;
+        let end = rows.last().and_then(|row| Some(Position(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
+        Ok((rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect(), end))
+    }
+
+    /// The next pull requests to read, newest change first: number and `updated_at`.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn pulls_left(
+        &self,
+        project: i64,
+        from: &Position,
+        limit: u32,
+    ) -> Result<(Vec<(i64, String)>, Option<Position>), StoreError> {
+        let sql = format!(
+            "SELECT p.pullreq_id, m.updated_at, p.id {PULLS_LEFT} AND (m.updated_at, p.id) < (?2, ?3) \
+             ORDER BY 2 DESC, 3 DESC LIMIT ?4"
+        );
+        let params = vec![project.into(), from.0.as_str().into(), from.1.into(), i64::from(limit).into()];
+        let rows = self.read(&sql, params).await?;
+        let end = rows.last().and_then(|row| Some(Position(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
+        Ok((rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect(), end))
+    }
+
+    /// The logins of all users whose profiles are to be read, in order of their rows, at most `limit` after `after`.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn users_left(
+        &self,
+        project: i64,
+        profiles_before: chrono::DateTime<chrono::Utc>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let sql = format!("SELECT u.id, u.login {USERS_LEFT} AND u.id > ?3 ORDER BY u.id LIMIT ?4");
+        let params = vec![project.into(), date(profiles_before).into(), after.into(), i64::from(limit).into()];
+        let rows = self.read(&sql, params).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
+    }
+
+    /// Forgets which commits' details were read, so that `--full` reads them again.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn forget_details(&self, project: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM msght_commit_details WHERE commit_id IN \
+                   (SELECT commit_id FROM project_commits WHERE project_id = ?1 \
+                    UNION SELECT id FROM commits WHERE project_id = ?1)";
+        self.write(sql, vec![project.into()]).await.map(drop)
+    }
+}

@@ -1,0 +1,60 @@
+//! Bounded caches from natural keys to row ids.
+
+use std::hash::Hash;
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+/// Entries a cache. A commit's entry is some 100 bytes with its SHA, so all caches together stay near 10 MB.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// Remembers row ids that are committed. Ids never change; a row that another process merged away shows up as a
+/// foreign-key violation, upon which all caches are dropped and the batch is tried again.
+pub(super) struct IdCache<K: Hash + Eq>(LruCache<K, i64>);
+
+impl<K: Hash + Eq> IdCache<K> {
+    pub(super) fn new() -> Self {
+        Self(LruCache::new(CAPACITY))
+    }
+
+    pub(super) fn get(&mut self, key: &K) -> Option<i64> {
+        self.0.get(key).copied()
+    }
+
+    pub(super) fn put(&mut self, key: K, id: i64) {
+        self.0.put(key, id);
+    }
+
+    pub(super) fn forget(&mut self, key: &K) {
+        self.0.pop(key);
+    }
+}
+
+/// All caches of the relational store.
+pub(super) struct Ids {
+    /// Lower-case login, or a fake user's derived login.
+    pub users: IdCache<String>,
+    /// E-mail address to the account that it is known to belong to.
+    pub emails: IdCache<String>,
+    pub commits: IdCache<String>,
+    /// Lower-case `owner/name`.
+    pub projects: IdCache<String>,
+    /// Project and number.
+    pub pulls: IdCache<(i64, i64)>,
+    pub issues: IdCache<(i64, i64)>,
+    pub labels: IdCache<(i64, String)>,
+}
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        Self {
+            users: IdCache::new(),
+            emails: IdCache::new(),
+            commits: IdCache::new(),
+            projects: IdCache::new(),
+            pulls: IdCache::new(),
+            issues: IdCache::new(),
+            labels: IdCache::new(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! GHTorrent's tables (data model, §4), and beside them the sync state.
+//!
+//! Both live in one database so that one transaction stores rows and the fact that they are stored.
+
+mod apply;
+mod details;
+mod ids;
+pub mod rows;
+mod sql;
+mod sqlite;
+pub mod state;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+pub use details::{DetailsLeft, Position};
+pub use rows::Rows;
+pub use sql::date;
+
+use self::ids::Ids;
+use self::rows::Project;
+use self::sql::{Value, marks};
+use super::StoreError;
+
+/// Keys a look-up statement outside of a batch.
+const KEYS_A_READ: usize = 100;
+
+/// How often a batch is tried: once more after another process has taken away a row that this one remembered.
+const BATCH_ATTEMPTS: u32 = 2;
+
+/// A project as it is known in the store.
+#[derive(Debug, Clone)]
+pub struct KnownProject {
+    /// Its row.
+    pub id: i64,
+    /// Its owner's login.
+    pub owner: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The relational store.
+#[derive(Clone)]
+pub struct Relational {
+    backend: sqlite::SqliteBackend,
+    /// Row ids that are committed. Its lock also makes this process's writers take turns.
+    ids: Arc<Mutex<Ids>>,
+}
+
+impl Relational {
+    /// Opens the embedded store and brings its tables up to date.
+    ///
+    /// # Errors
+    /// A file that can't be created or written, is not SQLite, or comes from a newer msght.
+    pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
+        let backend = sqlite::SqliteBackend::open(path).await?;
+        Ok(Self { backend, ids: Arc::new(Mutex::new(Ids::new())) })
+    }
+
+    /// Stores a batch of rows, with the sync state that it makes true, in one transaction.
+    ///
+    /// # Errors
+    /// The batch could not be committed; nothing of it is stored.
+    pub async fn apply(&self, rows: Rows) -> Result<(), StoreError> {
+        self.try_apply(&rows).await.map_err(|error| self.backend.explain("writing rows to", &error))
+    }
+
+    async fn try_apply(&self, rows: &Rows) -> Result<(), sqlx::Error> {
+        let mut ids = self.ids.lock().await;
+        let mut attempt = 1;
+        loop {
+            let mut tx = self.backend.begin().await?;
+            let done = match apply::apply(&mut tx, &mut ids, rows).await {
+                Ok(()) => tx.commit().await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = done else { return Ok(()) };
+            // What was looked up inside the failed transaction may not exist.
+            *ids = Ids::new();
+            let stale = error.as_database_error().is_some_and(|error| error.is_foreign_key_violation());
+            if !stale || attempt == BATCH_ATTEMPTS {
+                return Err(error);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Makes sure of a project's row and returns its id.
+    ///
+    /// # Errors
+    /// The store could not be read or written.
+    pub async fn project(&self, project: Project) -> Result<i64, StoreError> {
+        let (owner, name) = (project.owner.login.clone(), project.name.clone());
+        self.apply(Rows { projects: vec![project], ..Rows::default() }).await?;
+        let found = self.known_project(&owner, &name).await?;
+        found.map(|known| known.id).ok_or_else(|| StoreError {
+            tried: format!("storing the repository {owner}/{name}"),
+            problem: "its row is not there after it was written".to_owned(),
+            advice: "another process may be renaming it: run the command again",
+            at_open: false,
+        })
+    }
+
+    /// A project by its present name.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn known_project(&self, owner: &str, name: &str) -> Result<Option<KnownProject>, StoreError> {
+        let sql = "SELECT p.id, u.login, p.name FROM projects p JOIN users u ON u.id = p.owner_id \
+                   WHERE u.login = ? AND p.name = ?";
+        Ok(known_project(self.read(sql, vec![owner.into(), name.into()]).await?))
+    }
+
+    /// A project by GitHub's numeric id, under whatever name it was mirrored.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn project_by_github_id(&self, github_id: i64) -> Result<Option<KnownProject>, StoreError> {
+        let sql = "SELECT p.id, u.login, p.name FROM msght_projects m JOIN projects p ON p.id = m.project_id \
+                   JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
+        Ok(known_project(self.read(sql, vec![github_id.into()]).await?))
+    }
+
+    /// Marks a project as gone from GitHub, if it was ever retrieved. Returns whether it was marked now.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn mark_project_deleted(&self, project: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 \
+                   AND EXISTS (SELECT 1 FROM msght_lists WHERE project_id = ?1)";
+        Ok(self.write(sql, vec![project.into()]).await? > 0)
+    }
+
+    /// Records the commit at which a fork left its parent.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn set_fork_point(&self, project: i64, sha: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO commits (sha, project_id) VALUES (?, ?) ON CONFLICT (sha) DO NOTHING";
+        self.write(sql, vec![sha.into(), project.into()]).await?;
+        let sql = "UPDATE projects SET forked_commit_id = (SELECT id FROM commits WHERE sha = ?1) WHERE id = ?2 \
+                   AND forked_commit_id IS NOT (SELECT id FROM commits WHERE sha = ?1)";
+        self.write(sql, vec![sha.into(), project.into()]).await.map(drop)
+    }
+
+    /// The commit at which a fork left its parent, if it is known.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn fork_point(&self, project: i64) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT c.sha FROM projects p JOIN commits c ON c.id = p.forked_commit_id WHERE p.id = ?";
+        let rows = self.read(sql, vec![project.into()]).await?;
+        Ok(rows.first().and_then(|row| row[0].as_str()).map(str::to_owned))
+    }
+
+    /// Closes the store.
+    pub async fn close(self) {
+        self.backend.close().await;
+    }
+
+    async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.backend.fetch(sql, params).await.map_err(|error| self.backend.explain("reading", &error))
+    }
+
+    /// Reads by a list of keys: `sql` with `{}` where the marks go, the fixed parameters first.
+    async fn read_many(&self, sql: &str, fixed: &[Value], keys: &[String]) -> Result<Vec<Vec<Value>>, StoreError> {
+        let sql = sql.replace("{}", &marks(KEYS_A_READ));
+        let mut found = Vec::new();
+        for chunk in keys.chunks(KEYS_A_READ) {
+            let mut params = fixed.to_vec();
+            params.extend((0..KEYS_A_READ).map(|position| chunk[position.min(chunk.len() - 1)].as_str().into()));
+            found.extend(self.read(&sql, params).await?);
+        }
+        Ok(found)
+    }
+
+    /// One statement in a transaction of its own; returns how many rows it wrote.
+    async fn write(&self, sql: &str, params: Vec<Value>) -> Result<u64, StoreError> {
+        let write = async {
+            let _turn = self.ids.lock().await;
+            let mut tx = self.backend.begin().await?;
+            let written = tx.execute(sql, params).await?;
+            tx.commit().await?;
+            Ok(written)
+        };
+        write.await.map_err(|error| self.backend.explain("writing to", &error))
+    }
+}
+
+fn known_project(rows: Vec<Vec<Value>>) -> Option<KnownProject> {
+    let row = rows.into_iter().next()?;
+    Some(KnownProject { id: row[0].as_i64()?, owner: row[1].as_str()?.to_owned(), name: row[2].as_str()?.to_owned() })
+}

@@ -1,0 +1,412 @@
+//! Rows on their way into the tables. They refer to each other by natural keys (a login, a SHA, a number); the store
+//! turns these into row ids.
+
+use chrono::{DateTime, Utc};
+
+/// An account on GitHub: a person, a bot or an organisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its login.
+    pub login: String,
+    /// GitHub's numeric id, which survives a rename.
+    pub github_id: Option<i64>,
+    /// Whether it is an organisation; everything else counts as a user (data model, §4).
+    pub organization: bool,
+}
+
+/// Whom a row refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Person {
+    /// An account that GitHub knows.
+    Account(Account),
+    /// Somebody GitHub no longer knows: one row stands for all of them.
+    Ghost,
+    /// An author or committer without an account, known only from the git commit.
+    Fake {
+        /// The name in the commit.
+        name: Option<String>,
+        /// The e-mail address in the commit.
+        email: Option<String>,
+    },
+}
+
+/// What `/users/{login}` tells beyond a stub.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The account.
+    pub account: Account,
+    /// Its display name.
+    pub name: Option<String>,
+    /// Its company, as the user wrote it.
+    pub company: Option<String>,
+    /// Its location, as the user wrote it.
+    pub location: Option<String>,
+    /// Its public e-mail address.
+    pub email: Option<String>,
+    /// When it was made.
+    pub created_at: Option<DateTime<Utc>>,
+    /// When the profile was read.
+    pub read_at: DateTime<Utc>,
+}
+
+/// Where a repository was forked from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// It is no fork.
+    None,
+    /// It is a fork, of a repository that is not known here.
+    Unknown,
+    /// It is a fork of this project.
+    Project(i64),
+}
+
+/// A repository.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// GitHub's numeric id, which survives renames and transfers.
+    pub github_id: Option<i64>,
+    /// Its owner.
+    pub owner: Account,
+    /// Its name.
+    pub name: String,
+    /// Its API URL.
+    pub url: Option<String>,
+    /// Its description.
+    pub description: Option<String>,
+    /// Its main language.
+    pub language: Option<String>,
+    /// When it was made.
+    pub created_at: Option<DateTime<Utc>>,
+    /// Its parent.
+    pub parent: Parent,
+    /// Whether this answer is about the repository itself, so that it updates a row that is there; a mention inside
+    /// another entity only makes a missing one.
+    pub refresh: bool,
+}
+
+/// A commit.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The project it is seen in.
+    pub project: i64,
+    /// Its SHA.
+    pub sha: String,
+    /// Its author.
+    pub author: Person,
+    /// Its committer.
+    pub committer: Person,
+    /// The author date.
+    pub created_at: Option<DateTime<Utc>>,
+    /// Its parents' SHAs.
+    pub parents: Vec<String>,
+    /// Whether a branch of the project reaches it.
+    pub on_branch: bool,
+}
+
+/// A comment on a commit.
+#[derive(Debug, Clone)]
+pub struct CommitComment {
+    /// The project.
+    pub project: i64,
+    /// The commit's SHA.
+    pub sha: String,
+    /// Who wrote it.
+    pub user: Person,
+    /// Its text.
+    pub body: Option<String>,
+    /// The line in the file.
+    pub line: Option<i64>,
+    /// The position in the diff.
+    pub position: Option<i64>,
+    /// GitHub's id.
+    pub comment_id: i64,
+    /// When it was written.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// A pull request.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// The base repository's project.
+    pub project: i64,
+    /// Its number.
+    pub number: i64,
+    /// The head repository, unless it is gone.
+    pub head_repo: Option<(String, String)>,
+    /// The head commit.
+    pub head_sha: Option<String>,
+    /// The base commit.
+    pub base_sha: Option<String>,
+    /// Whether head and base are branches of one repository.
+    pub intra_branch: bool,
+    /// Who opened it.
+    pub user: Person,
+    /// Its first assignee.
+    pub assignee: Option<Person>,
+    /// When it was opened.
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it changed last.
+    pub updated_at: Option<DateTime<Utc>>,
+    /// Its labels, where no issue list tells them.
+    pub labels: Option<Vec<String>>,
+}
+
+/// Something that happened to a pull request.
+#[derive(Debug, Clone)]
+pub struct PullFact {
+    /// The base repository's project.
+    pub project: i64,
+    /// The pull request's number.
+    pub number: i64,
+    /// `opened`, `closed`, `merged`, `reopened`, ...
+    pub action: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// By whom, where this source tells.
+    pub actor: Option<Person>,
+}
+
+/// The commits of a pull request, completely.
+#[derive(Debug, Clone)]
+pub struct PullCommits {
+    /// The base repository's project.
+    pub project: i64,
+    /// The pull request's number.
+    pub number: i64,
+    /// The state of the pull request that they were read for.
+    pub head: String,
+    /// Their SHAs.
+    pub shas: Vec<String>,
+}
+
+/// A review comment.
+#[derive(Debug, Clone)]
+pub struct ReviewComment {
+    /// The base repository's project.
+    pub project: i64,
+    /// The pull request's number.
+    pub number: i64,
+    /// Who wrote it.
+    pub user: Person,
+    /// GitHub's id.
+    pub comment_id: i64,
+    /// The original position in the diff.
+    pub position: Option<i64>,
+    /// Its text.
+    pub body: Option<String>,
+    /// The original commit.
+    pub sha: Option<String>,
+    /// When it was written.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// An issue, or a pull request in its shape as an issue.
+#[derive(Debug, Clone)]
+pub struct Issue {
+    /// The project.
+    pub project: i64,
+    /// Its number.
+    pub number: i64,
+    /// Who opened it.
+    pub reporter: Person,
+    /// Its first assignee.
+    pub assignee: Option<Person>,
+    /// Whether it is a pull request.
+    pub pull_request: bool,
+    /// When it was opened.
+    pub created_at: Option<DateTime<Utc>>,
+    /// Its labels' names.
+    pub labels: Vec<String>,
+}
+
+/// A comment of an issue or of a pull request's discussion.
+#[derive(Debug, Clone)]
+pub struct IssueComment {
+    /// The project.
+    pub project: i64,
+    /// The issue's number.
+    pub number: i64,
+    /// Who wrote it.
+    pub user: Person,
+    /// GitHub's id.
+    pub comment_id: i64,
+    /// When it was written.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// An event of an issue or pull request.
+#[derive(Debug, Clone)]
+pub struct IssueEvent {
+    /// The project.
+    pub project: i64,
+    /// The issue's number.
+    pub number: i64,
+    /// GitHub's id.
+    pub event_id: i64,
+    /// Who did it.
+    pub actor: Person,
+    /// What happened.
+    pub action: String,
+    /// The commit, for `referenced`, `merged` and `closed` (data model, §4).
+    pub action_specific: Option<String>,
+    /// When.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+/// A person's tie to a project: a star or a membership.
+#[derive(Debug, Clone)]
+pub struct Tie {
+    /// The project.
+    pub project: i64,
+    /// Who.
+    pub user: Person,
+    /// Since when, where GitHub tells.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// What a look at a project's languages showed.
+#[derive(Debug, Clone)]
+pub struct Languages {
+    /// The project.
+    pub project: i64,
+    /// Lower-case name and bytes.
+    pub bytes: Vec<(String, i64)>,
+    /// When it was looked.
+    pub at: DateTime<Utc>,
+}
+
+/// A project's topics, completely.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    /// The project.
+    pub project: i64,
+    /// Their names.
+    pub names: Vec<String>,
+    /// When it was looked.
+    pub at: DateTime<Utc>,
+}
+
+/// A step of the sync state, recorded in the transaction that stores the rows it speaks of.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// A page of a list is stored.
+    Page {
+        /// The list.
+        list: i64,
+        /// The page.
+        page: super::state::PageState,
+    },
+    /// Pages after this one are no longer part of the list.
+    PagesEnd {
+        /// The list.
+        list: i64,
+        /// The last page.
+        last: u32,
+    },
+    /// The list has been read so far.
+    Watermark {
+        /// The list.
+        list: i64,
+        /// Up to here.
+        watermark: String,
+    },
+    /// The list has been read from beginning to end; its pages are forgotten when they were only for resuming.
+    Completed {
+        /// The list.
+        list: i64,
+        /// The new watermark, where the list has one.
+        watermark: Option<String>,
+        /// Whether the pages' tags serve the next run.
+        keep_pages: bool,
+    },
+    /// A commit's full form is stored.
+    CommitDetailed {
+        /// Its SHA.
+        sha: String,
+    },
+    /// A pull request's full form and reviews are stored.
+    PullDetailed {
+        /// The base repository's project.
+        project: i64,
+        /// Its number.
+        number: i64,
+        /// For this `updated_at`.
+        of: String,
+    },
+    /// A user's profile was asked for and GitHub has none.
+    UserGone {
+        /// The login.
+        login: String,
+        /// When it was asked.
+        at: DateTime<Utc>,
+    },
+}
+
+/// A batch of rows of all kinds, with the sync state that becomes true once they are stored.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "each field is a list of the rows its type describes")]
+pub struct Rows {
+    pub accounts: Vec<Account>,
+    pub profiles: Vec<Profile>,
+    /// E-mail addresses of commits with the account that GitHub ties them to.
+    pub emails: Vec<(String, Account)>,
+    pub projects: Vec<Project>,
+    pub commits: Vec<Commit>,
+    pub commit_comments: Vec<CommitComment>,
+    pub pulls: Vec<PullRequest>,
+    pub pull_facts: Vec<PullFact>,
+    pub pull_commits: Vec<PullCommits>,
+    pub review_comments: Vec<ReviewComment>,
+    pub issues: Vec<Issue>,
+    pub issue_comments: Vec<IssueComment>,
+    pub issue_events: Vec<IssueEvent>,
+    /// Project and name.
+    pub labels: Vec<(i64, String)>,
+    /// Project and title.
+    pub milestones: Vec<(i64, String)>,
+    pub members: Vec<Tie>,
+    pub watchers: Vec<Tie>,
+    /// Stars known only from the events feed: a list's answer has the better date.
+    pub watchers_from_events: Vec<Tie>,
+    /// Project and login of members that are no longer.
+    pub members_gone: Vec<(i64, String)>,
+    /// Project and login of stars taken back.
+    pub watchers_gone: Vec<(i64, String)>,
+    pub languages: Vec<Languages>,
+    pub topics: Vec<Topics>,
+    pub progress: Vec<Progress>,
+}
+
+impl Rows {
+    /// Moves everything of another batch behind this one's.
+    pub fn append(&mut self, mut other: Self) {
+        macro_rules! append {
+            ($($field:ident),+) => { $(self.$field.append(&mut other.$field);)+ };
+        }
+        append!(
+            accounts,
+            profiles,
+            emails,
+            projects,
+            commits,
+            commit_comments,
+            pulls,
+            pull_facts,
+            pull_commits,
+            review_comments,
+            issues,
+            issue_comments,
+            issue_events,
+            labels,
+            milestones,
+            members,
+            watchers,
+            watchers_from_events,
+            members_gone,
+            watchers_gone,
+            languages,
+            topics,
+            progress
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The relational store on SQLite.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{Arguments, AssertSqlSafe, Column as _, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+
+use super::sql::{Upsert, Value};
+use crate::store::StoreError;
+use crate::store::sqlite::{self, Tuning};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/sqlite");
+
+/// Rows a statement: few distinct sizes keep the statement cache small, and columns × rows stays far below SQLite's
+/// 32,766 parameters.
+const ROWS_A_STATEMENT: [usize; 3] = [64, 8, 1];
+
+#[derive(Clone)]
+pub(super) struct SqliteBackend {
+    pool: SqlitePool,
+    path: Arc<PathBuf>,
+}
+
+/// A write transaction.
+pub(super) struct Tx {
+    inner: sqlx::Transaction<'static, Sqlite>,
+}
+
+impl SqliteBackend {
+    pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let tuning = Tuning { page_size: 4096, cache_kib: 6 * 1024, connections: 3 };
+        let pool = sqlite::open("relational store", path, &tuning).await?;
+        MIGRATIONS.run(&pool).await.map_err(|error| migration_error(path, &error))?;
+        Ok(Self { pool, path: Arc::new(path.to_owned()) })
+    }
+
+    pub(super) async fn close(self) {
+        self.pool.close().await;
+    }
+
+    pub(super) fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
+        StoreError::explain(format!("{doing} {}", self.path.display()), error)
+    }
+
+    pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        Ok(Tx { inner: self.pool.begin_with("BEGIN IMMEDIATE").await? })
+    }
+
+    pub(super) async fn fetch(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        let rows = sqlx::query_with(AssertSqlSafe(sql), bind(params)?).fetch_all(&self.pool).await?;
+        rows.iter().map(decode).collect()
+    }
+}
+
+impl Tx {
+    pub(super) async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64, sqlx::Error> {
+        let done = sqlx::query_with(AssertSqlSafe(sql), bind(params)?).execute(&mut *self.inner).await?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn fetch(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        let rows = sqlx::query_with(AssertSqlSafe(sql), bind(params)?).fetch_all(&mut *self.inner).await?;
+        rows.iter().map(decode).collect()
+    }
+
+    /// Upserts rows in statements of a few fixed sizes; returns how many rows were inserted or changed.
+    pub(super) async fn upsert(&mut self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<u64, sqlx::Error> {
+        let mut rows = rows.into_iter();
+        let mut affected = 0;
+        while rows.len() > 0 {
+            let size = ROWS_A_STATEMENT.into_iter().find(|size| *size <= rows.len()).unwrap_or(1);
+            let params: Vec<Value> = rows.by_ref().take(size).flatten().collect();
+            affected += self.execute(&upsert.sqlite(size), params).await?;
+        }
+        Ok(affected)
+    }
+
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        self.inner.commit().await
+    }
+}
+
+fn bind(params: Vec<Value>) -> Result<SqliteArguments, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    for value in params {
+        match value {
+            Value::Null => arguments.add(None::<i64>),
+            Value::Integer(number) => arguments.add(number),
+            Value::Text(text) => arguments.add(text),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn decode(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
+    row.columns()
+        .iter()
+        .map(|column| {
+            let raw = row.try_get_raw(column.ordinal())?;
+            if raw.is_null() {
+                return Ok(Value::Null);
+            }
+            match raw.type_info().name() {
+                "INTEGER" | "BOOLEAN" => row.try_get_unchecked(column.ordinal()).map(Value::Integer),
+                _ => row.try_get_unchecked(column.ordinal()).map(Value::Text),
+            }
+        })
+        .collect()
+}
+
+fn migration_error(path: &Path, error: &sqlx::migrate::MigrateError) -> StoreError {
+    let tried = sqlite::tried("relational store", path);
+    match error {
+        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError {
+            tried,
+            problem: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
+            advice: "use that version of msght, or point `sql.url` at another file",
+            at_open: true,
+        },
+        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+            StoreError::explain(tried, error).at_open()
+        }
+        other => StoreError {
+            tried,
+            problem: format!("its tables can't be set up: {other}"),
+            advice: "the file may belong to another program: move it away, or point `sql.url` at another file",
+            at_open: true,
+        },
+    }
+}

@@ -1,0 +1,209 @@
+//! The sync state: which lists were read how far, and with which entity tags.
+
+use std::collections::HashSet;
+
+use super::Relational;
+use super::sql::{Value, date};
+use crate::store::StoreError;
+
+/// An entity tag with the fingerprint of the token that it was given to: GitHub's tags differ by token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageValidator {
+    /// The tag as GitHub sent it with the page.
+    pub etag: String,
+    /// The token's fingerprint; empty for anonymous requests.
+    pub token: String,
+}
+
+/// What is known of one page of a list.
+#[derive(Debug, Clone)]
+pub struct PageState {
+    /// Its number, from 1.
+    pub page: u32,
+    /// Path and query it was read from.
+    pub url: String,
+    /// Its entity tag.
+    pub validator: Option<PageValidator>,
+    /// The list's last page, where this page's links told it.
+    pub last_page: Option<u32>,
+    /// The ids of the documents that it held.
+    pub keys: Vec<String>,
+}
+
+/// What is known of a list.
+#[derive(Debug, Clone)]
+pub struct ListState {
+    /// Its row.
+    pub id: i64,
+    /// How far it has been read; what it means is the list's own affair (a date, an id).
+    pub watermark: Option<String>,
+    /// What a walk that is under way has to remember.
+    pub pending: Option<String>,
+    /// Whether it has ever been read from beginning to end.
+    pub completed: bool,
+}
+
+impl Relational {
+    /// The state of a project's list; a list that was never read gets its row here.
+    ///
+    /// # Errors
+    /// The store could not be read or written.
+    pub async fn list(&self, project: i64, name: &str) -> Result<ListState, StoreError> {
+        let sql = "SELECT id, watermark, pending, completed_at FROM msght_lists WHERE project_id = ? AND name = ?";
+        let params = || vec![project.into(), name.into()];
+        let mut found = self.read(sql, params()).await?;
+        if found.is_empty() {
+            let insert = "INSERT INTO msght_lists (project_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING";
+            self.write(insert, params()).await?;
+            found = self.read(sql, params()).await?;
+        }
+        let mut row = found.into_iter().next().unwrap_or_default().into_iter();
+        let mut next = || row.next().unwrap_or(Value::Null);
+        Ok(ListState {
+            id: next().as_i64().unwrap_or(0),
+            watermark: next().into_text(),
+            pending: next().into_text(),
+            completed: next() != Value::Null,
+        })
+    }
+
+    /// Forgets what is known of a project's lists with such a name (an SQL LIKE pattern), so that they are read anew.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn forget_lists(&self, project: i64, name_like: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM msght_lists WHERE project_id = ? AND name LIKE ?";
+        self.write(sql, vec![project.into(), name_like.into()]).await.map(drop)
+    }
+
+    /// Remembers what a walk under way needs if it is cut off.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn set_pending(&self, list: i64, pending: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE msght_lists SET pending = ?, completed_at = NULL WHERE id = ?";
+        self.write(sql, vec![pending.into(), list.into()]).await.map(drop)
+    }
+
+    /// The pages of a list, in order.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, StoreError> {
+        let sql = "SELECT page, url, etag, token, last_page, keys FROM msght_pages WHERE list_id = ? ORDER BY page";
+        let number = |value: &Value| value.as_i64().and_then(|number| u32::try_from(number).ok());
+        let rows = self.read(sql, vec![list.into()]).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| PageState {
+                page: number(&row[0]).unwrap_or(1),
+                url: row[1].as_str().unwrap_or_default().to_owned(),
+                validator: row[2].as_str().map(|etag| PageValidator {
+                    etag: etag.to_owned(),
+                    token: row[3].as_str().unwrap_or_default().to_owned(),
+                }),
+                last_page: number(&row[4]),
+                keys: row[5].as_str().and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// Parents of a project's commits that are not themselves known to be the project's: where its history has a hole.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn missing_parents(&self, project: i64, limit: u32) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT c.sha FROM project_commits p JOIN commit_parents cp ON cp.commit_id = p.commit_id \
+                   JOIN commits c ON c.id = cp.parent_id WHERE p.project_id = ?1 AND NOT EXISTS \
+                   (SELECT 1 FROM project_commits q WHERE q.project_id = ?1 AND q.commit_id = cp.parent_id) \
+                   ORDER BY c.sha LIMIT ?2";
+        let rows = self.read(sql, vec![project.into(), i64::from(limit).into()]).await?;
+        Ok(rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
+    }
+
+    /// Which of these commits are known to be a project's own.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn known_commits(&self, project: i64, shas: &[String]) -> Result<HashSet<String>, StoreError> {
+        let sql = "SELECT c.sha FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ? \
+                   WHERE c.sha IN ({})";
+        let rows = self.read_many(sql, &[project.into()], shas).await?;
+        Ok(rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
+    }
+
+    /// Pull requests whose commits have not been read for their present head, by number, at most `limit` after `after`.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn pulls_without_commits(
+        &self,
+        project: i64,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let sql = "SELECT p.pullreq_id, coalesce(m.head, '') FROM pull_requests p \
+                   JOIN msght_pulls m ON m.pull_request_id = p.id \
+                   WHERE p.base_repo_id = ? AND p.pullreq_id > ? AND m.updated_at IS NOT NULL \
+                   AND m.commits_of IS NOT coalesce(m.head, '') ORDER BY p.pullreq_id LIMIT ?";
+        let rows = self.read(sql, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
+    }
+
+    /// Numbers of pull requests that something refers to but that no list has given.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn pulls_never_read(&self, project: i64) -> Result<Vec<i64>, StoreError> {
+        let sql = "SELECT p.pullreq_id FROM pull_requests p LEFT JOIN msght_pulls m ON m.pull_request_id = p.id \
+                   WHERE p.base_repo_id = ? AND m.updated_at IS NULL ORDER BY p.pullreq_id";
+        self.numbers(sql, project).await
+    }
+
+    /// Numbers of issues that something refers to but that no list has given.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn issues_never_read(&self, project: i64) -> Result<Vec<i64>, StoreError> {
+        let sql = "SELECT issue_id FROM issues WHERE repo_id = ? AND reporter_id IS NULL ORDER BY issue_id";
+        self.numbers(sql, project).await
+    }
+
+    /// Numbers of the issues that carry a label.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn issues_with_label(&self, project: i64, label: &str) -> Result<Vec<i64>, StoreError> {
+        let sql = "SELECT i.issue_id FROM issues i JOIN issue_labels il ON il.issue_id = i.id \
+                   JOIN repo_labels l ON l.id = il.label_id WHERE i.repo_id = ?1 AND l.repo_id = ?1 AND l.name = ?2";
+        let rows = self.read(sql, vec![project.into(), label.into()]).await?;
+        Ok(rows.iter().filter_map(|row| row[0].as_i64()).collect())
+    }
+
+    async fn numbers(&self, sql: &str, project: i64) -> Result<Vec<i64>, StoreError> {
+        let rows = self.read(sql, vec![project.into()]).await?;
+        Ok(rows.iter().filter_map(|row| row[0].as_i64()).collect())
+    }
+
+    /// Forgets which pull requests' commits and details were read, so that `--full` reads them again.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn forget_pulls(&self, project: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE msght_pulls SET commits_of = NULL, detailed_of = NULL WHERE pull_request_id IN \
+                   (SELECT id FROM pull_requests WHERE base_repo_id = ?)";
+        self.write(sql, vec![project.into()]).await.map(drop)
+    }
+
+    /// Records that a project's retrieval is complete. `changed` says whether it stored anything.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn retrieved(&self, project: i64, changed: bool) -> Result<(), StoreError> {
+        let now = date(chrono::Utc::now());
+        let sql = "UPDATE msght_projects SET retrieved_at = ? WHERE project_id = ?";
+        self.write(sql, vec![now.as_str().into(), project.into()]).await?;
+        let sql = "UPDATE projects SET updated_at = ? WHERE id = ? AND (? OR updated_at IS NULL)";
+        self.write(sql, vec![now.into(), project.into(), changed.into()]).await.map(drop)
+    }
+}

@@ -1,0 +1,103 @@
+//! What both embedded stores share: how a SQLite file is opened.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::StoreError;
+
+/// How long a statement waits for another process's transaction. Transactions here are short (one batch); a minute
+/// is far beyond any healthy one, and short enough that a hung process is noticed.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How a file's pages are laid out and cached.
+pub(super) struct Tuning {
+    /// Bytes a database page, only for a new file. Larger ones suit rows of several kilobytes.
+    pub page_size: u32,
+    /// Page cache a connection, in KiB.
+    pub cache_kib: u32,
+    /// Connections at most: one writes, the others read.
+    pub connections: u32,
+}
+
+/// Opens (or creates) a SQLite file in WAL mode.
+///
+/// `synchronous=FULL` makes a commit survive a power cut: without it the sync state of one file could outlive the
+/// data of the other, and data would be missing silently.
+pub(super) async fn open(what: &str, path: &Path, tuning: &Tuning) -> Result<SqlitePool, StoreError> {
+    create_parent(what, path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .page_size(tuning.page_size)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .statement_cache_capacity(256)
+        .pragma("cache_size", format!("-{}", tuning.cache_kib))
+        .pragma("temp_store", "MEMORY")
+        .pragma("wal_autocheckpoint", "2000")
+        .pragma("journal_size_limit", "67108864");
+    let failed = |error: sqlx::Error| StoreError::explain(tried(what, path), &error).at_open();
+    // One connection alone makes the file and turns it to WAL: two that try at once lock each other out, and SQLite
+    // doesn't wait there.
+    options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
+    SqlitePoolOptions::new()
+        .max_connections(tuning.connections)
+        .acquire_timeout(2 * BUSY_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .map_err(failed)
+}
+
+pub(super) fn tried(what: &str, path: &Path) -> String {
+    format!("opening the {what} {}", path.display())
+}
+
+fn create_parent(what: &str, path: &Path) -> Result<(), StoreError> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(parent).map_err(|error| StoreError {
+        tried: tried(what, path),
+        problem: format!("its directory {} can't be created: {error}", parent.display()),
+        advice: "make the directory writable for this user, or set `data_dir` to another place",
+        at_open: true,
+    })
+}
+
+/// An advisory lock on a file beside the store, held while its schema is set up and freed on drop.
+pub(super) async fn lock_for_setup(store: &Path) -> Result<File, StoreError> {
+    create_parent("relational store", store)?;
+    let mut name = store.as_os_str().to_owned();
+    name.push(".setup-lock");
+    let path = PathBuf::from(name);
+    let failed = |error: &std::io::Error| StoreError {
+        tried: format!("locking {}", path.display()),
+        problem: error.to_string(),
+        advice: "make the data directory writable for this user, or set `data_dir` to another place",
+        at_open: true,
+    };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| failed(&e))?;
+    let deadline = tokio::time::Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(failed(&std::io::Error::other(
+                    "another msght has been setting up the stores for a minute",
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(&error)),
+        }
+    }
+}
