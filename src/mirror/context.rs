@@ -1,0 +1,245 @@
+//! What every stage works with.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::error::MirrorError;
+use super::item::Item;
+use super::stage::Stage;
+use super::writer::{Counts, PageWrite, Writer};
+use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, Target, Validator};
+use crate::names::RepoName;
+use crate::store::Stores;
+use crate::store::documents::{Collection, Document};
+use crate::store::relational::Rows;
+use crate::store::relational::state::PageValidator;
+use crate::telemetry::{Console, Progress};
+
+/// What a run was asked to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The stages to run.
+    pub stages: Vec<Stage>,
+    /// Whether what is known is forgotten and everything read anew.
+    pub full: bool,
+    /// Types of feed events that are left out.
+    pub exclude_events: HashSet<String>,
+    /// Only feed events with a larger id.
+    pub events_after: Option<i64>,
+    /// Only feed events with a smaller id.
+    pub events_before: Option<i64>,
+}
+
+/// The repository that is being mirrored.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// Its row.
+    pub project: i64,
+    /// Its present name, in GitHub's spelling.
+    pub name: RepoName,
+    /// GitHub's answer for it.
+    pub facts: Value,
+}
+
+impl Repository {
+    /// A flag of the repository's answer, such as `has_issues`; `true` where GitHub says nothing.
+    pub fn has(&self, flag: &str) -> bool {
+        self.facts.get(flag).and_then(Value::as_bool).unwrap_or(true)
+    }
+
+    /// A count of the repository's answer, such as `stargazers_count`.
+    pub fn count(&self, key: &str) -> Option<u64> {
+        self.facts.get(key).and_then(Value::as_u64)
+    }
+
+    /// Tags of a document that belongs to the repository, more of its own following.
+    pub fn tags<'a>(&self, more: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
+        let mut tags = vec![("owner", Value::from(self.name.owner())), ("repo", Value::from(self.name.name()))];
+        tags.extend_from_slice(more);
+        tags
+    }
+}
+
+/// What all stages of a repository's run share.
+pub struct Shared {
+    /// The way to GitHub.
+    pub github: GitHub,
+    /// The stores.
+    pub stores: Stores,
+    /// The way into the stores.
+    pub writer: Writer,
+    /// The repository.
+    pub repository: Repository,
+    /// What was asked for.
+    pub options: Options,
+    /// Where users read.
+    pub console: Console,
+    /// Set when the user asks to stop.
+    pub cancel: CancellationToken,
+}
+
+/// What a stage counts and notes while it works.
+#[derive(Default)]
+pub struct Tally {
+    /// Requests.
+    pub meter: Meter,
+    /// Documents.
+    pub counts: Arc<Counts>,
+    /// What could not be had, and why: each makes the stage incomplete.
+    pub shortfalls: Mutex<Vec<String>>,
+    /// What GitHub doesn't permit these tokens to read.
+    pub refusals: Mutex<Vec<String>>,
+}
+
+/// One stage at work.
+#[derive(Clone)]
+pub struct Work {
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Its own counters.
+    pub tally: Arc<Tally>,
+    /// Its bar.
+    pub progress: Progress,
+}
+
+impl Work {
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.shared.repository
+    }
+
+    /// The repository's row.
+    pub fn project(&self) -> i64 {
+        self.shared.repository.project
+    }
+
+    /// The URL of something of the repository's.
+    pub fn url(&self, segments: &[&str]) -> ApiUrl {
+        ApiUrl::repo(&self.shared.repository.name, segments)
+    }
+
+    /// Asks GitHub for one page or entity.
+    ///
+    /// # Errors
+    /// What GitHub's answer amounts to, or the user's wish to stop.
+    pub async fn get(
+        &self,
+        url: &ApiUrl,
+        accept: Accept,
+        validator: Option<&PageValidator>,
+    ) -> Result<Fetched, MirrorError> {
+        let request = Get {
+            url: url.clone(),
+            target: Target::Repo(self.shared.repository.name.clone()),
+            accept,
+            validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.cancel.cancelled() => Err(MirrorError::Cancelled),
+            answer = self.shared.github.get(&request, &self.tally.meter) => Ok(answer?),
+        }
+    }
+
+    /// Asks for something that has no known state, so that the answer is a page.
+    ///
+    /// # Errors
+    /// As [`Work::get`].
+    pub async fn get_page(&self, url: &ApiUrl, accept: Accept) -> Result<Page, MirrorError> {
+        match self.get(url, accept, None).await? {
+            Fetched::Page(page) => Ok(*page),
+            Fetched::Unchanged => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
+        }
+    }
+
+    /// Hands data to the writer.
+    ///
+    /// # Errors
+    /// The writer has failed.
+    pub async fn write(&self, documents: Vec<Document>, rows: Rows) -> Result<(), MirrorError> {
+        self.progress.inc(documents.len() as u64);
+        let counts = Arc::clone(&self.tally.counts);
+        self.shared.writer.write(PageWrite { counts, documents, rows }).await
+    }
+
+    /// Waits until all that was handed in is stored.
+    ///
+    /// # Errors
+    /// The writer has failed.
+    pub async fn flush(&self) -> Result<(), MirrorError> {
+        self.shared.writer.flush().await
+    }
+
+    /// Maps items one by one, so that one at a time is held parsed. An item that can't be stored doesn't stop the
+    /// others: it is noted, and makes the stage incomplete.
+    pub fn map(&self, map: &Map, items: &[&RawValue], read_at: DateTime<Utc>) -> Mapped {
+        let mut mapped = Mapped::default();
+        for raw in items {
+            let done = Item::new(raw, read_at).and_then(|item| {
+                mapped.newest = mapped.newest.max(item.date("updated_at"));
+                map(self.repository(), &item, &mut mapped)
+            });
+            if let Err(error) = done {
+                self.shortfall(error.to_string());
+            }
+        }
+        mapped
+    }
+
+    /// Whether something could not be had so far.
+    pub fn falls_short(&self) -> bool {
+        !self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Notes something that could not be had: the stage ends incomplete, and says so.
+    pub fn shortfall(&self, what: String) {
+        tracing::warn!(repository = %self.repository().name, %what, "incomplete");
+        self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// Notes something that GitHub doesn't permit these tokens to read.
+    pub fn not_permitted(&self, what: String) {
+        tracing::warn!(repository = %self.repository().name, %what, "not permitted");
+        self.tally.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// Marks documents as gone from GitHub.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub async fn mark_deleted(&self, collection: Collection, ids: &[String]) -> Result<(), MirrorError> {
+        let marked = self.shared.stores.documents.mark_deleted(collection, ids, Utc::now()).await?;
+        self.tally.counts.deleted.fetch_add(marked, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What an item or page of GitHub's becomes in the stores.
+#[derive(Default)]
+pub struct Mapped {
+    /// Its documents.
+    pub documents: Vec<Document>,
+    /// Its rows.
+    pub rows: Rows,
+    /// The newest `updated_at` among the items.
+    pub newest: Option<DateTime<Utc>>,
+}
+
+/// How one item of a list becomes documents and rows.
+pub type Map = dyn Fn(&Repository, &Item<'_>, &mut Mapped) -> Result<(), MirrorError> + Send + Sync;
+
+/// The validator of a page, as the store keeps it.
+pub fn page_validator(page: &Page) -> Option<PageValidator> {
+    page.validator.as_ref().map(|v| PageValidator { etag: v.etag.clone(), token: v.token.clone() })
+}
+
+/// When a page was read: by this machine's clock, so that dates in the store are comparable with each other.
+pub fn read_now() -> DateTime<Utc> {
+    Utc::now()
+}

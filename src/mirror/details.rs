@@ -1,0 +1,208 @@
+//! What takes a request an item: whole commits, whole pull requests with their reviews, profiles of people.
+//!
+//! It runs when everything else is stored, newest first, and can be stopped at any time: what is left is not a list
+//! that was made once but whatever the tables still lack.
+
+use chrono::{Duration, Local, Utc};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::commits::commit_row;
+use super::context::{Map, Mapped, Repository, Work, read_now};
+use super::error::MirrorError;
+use super::item::{Item, account, split, whole};
+use super::pulls::map_pull;
+use super::repository::{profile_document, profile_row};
+use crate::github::{Accept, ApiError, ApiUrl, Budget};
+use crate::store::documents::{Collection, Shape};
+use crate::store::relational::rows::Progress;
+use crate::store::relational::{Position, Rows, date};
+
+/// A profile is read again after this long.
+const PROFILE_DAYS: i64 = 30;
+/// Items asked for at once.
+const ITEMS_IN_FLIGHT: usize = 16;
+/// Items taken from the store at a time.
+const ITEMS_AT_A_TIME: u32 = 2000;
+/// GitHub gives no more files of a commit (GitHub docs: get a commit).
+const FILES_CAP: usize = 3000;
+
+/// Reads what is left.
+pub async fn details(work: &Work) -> Result<(), MirrorError> {
+    let stale = Utc::now() - Duration::days(PROFILE_DAYS);
+    let left = work.shared.stores.relational.details_left(work.project(), stale).await?;
+    let requests = left.commits + 2 * left.pulls + left.users;
+    if requests > 0 {
+        let estimate = estimate(&work.shared.github.budget(), requests);
+        work.shared.console.line(&format!(
+            "{}: details take about {requests} requests ({} commits, {} pull requests, {} people){estimate}",
+            work.repository().name,
+            left.commits,
+            left.pulls,
+            left.users,
+        ));
+    }
+    work.progress.set_length(left.commits + left.pulls + left.users);
+    pulls(work).await?;
+    commits(work).await?;
+    people(work).await?;
+    work.flush().await
+}
+
+/// How long so many requests take with the present tokens, as a remark behind a sentence.
+fn estimate(budget: &Budget, requests: u64) -> String {
+    if budget.unlimited || requests <= budget.remaining || budget.hourly == 0 {
+        return String::new();
+    }
+    let hours = (requests - budget.remaining).div_ceil(budget.hourly);
+    let from = budget.next_reset.unwrap_or_else(Utc::now);
+    let until = from + Duration::hours(i64::try_from(hours - 1).unwrap_or(i64::MAX / 3_600_000_000));
+    let local = until.with_timezone(&Local);
+    format!("; the rate limit lets them end about {}", local.format("%Y-%m-%d %H:%M"))
+}
+
+async fn commits(work: &Work) -> Result<(), MirrorError> {
+    let mut position = Position::start();
+    loop {
+        let relational = &work.shared.stores.relational;
+        let (shas, end) = relational.commits_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
+        let Some(end) = end else { return Ok(()) };
+        position = end;
+        futures::stream::iter(shas)
+            .map(Ok)
+            .try_for_each_concurrent(ITEMS_IN_FLIGHT, |sha| async move { commit(work, sha).await })
+            .await?;
+    }
+}
+
+/// A commit with its statistics and files. More files than a page holds come on further pages.
+async fn commit(work: &Work, sha: String) -> Result<(), MirrorError> {
+    let first = work.url(&["commits", &sha]);
+    let progress = vec![Progress::CommitDetailed { sha: sha.clone() }];
+    let page = match work.get_page(&first, Accept::Json).await {
+        Ok(page) => page,
+        // Something refers to it, but GitHub has it no more: a force-push or a deleted fork took it away.
+        Err(MirrorError::Api(
+            ApiError::NotFound { .. } | ApiError::Unprocessable { .. } | ApiError::EmptyRepository { .. },
+        )) => {
+            return work.write(Vec::new(), Rows { progress, ..Rows::default() }).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let mut next = page.links.next.clone();
+    let joined: Box<RawValue>;
+    let mut raw = whole(&page.body)?;
+    if next.is_some() {
+        let mut value: Value =
+            serde_json::from_slice(&page.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
+        while let Some(url) = next.take() {
+            let more = work.get_page(&url, Accept::Json).await?;
+            let mut more_value: Value =
+                serde_json::from_slice(&more.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
+            if let (Some(files), Some(Value::Array(more_files))) =
+                (value.get_mut("files").and_then(Value::as_array_mut), more_value.get_mut("files").map(Value::take))
+            {
+                files.extend(more_files);
+            }
+            next = more.links.next;
+        }
+        if value.get("files").and_then(Value::as_array).is_some_and(|files| files.len() >= FILES_CAP) {
+            work.shortfall(format!("commit {sha}: GitHub gives only its first {FILES_CAP} files"));
+        }
+        joined = serde_json::value::to_raw_value(&value)
+            .map_err(|error| MirrorError::Answer(format!("commit {sha}: {error}")))?;
+        raw = &joined;
+    }
+    let on_branch =
+        !work.shared.stores.relational.known_commits(work.project(), std::slice::from_ref(&sha)).await?.is_empty();
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let sha = item.need_text("sha")?;
+        out.documents.push(item.full_document(Collection::Commits, vec![sha.into()], &[]));
+        commit_row(repository, item, &mut out.rows, on_branch)
+    };
+    let map: &Map = &map;
+    let Mapped { documents, mut rows, .. } = work.map(map, &[raw], read_now());
+    rows.progress = progress;
+    work.write(documents, rows).await
+}
+
+async fn pulls(work: &Work) -> Result<(), MirrorError> {
+    let mut position = Position::start();
+    loop {
+        let relational = &work.shared.stores.relational;
+        let (pulls, end) = relational.pulls_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
+        let Some(end) = end else { return Ok(()) };
+        position = end;
+        futures::stream::iter(pulls)
+            .map(Ok)
+            .try_for_each_concurrent(ITEMS_IN_FLIGHT, |(number, of)| async move { pull(work, number, of).await })
+            .await?;
+    }
+}
+
+/// A pull request with its merger and sizes, and its reviews.
+async fn pull(work: &Work, number: i64, listed: String) -> Result<(), MirrorError> {
+    let text = number.to_string();
+    let page = match work.get_page(&work.url(&["pulls", &text]), Accept::Json).await {
+        Ok(page) => page,
+        Err(MirrorError::Api(ApiError::NotFound { .. })) => {
+            work.shortfall(format!("pull request #{number} is in the list, and GitHub answers 404 for it"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+    let Mapped { mut documents, mut rows, newest } = work.map(map, &[whole(&page.body)?], read_now());
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let id = item.need_integer("id")?;
+        let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+        let tags = repository.tags(&[("pullreq_id", number.into())]);
+        out.documents.push(item.document(Collection::PullRequestReviews, key, &tags));
+        out.rows.accounts.extend(account(item.at("user")));
+        Ok(())
+    };
+    let map: &Map = &map;
+    let mut url = Some(work.url(&["pulls", &text, "reviews"]).query("per_page", "100"));
+    while let Some(next) = url.take() {
+        let page = work.get_page(&next, Accept::Json).await?;
+        let reviews = work.map(map, &split(&page.body)?, read_now());
+        documents.extend(reviews.documents);
+        rows.append(reviews.rows);
+        url = page.links.next;
+    }
+    let of = newest.map_or(listed, date);
+    rows.progress.push(Progress::PullDetailed { project: work.project(), number, of });
+    work.write(documents, rows).await
+}
+
+async fn people(work: &Work) -> Result<(), MirrorError> {
+    work.flush().await?;
+    let stale = Utc::now() - Duration::days(PROFILE_DAYS);
+    let mut after = 0;
+    loop {
+        let relational = &work.shared.stores.relational;
+        let users = relational.users_left(work.project(), stale, after, ITEMS_AT_A_TIME).await?;
+        let Some((last, _)) = users.last() else { return Ok(()) };
+        after = *last;
+        futures::stream::iter(users)
+            .map(Ok)
+            .try_for_each_concurrent(ITEMS_IN_FLIGHT, |(_, login)| async move { profile(work, login).await })
+            .await?;
+    }
+}
+
+async fn profile(work: &Work, login: String) -> Result<(), MirrorError> {
+    let page = match work.get_page(&ApiUrl::path(&["users", &login]), Accept::Json).await {
+        Ok(page) => page,
+        Err(MirrorError::Api(ApiError::NotFound { .. })) => {
+            let gone = Progress::UserGone { login, at: read_now() };
+            return work.write(Vec::new(), Rows { progress: vec![gone], ..Rows::default() }).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let item = Item::single(&page.body, read_now())?;
+    let document = profile_document(&item)?;
+    let rows = Rows { profiles: profile_row(&item).into_iter().collect(), ..Rows::default() };
+    work.write(vec![document], rows).await
+}

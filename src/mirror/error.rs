@@ -1,0 +1,35 @@
+//! What can go wrong while a repository is mirrored.
+
+use crate::github::ApiError;
+use crate::store::StoreError;
+
+/// Why a stage, or the whole run, did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// GitHub did not give what was asked for.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// An answer came that can't be understood.
+    #[error("GitHub's answer can't be used: {0}; nothing of it was stored, the next run asks again")]
+    Answer(String),
+    /// A store can't be written or read: nothing more can be done in this run.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The writer has stopped; its own error says why.
+    #[error("the stores can't take more data")]
+    WriterStopped,
+    /// The user asked to stop.
+    #[error("stopped on request; run the command again, it goes on where it stopped")]
+    Cancelled,
+}
+
+impl MirrorError {
+    pub(super) fn unexpected(expected: &str, error: &serde_json::Error) -> Self {
+        Self::Answer(format!("it is not {expected}: {error}"))
+    }
+
+    /// Whether it ends the run, and not only its stage.
+    pub fn ends_the_run(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::WriterStopped | Self::Cancelled)
+    }
+}

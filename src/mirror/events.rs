@@ -1,0 +1,70 @@
+//! The repository's events feed: a hint of at most 300 entries and 30 days, kept as it comes.
+
+use serde_json::Value;
+
+use super::context::{Map, Mapped, Repository, Work};
+use super::error::MirrorError;
+use super::item::Item;
+use super::pages::{List, newest_first};
+use crate::github::Accept;
+use crate::store::documents::Collection;
+use crate::store::relational::rows::{PullFact, Tie};
+
+/// Actions of a PullRequestEvent that belong into a pull request's history.
+const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "synchronize"];
+
+/// The feed's new entries, with what they tell that no list does.
+pub async fn events(work: &Work) -> Result<(), MirrorError> {
+    let options = work.shared.options.clone();
+    // Where the list of stars can be read it has the better date, and knows which stars were taken back.
+    let stars = work.shared.stores.relational.list(work.project(), "stars").await?;
+    let stars_listed = stars.completed;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let id = item.need_text("id")?;
+        let kind = item.text("type").unwrap_or_default();
+        let number: Option<i64> = id.parse().ok();
+        let too_old = options.events_after.is_some_and(|after| number.is_some_and(|id| id <= after));
+        let too_new = options.events_before.is_some_and(|before| number.is_some_and(|id| id >= before));
+        if too_old || too_new || options.exclude_events.contains(&kind) {
+            return Ok(());
+        }
+        out.documents.push(item.document(Collection::Events, vec![id.into()], &[]));
+        out.rows.accounts.extend(item.account("actor").filter(|account| account.login != "ghost"));
+        rows_of(repository, item, &kind, stars_listed, out);
+        Ok(())
+    };
+    let map: &Map = &map;
+    let url = work.url(&["events"]);
+    let list = |name| List { name, url: url.clone(), accept: Accept::Json, collection: Collection::Events, map };
+    let options = &work.shared.options;
+    let filtered =
+        options.events_after.is_some() || options.events_before.is_some() || !options.exclude_events.is_empty();
+    if !filtered {
+        return newest_first(work, &list("events")).await;
+    }
+    // A run that leaves events out says nothing about how far the feed is known: the next whole one reads all of it.
+    work.shared.stores.relational.forget_lists(work.project(), "events%").await?;
+    newest_first(work, &list("events:filtered")).await
+}
+
+fn rows_of(repository: &Repository, item: &Item<'_>, kind: &str, stars_listed: bool, out: &mut Mapped) {
+    let project = repository.project;
+    let at = item.date("created_at");
+    match kind {
+        "WatchEvent" if !stars_listed => {
+            out.rows.watchers_from_events.push(Tie { project, user: item.person("actor"), since: at });
+        }
+        "MemberEvent" if item.at("payload.action").and_then(Value::as_str) == Some("added") => {
+            out.rows.members.push(Tie { project, user: item.person("payload.member"), since: at });
+        }
+        "PullRequestEvent" => {
+            let number = item.integer("payload.number").or_else(|| item.integer("payload.pull_request.number"));
+            let action = item.text("payload.action").filter(|action| HISTORY_ACTIONS.contains(&action.as_str()));
+            if let (Some(number), Some(action), Some(at)) = (number, action, at) {
+                let actor = Some(item.person("actor"));
+                out.rows.pull_facts.push(PullFact { project, number, action, at, actor });
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,200 @@
+//! Issues (pull requests among them), their comments and events.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+
+use super::context::{Map, Mapped, Repository, Work, read_now};
+use super::error::MirrorError;
+use super::item::{Item, account, as_person, at};
+use super::pages::{
+    Backfill, DEEP_PAGE, Grows, List, PER_PAGE, backfill, mark_gone, newest_first, since, whole_then_since,
+};
+use crate::github::{Accept, ApiError};
+use crate::store::documents::Collection;
+use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, PullFact};
+
+/// Items asked for one by one at once.
+const ITEMS_IN_FLIGHT: usize = 16;
+
+/// The number at the end of an issue's or pull request's URL.
+pub fn number_of(url: Option<&str>) -> Option<i64> {
+    url?.rsplit('/').next()?.parse().ok()
+}
+
+/// The first assignee. The newer form of the answer has only the list.
+pub fn assignee(item: &Item<'_>) -> Option<Person> {
+    let first = item.at("assignees").and_then(|list| list.get(0));
+    account(item.at("assignee")).or_else(|| account(first)).map(as_person)
+}
+
+/// The names of an issue's labels.
+pub fn label_names(item: &Item<'_>) -> Vec<String> {
+    let labels = item.at("labels").and_then(Value::as_array).into_iter().flatten();
+    // A label is an object, or in old answers its name alone.
+    labels.filter_map(|label| at(label, "name").unwrap_or(label).as_str().map(str::to_owned)).collect()
+}
+
+const ISSUE: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let number = item.need_integer("number")?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
+    out.documents.push(item.document(Collection::Issues, key, &repository.tags(&[])));
+    let assignees = item.at("assignees").and_then(Value::as_array).into_iter().flatten();
+    out.rows.accounts.extend(assignees.filter_map(|assignee| account(Some(assignee))));
+    out.rows.milestones.extend(item.text("milestone.title").map(|title| (repository.project, title)));
+    out.rows.issues.push(Issue {
+        project: repository.project,
+        number,
+        reporter: item.person("user"),
+        assignee: assignee(item),
+        pull_request: item.at("pull_request").is_some(),
+        created_at: item.date("created_at"),
+        labels: label_names(item),
+    });
+    Ok(())
+};
+
+/// Issues and pull requests in their shape as issues, in the order of change.
+pub async fn issues(work: &Work) -> Result<(), MirrorError> {
+    let url = work.url(&["issues"]).query("state", "all").query("sort", "updated").query("direction", "asc");
+    let list = List { name: "issues", url, accept: Accept::Json, collection: Collection::Issues, map: ISSUE };
+    match since(work, &list).await {
+        Ok(Some(seen)) => mark_gone(work, Collection::Issues, &seen).await,
+        Ok(None) => Ok(()),
+        // GitHub docs: 410 where a repository has its issues disabled.
+        Err(MirrorError::Api(ApiError::Gone { .. })) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Issues that something refers to but that the list has not given: they came after it, or were moved away.
+pub async fn missing(work: &Work) -> Result<(), MirrorError> {
+    if !work.repository().has("has_issues") {
+        return Ok(());
+    }
+    let numbers = work.shared.stores.relational.issues_never_read(work.project()).await?;
+    read_again(work, numbers).await
+}
+
+/// Issues that carry labels which are gone or renamed: GitHub doesn't count that as a change of the issue.
+pub async fn read_again_with_labels(work: &Work, labels: &[&str]) -> Result<(), MirrorError> {
+    let mut numbers = BTreeSet::new();
+    for label in labels {
+        numbers.extend(work.shared.stores.relational.issues_with_label(work.project(), label).await?);
+    }
+    read_again(work, numbers.into_iter().collect()).await
+}
+
+async fn read_again(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
+    futures::stream::iter(numbers)
+        .map(Ok)
+        .try_for_each_concurrent(ITEMS_IN_FLIGHT, |number| async move {
+            let url = work.url(&["issues", &number.to_string()]);
+            match work.get_page(&url, Accept::Json).await {
+                Ok(page) => {
+                    let Mapped { documents, rows, .. } =
+                        work.map(ISSUE, &[super::item::whole(&page.body)?], read_now());
+                    work.write(documents, rows).await
+                }
+                // Deleted or transferred: what was stored of it stays, marked.
+                Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+                    let id = format!("{}/{number}", work.repository().name);
+                    work.mark_deleted(Collection::Issues, &[id]).await
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+}
+
+/// Comments of issues and of pull requests' discussions.
+pub async fn comments(work: &Work) -> Result<(), MirrorError> {
+    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let id = item.need_integer("id")?;
+        let url = item.need_text("issue_url")?;
+        let number = number_of(Some(&url))
+            .ok_or_else(|| MirrorError::Answer(format!("comment {id} has an issue_url without a number: {url}")))?;
+        let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+        let tags = repository.tags(&[("issue_id", number.into())]);
+        out.documents.push(item.document(Collection::IssueComments, key, &tags));
+        out.rows.issue_comments.push(IssueComment {
+            project: repository.project,
+            number,
+            user: item.person("user"),
+            comment_id: id,
+            created_at: item.date("created_at"),
+        });
+        Ok(())
+    };
+    let url = work.url(&["issues", "comments"]);
+    let list = List { name: "issue-comments", url, accept: Accept::Json, collection: Collection::IssueComments, map };
+    match whole_then_since(work, &list).await {
+        Err(MirrorError::Api(ApiError::Gone { .. })) => Ok(()),
+        done => done,
+    }
+}
+
+/// Actions of an issue's events that belong into a pull request's history.
+const HISTORY_ACTIONS: [&str; 3] = ["closed", "merged", "reopened"];
+
+const EVENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let id = item.need_integer("id")?;
+    // An event outlives its issue: without one it is kept under number 0.
+    let number = item.integer("issue.number").unwrap_or(0);
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let tags = repository.tags(&[("issue_id", number.into())]);
+    out.documents.push(item.document(Collection::IssueEvents, key, &tags));
+    if number == 0 {
+        return Ok(());
+    }
+    let action = item.need_text("event")?;
+    let specific = matches!(action.as_str(), "referenced" | "merged" | "closed");
+    let (actor, created_at) = (item.person("actor"), item.date("created_at"));
+    if let Some(at) = created_at
+        && item.at("issue.pull_request").is_some()
+        && HISTORY_ACTIONS.contains(&action.as_str())
+    {
+        let actor = Some(actor.clone());
+        out.rows.pull_facts.push(PullFact { project: repository.project, number, action: action.clone(), at, actor });
+    }
+    out.rows.issue_events.push(IssueEvent {
+        project: repository.project,
+        number,
+        event_id: id,
+        actor,
+        action_specific: item.text("commit_id").filter(|_| specific),
+        action,
+        created_at,
+    });
+    Ok(())
+};
+
+/// Events of issues and pull requests. They never change, and new ones come first.
+pub async fn events(work: &Work) -> Result<(), MirrorError> {
+    let url = work.url(&["issues", "events"]);
+    let list =
+        List { name: "issue-events", url, accept: Accept::Json, collection: Collection::IssueEvents, map: EVENT };
+    let state = work.shared.stores.relational.list(work.project(), list.name).await?;
+    let done =
+        if state.watermark.is_some() { newest_first(work, &list).await } else { first_events(work, &list).await };
+    match done {
+        Err(MirrorError::Api(ApiError::Gone { .. })) => Ok(()),
+        done => done,
+    }
+}
+
+async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
+    if let Backfill::Whole { listing, .. } = backfill(work, list, Grows::AtTheFront, false).await? {
+        if listing.last_page >= DEEP_PAGE && listing.ids.len().is_multiple_of(PER_PAGE) {
+            work.shortfall(format!(
+                "GitHub's list of issue events ends at page {}; events older than the {} newest may be missing",
+                listing.last_page,
+                listing.ids.len()
+            ));
+        }
+        work.flush().await?;
+    }
+    // The first page's tag lets the next run see for free that there is nothing new.
+    newest_first(work, list).await
+}

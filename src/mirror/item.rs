@@ -1,0 +1,244 @@
+//! Items of GitHub's answers: the bytes as they came, and a lenient view into them.
+//!
+//! A missing, null, mistyped or new field is never an error here; what a row lacks it gets as NULL or the ghost.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::error::MirrorError;
+use crate::store::documents::{self, Collection, Document, KeyValue, Shape};
+use crate::store::relational::rows::{Account, Person};
+
+/// One JSON object of an answer.
+pub struct Item<'a> {
+    raw: &'a str,
+    value: Value,
+    read_at: DateTime<Utc>,
+}
+
+/// Splits a list's page into its items' texts, without copying them. An empty answer (GitHub's 204) has none.
+///
+/// # Errors
+/// The answer is not a JSON array.
+pub fn split(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an array", &error))
+}
+
+/// Splits the array that stands under a key of an answer, as in a comparison of commits.
+///
+/// # Errors
+/// The answer is no object, or the key holds no array.
+pub fn split_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawValue>, MirrorError> {
+    let object: HashMap<String, &RawValue> =
+        serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))?;
+    let array = object.get(key).ok_or_else(|| MirrorError::Answer(format!("the answer has no `{key}`")))?;
+    split(array.get().as_bytes())
+}
+
+/// An answer that is one item, as [`split`] gives the items of a list.
+///
+/// # Errors
+/// The answer is not JSON.
+pub fn whole(body: &[u8]) -> Result<&RawValue, MirrorError> {
+    serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))
+}
+
+impl<'a> Item<'a> {
+    /// The one object of an answer.
+    ///
+    /// # Errors
+    /// The answer is not a JSON object that can be held.
+    pub fn single(body: &'a [u8], read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
+        Self::new(whole(body)?, read_at)
+    }
+
+    /// An item of a list.
+    ///
+    /// # Errors
+    /// The item is not a JSON object that can be held.
+    pub fn new(raw: &'a RawValue, read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
+        let value: Value =
+            serde_json::from_str(raw.get()).map_err(|error| MirrorError::unexpected("an object", &error))?;
+        if !value.is_object() {
+            return Err(MirrorError::Answer("an item of the answer is not an object".to_owned()));
+        }
+        Ok(Self { raw: raw.get(), value, read_at })
+    }
+
+    /// When the answer was read.
+    pub fn read_at(&self) -> DateTime<Utc> {
+        self.read_at
+    }
+
+    /// The whole value.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// What stands at a path of keys (`user.login`), null counting as nothing.
+    pub fn at(&self, path: &str) -> Option<&Value> {
+        at(&self.value, path)
+    }
+
+    /// The text at a path.
+    pub fn text(&self, path: &str) -> Option<String> {
+        self.at(path).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// The integer at a path.
+    pub fn integer(&self, path: &str) -> Option<i64> {
+        self.at(path).and_then(Value::as_i64)
+    }
+
+    /// The date at a path.
+    pub fn date(&self, path: &str) -> Option<DateTime<Utc>> {
+        self.at(path).and_then(Value::as_str).and_then(parse_date)
+    }
+
+    /// The person at a path; the ghost where there is none.
+    pub fn person(&self, path: &str) -> Person {
+        account(self.at(path)).map_or(Person::Ghost, as_person)
+    }
+
+    /// The account at a path, if there is one.
+    pub fn account(&self, path: &str) -> Option<Account> {
+        account(self.at(path))
+    }
+
+    /// What a key needs and GitHub always sends: an integer.
+    ///
+    /// # Errors
+    /// It is missing: the item can't be stored, and that must be said.
+    pub fn need_integer(&self, path: &str) -> Result<i64, MirrorError> {
+        self.integer(path).ok_or_else(|| self.lacks(path))
+    }
+
+    /// What a key needs and GitHub always sends: a text.
+    ///
+    /// # Errors
+    /// It is missing: the item can't be stored, and that must be said.
+    pub fn need_text(&self, path: &str) -> Result<String, MirrorError> {
+        self.text(path).filter(|text| !text.is_empty()).ok_or_else(|| self.lacks(path))
+    }
+
+    fn lacks(&self, path: &str) -> MirrorError {
+        let url = self.text("url").unwrap_or_else(|| "an item".to_owned());
+        MirrorError::Answer(format!("{url} came without `{path}`, which its key needs"))
+    }
+
+    /// The document that this item is stored as: GitHub's bytes, with tags at the end.
+    pub fn document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
+        self.shaped_document(collection, key, tags, Shape::Summary)
+    }
+
+    /// The same for an answer to a request for the one item.
+    pub fn full_document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
+        self.shaped_document(collection, key, tags, Shape::Full)
+    }
+
+    fn shaped_document(
+        &self,
+        collection: Collection,
+        key: Vec<KeyValue>,
+        tags: &[(&str, Value)],
+        shape: Shape,
+    ) -> Document {
+        let taken = tags.iter().any(|(tag, _)| self.value.get(tag).is_some());
+        let json = if taken {
+            // A tag that GitHub uses as a key itself replaces GitHub's (data model, §3: forks).
+            let mut object = self.value.as_object().cloned().unwrap_or_default();
+            for (tag, value) in tags {
+                object.insert((*tag).to_owned(), value.clone());
+            }
+            Value::Object(object).to_string()
+        } else {
+            documents::with_members(self.raw, tags)
+        };
+        Document { collection, key, json, shape, fetched_at: self.read_at }
+    }
+}
+
+/// What stands at a path of keys, null counting as nothing.
+pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    let found = path.split('.').try_fold(value, |value, key| value.get(key))?;
+    (!found.is_null()).then_some(found)
+}
+
+/// A date as GitHub writes it.
+pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|date| date.to_utc())
+}
+
+/// An account's stub. Null, `{}` and a stub without a login are nobody (GitHub docs: `user` is nullable).
+pub fn account(value: Option<&Value>) -> Option<Account> {
+    let value = value?;
+    let login = value.get("login").and_then(Value::as_str).filter(|login| !login.is_empty())?;
+    Some(Account {
+        login: login.to_owned(),
+        github_id: value.get("id").and_then(Value::as_i64),
+        organization: value.get("type").and_then(Value::as_str) == Some("Organization"),
+    })
+}
+
+/// An account as a person: GitHub shows people it no longer knows as `ghost`.
+pub fn as_person(account: Account) -> Person {
+    if account.login.eq_ignore_ascii_case("ghost") { Person::Ghost } else { Person::Account(account) }
+}
+
+/// A commit's author or committer: the account, or else who the git commit says it was (data model, §4).
+pub fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {
+    if let Some(account) = account(on_github) {
+        return as_person(account);
+    }
+    let text = |key: &str| {
+        let text = in_git.and_then(|git| git.get(key)).and_then(Value::as_str).map(str::trim);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let (name, email) = (text("name"), text("email"));
+    if name.is_none() && email.is_none() { Person::Ghost } else { Person::Fake { name, email } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn item(text: &str) -> Item<'_> {
+        Item::single(text.as_bytes(), DateTime::UNIX_EPOCH).unwrap()
+    }
+
+    #[test]
+    fn a_field_that_is_missing_null_or_of_another_type_is_nothing() {
+        let item = item(r#"{"a":null,"b":{"c":"x"},"n":"7"}"#);
+        assert_eq!(item.text("a"), None);
+        assert_eq!(item.text("a.b.c"), None);
+        assert_eq!(item.text("b.c").as_deref(), Some("x"));
+        assert_eq!(item.integer("n"), None);
+        assert_eq!(item.person("user"), Person::Ghost);
+    }
+
+    #[test]
+    fn nobody_is_the_ghost_and_an_unknown_author_is_a_fake() {
+        assert_eq!(
+            commit_person(Some(&json!({})), Some(&json!({"name":"N","email":"e@x"}))),
+            Person::Fake { name: Some("N".into()), email: Some("e@x".into()) }
+        );
+        assert_eq!(commit_person(None, None), Person::Ghost);
+        assert_eq!(item(r#"{"user":{"login":"ghost","id":10137}}"#).person("user"), Person::Ghost);
+    }
+
+    #[test]
+    fn tags_stand_behind_githubs_bytes_unless_github_uses_the_key() {
+        let plain = item(r#"{"id": 1}"#).document(Collection::Issues, vec![], &[("owner", json!("o"))]);
+        assert_eq!(plain.json, r#"{"id": 1,"owner":"o"}"#);
+        let fork =
+            item(r#"{"id": 1,"owner":{"login":"x"}}"#).document(Collection::Forks, vec![], &[("owner", json!("o"))]);
+        assert_eq!(fork.json, r#"{"id":1,"owner":"o"}"#);
+    }
+}

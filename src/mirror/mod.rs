@@ -1,0 +1,29 @@
+//! What mirroring a repository means: the plan of stages, how lists are read, and what becomes of what they hold.
+//!
+//! Data take one way: a stage asks the client for pages ([`pages`] decides which), maps each item to documents and
+//! rows ([`item`]), and hands them to the [`writer`], which stores them together with the sync state that is true
+//! from then on.
+
+mod commits;
+mod context;
+mod details;
+mod error;
+mod events;
+mod issues;
+mod item;
+mod labels;
+mod pages;
+mod people;
+mod pulls;
+mod refs;
+mod report;
+mod repository;
+mod run;
+pub mod stage;
+mod stars;
+mod writer;
+
+pub use context::Options;
+pub use error::MirrorError;
+pub use report::{Outcome, Report, StageReport};
+pub use run::Mirror;

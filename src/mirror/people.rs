@@ -1,0 +1,58 @@
+//! Collaborators and contributors.
+
+use super::context::{Map, Mapped, Repository, Work};
+use super::error::MirrorError;
+use super::item::{Item, account, as_person};
+use super::pages::{List, snapshot};
+use crate::github::{Accept, ApiError};
+use crate::store::documents::Collection;
+use crate::store::relational::rows::Tie;
+
+/// Who contributed, and who may write. The collaborators need more rights than the rest of the repository.
+pub async fn people(work: &Work) -> Result<(), MirrorError> {
+    contributors(work).await?;
+    match collaborators(work).await {
+        Err(MirrorError::Api(error @ (ApiError::Forbidden { .. } | ApiError::NotFound { .. }))) => {
+            work.not_permitted(format!("collaborators: {error}"));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+async fn contributors(work: &Work) -> Result<(), MirrorError> {
+    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let login = item.need_text("login")?;
+        let key = vec![repository.name.owner().into(), repository.name.name().into(), login.into()];
+        out.documents.push(item.document(Collection::Contributors, key, &repository.tags(&[])));
+        out.rows.accounts.extend(account(Some(item.value())));
+        Ok(())
+    };
+    let url = work.url(&["contributors"]);
+    let list = List { name: "contributors", url, accept: Accept::Json, collection: Collection::Contributors, map };
+    snapshot(work, &list).await.map(drop)
+}
+
+async fn collaborators(work: &Work) -> Result<(), MirrorError> {
+    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let login = item.need_text("login")?;
+        let key = vec![repository.name.owner().into(), repository.name.name().into(), login.into()];
+        out.documents.push(item.document(Collection::RepoCollaborators, key, &repository.tags(&[])));
+        let user = account(Some(item.value())).map(as_person);
+        out.rows.members.extend(user.map(|user| Tie { project: repository.project, user, since: None }));
+        Ok(())
+    };
+    let url = work.url(&["collaborators"]).query("affiliation", "all");
+    let list =
+        List { name: "collaborators", url, accept: Accept::Json, collection: Collection::RepoCollaborators, map };
+    let listing = snapshot(work, &list).await?;
+    let project = work.project();
+    let gone = logins(work, &listing.gone).map(|login| (project, login)).collect();
+    work.write(Vec::new(), crate::store::relational::Rows { members_gone: gone, ..Default::default() }).await
+}
+
+/// The logins in ids that end with one.
+pub(super) fn logins<'a>(work: &'a Work, ids: &'a [String]) -> impl Iterator<Item = String> + 'a {
+    let prefix = format!("{}/", work.repository().name);
+    ids.iter().filter_map(move |id| id.strip_prefix(&prefix).map(str::to_owned))
+}

@@ -1,0 +1,223 @@
+//! Pull requests, their commits and review comments.
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+
+use super::commits::{compare, map_commit};
+use super::context::{Map, Mapped, Repository, Work, read_now};
+use super::error::MirrorError;
+use super::issues::{assignee, label_names, number_of};
+use super::item::{Item, account, as_person, at, parse_date, split, whole};
+use super::pages::{Backfill, Grows, List, backfill, changed_first, whole_then_since};
+use super::repository::{project_row, unknown_parent};
+use crate::github::{Accept, ApiError};
+use crate::store::documents::{Collection, Document, Shape};
+use crate::store::relational::Rows;
+use crate::store::relational::rows::{PullCommits, PullFact, PullRequest, ReviewComment};
+
+/// Pull requests whose commits are asked for at once.
+const PULLS_IN_FLIGHT: usize = 16;
+/// GitHub's list of a pull request's commits ends here, whatever it has (GitHub docs: list commits on a pull request).
+const COMMITS_CAP: usize = 250;
+
+/// A pull request's document and rows, from a list or from its own answer.
+pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shape: Shape) -> Result<(), MirrorError> {
+    let number = item.need_integer("number")?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
+    let tags = repository.tags(&[]);
+    out.documents.push(match shape {
+        Shape::Summary => item.document(Collection::PullRequests, key, &tags),
+        Shape::Full => item.full_document(Collection::PullRequests, key, &tags),
+    });
+    let rows = &mut out.rows;
+    for list in ["assignees", "requested_reviewers"] {
+        let people = item.at(list).and_then(Value::as_array).into_iter().flatten();
+        rows.accounts.extend(people.filter_map(|person| account(Some(person))));
+    }
+    let head_repo = item.at("head.repo").and_then(|repo| project_row(repo, unknown_parent(repo), false));
+    let head_repo_name = head_repo.as_ref().map(|repo| (repo.owner.login.clone(), repo.name.clone()));
+    let intra_branch = item.at("head.repo.id").is_some() && item.at("head.repo.id") == item.at("base.repo.id");
+    rows.projects.extend(head_repo);
+    let mut fact = |action: &str, at: Option<DateTime<Utc>>, actor| {
+        let project = repository.project;
+        rows.pull_facts.extend(at.map(|at| PullFact { project, number, action: action.to_owned(), at, actor }));
+    };
+    fact("opened", item.date("created_at"), Some(item.person("user")));
+    fact("merged", item.date("merged_at"), account(item.at("merged_by")).map(as_person));
+    fact("closed", item.date("closed_at"), None);
+    rows.pulls.push(PullRequest {
+        project: repository.project,
+        number,
+        head_repo: head_repo_name,
+        head_sha: item.text("head.sha"),
+        base_sha: item.text("base.sha"),
+        intra_branch,
+        user: item.person("user"),
+        assignee: assignee(item),
+        created_at: item.date("created_at"),
+        updated_at: item.date("updated_at"),
+        labels: (!repository.has("has_issues")).then(|| label_names(item)),
+    });
+    Ok(())
+}
+
+const PULL: &Map =
+    &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_pull(repository, item, out, Shape::Summary);
+
+/// The pull requests, and the commits of those whose head is new.
+pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
+    let url = work.url(&["pulls"]).query("state", "all");
+    let list = |name, sort, direction| List {
+        name,
+        url: url.clone().query("sort", sort).query("direction", direction),
+        accept: Accept::Json,
+        collection: Collection::PullRequests,
+        map: PULL,
+    };
+    // The whole history is read in the order of creation, where pages don't move; what changed later, by change.
+    let history = list("pulls", "created", "asc");
+    let changes = list("pulls:changed", "updated", "desc");
+    let state = work.shared.stores.relational.list(work.project(), history.name).await?;
+    let watermark = match state.watermark.as_deref().and_then(parse_date) {
+        Some(watermark) => Some(watermark),
+        None => match backfill(work, &history, Grows::AtTheBack, false).await? {
+            Backfill::Whole { watermark, .. } => watermark,
+            Backfill::TooDeep => None,
+        },
+    };
+    if state.watermark.is_some() {
+        changed_first(work, &changes, &history, watermark).await?;
+    }
+    work.flush().await?;
+    commits(work).await
+}
+
+/// Pull requests that something refers to but that no list has given: one request each, as many as there are.
+pub async fn missing(work: &Work) -> Result<(), MirrorError> {
+    let numbers = work.shared.stores.relational.pulls_never_read(work.project()).await?;
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    futures::stream::iter(numbers)
+        .map(Ok)
+        .try_for_each_concurrent(PULLS_IN_FLIGHT, |number| async move {
+            let url = work.url(&["pulls", &number.to_string()]);
+            match work.get_page(&url, Accept::Json).await {
+                Ok(page) => {
+                    let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+                    let Mapped { documents, rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
+                    work.write(documents, rows).await
+                }
+                Err(MirrorError::Api(ApiError::NotFound { .. })) => {
+                    work.shortfall(format!("pull request #{number} is referred to, and GitHub answers 404 for it"));
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await?;
+    work.flush().await?;
+    commits(work).await
+}
+
+/// The commits of every pull request whose head is not the one that they were read for.
+async fn commits(work: &Work) -> Result<(), MirrorError> {
+    const PULLS_AT_A_TIME: u32 = 500;
+    let mut after = 0;
+    loop {
+        let relational = &work.shared.stores.relational;
+        let pulls = relational.pulls_without_commits(work.project(), after, PULLS_AT_A_TIME).await?;
+        let Some((last, _)) = pulls.last() else { return work.flush().await };
+        after = *last;
+        futures::stream::iter(pulls)
+            .map(Ok)
+            .try_for_each_concurrent(PULLS_IN_FLIGHT, |(number, head)| commits_of(work, number, head))
+            .await?;
+    }
+}
+
+async fn commits_of(work: &Work, number: i64, head: String) -> Result<(), MirrorError> {
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let sha = map_commit(repository, item, out, false)?;
+        let tags = [("pull_request_id", Value::from(number))];
+        out.documents.push(item.document(Collection::PullRequestCommits, vec![sha.into()], &tags));
+        Ok(())
+    };
+    let map: &Map = &map;
+    let mut url = Some(work.url(&["pulls", &number.to_string(), "commits"]).query("per_page", "100"));
+    let mut shas: Vec<String> = Vec::new();
+    let mut stored: Vec<(Vec<Document>, Rows)> = Vec::new();
+    while let Some(next) = url.take() {
+        let page = match work.get_page(&next, Accept::Json).await {
+            Ok(page) => page,
+            // The head's commits are gone with its repository, before GitHub kept them.
+            Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Unprocessable { .. })) => break,
+            Err(error) => return Err(error),
+        };
+        let Mapped { documents, rows, .. } = work.map(map, &split(&page.body)?, read_now());
+        shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
+        stored.push((documents, rows));
+        url = page.links.next;
+    }
+    if shas.len() >= COMMITS_CAP {
+        // The list may have ended at its cap: the comparison of base and head has no such cap.
+        let id = format!("{}/{number}", work.repository().name);
+        let json = work.shared.stores.documents.get(Collection::PullRequests, &id).await?.unwrap_or_default();
+        let pull: Value = serde_json::from_str(&json).unwrap_or_default();
+        let sha = |path: &str| at(&pull, path).and_then(Value::as_str).map(str::to_owned);
+        let (Some(base), Some(head)) = (sha("base.sha"), sha("head.sha")) else {
+            work.shortfall(format!("pull request #{number}: only the first {} of its commits", shas.len()));
+            return Ok(());
+        };
+        match compare(work, &base, &head, map).await {
+            Ok(all) => shas = all,
+            Err(MirrorError::Api(error)) if !matches!(error, ApiError::Unavailable { .. }) => {
+                work.shortfall(format!(
+                    "pull request #{number}: only the first {} of its commits ({error})",
+                    shas.len()
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let read = PullCommits { project: work.project(), number, head, shas };
+    if stored.is_empty() {
+        stored.push((Vec::new(), Rows::default()));
+    }
+    let last = stored.len() - 1;
+    stored[last].1.pull_commits.push(read);
+    for (documents, rows) in stored {
+        work.write(documents, rows).await?;
+    }
+    Ok(())
+}
+
+/// Review comments.
+pub async fn review_comments(work: &Work) -> Result<(), MirrorError> {
+    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let id = item.need_integer("id")?;
+        let url = item.need_text("pull_request_url")?;
+        let number = number_of(Some(&url)).ok_or_else(|| {
+            MirrorError::Answer(format!("review comment {id} has a pull_request_url without a number: {url}"))
+        })?;
+        let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+        let tags = repository.tags(&[("pullreq_id", number.into())]);
+        out.documents.push(item.document(Collection::PullRequestComments, key, &tags));
+        out.rows.review_comments.push(ReviewComment {
+            project: repository.project,
+            number,
+            user: item.person("user"),
+            comment_id: id,
+            position: item.integer("original_position"),
+            body: item.text("body"),
+            sha: item.text("original_commit_id"),
+            created_at: item.date("created_at"),
+        });
+        Ok(())
+    };
+    let url = work.url(&["pulls", "comments"]);
+    let list =
+        List { name: "review-comments", url, accept: Accept::Json, collection: Collection::PullRequestComments, map };
+    whole_then_since(work, &list).await
+}

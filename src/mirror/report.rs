@@ -1,0 +1,124 @@
+//! What a run reports: one line a stage, and what is not complete.
+
+use std::fmt;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::stage::Stage;
+
+/// How a stage ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All there is was read.
+    Done,
+    /// GitHub doesn't permit these tokens to read it; all else was read.
+    NotPermitted(Vec<String>),
+    /// Something is missing, and this is what.
+    Partial(Vec<String>),
+    /// It stopped at an error.
+    Failed(String),
+    /// It was not reached.
+    NotReached(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::NotPermitted(_) => "not permitted",
+            Self::Partial(_) => "incomplete",
+            Self::Failed(_) => "failed",
+            Self::NotReached(_) => "not reached",
+        })
+    }
+}
+
+/// One stage's line.
+#[derive(Debug, Clone)]
+pub struct StageReport {
+    /// The stage.
+    pub stage: Stage,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Documents stored for the first time.
+    pub new: u64,
+    /// Documents whose state was another one.
+    pub changed: u64,
+    /// Documents that were read again as they were.
+    pub unchanged: u64,
+    /// Documents that are marked as gone from GitHub.
+    pub deleted: u64,
+    /// Requests that count on the rate limit.
+    pub requests: u64,
+    /// Requests answered 304, which do not.
+    pub free: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// One repository's report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The repository, in GitHub's spelling.
+    pub repository: String,
+    /// Its stages, in the order of the command's help.
+    pub stages: Vec<StageReport>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Report {
+    /// Whether every stage did what it could: nothing failed, and nothing that may be read is missing.
+    pub fn is_complete(&self) -> bool {
+        self.stages.iter().all(|stage| matches!(stage.outcome, Outcome::Done | Outcome::NotPermitted(_)))
+    }
+
+    /// How many stages did not come to their end.
+    pub fn incomplete_stages(&self) -> usize {
+        self.stages.iter().filter(|s| !matches!(s.outcome, Outcome::Done | Outcome::NotPermitted(_))).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(["stage", "result", "new", "changed", "unchanged", "gone", "requests", "free (304)", "time"]);
+        let mut total = [0_u64; 6];
+        for stage in &self.stages {
+            let numbers = [stage.new, stage.changed, stage.unchanged, stage.deleted, stage.requests, stage.free];
+            for (sum, number) in total.iter_mut().zip(numbers) {
+                *sum += number;
+            }
+            let mut row = vec![stage.stage.to_string(), stage.outcome.to_string()];
+            row.extend(numbers.map(|number| number.to_string()));
+            row.push(seconds(stage.time));
+            table.add_row(row);
+        }
+        let mut row = vec!["total".to_owned(), String::new()];
+        row.extend(total.map(|number| number.to_string()));
+        row.push(seconds(self.time));
+        table.add_row(row);
+        for column in table.column_iter_mut().skip(2) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        writeln!(f, "{}", self.repository)?;
+        writeln!(f, "{table}")?;
+        for stage in &self.stages {
+            let notes = match &stage.outcome {
+                Outcome::Done => continue,
+                Outcome::NotPermitted(notes) | Outcome::Partial(notes) => notes.clone(),
+                Outcome::Failed(note) | Outcome::NotReached(note) => vec![note.clone()],
+            };
+            for note in notes {
+                writeln!(f, "{}: {}: {note}", stage.stage, stage.outcome)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,179 @@
+//! The repository itself, its owner and parent, its topics and languages.
+
+use serde_json::Value;
+
+use super::context::{Repository, Work, page_validator, read_now};
+use super::error::MirrorError;
+use super::item::{Item, account, at, parse_date};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
+use crate::store::documents::Collection;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::{Languages, Parent, Profile, Progress, Project, Topics};
+use crate::store::relational::state::PageState;
+
+/// A repository's row, from any answer that holds the repository.
+pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
+    let text = |path: &str| at(value, path).and_then(Value::as_str).map(str::to_owned);
+    Some(Project {
+        github_id: value.get("id").and_then(Value::as_i64),
+        owner: account(value.get("owner"))?,
+        name: text("name")?,
+        url: text("url"),
+        description: text("description"),
+        language: text("language"),
+        created_at: text("created_at").as_deref().and_then(parse_date),
+        parent,
+        refresh,
+    })
+}
+
+/// The parent of a repository that is only mentioned: known to be there or not, but not which.
+pub fn unknown_parent(value: &Value) -> Parent {
+    if value.get("fork").and_then(Value::as_bool).unwrap_or(false) { Parent::Unknown } else { Parent::None }
+}
+
+/// The document of a repository's full answer.
+pub fn repository_document(item: &Item<'_>) -> Result<crate::store::documents::Document, MirrorError> {
+    let key = vec![item.need_text("owner.login")?.into(), item.need_text("name")?.into()];
+    Ok(item.full_document(Collection::Repos, key, &[]))
+}
+
+/// What `/users/{login}` tells.
+pub fn profile_row(item: &Item<'_>) -> Option<Profile> {
+    Some(Profile {
+        account: account(Some(item.value()))?,
+        name: item.text("name"),
+        company: item.text("company"),
+        location: item.text("location"),
+        email: item.text("email"),
+        created_at: item.date("created_at"),
+        read_at: item.read_at(),
+    })
+}
+
+/// The document of a user's profile.
+pub fn profile_document(item: &Item<'_>) -> Result<crate::store::documents::Document, MirrorError> {
+    Ok(item.full_document(Collection::Users, vec![item.need_text("login")?.into()], &[]))
+}
+
+/// Reads one entity conditionally; `None` when it has not changed. The page's state goes with the caller's rows.
+async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, Progress)>, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let state = relational.list(work.project(), name).await?;
+    let known = relational.pages(state.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
+    let validator = known.as_ref().and_then(|page| page.validator.as_ref());
+    match work.get(url, Accept::Json, validator).await? {
+        Fetched::Unchanged => Ok(None),
+        Fetched::Page(page) => {
+            let state = PageState {
+                page: 1,
+                url: url.to_string(),
+                validator: page_validator(&page),
+                last_page: None,
+                keys: Vec::new(),
+            };
+            let list = relational.list(work.project(), name).await?.id;
+            Ok(Some((*page, Progress::Page { list, page: state })))
+        }
+    }
+}
+
+/// The owner's profile and, for a fork, its parent. (The repository itself was read to decide access.)
+pub async fn owner_and_parent(work: &Work) -> Result<(), MirrorError> {
+    let owner = ApiUrl::path(&["users", work.repository().name.owner()]);
+    if let Some((page, step)) = entity(work, "owner", &owner).await? {
+        let item = Item::single(&page.body, read_now())?;
+        let rows = Rows { profiles: profile_row(&item).into_iter().collect(), progress: vec![step], ..Rows::default() };
+        work.write(vec![profile_document(&item)?], rows).await?;
+    }
+    let facts = &work.repository().facts;
+    let parent = at(facts, "parent").and_then(|parent| project_row(parent, unknown_parent(parent), true));
+    if let Some(parent) = parent
+        && work.repository().facts.get("fork").and_then(Value::as_bool) == Some(true)
+    {
+        self::parent(work, parent).await?;
+    }
+    Ok(())
+}
+
+async fn parent(work: &Work, mut row: Project) -> Result<(), MirrorError> {
+    let url = ApiUrl::path(&["repos", &row.owner.login, &row.name]);
+    match entity(work, "parent", &url).await {
+        Ok(None) => Ok(()),
+        Ok(Some((page, step))) => {
+            let item = Item::single(&page.body, read_now())?;
+            if let Some(fresh) = project_row(item.value(), unknown_parent(item.value()), true) {
+                row = fresh;
+            }
+            let parent = work.shared.stores.relational.project(row).await?;
+            let mut rows = Rows { progress: vec![step], ..Rows::default() };
+            rows.projects.extend(project_row(&work.repository().facts, Parent::Project(parent), true));
+            work.write(vec![repository_document(&item)?], rows).await
+        }
+        // The parent is private or gone: its row stays what the fork's own answer said of it.
+        Err(MirrorError::Api(
+            ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. } | ApiError::NoAccess { .. },
+        )) => {
+            row.refresh = false;
+            let parent = work.shared.stores.relational.project(row).await?;
+            let mut rows = Rows::default();
+            rows.projects.extend(project_row(&work.repository().facts, Parent::Project(parent), true));
+            work.write(Vec::new(), rows).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The topics: one document each, and those that are gone marked so.
+pub async fn topics(work: &Work) -> Result<(), MirrorError> {
+    let url = work.url(&["topics"]).query("per_page", "100");
+    let Some((page, step)) = entity(work, "topics", &url).await? else { return Ok(()) };
+    let item = Item::single(&page.body, read_now())?;
+    let names: Vec<String> = item
+        .at("names")
+        .and_then(Value::as_array)
+        .map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default();
+    let repository = work.repository();
+    let documents: Vec<_> = names
+        .iter()
+        .map(|name| crate::store::documents::Document {
+            collection: Collection::Topics,
+            key: vec![repository.name.owner().into(), repository.name.name().into(), name.as_str().into()],
+            json: crate::store::documents::with_members("{}", &repository.tags(&[("topic", name.as_str().into())])),
+            shape: crate::store::documents::Shape::Summary,
+            fetched_at: item.read_at(),
+        })
+        .collect();
+    let listed = documents.iter().map(crate::store::documents::Document::id).collect();
+    let topics = Topics { project: repository.project, names, at: item.read_at() };
+    work.write(documents, Rows { topics: vec![topics], ..Rows::default() }).await?;
+    work.flush().await?;
+    let gone = super::pages::not_listed(work, Collection::Topics, &listed).await?;
+    work.mark_deleted(Collection::Topics, &gone).await?;
+    work.write(Vec::new(), Rows { progress: vec![step], ..Rows::default() }).await
+}
+
+/// Bytes a language.
+pub async fn languages(work: &Work) -> Result<(), MirrorError> {
+    let url = work.url(&["languages"]);
+    let Some((page, step)) = entity(work, "languages", &url).await? else { return Ok(()) };
+    let item = Item::single(&page.body, read_now())?;
+    let bytes = item.value().as_object().into_iter().flatten();
+    let bytes = bytes.filter_map(|(name, bytes)| Some((name.clone(), bytes.as_i64()?))).collect();
+    let Repository { project, name, .. } = work.repository();
+    let key = vec![name.owner().into(), name.name().into()];
+    let document = crate::store::documents::Document {
+        collection: Collection::RepoLanguages,
+        key,
+        json: crate::store::documents::with_members(
+            "{}",
+            &work.repository().tags(&[("languages", item.value().clone())]),
+        ),
+        shape: crate::store::documents::Shape::Summary,
+        fetched_at: item.read_at(),
+    };
+    let languages = Languages { project: *project, bytes, at: item.read_at() };
+    let rows = Rows { languages: vec![languages], progress: vec![step], ..Rows::default() };
+    work.write(vec![document], rows).await
+}

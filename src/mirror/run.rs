@@ -1,0 +1,402 @@
+//! A repository's run: which stages, in which order, side by side.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Options, Repository, Shared, Tally, Work, page_validator, read_now};
+use super::error::MirrorError;
+use super::item::Item;
+use super::report::{Outcome, Report, StageReport};
+use super::repository::{project_row, repository_document, unknown_parent};
+use super::stage::Stage;
+use super::writer::{PageWrite, Writer};
+use super::{commits, details, events, issues, labels, people, pulls, refs, repository, stars};
+use crate::github::{ApiError, Fetched, GitHub, Validator};
+use crate::names::RepoName;
+use crate::store::Stores;
+use crate::store::documents::Collection;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::Progress as Step;
+use crate::store::relational::state::PageState;
+use crate::telemetry::Console;
+
+/// What a run needs from outside.
+#[derive(Clone)]
+pub struct Mirror {
+    /// The way to GitHub.
+    pub github: GitHub,
+    /// The stores.
+    pub stores: Stores,
+    /// Where users read.
+    pub console: Console,
+    /// Set when the user asks to stop.
+    pub cancel: CancellationToken,
+}
+
+/// Stages that don't wait for each other. `commits` follows `branches` within its own task.
+const SIDE_BY_SIDE: [Stage; 15] = [
+    Stage::People,
+    Stage::Labels,
+    Stage::Milestones,
+    Stage::Topics,
+    Stage::Languages,
+    Stage::Releases,
+    Stage::Branches,
+    Stage::CommitComments,
+    Stage::Pulls,
+    Stage::ReviewComments,
+    Stage::Issues,
+    Stage::IssueComments,
+    Stage::IssueEvents,
+    Stage::Stars,
+    Stage::Forks,
+];
+
+/// What became of one stage.
+struct Done {
+    stage: Stage,
+    result: Result<(), MirrorError>,
+    /// Why it was cut off, where that ended the whole run.
+    cut_off: Option<String>,
+    time: Duration,
+}
+
+impl Mirror {
+    /// Mirrors one repository and reports what each stage did.
+    ///
+    /// # Errors
+    /// No token can read the repository, GitHub does not answer for it, or a store can't be used. What goes wrong
+    /// within a stage is in the report.
+    pub async fn repository(&self, name: &RepoName, options: Options) -> Result<Report, MirrorError> {
+        let started = Instant::now();
+        let tally = Arc::new(Tally::default());
+        let (writer, tasks) = Writer::start(&self.stores);
+        let opened = self.open(name, &options, &tally, &writer).await;
+        let repository = match opened {
+            Ok(repository) => repository,
+            Err(error) => {
+                drop(writer);
+                tasks.finished().await;
+                return Err(error);
+            }
+        };
+        let shared = Arc::new(Shared {
+            github: self.github.clone(),
+            stores: self.stores.clone(),
+            writer,
+            repository,
+            options,
+            console: self.console.clone(),
+            cancel: self.cancel.clone(),
+        });
+        let mut run = Run { shared, tallies: HashMap::from([(Stage::Repo, tally)]), done: Vec::new(), fatal: None };
+        run.stages().await;
+        let report = run.report(started).await;
+        let Run { shared, fatal, .. } = run;
+        // The writer ends with its last sender.
+        drop(shared);
+        tasks.finished().await;
+        match fatal {
+            Some(MirrorError::Cancelled) | None => report,
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Asks for the repository itself: decides access, and follows a rename.
+    async fn open(
+        &self,
+        name: &RepoName,
+        options: &Options,
+        tally: &Tally,
+        writer: &Writer,
+    ) -> Result<Repository, MirrorError> {
+        let relational = &self.stores.relational;
+        let known = relational.known_project(name.owner(), name.name()).await?;
+        let mut validator = None;
+        if let Some(known) = &known
+            && !options.full
+        {
+            let list = relational.list(known.id, "repo").await?.id;
+            let page = relational.pages(list).await?.into_iter().next();
+            validator = page.and_then(|page| page.validator);
+        }
+        let sent = validator.map(|v| Validator { etag: v.etag, token: v.token });
+        let fetched = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
+            fetched = self.github.repository(name, sent.as_ref(), &tally.meter) => fetched,
+        };
+        let page = match (fetched, &known) {
+            (Ok(Fetched::Page(page)), _) => *page,
+            (Ok(Fetched::Unchanged), Some(known)) => {
+                let id = format!("{}/{}", known.owner, known.name);
+                let stored = self.stores.documents.get(Collection::Repos, &id).await?;
+                let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+                if let Some(facts) = facts {
+                    let name = RepoName::new(&known.owner, &known.name)
+                        .map_err(|error| MirrorError::Answer(error.to_string()))?;
+                    return Ok(Repository { project: known.id, name, facts });
+                }
+                self.read_again(name, tally).await?
+            }
+            (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
+            (Err(error), known) => {
+                let gone =
+                    matches!(error, ApiError::NoAccess { .. } | ApiError::NotFound { .. } | ApiError::Legal { .. });
+                if let Some(known) = known
+                    && gone
+                    && relational.mark_project_deleted(known.id).await?
+                {
+                    self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
+                }
+                return Err(error.into());
+            }
+        };
+        let item = Item::single(&page.body, read_now())?;
+        let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+            .map_err(|error| MirrorError::Answer(error.to_string()))?;
+        if let Some(before) = relational.project_by_github_id(item.need_integer("id")?).await?
+            && (before.owner.as_str(), before.name.as_str()) != (present.owner(), present.name())
+        {
+            self.console.line(&format!("{}/{} is now {present}; its data go with it", before.owner, before.name));
+            self.stores
+                .documents
+                .rename_repository((&before.owner, &before.name), (present.owner(), present.name()))
+                .await?;
+        }
+        let parent = unknown_parent(item.value());
+        let row = project_row(item.value(), parent, true)
+            .ok_or_else(|| MirrorError::Answer(format!("{name} came without an owner or a name")))?;
+        let project = relational.project(row).await?;
+        if options.full {
+            relational.forget_lists(project, "%").await?;
+            relational.forget_pulls(project).await?;
+            relational.forget_details(project).await?;
+        }
+        let list = relational.list(project, "repo").await?.id;
+        let state = PageState {
+            page: 1,
+            url: format!("repos/{present}"),
+            validator: page_validator(&page),
+            last_page: None,
+            keys: Vec::new(),
+        };
+        let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
+        let counts = Arc::clone(&tally.counts);
+        writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;
+        Ok(Repository { project, name: present, facts: item.value().clone() })
+    }
+
+    async fn read_again(&self, name: &RepoName, tally: &Tally) -> Result<crate::github::Page, MirrorError> {
+        match self.github.repository(name, None, &tally.meter).await? {
+            Fetched::Page(page) => Ok(*page),
+            Fetched::Unchanged => Err(MirrorError::Answer(format!("{name} answered 304 to an unconditional request"))),
+        }
+    }
+}
+
+/// The stages of one repository at work.
+struct Run {
+    shared: Arc<Shared>,
+    tallies: HashMap<Stage, Arc<Tally>>,
+    done: Vec<Done>,
+    /// What ended the run before all stages were through.
+    fatal: Option<MirrorError>,
+}
+
+impl Run {
+    fn wanted(&self, stage: Stage) -> bool {
+        self.shared.options.stages.contains(&stage)
+    }
+
+    async fn stages(&mut self) {
+        self.side_by_side(&[Stage::Repo]).await;
+        self.side_by_side(&SIDE_BY_SIDE).await;
+        self.side_by_side(&[Stage::Events]).await;
+        self.missing().await;
+        self.side_by_side(&[Stage::Details]).await;
+    }
+
+    async fn side_by_side(&mut self, stages: &[Stage]) {
+        let mut tasks: JoinSet<Vec<Done>> = JoinSet::new();
+        for stage in stages.iter().copied() {
+            let mut chain = vec![stage];
+            if stage == Stage::Branches {
+                chain.push(Stage::Commits);
+            }
+            chain.retain(|stage| self.wanted(*stage) || *stage == Stage::Repo);
+            let works: Vec<(Stage, Work)> = chain.into_iter().map(|stage| (stage, self.work(stage))).collect();
+            if works.is_empty() || self.fatal.is_some() {
+                continue;
+            }
+            tasks.spawn(async move {
+                let mut done = Vec::new();
+                for (stage, work) in works {
+                    done.push(run_stage(stage, &work).await);
+                }
+                done
+            });
+        }
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok(done) => done.into_iter().for_each(|done| self.take(done)),
+                Err(error) => {
+                    let error = MirrorError::Answer(format!("a stage broke off: {error}"));
+                    self.fatal.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, mut done: Done) {
+        match done.result {
+            Err(error) if error.ends_the_run() => {
+                done.cut_off = Some(error.to_string());
+                done.result = Ok(());
+                // The store's own error says more than that the writer has stopped.
+                if self.fatal.is_none() || matches!(self.fatal, Some(MirrorError::WriterStopped)) {
+                    self.fatal = Some(error);
+                }
+            }
+            result => done.result = result,
+        }
+        self.done.push(done);
+    }
+
+    /// What lists have not given though others refer to it; it counts with the stage that it belongs to.
+    async fn missing(&mut self) {
+        for stage in [Stage::Issues, Stage::Pulls] {
+            let ended_well =
+                self.done.iter().any(|done| done.stage == stage && done.result.is_ok() && done.cut_off.is_none());
+            if !ended_well || self.fatal.is_some() {
+                continue;
+            }
+            let work = self.work(stage);
+            let started = Instant::now();
+            let result = async {
+                work.flush().await?;
+                match stage {
+                    Stage::Issues => issues::missing(&work).await,
+                    _ => pulls::missing(&work).await,
+                }
+            }
+            .await;
+            work.progress.finish();
+            let time = started.elapsed();
+            if let Some(done) = self.done.iter_mut().find(|done| done.stage == stage) {
+                done.time += time;
+            }
+            if result.is_err() {
+                let before = self.done.iter().position(|done| done.stage == stage);
+                let time = before.map_or(time, |position| self.done.remove(position).time);
+                self.take(Done { stage, result, cut_off: None, time });
+            }
+        }
+    }
+
+    fn work(&mut self, stage: Stage) -> Work {
+        let tally = Arc::clone(self.tallies.entry(stage).or_default());
+        let label = format!("{} {stage}", self.shared.repository.name);
+        Work { shared: Arc::clone(&self.shared), tally, progress: self.shared.console.progress(&label) }
+    }
+
+    async fn report(&mut self, started: Instant) -> Result<Report, MirrorError> {
+        if self.fatal.is_none()
+            && let Err(error) = self.shared.writer.flush().await
+        {
+            self.fatal = Some(error);
+        }
+        let stages: Vec<StageReport> = Stage::ALL
+            .iter()
+            .filter(|stage| **stage == Stage::Repo || self.wanted(**stage))
+            .map(|stage| self.stage_report(*stage))
+            .collect();
+        let report = Report { repository: self.shared.repository.name.to_string(), stages, time: started.elapsed() };
+        let changed = report.stages.iter().any(|stage| stage.new + stage.changed + stage.deleted > 0);
+        if report.is_complete() && self.fatal.is_none() && self.is_whole() {
+            self.shared.stores.relational.retrieved(self.shared.repository.project, changed).await?;
+        }
+        Ok(report)
+    }
+
+    /// Whether all stages were asked for, details perhaps excepted.
+    fn is_whole(&self) -> bool {
+        Stage::ALL.iter().all(|stage| *stage == Stage::Details || self.wanted(*stage))
+    }
+
+    fn stage_report(&self, stage: Stage) -> StageReport {
+        let tally = self.tallies.get(&stage).cloned().unwrap_or_default();
+        let done = self.done.iter().find(|done| done.stage == stage);
+        let notes = |list: &std::sync::Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (shortfalls, refusals) = (notes(&tally.shortfalls), notes(&tally.refusals));
+        let cut_off = done.and_then(|done| done.cut_off.clone());
+        let outcome = match done.map(|done| &done.result) {
+            None => Outcome::NotReached("the run ended before it".to_owned()),
+            Some(_) if cut_off.is_some() => Outcome::NotReached(cut_off.unwrap_or_default()),
+            Some(Err(error)) => Outcome::Failed(error.to_string()),
+            Some(Ok(())) if !shortfalls.is_empty() => Outcome::Partial(shortfalls),
+            Some(Ok(())) if !refusals.is_empty() => Outcome::NotPermitted(refusals),
+            Some(Ok(())) => Outcome::Done,
+        };
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        StageReport {
+            stage,
+            outcome,
+            new: count(&tally.counts.new),
+            changed: count(&tally.counts.changed),
+            unchanged: count(&tally.counts.unchanged),
+            deleted: count(&tally.counts.deleted),
+            requests: tally.meter.counted(),
+            free: tally.meter.free(),
+            time: done.map_or(Duration::ZERO, |done| done.time),
+        }
+    }
+}
+
+async fn run_stage(stage: Stage, work: &Work) -> Done {
+    let started = Instant::now();
+    let result = match stage {
+        Stage::Repo => repository::owner_and_parent(work).await,
+        Stage::People => people::people(work).await,
+        Stage::Labels => labels::labels(work).await,
+        Stage::Milestones => labels::milestones(work).await,
+        Stage::Topics => repository::topics(work).await,
+        Stage::Languages => repository::languages(work).await,
+        Stage::Releases => refs::releases(work).await,
+        Stage::Branches => refs::branches(work).await,
+        Stage::Commits => commits::commits(work).await,
+        Stage::CommitComments => commits::commit_comments(work).await,
+        Stage::Pulls => pulls::pulls(work).await,
+        Stage::ReviewComments => pulls::review_comments(work).await,
+        Stage::Issues => issues::issues(work).await,
+        Stage::IssueComments => issues::comments(work).await,
+        Stage::IssueEvents => issues::events(work).await,
+        Stage::Stars => stars::stars(work).await,
+        Stage::Forks => stars::forks(work).await,
+        Stage::Events => events::events(work).await,
+        Stage::Details => details::details(work).await,
+    };
+    // GitHub docs: 409 where a repository has no commits yet.
+    let result = match result {
+        Err(MirrorError::Api(ApiError::EmptyRepository { .. })) => Ok(()),
+        result => result,
+    };
+    // What a stage handed in counts only once it is stored.
+    let result = match result {
+        Ok(()) => work.flush().await,
+        error => error,
+    };
+    work.progress.finish();
+    let repository = &work.repository().name;
+    match &result {
+        Ok(()) => tracing::info!(%repository, %stage, seconds = started.elapsed().as_secs_f64(), "stage done"),
+        Err(error) => tracing::warn!(%repository, %stage, %error, "stage failed"),
+    }
+    Done { stage, result, cut_off: None, time: started.elapsed() }
+}

@@ -1,0 +1,71 @@
+//! Stars and forks.
+
+use super::context::{Map, Mapped, Repository, Work};
+use super::error::MirrorError;
+use super::item::{Item, account, as_person};
+use super::pages::{List, PER_PAGE, snapshot};
+use super::people::logins;
+use super::repository::project_row;
+use crate::github::{Accept, ApiError};
+use crate::store::documents::Collection;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::{Parent, Tie};
+
+/// Pages of stargazers that GitHub gives: 40,000 of them.
+const STARGAZER_PAGES: u32 = 400;
+
+/// The stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; where it refuses, the
+/// stage says so, and the feed's WatchEvents still count.
+pub async fn stars(work: &Work) -> Result<(), MirrorError> {
+    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
+        let user = item.at("user").or(Some(item.value()));
+        let Some(account) = account(user) else {
+            return Err(MirrorError::Answer("a stargazer came without a login".to_owned()));
+        };
+        let login = account.login.clone();
+        let key = vec![repository.name.owner().into(), repository.name.name().into(), login.as_str().into()];
+        let tags = repository.tags(&[("login", login.into())]);
+        out.documents.push(item.document(Collection::Watchers, key, &tags));
+        let since = item.date("starred_at");
+        out.rows.watchers.push(Tie { project: repository.project, user: as_person(account), since });
+        Ok(())
+    };
+    let url = work.url(&["stargazers"]);
+    let list = List { name: "stars", url, accept: Accept::StarJson, collection: Collection::Watchers, map };
+    let listing = match snapshot(work, &list).await {
+        Err(MirrorError::Api(error @ (ApiError::Forbidden { .. } | ApiError::NotFound { .. }))) => {
+            work.not_permitted(format!("stargazers: {error}"));
+            return Ok(());
+        }
+        listing => listing?,
+    };
+    let stars = work.repository().count("stargazers_count").unwrap_or(0);
+    if listing.last_page >= STARGAZER_PAGES && stars > listing.ids.len() as u64 {
+        let seen = listing.ids.len();
+        work.shortfall(format!("{seen} of {stars} stars: GitHub's list ends at page {STARGAZER_PAGES}"));
+    }
+    let project = work.project();
+    let gone = logins(work, &listing.gone).map(|login| (project, login)).collect();
+    work.write(Vec::new(), Rows { watchers_gone: gone, ..Rows::default() }).await
+}
+
+/// The forks, with a project row each, oldest first: pages then only change where a fork changed.
+pub async fn forks(work: &Work) -> Result<(), MirrorError> {
+    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        let id = item.need_integer("id")?;
+        let key = vec![repository.name.owner().into(), repository.name.name().into(), id.into()];
+        out.documents.push(item.document(Collection::Forks, key, &repository.tags(&[])));
+        out.rows.projects.extend(project_row(item.value(), Parent::Project(repository.project), true));
+        Ok(())
+    };
+    let url = work.url(&["forks"]).query("sort", "oldest");
+    let list = List { name: "forks", url, accept: Accept::Json, collection: Collection::Forks, map };
+    let listing = snapshot(work, &list).await?;
+    let forks = work.repository().count("forks_count").unwrap_or(0);
+    let seen = listing.ids.len();
+    if listing.last_page >= super::pages::DEEP_PAGE && forks > seen as u64 && seen % PER_PAGE == 0 {
+        work.shortfall(format!("{seen} of {forks} forks: GitHub's list ends at page {}", listing.last_page));
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! From the stages to the stores: many tasks hand in pages, one pipeline writes them.
+//!
+//! Two tasks follow each other: the first stores documents, the second the rows and the sync state that belong to
+//! them. A page's state is therefore never stored before its data, and while one batch's rows are written the next
+//! batch's documents are. Both gather what is waiting into one transaction, so that a transaction's cost is shared.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::error::MirrorError;
+use crate::store::documents::{Document, Written};
+use crate::store::relational::Rows;
+use crate::store::{StoreError, Stores};
+
+/// Pages waiting for the writer. With a page of at most a few megabytes this bounds what is held in memory.
+const PAGES_WAITING: usize = 4;
+/// Batches whose documents are stored and whose rows are not.
+const BATCHES_BETWEEN: usize = 1;
+/// Documents a transaction, about: a page that is begun is taken whole.
+const DOCUMENTS_A_BATCH: usize = 800;
+/// Bytes of documents a transaction, about.
+const BYTES_A_BATCH: usize = 3 * 1024 * 1024;
+
+/// What a stage has stored so far.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the fields are counters that say what they count")]
+pub struct Counts {
+    pub new: AtomicU64,
+    pub changed: AtomicU64,
+    pub unchanged: AtomicU64,
+    pub deleted: AtomicU64,
+}
+
+/// One page's worth of data.
+#[derive(Debug)]
+pub struct PageWrite {
+    /// The counters of the stage it belongs to.
+    pub counts: Arc<Counts>,
+    /// Its documents.
+    pub documents: Vec<Document>,
+    /// Its rows, and the sync state that is true once all of it is stored.
+    pub rows: Rows,
+}
+
+enum Message {
+    Page(Box<PageWrite>),
+    Flush(oneshot::Sender<()>),
+}
+
+enum Stored {
+    Rows(Box<Rows>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Hands pages to the writer. Cloned for each task; the writer ends when the last clone is dropped.
+#[derive(Clone)]
+pub struct Writer {
+    sender: mpsc::Sender<Message>,
+    failure: Arc<Mutex<Option<StoreError>>>,
+}
+
+/// The running pipeline.
+pub struct WriterTasks {
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl WriterTasks {
+    /// Waits until everything handed in is stored, after the last [`Writer`] is gone.
+    pub async fn finished(self) {
+        for task in self.tasks {
+            // A panic of the writer has printed itself; the missing data are then reported as a failed flush.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Writer {
+    /// Starts the pipeline.
+    pub fn start(stores: &Stores) -> (Self, WriterTasks) {
+        let (sender, pages) = mpsc::channel(PAGES_WAITING);
+        let (between, batches) = mpsc::channel(BATCHES_BETWEEN);
+        let failure = Arc::new(Mutex::new(None));
+        let documents = tokio::spawn(write_documents(stores.clone(), pages, between, Arc::clone(&failure)));
+        let rows = tokio::spawn(write_rows(stores.clone(), batches, Arc::clone(&failure)));
+        (Self { sender, failure }, WriterTasks { tasks: [documents, rows] })
+    }
+
+    /// Hands in a page; waits while the writer has enough to do.
+    ///
+    /// # Errors
+    /// The writer has failed.
+    pub async fn write(&self, page: PageWrite) -> Result<(), MirrorError> {
+        self.sender.send(Message::Page(Box::new(page))).await.map_err(|_| self.stopped())
+    }
+
+    /// Waits until everything handed in before is stored.
+    ///
+    /// # Errors
+    /// The writer has failed.
+    pub async fn flush(&self) -> Result<(), MirrorError> {
+        let (done, stored) = oneshot::channel();
+        self.sender.send(Message::Flush(done)).await.map_err(|_| self.stopped())?;
+        stored.await.map_err(|_| self.stopped())
+    }
+
+    /// The first to ask gets the store's own error, everybody else that the writer has stopped.
+    fn stopped(&self) -> MirrorError {
+        let taken = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        taken.map_or(MirrorError::WriterStopped, MirrorError::Store)
+    }
+}
+
+fn fail(failure: &Mutex<Option<StoreError>>, error: StoreError) {
+    tracing::error!(%error, "the stores can't be written");
+    failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+}
+
+async fn write_documents(
+    stores: Stores,
+    mut pages: mpsc::Receiver<Message>,
+    between: mpsc::Sender<Stored>,
+    failure: Arc<Mutex<Option<StoreError>>>,
+) {
+    while let Some(first) = pages.recv().await {
+        let mut documents: Vec<Document> = Vec::new();
+        let mut counts: Vec<Arc<Counts>> = Vec::new();
+        let mut rows = Rows::default();
+        let mut bytes = 0;
+        let mut flush = None;
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Page(page) => {
+                    bytes += page.documents.iter().map(|document| document.json.len()).sum::<usize>();
+                    counts.extend(std::iter::repeat_n(page.counts, page.documents.len()));
+                    documents.extend(page.documents);
+                    rows.append(page.rows);
+                }
+                Message::Flush(done) => {
+                    flush = Some(done);
+                    break;
+                }
+            }
+            let full = documents.len() >= DOCUMENTS_A_BATCH || bytes >= BYTES_A_BATCH;
+            next = if full { None } else { pages.try_recv().ok() };
+        }
+        if !documents.is_empty() {
+            match stores.documents.upsert(documents).await {
+                Ok(written) => count(&counts, &written),
+                Err(error) => return fail(&failure, error),
+            }
+        }
+        if between.send(Stored::Rows(Box::new(rows))).await.is_err() {
+            return;
+        }
+        if let Some(done) = flush
+            && between.send(Stored::Flush(done)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn count(counts: &[Arc<Counts>], written: &[Written]) {
+    for (counts, written) in counts.iter().zip(written) {
+        let counter = match written {
+            Written::New => &counts.new,
+            Written::Changed => &counts.changed,
+            Written::Unchanged => &counts.unchanged,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn write_rows(stores: Stores, mut batches: mpsc::Receiver<Stored>, failure: Arc<Mutex<Option<StoreError>>>) {
+    while let Some(first) = batches.recv().await {
+        let mut rows = match first {
+            Stored::Rows(rows) => rows,
+            Stored::Flush(done) => {
+                let _ = done.send(());
+                continue;
+            }
+        };
+        let mut flush = None;
+        while let Ok(more) = batches.try_recv() {
+            match more {
+                Stored::Rows(more) => rows.append(*more),
+                Stored::Flush(done) => {
+                    flush = Some(done);
+                    break;
+                }
+            }
+        }
+        if let Err(error) = stores.relational.apply(*rows).await {
+            return fail(&failure, error);
+        }
+        if let Some(done) = flush {
+            // A stage that no longer waits was cancelled.
+            let _ = done.send(());
+        }
+    }
+}
