@@ -1,0 +1,662 @@
+//! The fake GitHub's own tests: that it answers as GitHub does.
+use fake_github::*;
+use reqwest::{Client, Response};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+#[path = "support/fake_github/mod.rs"]
+mod fake_github;
+#[path = "support/openapi.rs"]
+mod openapi;
+
+/// Reads an answer's body as JSON.
+trait Parse {
+    async fn json<T: serde::de::DeserializeOwned>(self) -> serde_json::Result<T>;
+}
+
+impl Parse for Response {
+    async fn json<T: serde::de::DeserializeOwned>(self) -> serde_json::Result<T> {
+        serde_json::from_slice(&self.bytes().await.expect("a whole body"))
+    }
+}
+
+/// A client that follows nothing and says who it is.
+fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().user_agent("tests").redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+async fn edge() -> FakeGitHub {
+    FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await
+}
+
+async fn get(fake: &FakeGitHub, path: &str) -> Response {
+    let url = format!("{}{}", fake.url(), path.trim_start_matches('/'));
+    client().get(url).bearer_auth("fake-token").send().await.unwrap()
+}
+
+async fn json(fake: &FakeGitHub, path: &str) -> Value {
+    let answer = get(fake, path).await;
+    assert_eq!(answer.status(), 200, "{path}");
+    answer.json().await.unwrap()
+}
+
+fn header(r: &Response, name: &str) -> String {
+    r.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+/// The address of a relation in `Link`.
+fn rel(r: &Response, rel: &str) -> Option<String> {
+    let link = header(r, "link");
+    let part = link.split(", ").find(|p| p.ends_with(&format!("rel=\"{rel}\"")))?;
+    Some(part[1..part.find('>')?].to_owned())
+}
+
+/// Follows `next` to the end.
+async fn walk(fake: &FakeGitHub, path: &str) -> (Vec<Value>, usize) {
+    let mut url = Some(format!("{}{path}", fake.url()));
+    let (mut rows, mut pages) = (vec![], 0);
+    while let Some(at) = url {
+        let answer = client().get(&at).bearer_auth("fake-token").send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{at}");
+        url = rel(&answer, "next");
+        rows.extend(answer.json::<Vec<Value>>().await.unwrap());
+        pages += 1;
+    }
+    (rows, pages)
+}
+
+#[tokio::test]
+async fn answers_fit_githubs_description() {
+    let fake = edge().await;
+    let api = openapi::load();
+    let mut wrong = vec![];
+    for name in names::ANSWERING {
+        for (template, path) in openapi::addresses(&fake, name) {
+            wrong.extend(openapi::check(&api, &fake, template, &path));
+        }
+    }
+    for (template, path) in [
+        ("/users/{username}", "/users/alice"),
+        ("/users/{username}", "/users/dependabot[bot]"),
+        ("/users/{username}", "/users/contoso"),
+        ("/user", "/user"),
+        ("/user/orgs", "/user/orgs"),
+        ("/orgs/{org}", "/orgs/contoso"),
+        ("/orgs/{org}/repos", "/orgs/contoso/repos"),
+        ("/orgs/{org}/events", "/orgs/contoso/events"),
+        ("/versions", "/versions"),
+        ("/meta", "/meta"),
+    ] {
+        wrong.extend(openapi::check(&api, &fake, template, path));
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} answers do not fit, such as:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
+}
+
+#[test]
+fn the_description_tells_wrong_from_right() {
+    let api = openapi::load();
+    let fake = FakeGitHub::start_blocking(World::edge_cases(1), Options::unlimited());
+    let template = "/repos/{owner}/{repo}/issues/{issue_number}";
+    let right = fake.one("/repos/contoso/web/issues/1");
+    assert!(openapi::check_value(&api, template, &right).is_empty());
+    for (at, wrong) in [
+        ("/user/login", Value::Null),
+        ("/labels/0/id", "1".into()),
+        ("/created_at", "yesterday".into()),
+        ("/state_reason", "because".into()),
+        ("/milestone/due_on", 5.into()),
+    ] {
+        let mut row = right.clone();
+        *row.pointer_mut(at).unwrap() = wrong;
+        assert!(!openapi::check_value(&api, template, &row).is_empty(), "{at}");
+    }
+    let mut row = right.clone();
+    row.as_object_mut().unwrap().remove("html_url");
+    assert!(!openapi::check_value(&api, template, &row).is_empty());
+}
+
+#[tokio::test]
+async fn rate_limit_fits_githubs_description() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::default()).await;
+    let body = json(&fake, "rate_limit").await;
+    let wrong = openapi::check_value(&openapi::load(), "/rate_limit", &body);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(body["resources"]["core"]["remaining"], 5_000);
+    assert_eq!(fake.counted(), 0);
+}
+
+#[tokio::test]
+async fn every_list_can_be_walked_to_its_whole_length() {
+    let fake = edge().await;
+    for path in [
+        "issues?state=all&per_page=10",
+        "issues?state=all&per_page=7&sort=updated&direction=asc",
+        "issues?state=all&per_page=7&page=1",
+        "issues?per_page=50",
+        "issues?state=all&labels=bug",
+        "pulls?state=all&per_page=13&sort=updated&direction=desc",
+        "commits?per_page=9",
+        "commits?sha=develop&per_page=2",
+        "commits?sha=feature%2Fa%2Bb%231%20%25%20%26%20%F0%9F%8C%BF&per_page=50",
+        "issues/comments?sort=updated&direction=asc&per_page=11",
+        "issues/comments",
+        "issues/events?per_page=100",
+        "pulls/comments",
+        "branches",
+        "git/matching-refs/heads",
+        "forks",
+        "events?per_page=100",
+        "labels?per_page=2",
+        "stargazers?per_page=2",
+        "comments?per_page=1",
+    ] {
+        let path = format!("repos/{}/{path}", names::WEB);
+        let (mut rows, pages) = walk(&fake, &path).await;
+        let mut truth = fake.all(&format!("/{path}"));
+        if path.contains("stargazers") {
+            // Without the star media type: users.
+            truth = truth.into_iter().map(|s| s["user"].clone()).collect();
+        }
+        assert!(!rows.is_empty(), "{path}");
+        assert!(pages > 1 || rows.len() <= 100, "{path}");
+        assert_eq!(rows.len(), truth.len(), "{path}");
+        assert!(rows == truth, "{path}");
+        let ids: HashSet<String> = rows.drain(..).map(|r| r.to_string()).collect();
+        assert_eq!(ids.len(), truth.len(), "{path} repeats rows");
+    }
+    let (repos, _) = walk(&fake, "orgs/contoso/repos?per_page=2").await;
+    assert_eq!(repos.len(), 9);
+}
+
+#[tokio::test]
+async fn cursors_keep_their_place_while_issues_change() {
+    let fake = edge().await;
+    let path = format!("repos/{}/issues?state=all&sort=updated&direction=asc&per_page=100", names::WEB);
+    let first = get(&fake, &path).await;
+    assert_eq!(rel(&first, "last"), None);
+    let next = rel(&first, "next").unwrap();
+    assert!(next.contains("/repositories/720000000/issues?") && next.contains("after="), "{next}");
+    let first: Vec<Value> = first.json().await.unwrap();
+    let mut seen: HashSet<u64> = first.iter().map(|i| i["number"].as_u64().unwrap()).collect();
+    fake.world_mut(|w| w.close_issue(w.repo(names::WEB), 1, None));
+    let (rest, _) = walk(&fake, next.strip_prefix(fake.url()).unwrap()).await;
+    seen.extend(rest.iter().map(|i| i["number"].as_u64().unwrap()));
+    assert_eq!(seen.len(), fake.all(&format!("/repos/{}/issues?state=all", names::WEB)).len());
+    assert_eq!(rest.last().unwrap()["number"], 1);
+}
+
+#[tokio::test]
+async fn defaults_are_githubs() {
+    let fake = edge().await;
+    let issues = json(&fake, "repos/contoso/web/issues?per_page=1000").await;
+    let issues = issues.as_array().unwrap();
+    assert_eq!(issues.len(), 100);
+    assert!(issues.iter().all(|i| i["state"] == "open"));
+    let created: Vec<&str> = issues.iter().map(|i| i["created_at"].as_str().unwrap()).collect();
+    assert!(created.is_sorted_by(|a, b| a >= b));
+    assert_eq!(json(&fake, "repos/contoso/web/commits").await.as_array().unwrap().len(), 30);
+    let ids = |rows: &[Value]| rows.iter().map(|r| r["id"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert!(ids(&fake.all("/repos/contoso/web/issues/comments?direction=desc")).is_sorted());
+    assert!(ids(&fake.all("/repos/contoso/web/comments")).is_sorted());
+    assert!(ids(&fake.all("/repos/contoso/web/issues/events")).is_sorted_by(|a, b| a >= b));
+    let ids = ids(&fake.all("/repos/contoso/web/issues/comments"));
+    assert!(ids.iter().all(|&id| id > u64::from(u32::MAX)));
+    assert!(fake.all("/repos/contoso/web/issues?state=all&since=1970-01-01T00:00:00Z").is_empty());
+    let newest = fake.all("/repos/contoso/web/issues?state=all&sort=updated")[0]["updated_at"].clone();
+    let since = format!("/repos/contoso/web/issues?state=all&since={}", newest.as_str().unwrap());
+    assert!(!fake.all(&since).is_empty());
+}
+
+#[tokio::test]
+async fn refusals_are_githubs() {
+    let fake = edge().await;
+    for (path, status) in [
+        ("repos/contoso/gone", 404),
+        ("repos/contoso/web/", 404),
+        ("repos/contoso/web/nonsense", 404),
+        ("repos/contoso/dmca", 451),
+        ("repos/contoso/dmca/issues", 451),
+        ("repos/contoso/empty", 200),
+        ("repos/contoso/empty/commits", 409),
+        ("repos/contoso/empty/git/matching-refs/heads", 409),
+        ("repos/contoso/empty/contributors", 204),
+        ("repos/contoso/empty/branches", 200),
+        ("repos/contoso/no-issues/issues", 410),
+        ("repos/contoso/no-issues/pulls", 200),
+        ("repos/contoso/no-stars/stargazers", 403),
+        ("repos/contoso/old-name", 301),
+        ("repos/contoso/new-name", 200),
+        ("repos/CONTOSO/Web", 200),
+        ("repositories/720000000/issues", 200),
+        ("repos/contoso/web/commits/0000000000000000000000000000000000000000", 422),
+        ("repos/contoso/web/commits?sha=no-such-branch", 404),
+        ("repos/contoso/web/events?per_page=100&page=4", 422),
+        ("users/managed_emu", 404),
+        ("users/nobody-at-all", 404),
+    ] {
+        let answer = get(&fake, path).await;
+        assert_eq!(answer.status(), status, "{path}");
+        if status >= 400 {
+            let body: Value = answer.json().await.unwrap();
+            assert!(body["message"].is_string(), "{path}");
+            if status == 451 {
+                assert_eq!(body["block"]["reason"], "dmca");
+            }
+        }
+    }
+    let moved = get(&fake, "repos/contoso/old-name/issues?state=all").await;
+    let to = header(&moved, "location");
+    assert!(to.contains("/repositories/") && to.ends_with("/issues?state=all"), "{to}");
+    let answer = client().get(&to).bearer_auth("fake-token").send().await.unwrap();
+    assert_eq!(answer.json::<Vec<Value>>().await.unwrap().len(), 2);
+    let denied = get(&fake, "repos/contoso/no-stars/stargazers").await;
+    assert_eq!(header(&denied, "x-accepted-github-permissions"), "metadata=read; contents=write");
+    // A deleted issue.
+    let gone = fake.world(|w| {
+        let r = w.repo(names::WEB);
+        w.repos[r].issues.iter().find(|i| i.deleted).unwrap().number
+    });
+    assert_eq!(get(&fake, &format!("repos/contoso/web/issues/{gone}")).await.status(), 410);
+}
+
+#[tokio::test]
+async fn tokens_see_what_they_may() {
+    let options = Options {
+        tokens: vec![
+            TokenSpec::new("all"),
+            TokenSpec::new("some").private(Visible::Only(vec![names::PRIVATE.into()])),
+            TokenSpec::new("public").private(Visible::None),
+        ],
+        ..Options::default()
+    };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    let url = format!("{}repos/{}", fake.url(), names::PRIVATE);
+    for (auth, status) in [("Bearer all", 200), ("token some", 200), ("Bearer public", 404), ("Bearer wrong", 401)] {
+        let answer = client().get(&url).header("authorization", auth).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{auth}");
+    }
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 404);
+    let public = format!("{}repos/{}", fake.url(), names::WEB);
+    let anonymous = client().get(&public).send().await.unwrap();
+    assert_eq!((anonymous.status().as_u16(), header(&anonymous, "x-ratelimit-limit").as_str()), (200, "60"));
+    let old = client().get(&public).header("x-github-api-version", "2019-01-01").send().await.unwrap();
+    assert_eq!(old.status(), 400);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let nameless = Client::new().get(&public).bearer_auth("all").send().await.unwrap();
+    assert_eq!(nameless.status(), 403);
+}
+
+#[tokio::test]
+async fn versions_differ_as_githubs_do() {
+    let fake = edge().await;
+    for (version, has) in [("2022-11-28", true), ("2026-03-10", false)] {
+        for path in ["repos/contoso/web/pulls", "repos/contoso/web/pulls/129", "repos/contoso/web/issues"] {
+            let url = format!("{}{path}", fake.url());
+            let request = client().get(url).bearer_auth("fake-token").header("x-github-api-version", version);
+            let answer = request.send().await.unwrap();
+            assert_eq!(header(&answer, "x-github-api-version-selected"), version);
+            let body: Value = answer.json().await.unwrap();
+            let row = body.get(0).unwrap_or(&body);
+            assert_eq!(row.get("assignee").is_some(), has, "{path} {version}");
+            if path.contains("pulls") {
+                assert_eq!(row.get("merge_commit_sha").is_some(), has, "{path} {version}");
+                assert_eq!(row["base"]["repo"].get("has_downloads").is_some(), has);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn unchanged_answers_are_free() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::default()).await;
+    let first = get(&fake, "repos/contoso/web/labels").await;
+    let tag = header(&first, "etag");
+    assert!(tag.starts_with("W/\""), "{tag}");
+    let url = format!("{}repos/contoso/web/labels", fake.url());
+    let again = |tag: String| client().get(&url).bearer_auth("fake-token").header("if-none-match", tag).send();
+    for sent in [tag.clone(), tag.trim_start_matches("W/").to_owned()] {
+        let answer = again(sent).await.unwrap();
+        assert_eq!(answer.status(), 304);
+        assert_eq!(header(&answer, "etag"), tag.trim_start_matches("W/"));
+        assert_eq!(header(&answer, "x-ratelimit-remaining"), "4999");
+    }
+    assert_eq!((fake.counted(), fake.request_count()), (1, 3));
+    // Without a token the same answer counts, and it has another tag.
+    let other = client().get(&url).header("if-none-match", &tag).send().await.unwrap();
+    assert_eq!(other.status(), 200);
+    fake.world_mut(|w| w.rename_label(w.repo(names::WEB), "bug", "defect"));
+    assert_eq!(again(tag).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn lists_end_where_githubs_do() {
+    let mut world = World::edge_cases(1);
+    let quiet = world.repo(names::QUIET);
+    for i in 0..40_050 {
+        let user = world.add_user(&format!("star{i}"), UserKind::User);
+        world.repos[quiet].stars.push(Star { user, at: EPOCH + i });
+    }
+    for _ in 0..10_100 {
+        world.open_issue(quiet, None, "one of many", None);
+    }
+    let fake = FakeGitHub::start(world, Options { deep_page_cap: Some(1), ..Options::unlimited() }).await;
+    let answer = get(&fake, "repos/contoso/quiet/stargazers?per_page=100&page=400").await;
+    assert_eq!((answer.status().as_u16(), rel(&answer, "next")), (200, None));
+    assert_eq!(get(&fake, "repos/contoso/quiet/stargazers?per_page=100&page=401").await.status(), 422);
+    assert_eq!(get(&fake, "repos/contoso/quiet/issues?per_page=100&page=100").await.status(), 200);
+    assert_eq!(get(&fake, "repos/contoso/quiet/issues?per_page=100&page=101").await.status(), 422);
+    assert_eq!(walk(&fake, "repos/contoso/quiet/issues?per_page=100").await.0.len(), 10_101);
+    // An option: long lists that end silently.
+    assert_eq!(walk(&fake, "repos/contoso/web/commits?per_page=100").await.0.len(), 100);
+
+    let big = "repos/contoso/big-pr";
+    assert_eq!(walk(&fake, &format!("{big}/pulls/1/commits?per_page=100")).await.0.len(), 250);
+    let shas = fake.world(|w| w.pull_shas(w.repo(names::BIG_PR), 1));
+    let spec = fake.world(|w| {
+        let pull = w.issue(w.repo(names::BIG_PR), 1).pull.as_ref().unwrap();
+        format!("{}...{}", w.sha(pull.base), w.sha(pull.head))
+    });
+    let whole = json(&fake, &format!("{big}/compare/{spec}")).await;
+    assert_eq!(whole["total_commits"], 260);
+    assert_eq!(whole["commits"].as_array().unwrap().len(), 250);
+    assert_eq!(whole["commits"][249]["sha"], shas[259]);
+    assert_eq!(whole["files"].as_array().unwrap().len(), 300);
+    assert_eq!(whole["merge_base_commit"]["sha"], spec[..40]);
+    let mut found = vec![];
+    for page in 1..=3 {
+        let part = json(&fake, &format!("{big}/compare/{spec}?per_page=100&page={page}")).await;
+        found.extend(part["commits"].as_array().unwrap().iter().map(|c| c["sha"].as_str().unwrap().to_owned()));
+        assert_eq!(part.get("files").is_some(), page == 1);
+    }
+    assert_eq!(found, shas);
+    let mut files = 0;
+    let mut next = Some(format!("{}{big}/commits/main", fake.url()));
+    while let Some(url) = next {
+        let answer = client().get(url).bearer_auth("fake-token").send().await.unwrap();
+        next = rel(&answer, "next");
+        let body: Value = answer.json().await.unwrap();
+        files += body["files"].as_array().unwrap().len();
+    }
+    assert_eq!(files, 3_000);
+}
+
+#[tokio::test]
+async fn primary_limit_ends_and_returns() {
+    let options = Options { tokens: vec![TokenSpec::new("fake-token").budget(5_000, 2, 2)], ..Options::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    for left in ["1", "0"] {
+        let answer = get(&fake, "repos/contoso/quiet").await;
+        assert_eq!((answer.status().as_u16(), header(&answer, "x-ratelimit-remaining").as_str()), (200, left));
+    }
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let refused = get(&fake, "repos/contoso/quiet").await;
+    assert_eq!((refused.status().as_u16(), header(&refused, "x-ratelimit-remaining").as_str()), (403, "0"));
+    assert_eq!(fake.limit_violations().len(), 1);
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let answer = get(&fake, "repos/contoso/quiet").await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "x-ratelimit-remaining").as_str()), (200, "4999"));
+    assert_eq!((fake.counted(), fake.limit_violations().len()), (3, 1));
+}
+
+#[tokio::test]
+async fn secondary_limits_watch_speed_and_concurrency() {
+    let limits = Limits { points_per_minute: 3, retry_after: Some(30), status: 429, ..Limits::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
+    for _ in 0..3 {
+        assert_eq!(get(&fake, "versions").await.status(), 200);
+    }
+    let refused = get(&fake, "versions").await;
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after").as_str()), (429, "30"));
+    assert!(fake.limit_violations().is_empty());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(get(&fake, "versions").await.status(), 429);
+    assert_eq!(fake.limit_violations()[0].why, "inside a Retry-After pause");
+    assert_eq!(fake.max_points("fake-token"), 5);
+
+    let limits = Limits { concurrent: 4, ..Limits::default() };
+    let latency = Duration::from_millis(300);
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, latency, ..Options::default() }).await;
+    let answers = futures::future::join_all((0..6).map(|_| get(&fake, "versions"))).await;
+    assert_eq!(answers.iter().filter(|r| r.status() == 403).count(), 2);
+    assert_eq!(fake.max_in_flight("fake-token"), 6);
+}
+
+#[tokio::test]
+async fn faults_strike_as_told() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::default()).await;
+    let decoy = Decoy::start().await;
+    let path = "repos/contoso/web/branches";
+    let strike = |kind: FaultKind| fake.set_fault(Fault::next(1, "web/branches", kind));
+    strike(FaultKind::Status { status: 502, html: true });
+    let answer = get(&fake, path).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "content-type").starts_with("text/html")), (502, true));
+    strike(FaultKind::HtmlOk);
+    assert!(get(&fake, path).await.json::<Value>().await.is_err());
+    strike(FaultKind::Truncated);
+    let answer = get(&fake, path).await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.bytes().await.is_err());
+    strike(FaultKind::Reset);
+    let url = format!("{}{path}", fake.url());
+    assert!(client().get(&url).bearer_auth("fake-token").send().await.is_err());
+    strike(FaultKind::Hang);
+    let hung = client().get(&url).bearer_auth("fake-token").timeout(Duration::from_millis(300)).send().await;
+    assert!(hung.unwrap_err().is_timeout());
+    strike(FaultKind::Slow(Duration::from_millis(200)));
+    let start = Instant::now();
+    assert_eq!(get(&fake, path).await.status(), 200);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+    strike(FaultKind::Secondary { status: 429, retry_after: None });
+    let answer = get(&fake, path).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "retry-after").as_str()), (429, ""));
+    assert!(answer.text().await.unwrap().contains("secondary rate limit"));
+    strike(FaultKind::SsoPartial);
+    let answer = get(&fake, path).await;
+    assert_eq!(header(&answer, "x-github-sso"), "partial-results; organizations=1,2");
+    strike(FaultKind::SsoRequired);
+    assert!(header(&get(&fake, path).await, "x-github-sso").starts_with("required; url="));
+    strike(FaultKind::Permission("issues=read"));
+    assert_eq!(header(&get(&fake, path).await, "x-accepted-github-permissions"), "issues=read");
+    strike(FaultKind::Redirect(decoy.url().into()));
+    assert_eq!(header(&get(&fake, path).await, "location"), decoy.url());
+    strike(FaultKind::ForeignNext(decoy.url().into()));
+    let next = rel(&get(&fake, path).await, "next").unwrap();
+    assert!(next.starts_with(decoy.url()));
+    client().get(&next).header("authorization", "leak").send().await.unwrap();
+    assert_eq!(decoy.seen()[0].header("authorization"), Some("leak"));
+    strike(FaultKind::Primary { status: 403 });
+    let answer = get(&fake, path).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "x-ratelimit-remaining").as_str()), (403, "0"));
+    strike(FaultKind::Revoke);
+    assert_eq!(get(&fake, path).await.status(), 401);
+    assert_eq!(get(&fake, "versions").await.status(), 401);
+    assert!(fake.faults().iter().all(|f| f.struck == 1));
+    fake.clear_faults();
+
+    let fake = edge().await;
+    fake.set_fault(Fault::percent(30, 7, "", FaultKind::Status { status: 500, html: false }));
+    let mut failed = 0;
+    for _ in 0..100 {
+        failed += usize::from(get(&fake, "versions").await.status() == 500);
+    }
+    assert!((15..45).contains(&failed), "{failed}");
+}
+
+#[tokio::test]
+async fn it_can_look_like_a_server_of_ones_own() {
+    let options = Options { prefix: "api/v3/".into(), gzip: true, ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    assert!(fake.url().ends_with("/api/v3/"));
+    let answer = get(&fake, "repos/contoso/web/commits").await;
+    assert_eq!(header(&answer, "x-ratelimit-limit"), "");
+    assert!(rel(&answer, "next").unwrap().starts_with(fake.url()));
+    assert_eq!(answer.json::<Vec<Value>>().await.unwrap().len(), 30);
+    assert_eq!(
+        walk(&fake, "repos/contoso/web/commits?per_page=100").await.0.len(),
+        100.max(fake.all("/repos/contoso/web/commits").len())
+    );
+    assert_eq!(get(&fake, "rate_limit").await.status(), 404);
+}
+
+fn ignore<T>(_: T) {}
+
+#[tokio::test]
+async fn every_change_shows_and_is_newer_than_all_before() {
+    type Change = (&'static str, fn(&mut World, RepoIx));
+    let fake = edge().await;
+    let issues: [Change; 11] = [
+        ("close", |w, r| w.close_issue(r, 20, None)),
+        ("reopen", |w, r| w.reopen_issue(r, 20, None)),
+        ("title", |w, r| w.edit_issue_title(r, 21, "new title")),
+        ("comment", |w, r| ignore(w.add_comment(r, 22, None, "new"))),
+        ("label", |w, r| w.label_issue(r, 23, "bug")),
+        ("unlabel", |w, r| w.unlabel_issue(r, 23, "bug")),
+        ("push to pull", |w, r| ignore(w.push_to_pull(r, 129, 2))),
+        ("force-push pull", |w, r| ignore(w.force_push_pull(r, 129, 2))),
+        ("review", |w, r| ignore(w.add_review(r, 129, None, "APPROVED", "ok"))),
+        ("merge", |w, r| ignore(w.merge_pull(r, 129, None))),
+        ("delete comment", |w, r| {
+            let id = w.repos[r].comments.iter().find(|c| !c.deleted && c.on == 22).unwrap().id;
+            w.delete_comment(r, id);
+        }),
+    ];
+    let updated = "/repos/contoso/web/issues?state=all&sort=updated&direction=desc";
+    let newest = || fake.all(updated)[0]["updated_at"].as_str().unwrap().to_owned();
+    for (what, change) in issues {
+        let before = newest();
+        fake.world_mut(|w| change(w, w.repo(names::WEB)));
+        assert!(newest() > before, "{what}");
+    }
+    let others: [Change; 14] = [
+        ("push", |w, r| ignore(w.push(r, "main", 2, 1))),
+        ("branch", |w, r| w.create_branch(r, "new", w.repos[r].branches["main"])),
+        ("force-push", |w, r| ignore(w.force_push(r, "new", 2, 3))),
+        ("drop branch", |w, r| w.delete_branch(r, "new")),
+        ("star", |w, r| w.star(r, w.user("alice"))),
+        ("unstar", |w, r| w.unstar(r, w.user("alice"))),
+        ("fork", |w, r| ignore(w.fork(r, "alice/web"))),
+        ("topic", |w, r| w.lose_topic(r, "web")),
+        ("release", |w, r| ignore(w.add_release(r, "v2", w.user("bob"), None))),
+        ("edit comment", |w, r| w.edit_comment(r, w.repos[r].comments[0].id, "edited")),
+        ("rename label", |w, r| w.rename_label(r, "C#", "F#")),
+        ("delete label", |w, r| w.delete_label(r, "F#")),
+        ("event", |w, r| ignore(w.add_event(r, 1, None, "pinned", None, Detail::None))),
+        ("rename", |w, r| w.rename_repo(r, "site")),
+    ];
+    let everything = || {
+        [
+            "",
+            "/branches",
+            "/labels",
+            "/stargazers",
+            "/forks",
+            "/topics",
+            "/releases",
+            "/issues/comments",
+            "/issues/events",
+        ]
+        .map(|p| fake.all(&format!("/repositories/720000000{p}")))
+    };
+    for (what, change) in others {
+        let (before, clock) = (everything(), fake.world(|w| w.clock));
+        fake.world_mut(|w| change(w, 0));
+        assert!(everything() != before, "{what}");
+        assert!(fake.world(|w| w.clock) > clock, "{what}");
+    }
+    assert_eq!(get(&fake, "repos/contoso/web").await.status(), 301);
+    fake.world_mut(|w| w.make_private(0));
+    assert_eq!(client().get(format!("{}repositories/720000000", fake.url())).send().await.unwrap().status(), 404);
+    fake.world_mut(|w| w.delete_repo(0));
+    assert_eq!(get(&fake, "repositories/720000000").await.status(), 404);
+}
+
+#[tokio::test]
+async fn the_odd_things_are_there() {
+    let fake = edge().await;
+    let commits = fake.all("/repos/contoso/web/commits");
+    assert!(commits.iter().any(|c| c["author"].is_null()));
+    assert!(commits.iter().any(|c| c["author"].as_object().is_some_and(|o| o.is_empty())));
+    assert!(commits.iter().any(|c| c["committer"]["login"] == "web-flow"));
+    assert!(commits.iter().any(|c| c["parents"].as_array().unwrap().len() == 3));
+    let of = |email: &str| commits.iter().filter(|c| c["commit"]["author"]["email"] == email).collect::<Vec<_>>();
+    let erin = of("erin@early.example");
+    assert!(erin.iter().any(|c| c["author"].is_null()) && erin.iter().any(|c| c["author"]["login"] == "erin"));
+    let issues = fake.all("/repos/contoso/web/issues?state=all");
+    assert!(issues.iter().any(|i| i["title"].as_str().unwrap().contains('\0')));
+    assert!(issues.iter().any(|i| i["body"].as_str().is_some_and(|b| b.len() >= 100_000)));
+    for login in ["ghost", "dependabot[bot]", "mona-import"] {
+        assert!(issues.iter().any(|i| i["user"]["login"] == login), "{login}");
+    }
+    assert!(issues.iter().any(|i| i["user"].is_null()));
+    let pulls = fake.all("/repos/contoso/web/pulls?state=all");
+    let orphan = pulls.iter().find(|p| p["head"]["repo"].is_null()).unwrap();
+    assert!(orphan["head"]["user"].is_null() && orphan["head"]["label"] == "erin:topic/lost");
+    assert!(pulls.iter().any(|p| p["head"]["repo"]["full_name"] == "dave/web"));
+    let fork = fake.one("/repos/fabrikam/web-fork");
+    assert_eq!((&fork["parent"]["full_name"], &fork["fork"]), (&"contoso/web".into(), &true.into()));
+    let apart = fake.one("/repos/contoso/web/compare/main...fabrikam:main");
+    assert_eq!((&apart["status"], &apart["ahead_by"]), (&"diverged".into(), &4.into()));
+    let kinds: HashSet<String> =
+        fake.all("/repos/contoso/web/issues/events").iter().map(|e| e["event"].as_str().unwrap().into()).collect();
+    for kind in ["closed", "reopened", "labeled", "merged", "referenced", "assigned", "renamed", "milestoned", "locked"]
+    {
+        assert!(kinds.contains(kind), "{kind}");
+    }
+    let main: HashSet<String> = fake.world(|w| w.branch_shas(0, "main")).into_iter().collect();
+    assert_eq!(main.len(), commits.len());
+    assert!(fake.world(|w| w.branch_shas(0, "gh-pages")).iter().all(|s| !main.contains(s)));
+}
+
+#[tokio::test]
+async fn the_same_seed_makes_the_same_world() {
+    let options = || Options { link_base: Some("https://api.github.com/".into()), ..Options::unlimited() };
+    let size = WorldSize::of(300, 40, 30);
+    let mut seen = vec![];
+    for seed in [1, 1, 2] {
+        let fake = FakeGitHub::start(World::sized(seed, size), options()).await;
+        let paths = ["commits", "issues?state=all", "pulls?state=all", "events", "issues/comments"];
+        seen.push(paths.map(|p| fake.all(&format!("/repos/contoso/huge/{p}"))));
+    }
+    assert!(seen[0] == seen[1] && seen[1] != seen[2]);
+    assert_eq!((seen[0][1].len(), seen[0][2].len()), (70, 30));
+    let w = World::sized(1, size);
+    assert!((295..=310).contains(&w.commits.len()), "{}", w.commits.len());
+}
+
+/// How fast large lists are rendered and served: `cargo test --release --test fake_github -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn speed() {
+    let start = Instant::now();
+    let world = World::sized(1, WorldSize::LARGE);
+    println!("made in {:?}", start.elapsed());
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        println!("{}", status.lines().find(|l| l.starts_with("VmRSS")).unwrap_or_default());
+    }
+    let fake = FakeGitHub::start(world, Options::unlimited()).await;
+    let client = client();
+    for path in ["commits", "issues?state=all", "pulls?state=all", "issues/comments", "issues/events"] {
+        let (mut rows, mut bytes, mut pages) = (0, 0, 0);
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let start = Instant::now();
+        let mut next = Some(format!("{}repos/contoso/huge/{path}{mark}per_page=100", fake.url()));
+        while let Some(url) = next.filter(|_| pages < 300) {
+            let answer = client.get(url).bearer_auth("fake-token").send().await.unwrap();
+            next = rel(&answer, "next");
+            bytes += answer.bytes().await.unwrap().len();
+            rows += 100;
+            pages += 1;
+        }
+        let s = start.elapsed().as_secs_f64();
+        println!("{path}: {:.0} rows/s, {} bytes a row, over HTTP one after another", rows as f64 / s, bytes / rows);
+    }
+    let rendered = fake.world(|w| w.render_speed());
+    println!("{rendered}");
+}

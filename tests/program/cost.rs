@@ -1,0 +1,92 @@
+//! Requests are the currency: how many a first run may take.
+
+use std::collections::BTreeMap;
+
+use crate::support::fake_github::{FakeGitHub, Options, World, WorldSize, names};
+use crate::support::program::Place;
+
+/// The lists that a run reads, whose pages are the least that can carry the data.
+const LISTS: [&str; 15] = [
+    "collaborators?affiliation=all",
+    "contributors",
+    "labels",
+    "milestones?state=all",
+    "releases",
+    "branches",
+    "tags",
+    "comments",
+    "pulls?state=all",
+    "pulls/comments",
+    "issues?state=all",
+    "issues/comments",
+    "issues/events",
+    "forks",
+    "events",
+];
+
+/// The bound: 1.10 × the sum over the lists of ⌈items/100⌉, one a pull request, one a branch whose head is not yet
+/// known, and 20.
+fn bound(fake: &FakeGitHub, repository: &str) -> usize {
+    let all = |path: &str| fake.all(&format!("/repos/{repository}/{path}"));
+    let mut pages: usize = LISTS.iter().map(|path| all(path).len().div_ceil(100)).sum();
+    pages += fake.all(&format!("/repos/{repository}/stargazers")).len().div_ceil(100);
+    let mut shas = std::collections::BTreeSet::new();
+    let mut branches = 0;
+    for branch in all("branches") {
+        let head = branch["commit"]["sha"].as_str().unwrap().to_owned();
+        branches += usize::from(!shas.contains(&head));
+        let commits = all(&format!("commits?sha={head}"));
+        shas.extend(commits.iter().map(|commit| commit["sha"].as_str().unwrap().to_owned()));
+    }
+    pages += shas.len().div_ceil(100);
+    pages * 110 / 100 + all("pulls?state=all").len() + branches + 20
+}
+
+#[tokio::test]
+async fn a_first_run_without_details_stays_within_the_fewest_pages() {
+    let worlds: [(&str, World); 3] = [
+        (names::WEB, World::edge_cases(1)),
+        (names::QUIET, World::edge_cases(1)),
+        ("contoso/huge", World::sized(1, WorldSize::of(3000, 900, 250))),
+    ];
+    for (repository, world) in worlds {
+        let fake = FakeGitHub::start(world, Options::unlimited()).await;
+        let place = Place::new(fake.url());
+        let ran = place.mirror(&[repository, "--detail", "skeleton"]).await;
+        let (cost, bound) = (fake.counted(), bound(&fake, repository));
+        assert!(cost <= bound, "{repository}: {cost} requests, at most {bound}: {:?}\n{}", fake.by_template(), ran.out);
+    }
+}
+
+#[tokio::test]
+async fn the_table_counts_what_the_server_counted() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    for _ in 0..2 {
+        fake.reset_counters();
+        let ran = place.mirror(&[names::QUIET]).await;
+        let total = ran.stage("total");
+        let free = fake.by_status().get(&304).copied().unwrap_or(0);
+        assert_eq!((total[4].parse(), total[5].parse()), (Ok(fake.counted()), Ok(free)), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn what_a_pull_request_push_costs_is_its_own_requests() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    place.mirror(&[names::WEB]).await;
+    fake.world_mut(|w| {
+        let r = w.repo(names::WEB);
+        let open = w.repos[r].issues.iter().find(|i| i.open && i.pull.as_ref().is_some_and(|p| p.head_repo.is_some()));
+        let number = open.unwrap().number;
+        w.push_to_pull(r, number, 1);
+    });
+    fake.reset_counters();
+    place.mirror(&[names::WEB]).await;
+    let by: BTreeMap<&str, usize> = fake.by_template();
+    let commits = by.get("/repos/{owner}/{repo}/pulls/{number}/commits").copied().unwrap_or(0);
+    assert_eq!(commits, 1, "{by:?}");
+    assert!(fake.counted() < 25, "{by:?}");
+}

@@ -1,0 +1,168 @@
+//! GitHub fails in every way that it does: nothing is lost, nothing doubled, and what is missing is said.
+
+use std::time::Duration;
+
+use rstest::rstest;
+
+use crate::support::fake_github::{Decoy, FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
+use crate::support::program::Place;
+use crate::support::stores::difference;
+
+async fn undisturbed(fake: &FakeGitHub) -> Place {
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    fake.reset_counters();
+    place
+}
+
+#[rstest]
+#[case::server_errors(FaultKind::Status { status: 503, html: false })]
+#[case::bad_gateways(FaultKind::Status { status: 502, html: true })]
+#[case::resets(FaultKind::Reset)]
+#[case::truncated_bodies(FaultKind::Truncated)]
+#[case::html_in_place_of_json(FaultKind::HtmlOk)]
+#[tokio::test]
+async fn a_fault_now_and_then_changes_nothing_in_the_end(#[case] kind: FaultKind) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let expected = undisturbed(&fake).await;
+    fake.set_fault(Fault::percent(4, 7, "/repos/", kind));
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    assert!(fake.faults()[0].struck > 0);
+    assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
+}
+
+#[rstest]
+#[case::by_status_403(FaultKind::Secondary { status: 403, retry_after: Some(1) })]
+#[case::by_status_429(FaultKind::Secondary { status: 429, retry_after: Some(1) })]
+#[tokio::test]
+async fn a_pause_that_github_asks_for_is_kept(#[case] kind: FaultKind) {
+    let options = Options { limits: Limits { secondary: false, ..Limits::default() }, ..Options::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    fake.set_fault(Fault::next(1, "/issues", kind));
+    let place = Place::new(fake.url());
+    let ran = place.mirror(&[names::QUIET]).await;
+    assert!(ran.err.contains("waiting"), "{}", ran.err);
+    assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
+}
+
+#[tokio::test]
+async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile() {
+    let options = Options {
+        tokens: vec![TokenSpec::new("fake-token").budget(200, 70, 6)],
+        limits: Limits { hour: 6, ..Limits::default() },
+        ..Options::default()
+    };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    let place = Place::new(fake.url());
+    let ran = place.mirror(&[names::QUIET]).await;
+    assert!(ran.err.contains("rate limit"), "{}", ran.err);
+    assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
+}
+
+#[tokio::test]
+async fn a_token_revoked_in_the_middle_is_left_and_the_others_finish() {
+    let options = Options {
+        tokens: vec![TokenSpec::new("first-token-0001"), TokenSpec::new("other-token-0002")],
+        ..Options::unlimited()
+    };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    fake.set_fault(Fault::next(1, "/issues/comments", FaultKind::Revoke));
+    let place = Place::new(fake.url()).tokens("first-token-0001,other-token-0002");
+    let ran = place.mirror(&[names::WEB]).await;
+    assert!(
+        ran.err.contains("401") || ran.err.to_lowercase().contains("refused") || ran.err.contains("rejected"),
+        "{}",
+        ran.err
+    );
+    for shown in [&ran.err, &ran.out] {
+        assert!(!shown.contains("token-0001") && !shown.contains("token-0002"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    fake.set_fault(Fault::always("/labels?", FaultKind::Status { status: 500, html: false }));
+    let place = Place::new(fake.url());
+    let ran = place.run(&["retrieve-repo", names::QUIET]).await;
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.stage("labels")[0], "failed");
+    assert_eq!(ran.stage("issues")[0], "done");
+    assert!(ran.out.contains("labels: failed: ") && ran.out.contains("500"), "{}", ran.out);
+    fake.clear_faults();
+    place.mirror(&[names::QUIET]).await;
+    let fresh = Place::new(fake.url());
+    fresh.mirror(&[names::QUIET]).await;
+    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+}
+
+#[rstest]
+#[case::a_permission(FaultKind::Permission("issues=read"), "forbidden")]
+#[case::partial_results(FaultKind::SsoPartial, "partial list")]
+#[case::sso_required(FaultKind::SsoRequired, "single sign-on")]
+#[tokio::test]
+async fn data_that_github_withholds_are_an_error_and_never_an_empty_list(#[case] kind: FaultKind, #[case] said: &str) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    fake.set_fault(Fault::always("/issues?", kind));
+    let place = Place::new(fake.url());
+    let ran = place.run(&["retrieve-repo", names::QUIET, "--detail", "skeleton"]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    assert_eq!(ran.stage("issues")[0], "failed");
+    assert!(ran.out.contains(said), "{said} is not in {}", ran.out);
+}
+
+#[tokio::test]
+async fn a_token_never_leaves_for_another_host() {
+    let decoy = Decoy::start().await;
+    for kind in [FaultKind::Redirect(format!("{}repos/x", decoy.url())), FaultKind::ForeignNext(decoy.url().to_owned())]
+    {
+        let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+        fake.set_fault(Fault::always("/issues?", kind));
+        let place = Place::new(fake.url());
+        let ran = place.run(&["retrieve-repo", names::WEB, "--only", "issues"]).await;
+        assert_eq!(ran.code, Some(1), "{}", ran.out);
+        assert_eq!(ran.stage("issues")[0], "failed");
+    }
+    assert!(decoy.seen().is_empty(), "the other host saw {:?}", decoy.seen().len());
+}
+
+#[tokio::test]
+async fn pages_that_are_too_heavy_are_asked_for_in_parts() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let expected = undisturbed(&fake).await;
+    let heavy = FakeGitHub::start(World::edge_cases(1), Options { heavy_page: Some(60), ..Options::unlimited() }).await;
+    let place = Place::new(heavy.url());
+    place.mirror(&[names::WEB, "--only", "issue-comments,pulls,issues"]).await;
+    let (expected, found) = (expected.stores().documents().await, place.stores().documents().await);
+    for collection in ["issue_comments", "issues", "pull_requests"] {
+        assert_eq!(expected[collection].len(), found[collection].len(), "{collection}");
+    }
+}
+
+#[tokio::test]
+async fn lists_that_end_silently_at_a_cap_are_read_to_the_end_otherwise() {
+    // Every third page on is cut off: of pull requests, commits and issue comments.
+    let options = Options { deep_page_cap: Some(1), ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let expected = undisturbed(&fake).await;
+    let capped = FakeGitHub::start(World::edge_cases(1), options).await;
+    let place = Place::new(capped.url());
+    place.mirror(&[names::WEB, "--skip", "issue-comments"]).await;
+    let (expected, found) = (expected.stores().documents().await, place.stores().documents().await);
+    for collection in ["commits", "pull_requests"] {
+        let missing: Vec<_> = expected[collection].keys().filter(|id| !found[collection].contains_key(*id)).collect();
+        assert!(missing.is_empty(), "{collection} lacks {missing:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_limits_of_concurrency_and_pace_are_kept() {
+    let options = Options { latency: Duration::from_millis(100), ..Options::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    assert!(fake.max_in_flight("fake-token") <= 16, "{} in flight", fake.max_in_flight("fake-token"));
+    assert!(fake.max_points("fake-token") < 900);
+    assert!(fake.limit_violations().is_empty());
+}

@@ -1,0 +1,13 @@
+//! The whole program against the fake GitHub, over real HTTP and real stores.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod bad_input;
+mod completeness;
+mod cost;
+mod faults;
+mod kills;
+mod refresh;
+mod stages;

@@ -1,0 +1,274 @@
+//! The second run: free where nothing changed, and GitHub's newest state where something did.
+
+use serde_json::Value;
+
+use crate::support::fake_github::{FakeGitHub, NewPull, Options, World, names};
+use crate::support::program::Place;
+use crate::support::stores::difference;
+
+/// Counted requests that a run over unchanged data may cost.
+const UNCHANGED_COST: usize = 25;
+
+#[tokio::test]
+async fn a_run_over_unchanged_data_costs_next_to_nothing_and_writes_nothing() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    let before = place.stores().data_fingerprint().await;
+    for run in 2..=3 {
+        fake.reset_counters();
+        let ran = place.mirror(&[names::WEB]).await;
+        assert!(
+            fake.counted() <= UNCHANGED_COST,
+            "run {run} cost {}: {:?}\n{}",
+            fake.counted(),
+            fake.by_template(),
+            ran.out
+        );
+        let total = ran.stage("total");
+        assert_eq!(&total[..2], ["0", "0"], "nothing new, nothing changed\n{}", ran.out);
+        assert!(place.stores().data_fingerprint().await == before, "run {run} rewrote a document or row");
+    }
+    assert_eq!(fake.counted(), 0, "the third run is free altogether: {:?}", fake.by_template());
+}
+
+/// Everything that can happen to a repository between two runs.
+fn change(world: &mut World) {
+    let r = world.repo(names::WEB);
+    let alice = world.find_user("alice");
+    let bob = world.find_user("bob").unwrap();
+    let open: Vec<u32> =
+        world.repos[r].issues.iter().filter(|i| i.open && i.pull.is_none() && !i.deleted).map(|i| i.number).collect();
+    world.close_issue(r, open[0], alice);
+    world.edit_issue_title(r, open[1], "a new title 🎉");
+    let label = world.repos[r].labels.iter().find(|label| !label.deleted).unwrap().name.clone();
+    world.label_issue(r, open[2], &label);
+    world.unlabel_issue(r, open[2], &label);
+    world.assign(r, open[3], bob, alice);
+    let comment = world.repos[r].comments.iter().find(|comment| !comment.deleted).unwrap().id;
+    world.edit_comment(r, comment, "edited");
+    world.add_comment(r, open[1], alice, "a new comment");
+    let new = world.open_issue(r, alice, "a new issue", Some("with a body"));
+    world.add_comment(r, new, None, "from nobody");
+    let pulls: Vec<u32> = world.repos[r]
+        .issues
+        .iter()
+        .filter(|i| i.open && i.pull.as_ref().is_some_and(|pull| pull.head_repo.is_some()))
+        .map(|i| i.number)
+        .collect();
+    world.merge_pull(r, pulls[0], alice);
+    world.push_to_pull(r, pulls[1], 3);
+    world.force_push_pull(r, pulls[2], 2);
+    world.add_label(r, "brand new/label %", None);
+    world.add_milestone(r, "2.0", alice);
+    let person = world.person_of(bob);
+    let default = world.repos[r].default_branch.clone();
+    let pushed = world.push(r, &default, 120, person);
+    world.create_branch(r, "topic/über", pushed[7]);
+    world.push(r, "topic/über", 2, person);
+    world.comment_commit(r, pushed[3], alice, "on a commit");
+    let stranger = world.add_user("stranger", crate::support::fake_github::UserKind::User);
+    world.star(r, stranger);
+    world.fork(r, "stranger/web");
+    world.set_topics(r, &["rust", "mirror"]);
+    world.set_languages(r, &[("Rust", 100), ("Shell", 5)]);
+    world.add_release(r, "v9", stranger, Some("notes"));
+    world.add_collaborator(r, stranger, "write");
+}
+
+#[tokio::test]
+async fn after_any_change_the_stores_equal_a_fresh_mirror_of_the_changed_world() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    fake.world_mut(change);
+    fake.reset_counters();
+    place.mirror(&[names::WEB]).await;
+    let cost = fake.counted();
+    fake.reset_counters();
+    let fresh = Place::new(fake.url());
+    fresh.mirror(&[names::WEB]).await;
+    let whole = fake.counted();
+    assert!(cost * 2 < whole, "{cost} requests for the changes, {whole} for everything");
+
+    let (mut refreshed, mut anew) = (place.dump().await, fresh.dump().await);
+    // What only history explains: commits that a force-push took away, languages and topics of earlier looks, the
+    // assignments that the title and labels no longer show.
+    for dump in [&mut refreshed, &mut anew] {
+        dump.1.remove("project_languages");
+        dump.1.remove("project_topics");
+        dump.0.remove("topics");
+        for lost in ["commits", "pull_request_commits"] {
+            dump.0.remove(lost);
+        }
+        dump.1.remove("commits");
+        dump.1.remove("commit_parents");
+        // When a pull request is merged its base branch moves on, and documents embed the repository's own counters.
+        for embedding in ["pull_requests", "forks", "issue_events", "users"] {
+            for document in dump.0.get_mut(embedding).unwrap().values_mut() {
+                *document = Value::Null;
+            }
+        }
+        // The feed shows the newest 300 to a fresh mirror; the older one has kept more.
+        dump.0.remove("events");
+        dump.1.remove("project_commits");
+        let history = dump.1.remove("pull_request_history").unwrap();
+        assert!(!history.is_empty());
+    }
+    assert_eq!(difference(&anew, &refreshed), None);
+}
+
+#[tokio::test]
+async fn each_change_arrives_in_document_and_row() {
+    let fake = FakeGitHub::start(World::edge_cases(5), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    let (number, label, pull) = fake.world(|w| {
+        let r = w.repo(names::WEB);
+        let issue = w.repos[r].issues.iter().find(|i| i.open && i.pull.is_none() && !i.labels.is_empty()).unwrap();
+        let label = w.repos[r].labels[issue.labels[0] as usize].name.clone();
+        let pull = w.repos[r].issues.iter().find(|i| i.open && i.pull.as_ref().is_some_and(|p| p.head_repo.is_some()));
+        (issue.number, label, pull.unwrap().number)
+    });
+    fake.world_mut(|w| {
+        let (r, alice) = (w.repo(names::WEB), w.find_user("alice"));
+        w.unlabel_issue(r, number, &label);
+        w.close_issue(r, number, alice);
+        w.merge_pull(r, pull, alice);
+        w.lose_topic(r, &w.repos[r].topics[0].clone());
+    });
+    place.mirror(&[names::WEB]).await;
+    let stores = place.stores();
+    let issue = &stores.collection("issues").await[&format!("{}/{number}", names::WEB)];
+    assert_eq!(issue["state"], "closed");
+    let tables = stores.tables().await;
+    assert!(!tables["issue_labels"].contains(&format!("web | {number} | {label}")));
+    let document = &stores.collection("pull_requests").await[&format!("{}/{pull}", names::WEB)];
+    assert_eq!((&document["state"], &document["merged_by"]["login"]), (&Value::from("closed"), &Value::from("alice")));
+    let facts: Vec<&String> =
+        tables["pull_request_history"].iter().filter(|line| line.starts_with(&format!("web | {pull} | "))).collect();
+    assert_eq!(facts.len(), 3, "opened, closed and merged, each once: {facts:?}");
+    assert!(facts.iter().all(|line| !line.ends_with("NULL")), "{facts:?}");
+    assert_eq!(stores.number("SELECT count(*) FROM project_topics WHERE deleted = 1").await, 1);
+}
+
+#[tokio::test]
+async fn what_is_gone_is_marked_and_nothing_is_erased() {
+    let fake = FakeGitHub::start(World::edge_cases(6), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    let before = place.stores().documents().await;
+    let (comment, label, renamed, star) = fake.world_mut(|w| {
+        let r = w.repo(names::WEB);
+        let comment = w.repos[r].comments.iter().find(|c| !c.deleted).map(|c| (c.on, c.id)).unwrap();
+        w.delete_comment(r, comment.1);
+        let used = |l: &u32, w: &World| w.repos[r].issues.iter().any(|i| i.labels.contains(l));
+        let labels: Vec<(u32, String)> = (0..).zip(&w.repos[r].labels).map(|(n, l)| (n, l.name.clone())).collect();
+        let in_use: Vec<&(u32, String)> = labels.iter().filter(|(n, _)| used(n, w)).collect();
+        let (gone, old) = (in_use[0].1.clone(), in_use[1].1.clone());
+        w.delete_label(r, &gone);
+        w.rename_label(r, &old, "renamed label");
+        let star = w.repos[r].stars[0].user;
+        w.unstar(r, star);
+        (comment, gone, old, w.users[star as usize].login.clone())
+    });
+    place.mirror(&[names::WEB]).await;
+    let stores = place.stores();
+    let labels = stores.collection("repo_labels").await;
+    for gone in [&label, &renamed] {
+        assert!(labels[&format!("{}/{gone}", names::WEB)]["_msght"]["deleted_at"].is_string(), "{gone}");
+        let sql = format!(
+            "SELECT count(*) FROM issue_labels x JOIN repo_labels l ON l.id = x.label_id WHERE l.name = '{gone}'"
+        );
+        assert_eq!(stores.number(&sql).await, 0, "no issue has the label {gone} any more");
+    }
+    assert!(labels.contains_key(&format!("{}/renamed label", names::WEB)));
+    let watcher = &stores.collection("watchers").await[&format!("{}/{star}", names::WEB)];
+    assert!(watcher["_msght"]["deleted_at"].is_string());
+
+    // A comment that is gone shows only where the list is read whole.
+    place.mirror(&[names::WEB, "--full"]).await;
+    let id = format!("{}/{}/{}", names::WEB, comment.0, comment.1);
+    assert!(stores.collection("issue_comments").await[&id]["_msght"]["deleted_at"].is_string());
+    let after = stores.documents().await;
+    for (collection, documents) in &before {
+        for id in documents.keys() {
+            assert!(after[collection].contains_key(id), "{collection} lost {id}");
+        }
+    }
+    let marked: Vec<_> = after["issue_comments"].iter().filter(|(_, d)| d["_msght"] == "deleted").collect();
+    assert_eq!(marked.len(), 1, "only the deleted comment is marked");
+}
+
+#[tokio::test]
+async fn a_renamed_repository_stays_one_project_with_one_set_of_documents() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::QUIET]).await;
+    let documents = place.stores().documents().await["issues"].len();
+    fake.world_mut(|w| {
+        let r = w.repo(names::QUIET);
+        w.rename_repo(r, "silent");
+    });
+    // By its old name, which GitHub redirects, and by its new one.
+    place.mirror(&[names::QUIET]).await;
+    place.mirror(&["contoso/silent"]).await;
+    let stores = place.stores();
+    assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'silent')").await, 1);
+    let issues = stores.collection("issues").await;
+    assert_eq!(issues.len(), documents);
+    assert!(issues.iter().all(|(id, d)| id.starts_with("contoso/silent/") && d["repo"] == "silent"));
+}
+
+#[tokio::test]
+async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_stay() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::QUIET]).await;
+    place.mirror(&[names::ARCHIVED]).await;
+    fake.world_mut(|w| {
+        let (quiet, archived) = (w.repo(names::QUIET), w.repo(names::ARCHIVED));
+        w.delete_repo(quiet);
+        w.take_down(archived);
+    });
+    for name in [names::QUIET, names::ARCHIVED] {
+        let ran = place.run(&["retrieve-repo", name]).await;
+        assert_eq!(ran.code, Some(1));
+        assert!(ran.err.contains("marked as deleted"), "{}", ran.err);
+    }
+    let stores = place.stores();
+    assert_eq!(stores.number("SELECT count(*) FROM projects WHERE deleted = 1").await, 2);
+    assert_eq!(stores.documents().await["issues"].len(), 4);
+}
+
+#[tokio::test]
+async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing() {
+    let fake = FakeGitHub::start(World::edge_cases(7), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    // The issues alone: they mention every pull request.
+    place.mirror(&[names::WEB, "--only", "issues"]).await;
+    let mentioned = place.stores().number("SELECT count(*) FROM pull_requests").await;
+    assert!(mentioned > 50);
+    fake.world_mut(|w| {
+        let r = w.repo(names::WEB);
+        let alice = w.find_user("alice").unwrap();
+        let new = NewPull {
+            user: alice,
+            head_repo: r,
+            head_ref: "late".to_owned(),
+            base_ref: w.repos[r].default_branch.clone(),
+            commits: 2,
+            title: "late".to_owned(),
+            body: None,
+            draft: false,
+        };
+        w.open_pull(r, new);
+    });
+    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let stores = place.stores();
+    let pulls = stores.documents().await["pull_requests"].len();
+    assert_eq!(
+        stores.number("SELECT count(*) FROM issues WHERE pull_request = 1").await,
+        i64::try_from(pulls).unwrap()
+    );
+}

@@ -1,0 +1,123 @@
+//! Stages by themselves: `--only`, `--skip`, `--detail`, and the feed's options.
+
+use rstest::rstest;
+
+use crate::support::fake_github::{FakeGitHub, Options, World, names};
+use crate::support::program::Place;
+use crate::support::stores::difference;
+
+const STAGES: [&str; 18] = [
+    "people",
+    "labels",
+    "milestones",
+    "topics",
+    "languages",
+    "releases",
+    "branches",
+    "commits",
+    "commit-comments",
+    "pulls",
+    "review-comments",
+    "issues",
+    "issue-comments",
+    "issue-events",
+    "stars",
+    "forks",
+    "events",
+    "details",
+];
+
+#[tokio::test]
+async fn the_stages_one_by_one_in_any_order_come_to_what_they_come_to_together() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let together = Place::new(fake.url());
+    together.mirror(&[names::WEB]).await;
+    let one_by_one = Place::new(fake.url());
+    // Comments before their issues, commits of pull requests before branches, details last.
+    for stage in STAGES.iter().rev().skip(1) {
+        let ran = one_by_one.mirror(&[names::WEB, "--only", stage]).await;
+        assert_eq!(ran.stage(stage)[0], "done");
+    }
+    one_by_one.mirror(&[names::WEB]).await;
+    assert_eq!(difference(&together.dump().await, &one_by_one.dump().await), None);
+}
+
+#[rstest]
+#[case("labels", "repo_labels")]
+#[case("stars", "watchers")]
+#[case("issues", "issues")]
+#[tokio::test]
+async fn a_stage_alone_fills_its_collection_and_one_left_out_does_not(#[case] stage: &str, #[case] collection: &str) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let alone = Place::new(fake.url());
+    alone.mirror(&[names::WEB, "--only", stage]).await;
+    assert!(!alone.stores().documents().await[collection].is_empty());
+    let without = Place::new(fake.url());
+    let ran = without.mirror(&[names::WEB, "--skip", stage, "--detail", "skeleton"]).await;
+    assert!(without.stores().documents().await[collection].is_empty());
+    assert!(!ran.out.lines().any(|line| line.split_whitespace().next() == Some(stage)), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_skeleton_asks_for_no_item_by_itself_and_the_details_follow_when_asked_for() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let by = fake.by_template();
+    for template in [
+        "/repos/{owner}/{repo}/commits/{ref}",
+        "/repos/{owner}/{repo}/pulls/{number}",
+        "/repos/{owner}/{repo}/pulls/{number}/reviews",
+    ] {
+        assert_eq!(by.get(template), None, "{by:?}");
+    }
+    let ran = place.mirror(&[names::WEB]).await;
+    assert!(ran.err.contains("details take about"), "{}", ran.err);
+    let straight = Place::new(fake.url());
+    straight.mirror(&[names::WEB]).await;
+    assert_eq!(difference(&straight.dump().await, &place.dump().await), None);
+}
+
+#[tokio::test]
+async fn feed_events_can_be_left_out_by_type_and_by_id() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let feed = fake.all(&format!("/repos/{}/events", names::WEB));
+    let middle = feed[feed.len() / 2]["id"].as_str().unwrap().to_owned();
+    let kept = |predicate: &dyn Fn(&str, i64) -> bool| {
+        feed.iter()
+            .filter(|e| predicate(e["type"].as_str().unwrap(), e["id"].as_str().unwrap().parse().unwrap()))
+            .count()
+    };
+    let middle_id: i64 = middle.parse().unwrap();
+    let cases: [(Vec<&str>, usize); 4] = [
+        (vec!["--no-events"], 0),
+        (
+            vec!["--exclude-events", "PushEvent,WatchEvent"],
+            kept(&|kind, _| kind != "PushEvent" && kind != "WatchEvent"),
+        ),
+        (vec!["--events-after", &middle], kept(&|_, id| id > middle_id)),
+        (vec!["--events-before", &middle], kept(&|_, id| id < middle_id)),
+    ];
+    for (options, expected) in cases {
+        let place = Place::new(fake.url());
+        let mut args = vec![names::WEB, "--detail", "skeleton"];
+        args.extend(&options);
+        place.mirror(&args).await;
+        assert_eq!(place.stores().documents().await["events"].len(), expected, "{options:?}");
+    }
+}
+
+#[tokio::test]
+async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    fake.world_mut(|w| {
+        let r = w.repo(names::NO_STARS);
+        let bob = w.find_user("bob").unwrap();
+        w.star(r, bob);
+    });
+    let place = Place::new(fake.url());
+    let ran = place.mirror(&[names::NO_STARS]).await;
+    assert!(ran.out.contains("stars: not permitted: "), "{}", ran.out);
+    let rows = place.stores().tables().await["watchers"].clone();
+    assert!(rows.iter().any(|line| line.starts_with("no-stars | bob | 20")), "{rows:?}");
+}

@@ -1,0 +1,99 @@
+//! What can be made to go wrong.
+use std::time::Duration;
+
+/// How often a fault strikes the requests that it matches.
+#[derive(Clone, Debug)]
+pub enum Times {
+    Next(u32),
+    /// So many times in a hundred, by a seeded choice.
+    Percent(u32, u64),
+    Always,
+}
+
+#[derive(Clone, Debug)]
+pub enum FaultKind {
+    /// 500, 502, 503, ... with a JSON or an HTML body.
+    Status { status: u16, html: bool },
+    /// The connection ends before any answer.
+    Reset,
+    /// `Content-Length` promises more than is sent.
+    Truncated,
+    /// 200 with a page of HTML in place of JSON.
+    HtmlOk,
+    /// The right answer, late.
+    Slow(Duration),
+    /// No answer.
+    Hang,
+    /// A secondary limit, as 403 or 429, with or without `Retry-After`.
+    Secondary { status: u16, retry_after: Option<u64> },
+    /// The primary limit: the token's budget is gone until its reset.
+    Primary { status: u16 },
+    /// The token is bad from now on.
+    Revoke,
+    /// 403 for want of a permission, naming it.
+    Permission(&'static str),
+    /// GitHub: 403 with the address where the token is to be authorised.
+    SsoRequired,
+    /// GitHub: 200, with organisations left out of the list.
+    SsoPartial,
+    /// 301 to that address.
+    Redirect(String),
+    /// `Link` has its next page at that base address.
+    ForeignNext(String),
+}
+
+/// A fault, for requests whose path and query contain `path` (and which come on `token`, if one is named).
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub path: String,
+    pub token: Option<String>,
+    pub times: Times,
+    pub kind: FaultKind,
+    pub(super) rng: u64,
+    /// How many requests it has struck.
+    pub struck: u32,
+}
+
+impl Fault {
+    /// Strikes the next `n` requests whose path and query contain `path`.
+    pub fn next(n: u32, path: &str, kind: FaultKind) -> Fault {
+        Fault { path: path.into(), token: None, times: Times::Next(n), kind, rng: 0, struck: 0 }
+    }
+
+    /// Strikes every such request.
+    pub fn always(path: &str, kind: FaultKind) -> Fault {
+        Fault { times: Times::Always, ..Fault::next(0, path, kind) }
+    }
+
+    /// Strikes `percent` in a hundred of them.
+    pub fn percent(percent: u32, seed: u64, path: &str, kind: FaultKind) -> Fault {
+        Fault { times: Times::Percent(percent, seed), rng: seed, ..Fault::next(0, path, kind) }
+    }
+
+    /// Strikes requests on one token only.
+    pub fn on_token(mut self, token: &str) -> Fault {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Whether it strikes this request; counts it if so.
+    pub(super) fn strikes(&mut self, path: &str, token: &str) -> bool {
+        if !path.contains(&self.path) || self.token.as_deref().is_some_and(|t| t != token) {
+            return false;
+        }
+        let hit = match &mut self.times {
+            Times::Always => true,
+            Times::Next(0) => false,
+            Times::Next(n) => {
+                *n -= 1;
+                true
+            }
+            Times::Percent(percent, _) => {
+                self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (self.rng >> 33) % 100 < u64::from(*percent)
+            }
+        };
+        self.struck += u32::from(hit);
+        hit
+    }
+}

@@ -1,0 +1,45 @@
+//! A GitHub to test against: a deterministic world, and a server that answers for it as GitHub's REST API does.
+//!
+//! It shares no code with the program that it tests, so it is an independent model of the truth. Include it with
+//! `#[path = "support/fake_github/mod.rs"] mod fake_github;` (from `tests/`), then:
+//!
+//! ```ignore
+//! let fake = FakeGitHub::start(World::edge_cases(1), Options::default()).await;
+//! // ... point the program at fake.url(), with the token "fake-token"
+//! fake.world_mut(|w| { let r = w.repo("contoso/web"); w.close_issue(r, 1); });
+//! let issues = fake.all("/repos/contoso/web/issues?state=all");
+//! ```
+#![allow(dead_code, unused_imports)]
+
+mod connection;
+mod decoy;
+mod edge;
+mod faults;
+mod feed;
+mod generate;
+mod graph;
+mod json;
+mod limits;
+mod lists;
+mod mutate;
+mod mutate_issues;
+mod options;
+mod paging;
+mod render;
+mod render_pull;
+mod render_work;
+mod routes;
+mod server;
+mod world;
+
+pub use decoy::{Decoy, Seen};
+pub use edge::names;
+pub use faults::{Fault, FaultKind, Times};
+pub use generate::WorldSize;
+pub use limits::{Limits, TokenSpec, Violation, Visible};
+pub use mutate_issues::NewPull;
+pub use options::Options;
+pub use render::ApiVersion;
+pub use routes::{Answer, Kind};
+pub use server::{FakeGitHub, Record};
+pub use world::*;

@@ -1,0 +1,53 @@
+//! How the server behaves.
+use super::limits::{Limits, TokenSpec};
+use std::time::Duration;
+
+/// How the server behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub tokens: Vec<TokenSpec>,
+    pub limits: Limits,
+    /// Whether requests without a token are answered, about public repositories.
+    pub anonymous: bool,
+    pub latency: Duration,
+    /// Before every path: `api/v3/` as on a GitHub Enterprise Server.
+    pub prefix: String,
+    /// Port, or 0 for a free one.
+    pub port: u16,
+    /// Base of addresses in `Link` and in documents, when it is not the server's own.
+    pub link_base: Option<String>,
+    /// Whether to compress for those who accept gzip.
+    pub gzip: bool,
+    /// GitHub: the same document has another tag for another token.
+    pub etag_per_token: bool,
+    /// The page at which long lists end silently, if they do.
+    pub deep_page_cap: Option<usize>,
+    /// Rows that a page may hold before the server gives up with 502, as GitHub does when a page takes too long.
+    pub heavy_page: Option<usize>,
+}
+
+impl Default for Options {
+    /// One token, `fake-token`, that sees everything; GitHub's own limits.
+    fn default() -> Options {
+        Options {
+            tokens: vec![TokenSpec::new("fake-token")],
+            limits: Limits::default(),
+            anonymous: true,
+            latency: Duration::ZERO,
+            prefix: String::new(),
+            port: 0,
+            link_base: None,
+            gzip: false,
+            etag_per_token: true,
+            deep_page_cap: None,
+            heavy_page: None,
+        }
+    }
+}
+
+impl Options {
+    /// Without limits, for benchmarks and for tests of other things.
+    pub fn unlimited() -> Options {
+        Options { limits: Limits::off(), ..Options::default() }
+    }
+}

@@ -1,0 +1,649 @@
+//! The server: it listens on a free port of 127.0.0.1, in a runtime of its own.
+use super::connection::{Breakable, Broken};
+use super::faults::{Fault, FaultKind};
+use super::json::*;
+use super::limits::*;
+use super::options::Options;
+use super::paging::{Query, numbered, page_of};
+use super::render::{ApiVersion, View};
+use super::routes::{Answer, Viewer, refusal};
+use super::world::*;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
+
+/// A request and what became of it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub method: String,
+    pub path_and_query: String,
+    /// `/repos/{owner}/{repo}/issues`, ...; "unknown" when it is none that is known.
+    pub template: &'static str,
+    /// Empty for none.
+    pub token: String,
+    /// 0 when no answer was given.
+    pub status: u16,
+    /// Whether it drew on the primary limit.
+    pub counted: bool,
+    pub at: SystemTime,
+    pub if_none_match: Option<String>,
+    pub accept: Option<String>,
+    pub version: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+struct Shared {
+    world: RwLock<World>,
+    options: Options,
+    base: String,
+    ledger: Mutex<Ledger>,
+    log: Mutex<Vec<Record>>,
+    faults: Mutex<Vec<Fault>>,
+    revoked: Mutex<HashSet<String>>,
+    serial: AtomicU64,
+}
+
+pub struct FakeGitHub {
+    shared: Arc<Shared>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl FakeGitHub {
+    /// Starts answering for a world.
+    pub async fn start(world: World, options: Options) -> FakeGitHub {
+        FakeGitHub::start_blocking(world, options)
+    }
+
+    /// The same, for callers without a runtime.
+    pub fn start_blocking(mut world: World, options: Options) -> FakeGitHub {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", options.port)).expect("a free port");
+        listener.set_nonblocking(true).unwrap();
+        let base = format!("http://{}/{}", listener.local_addr().unwrap(), options.prefix);
+        for spec in &options.tokens {
+            if world.find_user(&spec.login).is_none() {
+                world.add_user(&spec.login, UserKind::User);
+            }
+        }
+        world.set_api(options.link_base.as_deref().unwrap_or(&base));
+        let shared = Arc::new(Shared {
+            world: RwLock::new(world),
+            options,
+            base,
+            ledger: Mutex::default(),
+            log: Mutex::default(),
+            faults: Mutex::default(),
+            revoked: Mutex::default(),
+            serial: AtomicU64::new(0),
+        });
+        let app = axum::Router::new().fallback(handle).with_state(shared.clone());
+        // A runtime of its own: a test may block its own while the program under test talks to us.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let listener = Breakable(TcpListener::from_std(listener).unwrap());
+            let _ = axum::serve(listener, app.into_make_service_with_connect_info::<Broken>()).await;
+        });
+        FakeGitHub { shared, runtime: Some(runtime) }
+    }
+
+    /// The base address, with a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.shared.base
+    }
+
+    /// Looks at the world.
+    pub fn world<T>(&self, f: impl FnOnce(&World) -> T) -> T {
+        f(&self.shared.world.read().unwrap())
+    }
+
+    /// Changes the world.
+    pub fn world_mut<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.shared.world.write().unwrap();
+        let result = f(&mut world);
+        world.changed();
+        result
+    }
+
+    /// Every row of a list as it is served (in the older API version), whatever its paging and limits; uncounted.
+    /// For an address that answers one object, that object. The path starts with a slash.
+    pub fn all(&self, path_and_query: &str) -> Vec<Value> {
+        self.all_in(path_and_query, ApiVersion::V2022)
+    }
+
+    /// The same in an API version.
+    pub fn all_in(&self, path_and_query: &str, version: ApiVersion) -> Vec<Value> {
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        let world = self.shared.world.read().unwrap();
+        let view = View { version };
+        let user = self.shared.options.tokens.first().and_then(|t| world.find_user(&t.login));
+        let sees = |_: &World, _: RepoIx| true;
+        let who = Viewer { user, sees: &sees, view, star_times: path.ends_with("/stargazers") };
+        match world.answer(path.trim_start_matches('/'), &Query::parse(Some(query)), &who).1 {
+            Answer::List(list) => {
+                let mut o = String::from("[");
+                world.render_rows(&mut o, &list, &list.items, view);
+                o.push(']');
+                serde_json::from_str(&o).expect("valid JSON")
+            }
+            Answer::Object(body) | Answer::Paged { body, .. } => {
+                match serde_json::from_str(&body).expect("valid JSON") {
+                    Value::Array(rows) => rows,
+                    object => vec![object],
+                }
+            }
+            Answer::Status(status, body, _) => panic!("{path_and_query} answers {status}: {body}"),
+        }
+    }
+
+    /// The first and only row of [`FakeGitHub::all`].
+    pub fn one(&self, path_and_query: &str) -> Value {
+        self.all(path_and_query).swap_remove(0)
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Record> {
+        self.shared.log.lock().unwrap().clone()
+    }
+
+    /// How many requests came.
+    pub fn request_count(&self) -> usize {
+        self.shared.log.lock().unwrap().len()
+    }
+
+    /// How many drew on the primary limit.
+    pub fn counted(&self) -> usize {
+        self.shared.log.lock().unwrap().iter().filter(|r| r.counted).count()
+    }
+
+    fn by<K: Ord>(&self, key: impl Fn(&Record) -> K) -> BTreeMap<K, usize> {
+        let mut counts = BTreeMap::new();
+        for r in self.shared.log.lock().unwrap().iter() {
+            *counts.entry(key(r)).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    pub fn by_template(&self) -> BTreeMap<&'static str, usize> {
+        self.by(|r| r.template)
+    }
+
+    pub fn by_token(&self) -> BTreeMap<String, usize> {
+        self.by(|r| r.token.clone())
+    }
+
+    pub fn by_status(&self) -> BTreeMap<u16, usize> {
+        self.by(|r| r.status)
+    }
+
+    /// Forgets the requests and the violations so far; budgets stay as they are.
+    pub fn reset_counters(&self) {
+        self.shared.log.lock().unwrap().clear();
+        let mut ledger = self.shared.ledger.lock().unwrap();
+        ledger.violations.clear();
+        for a in ledger.accounts.values_mut() {
+            a.max_in_flight = a.in_flight;
+            a.max_points = 0;
+        }
+    }
+
+    /// Requests that came although their token had been told to wait.
+    pub fn limit_violations(&self) -> Vec<Violation> {
+        self.shared.ledger.lock().unwrap().violations.clone()
+    }
+
+    /// The most requests of a token that were under way at once.
+    pub fn max_in_flight(&self, token: &str) -> usize {
+        self.shared.ledger.lock().unwrap().accounts.get(token).map_or(0, |a| a.max_in_flight)
+    }
+
+    /// The most points of a token in any 60 seconds.
+    pub fn max_points(&self, token: &str) -> usize {
+        self.shared.ledger.lock().unwrap().accounts.get(token).map_or(0, |a| a.max_points)
+    }
+
+    /// What is left of a token's budget, once it has been used.
+    pub fn remaining(&self, token: &str) -> Option<u32> {
+        self.shared.ledger.lock().unwrap().accounts.get(token).map(|a| a.remaining)
+    }
+
+    /// Makes something go wrong.
+    pub fn set_fault(&self, fault: Fault) {
+        self.shared.faults.lock().unwrap().push(fault);
+    }
+
+    pub fn clear_faults(&self) {
+        self.shared.faults.lock().unwrap().clear();
+    }
+
+    /// The faults that are set, with how often each has struck.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.shared.faults.lock().unwrap().clone()
+    }
+
+    /// A token that answers 401 from now on.
+    pub fn revoke(&self, token: &str) {
+        self.shared.revoked.lock().unwrap().insert(token.into());
+    }
+
+    /// Makes a revoked token good again.
+    pub fn reinstate(&self, token: &str) {
+        self.shared.revoked.lock().unwrap().remove(token);
+    }
+}
+
+impl Drop for FakeGitHub {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+// ---- one request
+
+/// An answer before it's put on the wire.
+struct Reply {
+    status: u16,
+    body: Vec<u8>,
+    html: bool,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Reply {
+    fn refuse(status: u16, message: &str) -> Reply {
+        match refusal(status, message) {
+            Answer::Status(status, body, headers) => Reply { status, body: body.into_bytes(), html: false, headers },
+            _ => unreachable!(),
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: impl ToString) -> Reply {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+}
+
+/// Takes the request out of flight, also when the client goes away.
+struct Flight<'a>(&'a Shared, String);
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.ledger.lock().unwrap().leave(&self.1);
+    }
+}
+
+const SECONDARY: &str = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again. If you reach out to GitHub Support for help, please include the request ID.";
+const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Unicorn! &middot; GitHub</title></head><body><p><strong>This page is taking too long to load.</strong></p></body></html>\n";
+
+async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectInfo<Broken>, req: Request) -> Response {
+    let req = req.into_parts().0;
+    let header = |name: &str| req.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let path_and_query = req.uri.path_and_query().map_or(String::new(), |p| p.to_string());
+    let token = header("authorization").map(|a| a.split_once(' ').map_or(a.clone(), |(_, t)| t.trim().to_string()));
+    let mut record = Record {
+        method: req.method.to_string(),
+        path_and_query: path_and_query.clone(),
+        template: "unknown",
+        token: token.clone().unwrap_or_default(),
+        status: 0,
+        counted: false,
+        at: SystemTime::now(),
+        if_none_match: header("if-none-match"),
+        accept: header("accept"),
+        version: header("x-github-api-version"),
+        user_agent: header("user-agent"),
+    };
+    let name = token.clone().unwrap_or_default();
+    let spec = shared.options.tokens.iter().find(|s| Some(&s.token) == token.as_ref());
+    let free =
+        path_and_query.trim_start_matches('/').trim_start_matches(&shared.options.prefix).starts_with("rate_limit");
+    let verdict = shared.ledger.lock().unwrap().arrive(&name, spec, &shared.options.limits, &path_and_query, free);
+    let flight = Flight(&shared, name.clone());
+    if !shared.options.latency.is_zero() {
+        tokio::time::sleep(shared.options.latency).await;
+    }
+    let fault = {
+        let mut faults = shared.faults.lock().unwrap();
+        faults.iter_mut().find_map(|f| f.strikes(&path_and_query, &name).then(|| f.kind.clone()))
+    };
+    match &fault {
+        Some(FaultKind::Slow(time)) => tokio::time::sleep(*time).await,
+        Some(FaultKind::Hang) => {
+            shared.log.lock().unwrap().push(record);
+            std::future::pending::<()>().await;
+            unreachable!()
+        }
+        Some(FaultKind::Revoke) => {
+            shared.revoked.lock().unwrap().insert(name.clone());
+        }
+        _ => {}
+    }
+    let reply = shared.reply(&req, spec, token.as_deref(), verdict, fault.as_ref(), &mut record);
+    record.status = reply.status;
+    if matches!(fault, Some(FaultKind::Reset)) {
+        broken.0.store(true, Ordering::Relaxed);
+        record.status = 0;
+    }
+    let response = shared.wire(reply, &name, spec, matches!(fault, Some(FaultKind::Truncated)), &req.headers);
+    shared.log.lock().unwrap().push(record);
+    drop(flight);
+    response
+}
+
+impl Shared {
+    fn reply(
+        &self,
+        req: &Parts,
+        spec: Option<&TokenSpec>,
+        token: Option<&str>,
+        verdict: Verdict,
+        fault: Option<&FaultKind>,
+        record: &mut Record,
+    ) -> Reply {
+        let name = token.unwrap_or_default();
+        let limits = &self.options.limits;
+        if record.user_agent.as_deref().unwrap_or("").is_empty() {
+            return Reply::refuse(
+                403,
+                "Request forbidden by administrative rules. Please make sure your request has a User-Agent header (https://docs.github.com/en/rest/overview/resources-in-the-rest-api#user-agent-required). Check https://developer.github.com for other possible causes.",
+            );
+        }
+        if token.is_some() && (spec.is_none() || self.revoked.lock().unwrap().contains(name)) {
+            return Reply::refuse(401, "Bad credentials");
+        }
+        if token.is_none() && !self.options.anonymous {
+            return Reply::refuse(401, "Requires authentication");
+        }
+        let version = match record.version.as_deref() {
+            None | Some("2022-11-28") => ApiVersion::V2022,
+            Some("2026-03-10") => ApiVersion::V2026,
+            Some(_) => return Reply::refuse(400, "The provided API version is invalid."),
+        };
+        match verdict {
+            Verdict::Go => {}
+            Verdict::Primary => {
+                let message = format!("API rate limit exceeded for user ID {}.", 1_000_000 + name.len());
+                return Reply::refuse(limits.status, &message);
+            }
+            Verdict::Secondary => {
+                let reply = Reply::refuse(limits.status, SECONDARY);
+                return match limits.retry_after {
+                    Some(s) => reply.with("retry-after", s),
+                    None => reply,
+                };
+            }
+        }
+        match fault {
+            Some(FaultKind::Status { status, html: false }) => return Reply::refuse(*status, "Server Error"),
+            Some(FaultKind::Status { status, html: true }) => {
+                return Reply { status: *status, body: HTML.into(), html: true, headers: vec![] };
+            }
+            Some(FaultKind::HtmlOk) => {
+                return Reply { status: 200, body: HTML.into(), html: true, headers: vec![] };
+            }
+            Some(FaultKind::Secondary { status, retry_after }) => {
+                let reply = Reply::refuse(*status, SECONDARY);
+                return match retry_after {
+                    Some(s) => {
+                        self.ledger.lock().unwrap().pause(name, *s);
+                        reply.with("retry-after", s)
+                    }
+                    None => reply,
+                };
+            }
+            Some(FaultKind::Primary { status }) => {
+                self.ledger.lock().unwrap().exhaust(name);
+                return Reply::refuse(*status, "API rate limit exceeded for user ID 1000001.");
+            }
+            Some(FaultKind::Permission(needs)) => {
+                return Reply::refuse(403, "Resource not accessible by personal access token")
+                    .with("x-accepted-github-permissions", needs);
+            }
+            Some(FaultKind::SsoRequired) => {
+                let url = "required; url=https://github.com/orgs/contoso/sso?authorization_request=AAAA";
+                return Reply::refuse(403, "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.")
+                    .with("x-github-sso", url);
+            }
+            Some(FaultKind::Redirect(to)) => {
+                return Reply::refuse(301, "Moved Permanently").with("location", to);
+            }
+            _ => {}
+        }
+        let mut reply = self.content(req, spec, name, version, fault, record);
+        if matches!(fault, Some(FaultKind::SsoPartial)) && reply.status == 200 {
+            reply = reply.with("x-github-sso", "partial-results; organizations=1,2");
+        }
+        reply.headers.push(("x-github-api-version-selected", version.name().into()));
+        reply
+    }
+
+    fn content(
+        &self,
+        req: &Parts,
+        spec: Option<&TokenSpec>,
+        name: &str,
+        version: ApiVersion,
+        fault: Option<&FaultKind>,
+        record: &mut Record,
+    ) -> Reply {
+        let path = req.uri.path().trim_start_matches('/');
+        let Some(path) = path.strip_prefix(self.options.prefix.as_str()) else {
+            return Reply::refuse(404, "Not Found");
+        };
+        if path == "rate_limit" {
+            record.template = "/rate_limit";
+            return self.rate_limit(name, spec, version);
+        }
+        if req.method != "GET" {
+            return Reply::refuse(404, "Not Found");
+        }
+        let query = Query::parse(req.uri.query());
+        let world = self.world.read().unwrap();
+        let sees = |w: &World, r: RepoIx| {
+            !w.repos[r].private
+                || match spec.map(|s| &s.private) {
+                    Some(Visible::All) => true,
+                    Some(Visible::Only(names)) => {
+                        let full = w.full_name(r);
+                        names.iter().any(|n| n.eq_ignore_ascii_case(&full))
+                    }
+                    Some(Visible::None) | None => false,
+                }
+        };
+        let star_times = record.accept.as_deref().is_some_and(|a| a.contains("star+json"));
+        let view = View { version };
+        let user = spec.and_then(|s| world.find_user(&s.login));
+        let who = Viewer { user, sees: &sees, view, star_times };
+        let (template, answer) = world.answer(path, &query, &who);
+        record.template = template;
+        let mut links: Vec<(&'static str, String)> = vec![];
+        let mut headers = vec![];
+        let mut body = String::new();
+        match answer {
+            Answer::Object(b) => body = b,
+            Answer::Paged { body: b, rows, per_page } => {
+                body = b;
+                links = numbered(&query, query.page(), per_page, rows);
+            }
+            Answer::Status(status, body, headers) => {
+                return self.count(name, Reply { status, body: body.into_bytes(), html: false, headers }, record);
+            }
+            Answer::List(list) => match page_of(&world, &list, &query, self.options.deep_page_cap) {
+                Err(Answer::Status(status, body, headers)) => {
+                    return self.count(name, Reply { status, body: body.into_bytes(), html: false, headers }, record);
+                }
+                Err(_) => unreachable!(),
+                Ok(page) => {
+                    if self.options.heavy_page.is_some_and(|max| page.rows.len() > max) {
+                        let reply = Reply { status: 502, body: HTML.into(), html: true, headers: vec![] };
+                        return self.count(name, reply, record);
+                    }
+                    body.push('[');
+                    world.render_rows(&mut body, &list, &list.items[page.rows], view);
+                    body.push(']');
+                    links = page.links;
+                }
+            },
+        }
+        if path.ends_with("/events") && !path.contains("/issues/") {
+            headers.push(("x-poll-interval", "60".to_string()));
+        }
+        if let Some(link) = self.link(&world, path, &links, fault) {
+            headers.push(("link", link));
+        }
+        let tag = {
+            let mut hash = xxhash_rust::xxh3::Xxh3::new();
+            hash.update(body.as_bytes());
+            hash.update(if star_times { b"star" } else { b"" });
+            if self.options.etag_per_token {
+                hash.update(name.as_bytes());
+            }
+            // The page that comes after belongs to the answer too.
+            links.iter().for_each(|(_, l)| hash.update(l.as_bytes()));
+            format!("\"{:032x}{:032x}\"", hash.digest128(), hash.digest128().rotate_left(64))
+        };
+        let bare = |t: &str| t.trim().trim_start_matches("W/").to_string();
+        let wanted = record.if_none_match.as_deref();
+        if wanted.is_some_and(|w| w.split(',').any(|t| bare(t) == tag)) {
+            // GitHub: the tag comes back without W/, and with a valid token the answer is free.
+            headers.push(("etag", tag));
+            let reply = Reply { status: 304, body: vec![], html: false, headers };
+            return if spec.is_some() { reply } else { self.count(name, reply, record) };
+        }
+        headers.push(("etag", format!("W/{tag}")));
+        self.count(name, Reply { status: 200, body: body.into_bytes(), html: false, headers }, record)
+    }
+
+    /// Takes a request off the primary budget.
+    fn count(&self, name: &str, reply: Reply, record: &mut Record) -> Reply {
+        self.ledger.lock().unwrap().spend(name);
+        record.counted = true;
+        reply
+    }
+
+    /// GitHub: relations point at `/repositories/{id}/...`, with the query that was sent.
+    fn link(
+        &self,
+        world: &World,
+        path: &str,
+        links: &[(&'static str, String)],
+        fault: Option<&FaultKind>,
+    ) -> Option<String> {
+        if links.is_empty() {
+            return None;
+        }
+        let mut path = path.to_string();
+        if let Some(rest) = path.strip_prefix("repos/") {
+            let mut parts = rest.splitn(3, '/');
+            let (owner, repo, rest) = (parts.next()?, parts.next()?, parts.next().unwrap_or(""));
+            let repo = world.find_repo(&format!("{}/{}", unpercent(owner), unpercent(repo)))?;
+            path = format!("repositories/{}/{rest}", world.repos[repo].id);
+        } else if let Some(rest) = path.strip_prefix("orgs/") {
+            let (org, rest) = rest.split_once('/')?;
+            path = format!("organizations/{}/{rest}", world.users[world.find_user(org)? as usize].id);
+        }
+        let mut text = String::new();
+        for (rel, query) in links {
+            let base = match fault {
+                Some(FaultKind::ForeignNext(base)) if *rel == "next" => base,
+                _ => &world.api,
+            };
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str(&format!("<{base}{path}{query}>; rel=\"{rel}\""));
+        }
+        Some(text)
+    }
+
+    fn rate_limit(&self, name: &str, spec: Option<&TokenSpec>, version: ApiVersion) -> Reply {
+        let limits = &self.options.limits;
+        if !limits.on {
+            // GitHub Enterprise Server without limits.
+            return Reply::refuse(404, "Rate limiting is not enabled.");
+        }
+        let mut ledger = self.ledger.lock().unwrap();
+        let a = ledger.account(name, spec, limits);
+        let core = format!(
+            r#"{{"limit":{},"used":{},"remaining":{},"reset":{}}}"#,
+            a.limit,
+            a.limit - a.remaining,
+            a.remaining,
+            a.reset
+        );
+        let reset = a.reset;
+        let other = |limit: u32| format!(r#"{{"limit":{limit},"used":0,"remaining":{limit},"reset":{reset}}}"#);
+        let rate = if version == ApiVersion::V2022 { format!(r#","rate":{core}"#) } else { String::new() };
+        let body = format!(
+            r#"{{"resources":{{"core":{core},"search":{},"graphql":{},"code_search":{}}}{rate}}}"#,
+            other(30),
+            other(5_000),
+            other(10)
+        );
+        Reply { status: 200, body: body.into_bytes(), html: false, headers: vec![] }
+    }
+
+    fn wire(
+        &self,
+        mut reply: Reply,
+        name: &str,
+        spec: Option<&TokenSpec>,
+        truncated: bool,
+        sent: &HeaderMap,
+    ) -> Response {
+        let limits = &self.options.limits;
+        if limits.on && reply.status != 401 {
+            let mut ledger = self.ledger.lock().unwrap();
+            let a = ledger.account(name, spec, limits);
+            let (limit, remaining, reset) = (a.limit, a.remaining, a.reset);
+            drop(ledger);
+            reply = reply
+                .with("x-ratelimit-limit", limit)
+                .with("x-ratelimit-remaining", remaining)
+                .with("x-ratelimit-used", limit - remaining.min(limit))
+                .with("x-ratelimit-reset", reset)
+                .with("x-ratelimit-resource", "core");
+        }
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let kind = if reply.html { "text/html; charset=utf-8" } else { "application/json; charset=utf-8" };
+        let mut b = Response::builder()
+            .status(StatusCode::from_u16(reply.status).unwrap())
+            .header("x-github-media-type", "github.v3; format=json")
+            .header("x-github-request-id", format!("FA4E:{serial:08X}"))
+            .header("cache-control", "private, max-age=60, s-maxage=60")
+            .header("vary", "Accept, Authorization, Cookie, X-GitHub-OTP,Accept-Encoding, Accept, X-Requested-With");
+        if !matches!(reply.status, 204 | 304) {
+            b = b.header("content-type", kind);
+        }
+        for (name, value) in reply.headers {
+            b = b.header(HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap());
+        }
+        if truncated {
+            let short = Bytes::copy_from_slice(&reply.body[..reply.body.len() / 2]);
+            // The headers and the half must be on their way before the connection ends.
+            let end = async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(io::Error::from(io::ErrorKind::ConnectionReset))
+            };
+            let cut = futures::StreamExt::chain(futures::stream::once(async { Ok(short) }), futures::stream::once(end));
+            return b.header("content-length", reply.body.len()).body(Body::from_stream(cut)).unwrap();
+        }
+        let accepts = sent.get("accept-encoding").and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+        if self.options.gzip && accepts && reply.body.len() > 500 {
+            use std::io::Write;
+            let mut z = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            z.write_all(&reply.body).unwrap();
+            return b.header("content-encoding", "gzip").body(Body::from(z.finish().unwrap())).unwrap();
+        }
+        b.body(Body::from(reply.body)).unwrap()
+    }
+}

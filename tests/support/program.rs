@@ -1,0 +1,118 @@
+//! The built program, run as a process over a data directory of its own.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::stores::{Documents, StoresOnDisk, Tables};
+
+/// A directory to run in, and where GitHub is.
+pub struct Place {
+    directory: TempDir,
+    api_url: String,
+    tokens: String,
+    environment: Vec<(String, String)>,
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// No run of a test takes longer; one that does hangs.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+impl Place {
+    /// A fresh directory, with the token that the fake GitHub knows by default.
+    pub fn new(api_url: &str) -> Self {
+        Self {
+            directory: TempDir::new().expect("a temporary directory"),
+            api_url: api_url.to_owned(),
+            tokens: "fake-token".to_owned(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Other tokens, comma-separated; none for anonymous.
+    pub fn tokens(mut self, tokens: &str) -> Self {
+        self.tokens = tokens.to_owned();
+        self
+    }
+
+    /// One more variable of the environment.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn data_dir(&self) -> std::path::PathBuf {
+        self.path().join("msght-data")
+    }
+
+    /// The program with these arguments, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_msght"));
+        command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command.env("MSGHT_GITHUB__API_URL", &self.api_url).env("RUST_BACKTRACE", "1");
+        if !self.tokens.is_empty() {
+            command.env("MSGHT_TOKENS", &self.tokens);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().expect("the program starts")
+    }
+
+    pub async fn run(&self, args: &[&str]) -> Ran {
+        finish(self.spawn(args)).await
+    }
+
+    /// Mirrors a repository and expects that all went well.
+    pub async fn mirror(&self, args: &[&str]) -> Ran {
+        let mut all = vec!["retrieve-repo"];
+        all.extend(args);
+        let ran = self.run(&all).await;
+        assert_eq!(ran.code, Some(0), "{args:?}\n{}\n{}", ran.out, ran.err);
+        ran
+    }
+
+    pub fn stores(&self) -> StoresOnDisk {
+        StoresOnDisk::of(&self.data_dir())
+    }
+
+    /// Everything in the stores, comparable.
+    pub async fn dump(&self) -> (Documents, Tables) {
+        (self.stores().documents().await, self.stores().tables().await)
+    }
+}
+
+/// Waits for a run's end.
+pub async fn finish(child: Child) -> Ran {
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("the program ends").unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
+    let ran = Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) };
+    assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    ran
+}
+
+impl Ran {
+    /// A stage's line of the closing table: result and the numbers behind it.
+    pub fn stage(&self, stage: &str) -> Vec<String> {
+        let line = self.out.lines().find(|line| line.split_whitespace().next() == Some(stage));
+        let line = line.unwrap_or_else(|| panic!("no line for {stage} in\n{}\n{}", self.out, self.err));
+        line.split_whitespace().skip(1).map(str::to_owned).collect()
+    }
+}
