@@ -1,7 +1,7 @@
 //! What mirroring a repository means: the plan of stages, how lists are read, and what becomes of what they hold.
 //!
-//! Data take one way: a stage asks the client for pages ([`pages`] decides which), maps each item to documents and
-//! rows ([`item`]), and hands them to the [`writer`], which stores them together with the sync state that is true
+//! Data take one way: a stage asks the client for pages (`pages` decides which), maps each item to documents and
+//! rows (`item`), and hands them to the `writer`, which stores them together with the sync state that is true
 //! from then on.
 
 mod commits;
