@@ -17,7 +17,7 @@ use crate::github::{Accept, ApiError};
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Commit, CommitComment, Progress};
-use crate::store::relational::state::PageState;
+use crate::store::relational::state::{PageState, fingerprint};
 
 /// Branches walked at once.
 const BRANCHES_IN_FLIGHT: usize = 8;
@@ -106,7 +106,7 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
 }
 
 async fn complete(work: &Work, list: i64, watermark: Option<String>) -> Result<(), MirrorError> {
-    let step = Progress::Completed { list, watermark, keep_pages: true };
+    let step = Progress::Completed { list, watermark };
     work.write(Vec::new(), Rows { progress: vec![step], ..Rows::default() }).await
 }
 
@@ -163,15 +163,16 @@ async fn walk(work: &Work, shas: Vec<String>) -> Result<(), MirrorError> {
 
 async fn walk_one(work: &Work, sha: &str) -> Result<(), MirrorError> {
     let list = history(work, "commits", sha);
-    let mut seen: HashSet<String> = HashSet::new();
+    let mut seen: HashSet<i64> = HashSet::new();
     let mut open: HashSet<String> = HashSet::new();
     let mut pages = Pages::new(work, &list);
     while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
         for commit in &rows.commits {
             open.remove(&commit.sha);
-            seen.insert(commit.sha.clone());
+            seen.insert(fingerprint(&commit.sha));
         }
-        let parents = rows.commits.iter().flat_map(|commit| &commit.parents).filter(|sha| !seen.contains(*sha));
+        let parents =
+            rows.commits.iter().flat_map(|commit| &commit.parents).filter(|sha| !seen.contains(&fingerprint(sha)));
         open.extend(parents.cloned());
         let asked: Vec<String> = open.iter().cloned().collect();
         for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
@@ -239,8 +240,8 @@ async fn fork_point(work: &Work, heads: &[String]) -> Result<Option<String>, Mir
 /// remembered, so that they are not compared again.
 async fn own_commits(work: &Work, list: i64, heads: &[String], fork_point: &str) -> Result<(), MirrorError> {
     let pages = work.shared.stores.relational.pages(list).await?;
-    let compared: HashSet<String> = pages.into_iter().flat_map(|page| page.keys).collect();
-    for head in heads.iter().filter(|head| !compared.contains(*head) && *head != fork_point) {
+    let compared: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
+    for head in heads.iter().filter(|head| !compared.contains(&fingerprint(head)) && *head != fork_point) {
         match compare(work, fork_point, head, ON_BRANCH).await {
             Ok(_) => {}
             // No history in common: all that leads to it is the fork's own.
@@ -248,10 +249,10 @@ async fn own_commits(work: &Work, list: i64, heads: &[String], fork_point: &str)
             Err(error) => return Err(error),
         }
     }
-    if heads.iter().all(|head| compared.contains(head)) {
+    if heads.iter().all(|head| compared.contains(&fingerprint(head))) {
         return Ok(());
     }
-    let page = PageState { page: 1, url: String::new(), validator: None, last_page: None, keys: heads.to_vec() };
+    let page = PageState { keys: heads.iter().map(|head| fingerprint(head)).collect(), ..PageState::only(&"", None) };
     let progress = vec![Progress::Page { list, page }];
     work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
 }

@@ -185,16 +185,15 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
 }
 
 async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
-    if let Backfill::Whole { listing, .. } = backfill(work, list, Grows::AtTheFront, false).await? {
-        if listing.last_page >= DEEP_PAGE && listing.ids.len().is_multiple_of(PER_PAGE) {
-            work.shortfall(format!(
-                "GitHub's list of issue events ends at page {}; events older than the {} newest may be missing",
-                listing.last_page,
-                listing.ids.len()
-            ));
-        }
-        work.flush().await?;
+    if let Backfill::Whole { listing, .. } = backfill(work, list, Grows::AtTheFront, false).await?
+        && listing.last_page >= DEEP_PAGE
+        && listing.ids.len().is_multiple_of(PER_PAGE)
+    {
+        work.shortfall(format!(
+            "GitHub's list of issue events ends at page {}; events older than the {} newest may be missing",
+            listing.last_page,
+            listing.ids.len()
+        ));
     }
-    // The first page's tag lets the next run see for free that there is nothing new.
-    newest_first(work, list).await
+    Ok(())
 }

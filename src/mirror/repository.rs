@@ -5,11 +5,12 @@ use serde_json::Value;
 use super::context::{Repository, Work, page_validator, read_now};
 use super::error::MirrorError;
 use super::item::{Item, account, at, parse_date};
+use super::pages::not_listed;
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
-use crate::store::documents::Collection;
+use crate::store::documents::{Collection, Document, Shape, with_members};
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Languages, Parent, Profile, Progress, Project, Topics};
-use crate::store::relational::state::PageState;
+use crate::store::relational::state::{PageState, fingerprint};
 
 /// A repository's row, from any answer that holds the repository.
 pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
@@ -33,7 +34,7 @@ pub fn unknown_parent(value: &Value) -> Parent {
 }
 
 /// The document of a repository's full answer.
-pub fn repository_document(item: &Item<'_>) -> Result<crate::store::documents::Document, MirrorError> {
+pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
     let key = vec![item.need_text("owner.login")?.into(), item.need_text("name")?.into()];
     Ok(item.full_document(Collection::Repos, key, &[]))
 }
@@ -52,7 +53,7 @@ pub fn profile_row(item: &Item<'_>) -> Option<Profile> {
 }
 
 /// The document of a user's profile.
-pub fn profile_document(item: &Item<'_>) -> Result<crate::store::documents::Document, MirrorError> {
+pub fn profile_document(item: &Item<'_>) -> Result<Document, MirrorError> {
     Ok(item.full_document(Collection::Users, vec![item.need_text("login")?.into()], &[]))
 }
 
@@ -65,13 +66,7 @@ async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, P
     match work.get(url, Accept::Json, validator).await? {
         Fetched::Unchanged => Ok(None),
         Fetched::Page(page) => {
-            let state = PageState {
-                page: 1,
-                url: url.to_string(),
-                validator: page_validator(&page),
-                last_page: None,
-                keys: Vec::new(),
-            };
+            let state = PageState::only(&url, page_validator(&page));
             let list = relational.list(work.project(), name).await?.id;
             Ok(Some((*page, Progress::Page { list, page: state })))
         }
@@ -137,19 +132,19 @@ pub async fn topics(work: &Work) -> Result<(), MirrorError> {
     let repository = work.repository();
     let documents: Vec<_> = names
         .iter()
-        .map(|name| crate::store::documents::Document {
+        .map(|name| Document {
             collection: Collection::Topics,
             key: vec![repository.name.owner().into(), repository.name.name().into(), name.as_str().into()],
-            json: crate::store::documents::with_members("{}", &repository.tags(&[("topic", name.as_str().into())])),
-            shape: crate::store::documents::Shape::Summary,
+            json: with_members("{}", &repository.tags(&[("topic", name.as_str().into())])),
+            shape: Shape::Summary,
             fetched_at: item.read_at(),
         })
         .collect();
-    let listed = documents.iter().map(crate::store::documents::Document::id).collect();
+    let listed = documents.iter().map(|document| fingerprint(&document.id())).collect();
     let topics = Topics { project: repository.project, names, at: item.read_at() };
     work.write(documents, Rows { topics: vec![topics], ..Rows::default() }).await?;
     work.flush().await?;
-    let gone = super::pages::not_listed(work, Collection::Topics, &listed).await?;
+    let gone = not_listed(work, Collection::Topics, &listed).await?;
     work.mark_deleted(Collection::Topics, &gone).await?;
     work.write(Vec::new(), Rows { progress: vec![step], ..Rows::default() }).await
 }
@@ -163,14 +158,11 @@ pub async fn languages(work: &Work) -> Result<(), MirrorError> {
     let bytes = bytes.filter_map(|(name, bytes)| Some((name.clone(), bytes.as_i64()?))).collect();
     let Repository { project, name, .. } = work.repository();
     let key = vec![name.owner().into(), name.name().into()];
-    let document = crate::store::documents::Document {
+    let document = Document {
         collection: Collection::RepoLanguages,
         key,
-        json: crate::store::documents::with_members(
-            "{}",
-            &work.repository().tags(&[("languages", item.value().clone())]),
-        ),
-        shape: crate::store::documents::Shape::Summary,
+        json: with_members("{}", &work.repository().tags(&[("languages", item.value().clone())])),
+        shape: Shape::Summary,
         fetched_at: item.read_at(),
     };
     let languages = Languages { project: *project, bytes, at: item.read_at() };

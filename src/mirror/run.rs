@@ -17,7 +17,7 @@ use super::repository::{project_row, repository_document, unknown_parent};
 use super::stage::Stage;
 use super::writer::{PageWrite, Writer};
 use super::{commits, details, events, issues, labels, people, pulls, refs, repository, stars};
-use crate::github::{ApiError, Fetched, GitHub, Validator};
+use crate::github::{ApiError, ApiUrl, Fetched, GitHub, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::Collection;
@@ -180,13 +180,7 @@ impl Mirror {
             relational.forget_details(project).await?;
         }
         let list = relational.list(project, "repo").await?.id;
-        let state = PageState {
-            page: 1,
-            url: format!("repos/{present}"),
-            validator: page_validator(&page),
-            last_page: None,
-            keys: Vec::new(),
-        };
+        let state = PageState::only(&ApiUrl::repo(&present, &[]), page_validator(&page));
         let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
         let counts = Arc::clone(&tally.counts);
         writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;

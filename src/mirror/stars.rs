@@ -3,7 +3,7 @@
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::{Item, account, as_person};
-use super::pages::{List, PER_PAGE, snapshot};
+use super::pages::{DEEP_PAGE, List, PER_PAGE, snapshot};
 use super::people::logins;
 use super::repository::project_row;
 use crate::github::{Accept, ApiError};
@@ -64,7 +64,7 @@ pub async fn forks(work: &Work) -> Result<(), MirrorError> {
     let listing = snapshot(work, &list).await?;
     let forks = work.repository().count("forks_count").unwrap_or(0);
     let seen = listing.ids.len();
-    if listing.last_page >= super::pages::DEEP_PAGE && forks > seen as u64 && seen % PER_PAGE == 0 {
+    if listing.last_page >= DEEP_PAGE && forks > seen as u64 && seen % PER_PAGE == 0 {
         work.shortfall(format!("{seen} of {forks} forks: GitHub's list ends at page {}", listing.last_page));
     }
     Ok(())

@@ -310,14 +310,12 @@ pub enum Progress {
         /// Up to here.
         watermark: String,
     },
-    /// The list has been read from beginning to end; its pages are forgotten when they were only for resuming.
+    /// The list has been read from beginning to end.
     Completed {
         /// The list.
         list: i64,
         /// The new watermark, where the list has one.
         watermark: Option<String>,
-        /// Whether the pages' tags serve the next run.
-        keep_pages: bool,
     },
     /// A commit's full form is stored.
     CommitDetailed {

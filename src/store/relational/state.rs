@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::Relational;
 use super::sql::{Value, date};
 use crate::store::StoreError;
@@ -26,8 +28,21 @@ pub struct PageState {
     pub validator: Option<PageValidator>,
     /// The list's last page, where this page's links told it.
     pub last_page: Option<u32>,
-    /// The ids of the documents that it held.
-    pub keys: Vec<String>,
+    /// Fingerprints of what it held.
+    pub keys: Vec<i64>,
+}
+
+impl PageState {
+    /// The state of a page whose items nobody will ask for: its tag is what it is kept for.
+    pub fn only(url: &impl ToString, validator: Option<PageValidator>) -> Self {
+        Self { page: 1, url: url.to_string(), validator, last_page: None, keys: Vec::new() }
+    }
+}
+
+/// A document's id or a SHA in 64 bits, for lists with millions of items. Among a million of them the chance that two are
+/// alike is 1 in 37 million.
+pub fn fingerprint(id: &str) -> i64 {
+    xxh3_64(id.as_bytes()).cast_signed()
 }
 
 /// What is known of a list.

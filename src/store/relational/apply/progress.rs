@@ -59,14 +59,11 @@ impl Batch<'_> {
                 let sql = "UPDATE msght_lists SET watermark = ?1 WHERE id = ?2 AND watermark IS NOT ?1";
                 self.tx.execute(sql, vec![watermark.as_str().into(), (*list).into()]).await?;
             }
-            Progress::Completed { list, watermark, keep_pages } => {
+            Progress::Completed { list, watermark } => {
                 let now = date(chrono::Utc::now());
                 let sql = "UPDATE msght_lists SET completed_at = ?, pending = NULL, watermark = coalesce(?, watermark) \
                            WHERE id = ?";
                 self.tx.execute(sql, vec![now.into(), watermark.clone().into(), (*list).into()]).await?;
-                if !*keep_pages {
-                    self.tx.execute("DELETE FROM msght_pages WHERE list_id = ?", vec![(*list).into()]).await?;
-                }
             }
             Progress::CommitDetailed { sha } => {
                 let found = self.tx.fetch("SELECT id FROM commits WHERE sha = ?", vec![sha.as_str().into()]).await?;
