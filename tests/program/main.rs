@@ -9,5 +9,6 @@ mod completeness;
 mod cost;
 mod faults;
 mod kills;
+mod moving;
 mod refresh;
 mod stages;

@@ -130,7 +130,8 @@ pub fn now() -> u64 {
 pub enum Verdict {
     Go,
     Primary,
-    Secondary,
+    /// With the seconds to wait, where the answer names them.
+    Secondary(Option<u64>),
 }
 
 #[derive(Default)]
@@ -182,17 +183,17 @@ impl Ledger {
             return Verdict::Go;
         }
         let mut why = None;
-        let verdict = if account.paused_until.is_some_and(|t| at < t) {
+        let verdict = if let Some(until) = account.paused_until.filter(|t| at < *t) {
             if account.paused_at.is_some_and(|t| at > t + GRACE) {
                 why = Some("inside a Retry-After pause");
             }
-            Verdict::Secondary
+            Verdict::Secondary(Some((until - at).as_secs() + 1))
         } else if limits.secondary
             && (account.in_flight > limits.concurrent || account.window.len() > limits.points_per_minute)
         {
             account.paused_at = Some(at);
             account.paused_until = limits.retry_after.map(|s| at + Duration::from_secs(s));
-            Verdict::Secondary
+            Verdict::Secondary(limits.retry_after)
         } else if account.remaining == 0 && !free {
             if account.told.is_some_and(|t| at > t + GRACE) {
                 why = Some("after the primary limit was reached");

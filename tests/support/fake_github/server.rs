@@ -50,7 +50,15 @@ struct Shared {
     log: Mutex<Vec<Record>>,
     faults: Mutex<Vec<Fault>>,
     revoked: Mutex<HashSet<String>>,
+    /// Changes of the world that wait for a request.
+    awaited: Mutex<Vec<Awaited>>,
     serial: AtomicU64,
+}
+
+struct Awaited {
+    path: String,
+    requests_left: u32,
+    change: Box<dyn FnOnce(&mut World) + Send>,
 }
 
 pub struct FakeGitHub {
@@ -83,6 +91,7 @@ impl FakeGitHub {
             log: Mutex::default(),
             faults: Mutex::default(),
             revoked: Mutex::default(),
+            awaited: Mutex::default(),
             serial: AtomicU64::new(0),
         });
         let app = axum::Router::new().fallback(handle).with_state(shared.clone());
@@ -111,6 +120,12 @@ impl FakeGitHub {
         let result = f(&mut world);
         world.changed();
         result
+    }
+
+    /// Changes the world just before the `nth` request (from 1) whose path and query contain `path` is answered.
+    pub fn before_request(&self, path: &str, nth: u32, change: impl FnOnce(&mut World) + Send + 'static) {
+        let awaited = Awaited { path: path.into(), requests_left: nth, change: Box::new(change) };
+        self.shared.awaited.lock().unwrap().push(awaited);
     }
 
     /// Every row of a list as it is served (in the older API version), whatever its paging and limits; uncounted.
@@ -327,6 +342,7 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
         }
         _ => {}
     }
+    shared.awaited_changes(&path_and_query);
     let reply = shared.reply(&req, spec, token.as_deref(), verdict, fault.as_ref(), &mut record);
     record.status = reply.status;
     if matches!(fault, Some(FaultKind::Reset)) {
@@ -340,6 +356,18 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
 }
 
 impl Shared {
+    fn awaited_changes(&self, path_and_query: &str) {
+        let mut awaited = self.awaited.lock().unwrap();
+        for waiting in awaited.iter_mut().filter(|waiting| path_and_query.contains(&waiting.path)) {
+            waiting.requests_left = waiting.requests_left.saturating_sub(1);
+        }
+        for due in awaited.extract_if(.., |waiting| waiting.requests_left == 0) {
+            let mut world = self.world.write().unwrap();
+            (due.change)(&mut world);
+            world.changed();
+        }
+    }
+
     fn reply(
         &self,
         req: &Parts,
@@ -374,9 +402,9 @@ impl Shared {
                 let message = format!("API rate limit exceeded for user ID {}.", 1_000_000 + name.len());
                 return Reply::refuse(limits.status, &message);
             }
-            Verdict::Secondary => {
+            Verdict::Secondary(retry_after) => {
                 let reply = Reply::refuse(limits.status, SECONDARY);
-                return match limits.retry_after {
+                return match retry_after {
                     Some(s) => reply.with("retry-after", s),
                     None => reply,
                 };

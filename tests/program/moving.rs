@@ -1,0 +1,102 @@
+//! Lists that move while they are read: nothing slips between two pages.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize};
+use crate::support::program::Place;
+
+const HUGE: &str = "contoso/huge";
+
+async fn huge() -> FakeGitHub {
+    let mut world = World::sized(5, WorldSize::of(300, 1500, 80));
+    let r = world.repo(HUGE);
+    for number in 0..800 {
+        let user = world.add_user(&format!("gazer-{number}"), UserKind::User);
+        world.star(r, user);
+    }
+    FakeGitHub::start(world, Options::unlimited()).await
+}
+
+/// Ids that GitHub lists and the store lacks, or has marked as gone.
+async fn missing(fake: &FakeGitHub, place: &Place, path: &str, collection: &str) -> Vec<String> {
+    let id_of = |document: &Value| match document["id"].as_i64() {
+        Some(id) => id.to_string(),
+        None => document["user"]["login"].as_str().unwrap().to_owned(),
+    };
+    let listed = fake.all(&format!("/repos/{HUGE}/{path}"));
+    assert!(listed.len() > 500, "{path} has only {}", listed.len());
+    let stored = place.stores().collection(collection).await;
+    let live = stored.values().filter(|document| document["_msght"]["deleted_at"].is_null());
+    let live: BTreeSet<String> = live.map(id_of).collect();
+    listed.iter().map(id_of).filter(|id| !live.contains(id)).collect()
+}
+
+#[rstest]
+#[case::soon_after_the_beginning(3)]
+#[case::in_the_middle(8)]
+#[case::near_the_end(13)]
+#[tokio::test]
+async fn what_a_deletion_pulls_to_a_page_already_read_is_not_missed(#[case] nth: u32) {
+    let fake = huge().await;
+    fake.before_request("/issues/comments?", nth, |w| {
+        let r = w.repo(HUGE);
+        let first: Vec<u64> = w.repos[r].comments.iter().take(3).map(|comment| comment.id).collect();
+        first.into_iter().for_each(|id| w.delete_comment(r, id));
+    });
+    fake.before_request("/stargazers?", nth.min(4), |w| {
+        let r = w.repo(HUGE);
+        let first: Vec<u32> = w.repos[r].stars.iter().take(2).map(|star| star.user).collect();
+        first.into_iter().for_each(|user| w.unstar(r, user));
+    });
+    let place = Place::new(fake.url());
+    place.mirror(&[HUGE, "--only", "issue-comments,stars"]).await;
+    assert_eq!(missing(&fake, &place, "issues/comments", "issue_comments").await, [""; 0]);
+    assert_eq!(missing(&fake, &place, "stargazers", "watchers").await, [""; 0]);
+}
+
+#[rstest]
+#[case(2)]
+#[case(7)]
+#[case(12)]
+#[tokio::test]
+async fn what_new_items_push_to_the_next_page_is_not_missed(#[case] nth: u32) {
+    let fake = huge().await;
+    for later in [nth, nth + 2] {
+        fake.before_request("/issues/events?", later, |w| {
+            let (r, label) = (w.repo(HUGE), w.repos[w.repo(HUGE)].labels[0].name.clone());
+            for number in 1..=70 {
+                w.label_issue(r, number, &label);
+                w.unlabel_issue(r, number, &label);
+            }
+        });
+    }
+    let place = Place::new(fake.url());
+    place.mirror(&[HUGE, "--only", "issue-events"]).await;
+    place.mirror(&[HUGE, "--only", "issue-events"]).await;
+    assert_eq!(missing(&fake, &place, "issues/events", "issue_events").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored() {
+    let fake = huge().await;
+    let place = Place::new(fake.url());
+    place.mirror(&[HUGE, "--only", "issue-events"]).await;
+    fake.world_mut(|w| {
+        let (r, label) = (w.repo(HUGE), w.repos[w.repo(HUGE)].labels[0].name.clone());
+        for number in 1..=175 {
+            w.label_issue(r, number, &label);
+            w.unlabel_issue(r, number, &label);
+        }
+    });
+    fake.set_fault(Fault::always("page=2", FaultKind::Permission("issues=read")));
+    let ran = place.run(&["retrieve-repo", HUGE, "--only", "issue-events"]).await;
+    assert_eq!((ran.code, ran.stage("issue-events")[0].as_str()), (Some(1), "failed"), "{}", ran.out);
+    fake.clear_faults();
+    fake.reset_counters();
+    place.mirror(&[HUGE, "--only", "issue-events"]).await;
+    assert_eq!(missing(&fake, &place, "issues/events", "issue_events").await, [""; 0]);
+    assert!(fake.counted() <= 6, "it reads on to what it knows, and no further: {:?}", fake.by_template());
+}
