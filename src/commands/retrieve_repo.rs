@@ -25,7 +25,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Outcome> {
     let repositories = args.repositories()?;
-    let options = options(&args)?;
+    let options = options(&settings, &args)?;
     let github = client(&settings, &console)?;
     let embedded = settings.require_embedded()?;
     let stores = Stores::open_embedded(&embedded.documents, &embedded.sql).await?;
@@ -68,7 +68,7 @@ pub async fn run(
     Ok(Outcome::Incomplete)
 }
 
-fn options(args: &RetrieveRepoArgs) -> anyhow::Result<Options> {
+fn options(settings: &Settings, args: &RetrieveRepoArgs) -> anyhow::Result<Options> {
     let mut stages = args.stages()?;
     if args.detail == Detail::Skeleton {
         stages.retain(|stage| *stage != Stage::Details);
@@ -80,6 +80,7 @@ fn options(args: &RetrieveRepoArgs) -> anyhow::Result<Options> {
         exclude_events: args.exclude_events.iter().cloned().collect(),
         events_after: id(args.events_after),
         events_before: id(args.events_before),
+        fork_commits: settings.mirror.fork_commits,
     })
 }
 

@@ -77,6 +77,7 @@ pub const KEYS: &[Key] = &[
     number("github.concurrency"),
     number("github.reserve"),
     text("github.user_agent"),
+    text("mirror.fork_commits"),
     text("webhooks.listen"),
     text("webhooks.public_url"),
     secret("webhooks.secret", Kind::Text),

@@ -24,6 +24,7 @@ pub use sources::Sources;
 pub use store_url::{Backend, StoreUrl};
 pub use tokens::ReadToken;
 
+use crate::mirror::ForkCommits;
 use crate::secret::Secret;
 
 /// Every setting of msght, checked.
@@ -41,6 +42,8 @@ pub struct Settings {
     pub dump: DumpSettings,
     /// GitHub's API.
     pub github: GithubSettings,
+    /// What is mirrored.
+    pub mirror: MirrorSettings,
     /// The webhook server.
     pub webhooks: WebhookSettings,
     /// The log file.
@@ -104,6 +107,13 @@ pub struct GithubSettings {
     pub user_agent: String,
     /// What the tokens file held when it was read.
     file_tokens: Vec<tokens::FileToken>,
+}
+
+/// `mirror.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct MirrorSettings {
+    /// Which commits of a fork are its own.
+    pub fork_commits: ForkCommits,
 }
 
 /// `webhooks.*`

@@ -48,6 +48,7 @@ impl Settings {
             "github.concurrency" => json!(self.concurrency()),
             "github.reserve" => json!(self.github.reserve),
             "github.user_agent" => json!(self.github.user_agent),
+            "mirror.fork_commits" => json!(self.mirror.fork_commits.name()),
             "webhooks.listen" => json!(self.webhooks.listen.to_string()),
             "webhooks.public_url" => {
                 json!(self.webhooks.public_url.as_ref().map(|url| without_password(url.as_str())))

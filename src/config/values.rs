@@ -83,6 +83,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             user_agent: values.user_agent()?.unwrap_or_else(|| USER_AGENT.to_owned()),
             file_tokens,
         },
+        mirror: MirrorSettings { fork_commits: values.fork_commits()?.unwrap_or_default() },
         webhooks: WebhookSettings {
             listen: values.listen()?.unwrap_or(LISTEN),
             public_url: values.web_url("webhooks.public_url")?,
@@ -241,6 +242,18 @@ impl Values<'_> {
             }
             text => Ok(text.map(Secret::new)),
         }
+    }
+
+    fn fork_commits(&self) -> Result<Option<ForkCommits>, ConfigError> {
+        const KEY: &str = "mirror.fork_commits";
+        let parse = |text: String| {
+            <ForkCommits as clap::ValueEnum>::value_variants()
+                .iter()
+                .find(|variant| variant.name() == text)
+                .copied()
+                .ok_or_else(|| self.bad(KEY, format!("{text:?}"), "fork_point, all or none"))
+        };
+        self.0.text(KEY).map(parse).transpose()
     }
 
     fn level(&self) -> Result<Option<Level>, ConfigError> {

@@ -5,6 +5,8 @@ use tokio::time::Instant;
 
 /// 13.5 requests a second: 810 in a minute.
 const INTERVAL: Duration = Duration::from_micros(74_075);
+/// What that comes to.
+pub(super) const PER_SECOND: f64 = 13.5;
 /// With what may go at once, a minute holds at most 60 + 810 = 870, which leaves room for answers that bunch up on the way.
 const BURST: u32 = 60;
 

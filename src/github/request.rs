@@ -133,7 +133,7 @@ impl Meter {
 }
 
 /// What all tokens together may still do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Budget {
     /// Tokens in use (rejected ones not counted); 0 when anonymous.
     pub tokens: usize,
@@ -145,4 +145,6 @@ pub struct Budget {
     pub next_reset: Option<DateTime<Utc>>,
     /// Some token has no limit (GHES).
     pub unlimited: bool,
+    /// Requests a second that GitHub's secondary limit lets pass, over all tokens.
+    pub per_second: f64,
 }

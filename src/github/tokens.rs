@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::budget::{Budget, Left, RateHeaders};
 use super::error::ClientError;
 use super::notice::{Notice, WaitReason};
-use super::pace::Pace;
+use super::pace::{self, Pace};
 use super::request::{Budget as Total, TokenSetting};
 use crate::names::RepoName;
 
@@ -332,9 +332,11 @@ impl Pool {
 
     pub fn budget(&self, now: Instant) -> Total {
         let state = self.state();
-        let mut total = Total { tokens: 0, remaining: 0, hourly: 0, next_reset: None, unlimited: false };
+        let mut total =
+            Total { tokens: 0, remaining: 0, hourly: 0, next_reset: None, unlimited: false, per_second: 0.0 };
         for token in state.tokens.iter().filter(|token| !token.rejected) {
             total.tokens += usize::from(token.authorization.is_some());
+            total.per_second += pace::PER_SECOND;
             match token.budget.left(now) {
                 Left::Unknown => {}
                 Left::Unlimited => total.unlimited = true,

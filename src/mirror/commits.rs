@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use super::context::{Map, Mapped, Repository, Work, read_now};
+use super::context::{ForkCommits, Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
 use super::item::{Item, account, at, commit_person, split_under};
 use super::pages::{List, PER_PAGE, Pages, read_all, snapshot};
@@ -74,10 +74,13 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let state = relational.list(work.project(), "commits").await?;
     let heads = heads(work).await?;
-    if work.repository().facts.get("fork").and_then(Value::as_bool) == Some(true)
-        && let Some(fork_point) = fork_point(work, &heads).await?
-    {
-        return own_commits(work, state.id, &heads, &fork_point).await;
+    if work.repository().facts.get("fork").and_then(Value::as_bool) == Some(true) {
+        match (work.shared.options.fork_commits, fork_point(work, &heads).await?) {
+            (ForkCommits::None, _) => return complete(work, state.id, None).await,
+            (ForkCommits::ForkPoint, Some(point)) => return own_commits(work, state.id, &heads, &point).await,
+            // Without anything in common with a parent all commits are its own.
+            (ForkCommits::ForkPoint, None) | (ForkCommits::All, _) => {}
+        }
     }
     let unknown = unknown(work, &heads).await?;
     if unknown.is_empty() && state.completed {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,31 @@ pub struct Options {
     pub events_after: Option<i64>,
     /// Only feed events with a smaller id.
     pub events_before: Option<i64>,
+    /// Which commits of a fork are its own.
+    pub fork_commits: ForkCommits,
+}
+
+/// Which commits a fork's `project_commits` are (data model, §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ForkCommits {
+    /// Those that it has beyond the point where it left its parent
+    #[default]
+    ForkPoint,
+    /// All of its branches' commits
+    All,
+    /// None
+    None,
+}
+
+impl ForkCommits {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ForkPoint => "fork_point",
+            Self::All => "all",
+            Self::None => "none",
+        }
+    }
 }
 
 /// The repository that is being mirrored.
@@ -95,6 +121,8 @@ pub struct Tally {
     pub shortfalls: Mutex<Vec<String>>,
     /// What GitHub doesn't permit these tokens to read.
     pub refusals: Mutex<Vec<String>>,
+    /// What the repository has switched off.
+    pub switched_off: Mutex<Vec<String>>,
 }
 
 /// One stage at work.
@@ -207,6 +235,12 @@ impl Work {
     pub fn not_permitted(&self, what: String) {
         tracing::warn!(repository = %self.repository().name, %what, "not permitted");
         self.tally.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// Notes a feature that the repository has switched off, in GitHub's words.
+    pub fn switched_off(&self, what: String) {
+        tracing::info!(repository = %self.repository().name, %what, "disabled");
+        self.tally.switched_off.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Marks documents as gone from GitHub.

@@ -50,16 +50,23 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
     work.flush().await
 }
 
-/// How long so many requests take with the present tokens, as a remark behind a sentence.
+/// When so many requests are through at the earliest, as a remark behind a sentence: the hours that the rate limit makes
+/// them wait, and the pace that the secondary limit allows. A server without limits sets no time.
 fn estimate(budget: &Budget, requests: u64) -> String {
-    if budget.unlimited || requests <= budget.remaining || budget.hourly == 0 {
+    if budget.unlimited || budget.hourly == 0 || budget.per_second <= 0.0 {
         return String::new();
     }
-    let hours = (requests - budget.remaining).div_ceil(budget.hourly);
-    let from = budget.next_reset.unwrap_or_else(Utc::now);
-    let until = from + Duration::hours(i64::try_from(hours - 1).unwrap_or(i64::MAX / 3_600_000_000));
-    let local = until.with_timezone(&Local);
-    format!("; the rate limit lets them end about {}", local.format("%Y-%m-%d %H:%M"))
+    let now = Utc::now();
+    let paced = |requests: u64| Duration::seconds((requests as f64 / budget.per_second).min(1e9) as i64);
+    let later = requests.saturating_sub(budget.remaining);
+    let until = if later == 0 {
+        now + paced(requests)
+    } else {
+        let full_hours = (later - 1) / budget.hourly;
+        let hours = Duration::hours(i64::try_from(full_hours.min(1_000_000)).unwrap_or(0));
+        budget.next_reset.unwrap_or(now).max(now) + hours + paced(later - full_hours * budget.hourly)
+    };
+    format!(", until {} at the earliest", until.with_timezone(&Local).format("%Y-%m-%d %H:%M"))
 }
 
 async fn commits(work: &Work) -> Result<(), MirrorError> {

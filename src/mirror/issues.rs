@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
-use super::item::{Item, account, as_person, at};
+use super::item::{Item, account, as_person, at, whole};
 use super::pages::{
-    Backfill, DEEP_PAGE, Grows, List, PER_PAGE, backfill, mark_gone, newest_first, since, whole_then_since,
+    Backfill, DEEP_PAGE, Grows, List, PER_PAGE, Pages, backfill, mark_gone, newest_first, since, whole_then_since,
 };
 use crate::github::{Accept, ApiError};
 use crate::store::documents::Collection;
-use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, PullFact};
+use crate::store::relational::Rows;
+use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, Progress, PullFact};
 
 /// Items asked for one by one at once.
 const ITEMS_IN_FLIGHT: usize = 16;
@@ -62,9 +63,18 @@ pub async fn issues(work: &Work) -> Result<(), MirrorError> {
     match since(work, &list).await {
         Ok(Some(seen)) => mark_gone(work, Collection::Issues, &seen).await,
         Ok(None) => Ok(()),
-        // GitHub docs: 410 where a repository has its issues disabled.
-        Err(MirrorError::Api(ApiError::Gone { .. })) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => if_not_disabled(work, error),
+    }
+}
+
+/// GitHub docs: 410 where a repository has its issues disabled.
+fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
+    match error {
+        MirrorError::Api(error @ ApiError::Gone { .. }) => {
+            work.switched_off(error.to_string());
+            Ok(())
+        }
+        error => Err(error),
     }
 }
 
@@ -77,13 +87,24 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     read_again(work, numbers).await
 }
 
-/// Issues that carry labels which are gone or renamed: GitHub doesn't count that as a change of the issue.
+/// Issues that carry labels which are gone or renamed: GitHub doesn't count that as a change of the issue. They are asked
+/// for one by one, or with all others in the list where that takes fewer requests.
 pub async fn read_again_with_labels(work: &Work, labels: &[&str]) -> Result<(), MirrorError> {
+    let relational = &work.shared.stores.relational;
     let mut numbers = BTreeSet::new();
     for label in labels {
-        numbers.extend(work.shared.stores.relational.issues_with_label(work.project(), label).await?);
+        numbers.extend(relational.issues_with_label(work.project(), label).await?);
     }
-    read_again(work, numbers.into_iter().collect()).await
+    if numbers.len() <= relational.issues_known(work.project()).await?.div_ceil(PER_PAGE) {
+        return read_again(work, numbers.into_iter().collect()).await;
+    }
+    let url = work.url(&["issues"]).query("state", "all").query("sort", "created").query("direction", "asc");
+    let list = List { name: "issues", url, accept: Accept::Json, collection: Collection::Issues, map: ISSUE };
+    let mut pages = Pages::new(work, &list);
+    while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
+        work.write(documents, rows).await?;
+    }
+    Ok(())
 }
 
 async fn read_again(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
@@ -91,21 +112,32 @@ async fn read_again(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
         .map(Ok)
         .try_for_each_concurrent(ITEMS_IN_FLIGHT, |number| async move {
             let url = work.url(&["issues", &number.to_string()]);
-            match work.get_page(&url, Accept::Json).await {
-                Ok(page) => {
-                    let Mapped { documents, rows, .. } =
-                        work.map(ISSUE, &[super::item::whole(&page.body)?], read_now());
-                    work.write(documents, rows).await
-                }
-                // Deleted or transferred: what was stored of it stays, marked.
+            let page = match work.get_page(&url, Accept::Json).await {
+                Ok(page) => page,
                 Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-                    let id = format!("{}/{number}", work.repository().name);
-                    work.mark_deleted(Collection::Issues, &[id]).await
+                    return gone(work, number).await;
                 }
-                Err(error) => Err(error),
+                Err(error) => return Err(error),
+            };
+            // An issue that was transferred answers with a redirect to another repository's issue.
+            let item = Item::single(&page.body, read_now())?;
+            let home = format!("/repos/{}", work.repository().name).to_lowercase();
+            let at_home = item.text("repository_url").is_none_or(|url| url.to_lowercase().ends_with(&home));
+            if page.moved && !at_home {
+                return gone(work, number).await;
             }
+            let Mapped { documents, rows, .. } = work.map(ISSUE, &[whole(&page.body)?], read_now());
+            work.write(documents, rows).await
         })
         .await
+}
+
+/// An issue that was deleted or transferred: what was stored of it stays, marked.
+async fn gone(work: &Work, number: i64) -> Result<(), MirrorError> {
+    let id = format!("{}/{number}", work.repository().name);
+    work.mark_deleted(Collection::Issues, &[id]).await?;
+    let progress = vec![Progress::IssueGone { project: work.project(), number }];
+    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
 }
 
 /// Comments of issues and of pull requests' discussions.
@@ -129,10 +161,7 @@ pub async fn comments(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["issues", "comments"]);
     let list = List { name: "issue-comments", url, accept: Accept::Json, collection: Collection::IssueComments, map };
-    match whole_then_since(work, &list).await {
-        Err(MirrorError::Api(ApiError::Gone { .. })) => Ok(()),
-        done => done,
-    }
+    whole_then_since(work, &list).await.or_else(|error| if_not_disabled(work, error))
 }
 
 /// Actions of an issue's events that belong into a pull request's history.
@@ -178,10 +207,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     let state = work.shared.stores.relational.list(work.project(), list.name).await?;
     let done =
         if state.watermark.is_some() { newest_first(work, &list).await } else { first_events(work, &list).await };
-    match done {
-        Err(MirrorError::Api(ApiError::Gone { .. })) => Ok(()),
-        done => done,
-    }
+    done.or_else(|error| if_not_disabled(work, error))
 }
 
 async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {

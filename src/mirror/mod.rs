@@ -23,7 +23,7 @@ pub mod stage;
 mod stars;
 mod writer;
 
-pub use context::Options;
+pub use context::{ForkCommits, Options};
 pub use error::MirrorError;
 pub use report::{Outcome, Report, StageReport};
 pub use run::Mirror;

@@ -10,14 +10,16 @@ use crate::store::relational::rows::Tie;
 
 /// Who contributed, and who may write. The collaborators need more rights than the rest of the repository.
 pub async fn people(work: &Work) -> Result<(), MirrorError> {
-    contributors(work).await?;
-    match collaborators(work).await {
-        Err(MirrorError::Api(error @ (ApiError::Forbidden { .. } | ApiError::NotFound { .. }))) => {
-            work.not_permitted(format!("collaborators: {error}"));
-            Ok(())
+    for (what, done) in [("contributors", contributors(work).await), ("collaborators", collaborators(work).await)] {
+        match done {
+            // The contributors are refused where a history is too long for GitHub to count them.
+            Err(MirrorError::Api(error @ (ApiError::Forbidden { .. } | ApiError::NotFound { .. }))) => {
+                work.not_permitted(format!("{what}: {error}"));
+            }
+            done => done?,
         }
-        done => done,
     }
+    Ok(())
 }
 
 async fn contributors(work: &Work) -> Result<(), MirrorError> {

@@ -14,6 +14,8 @@ pub enum Outcome {
     Done,
     /// GitHub doesn't permit these tokens to read it; all else was read.
     NotPermitted(Vec<String>),
+    /// The repository has the feature switched off: GitHub has nothing to show.
+    Disabled(Vec<String>),
     /// Something is missing, and this is what.
     Partial(Vec<String>),
     /// It stopped at an error.
@@ -27,6 +29,7 @@ impl fmt::Display for Outcome {
         f.write_str(match self {
             Self::Done => "done",
             Self::NotPermitted(_) => "not permitted",
+            Self::Disabled(_) => "disabled",
             Self::Partial(_) => "incomplete",
             Self::Failed(_) => "failed",
             Self::NotReached(_) => "not reached",
@@ -71,12 +74,14 @@ pub struct Report {
 impl Report {
     /// Whether every stage did what it could: nothing failed, and nothing that may be read is missing.
     pub fn is_complete(&self) -> bool {
-        self.stages.iter().all(|stage| matches!(stage.outcome, Outcome::Done | Outcome::NotPermitted(_)))
+        self.incomplete_stages() == 0
     }
 
     /// How many stages did not come to their end.
     pub fn incomplete_stages(&self) -> usize {
-        self.stages.iter().filter(|s| !matches!(s.outcome, Outcome::Done | Outcome::NotPermitted(_))).count()
+        let complete =
+            |outcome: &Outcome| matches!(outcome, Outcome::Done | Outcome::NotPermitted(_) | Outcome::Disabled(_));
+        self.stages.iter().filter(|stage| !complete(&stage.outcome)).count()
     }
 }
 
@@ -108,7 +113,7 @@ impl fmt::Display for Report {
         for stage in &self.stages {
             let notes = match &stage.outcome {
                 Outcome::Done => continue,
-                Outcome::NotPermitted(notes) | Outcome::Partial(notes) => notes.clone(),
+                Outcome::NotPermitted(notes) | Outcome::Disabled(notes) | Outcome::Partial(notes) => notes.clone(),
                 Outcome::Failed(note) | Outcome::NotReached(note) => vec![note.clone()],
             };
             for note in notes {

@@ -17,13 +17,13 @@ use super::repository::{project_row, repository_document, unknown_parent};
 use super::stage::Stage;
 use super::writer::{PageWrite, Writer};
 use super::{commits, details, events, issues, labels, people, pulls, refs, repository, stars};
-use crate::github::{ApiError, ApiUrl, Fetched, GitHub, Validator};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, GitHub, Target, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
 use crate::store::relational::rows::Progress as Step;
 use crate::store::relational::state::PageState;
+use crate::store::relational::{KnownProject, Rows};
 use crate::telemetry::Console;
 
 /// What a run needs from outside.
@@ -39,23 +39,23 @@ pub struct Mirror {
     pub cancel: CancellationToken,
 }
 
-/// Stages that don't wait for each other. `commits` follows `branches` within its own task.
-const SIDE_BY_SIDE: [Stage; 15] = [
-    Stage::People,
-    Stage::Labels,
-    Stage::Milestones,
-    Stage::Topics,
-    Stage::Languages,
-    Stage::Releases,
-    Stage::Branches,
-    Stage::CommitComments,
-    Stage::Pulls,
-    Stage::ReviewComments,
-    Stage::Issues,
-    Stage::IssueComments,
-    Stage::IssueEvents,
-    Stage::Stars,
-    Stage::Forks,
+/// Chains of stages that don't wait for each other. Commits are walked from the heads that branches have; issues whose
+/// labels were renamed are read again before those that changed, so that the newer answer is stored last.
+const SIDE_BY_SIDE: [&[Stage]; 14] = [
+    &[Stage::People],
+    &[Stage::Labels, Stage::Issues],
+    &[Stage::Milestones],
+    &[Stage::Topics],
+    &[Stage::Languages],
+    &[Stage::Releases],
+    &[Stage::Branches, Stage::Commits],
+    &[Stage::CommitComments],
+    &[Stage::Pulls],
+    &[Stage::ReviewComments],
+    &[Stage::IssueComments],
+    &[Stage::IssueEvents],
+    &[Stage::Stars],
+    &[Stage::Forks],
 ];
 
 /// What became of one stage.
@@ -161,23 +161,21 @@ impl Mirror {
         let item = Item::single(&page.body, read_now())?;
         let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
             .map_err(|error| MirrorError::Answer(error.to_string()))?;
-        if let Some(before) = relational.project_by_github_id(item.need_integer("id")?).await?
-            && (before.owner.as_str(), before.name.as_str()) != (present.owner(), present.name())
+        let github_id = item.need_integer("id")?;
+        if let Some(other) = relational.known_project(present.owner(), present.name()).await?
+            && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
         {
-            self.console.line(&format!("{}/{} is now {present}; its data go with it", before.owner, before.name));
-            self.stores
-                .documents
-                .rename_repository((&before.owner, &before.name), (present.owner(), present.name()))
-                .await?;
+            self.make_room(&present, &other, other_id, github_id, tally).await?;
+        }
+        if let Some(before) = relational.project_by_github_id(github_id).await? {
+            self.rename_documents(&before, &present).await?;
         }
         let parent = unknown_parent(item.value());
         let row = project_row(item.value(), parent, true)
             .ok_or_else(|| MirrorError::Answer(format!("{name} came without an owner or a name")))?;
         let project = relational.project(row).await?;
         if options.full {
-            relational.forget_lists(project, "%").await?;
-            relational.forget_pulls(project).await?;
-            relational.forget_details(project).await?;
+            relational.forget(project).await?;
         }
         let list = relational.list(project, "repo").await?.id;
         let state = PageState::only(&ApiUrl::repo(&present, &[]), page_validator(&page));
@@ -185,6 +183,56 @@ impl Mirror {
         let counts = Arc::clone(&tally.counts);
         writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;
         Ok(Repository { project, name: present, facts: item.value().clone() })
+    }
+
+    /// Another repository was mirrored under this name before: it bears another name now, and its data go with it, or it
+    /// is gone, and its successor takes its place.
+    async fn make_room(
+        &self,
+        name: &RepoName,
+        other: &KnownProject,
+        other_id: i64,
+        github_id: i64,
+        tally: &Tally,
+    ) -> Result<(), MirrorError> {
+        let request = Get {
+            url: ApiUrl::path(&["repositories", &other_id.to_string()]),
+            target: Target::Repo(name.clone()),
+            accept: Accept::Json,
+            validator: None,
+        };
+        match self.github.get(&request, &tally.meter).await {
+            Ok(Fetched::Page(page)) => {
+                let item = Item::single(&page.body, read_now())?;
+                let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+                    .map_err(|error| MirrorError::Answer(error.to_string()))?;
+                let row = project_row(item.value(), unknown_parent(item.value()), true)
+                    .ok_or_else(|| MirrorError::Answer(format!("{present} came without an owner or a name")))?;
+                self.rename_documents(other, &present).await?;
+                self.stores.relational.project(row).await?;
+                Ok(())
+            }
+            Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{} answered 304", request.url))),
+            Err(ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. }) => {
+                self.console.line(&format!(
+                    "{name} is not the repository that was mirrored under this name before: everything is read anew, \
+                     and what only the former one had is marked as deleted"
+                ));
+                self.stores.relational.succeed(other.id, github_id).await?;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn rename_documents(&self, before: &KnownProject, present: &RepoName) -> Result<(), MirrorError> {
+        if (before.owner.as_str(), before.name.as_str()) == (present.owner(), present.name()) {
+            return Ok(());
+        }
+        self.console.line(&format!("{}/{} is now {present}; its data go with it", before.owner, before.name));
+        let from = (before.owner.as_str(), before.name.as_str());
+        self.stores.documents.rename_repository(from, (present.owner(), present.name())).await?;
+        Ok(())
     }
 
     async fn read_again(&self, name: &RepoName, tally: &Tally) -> Result<crate::github::Page, MirrorError> {
@@ -210,20 +258,17 @@ impl Run {
     }
 
     async fn stages(&mut self) {
-        self.side_by_side(&[Stage::Repo]).await;
+        self.side_by_side(&[&[Stage::Repo]]).await;
         self.side_by_side(&SIDE_BY_SIDE).await;
-        self.side_by_side(&[Stage::Events]).await;
+        self.side_by_side(&[&[Stage::Events]]).await;
         self.missing().await;
-        self.side_by_side(&[Stage::Details]).await;
+        self.side_by_side(&[&[Stage::Details]]).await;
     }
 
-    async fn side_by_side(&mut self, stages: &[Stage]) {
+    async fn side_by_side(&mut self, chains: &[&[Stage]]) {
         let mut tasks: JoinSet<Vec<Done>> = JoinSet::new();
-        for stage in stages.iter().copied() {
-            let mut chain = vec![stage];
-            if stage == Stage::Branches {
-                chain.push(Stage::Commits);
-            }
+        for chain in chains {
+            let mut chain = chain.to_vec();
             chain.retain(|stage| self.wanted(*stage) || *stage == Stage::Repo);
             let works: Vec<(Stage, Work)> = chain.into_iter().map(|stage| (stage, self.work(stage))).collect();
             if works.is_empty() || self.fatal.is_some() {
@@ -329,6 +374,7 @@ impl Run {
         let done = self.done.iter().find(|done| done.stage == stage);
         let notes = |list: &std::sync::Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (shortfalls, refusals) = (notes(&tally.shortfalls), notes(&tally.refusals));
+        let switched_off = notes(&tally.switched_off);
         let cut_off = done.and_then(|done| done.cut_off.clone());
         let outcome = match done.map(|done| &done.result) {
             None => Outcome::NotReached("the run ended before it".to_owned()),
@@ -336,6 +382,7 @@ impl Run {
             Some(Err(error)) => Outcome::Failed(error.to_string()),
             Some(Ok(())) if !shortfalls.is_empty() => Outcome::Partial(shortfalls),
             Some(Ok(())) if !refusals.is_empty() => Outcome::NotPermitted(refusals),
+            Some(Ok(())) if !switched_off.is_empty() => Outcome::Disabled(switched_off),
             Some(Ok(())) => Outcome::Done,
         };
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

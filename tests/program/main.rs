@@ -8,6 +8,7 @@ mod bad_input;
 mod completeness;
 mod cost;
 mod faults;
+mod identity;
 mod kills;
 mod moving;
 mod refresh;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, NewPull, Options, World, names};
+use crate::support::fake_github::{FakeGitHub, NewPull, Options, World, WorldSize, names};
 use crate::support::program::Place;
 use crate::support::stores::difference;
 
@@ -271,4 +271,26 @@ async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing() {
         stores.number("SELECT count(*) FROM issues WHERE pull_request = 1").await,
         i64::try_from(pulls).unwrap()
     );
+}
+
+#[tokio::test]
+async fn a_renamed_label_of_many_issues_costs_the_pages_of_the_list_and_not_a_request_an_issue() {
+    let mut world = World::sized(2, WorldSize::of(100, 450, 20));
+    let r = world.repo("contoso/huge");
+    let label = world.repos[r].labels[0].name.clone();
+    for number in 1..=400 {
+        if !world.repos[r].issues[number - 1].labels.contains(&0) {
+            world.label_issue(r, u32::try_from(number).unwrap(), &label);
+        }
+    }
+    let fake = FakeGitHub::start(world, Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&["contoso/huge", "--detail", "skeleton"]).await;
+    fake.world_mut(|w| w.rename_label(w.repo("contoso/huge"), &label, "renamed"));
+    fake.reset_counters();
+    place.mirror(&["contoso/huge", "--detail", "skeleton"]).await;
+    assert!(fake.counted() <= 20, "{:?}", fake.by_template());
+    let sql = "SELECT count(*) FROM issue_labels x JOIN repo_labels l ON l.id = x.label_id WHERE l.name = ";
+    assert_eq!(place.stores().number(&format!("{sql}'{label}'")).await, 0);
+    assert!(place.stores().number(&format!("{sql}'renamed'")).await >= 400);
 }

@@ -121,3 +121,32 @@ async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count() {
     let rows = place.stores().tables().await["watchers"].clone();
     assert!(rows.iter().any(|line| line.starts_with("no-stars | bob | 20")), "{rows:?}");
 }
+
+#[tokio::test]
+async fn a_repository_with_its_issues_disabled_is_said_so_and_is_complete() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let ran = Place::new(fake.url()).mirror(&[names::NO_ISSUES]).await;
+    for stage in ["issues", "issue-comments", "issue-events"] {
+        assert_eq!(ran.stage(stage)[0], "disabled", "{}", ran.out);
+    }
+    assert!(ran.out.contains("Issues has been disabled"), "{}", ran.out);
+}
+
+#[rstest]
+#[case("all", true)]
+#[case("none", false)]
+#[tokio::test]
+async fn a_forks_commits_follow_the_setting(#[case] setting: &str, #[case] parents_too: bool) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url()).with("MSGHT_MIRROR__FORK_COMMITS", setting);
+    for _ in 0..2 {
+        place.mirror(&[names::WEB_FORK, "--detail", "skeleton"]).await;
+        let sql =
+            "SELECT count(*) FROM project_commits x JOIN projects p ON p.id = x.project_id WHERE p.name = 'web-fork'";
+        let commits = place.stores().number(sql).await;
+        assert_eq!(commits > 100, parents_too, "{commits} commits with {setting}");
+        assert!(parents_too || commits == 0);
+        let sql = "SELECT count(*) FROM projects WHERE name = 'web-fork' AND forked_commit_id IS NOT NULL";
+        assert_eq!(place.stores().number(sql).await, 1);
+    }
+}

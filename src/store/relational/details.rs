@@ -138,7 +138,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn forget_details(&self, project: i64) -> Result<(), StoreError> {
+    pub(super) async fn forget_details(&self, project: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM msght_commit_details WHERE commit_id IN \
                    (SELECT commit_id FROM project_commits WHERE project_id = ?1 \
                     UNION SELECT id FROM commits WHERE project_id = ?1)";

@@ -39,6 +39,8 @@ pub struct KnownProject {
     pub owner: String,
     /// Its name.
     pub name: String,
+    /// GitHub's numeric id, where it is known.
+    pub github_id: Option<i64>,
 }
 
 /// The relational store.
@@ -108,8 +110,8 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn known_project(&self, owner: &str, name: &str) -> Result<Option<KnownProject>, StoreError> {
-        let sql = "SELECT p.id, u.login, p.name FROM projects p JOIN users u ON u.id = p.owner_id \
-                   WHERE u.login = ? AND p.name = ?";
+        let sql = "SELECT p.id, u.login, p.name, m.github_id FROM projects p JOIN users u ON u.id = p.owner_id \
+                   LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ? AND p.name = ?";
         Ok(known_project(self.read(sql, vec![owner.into(), name.into()]).await?))
     }
 
@@ -118,7 +120,7 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn project_by_github_id(&self, github_id: i64) -> Result<Option<KnownProject>, StoreError> {
-        let sql = "SELECT p.id, u.login, p.name FROM msght_projects m JOIN projects p ON p.id = m.project_id \
+        let sql = "SELECT p.id, u.login, p.name, m.github_id FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
         Ok(known_project(self.read(sql, vec![github_id.into()]).await?))
     }
@@ -131,6 +133,19 @@ impl Relational {
         let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 \
                    AND EXISTS (SELECT 1 FROM msght_lists WHERE project_id = ?1)";
         Ok(self.write(sql, vec![project.into()]).await? > 0)
+    }
+
+    /// Gives a project's row to the repository that GitHub has under its name now. What was read of the former one is
+    /// forgotten, so that all is read anew; its data stay.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn succeed(&self, project: i64, github_id: i64) -> Result<(), StoreError> {
+        self.forget(project).await?;
+        let sql = "UPDATE msght_projects SET github_id = ? WHERE project_id = ?";
+        self.write(sql, vec![github_id.into(), project.into()]).await?;
+        let sql = "UPDATE projects SET forked_commit_id = NULL WHERE id = ?";
+        self.write(sql, vec![project.into()]).await.map(drop)
     }
 
     /// Records the commit at which a fork left its parent.
@@ -191,5 +206,10 @@ impl Relational {
 
 fn known_project(rows: Vec<Vec<Value>>) -> Option<KnownProject> {
     let row = rows.into_iter().next()?;
-    Some(KnownProject { id: row[0].as_i64()?, owner: row[1].as_str()?.to_owned(), name: row[2].as_str()?.to_owned() })
+    Some(KnownProject {
+        id: row[0].as_i64()?,
+        owner: row[1].as_str()?.to_owned(),
+        name: row[2].as_str()?.to_owned(),
+        github_id: row[3].as_i64(),
+    })
 }

@@ -331,6 +331,13 @@ pub enum Progress {
         /// For this `updated_at`.
         of: String,
     },
+    /// An issue that something refers to was asked for and GitHub has it no more.
+    IssueGone {
+        /// The project.
+        project: i64,
+        /// Its number.
+        number: i64,
+    },
     /// A user's profile was asked for and GitHub has none.
     UserGone {
         /// The login.

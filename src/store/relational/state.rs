@@ -91,6 +91,16 @@ impl Relational {
         self.write(sql, vec![project.into(), name_like.into()]).await.map(drop)
     }
 
+    /// Forgets all that is known of how far a project was read, so that everything is read anew.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn forget(&self, project: i64) -> Result<(), StoreError> {
+        self.forget_lists(project, "%").await?;
+        self.forget_pulls(project).await?;
+        self.forget_details(project).await
+    }
+
     /// Remembers what a walk under way needs if it is cut off.
     ///
     /// # Errors
@@ -184,6 +194,15 @@ impl Relational {
         self.numbers(sql, project).await
     }
 
+    /// How many issues and pull requests of a project are known.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn issues_known(&self, project: i64) -> Result<usize, StoreError> {
+        let counted = self.numbers("SELECT count(*) FROM issues WHERE repo_id = ?", project).await?;
+        Ok(counted.first().and_then(|count| usize::try_from(*count).ok()).unwrap_or(0))
+    }
+
     /// Numbers of the issues that carry a label.
     ///
     /// # Errors
@@ -204,7 +223,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn forget_pulls(&self, project: i64) -> Result<(), StoreError> {
+    async fn forget_pulls(&self, project: i64) -> Result<(), StoreError> {
         let sql = "UPDATE msght_pulls SET commits_of = NULL, detailed_of = NULL WHERE pull_request_id IN \
                    (SELECT id FROM pull_requests WHERE base_repo_id = ?)";
         self.write(sql, vec![project.into()]).await.map(drop)

@@ -50,6 +50,7 @@ impl World {
             closed_by: None,
             pull: None,
             deleted: false,
+            moved_to: None,
         });
         number
     }
@@ -123,6 +124,15 @@ impl World {
     pub fn delete_issue(&mut self, repo: RepoIx, number: u32) {
         self.touch_issue(repo, number);
         self.issue_mut(repo, number).deleted = true;
+    }
+
+    /// GitHub: a transferred issue is a new one in the other repository, and its old address leads there.
+    pub fn transfer_issue(&mut self, repo: RepoIx, number: u32, to: RepoIx) -> u32 {
+        let (user, title) = (self.issue(repo, number).user, self.issue(repo, number).title.clone());
+        let there = self.open_issue(to, user, &title, None);
+        self.delete_issue(repo, number);
+        self.issue_mut(repo, number).moved_to = Some((to, there));
+        there
     }
 
     pub fn label_issue(&mut self, repo: RepoIx, number: u32, label: &str) {

@@ -389,6 +389,9 @@ impl World {
             ["issues", n, ref more @ ..] => {
                 let n: u32 = n.parse().ok()?;
                 let issue = r.issues.get((n as usize).checked_sub(1)?)?;
+                if let Some((to, there)) = issue.moved_to {
+                    return Some(self.moved(to, &["issues", &there.to_string()], q));
+                }
                 if issue.deleted {
                     return Some(refusal(410, "This issue was deleted"));
                 }

@@ -139,6 +139,8 @@ pub struct Issue {
     pub closed_by: Option<UserIx>,
     pub pull: Option<Box<Pull>>,
     pub deleted: bool,
+    /// Transferred: it answers 301 to there, and is in no list here any more.
+    pub moved_to: Option<(RepoIx, u32)>,
 }
 
 /// What a pull request has beyond its issue.

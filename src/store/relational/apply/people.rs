@@ -100,6 +100,13 @@ impl Batch<'_> {
         self.fakes(fakes).await
     }
 
+    /// The row id of the one ghost.
+    pub(super) async fn ghost(&mut self) -> Result<i64, sqlx::Error> {
+        let ghost = Account { login: GHOST.to_owned(), github_id: None, organization: false };
+        self.accounts(&BTreeMap::from([(GHOST.to_owned(), ghost)])).await?;
+        Ok(self.people.get(GHOST).copied().unwrap_or(-1))
+    }
+
     async fn accounts(&mut self, accounts: &BTreeMap<String, Account>) -> Result<(), sqlx::Error> {
         let mut missing: BTreeMap<&String, &Account> = BTreeMap::new();
         for (login, account) in accounts {

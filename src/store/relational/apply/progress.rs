@@ -76,6 +76,13 @@ impl Batch<'_> {
                 let rows = found.iter().map(|row| vec![id_of(row).into(), of.as_str().into()]).collect();
                 self.tx.upsert(&PULLS_DETAILED, rows).await?;
             }
+            Progress::IssueGone { project, number } => {
+                // Where nothing is known of it but its number, it was the ghost's: then it isn't asked for again.
+                let sql =
+                    "UPDATE issues SET reporter_id = ? WHERE repo_id = ? AND issue_id = ? AND reporter_id IS NULL";
+                let ghost = self.ghost().await?;
+                self.tx.execute(sql, vec![ghost.into(), (*project).into(), (*number).into()]).await?;
+            }
             Progress::UserGone { login, at } => {
                 let sql = "UPDATE users SET deleted = 1 WHERE login = ?";
                 self.tx.execute(sql, vec![login.as_str().into()]).await?;

@@ -1,0 +1,83 @@
+//! What is one thing to GitHub is one thing here: renamed, recreated and transferred.
+
+use serde_json::Value;
+
+use crate::support::fake_github::{FakeGitHub, Options, World, names};
+use crate::support::program::Place;
+use crate::support::stores::StoresOnDisk;
+
+async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[repository]).await;
+    (fake, place)
+}
+
+/// Titles of a repository's issues that are not marked as gone.
+async fn titles(stores: &StoresOnDisk, repository: &str) -> Vec<String> {
+    let issues = stores.collection("issues").await;
+    let live = issues
+        .iter()
+        .filter(|(id, issue)| id.starts_with(&format!("{repository}/")) && issue["_msght"]["deleted_at"].is_null());
+    live.map(|(_, issue)| issue["title"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    fake.world_mut(|w| {
+        let (quiet, alice) = (w.repo(names::QUIET), w.find_user("alice"));
+        w.open_issue(quiet, alice, "of the renamed one", None);
+        w.rename_repo(quiet, "silent");
+        let new = w.add_repo(names::QUIET);
+        w.open_issue(new, alice, "of the new one", None);
+    });
+    place.mirror(&[names::QUIET]).await;
+    place.mirror(&["contoso/silent"]).await;
+    let stores = place.stores();
+    assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'silent')").await, 2);
+    assert_eq!(titles(&stores, names::QUIET).await, ["of the new one"]);
+    assert_eq!(titles(&stores, "contoso/silent").await.len(), 3);
+    let sql = "SELECT count(*) FROM issues i JOIN projects p ON p.id = i.repo_id WHERE p.name = ";
+    assert_eq!(stores.number(&format!("{sql}'quiet'")).await, 1);
+    assert_eq!(stores.number(&format!("{sql}'silent'")).await, 3);
+}
+
+#[tokio::test]
+async fn a_repository_that_was_deleted_and_made_anew_is_read_anew() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    fake.world_mut(|w| {
+        let (quiet, alice) = (w.repo(names::QUIET), w.find_user("alice"));
+        w.delete_repo(quiet);
+        let new = w.add_repo(names::QUIET);
+        w.open_issue(new, alice, "the only one", None);
+    });
+    let ran = place.mirror(&[names::QUIET]).await;
+    assert!(ran.err.contains("not the repository that was mirrored under this name before"), "{}", ran.err);
+    assert_eq!(titles(&place.stores(), names::QUIET).await, ["the only one"]);
+    let before = place.stores().data_fingerprint().await;
+    let ran = place.mirror(&[names::QUIET]).await;
+    assert!(!ran.err.contains("mirrored under this name"), "{}", ran.err);
+    assert!(place.stores().data_fingerprint().await == before);
+}
+
+#[tokio::test]
+async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_issue() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    let there = fake.world_mut(|w| {
+        let (quiet, web) = (w.repo(names::QUIET), w.repo(names::WEB));
+        let alice = w.find_user("alice");
+        // The label is what makes the issue be asked for by its number.
+        w.open_issue(quiet, alice, "stays", None);
+        w.label_issue(quiet, 3, "bug");
+        let there = w.transfer_issue(quiet, 1, web);
+        w.rename_label(quiet, "bug", "defect");
+        there
+    });
+    place.mirror(&[names::QUIET]).await;
+    let issues = place.stores().collection("issues").await;
+    assert!(issues[&format!("{}/1", names::QUIET)]["_msght"]["deleted_at"].is_string());
+    assert!(!issues.contains_key(&format!("{}/{there}", names::QUIET)), "number {there} is another repository's");
+    let labels: Vec<&Value> = issues[&format!("{}/3", names::QUIET)]["labels"].as_array().unwrap().iter().collect();
+    assert_eq!(labels[0]["name"], "defect");
+}
