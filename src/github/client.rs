@@ -139,6 +139,11 @@ impl GitHub {
         }
     }
 
+    /// Tells that a repository has another name now: the same tokens can read it.
+    pub fn renamed(&self, from: &RepoName, to: &RepoName) {
+        self.shared.pool.renamed(from, to);
+    }
+
     /// Fetches one page. Dropping the future ends the request and gives its slot back.
     ///
     /// # Errors

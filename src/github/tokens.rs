@@ -70,6 +70,7 @@ struct Token {
 }
 
 /// Who can read a repository. A public one: everybody.
+#[derive(Clone)]
 struct Access {
     public: bool,
     tokens: Vec<Option<bool>>,
@@ -324,6 +325,14 @@ impl Pool {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// What is known of the readers of a repository holds under its other name too.
+    pub fn renamed(&self, from: &RepoName, to: &RepoName) {
+        let mut state = self.state();
+        if let Some(access) = state.access.peek(&key(from)).cloned() {
+            state.access.put(key(to), access);
+        }
     }
 
     pub fn hints(&self) -> Vec<String> {

@@ -5,6 +5,7 @@
 //! nor a run that was cut off leaves a hole.
 
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
@@ -13,11 +14,13 @@ use super::context::{ForkCommits, Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
 use super::item::{Item, account, at, commit_person, split_under};
 use super::pages::{List, PER_PAGE, Pages, read_all, snapshot};
+use super::refs;
+use super::stage::Stage;
 use crate::github::{Accept, ApiError};
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Commit, CommitComment, Progress};
-use crate::store::relational::state::{PageState, fingerprint};
+use crate::store::relational::state::{ListState, PageState, fingerprint};
 
 /// Branches walked at once.
 const BRANCHES_IN_FLIGHT: usize = 8;
@@ -72,6 +75,12 @@ pub fn commit_row(
 /// The commits of all branches.
 pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
+    let branches = relational.list(work.project(), "branches").await?;
+    if !branches.completed || !work.shared.options.stages.contains(&Stage::Branches) {
+        // Without their heads nothing could be walked, and nothing would look complete.
+        refs::heads(work).await?;
+        work.flush().await?;
+    }
     let state = relational.list(work.project(), "commits").await?;
     let heads = heads(work).await?;
     if work.repository().facts.get("fork").and_then(Value::as_bool) == Some(true) {
@@ -86,26 +95,46 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     if unknown.is_empty() && state.completed {
         return Ok(());
     }
-    let mut heads = unknown.into_iter();
+    // Whoever asks for everything anew has the commits of this run alone for known.
+    let seen = work.shared.options.full.then(|| Mutex::new(HashSet::new()));
+    let mut heads = if seen.is_some() { heads } else { unknown };
     if state.watermark.is_none() {
-        // The first walk reads the whole history of one branch, many pages at a time. A SHA's history never changes, so
-        // a walk that was cut off goes on with the same SHA, wherever its branch is now.
-        let Some(first) = state.pending.clone().or_else(|| heads.next()) else {
-            return complete(work, state.id, None).await;
-        };
-        relational.set_pending(state.id, &first).await?;
-        let name = format!("commits:{first}");
-        let list = history(work, &name, &first);
-        read_all(work, &list).await?;
-        work.flush().await?;
-        let watermark = Progress::Watermark { list: state.id, watermark: first };
-        work.write(Vec::new(), Rows { progress: vec![watermark], ..Rows::default() }).await?;
+        let read = first_branch(work, &state, &heads).await?;
+        if let Some(seen) = &seen {
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        }
+    } else {
+        relational.set_pending(state.id, "").await?;
     }
-    relational.set_pending(state.id, "").await?;
-    let rest = self::unknown(work, &heads.collect::<Vec<_>>()).await?;
-    walk(work, rest).await?;
+    if seen.is_none() {
+        heads = self::unknown(work, &heads).await?;
+    }
+    walk(work, heads, seen.as_ref()).await?;
     close(work).await?;
     complete(work, state.id, None).await
+}
+
+/// The first walk reads the whole history of one branch, many pages at a time. A SHA's history never changes, so a walk
+/// that was cut off goes on with the same SHA, wherever its branch is now. Returns the fingerprints of what it read.
+async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Result<HashSet<i64>, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let begun = state.pending.as_ref().filter(|sha| !sha.is_empty());
+    let Some(first) = begun.or_else(|| heads.first()) else { return Ok(HashSet::new()) };
+    relational.set_pending(state.id, first).await?;
+    let name = format!("commits:{first}");
+    let read = match read_all(work, &history(work, &name, first)).await {
+        // A force-push has taken away what an earlier run began with.
+        Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Unprocessable { .. })) if begun.is_some() => {
+            relational.set_pending(state.id, "").await?;
+            return Ok(HashSet::new());
+        }
+        read => read?,
+    };
+    let watermark = Progress::Watermark { list: state.id, watermark: first.clone() };
+    work.write(Vec::new(), Rows { progress: vec![watermark], ..Rows::default() }).await?;
+    work.flush().await?;
+    relational.set_pending(state.id, "").await?;
+    Ok(read)
 }
 
 async fn complete(work: &Work, list: i64, watermark: Option<String>) -> Result<(), MirrorError> {
@@ -155,38 +184,69 @@ fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
     List { name, url, accept: Accept::Json, collection: Collection::Commits, map: ON_BRANCH }
 }
 
-/// Reads histories from these SHAs down to commits that are known.
-async fn walk(work: &Work, shas: Vec<String>) -> Result<(), MirrorError> {
+/// What a run for everything has read so far: fingerprints of SHAs.
+type Seen = Mutex<HashSet<i64>>;
+
+/// Reads histories from these SHAs down to commits that are known; with `seen`, to those that this run has read.
+async fn walk(work: &Work, shas: Vec<String>, seen: Option<&Seen>) -> Result<(), MirrorError> {
     futures::stream::iter(shas)
         .map(Ok)
-        .try_for_each_concurrent(BRANCHES_IN_FLIGHT, |sha| async move { walk_one(work, &sha).await })
+        .try_for_each_concurrent(BRANCHES_IN_FLIGHT, |sha| async move { walk_one(work, &sha, seen).await })
         .await?;
     work.flush().await
 }
 
-async fn walk_one(work: &Work, sha: &str) -> Result<(), MirrorError> {
+async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), MirrorError> {
+    let seen_before =
+        |sha: &str| seen.is_some_and(|s| s.lock().unwrap_or_else(PoisonError::into_inner).contains(&fingerprint(sha)));
+    if seen_before(sha) {
+        return Ok(());
+    }
     let list = history(work, "commits", sha);
-    let mut seen: HashSet<i64> = HashSet::new();
-    let mut open: HashSet<String> = HashSet::new();
+    let mut ends = OpenEnds::default();
     let mut pages = Pages::new(work, &list);
     while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
-        for commit in &rows.commits {
-            open.remove(&commit.sha);
-            seen.insert(fingerprint(&commit.sha));
-        }
-        let parents =
-            rows.commits.iter().flat_map(|commit| &commit.parents).filter(|sha| !seen.contains(&fingerprint(sha)));
-        open.extend(parents.cloned());
-        let asked: Vec<String> = open.iter().cloned().collect();
-        for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
-            open.remove(&known);
+        ends.take(&rows.commits);
+        if let Some(seen) = seen {
+            ends.open.retain(|sha| !seen_before(sha));
+            let read = rows.commits.iter().map(|commit| fingerprint(&commit.sha));
+            seen.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
+        } else {
+            ends.close_known(work).await?;
         }
         work.write(documents, rows).await?;
-        if open.is_empty() {
+        if ends.open.is_empty() {
             break;
         }
     }
     Ok(())
+}
+
+/// Where a history that is being read goes on: parents that have not come yet.
+#[derive(Default)]
+struct OpenEnds {
+    read: HashSet<i64>,
+    open: HashSet<String>,
+}
+
+impl OpenEnds {
+    fn take(&mut self, commits: &[Commit]) {
+        for commit in commits {
+            self.open.remove(&commit.sha);
+            self.read.insert(fingerprint(&commit.sha));
+        }
+        let parents = commits.iter().flat_map(|commit| &commit.parents);
+        self.open.extend(parents.filter(|sha| !self.read.contains(&fingerprint(sha))).cloned());
+    }
+
+    /// Takes away those that the project is known to have.
+    async fn close_known(&mut self, work: &Work) -> Result<(), MirrorError> {
+        let asked: Vec<String> = self.open.iter().cloned().collect();
+        for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
+            self.open.remove(&known);
+        }
+        Ok(())
+    }
 }
 
 /// Reads on wherever a commit of the project lacks its parent, until none does.
@@ -201,7 +261,7 @@ async fn close(work: &Work) -> Result<(), MirrorError> {
         if missing == before {
             break;
         }
-        walk(work, missing.clone()).await?;
+        walk(work, missing.clone(), None).await?;
         before = missing;
     }
     work.shortfall(format!("the history before {} could not be read", before.join(", ")));
@@ -239,25 +299,64 @@ async fn fork_point(work: &Work, heads: &[String]) -> Result<Option<String>, Mir
 
 /// A fork's own commits: those of its branches that are not reachable from the fork point.
 ///
-/// Most of a fork's branches are copies of its parent's, with nothing of its own: the heads that were compared are
-/// remembered, so that they are not compared again.
+/// Most of a fork's branches are copies of its parent's, with nothing of their own: the heads that were compared are
+/// remembered one by one, so that they are not compared again.
 async fn own_commits(work: &Work, list: i64, heads: &[String], fork_point: &str) -> Result<(), MirrorError> {
     let pages = work.shared.stores.relational.pages(list).await?;
-    let compared: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
-    for head in heads.iter().filter(|head| !compared.contains(&fingerprint(head)) && *head != fork_point) {
-        match compare(work, fork_point, head, ON_BRANCH).await {
-            Ok(_) => {}
-            // No history in common: all that leads to it is the fork's own.
-            Err(MirrorError::Api(ApiError::NotFound { .. })) => walk_one(work, head).await?,
-            Err(error) => return Err(error),
-        }
-    }
-    if heads.iter().all(|head| compared.contains(&fingerprint(head))) {
+    let before: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
+    let known = heads.iter().map(|head| fingerprint(head)).filter(|key| before.contains(key)).collect();
+    // Held while the state is handed in, so that a shorter one never follows a longer one.
+    let compared: &tokio::sync::Mutex<Vec<i64>> = &tokio::sync::Mutex::new(known);
+    let refreshes = !before.is_empty();
+    let new: Vec<String> =
+        heads.iter().filter(|head| !before.contains(&fingerprint(head)) && *head != fork_point).cloned().collect();
+    futures::stream::iter(new)
+        .map(Ok)
+        .try_for_each_concurrent(BRANCHES_IN_FLIGHT, |head| async move {
+            own_commits_of(work, &head, fork_point, refreshes).await?;
+            let mut compared = compared.lock().await;
+            compared.push(fingerprint(&head));
+            let page = PageState { keys: compared.clone(), ..PageState::only(&"", None) };
+            work.write(Vec::new(), Rows { progress: vec![Progress::Page { list, page }], ..Rows::default() }).await
+        })
+        .await
+}
+
+async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {
+    if refreshes && few_new_commits(work, head, fork_point).await? {
         return Ok(());
     }
-    let page = PageState { keys: heads.iter().map(|head| fingerprint(head)).collect(), ..PageState::only(&"", None) };
-    let progress = vec![Progress::Page { list, page }];
-    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+    match compare(work, fork_point, head, ON_BRANCH).await {
+        // No history in common: all that leads to it is the fork's own.
+        Err(MirrorError::Api(ApiError::NotFound { .. })) => {
+            let name = format!("commits:{head}");
+            read_all(work, &history(work, &name, head)).await.map(drop)
+        }
+        done => done.map(drop),
+    }
+}
+
+/// A push to a fork's own branch is one page that ends at commits that are known as its own, or at the fork point: it is
+/// stored then. Otherwise nothing is, and a comparison has to tell what is the fork's own.
+async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
+    let list = history(work, "commits", head);
+    let Some(Mapped { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };
+    let Rows { mut commits, emails, .. } = rows;
+    let shas: Vec<String> = commits.iter().map(|commit| commit.sha.clone()).collect();
+    let known = work.shared.stores.relational.known_commits(work.project(), &shas).await?;
+    let Some(new) = shas.iter().position(|sha| known.contains(sha) || sha == fork_point) else { return Ok(false) };
+    commits.truncate(new);
+    let mut ends = OpenEnds::default();
+    ends.take(&commits);
+    ends.open.remove(fork_point);
+    ends.close_known(work).await?;
+    if !ends.open.is_empty() {
+        return Ok(false);
+    }
+    let new: HashSet<&String> = shas[..new].iter().collect();
+    let documents = documents.into_iter().filter(|document| new.contains(&document.id())).collect();
+    work.write(documents, Rows { commits, emails, ..Rows::default() }).await?;
+    Ok(true)
 }
 
 /// Stores the commits that `head` has and `base` lacks, and returns their SHAs. GitHub's comparison is paged without
@@ -296,5 +395,5 @@ pub async fn commit_comments(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["comments"]);
     let list = List { name: "commit-comments", url, accept: Accept::Json, collection: Collection::CommitComments, map };
-    snapshot(work, &list).await.map(drop)
+    snapshot(work, &list).await
 }

@@ -104,6 +104,8 @@ pub struct Shared {
     pub repository: Repository,
     /// What was asked for.
     pub options: Options,
+    /// When the run began.
+    pub started: DateTime<Utc>,
     /// Where users read.
     pub console: Console,
     /// Set when the user asks to stop.

@@ -3,7 +3,7 @@
 //! It runs when everything else is stored, newest first, and can be stopped at any time: what is left is not a list
 //! that was made once but whatever the tables still lack.
 
-use chrono::{Duration, Local, Utc};
+use chrono::{DateTime, Duration, Local, Utc};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -30,7 +30,7 @@ const FILES_CAP: usize = 3000;
 
 /// Reads what is left.
 pub async fn details(work: &Work) -> Result<(), MirrorError> {
-    let stale = Utc::now() - Duration::days(PROFILE_DAYS);
+    let stale = stale(work);
     let left = work.shared.stores.relational.details_left(work.project(), stale).await?;
     let requests = left.commits + 2 * left.pulls + left.users;
     if requests > 0 {
@@ -48,6 +48,11 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
     commits(work).await?;
     people(work).await?;
     work.flush().await
+}
+
+/// Profiles that were read before this are read again.
+fn stale(work: &Work) -> DateTime<Utc> {
+    if work.shared.options.full { work.shared.started } else { Utc::now() - Duration::days(PROFILE_DAYS) }
 }
 
 /// When so many requests are through at the earliest, as a remark behind a sentence: the hours that the rate limit makes
@@ -185,7 +190,7 @@ async fn pull(work: &Work, number: i64, listed: String) -> Result<(), MirrorErro
 
 async fn people(work: &Work) -> Result<(), MirrorError> {
     work.flush().await?;
-    let stale = Utc::now() - Duration::days(PROFILE_DAYS);
+    let stale = stale(work);
     let mut after = 0;
     loop {
         let relational = &work.shared.stores.relational;

@@ -17,8 +17,10 @@ const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "s
 pub async fn events(work: &Work) -> Result<(), MirrorError> {
     let options = work.shared.options.clone();
     // Where the list of stars can be read it has the better date, and knows which stars were taken back.
-    let stars = work.shared.stores.relational.list(work.project(), "stars").await?;
-    let stars_listed = stars.completed;
+    let relational = &work.shared.stores.relational;
+    let stars_listed = relational.list(work.project(), "stars").await?.completed;
+    // Likewise the list of collaborators, which knows who has left.
+    let members_listed = relational.list(work.project(), "collaborators").await?.completed;
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let id = item.need_text("id")?;
         let kind = item.text("type").unwrap_or_default();
@@ -30,7 +32,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
         }
         out.documents.push(item.document(Collection::Events, vec![id.into()], &[]));
         out.rows.accounts.extend(item.account("actor").filter(|account| account.login != "ghost"));
-        rows_of(repository, item, &kind, stars_listed, out);
+        rows_of(repository, item, &kind, stars_listed, members_listed, out);
         Ok(())
     };
     let map: &Map = &map;
@@ -47,14 +49,21 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     newest_first(work, &list("events:filtered")).await
 }
 
-fn rows_of(repository: &Repository, item: &Item<'_>, kind: &str, stars_listed: bool, out: &mut Mapped) {
+fn rows_of(
+    repository: &Repository,
+    item: &Item<'_>,
+    kind: &str,
+    stars_listed: bool,
+    members_listed: bool,
+    out: &mut Mapped,
+) {
     let project = repository.project;
     let at = item.date("created_at");
     match kind {
         "WatchEvent" if !stars_listed => {
             out.rows.watchers_from_events.push(Tie { project, user: item.person("actor"), since: at });
         }
-        "MemberEvent" if item.at("payload.action").and_then(Value::as_str) == Some("added") => {
+        "MemberEvent" if !members_listed && item.at("payload.action").and_then(Value::as_str) == Some("added") => {
             out.rows.members.push(Tie { project, user: item.person("payload.member"), since: at });
         }
         "PullRequestEvent" => {

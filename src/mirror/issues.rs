@@ -95,6 +95,8 @@ pub async fn read_again_with_labels(work: &Work, labels: &[&str]) -> Result<(), 
     for label in labels {
         numbers.extend(relational.issues_with_label(work.project(), label).await?);
     }
+    // A pull request's own document has its labels too: it counts as never read until it is read again.
+    relational.forget_pulls_of_issues(work.project(), labels).await?;
     if numbers.len() <= relational.issues_known(work.project()).await?.div_ceil(PER_PAGE) {
         return read_again(work, numbers.into_iter().collect()).await;
     }
@@ -123,7 +125,7 @@ async fn read_again(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
             let item = Item::single(&page.body, read_now())?;
             let home = format!("/repos/{}", work.repository().name).to_lowercase();
             let at_home = item.text("repository_url").is_none_or(|url| url.to_lowercase().ends_with(&home));
-            if page.moved && !at_home {
+            if page.moved && !(at_home && item.integer("number") == Some(number)) {
                 return gone(work, number).await;
             }
             let Mapped { documents, rows, .. } = work.map(ISSUE, &[whole(&page.body)?], read_now());

@@ -4,12 +4,12 @@ use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::issues;
 use super::item::Item;
-use super::pages::{List, snapshot};
+use super::pages::{List, look, mark, snapshot};
 use crate::github::Accept;
 use crate::store::documents::Collection;
 
-/// The labels. A label that was renamed or deleted changes issues without changing their `updated_at`: those issues
-/// are read again.
+/// The labels. A label that was renamed or deleted changes issues and pull requests without changing their `updated_at`:
+/// those are read again.
 pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let name = item.need_text("name")?;
@@ -20,10 +20,11 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["labels"]);
     let list = List { name: "labels", url, accept: Accept::Json, collection: Collection::RepoLabels, map };
-    let listing = snapshot(work, &list).await?;
+    let listing = look(work, &list).await?;
     let prefix = format!("{}/", work.repository().name);
     let names: Vec<&str> = listing.gone.iter().filter_map(|id| id.strip_prefix(&prefix)).collect();
-    issues::read_again_with_labels(work, &names).await
+    issues::read_again_with_labels(work, &names).await?;
+    mark(work, Collection::RepoLabels, &listing.gone).await
 }
 
 /// The milestones, open and closed.
@@ -40,5 +41,5 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["milestones"]).query("state", "all");
     let list = List { name: "milestones", url, accept: Accept::Json, collection: Collection::Milestones, map };
-    snapshot(work, &list).await.map(drop)
+    snapshot(work, &list).await
 }

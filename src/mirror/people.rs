@@ -3,9 +3,10 @@
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::{Item, account, as_person};
-use super::pages::{List, snapshot};
+use super::pages::{List, look, mark, snapshot};
 use crate::github::{Accept, ApiError};
 use crate::store::documents::Collection;
+use crate::store::relational::Rows;
 use crate::store::relational::rows::Tie;
 
 /// Who contributed, and who may write. The collaborators need more rights than the rest of the repository.
@@ -32,7 +33,7 @@ async fn contributors(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["contributors"]);
     let list = List { name: "contributors", url, accept: Accept::Json, collection: Collection::Contributors, map };
-    snapshot(work, &list).await.map(drop)
+    snapshot(work, &list).await
 }
 
 async fn collaborators(work: &Work) -> Result<(), MirrorError> {
@@ -47,10 +48,11 @@ async fn collaborators(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["collaborators"]).query("affiliation", "all");
     let list =
         List { name: "collaborators", url, accept: Accept::Json, collection: Collection::RepoCollaborators, map };
-    let listing = snapshot(work, &list).await?;
+    let listing = look(work, &list).await?;
     let project = work.project();
     let gone = logins(work, &listing.gone).map(|login| (project, login)).collect();
-    work.write(Vec::new(), crate::store::relational::Rows { members_gone: gone, ..Default::default() }).await
+    work.write(Vec::new(), Rows { members_gone: gone, ..Rows::default() }).await?;
+    mark(work, Collection::RepoCollaborators, &listing.gone).await
 }
 
 /// The logins in ids that end with one.

@@ -9,7 +9,7 @@ use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
 use super::issues::{assignee, label_names, number_of};
 use super::item::{Item, account, as_person, at, parse_date, split, whole};
-use super::pages::{Backfill, Grows, List, backfill, changed_first, whole_then_since};
+use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_first, whole_then_since};
 use super::repository::{project_row, unknown_parent};
 use crate::github::{Accept, ApiError};
 use crate::store::documents::{Collection, Document, Shape};
@@ -51,6 +51,7 @@ pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shap
         number,
         head_repo: head_repo_name,
         head_sha: item.text("head.sha"),
+        base_ref: item.text("base.ref"),
         base_sha: item.text("base.sha"),
         intra_branch,
         user: item.person("user"),
@@ -79,25 +80,38 @@ pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
     let history = list("pulls", "created", "asc");
     let changes = list("pulls:changed", "updated", "desc");
     let state = work.shared.stores.relational.list(work.project(), history.name).await?;
-    let watermark = match state.watermark.as_deref().and_then(parse_date) {
-        Some(watermark) => Some(watermark),
+    let (watermark, read_now) = match state.watermark.as_deref().and_then(parse_date) {
+        Some(watermark) => (Some(watermark), false),
         None => match backfill(work, &history, Grows::AtTheBack, false).await? {
-            Backfill::Whole { watermark, .. } => watermark,
-            Backfill::TooDeep => None,
+            Backfill::Whole { watermark, resumed, .. } => (watermark, !resumed),
+            Backfill::TooDeep => (None, false),
         },
     };
-    if state.watermark.is_some() {
+    if !read_now {
+        work.flush().await?;
         changed_first(work, &changes, &history, watermark).await?;
     }
     work.flush().await?;
     commits(work).await
 }
 
-/// Pull requests that something refers to but that no list has given: one request each, as many as there are.
+/// Pull requests that something refers to but that no list has given, or that changed where no list tells: one request
+/// each, or the whole list where that takes fewer.
 pub async fn missing(work: &Work) -> Result<(), MirrorError> {
-    let numbers = work.shared.stores.relational.pulls_never_read(work.project()).await?;
+    let relational = &work.shared.stores.relational;
+    let mut numbers = relational.pulls_never_read(work.project()).await?;
     if numbers.is_empty() {
         return Ok(());
+    }
+    if numbers.len() > relational.pulls_known(work.project()).await?.div_ceil(PER_PAGE) {
+        let url = work.url(&["pulls"]).query("state", "all").query("sort", "created").query("direction", "asc");
+        let list = List { name: "pulls", url, accept: Accept::Json, collection: Collection::PullRequests, map: PULL };
+        let mut pages = Pages::new(work, &list);
+        while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
+            work.write(documents, rows).await?;
+        }
+        work.flush().await?;
+        numbers = relational.pulls_never_read(work.project()).await?;
     }
     futures::stream::iter(numbers)
         .map(Ok)
@@ -147,12 +161,16 @@ async fn commits_of(work: &Work, number: i64, head: String) -> Result<(), Mirror
     let map: &Map = &map;
     let mut url = Some(work.url(&["pulls", &number.to_string(), "commits"]).query("per_page", "100"));
     let mut shas: Vec<String> = Vec::new();
+    let mut complete = true;
     let mut stored: Vec<(Vec<Document>, Rows)> = Vec::new();
     while let Some(next) = url.take() {
         let page = match work.get_page(&next, Accept::Json).await {
             Ok(page) => page,
-            // The head's commits are gone with its repository, before GitHub kept them.
-            Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Unprocessable { .. })) => break,
+            Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Unprocessable { .. }))) => {
+                work.shortfall(format!("pull request #{number}: only {} of its commits ({error})", shas.len()));
+                complete = false;
+                break;
+            }
             Err(error) => return Err(error),
         };
         let Mapped { documents, rows, .. } = work.map(map, &split(&page.body)?, read_now());
@@ -167,8 +185,7 @@ async fn commits_of(work: &Work, number: i64, head: String) -> Result<(), Mirror
         let pull: Value = serde_json::from_str(&json).unwrap_or_default();
         let sha = |path: &str| at(&pull, path).and_then(Value::as_str).map(str::to_owned);
         let (Some(base), Some(head)) = (sha("base.sha"), sha("head.sha")) else {
-            work.shortfall(format!("pull request #{number}: only the first {} of its commits", shas.len()));
-            return Ok(());
+            return Err(MirrorError::Answer(format!("pull request #{number} came without its base or head")));
         };
         match compare(work, &base, &head, map).await {
             Ok(all) => shas = all,
@@ -177,11 +194,12 @@ async fn commits_of(work: &Work, number: i64, head: String) -> Result<(), Mirror
                     "pull request #{number}: only the first {} of its commits ({error})",
                     shas.len()
                 ));
+                complete = false;
             }
             Err(error) => return Err(error),
         }
     }
-    let read = PullCommits { project: work.project(), number, head, shas };
+    let read = PullCommits { project: work.project(), number, head, shas, complete };
     if stored.is_empty() {
         stored.push((Vec::new(), Rows::default()));
     }

@@ -9,8 +9,13 @@ use crate::store::documents::Collection;
 
 /// The branches with their heads, and the tags.
 pub async fn branches(work: &Work) -> Result<(), MirrorError> {
-    named(work, "branches", Collection::Branches).await?;
+    heads(work).await?;
     named(work, "tags", Collection::Tags).await
+}
+
+/// The branches with their heads.
+pub async fn heads(work: &Work) -> Result<(), MirrorError> {
+    named(work, "branches", Collection::Branches).await
 }
 
 async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), MirrorError> {
@@ -22,7 +27,7 @@ async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), Mi
     };
     let map: &Map = &map;
     let list = List { name: what, url: work.url(&[what]), accept: Accept::Json, collection, map };
-    snapshot(work, &list).await.map(drop)
+    snapshot(work, &list).await
 }
 
 /// The releases with their assets.
@@ -36,5 +41,5 @@ pub async fn releases(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["releases"]);
     let list = List { name: "releases", url, accept: Accept::Json, collection: Collection::Releases, map };
-    snapshot(work, &list).await.map(drop)
+    snapshot(work, &list).await
 }

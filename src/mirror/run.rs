@@ -92,6 +92,7 @@ impl Mirror {
             writer,
             repository,
             options,
+            started: read_now(),
             console: self.console.clone(),
             cancel: self.cancel.clone(),
         });
@@ -147,8 +148,11 @@ impl Mirror {
             }
             (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
             (Err(error), known) => {
-                let gone =
-                    matches!(error, ApiError::NoAccess { .. } | ApiError::NotFound { .. } | ApiError::Legal { .. });
+                // 403 tells nothing of the repository, only of the token (data model, §4: 404 and 451).
+                let gone = match &error {
+                    ApiError::NoAccess { tried, .. } => tried.iter().all(|(_, status)| *status == 404),
+                    error => matches!(error, ApiError::NotFound { .. } | ApiError::Legal { .. }),
+                };
                 if let Some(known) = known
                     && gone
                     && relational.mark_project_deleted(known.id).await?
@@ -161,19 +165,23 @@ impl Mirror {
         let item = Item::single(&page.body, read_now())?;
         let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
             .map_err(|error| MirrorError::Answer(error.to_string()))?;
+        if present != *name {
+            self.github.renamed(name, &present);
+        }
         let github_id = item.need_integer("id")?;
         if let Some(other) = relational.known_project(present.owner(), present.name()).await?
             && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
         {
-            self.make_room(&present, &other, other_id, github_id, tally).await?;
+            self.make_room(&present, &other, other_id, tally).await?;
         }
         if let Some(before) = relational.project_by_github_id(github_id).await? {
-            self.rename_documents(&before, &present).await?;
+            self.rename_documents(&before, &present.to_string()).await?;
         }
         let parent = unknown_parent(item.value());
         let row = project_row(item.value(), parent, true)
             .ok_or_else(|| MirrorError::Answer(format!("{name} came without an owner or a name")))?;
         let project = relational.project(row).await?;
+        relational.set_documents_name(project, &present.to_string()).await?;
         if options.full {
             relational.forget(project).await?;
         }
@@ -186,13 +194,12 @@ impl Mirror {
     }
 
     /// Another repository was mirrored under this name before: it bears another name now, and its data go with it, or it
-    /// is gone, and its successor takes its place.
+    /// is gone, and its data stay under a name that no repository can have.
     async fn make_room(
         &self,
         name: &RepoName,
         other: &KnownProject,
         other_id: i64,
-        github_id: i64,
         tally: &Tally,
     ) -> Result<(), MirrorError> {
         let request = Get {
@@ -204,8 +211,7 @@ impl Mirror {
         match self.github.get(&request, &tally.meter).await {
             Ok(Fetched::Page(page)) => {
                 let item = Item::single(&page.body, read_now())?;
-                let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
-                    .map_err(|error| MirrorError::Answer(error.to_string()))?;
+                let present = format!("{}/{}", item.need_text("owner.login")?, item.need_text("name")?);
                 let row = project_row(item.value(), unknown_parent(item.value()), true)
                     .ok_or_else(|| MirrorError::Answer(format!("{present} came without an owner or a name")))?;
                 self.rename_documents(other, &present).await?;
@@ -214,25 +220,28 @@ impl Mirror {
             }
             Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{} answered 304", request.url))),
             Err(ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. }) => {
+                let aside = format!("{}~{other_id}", other.name);
                 self.console.line(&format!(
-                    "{name} is not the repository that was mirrored under this name before: everything is read anew, \
-                     and what only the former one had is marked as deleted"
+                    "{name} is not the repository that was mirrored under this name before; the former one's data are \
+                     kept as {}/{aside}",
+                    other.owner
                 ));
-                self.stores.relational.succeed(other.id, github_id).await?;
+                self.rename_documents(other, &format!("{}/{aside}", other.owner)).await?;
+                self.stores.relational.set_aside(other.id, &aside).await?;
                 Ok(())
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn rename_documents(&self, before: &KnownProject, present: &RepoName) -> Result<(), MirrorError> {
-        if (before.owner.as_str(), before.name.as_str()) == (present.owner(), present.name()) {
-            return Ok(());
+    /// Moves a repository's documents to its present name, whenever and by whatever the rename was learnt.
+    async fn rename_documents(&self, project: &KnownProject, present: &str) -> Result<(), MirrorError> {
+        let Some(before) = project.documents_as.as_deref().filter(|before| *before != present) else { return Ok(()) };
+        if let (Some(from), Some(to)) = (before.split_once('/'), present.split_once('/')) {
+            self.console.line(&format!("{before} is now {present}; its data go with it"));
+            self.stores.documents.rename_repository(from, to).await?;
         }
-        self.console.line(&format!("{}/{} is now {present}; its data go with it", before.owner, before.name));
-        let from = (before.owner.as_str(), before.name.as_str());
-        self.stores.documents.rename_repository(from, (present.owner(), present.name())).await?;
-        Ok(())
+        Ok(self.stores.relational.set_documents_name(project.id, present).await?)
     }
 
     async fn read_again(&self, name: &RepoName, tally: &Tally) -> Result<crate::github::Page, MirrorError> {

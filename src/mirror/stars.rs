@@ -3,7 +3,7 @@
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::{Item, account, as_person};
-use super::pages::{DEEP_PAGE, List, PER_PAGE, snapshot};
+use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
 use super::people::logins;
 use super::repository::project_row;
 use crate::github::{Accept, ApiError};
@@ -33,9 +33,11 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["stargazers"]);
     let list = List { name: "stars", url, accept: Accept::StarJson, collection: Collection::Watchers, map };
-    let listing = match snapshot(work, &list).await {
+    let listing = match look(work, &list).await {
         Err(MirrorError::Api(error @ (ApiError::Forbidden { .. } | ApiError::NotFound { .. }))) => {
             work.not_permitted(format!("stargazers: {error}"));
+            // What was listed once goes stale: from here on the feed's stars count.
+            work.shared.stores.relational.forget_lists(work.project(), list.name).await?;
             return Ok(());
         }
         listing => listing?,
@@ -47,7 +49,8 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     }
     let project = work.project();
     let gone = logins(work, &listing.gone).map(|login| (project, login)).collect();
-    work.write(Vec::new(), Rows { watchers_gone: gone, ..Rows::default() }).await
+    work.write(Vec::new(), Rows { watchers_gone: gone, ..Rows::default() }).await?;
+    mark(work, Collection::Watchers, &listing.gone).await
 }
 
 /// The forks, with a project row each, oldest first: pages then only change where a fork changed.
@@ -61,7 +64,8 @@ pub async fn forks(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["forks"]).query("sort", "oldest");
     let list = List { name: "forks", url, accept: Accept::Json, collection: Collection::Forks, map };
-    let listing = snapshot(work, &list).await?;
+    let listing = look(work, &list).await?;
+    mark(work, Collection::Forks, &listing.gone).await?;
     let forks = work.repository().count("forks_count").unwrap_or(0);
     let seen = listing.ids.len();
     if listing.last_page >= DEEP_PAGE && forks > seen as u64 && seen % PER_PAGE == 0 {

@@ -54,7 +54,12 @@ async fn a_repository_that_was_deleted_and_made_anew_is_read_anew() {
     });
     let ran = place.mirror(&[names::QUIET]).await;
     assert!(ran.err.contains("not the repository that was mirrored under this name before"), "{}", ran.err);
-    assert_eq!(titles(&place.stores(), names::QUIET).await, ["the only one"]);
+    let stores = place.stores();
+    assert_eq!(titles(&stores, names::QUIET).await, ["the only one"]);
+    let sql = "SELECT name FROM projects WHERE deleted = 1";
+    let aside = stores.query("github.db", sql).await[0][0].clone();
+    assert!(aside.starts_with("quiet~"), "{aside}");
+    assert_eq!(titles(&stores, &format!("contoso/{aside}")).await.len(), 2, "the former one's data stay");
     let before = place.stores().data_fingerprint().await;
     let ran = place.mirror(&[names::QUIET]).await;
     assert!(!ran.err.contains("mirrored under this name"), "{}", ran.err);

@@ -21,9 +21,13 @@ pub async fn whole_then_since(work: &Work, list: &List<'_>) -> Result<(), Mirror
     let sorted = |by: &str| List { url: list.url.clone().query("sort", by).query("direction", "asc"), ..*list };
     let state = work.shared.stores.relational.list(work.project(), list.name).await?;
     if state.watermark.is_none()
-        && let Backfill::Whole { listing, .. } = backfill(work, &sorted("created"), Grows::AtTheBack, true).await?
+        && let Backfill::Whole { listing, resumed, .. } =
+            backfill(work, &sorted("created"), Grows::AtTheBack, true).await?
     {
-        return mark_gone(work, list.collection, &listing.ids).await;
+        mark_gone(work, list.collection, &listing.ids).await?;
+        if !resumed {
+            return Ok(());
+        }
     }
     match since(work, &sorted("updated")).await? {
         Some(seen) => mark_gone(work, list.collection, &seen).await,

@@ -2,9 +2,10 @@
 //!
 //! Items move between pages while a list is read: a deletion pulls all later items forward, and one that slips from a page
 //! not yet read to a page already read is seen by nobody. So no walk over several pages ends without a proof that this has
-//! not happened: [`snapshot`] ends with a pass that finds every page as the pass before, [`backfill`] counts.
+//! not happened: [`look`] ends with a pass that finds every page as the pass before, [`backfill`] counts.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use chrono::{DateTime, Duration, Utc};
 use futures::StreamExt;
@@ -56,6 +57,8 @@ pub enum Backfill {
         watermark: Option<DateTime<Utc>>,
         /// What it holds.
         listing: Listing,
+        /// Whether an earlier run began it: then its first pages may be old, and what changed since is to be read at once.
+        resumed: bool,
     },
     /// The list is so long that its page numbers may end before it does; nothing was read but its first page.
     TooDeep,
@@ -77,8 +80,8 @@ enum Known {
 struct Beginning {
     /// By the server's clock.
     at: DateTime<Utc>,
-    /// How many items it had, by its page numbers.
-    total: usize,
+    /// How many items it had, by its page numbers, where GitHub tells the last of them.
+    total: Option<usize>,
     /// The item at the end where the list grows.
     edge: Option<i64>,
 }
@@ -126,33 +129,29 @@ impl<'a> Walk<'a> {
     /// Reads all pages once.
     async fn pass(&mut self, known: Known) -> Result<(), MirrorError> {
         self.moved = false;
+        self.seams.clear();
         let last_before = self.pages.keys().next_back().copied();
-        let mut last = last_before.unwrap_or(1);
-        let mut next = None;
-        if known == Known::Revalidate || !self.pages.contains_key(&1) {
-            let url = self.list.first_page();
-            match ask(self.work, &url, self.list.accept, self.validator(1, last)).await? {
-                Asked::Unchanged => {}
-                Asked::Answer(answer) => {
-                    last = answer.last_page.unwrap_or(1);
-                    next = self.take(1, *answer, last_before).await?;
-                }
-            }
-        } else if let Some(promised) = self.pages.get(&1).and_then(|page| page.last_page) {
-            last = last.max(promised);
-        }
-        if last == 1 {
-            // No `last`, or only one page: pages are followed one by one.
-            return self.follow(1, next, last_before).await;
-        }
         let trusted = match known {
             Known::Revalidate => 1..1,
-            Known::Trust => 1..last + 1,
+            Known::Trust => 1..u32::MAX,
             Known::TrustBeginning => 1..(1..).find(|page| !self.pages.contains_key(page)).unwrap_or(1),
         };
+        let mut last = last_before.unwrap_or(1);
+        if !(trusted.contains(&1) && self.pages.contains_key(&1)) {
+            let url = self.list.first_page();
+            if let Asked::Answer(answer) = ask(self.work, &url, self.list.accept, self.validator(1)).await? {
+                last = 1;
+                self.take(1, *answer, last_before).await?;
+            }
+        }
+        let Some(promised) = self.pages.get(&1).and_then(|page| page.last_page) else {
+            // GitHub doesn't always tell the last page: then each page leads to the next.
+            return self.follow(1, &trusted, last_before).await;
+        };
+        last = last.max(promised);
         let requests: Vec<(u32, ApiUrl, Option<PageState>)> = (2..=last)
             .filter(|page| !(trusted.contains(page) && self.pages.contains_key(page)))
-            .map(|page| (page, self.url_of(page), self.validator(page, last).cloned()))
+            .map(|page| (page, self.url_of(page), self.validator(page).cloned()))
             .collect();
         // Neighbouring pages are read one after the other, in a few stretches side by side: where a list grows at its
         // front, an item that is pushed on to the next page while they are read is then met there.
@@ -170,17 +169,13 @@ impl<'a> Walk<'a> {
             .collect();
         self.seams = requests.chunks(stretch).skip(1).filter_map(|chunk| Some(chunk.first()?.0)).collect();
         let mut answers = futures::stream::select_all(stretches);
-        let mut after_last = None;
         while let Some((page, asked)) = answers.next().await {
             if let Asked::Answer(answer) = asked? {
-                let next = self.take(page, *answer, last_before).await?;
-                if page == last {
-                    after_last = next;
-                }
+                self.take(page, *answer, last_before).await?;
             }
         }
         drop(answers);
-        self.follow(last, after_last, last_before).await
+        self.follow(last, &trusted, last_before).await
     }
 
     /// A page's URL: the one that it was read from, or the one that GitHub gave for another page, with this number.
@@ -191,25 +186,28 @@ impl<'a> Walk<'a> {
 
     /// The validator for a page. A last page that is full gets none: an unchanged answer could not tell that the list
     /// has grown a page beyond it.
-    fn validator(&self, page: u32, last: u32) -> Option<&PageState> {
-        self.pages.get(&page).filter(|state| page < last || state.keys.len() < PER_PAGE)
+    fn validator(&self, page: u32) -> Option<&PageState> {
+        self.pages.get(&page).filter(|state| state.next.is_some() || state.keys.len() < PER_PAGE)
     }
 
+    /// Reads on behind a page, from each page to the next.
     async fn follow(
         &mut self,
         mut page: u32,
-        mut next: Option<ApiUrl>,
+        trusted: &Range<u32>,
         last_before: Option<u32>,
     ) -> Result<(), MirrorError> {
-        while let Some(url) = next.take() {
+        loop {
+            let next = self.pages.get(&page).and_then(|page| page.next.as_ref());
+            let Some(url) = next.and_then(|next| next.parse::<ApiUrl>().ok()) else { return self.trim(page).await };
             page += 1;
-            let state = self.pages.get(&page).cloned();
-            match ask(self.work, &url, self.list.accept, state.as_ref()).await? {
-                Asked::Unchanged => {}
-                Asked::Answer(answer) => next = self.take(page, *answer, last_before).await?,
+            if trusted.contains(&page) && self.pages.contains_key(&page) {
+                continue;
+            }
+            if let Asked::Answer(answer) = ask(self.work, &url, self.list.accept, self.validator(page)).await? {
+                self.take(page, *answer, last_before).await?;
             }
         }
-        self.trim(page).await
     }
 
     /// Pages beyond the last one, and empty ones at the end, are no longer part of the list.
@@ -226,14 +224,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Stores a page that came, with its state, and returns where the list goes on. `last_before` is the last page that
-    /// was known before this pass: pages behind it are new because the list has grown.
-    async fn take(
-        &mut self,
-        number: u32,
-        answer: Answer,
-        last_before: Option<u32>,
-    ) -> Result<Option<ApiUrl>, MirrorError> {
+    /// Stores a page that came, with its state. `last_before` is the last page that was known before: pages behind it are
+    /// new because the list has grown.
+    async fn take(&mut self, number: u32, answer: Answer, last_before: Option<u32>) -> Result<(), MirrorError> {
         let Mapped { documents, mut rows, newest } = answer.map(self.work, self.list.map)?;
         self.started = self.started.or(answer.page.date).or(Some(answer.read_at));
         self.newest = self.newest.max(newest);
@@ -251,12 +244,12 @@ impl<'a> Walk<'a> {
             url: answer.url.to_string(),
             validator: page_validator(&answer.page),
             last_page: answer.last_page,
+            next: answer.next.map(|next| next.to_string()),
             keys,
         };
         rows.progress.push(Progress::Page { list: self.state.id, page: page.clone() });
         self.pages.insert(number, page);
-        self.work.write(documents, rows).await?;
-        Ok(answer.next)
+        self.work.write(documents, rows).await
     }
 
     fn ids(&self) -> HashSet<i64> {
@@ -300,18 +293,20 @@ impl<'a> Walk<'a> {
         let Asked::Answer(answer) = ask(self.work, &first, self.list.accept, None).await? else {
             return Err(MirrorError::Answer(format!("{first} answered 304 to an unconditional request")));
         };
-        let last = answer.last_page.unwrap_or(1);
-        if give_up_deep && last >= DEEP_PAGE {
+        let last = answer.last_page;
+        if give_up_deep && last >= Some(DEEP_PAGE) {
             return Ok(None);
         }
+        let goes_on = answer.next.is_some();
         self.take(1, *answer, None).await?;
-        if last > 1
+        if let Some(last) = last.filter(|last| *last > 1)
             && let Asked::Answer(answer) = ask(self.work, &self.url_of(last), self.list.accept, None).await?
         {
             self.take(last, *answer, None).await?;
         }
         let at = self.started.unwrap_or_else(Utc::now);
-        self.remember(Beginning { at, total: self.total(), edge: self.edge(grows) }).await.map(Some)
+        let total = (last.is_some() || !goes_on).then(|| self.total());
+        self.remember(Beginning { at, total, edge: self.edge(grows) }).await.map(Some)
     }
 
     async fn remember(&self, beginning: Beginning) -> Result<Beginning, MirrorError> {
@@ -324,6 +319,7 @@ impl<'a> Walk<'a> {
     /// Looks again at both ends of the list, and takes what is new there.
     async fn look_at_ends(&mut self, grows: Grows, edge: Option<i64>) -> Result<(), MirrorError> {
         let mut last = self.last_page();
+        let last_before = Some(last);
         if grows == Grows::AtTheFront {
             let (mut page, mut url) = (1, Some(self.list.first_page()));
             while let Some(next) = url.take() {
@@ -332,21 +328,20 @@ impl<'a> Walk<'a> {
                     break;
                 };
                 last = answer.last_page.unwrap_or(last);
-                let next = self.take(page, *answer, None).await?;
+                let next = answer.next.clone();
+                self.take(page, *answer, last_before).await?;
                 let reached =
                     self.pages.get(&page).is_some_and(|page| edge.is_none_or(|edge| page.keys.contains(&edge)));
                 url = next.filter(|_| !reached);
                 page += 1;
             }
         }
-        let state = self.validator(last, last).cloned();
-        match ask(self.work, &self.url_of(last), self.list.accept, state.as_ref()).await? {
-            Asked::Unchanged => Ok(()),
-            Asked::Answer(answer) => {
-                let next = self.take(last, *answer, None).await?;
-                self.follow(last, next, None).await
-            }
+        if let Asked::Answer(answer) =
+            ask(self.work, &self.url_of(last), self.list.accept, self.validator(last)).await?
+        {
+            self.take(last, *answer, last_before).await?;
         }
+        self.follow(last, &(1..1), last_before).await
     }
 
     /// Reads again what may have been pushed over the seams between stretches while these were read.
@@ -358,7 +353,7 @@ impl<'a> Walk<'a> {
         for page in pages {
             let state = self.pages.get(&page).cloned();
             if let Asked::Answer(answer) = ask(self.work, &self.url_of(page), self.list.accept, state.as_ref()).await? {
-                self.take(page, *answer, None).await?;
+                self.take(page, *answer, Some(last)).await?;
             }
         }
         Ok(())
@@ -371,11 +366,21 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Reads a list as it is now: every page, conditionally, and finds what has gone from it.
+/// Reads a list as it is now, and marks what has gone from it.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn snapshot(work: &Work, list: &List<'_>) -> Result<Listing, MirrorError> {
+pub async fn snapshot(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
+    let listing = look(work, list).await?;
+    mark(work, list.collection, &listing.gone).await
+}
+
+/// Reads a list as it is now: every page, conditionally, and finds what has gone from it. That is not marked yet: whoever
+/// draws conclusions from it does so first, and a run that is cut off in between finds it again.
+///
+/// # Errors
+/// A page could not be had; what was read before it is stored.
+pub async fn look(work: &Work, list: &List<'_>) -> Result<Listing, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
     walk.pass(Known::Revalidate).await?;
     let mut passes = 1;
@@ -383,6 +388,7 @@ pub async fn snapshot(work: &Work, list: &List<'_>) -> Result<Listing, MirrorErr
         walk.pass(Known::Revalidate).await?;
         passes += 1;
     }
+    let ids = walk.ids();
     let mut gone = Vec::new();
     if walk.moved && walk.last_page() > 1 {
         work.shortfall(format!(
@@ -392,25 +398,26 @@ pub async fn snapshot(work: &Work, list: &List<'_>) -> Result<Listing, MirrorErr
     } else if !work.falls_short() {
         // Where an item could not be understood, it is not known what the list holds.
         work.flush().await?;
-        gone = not_listed(work, list.collection, &walk.ids()).await?;
-        work.mark_deleted(list.collection, &gone).await?;
+        gone = not_listed(work, list.collection, &ids).await?;
     }
     if !walk.state.completed || walk.changed {
         walk.complete(None, u32::MAX).await?;
     }
-    Ok(Listing { ids: walk.ids(), gone, last_page: walk.last_page() })
+    Ok(Listing { ids, gone, last_page: walk.last_page() })
 }
 
-/// Reads all pages of a list that can't change, going on where an earlier reading was cut off.
+/// Reads all pages of a list that can't change, going on where an earlier reading was cut off. Returns the fingerprints of
+/// what it holds.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored and not read again.
-pub async fn read_all(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
+pub async fn read_all(work: &Work, list: &List<'_>) -> Result<HashSet<i64>, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
     if !walk.state.completed {
         walk.pass(Known::Trust).await?;
     }
-    walk.complete(None, 0).await
+    walk.complete(None, 0).await?;
+    Ok(walk.ids())
 }
 
 /// Reads a list from beginning to end, many pages at a time, and goes on where an earlier walk was cut off.
@@ -422,8 +429,10 @@ pub async fn read_all(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
 /// A page could not be had; what was read before it is stored.
 pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: bool) -> Result<Backfill, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
-    let resumed = walk.state.pending.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let mut beginning: Beginning = match resumed.filter(|_| walk.pages.contains_key(&1)) {
+    let pending = walk.state.pending.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let pending = pending.filter(|_| walk.pages.contains_key(&1));
+    let resumed = pending.is_some();
+    let mut beginning: Beginning = match pending {
         Some(beginning) => beginning,
         None => match walk.begin(grows, give_up_deep).await? {
             Some(beginning) => beginning,
@@ -440,7 +449,12 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
         }
         walk.look_at_ends(grows, beginning.edge).await?;
         let grown = walk.grown(grows, beginning.edge);
-        if grown.is_some_and(|grown| walk.total() >= beginning.total + grown) {
+        let proven = match beginning.total {
+            Some(total) => grown.is_some_and(|grown| walk.total() >= total + grown),
+            // Nothing to count with: every page must have been found again as it was.
+            None => pass > 1 && !walk.moved,
+        };
+        if proven {
             if grows == Grows::AtTheFront && grown != Some(0) {
                 walk.look_at_seams(grown.unwrap_or(0)).await?;
             }
@@ -454,7 +468,8 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
             ));
             break;
         }
-        beginning = walk.remember(Beginning { total: walk.total(), edge: walk.edge(grows), ..beginning }).await?;
+        let total = beginning.total.map(|_| walk.total());
+        beginning = walk.remember(Beginning { total, edge: walk.edge(grows), ..beginning }).await?;
         walk.pass(Known::Revalidate).await?;
     }
     let watermark = Some(walk.newest.map_or(began, |newest| began.min(newest)));
@@ -462,7 +477,7 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
     // The first page's tag lets the next run see for free that nothing has come at the front.
     let keep = if grows == Grows::AtTheFront { 1 } else { 0 };
     walk.complete(watermark.map(timestamp), keep).await?;
-    Ok(Backfill::Whole { watermark, listing })
+    Ok(Backfill::Whole { watermark, listing, resumed })
 }
 
 /// Ids of the repository's documents whose fingerprints are not among `listed`.
@@ -496,5 +511,17 @@ pub async fn mark_gone(work: &Work, collection: Collection, listed: &HashSet<i64
     }
     work.flush().await?;
     let gone = not_listed(work, collection, listed).await?;
-    work.mark_deleted(collection, &gone).await
+    mark(work, collection, &gone).await
+}
+
+/// Marks documents as gone, after all that was handed in before is stored.
+///
+/// # Errors
+/// A store can't be written.
+pub async fn mark(work: &Work, collection: Collection, gone: &[String]) -> Result<(), MirrorError> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    work.flush().await?;
+    work.mark_deleted(collection, gone).await
 }

@@ -4,10 +4,18 @@ use super::Relational;
 use super::sql::{Value, date};
 use crate::store::StoreError;
 
-/// Commits that belong to a project or are referred to by it, and whose full form has not been read.
-const COMMITS_LEFT: &str = "FROM commits c WHERE (c.project_id = ?1 OR EXISTS (SELECT 1 FROM project_commits p \
-     WHERE p.project_id = ?1 AND p.commit_id = c.id)) \
-     AND NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id)";
+/// Commits that belong to a project, to its pull requests or to comments in it, and whose full form has not been read.
+/// Those that are known only as a parent are not its own: a fork would read its parent's history, one commit a run.
+const COMMITS_LEFT: &str = "FROM commits c WHERE NOT EXISTS \
+     (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) AND c.id IN (\
+     SELECT commit_id FROM project_commits WHERE project_id = ?1 \
+     UNION ALL SELECT x.commit_id FROM pull_request_commits x JOIN pull_requests p ON p.id = x.pull_request_id \
+        WHERE p.base_repo_id = ?1 \
+     UNION ALL SELECT head_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
+     UNION ALL SELECT base_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
+     UNION ALL SELECT x.commit_id FROM pull_request_comments x JOIN pull_requests p ON p.id = x.pull_request_id \
+        WHERE p.base_repo_id = ?1 \
+     UNION ALL SELECT x.commit_id FROM commit_comments x JOIN commits k ON k.id = x.commit_id WHERE k.project_id = ?1)";
 
 const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
      WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND m.detailed_of IS NOT m.updated_at";

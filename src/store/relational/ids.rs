@@ -1,12 +1,12 @@
 //! Bounded caches from natural keys to row ids.
 
 use std::hash::Hash;
-use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-/// Entries a cache. A commit's entry is some 100 bytes with its SHA, so all caches together stay near 10 MB.
-const CAPACITY: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+/// Entries that a cache keeps from one batch to the next. A commit's entry is some 100 bytes with its SHA, so all caches
+/// together stay near 10 MB.
+const CAPACITY: usize = 20_000;
 
 /// Remembers row ids that are committed. Ids never change; a row that another process merged away shows up as a
 /// foreign-key violation, upon which all caches are dropped and the batch is tried again.
@@ -14,7 +14,7 @@ pub(super) struct IdCache<K: Hash + Eq>(LruCache<K, i64>);
 
 impl<K: Hash + Eq> IdCache<K> {
     pub(super) fn new() -> Self {
-        Self(LruCache::new(CAPACITY))
+        Self(LruCache::unbounded())
     }
 
     pub(super) fn get(&mut self, key: &K) -> Option<i64> {
@@ -23,6 +23,13 @@ impl<K: Hash + Eq> IdCache<K> {
 
     pub(super) fn put(&mut self, key: K, id: i64) {
         self.0.put(key, id);
+    }
+
+    /// Drops what was not used for the longest time. Never within a batch: that counts on everything it has looked up.
+    fn trim(&mut self) {
+        while self.0.len() > CAPACITY {
+            self.0.pop_lru();
+        }
     }
 
     pub(super) fn forget(&mut self, key: &K) {
@@ -56,5 +63,16 @@ impl Ids {
             issues: IdCache::new(),
             labels: IdCache::new(),
         }
+    }
+
+    /// Brings all caches back to their size, between two batches.
+    pub(super) fn trim(&mut self) {
+        self.users.trim();
+        self.emails.trim();
+        self.commits.trim();
+        self.projects.trim();
+        self.pulls.trim();
+        self.issues.trim();
+        self.labels.trim();
     }
 }

@@ -41,6 +41,8 @@ pub struct KnownProject {
     pub name: String,
     /// GitHub's numeric id, where it is known.
     pub github_id: Option<i64>,
+    /// The name, `OWNER/NAME`, that its documents bear; `None` where it has none.
+    pub documents_as: Option<String>,
 }
 
 /// The relational store.
@@ -78,7 +80,10 @@ impl Relational {
                 Ok(()) => tx.commit().await,
                 Err(error) => Err(error),
             };
-            let Err(error) = done else { return Ok(()) };
+            let Err(error) = done else {
+                ids.trim();
+                return Ok(());
+            };
             // What was looked up inside the failed transaction may not exist.
             *ids = Ids::new();
             let stale = error.as_database_error().is_some_and(|error| error.is_foreign_key_violation());
@@ -110,7 +115,7 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn known_project(&self, owner: &str, name: &str) -> Result<Option<KnownProject>, StoreError> {
-        let sql = "SELECT p.id, u.login, p.name, m.github_id FROM projects p JOIN users u ON u.id = p.owner_id \
+        let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as FROM projects p JOIN users u ON u.id = p.owner_id \
                    LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ? AND p.name = ?";
         Ok(known_project(self.read(sql, vec![owner.into(), name.into()]).await?))
     }
@@ -120,32 +125,44 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn project_by_github_id(&self, github_id: i64) -> Result<Option<KnownProject>, StoreError> {
-        let sql = "SELECT p.id, u.login, p.name, m.github_id FROM msght_projects m JOIN projects p ON p.id = m.project_id \
+        let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
         Ok(known_project(self.read(sql, vec![github_id.into()]).await?))
     }
 
-    /// Marks a project as gone from GitHub, if it was ever retrieved. Returns whether it was marked now.
+    /// Marks a project as gone from GitHub, if it was ever read. Returns whether it was marked now.
     ///
     /// # Errors
     /// The store could not be written.
     pub async fn mark_project_deleted(&self, project: i64) -> Result<bool, StoreError> {
-        let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 \
-                   AND EXISTS (SELECT 1 FROM msght_lists WHERE project_id = ?1)";
-        Ok(self.write(sql, vec![project.into()]).await? > 0)
+        let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND EXISTS (SELECT 1 FROM msght_pages p \
+                   JOIN msght_lists l ON l.id = p.list_id WHERE l.project_id = ?1 AND l.name = 'repo')";
+        let marked = self.write(sql, vec![project.into()]).await? > 0;
+        if marked {
+            // Should it come back unchanged, a 304 would leave the mark.
+            self.forget_lists(project, "repo").await?;
+        }
+        Ok(marked)
     }
 
-    /// Gives a project's row to the repository that GitHub has under its name now. What was read of the former one is
-    /// forgotten, so that all is read anew; its data stay.
+    /// Gives a project's name free for another repository: it is gone from GitHub, and its rows stay under another name.
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn succeed(&self, project: i64, github_id: i64) -> Result<(), StoreError> {
-        self.forget(project).await?;
-        let sql = "UPDATE msght_projects SET github_id = ? WHERE project_id = ?";
-        self.write(sql, vec![github_id.into(), project.into()]).await?;
-        let sql = "UPDATE projects SET forked_commit_id = NULL WHERE id = ?";
-        self.write(sql, vec![project.into()]).await.map(drop)
+    pub async fn set_aside(&self, project: i64, name: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE projects SET name = ?, deleted = 1 WHERE id = ?";
+        self.write(sql, vec![name.into(), project.into()]).await?;
+        *self.ids.lock().await = Ids::new();
+        Ok(())
+    }
+
+    /// Records the name that a project's documents bear.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn set_documents_name(&self, project: i64, full_name: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE msght_projects SET documents_as = ?1 WHERE project_id = ?2 AND documents_as IS NOT ?1";
+        self.write(sql, vec![full_name.into(), project.into()]).await.map(drop)
     }
 
     /// Records the commit at which a fork left its parent.
@@ -211,5 +228,6 @@ fn known_project(rows: Vec<Vec<Value>>) -> Option<KnownProject> {
         owner: row[1].as_str()?.to_owned(),
         name: row[2].as_str()?.to_owned(),
         github_id: row[3].as_i64(),
+        documents_as: row[4].as_str().map(str::to_owned),
     })
 }

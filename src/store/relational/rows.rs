@@ -137,6 +137,8 @@ pub struct PullRequest {
     pub head_sha: Option<String>,
     /// The base commit.
     pub base_sha: Option<String>,
+    /// The branch that it is to be merged into.
+    pub base_ref: Option<String>,
     /// Whether head and base are branches of one repository.
     pub intra_branch: bool,
     /// Who opened it.
@@ -166,7 +168,7 @@ pub struct PullFact {
     pub actor: Option<Person>,
 }
 
-/// The commits of a pull request, completely.
+/// The commits of a pull request.
 #[derive(Debug, Clone)]
 pub struct PullCommits {
     /// The base repository's project.
@@ -177,6 +179,8 @@ pub struct PullCommits {
     pub head: String,
     /// Their SHAs.
     pub shas: Vec<String>,
+    /// Whether these are all: then what else the tables have is no longer its own.
+    pub complete: bool,
 }
 
 /// A review comment.

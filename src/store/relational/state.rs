@@ -28,6 +28,8 @@ pub struct PageState {
     pub validator: Option<PageValidator>,
     /// The list's last page, where this page's links told it.
     pub last_page: Option<u32>,
+    /// Path and query of the page behind it.
+    pub next: Option<String>,
     /// Fingerprints of what it held.
     pub keys: Vec<i64>,
 }
@@ -35,7 +37,7 @@ pub struct PageState {
 impl PageState {
     /// The state of a page whose items nobody will ask for: its tag is what it is kept for.
     pub fn only(url: &impl ToString, validator: Option<PageValidator>) -> Self {
-        Self { page: 1, url: url.to_string(), validator, last_page: None, keys: Vec::new() }
+        Self { page: 1, url: url.to_string(), validator, last_page: None, next: None, keys: Vec::new() }
     }
 }
 
@@ -87,8 +89,14 @@ impl Relational {
     /// # Errors
     /// The store could not be written.
     pub async fn forget_lists(&self, project: i64, name_like: &str) -> Result<(), StoreError> {
-        let sql = "DELETE FROM msght_lists WHERE project_id = ? AND name LIKE ?";
-        self.write(sql, vec![project.into(), name_like.into()]).await.map(drop)
+        // The rows stay: another process may be about to store pages that refer to them.
+        let params = || vec![project.into(), name_like.into()];
+        let sql = "DELETE FROM msght_pages WHERE list_id IN \
+                   (SELECT id FROM msght_lists WHERE project_id = ? AND name LIKE ?)";
+        self.write(sql, params()).await?;
+        let sql = "UPDATE msght_lists SET watermark = NULL, pending = NULL, completed_at = NULL \
+                   WHERE project_id = ? AND name LIKE ?";
+        self.write(sql, params()).await.map(drop)
     }
 
     /// Forgets all that is known of how far a project was read, so that everything is read anew.
@@ -115,7 +123,8 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, StoreError> {
-        let sql = "SELECT page, url, etag, token, last_page, keys FROM msght_pages WHERE list_id = ? ORDER BY page";
+        let sql =
+            "SELECT page, url, etag, token, last_page, next, keys FROM msght_pages WHERE list_id = ? ORDER BY page";
         let number = |value: &Value| value.as_i64().and_then(|number| u32::try_from(number).ok());
         let rows = self.read(sql, vec![list.into()]).await?;
         Ok(rows
@@ -128,7 +137,8 @@ impl Relational {
                     token: row[3].as_str().unwrap_or_default().to_owned(),
                 }),
                 last_page: number(&row[4]),
-                keys: row[5].as_str().and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default(),
+                next: row[5].as_str().map(str::to_owned),
+                keys: row[6].as_str().and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default(),
             })
             .collect())
     }
@@ -194,12 +204,38 @@ impl Relational {
         self.numbers(sql, project).await
     }
 
+    /// Makes the pull requests that carry one of these labels count as never read.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn forget_pulls_of_issues(&self, project: i64, labels: &[&str]) -> Result<(), StoreError> {
+        let sql = "UPDATE msght_pulls SET updated_at = NULL WHERE pull_request_id IN \
+                   (SELECT i.pull_request_id FROM issues i JOIN issue_labels il ON il.issue_id = i.id \
+                    JOIN repo_labels l ON l.id = il.label_id WHERE i.repo_id = ?1 AND l.repo_id = ?1 AND l.name = ?2)";
+        for label in labels {
+            self.write(sql, vec![project.into(), (*label).into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// How many pull requests of a project are known.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn pulls_known(&self, project: i64) -> Result<usize, StoreError> {
+        self.count("SELECT count(*) FROM pull_requests WHERE base_repo_id = ?", project).await
+    }
+
     /// How many issues and pull requests of a project are known.
     ///
     /// # Errors
     /// The store could not be read.
     pub async fn issues_known(&self, project: i64) -> Result<usize, StoreError> {
-        let counted = self.numbers("SELECT count(*) FROM issues WHERE repo_id = ?", project).await?;
+        self.count("SELECT count(*) FROM issues WHERE repo_id = ?", project).await
+    }
+
+    async fn count(&self, sql: &str, project: i64) -> Result<usize, StoreError> {
+        let counted = self.numbers(sql, project).await?;
         Ok(counted.first().and_then(|count| usize::try_from(*count).ok()).unwrap_or(0))
     }
 

@@ -6,13 +6,14 @@ use super::{Batch, id_of};
 
 const PAGES: Upsert = Upsert {
     table: "msght_pages",
-    columns: &["list_id", "page", "url", "etag", "token", "last_page", "keys"],
+    columns: &["list_id", "page", "url", "etag", "token", "last_page", "next", "keys"],
     key: &["list_id", "page"],
     update: &[
         ("url", Rule::Replace),
         ("etag", Rule::Replace),
         ("token", Rule::Replace),
         ("last_page", Rule::Replace),
+        ("next", Rule::Replace),
         ("keys", Rule::Replace),
     ],
 };
@@ -47,6 +48,7 @@ impl Batch<'_> {
                     etag.into(),
                     token.into(),
                     page.last_page.map(i64::from).into(),
+                    page.next.clone().into(),
                     keys.into(),
                 ];
                 self.tx.upsert(&PAGES, vec![row]).await?;

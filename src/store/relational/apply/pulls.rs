@@ -95,8 +95,8 @@ impl Batch<'_> {
             .iter()
             .filter_map(|pull| {
                 let id = self.ids.pulls.get(&(pull.project, pull.number))?;
-                let head = pull.head_sha.clone();
-                Some(vec![id.into(), pull.updated_at.map(date).into(), head.into()])
+                let (head, base) = (pull.head_sha.as_deref()?, pull.base_ref.as_deref().unwrap_or_default());
+                Some(vec![id.into(), pull.updated_at.map(date).into(), format!("{head} {base}").into()])
             })
             .collect();
         self.tx.upsert(&FACTS, facts).await?;
@@ -137,17 +137,20 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A pull request's commits are replaced as a whole: after a force-push the former ones are no longer its own.
+    /// A pull request's commits are replaced as a whole: after a force-push the former ones are no longer its own. What is
+    /// not all of them only adds, and the next run asks again.
     async fn pull_commits(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
         let mut wanted: HashMap<i64, HashSet<i64>> = HashMap::new();
-        let mut read = Vec::new();
+        let mut read: Vec<Vec<Value>> = Vec::new();
         for pull in &rows.pull_commits {
             let Some(id) = self.ids.pulls.get(&(pull.project, pull.number)) else { continue };
             let commits = pull.shas.iter().filter_map(|sha| self.ids.commits.get(sha)).collect();
             wanted.insert(id, commits);
-            read.push(vec![id.into(), pull.head.as_str().into()]);
+            if pull.complete {
+                read.push(vec![id.into(), pull.head.as_str().into()]);
+            }
         }
-        let keys: Vec<Value> = wanted.keys().map(|id| (*id).into()).collect();
+        let keys: Vec<Value> = read.iter().map(|row| row[0].clone()).collect();
         let sql = "SELECT DISTINCT pull_request_id, commit_id FROM pull_request_commits WHERE pull_request_id IN ({})";
         for row in self.lookup(sql, &[], &keys).await? {
             let (pull, commit) = (id_of(&row), row[1].as_i64().unwrap_or(0));

@@ -4,6 +4,8 @@
 CREATE TABLE msght_projects (
     project_id INTEGER PRIMARY KEY REFERENCES projects (id),
     github_id BIGINT NOT NULL UNIQUE,
+    -- The name, OWNER/NAME, that its documents bear: its row may learn of a rename first.
+    documents_as TEXT,
     retrieved_at TEXT
 );
 
@@ -32,7 +34,7 @@ CREATE TABLE msght_lists (
     UNIQUE (project_id, name)
 );
 
--- One row a page of such a list: its entity tag and which items it held.
+-- One row a page of such a list: its entity tag, where the list goes on, and fingerprints of the items it held.
 CREATE TABLE msght_pages (
     list_id INTEGER NOT NULL REFERENCES msght_lists (id) ON DELETE CASCADE,
     page INTEGER NOT NULL,
@@ -40,6 +42,7 @@ CREATE TABLE msght_pages (
     etag TEXT,
     token TEXT,
     last_page INTEGER,
+    next TEXT,
     keys TEXT NOT NULL,
     PRIMARY KEY (list_id, page)
 ) WITHOUT ROWID;
@@ -48,6 +51,7 @@ CREATE TABLE msght_pages (
 CREATE TABLE msght_pulls (
     pull_request_id INTEGER PRIMARY KEY REFERENCES pull_requests (id),
     updated_at TEXT,
+    -- Its head commit and the branch that it is to be merged into: together they decide which commits it has.
     head TEXT,
     commits_of TEXT,
     detailed_of TEXT
