@@ -176,6 +176,7 @@ impl RetrieveRepoArgs {
             (self.only.is_empty() || self.only.contains(stage))
                 && !self.skip.contains(stage)
                 && !(self.no_events && *stage == Stage::Events)
+                && !(self.detail == Detail::Skeleton && *stage == Stage::Details)
         };
         let stages: Vec<Stage> = Stage::ALL.into_iter().filter(wanted).collect();
         if stages.is_empty() {

@@ -6,10 +6,9 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, print};
-use crate::cli::{Detail, RetrieveRepoArgs};
+use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
 use crate::github::{ClientSettings, GitHub, TokenSetting};
-use crate::mirror::stage::Stage;
 use crate::mirror::{Mirror, MirrorError, Options};
 use crate::store::Stores;
 use crate::telemetry::Console;
@@ -69,10 +68,7 @@ pub async fn run(
 }
 
 fn options(settings: &Settings, args: &RetrieveRepoArgs) -> anyhow::Result<Options> {
-    let mut stages = args.stages()?;
-    if args.detail == Detail::Skeleton {
-        stages.retain(|stage| *stage != Stage::Details);
-    }
+    let stages = args.stages()?;
     let id = |id: Option<u64>| id.map(|id| i64::try_from(id).unwrap_or(i64::MAX));
     Ok(Options {
         stages,

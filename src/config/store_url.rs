@@ -153,7 +153,8 @@ impl fmt::Debug for StoreUrl {
 /// Works on any text, so that a URL that doesn't parse shows nothing either; when in doubt it hides too much.
 pub(super) fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return text.to_owned();
+        // No URL, but perhaps one that was meant to be: what stands before an '@' may hold a password.
+        return text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("***@{rest}"));
     };
     // The last '@' ends the user part even where a password holds an unescaped '/' or '?'.
     let (user, rest) = match rest.rsplit_once('@') {

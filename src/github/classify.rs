@@ -165,13 +165,14 @@ impl Response {
     }
 
     /// Decides. `path` and `token` (its hint) go into errors; `conditional`: the request carried an ETag.
-    pub fn outcome(&self, path: &str, token: &str, conditional: bool, first_contact: bool) -> Outcome {
+    pub fn outcome(&self, path: &str, token: &str, conditional: bool) -> Outcome {
         let path = || path.to_owned();
         let token = || token.to_owned();
         let server_now = self.date().unwrap_or_else(Utc::now);
         let sso = self.header("x-github-sso").unwrap_or_default();
         let status = self.status.as_u16();
-        if first_contact && self.status.is_client_error() && self.is_foreign() {
+        // GitHub's refusals are JSON: a page of HTML is the word of a machine in between, and tells nothing of the data.
+        if self.status.is_client_error() && self.is_foreign() {
             return Outcome::Failed(Failure {
                 foreign: true,
                 ..Failure::new(format!("{status} with a web page instead of JSON"))

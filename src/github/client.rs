@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use chrono::Utc;
 use http::HeaderValue;
@@ -39,6 +40,11 @@ struct Shared {
     contacted: AtomicBool,
 }
 
+/// A probe that brought no clear answer is not repeated for so long.
+const PROBE_PAUSE: Duration = Duration::from_secs(30);
+/// Nor one for which no request was free.
+const PROBE_BUSY_PAUSE: Duration = Duration::from_secs(1);
+
 /// One question, whichever way it is asked.
 struct Call<'a> {
     url: &'a ApiUrl,
@@ -46,6 +52,7 @@ struct Call<'a> {
     validator: Option<&'a Validator>,
     repo: Option<&'a RepoName>,
     purpose: Purpose<'a>,
+    divisible: bool,
 }
 
 /// Why a call has no answer.
@@ -112,7 +119,7 @@ impl GitHub {
         let (mut tried, mut statuses, mut sso) = (Vec::new(), Vec::new(), None);
         loop {
             let purpose = Purpose::Discover { tried: &tried };
-            let call = Call { url: &url, accept: Accept::Json, validator, repo: Some(repo), purpose };
+            let call = Call { url: &url, accept: Accept::Json, validator, repo: Some(repo), purpose, divisible: false };
             let (error, token) = match self.shared.run(&call, meter).await {
                 Ok((fetched, token)) => {
                     self.shared.pool.remember(repo, token, true, public(&fetched));
@@ -139,9 +146,15 @@ impl GitHub {
         }
     }
 
-    /// Tells that a repository has another name now: the same tokens can read it.
-    pub fn renamed(&self, from: &RepoName, to: &RepoName) {
-        self.shared.pool.renamed(from, to);
+    /// Tells what an answer says of a repository that was asked for as `asked`: that it is called `name`, so that the
+    /// same tokens can read it, and whether everybody can.
+    pub fn is_called(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
+        self.shared.pool.is_called(asked, name, public);
+    }
+
+    /// Whether GitHub has refused a token in this run (401): then a 404 may only mean that the one that could read is out.
+    pub fn has_rejected(&self) -> bool {
+        self.shared.pool.has_rejected()
     }
 
     /// Fetches one page. Dropping the future ends the request and gives its slot back.
@@ -159,6 +172,7 @@ impl GitHub {
             validator: request.validator.as_ref(),
             repo,
             purpose: Purpose::Read,
+            divisible: request.divisible,
         };
         match self.shared.run(&call, meter).await {
             Ok((fetched, _)) => Ok(fetched),
@@ -176,7 +190,6 @@ impl GitHub {
 impl Shared {
     /// Asks until there is an answer: waits, redirects, other tokens, further attempts.
     async fn run(&self, call: &Call<'_>, meter: &Meter) -> Result<(Fetched, usize), Stop> {
-        let etag = call.validator.and_then(|validator| HeaderValue::from_str(&validator.etag).ok());
         let mut url = call.url.clone();
         let mut trials = Trials::default();
         loop {
@@ -184,6 +197,7 @@ impl Shared {
                 repo: call.repo,
                 prefer: call.validator.map(|validator| validator.token.as_str()),
                 purpose: trials.pinned.map_or(call.purpose, Purpose::Probe),
+                endpoint: call.url.last_segment(),
             };
             let Some(lease) = self.lease(&want, meter).await else {
                 if trials.pinned.take().is_none() {
@@ -194,6 +208,9 @@ impl Shared {
                 continue;
             };
             let stop = |error| Stop::Error { error, token: Some(lease.token) };
+            // A tag tells nothing to another token than the one that it was given to.
+            let validator = call.validator.filter(|validator| validator.token == lease.fingerprint);
+            let etag = validator.and_then(|validator| HeaderValue::from_str(&validator.etag).ok());
             let first_contact = !self.contacted.load(Ordering::Relaxed);
             let started = Instant::now();
             let exchanged = self.transport.exchange(&self.api_url, &url, call.accept, etag.as_ref(), &lease).await;
@@ -202,12 +219,12 @@ impl Shared {
                 Err(Trouble::Final(error)) => return Err(stop(error)),
                 Err(Trouble::Failed(failure)) => {
                     drop(lease);
-                    self.failed(&url, failure, first_contact, &mut trials, meter).await?;
+                    self.failed(call, &url, failure, first_contact, &mut trials, meter).await?;
                     continue;
                 }
             };
             self.absorb(&lease, &url, &response, started, meter);
-            let outcome = response.outcome(&url.to_string(), &lease.hint, etag.is_some(), first_contact);
+            let outcome = response.outcome(&url.to_string(), &lease.hint, etag.is_some());
             if !matches!(outcome, Outcome::Failed(_)) {
                 self.contacted.store(true, Ordering::Relaxed);
             }
@@ -217,7 +234,17 @@ impl Shared {
                     let page = self.page(&url, response, &lease, trials.hops > 0).map_err(stop)?;
                     return Ok((Fetched::Page(Box::new(page)), lease.token));
                 }
+                // What one token may not, another one of the repository's readers may.
+                Outcome::Final(ApiError::Forbidden { .. })
+                    if matches!(call.purpose, Purpose::Read) && self.pool.refuse(&want, lease.token) =>
+                {
+                    trials.pinned = None;
+                    url = call.url.clone();
+                }
                 Outcome::Final(error) => return Err(stop(error)),
+                Outcome::Rejected if lease.authorization.is_none() => {
+                    return Err(stop(ApiError::NeedsToken { path: url.to_string() }));
+                }
                 Outcome::Rejected => self.pool.reject(lease.token),
                 Outcome::Redirect(location) => {
                     trials.hops += 1;
@@ -230,7 +257,7 @@ impl Shared {
                 Outcome::Limited(limit) => self.limited(&lease, &url, limit, &mut trials).map_err(stop)?,
                 Outcome::Failed(failure) => {
                     drop(lease);
-                    self.failed(&url, failure, first_contact, &mut trials, meter).await?;
+                    self.failed(call, &url, failure, first_contact, &mut trials, meter).await?;
                 }
             }
         }
@@ -254,6 +281,8 @@ impl Shared {
                 }
                 Try::Nobody => return None,
                 Try::Probe(token) => self.probe(want.repo?, token, meter).await,
+                // The token that got a redirect is out for long: another one starts anew.
+                Try::Blocked { told: Some(_), .. } if matches!(want.purpose, Purpose::Probe(_)) => return None,
                 Try::Blocked { wake, told } => {
                     if let Some((until, reason)) = told {
                         waited = true;
@@ -271,24 +300,26 @@ impl Shared {
         }
     }
 
-    /// Asks once whether a token can read a repository whose known readers have nothing left. Without a clear answer it
-    /// counts as no: the known readers will be waited for.
+    /// Asks once whether a token can read a repository whose known readers have nothing left. Without a clear answer that
+    /// stays open, and the known readers are waited for meanwhile.
     async fn probe(&self, repo: &RepoName, token: usize, meter: &Meter) {
         let mut url = ApiUrl::repo(repo, &[]);
-        let (mut can, mut public_now) = (false, None);
+        let mut again = PROBE_PAUSE;
         for _ in 0..=HOPS_MOST {
-            let want = Want { repo: None, prefer: None, purpose: Purpose::Probe(token) };
-            let Try::Lease(lease) = self.pool.try_lease(&want, Instant::now()) else { break };
+            let want = Want { repo: None, prefer: None, purpose: Purpose::Probe(token), endpoint: "" };
+            let Try::Lease(lease) = self.pool.try_lease(&want, Instant::now()) else {
+                again = PROBE_BUSY_PAUSE;
+                break;
+            };
             let started = Instant::now();
             let Ok(response) = self.transport.exchange(&self.api_url, &url, Accept::Json, None, &lease).await else {
                 break;
             };
             self.absorb(&lease, &url, &response, started, meter);
-            match response.outcome(&url.to_string(), &lease.hint, false, false) {
+            match response.outcome(&url.to_string(), &lease.hint, false) {
                 Outcome::Page => {
-                    can = true;
-                    public_now = private_flag(&response.body).map(|private| !private);
-                    break;
+                    let public = private_flag(&response.body).map(|private| !private);
+                    return self.pool.remember(repo, token, true, public);
                 }
                 Outcome::Redirect(location) => match self.foreign_checked(&url, &location) {
                     Ok(next) => url = next,
@@ -298,14 +329,12 @@ impl Shared {
                     self.pause(&lease, &limit);
                     break;
                 }
-                Outcome::Rejected => {
-                    self.pool.reject(token);
-                    break;
-                }
+                Outcome::Rejected => return self.pool.reject(token),
+                Outcome::Final(error) if error.is_refusal() => return self.pool.remember(repo, token, false, None),
                 Outcome::Unchanged | Outcome::Failed(_) | Outcome::Final(_) => break,
             }
         }
-        self.pool.remember(repo, token, can, public_now);
+        self.pool.probe_later(repo, token, Instant::now() + again);
     }
 
     /// Takes in what every answer tells: the budget, the token's end, the count.
@@ -396,6 +425,7 @@ impl Shared {
     /// Counts a failure; waits before the next attempt, or gives up.
     async fn failed(
         &self,
+        call: &Call<'_>,
         url: &ApiUrl,
         failure: Failure,
         first_contact: bool,
@@ -405,7 +435,13 @@ impl Shared {
         trials.failed += 1;
         let attempts = trials.failed;
         let hopeless = first_contact && (failure.connect.is_some() || failure.foreign);
-        let most = if hopeless { self.tuning.first_contact_attempts } else { self.tuning.attempts };
+        let most = if hopeless {
+            self.tuning.first_contact_attempts
+        } else if call.divisible && failure.heavy {
+            self.tuning.heavy_attempts
+        } else {
+            self.tuning.attempts
+        };
         if attempts < most {
             tracing::warn!(path = %url, attempt = attempts, why = %failure.why, "request failed, trying again");
             let why = failure.why.clone();

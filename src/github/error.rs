@@ -152,6 +152,12 @@ pub enum ApiError {
         /// The tokens' hints.
         tokens: Vec<String>,
     },
+    /// 401 to a request without a token: GitHub answers this only to somebody.
+    #[error("GET {path}: GitHub answers this only to a token (401); set GITHUB_TOKEN")]
+    NeedsToken {
+        /// Path and query.
+        path: String,
+    },
     /// A redirect or a next page leads out of the API; the token was not sent there.
     #[error("GET {path}: the answer's {role} is refused: {problem}")]
     ForeignUrl {
@@ -252,6 +258,13 @@ pub enum ApiError {
         /// GitHub's words.
         message: String,
     },
+}
+
+impl ApiError {
+    /// Whether GitHub keeps this from the tokens at hand, whatever is there: an answer to "may I?", not to "what is it?".
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Forbidden { .. } | Self::NotFound { .. } | Self::NeedsToken { .. })
+    }
 }
 
 fn needs(permissions: Option<&str>) -> String {

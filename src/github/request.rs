@@ -48,6 +48,8 @@ pub struct Get {
     pub accept: Accept,
     /// What is known already; makes the request conditional.
     pub validator: Option<Validator>,
+    /// The caller can ask for less at a time: a server that can't make it in time is not asked for the same for long.
+    pub divisible: bool,
 }
 
 /// Which tokens may serve a request.

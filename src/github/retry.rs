@@ -5,15 +5,19 @@ use std::time::Duration;
 /// The numbers of trying again. A struct, so that tests need not wait for real.
 #[derive(Debug, Clone)]
 pub(super) struct Tuning {
-    /// Attempts in all for server errors, broken connections and broken bodies: with the backoff below they span up to
-    /// a minute, which outlasts a deploy or a failing node.
+    /// Attempts in all for server errors, broken connections and broken bodies: with the backoff below they span half a
+    /// minute to a minute, which outlasts a deploy or a failing node.
     pub attempts: u32,
+    /// Attempts in all for a page that the server can't make in time and that can be asked for in smaller parts.
+    pub heavy_attempts: u32,
     /// Attempts in all while nothing like GitHub ever answered: a wrong address should be told quickly.
     pub first_contact_attempts: u32,
     /// The first backoff's upper end; doubled each time.
     pub backoff_start: Duration,
     /// No backoff is longer.
     pub backoff_cap: Duration,
+    /// What a failing server asks for with `Retry-After` is kept up to this.
+    pub retry_after_cap: Duration,
     /// After a secondary limit that names no time: "at least one minute", then exponentially longer (GitHub docs:
     /// exceeding the rate limit).
     pub secondary_start: Duration,
@@ -39,10 +43,12 @@ pub(super) struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            attempts: 6,
+            attempts: 8,
+            heavy_attempts: 2,
             first_contact_attempts: 3,
-            backoff_start: Duration::from_millis(250),
+            backoff_start: Duration::from_millis(500),
             backoff_cap: Duration::from_secs(30),
+            retry_after_cap: Duration::from_secs(600),
             secondary_start: Duration::from_secs(60),
             secondary_cap: Duration::from_secs(3600),
             secondary_tries: 5,
@@ -57,11 +63,11 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    /// The pause before the attempt after `failed` failed ones: exponential with full jitter, so that many requests
-    /// that failed together don't come back together. A `Retry-After` of a failing server is kept, up to the cap.
+    /// The pause before the attempt after `failed` failed ones: exponential, its second half by chance, so that many
+    /// requests that failed together don't come back together. A `Retry-After` of a failing server is kept, up to its cap.
     pub fn backoff(&self, failed: u32, asked: Option<Duration>) -> Duration {
         let most = doubled(self.backoff_start, failed.saturating_sub(1), self.backoff_cap);
-        most.mul_f64(rand::random::<f64>()).max(asked.unwrap_or_default().min(self.backoff_cap))
+        most.mul_f64(0.5 + 0.5 * rand::random::<f64>()).max(asked.unwrap_or_default().min(self.retry_after_cap))
     }
 
     /// The pause after the `strike`-th secondary limit in a row, counted from 0.
@@ -86,8 +92,15 @@ mod tests {
             let asked = Duration::from_secs(7);
             assert!(tuning.backoff(failed, Some(asked)) >= asked);
         }
-        assert!(tuning.backoff(1, None) <= Duration::from_millis(250));
-        assert!(tuning.backoff(1, Some(Duration::MAX)) <= tuning.backoff_cap);
+        assert!(tuning.backoff(1, None) <= tuning.backoff_start);
+        assert!(tuning.backoff(1, Some(Duration::MAX)) <= tuning.retry_after_cap);
+    }
+
+    #[test]
+    fn all_attempts_together_outlast_a_short_outage() {
+        let tuning = Tuning::default();
+        let span: Duration = (1..tuning.attempts).map(|failed| tuning.backoff(failed, None)).sum();
+        assert!((Duration::from_secs(30)..Duration::from_secs(65)).contains(&span), "{span:?}");
     }
 
     #[test]

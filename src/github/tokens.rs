@@ -1,6 +1,6 @@
 //! The tokens: which one serves a request, who waits for what, and leases, which are given back when they are dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -74,6 +74,21 @@ struct Token {
 struct Access {
     public: bool,
     tokens: Vec<Option<bool>>,
+    /// When tokens may be probed again whose last probe brought no clear answer.
+    probe_after: HashMap<usize, Instant>,
+    /// What tokens that can read the repository may nevertheless not read of it.
+    refused: HashSet<(usize, String)>,
+}
+
+impl Access {
+    fn unknown(tokens: usize) -> Self {
+        Self { public: false, tokens: vec![None; tokens], probe_after: HashMap::new(), refused: HashSet::new() }
+    }
+
+    /// Whether a token can read it: what that token was answered says more than that everybody can.
+    fn verdict(&self, token: usize) -> Option<bool> {
+        self.tokens.get(token).copied().flatten().or(self.public.then_some(true))
+    }
 }
 
 /// What a request needs.
@@ -82,6 +97,8 @@ pub(super) struct Want<'a> {
     pub repo: Option<&'a RepoName>,
     /// The fingerprint of the token whose ETag is at hand.
     pub prefer: Option<&'a str>,
+    /// What is asked for of the repository, `stargazers`.
+    pub endpoint: &'a str,
     pub purpose: Purpose<'a>,
 }
 
@@ -313,7 +330,7 @@ impl Pool {
     pub fn remember(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
         let mut state = self.state();
         let count = state.tokens.len();
-        let access = state.access.get_or_insert_mut(key(repo), || Access { public: false, tokens: vec![None; count] });
+        let access = state.access.get_or_insert_mut(key(repo), || Access::unknown(count));
         if let Some(known) = access.tokens.get_mut(token) {
             *known = Some(can);
         }
@@ -327,12 +344,44 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    /// What is known of the readers of a repository holds under its other name too.
-    pub fn renamed(&self, from: &RepoName, to: &RepoName) {
+    /// What is known of the readers of a repository holds under its present name too.
+    pub fn is_called(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
         let mut state = self.state();
-        if let Some(access) = state.access.peek(&key(from)).cloned() {
-            state.access.put(key(to), access);
-        }
+        let count = state.tokens.len();
+        let mut access = state.access.peek(&key(asked)).cloned().unwrap_or_else(|| Access::unknown(count));
+        access.public = public.unwrap_or(access.public);
+        state.access.put(key(name), access);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Remembers that a token may not read something of a repository that it can read. Returns whether another token is
+    /// left that may.
+    pub fn refuse(&self, want: &Want<'_>, token: usize) -> bool {
+        let mut state = self.state();
+        let count = state.tokens.len();
+        let Some(repo) = want.repo else { return false };
+        let access = state.access.get_or_insert_mut(key(repo), || Access::unknown(count));
+        access.refused.insert((token, want.endpoint.to_owned()));
+        let want = Want { purpose: Purpose::Read, ..*want };
+        let access = state.access.peek(&key(repo));
+        state.candidates(&want).iter().any(|i| {
+            access.is_some_and(|access| {
+                access.verdict(*i) == Some(true) && !access.refused.contains(&(*i, want.endpoint.to_owned()))
+            })
+        })
+    }
+
+    /// Leaves it open whether a token can read a repository, until then.
+    pub fn probe_later(&self, repo: &RepoName, token: usize, at: Instant) {
+        let mut state = self.state();
+        let count = state.tokens.len();
+        state.access.get_or_insert_mut(key(repo), || Access::unknown(count)).probe_after.insert(token, at);
+    }
+
+    /// Whether any token was rejected.
+    pub fn has_rejected(&self) -> bool {
+        self.state().tokens.iter().any(|token| token.rejected)
     }
 
     pub fn hints(&self) -> Vec<String> {
@@ -369,11 +418,8 @@ impl State {
         let live = |&i: &usize| self.tokens.get(i).is_some_and(|token| !token.rejected);
         let all = (0..self.tokens.len()).filter(live);
         let access = want.repo.and_then(|repo| self.access.peek(&key(repo)));
-        let verdict = |i: usize| match access {
-            Some(access) if access.public => Some(true),
-            Some(access) => access.tokens.get(i).copied().flatten(),
-            None => None,
-        };
+        let verdict = |i: usize| access?.verdict(i);
+        let refused = |i: &usize| access.is_some_and(|access| access.refused.contains(&(*i, want.endpoint.to_owned())));
         let pick = |all: Vec<usize>, keep: &dyn Fn(Option<bool>) -> bool| -> Vec<usize> {
             all.into_iter().filter(|&i| keep(verdict(i))).collect()
         };
@@ -384,7 +430,9 @@ impl State {
             Purpose::Probe(token) => all.into_iter().filter(|&i| i == token).collect(),
             Purpose::Read => {
                 let sets = [pick(all.clone(), &|v| v == Some(true)), pick(all.clone(), &|v| v != Some(false))];
-                first_non_empty(sets, all)
+                let readers = first_non_empty(sets, all);
+                let (refused, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(refused);
+                if allowed.is_empty() { refused } else { allowed }
             }
             Purpose::Discover { tried } => {
                 let rest: Vec<usize> = all.into_iter().filter(|i| !tried.contains(i)).collect();
@@ -396,8 +444,7 @@ impl State {
 
     /// Whether the token is known to read what is wanted.
     fn reads(&self, want: &Want<'_>, token: usize) -> Option<bool> {
-        let access = self.access.peek(&key(want.repo?))?;
-        if access.public { Some(true) } else { access.tokens.get(token).copied().flatten() }
+        self.access.peek(&key(want.repo?))?.verdict(token)
     }
 
     fn preferred(&self, want: &Want<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
@@ -449,25 +496,38 @@ impl State {
         match best {
             Some((_, token)) => Ok(token),
             None if short => Err(Try::Blocked { wake, told: None }),
-            None => Err(self
-                .unproven(want, &candidates, now, per_token)
-                .map_or(Try::Blocked { wake, told: long }, Try::Probe)),
+            None => Err(match self.unproven(want, &candidates, now, per_token) {
+                Unproven::Now(token) => Try::Probe(token),
+                Unproven::Later(at) => Try::Blocked { wake: sooner(wake, at), told: long },
+                Unproven::None => Try::Blocked { wake, told: long },
+            }),
         }
     }
 
     /// A token with budget that nobody has tried on this repository.
-    fn unproven(&self, want: &Want<'_>, known: &[usize], now: Instant, per_token: usize) -> Option<usize> {
-        if !matches!(want.purpose, Purpose::Read) || want.repo.is_none() {
-            return None;
+    fn unproven(&self, want: &Want<'_>, known: &[usize], now: Instant, per_token: usize) -> Unproven {
+        let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return Unproven::None };
+        let access = self.access.peek(&key(repo));
+        let mut later = None;
+        for (i, token) in self.tokens.iter().enumerate() {
+            let ready = matches!(token.standing(now, per_token), Standing::Ready { .. });
+            if token.rejected || known.contains(&i) || self.reads(want, i).is_some() || !ready {
+                continue;
+            }
+            match access.and_then(|access| access.probe_after.get(&i)) {
+                Some(at) if *at > now => later = Some(later.map_or(*at, |known: Instant| known.min(*at))),
+                _ => return Unproven::Now(i),
+            }
         }
-        let candidate = |&(i, token): &(usize, &Token)| {
-            !token.rejected
-                && !known.contains(&i)
-                && self.reads(want, i).is_none()
-                && matches!(token.standing(now, per_token), Standing::Ready { .. })
-        };
-        self.tokens.iter().enumerate().find(candidate).map(|(i, _)| i)
+        later.map_or(Unproven::None, Unproven::Later)
     }
+}
+
+/// A token of which it is not known whether it can read a repository.
+enum Unproven {
+    Now(usize),
+    Later(Instant),
+    None,
 }
 
 impl Token {

@@ -98,6 +98,11 @@ impl ApiUrl {
         if replaced { self } else { self.query(key, value) }
     }
 
+    /// The last segment of the path, encoded as it is: what is asked for, whatever it belongs to.
+    pub(super) fn last_segment(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The first value of a query parameter, decoded.
     pub fn query_value(&self, key: &str) -> Option<String> {
         self.query.as_deref()?.split('&').find_map(|part| {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
 use super::item::Item;
+use super::pages::can_halve;
 use super::stage::Stage;
 use super::writer::{Counts, PageWrite, Writer};
 use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, Target, Validator};
@@ -169,6 +170,7 @@ impl Work {
             target: Target::Repo(self.shared.repository.name.clone()),
             accept,
             validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
+            divisible: can_halve(url),
         };
         tokio::select! {
             biased;

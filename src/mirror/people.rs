@@ -4,7 +4,7 @@ use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::{Item, account, as_person};
 use super::pages::{List, look, mark, snapshot};
-use crate::github::{Accept, ApiError};
+use crate::github::Accept;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::Tie;
@@ -14,7 +14,7 @@ pub async fn people(work: &Work) -> Result<(), MirrorError> {
     for (what, done) in [("contributors", contributors(work).await), ("collaborators", collaborators(work).await)] {
         match done {
             // The contributors are refused where a history is too long for GitHub to count them.
-            Err(MirrorError::Api(error @ (ApiError::Forbidden { .. } | ApiError::NotFound { .. }))) => {
+            Err(MirrorError::Api(error)) if error.is_refusal() => {
                 work.not_permitted(format!("{what}: {error}"));
             }
             done => done?,

@@ -140,8 +140,11 @@ impl Mirror {
                 let stored = self.stores.documents.get(Collection::Repos, &id).await?;
                 let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
                 if let Some(facts) = facts {
+                    let asked = name;
                     let name = RepoName::new(&known.owner, &known.name)
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
+                    let public = facts.get("private").and_then(Value::as_bool).map(|private| !private);
+                    self.github.is_called(asked, &name, public);
                     return Ok(Repository { project: known.id, name, facts });
                 }
                 self.read_again(name, tally).await?
@@ -150,7 +153,9 @@ impl Mirror {
             (Err(error), known) => {
                 // 403 tells nothing of the repository, only of the token (data model, §4: 404 and 451).
                 let gone = match &error {
-                    ApiError::NoAccess { tried, .. } => tried.iter().all(|(_, status)| *status == 404),
+                    ApiError::NoAccess { tried, .. } => {
+                        tried.iter().all(|(_, status)| *status == 404) && !self.github.has_rejected()
+                    }
                     error => matches!(error, ApiError::NotFound { .. } | ApiError::Legal { .. }),
                 };
                 if let Some(known) = known
@@ -165,9 +170,8 @@ impl Mirror {
         let item = Item::single(&page.body, read_now())?;
         let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
             .map_err(|error| MirrorError::Answer(error.to_string()))?;
-        if present != *name {
-            self.github.renamed(name, &present);
-        }
+        let public = item.at("private").and_then(Value::as_bool).map(|private| !private);
+        self.github.is_called(name, &present, public);
         let github_id = item.need_integer("id")?;
         if let Some(other) = relational.known_project(present.owner(), present.name()).await?
             && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
@@ -207,6 +211,7 @@ impl Mirror {
             target: Target::Repo(name.clone()),
             accept: Accept::Json,
             validator: None,
+            divisible: false,
         };
         match self.github.get(&request, &tally.meter).await {
             Ok(Fetched::Page(page)) => {

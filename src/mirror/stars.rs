@@ -6,7 +6,7 @@ use super::item::{Item, account, as_person};
 use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
 use super::people::logins;
 use super::repository::project_row;
-use crate::github::{Accept, ApiError};
+use crate::github::Accept;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Parent, Tie};
@@ -34,7 +34,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["stargazers"]);
     let list = List { name: "stars", url, accept: Accept::StarJson, collection: Collection::Watchers, map };
     let listing = match look(work, &list).await {
-        Err(MirrorError::Api(error @ (ApiError::Forbidden { .. } | ApiError::NotFound { .. }))) => {
+        Err(MirrorError::Api(error)) if error.is_refusal() => {
             work.not_permitted(format!("stargazers: {error}"));
             // What was listed once goes stale: from here on the feed's stars count.
             work.shared.stores.relational.forget_lists(work.project(), list.name).await?;

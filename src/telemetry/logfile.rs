@@ -34,6 +34,8 @@ struct State {
     path: PathBuf,
     keep_days: u32,
     rotate_at: u64,
+    /// Whether it starts anew at all: not where its directory can't be changed.
+    rotates: bool,
     open: Option<Open>,
     /// Told once when the file can't be written.
     complain: Option<Box<dyn FnOnce(String) + Send>>,
@@ -54,6 +56,7 @@ impl LogFile {
                 path,
                 keep_days,
                 rotate_at: ROTATE_AT_BYTES,
+                rotates: true,
                 open: None,
                 complain: Some(Box::new(complain)),
                 today: || Utc::now().date_naive(),
@@ -106,11 +109,19 @@ impl State {
             if !is_at(&open.file, &self.path) {
                 continue;
             }
-            let due = (self.today)() != open.day || open.file.metadata()?.len() >= self.rotate_at;
+            let due = self.rotates && ((self.today)() != open.day || open.file.metadata()?.len() >= self.rotate_at);
             if due {
                 drop(locked);
-                if self.put_away(&open)? {
-                    continue;
+                match self.put_away(&open) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    // The directory can't be changed: better one long file than none.
+                    Err(error) => {
+                        if let Some(complain) = self.complain.take() {
+                            complain(format!("can't start a new log file beside {}: {error}", self.path.display()));
+                        }
+                        self.rotates = false;
+                    }
                 }
             } else {
                 (&open.file).write_all(line)?;

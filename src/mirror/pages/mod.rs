@@ -99,7 +99,8 @@ fn number(url: &ApiUrl, key: &str) -> Option<u32> {
     url.query_value(key).and_then(|value| value.parse().ok())
 }
 
-fn can_halve(url: &ApiUrl) -> bool {
+/// Whether a page can be asked for in two smaller ones.
+pub fn can_halve(url: &ApiUrl) -> bool {
     number(url, "per_page").is_some_and(|size| size / 2 >= PER_PAGE_LEAST && size % 2 == 0)
 }
 
