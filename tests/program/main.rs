@@ -12,4 +12,5 @@ mod identity;
 mod kills;
 mod moving;
 mod refresh;
+mod repair;
 mod stages;

@@ -1,0 +1,185 @@
+//! What goes wrong in the middle is put right by the next run, and what comes late is not lost.
+
+use std::time::Duration;
+
+use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
+use crate::support::program::{Place, finish};
+use crate::support::stores::difference;
+
+async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[repository]).await;
+    (fake, place)
+}
+
+const NOT_FOUND: FaultKind = FaultKind::Status { status: 404, html: false };
+
+#[tokio::test]
+async fn a_pull_requests_commits_that_could_not_be_had_take_nothing_away_and_are_asked_for_again() {
+    let (fake, place) = mirrored(names::WEB).await;
+    let count = "SELECT count(*) FROM pull_request_commits";
+    let before = place.stores().number(count).await;
+    fake.set_fault(Fault::next(2, "/commits?per_page=100", NOT_FOUND));
+    let ran = place.run(&["retrieve-repo", names::WEB, "--only", "pulls", "--full"]).await;
+    assert_eq!((ran.code, ran.stage("pulls")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
+    assert_eq!(place.stores().number(count).await, before);
+    fake.clear_faults();
+    fake.reset_counters();
+    place.mirror(&[names::WEB, "--only", "pulls"]).await;
+    let asked = fake.by_template().get("/repos/{owner}/{repo}/pulls/{number}/commits").copied();
+    assert_eq!(asked, Some(2), "{:?}", fake.by_template());
+}
+
+#[tokio::test]
+async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_failed() {
+    let (fake, place) = mirrored(names::WEB).await;
+    let label = fake.world_mut(|w| {
+        let r = w.repo(names::WEB);
+        let used = w.repos[r].issues.iter().find(|i| !i.deleted && !i.labels.is_empty()).unwrap().labels[0];
+        let label = w.repos[r].labels[used as usize].name.clone();
+        w.delete_label(r, &label);
+        label
+    });
+    fake.set_fault(Fault::always("/issues/", FaultKind::Permission("issues=read")));
+    fake.set_fault(Fault::always("sort=created", FaultKind::Permission("issues=read")));
+    let ran = place.run(&["retrieve-repo", names::WEB, "--only", "labels"]).await;
+    assert_eq!(ran.stage("labels")[0], "failed", "{}", ran.out);
+    fake.clear_faults();
+    place.mirror(&[names::WEB, "--only", "labels,pulls"]).await;
+    let sql =
+        format!("SELECT count(*) FROM issue_labels x JOIN repo_labels l ON l.id = x.label_id WHERE l.name = '{label}'");
+    assert_eq!(place.stores().number(&sql).await, 0);
+    for collection in ["issues", "pull_requests"] {
+        for (id, document) in place.stores().collection(collection).await {
+            let carries = document["labels"].as_array().unwrap().iter().any(|l| l["name"] == label.as_str());
+            assert!(!carries, "{collection} {id} still has {label}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn commits_never_look_complete_without_the_branches() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::QUIET, "--only", "commits"]).await;
+    let count = "SELECT count(*) FROM project_commits";
+    assert_eq!(place.stores().number(count).await, 5);
+    fake.world_mut(|w| {
+        let (r, alice) = (w.repo(names::QUIET), w.find_user("alice").unwrap());
+        let person = w.person_of(alice);
+        w.push(r, "main", 3, person);
+    });
+    place.mirror(&[names::QUIET, "--skip", "branches", "--detail", "skeleton"]).await;
+    assert_eq!(place.stores().number(count).await, 8);
+    fake.set_fault(Fault::always("/branches", FaultKind::Permission("contents=read")));
+    let ran = Place::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "branches,commits"]).await;
+    assert_eq!((ran.stage("branches")[0].as_str(), ran.stage("commits")[0].as_str()), ("failed", "failed"));
+}
+
+#[tokio::test]
+async fn the_details_of_a_fork_end_with_its_own_commits() {
+    let (fake, place) = mirrored(names::WEB_FORK).await;
+    fake.reset_counters();
+    let ran = place.mirror(&[names::WEB_FORK]).await;
+    assert!(fake.counted() <= 5, "{:?}\n{}", fake.by_template(), ran.out);
+}
+
+#[tokio::test]
+async fn a_collaborator_who_left_does_not_come_back_with_the_feed() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    let bob = fake.world_mut(|w| {
+        let (r, bob) = (w.repo(names::QUIET), w.find_user("bob").unwrap());
+        w.add_collaborator(r, bob, "write");
+        bob
+    });
+    place.mirror(&[names::QUIET, "--detail", "skeleton"]).await;
+    fake.world_mut(|w| w.remove_collaborator(w.repo(names::QUIET), bob));
+    for _ in 0..2 {
+        place.mirror(&[names::QUIET, "--detail", "skeleton"]).await;
+        let sql = "SELECT count(*) FROM project_members m JOIN users u ON u.id = m.user_id WHERE u.login = 'bob'";
+        assert_eq!(place.stores().number(sql).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn stars_that_were_listed_once_and_are_refused_now_come_from_the_feed() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    fake.world_mut(|w| {
+        let (r, carol) = (w.repo(names::QUIET), w.find_user("carol").unwrap());
+        w.star(r, carol);
+        w.repos[r].stars_denied = true;
+    });
+    let ran = place.mirror(&[names::QUIET]).await;
+    assert_eq!(ran.stage("stars")[0], "not", "{}", ran.out);
+    let sql = "SELECT count(*) FROM watchers w JOIN users u ON u.id = w.user_id WHERE u.login = 'carol'";
+    assert_eq!(place.stores().number(sql).await, 1);
+}
+
+#[tokio::test]
+async fn full_reads_everything_anew_histories_and_profiles_too() {
+    let (fake, place) = mirrored(names::WEB).await;
+    fake.reset_counters();
+    place.mirror(&[names::WEB, "--full"]).await;
+    let by = fake.by_template();
+    for template in ["/repos/{owner}/{repo}/commits", "/users/{login}", "/repos/{owner}/{repo}/pulls/{number}/commits"]
+    {
+        assert!(by.get(template).is_some_and(|count| *count > 2), "{template}: {by:?}");
+    }
+    let fresh = Place::new(fake.url());
+    fresh.mirror(&[names::WEB]).await;
+    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+}
+
+#[tokio::test]
+async fn a_process_that_forgets_what_is_known_does_not_stop_another_one() {
+    let (fake, place) = mirrored(names::WEB).await;
+    let args = [["--full", "--detail=skeleton"], ["--events-after=1", "--full"], ["--full", "--detail=skeleton"]];
+    let children = args.map(|[a, b]| place.spawn(&["retrieve-repo", names::WEB, a, b]));
+    for child in children {
+        let ran = finish(child).await;
+        assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
+    }
+    let fresh = Place::new(fake.url());
+    fresh.mirror(&[names::WEB]).await;
+    place.mirror(&[names::WEB]).await;
+    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+}
+
+#[tokio::test]
+async fn what_changed_since_a_first_run_was_cut_off_is_read_by_the_run_that_goes_on() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    fake.set_fault(Fault::always("page=2", FaultKind::Permission("issues=read")));
+    let ran = place.run(&["retrieve-repo", names::WEB, "--only", "issue-comments,pulls"]).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    fake.clear_faults();
+    let (comment, pull) = fake.world_mut(|w| {
+        let r = w.repo(names::WEB);
+        let comment = w.repos[r].comments.iter().find(|c| !c.deleted).unwrap().id;
+        let pull = w.repos[r].issues.iter().find(|i| i.pull.is_some() && i.open).unwrap().number;
+        w.edit_comment(r, comment, "edited meanwhile");
+        w.close_issue(r, pull, w.find_user("alice"));
+        (comment, pull)
+    });
+    place.mirror(&[names::WEB, "--only", "issue-comments,pulls"]).await;
+    let comments = place.stores().collection("issue_comments").await;
+    let edited = comments.values().find(|c| c["id"] == comment).unwrap();
+    assert_eq!(edited["body"], "edited meanwhile");
+    let pulls = place.stores().collection("pull_requests").await;
+    assert_eq!(pulls[&format!("{}/{pull}", names::WEB)]["state"], "closed");
+}
+
+#[tokio::test]
+async fn an_outage_of_ten_seconds_is_outlasted() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    fake.set_fault(Fault::always("/issues", FaultKind::Status { status: 503, html: true }));
+    let place = Place::new(fake.url());
+    let child = place.spawn(&["retrieve-repo", names::QUIET]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    fake.clear_faults();
+    let ran = finish(child).await;
+    assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("trying again"), "{}", ran.err);
+}
