@@ -45,6 +45,9 @@ impl Transport {
             .retry(reqwest::retry::never())
             .referer(false)
             .gzip(true)
+            // Over HTTP/2 a first run with 16 requests in flight and 50 ms an answer takes the same time (5.4 s for 1,303
+            // requests); but one connection for all of them loses or delays them all at once.
+            .http1_only()
             .pool_max_idle_per_host(idle)
             .connect_timeout(tuning.connect_timeout)
             .read_timeout(tuning.read_timeout)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize};
+use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize, names};
 use crate::support::program::Place;
 
 const HUGE: &str = "contoso/huge";
@@ -99,4 +99,25 @@ async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored() {
     place.mirror(&[HUGE, "--only", "issue-events"]).await;
     assert_eq!(missing(&fake, &place, "issues/events", "issue_events").await, [""; 0]);
     assert!(fake.counted() <= 6, "it reads on to what it knows, and no further: {:?}", fake.by_template());
+}
+
+#[tokio::test]
+async fn lists_that_do_not_tell_their_last_page_are_read_to_their_end() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let expected = Place::new(fake.url());
+    expected.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let shy = FakeGitHub::start(World::edge_cases(1), Options { last_link: false, ..Options::unlimited() }).await;
+    let place = Place::new(shy.url());
+    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let (expected, found) = (expected.stores().documents().await, place.stores().documents().await);
+    for (collection, documents) in &expected {
+        assert_eq!(found[collection].len(), documents.len(), "{collection}");
+    }
+    for run in 2..=3 {
+        shy.reset_counters();
+        let ran = place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+        assert!(shy.counted() <= 25, "run {run}: {:?}", shy.by_template());
+        let total = ran.stage("total");
+        assert_eq!((&total[..2], total[3].as_str()), (["0".to_owned(), "0".to_owned()].as_slice(), "0"), "{}", ran.out);
+    }
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub etag_per_token: bool,
     /// The page at which long lists end silently, if they do.
     pub deep_page_cap: Option<usize>,
+    /// Whether `Link` tells the last page; GitHub sometimes leaves it out.
+    pub last_link: bool,
     /// Rows that a page may hold before the server gives up with 502, as GitHub does when a page takes too long.
     pub heavy_page: Option<usize>,
 }
@@ -40,6 +42,7 @@ impl Default for Options {
             gzip: false,
             etag_per_token: true,
             deep_page_cap: None,
+            last_link: true,
             heavy_page: None,
         }
     }

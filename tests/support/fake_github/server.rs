@@ -525,6 +525,7 @@ impl Shared {
         if path.ends_with("/events") && !path.contains("/issues/") {
             headers.push(("x-poll-interval", "60".to_string()));
         }
+        links.retain(|(rel, _)| self.options.last_link || *rel != "last");
         if let Some(link) = self.link(&world, path, &links, fault) {
             headers.push(("link", link));
         }
