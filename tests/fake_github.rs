@@ -294,6 +294,45 @@ async fn tokens_see_what_they_may() {
 }
 
 #[tokio::test]
+async fn tokens_are_refused_what_they_lack_a_permission_for() {
+    let options = Options {
+        tokens: vec![
+            TokenSpec::new("all"),
+            TokenSpec::new("starless").without_stars(),
+            TokenSpec::new("outside").refused(&["Contoso/Quiet"]).private(Visible::None),
+        ],
+        ..Options::default()
+    };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    let ask = |token: &'static str, path: &str| client().get(format!("{}{path}", fake.url())).bearer_auth(token).send();
+    let quiet = fake.world(|w| w.repos[w.repo(names::QUIET)].id);
+    for path in ["stargazers", "collaborators"] {
+        for at in ["repos/contoso/quiet".to_owned(), format!("repositories/{quiet}")] {
+            let at = format!("{at}/{path}");
+            assert_eq!(ask("all", &at).await.unwrap().status(), 200, "{at}");
+            let refused = ask("starless", &at).await.unwrap();
+            assert!(header(&refused, "x-accepted-github-permissions").starts_with("metadata=read"), "{at}");
+            let body: Value = refused.json().await.unwrap();
+            assert_eq!(body["message"], "Resource not accessible by personal access token");
+            let refused = ask("outside", &at).await.unwrap();
+            assert_eq!(refused.status(), 403);
+            assert!(header(&refused, "x-github-sso").starts_with("required; url=https://github.com/orgs/contoso/"));
+        }
+    }
+    for (token, path, status) in [
+        ("starless", "repos/contoso/quiet/labels", 200),
+        ("starless", "repos/contoso/gone/stargazers", 404),
+        ("outside", "repos/contoso/quiet", 403),
+        ("outside", "repos/contoso/web/stargazers", 200),
+        ("outside", "repos/contoso/private", 404),
+        ("outside", "orgs/contoso/repos", 200),
+    ] {
+        assert_eq!(ask(token, path).await.unwrap().status(), status, "{token} {path}");
+    }
+    assert_eq!(fake.requests()[1].template, "/repos/{owner}/{repo}/stargazers");
+}
+
+#[tokio::test]
 async fn versions_differ_as_githubs_do() {
     let fake = edge().await;
     for (version, has) in [("2022-11-28", true), ("2026-03-10", false)] {
@@ -406,6 +445,78 @@ async fn primary_limit_ends_and_returns() {
 }
 
 #[tokio::test]
+async fn requests_under_way_together_do_not_share_what_is_left_for_one() {
+    let tokens = vec![TokenSpec::new("fake-token").budget(5_000, 1, 3_600)];
+    let latency = Duration::from_millis(300);
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { tokens, latency, ..Options::default() }).await;
+    let answers = futures::future::join_all((0..16).map(|_| get(&fake, "versions"))).await;
+    assert!(answers.iter().all(|r| header(r, "x-ratelimit-remaining") == "0"));
+    assert_eq!((fake.by_status()[&200], fake.by_status()[&403], fake.counted()), (1, 15, 1));
+    assert!(fake.limit_violations().is_empty());
+
+    // What an answer doesn't count is there for the next request: a 304, a failure of the server, a refusal.
+    let tokens = vec![TokenSpec::new("fake-token").budget(5_000, 2, 3_600)];
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { tokens, ..Options::default() }).await;
+    let tag = header(&get(&fake, "versions").await, "etag");
+    let again = || {
+        client().get(format!("{}versions", fake.url())).bearer_auth("fake-token").header("if-none-match", &tag).send()
+    };
+    fake.set_fault(Fault::next(1, "meta", FaultKind::Status { status: 502, html: true }));
+    for answer in [again().await.unwrap(), get(&fake, "meta").await, again().await.unwrap()] {
+        assert!(matches!(answer.status().as_u16(), 304 | 502));
+        assert_eq!(
+            (header(&answer, "x-ratelimit-remaining"), header(&answer, "x-ratelimit-used")),
+            ("1".into(), "4999".into())
+        );
+    }
+    fake.set_fault(Fault::next(1, "meta", FaultKind::Hang));
+    let hung =
+        client().get(format!("{}meta", fake.url())).bearer_auth("fake-token").timeout(Duration::from_millis(200));
+    assert!(hung.send().await.is_err());
+    assert_eq!(fake.remaining("fake-token"), Some(1));
+    assert_eq!(header(&get(&fake, "meta").await, "x-ratelimit-remaining"), "0");
+}
+
+#[tokio::test]
+async fn a_secondary_limit_without_its_header_lasts_all_the_same() {
+    let limits = Limits { points_per_minute: 2, retry_after: None, hidden_pause: 1, ..Limits::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
+    for status in [200, 200, 403, 403] {
+        let answer = get(&fake, "versions").await;
+        assert_eq!((answer.status().as_u16(), header(&answer, "retry-after").as_str()), (status, ""));
+    }
+    assert!(fake.limit_violations().is_empty());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert!(get(&fake, "versions").await.text().await.unwrap().contains("secondary rate limit"));
+    assert_eq!(fake.limit_violations()[0].why, "inside a pause without Retry-After");
+
+    let limits = Limits { hidden_pause: 1, ..Limits::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
+    fake.set_fault(Fault::next(1, "versions", FaultKind::Secondary { status: 429, retry_after: None }));
+    assert_eq!(get(&fake, "versions").await.status(), 429);
+    // A fault waits until no limit answers in its place.
+    fake.set_fault(Fault::next(1, "meta", FaultKind::HtmlOk));
+    assert_eq!(get(&fake, "meta").await.status(), 403);
+    assert_eq!(fake.faults()[1].struck, 0);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(get(&fake, "meta").await.json::<Value>().await.is_err());
+    assert_eq!(get(&fake, "meta").await.status(), 200);
+}
+
+#[tokio::test]
+async fn no_limits_can_be_said_in_zeros() {
+    let options = Options { limits: Limits::zero(), prefix: "api/v3/".into(), ..Options::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    for _ in 0..3 {
+        let answer = get(&fake, "versions").await;
+        let numbers = ["limit", "remaining", "used"].map(|n| header(&answer, &format!("x-ratelimit-{n}")));
+        assert_eq!((answer.status().as_u16(), numbers), (200, ["0", "0", "0"].map(String::from)));
+    }
+    assert_eq!(json(&fake, "rate_limit").await["resources"]["core"]["limit"], 0);
+    assert!(fake.limit_violations().is_empty());
+}
+
+#[tokio::test]
 async fn secondary_limits_watch_speed_and_concurrency() {
     let limits = Limits { points_per_minute: 3, retry_after: Some(30), status: 429, ..Limits::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
@@ -430,15 +541,40 @@ async fn secondary_limits_watch_speed_and_concurrency() {
 
 #[tokio::test]
 async fn faults_strike_as_told() {
-    let fake = FakeGitHub::start(World::edge_cases(1), Options::default()).await;
+    let limits = Limits { hidden_pause: 0, ..Limits::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
     let decoy = Decoy::start().await;
     let path = "repos/contoso/web/branches";
     let strike = |kind: FaultKind| fake.set_fault(Fault::next(1, "web/branches", kind));
     strike(FaultKind::Status { status: 502, html: true });
     let answer = get(&fake, path).await;
     assert_eq!((answer.status().as_u16(), header(&answer, "content-type").starts_with("text/html")), (502, true));
+    for status in [403, 404] {
+        strike(FaultKind::Status { status, html: true });
+        let answer = get(&fake, path).await;
+        assert_eq!(
+            (answer.status(), header(&answer, "content-type")),
+            (status.try_into().unwrap(), "text/html; charset=utf-8".into())
+        );
+    }
+    strike(FaultKind::Unavailable { status: 503, retry_after: 7 });
+    let answer = get(&fake, path).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "retry-after").as_str()), (503, "7"));
     strike(FaultKind::HtmlOk);
     assert!(get(&fake, path).await.json::<Value>().await.is_err());
+    strike(FaultKind::Empty);
+    let answer = get(&fake, path).await;
+    assert_eq!((answer.status().as_u16(), answer.bytes().await.unwrap().len()), (200, 0));
+    // Half a body that looks like a whole one but for its JSON.
+    strike(FaultKind::Cut);
+    let answer = get(&fake, path).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "content-length").as_str()), (200, ""));
+    let half = answer.bytes().await.unwrap();
+    assert!(half.starts_with(b"[{") && serde_json::from_slice::<Value>(&half).is_err());
+    strike(FaultKind::Drip { pieces: 10, pause: Duration::from_millis(20) });
+    let start = Instant::now();
+    assert_eq!(get(&fake, path).await.json::<Vec<Value>>().await.unwrap().len(), 30);
+    assert!(start.elapsed() >= Duration::from_millis(180));
     strike(FaultKind::Truncated);
     let answer = get(&fake, path).await;
     assert_eq!(answer.status(), 200);
@@ -471,12 +607,15 @@ async fn faults_strike_as_told() {
     assert!(next.starts_with(decoy.url()));
     client().get(&next).header("authorization", "leak").send().await.unwrap();
     assert_eq!(decoy.seen()[0].header("authorization"), Some("leak"));
-    strike(FaultKind::Primary { status: 403 });
-    let answer = get(&fake, path).await;
-    assert_eq!((answer.status().as_u16(), header(&answer, "x-ratelimit-remaining").as_str()), (403, "0"));
     strike(FaultKind::Revoke);
     assert_eq!(get(&fake, path).await.status(), 401);
     assert_eq!(get(&fake, "versions").await.status(), 401);
+    fake.reinstate("fake-token");
+    strike(FaultKind::Primary { status: 403 });
+    for _ in 0..2 {
+        let answer = get(&fake, path).await;
+        assert_eq!((answer.status().as_u16(), header(&answer, "x-ratelimit-remaining").as_str()), (403, "0"));
+    }
     assert!(fake.faults().iter().all(|f| f.struck == 1));
     fake.clear_faults();
 

@@ -14,10 +14,18 @@ pub enum Times {
 pub enum FaultKind {
     /// 500, 502, 503, ... with a JSON or an HTML body.
     Status { status: u16, html: bool },
+    /// A server error that says when to come back.
+    Unavailable { status: u16, retry_after: u64 },
     /// The connection ends before any answer.
     Reset,
     /// `Content-Length` promises more than is sent.
     Truncated,
+    /// The first half of the right body, ended as if that were all: only the JSON shows it.
+    Cut,
+    /// 200 without a body.
+    Empty,
+    /// The right body, in so many pieces with a pause between them.
+    Drip { pieces: usize, pause: Duration },
     /// 200 with a page of HTML in place of JSON.
     HtmlOk,
     /// The right answer, late.

@@ -25,6 +25,10 @@ pub struct TokenSpec {
     pub remaining: u32,
     /// Seconds from the start until the hour ends.
     pub reset_in: u64,
+    /// Whether stargazers and collaborators are refused: 403, for want of a permission.
+    pub no_stars: bool,
+    /// Full names of repositories that answer this token 403 for want of single sign-on, even where public.
+    pub refused: Vec<String>,
 }
 
 impl TokenSpec {
@@ -37,7 +41,21 @@ impl TokenSpec {
             limit: 5_000,
             remaining: 5_000,
             reset_in: 3_600,
+            no_stars: false,
+            refused: vec![],
         }
+    }
+
+    /// GitHub: a fine-grained token without write access may list neither stargazers nor collaborators.
+    pub fn without_stars(mut self) -> TokenSpec {
+        self.no_stars = true;
+        self
+    }
+
+    /// GitHub: a token that its owner's organisation has not authorised is refused there, also what all may read.
+    pub fn refused(mut self, repositories: &[&str]) -> TokenSpec {
+        self.refused = repositories.iter().map(|r| r.to_string()).collect();
+        self
     }
 
     pub fn private(mut self, private: Visible) -> TokenSpec {
@@ -57,6 +75,8 @@ impl TokenSpec {
 pub struct Limits {
     /// Off as on a GitHub Enterprise Server: no limits, and no headers about them.
     pub on: bool,
+    /// Some servers without limits say so in numbers: a limit of 0, of which 0 remain.
+    pub zero: bool,
     /// GitHub: 60 an hour without a token.
     pub anonymous: u32,
     /// Length of the primary limit's hour, in seconds.
@@ -69,6 +89,8 @@ pub struct Limits {
     pub points_per_minute: usize,
     /// Seconds in `Retry-After` of a secondary limit; `None` leaves the header out.
     pub retry_after: Option<u64>,
+    /// Seconds that a secondary limit lasts which has no `Retry-After`. GitHub: a minute at least.
+    pub hidden_pause: u64,
     /// The status of a rate limit: 403, or 429. GitHub uses both.
     pub status: u16,
 }
@@ -77,12 +99,14 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             on: true,
+            zero: false,
             anonymous: 60,
             hour: 3_600,
             secondary: true,
             concurrent: 100,
             points_per_minute: 900,
             retry_after: Some(60),
+            hidden_pause: 60,
             status: 403,
         }
     }
@@ -92,6 +116,16 @@ impl Limits {
     /// No limit at all, and no headers.
     pub fn off() -> Limits {
         Limits { on: false, ..Limits::default() }
+    }
+
+    /// No limit at all, and headers that read as if all were spent.
+    pub fn zero() -> Limits {
+        Limits { zero: true, ..Limits::default() }
+    }
+
+    /// Whether anything is refused on account of them.
+    fn hold(&self) -> bool {
+        self.on && !self.zero
     }
 }
 
@@ -113,9 +147,19 @@ pub struct Account {
     pub max_in_flight: usize,
     pub max_points: usize,
     window: VecDeque<Instant>,
-    paused_at: Option<Instant>,
-    paused_until: Option<Instant>,
+    pause: Option<Pause>,
     /// When the token was told that its primary budget is spent.
+    told: Option<Instant>,
+    /// How often the budget has been filled or emptied: what was taken from an earlier one is not given back.
+    budget: u64,
+}
+
+/// A secondary limit that a token has run into.
+struct Pause {
+    until: Instant,
+    /// Whether answers name no `Retry-After`.
+    hidden: bool,
+    /// When the token was told of it.
     told: Option<Instant>,
 }
 
@@ -128,11 +172,16 @@ pub fn now() -> u64 {
 
 /// What the limits say to a request.
 pub enum Verdict {
-    Go,
+    /// With what was taken off the primary budget for it.
+    Go(Option<Reserved>),
     Primary,
     /// With the seconds to wait, where the answer names them.
     Secondary(Option<u64>),
 }
+
+/// One request's part of a primary budget, by the number of that budget.
+#[derive(Clone, Copy)]
+pub struct Reserved(u64);
 
 #[derive(Default)]
 pub struct Ledger {
@@ -143,20 +192,21 @@ pub struct Ledger {
 impl Ledger {
     pub fn account(&mut self, token: &str, spec: Option<&TokenSpec>, limits: &Limits) -> &mut Account {
         self.accounts.entry(token.into()).or_insert_with(|| Account {
-            limit: spec.map_or(limits.anonymous, |s| s.limit),
-            remaining: spec.map_or(limits.anonymous, |s| s.remaining),
+            limit: if limits.zero { 0 } else { spec.map_or(limits.anonymous, |s| s.limit) },
+            remaining: if limits.zero { 0 } else { spec.map_or(limits.anonymous, |s| s.remaining) },
             reset: now() + spec.map_or(limits.hour, |s| s.reset_in),
             in_flight: 0,
             max_in_flight: 0,
             max_points: 0,
             window: VecDeque::new(),
-            paused_at: None,
-            paused_until: None,
+            pause: None,
             told: None,
+            budget: 0,
         })
     }
 
-    /// Counts a request in. `free` requests don't draw on the primary limit.
+    /// Counts a request in. `free` requests don't draw on the primary limit; others do at once, so that requests
+    /// which are under way together can't all be answered from what is left for one.
     pub fn arrive(
         &mut self,
         token: &str,
@@ -178,30 +228,33 @@ impl Ledger {
             account.remaining = account.limit;
             account.reset = now() + limits.hour;
             account.told = None;
+            account.budget += 1;
         }
-        if !limits.on {
-            return Verdict::Go;
-        }
+        let late = |told: Option<Instant>| told.is_some_and(|t| at > t + GRACE);
         let mut why = None;
-        let verdict = if let Some(until) = account.paused_until.filter(|t| at < *t) {
-            if account.paused_at.is_some_and(|t| at > t + GRACE) {
-                why = Some("inside a Retry-After pause");
+        let verdict = if !limits.hold() {
+            account.reserve(free)
+        } else if let Some(pause) = account.pause.as_ref().filter(|p| at < p.until) {
+            if late(pause.told) {
+                why = Some(if pause.hidden {
+                    "inside a pause without Retry-After"
+                } else {
+                    "inside a Retry-After pause"
+                });
             }
-            Verdict::Secondary(Some((until - at).as_secs() + 1))
+            Verdict::Secondary((!pause.hidden).then(|| (pause.until - at).as_secs() + 1))
         } else if limits.secondary
             && (account.in_flight > limits.concurrent || account.window.len() > limits.points_per_minute)
         {
-            account.paused_at = Some(at);
-            account.paused_until = limits.retry_after.map(|s| at + Duration::from_secs(s));
+            account.pause = Some(Pause::of(limits.retry_after, limits));
             Verdict::Secondary(limits.retry_after)
         } else if account.remaining == 0 && !free {
-            if account.told.is_some_and(|t| at > t + GRACE) {
+            if late(account.told) {
                 why = Some("after the primary limit was reached");
             }
-            account.told.get_or_insert(at);
             Verdict::Primary
         } else {
-            Verdict::Go
+            account.reserve(free)
         };
         if let Some(why) = why {
             let (token, path) = (token.to_string(), path.to_string());
@@ -210,11 +263,10 @@ impl Ledger {
         verdict
     }
 
-    /// Pauses a token, as an injected secondary limit does.
-    pub fn pause(&mut self, token: &str, seconds: u64) {
+    /// Pauses a token, as an injected secondary limit does; without seconds for the hidden time.
+    pub fn pause(&mut self, token: &str, retry_after: Option<u64>, limits: &Limits) {
         if let Some(a) = self.accounts.get_mut(token) {
-            a.paused_at = Some(Instant::now());
-            a.paused_until = Some(Instant::now() + Duration::from_secs(seconds));
+            a.pause = Some(Pause::of(retry_after, limits));
         }
     }
 
@@ -222,18 +274,33 @@ impl Ledger {
     pub fn exhaust(&mut self, token: &str) {
         if let Some(a) = self.accounts.get_mut(token) {
             a.remaining = 0;
-            a.told.get_or_insert(Instant::now());
+            a.budget += 1;
         }
     }
 
-    /// Takes one request off the budget.
-    pub fn spend(&mut self, token: &str) {
+    /// Takes back what a request reserved that draws on nothing in the end.
+    pub fn give_back(&mut self, token: &str, reserved: Reserved) {
+        if let Some(a) = self.accounts.get_mut(token).filter(|a| a.budget == reserved.0) {
+            a.remaining = (a.remaining + 1).min(a.limit);
+            a.told = None;
+        }
+    }
+
+    /// Notes what an answer that is sent now tells about the limits, its headers included.
+    pub fn tell(&mut self, token: &str) {
+        let now = Instant::now();
         if let Some(a) = self.accounts.get_mut(token) {
-            a.remaining = a.remaining.saturating_sub(1);
             // GitHub says `remaining: 0` with the last answer that it gives: asking on after that is a violation.
             if a.remaining == 0 {
-                a.told.get_or_insert(Instant::now());
+                a.told.get_or_insert(now);
             }
+        }
+    }
+
+    /// Notes that an answer which is sent now tells of a secondary limit.
+    pub fn tell_of_pause(&mut self, token: &str) {
+        if let Some(pause) = self.accounts.get_mut(token).and_then(|a| a.pause.as_mut()) {
+            pause.told.get_or_insert_with(Instant::now);
         }
     }
 
@@ -241,5 +308,22 @@ impl Ledger {
         if let Some(a) = self.accounts.get_mut(token) {
             a.in_flight -= 1;
         }
+    }
+}
+
+impl Account {
+    fn reserve(&mut self, free: bool) -> Verdict {
+        if free || self.remaining == 0 {
+            return Verdict::Go(None);
+        }
+        self.remaining -= 1;
+        Verdict::Go(Some(Reserved(self.budget)))
+    }
+}
+
+impl Pause {
+    fn of(retry_after: Option<u64>, limits: &Limits) -> Pause {
+        let seconds = retry_after.unwrap_or(limits.hidden_pause);
+        Pause { until: Instant::now() + Duration::from_secs(seconds), hidden: retry_after.is_none(), told: None }
     }
 }

@@ -69,6 +69,21 @@ pub fn refusal(status: u16, message: &str) -> Answer {
     Answer::Status(status, body, vec![])
 }
 
+/// GitHub's refusal of a token that lacks a permission, naming those that would do.
+pub fn lacks(needs: &str) -> Answer {
+    refusal(403, "Resource not accessible by personal access token").with("x-accepted-github-permissions", needs.into())
+}
+
+impl Answer {
+    /// A refusal with one header more.
+    pub fn with(mut self, name: &'static str, value: String) -> Answer {
+        if let Answer::Status(_, _, headers) = &mut self {
+            headers.push((name, value));
+        }
+        self
+    }
+}
+
 fn object(f: impl FnOnce(&mut String)) -> Answer {
     let mut o = String::new();
     f(&mut o);
@@ -118,6 +133,27 @@ impl World {
                 self.repo_answer(repo, rest, q, who)
             }
             _ => ("unknown", not_found()),
+        }
+    }
+
+    /// The repository that a path is about, by name or number, and what follows that.
+    pub(super) fn repo_in<'a>(&self, path: &'a str) -> Option<(RepoIx, &'a str)> {
+        let (kind, rest) = path.split_once('/')?;
+        let head_and_rest = |at: usize| match rest.match_indices('/').nth(at) {
+            Some((i, _)) => (&rest[..i], &rest[i + 1..]),
+            None => (rest, ""),
+        };
+        match kind {
+            "repos" => {
+                let (name, rest) = head_and_rest(1);
+                Some((self.find_repo(&unpercent(name))?, rest))
+            }
+            "repositories" => {
+                let (id, rest) = head_and_rest(0);
+                let id: u64 = id.parse().ok()?;
+                Some((self.repos.iter().position(|r| r.id == id)?, rest))
+            }
+            _ => None,
         }
     }
 
@@ -408,14 +444,7 @@ impl World {
                     _ => return None,
                 }
             }
-            ["stargazers"] if r.stars_denied => {
-                let Answer::Status(status, body, _) = refusal(403, "Resource not accessible by personal access token")
-                else {
-                    unreachable!()
-                };
-                let needs = "metadata=read; contents=write".into();
-                Answer::Status(status, body, vec![("x-accepted-github-permissions", needs)])
-            }
+            ["stargazers"] if r.stars_denied => lacks("metadata=read; contents=write"),
             ["stargazers"] => Answer::List(List {
                 repo,
                 kind: Kind::Stargazer { with_time: who.star_times },

@@ -6,7 +6,7 @@ use super::limits::*;
 use super::options::Options;
 use super::paging::{Query, numbered, page_of};
 use super::render::{ApiVersion, View};
-use super::routes::{Answer, Viewer, refusal};
+use super::routes::{Answer, Viewer, lacks, refusal};
 use super::world::*;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -288,14 +288,30 @@ impl Reply {
 }
 
 /// Takes the request out of flight, also when the client goes away.
-struct Flight<'a>(&'a Shared, String);
+struct Flight<'a> {
+    shared: &'a Shared,
+    name: String,
+    /// What it has taken off the primary budget, until it's known that its answer counts.
+    reserved: Option<Reserved>,
+}
 
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        self.0.ledger.lock().unwrap().leave(&self.1);
+impl Flight<'_> {
+    /// GitHub: a 304 to a token's request, and a failure of GitHub's own, draw on nothing.
+    fn give_back(&mut self) {
+        if let Some(reserved) = self.reserved.take() {
+            self.shared.ledger.lock().unwrap().give_back(&self.name, reserved);
+        }
     }
 }
 
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+        self.shared.ledger.lock().unwrap().leave(&self.name);
+    }
+}
+
+const SSO: &str = "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.";
 const SECONDARY: &str = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again. If you reach out to GitHub Support for help, please include the request ID.";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Unicorn! &middot; GitHub</title></head><body><p><strong>This page is taking too long to load.</strong></p></body></html>\n";
 
@@ -322,18 +338,24 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
     let free =
         path_and_query.trim_start_matches('/').trim_start_matches(&shared.options.prefix).starts_with("rate_limit");
     let verdict = shared.ledger.lock().unwrap().arrive(&name, spec, &shared.options.limits, &path_and_query, free);
-    let flight = Flight(&shared, name.clone());
+    let reserved = if let Verdict::Go(reserved) = verdict { reserved } else { None };
+    let mut flight = Flight { shared: &shared, name: name.clone(), reserved };
     if !shared.options.latency.is_zero() {
         tokio::time::sleep(shared.options.latency).await;
     }
-    let fault = {
-        let mut faults = shared.faults.lock().unwrap();
-        faults.iter_mut().find_map(|f| f.strikes(&path_and_query, &name).then(|| f.kind.clone()))
+    let fault = match verdict {
+        Verdict::Go(_) => {
+            let mut faults = shared.faults.lock().unwrap();
+            faults.iter_mut().find_map(|f| f.strikes(&path_and_query, &name).then(|| f.kind.clone()))
+        }
+        // A limit answers first: the fault is still to come.
+        _ => None,
     };
     match &fault {
         Some(FaultKind::Slow(time)) => tokio::time::sleep(*time).await,
         Some(FaultKind::Hang) => {
             shared.log.lock().unwrap().push(record);
+            flight.give_back();
             std::future::pending::<()>().await;
             unreachable!()
         }
@@ -345,14 +367,46 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
     shared.awaited_changes(&path_and_query);
     let reply = shared.reply(&req, spec, token.as_deref(), verdict, fault.as_ref(), &mut record);
     record.status = reply.status;
+    if record.counted {
+        flight.reserved = None;
+    } else {
+        flight.give_back();
+    }
     if matches!(fault, Some(FaultKind::Reset)) {
         broken.0.store(true, Ordering::Relaxed);
         record.status = 0;
     }
-    let response = shared.wire(reply, &name, spec, matches!(fault, Some(FaultKind::Truncated)), &req.headers);
+    let response = shared.wire(reply, &name, spec, fault.as_ref(), &req.headers);
     shared.log.lock().unwrap().push(record);
     drop(flight);
     response
+}
+
+/// The answer draws on the primary budget.
+fn count(reply: Reply, record: &mut Record) -> Reply {
+    record.counted = true;
+    reply
+}
+
+fn sso(owner: &str) -> String {
+    format!("required; url=https://github.com/orgs/{owner}/sso?authorization_request=AAAA")
+}
+
+/// What a token may not read although it may see the repository.
+fn refused(world: &World, path: &str, spec: &TokenSpec, answer: &Answer) -> Option<Answer> {
+    let (repo, rest) = world.repo_in(path)?;
+    let full_name = world.full_name(repo);
+    if spec.refused.iter().any(|name| name.eq_ignore_ascii_case(&full_name)) {
+        let owner = full_name.split('/').next().unwrap_or_default();
+        return Some(refusal(403, SSO).with("x-github-sso", sso(owner)));
+    }
+    // Where there is no such repository for the token, that is what it's told.
+    let listed = matches!(answer, Answer::List(_));
+    match rest {
+        "stargazers" if spec.no_stars && listed => Some(lacks("metadata=read; contents=write")),
+        "collaborators" if spec.no_stars && listed => Some(lacks("metadata=read")),
+        _ => None,
+    }
 }
 
 impl Shared {
@@ -397,12 +451,13 @@ impl Shared {
             Some(_) => return Reply::refuse(400, "The provided API version is invalid."),
         };
         match verdict {
-            Verdict::Go => {}
+            Verdict::Go(_) => {}
             Verdict::Primary => {
                 let message = format!("API rate limit exceeded for user ID {}.", 1_000_000 + name.len());
                 return Reply::refuse(limits.status, &message);
             }
             Verdict::Secondary(retry_after) => {
+                self.ledger.lock().unwrap().tell_of_pause(name);
                 let reply = Reply::refuse(limits.status, SECONDARY);
                 return match retry_after {
                     Some(s) => reply.with("retry-after", s),
@@ -415,16 +470,22 @@ impl Shared {
             Some(FaultKind::Status { status, html: true }) => {
                 return Reply { status: *status, body: HTML.into(), html: true, headers: vec![] };
             }
+            Some(FaultKind::Unavailable { status, retry_after }) => {
+                return Reply::refuse(*status, "Service Unavailable").with("retry-after", retry_after);
+            }
+            Some(FaultKind::Empty) => {
+                return Reply { status: 200, body: vec![], html: false, headers: vec![] };
+            }
             Some(FaultKind::HtmlOk) => {
                 return Reply { status: 200, body: HTML.into(), html: true, headers: vec![] };
             }
             Some(FaultKind::Secondary { status, retry_after }) => {
+                let mut ledger = self.ledger.lock().unwrap();
+                ledger.pause(name, *retry_after, limits);
+                ledger.tell_of_pause(name);
                 let reply = Reply::refuse(*status, SECONDARY);
                 return match retry_after {
-                    Some(s) => {
-                        self.ledger.lock().unwrap().pause(name, *s);
-                        reply.with("retry-after", s)
-                    }
+                    Some(s) => reply.with("retry-after", s),
                     None => reply,
                 };
             }
@@ -437,9 +498,7 @@ impl Shared {
                     .with("x-accepted-github-permissions", needs);
             }
             Some(FaultKind::SsoRequired) => {
-                let url = "required; url=https://github.com/orgs/contoso/sso?authorization_request=AAAA";
-                return Reply::refuse(403, "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.")
-                    .with("x-github-sso", url);
+                return Reply::refuse(403, SSO).with("x-github-sso", sso("contoso"));
             }
             Some(FaultKind::Redirect(to)) => {
                 return Reply::refuse(301, "Moved Permanently").with("location", to);
@@ -491,8 +550,13 @@ impl Shared {
         let view = View { version };
         let user = spec.and_then(|s| world.find_user(&s.login));
         let who = Viewer { user, sees: &sees, view, star_times };
-        let (template, answer) = world.answer(path, &query, &who);
+        let (template, mut answer) = world.answer(path, &query, &who);
         record.template = template;
+        if let Some(spec) = spec
+            && let Some(refusal) = refused(&world, path, spec, &answer)
+        {
+            answer = refusal;
+        }
         let mut links: Vec<(&'static str, String)> = vec![];
         let mut headers = vec![];
         let mut body = String::new();
@@ -503,17 +567,17 @@ impl Shared {
                 links = numbered(&query, query.page(), per_page, rows);
             }
             Answer::Status(status, body, headers) => {
-                return self.count(name, Reply { status, body: body.into_bytes(), html: false, headers }, record);
+                return count(Reply { status, body: body.into_bytes(), html: false, headers }, record);
             }
             Answer::List(list) => match page_of(&world, &list, &query, self.options.deep_page_cap) {
                 Err(Answer::Status(status, body, headers)) => {
-                    return self.count(name, Reply { status, body: body.into_bytes(), html: false, headers }, record);
+                    return count(Reply { status, body: body.into_bytes(), html: false, headers }, record);
                 }
                 Err(_) => unreachable!(),
                 Ok(page) => {
                     if self.options.heavy_page.is_some_and(|max| page.rows.len() > max) {
                         let reply = Reply { status: 502, body: HTML.into(), html: true, headers: vec![] };
-                        return self.count(name, reply, record);
+                        return count(reply, record);
                     }
                     body.push('[');
                     world.render_rows(&mut body, &list, &list.items[page.rows], view);
@@ -546,17 +610,10 @@ impl Shared {
             // GitHub: the tag comes back without W/, and with a valid token the answer is free.
             headers.push(("etag", tag));
             let reply = Reply { status: 304, body: vec![], html: false, headers };
-            return if spec.is_some() { reply } else { self.count(name, reply, record) };
+            return if spec.is_some() { reply } else { count(reply, record) };
         }
         headers.push(("etag", format!("W/{tag}")));
-        self.count(name, Reply { status: 200, body: body.into_bytes(), html: false, headers }, record)
-    }
-
-    /// Takes a request off the primary budget.
-    fn count(&self, name: &str, reply: Reply, record: &mut Record) -> Reply {
-        self.ledger.lock().unwrap().spend(name);
-        record.counted = true;
-        reply
+        count(Reply { status: 200, body: body.into_bytes(), html: false, headers }, record)
     }
 
     /// GitHub: relations point at `/repositories/{id}/...`, with the query that was sent.
@@ -626,7 +683,7 @@ impl Shared {
         mut reply: Reply,
         name: &str,
         spec: Option<&TokenSpec>,
-        truncated: bool,
+        fault: Option<&FaultKind>,
         sent: &HeaderMap,
     ) -> Response {
         let limits = &self.options.limits;
@@ -634,6 +691,7 @@ impl Shared {
             let mut ledger = self.ledger.lock().unwrap();
             let a = ledger.account(name, spec, limits);
             let (limit, remaining, reset) = (a.limit, a.remaining, a.reset);
+            ledger.tell(name);
             drop(ledger);
             reply = reply
                 .with("x-ratelimit-limit", limit)
@@ -656,8 +714,9 @@ impl Shared {
         for (name, value) in reply.headers {
             b = b.header(HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap());
         }
-        if truncated {
-            let short = Bytes::copy_from_slice(&reply.body[..reply.body.len() / 2]);
+        let half = || Bytes::copy_from_slice(&reply.body[..reply.body.len() / 2]);
+        if matches!(fault, Some(FaultKind::Truncated)) {
+            let short = half();
             // The headers and the half must be on their way before the connection ends.
             let end = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -665,6 +724,20 @@ impl Shared {
             };
             let cut = futures::StreamExt::chain(futures::stream::once(async { Ok(short) }), futures::stream::once(end));
             return b.header("content-length", reply.body.len()).body(Body::from_stream(cut)).unwrap();
+        }
+        if matches!(fault, Some(FaultKind::Cut)) {
+            // A stream has no length to compare with.
+            let short = half();
+            return b.body(Body::from_stream(futures::stream::once(async { Ok::<_, io::Error>(short) }))).unwrap();
+        }
+        if let Some(&FaultKind::Drip { pieces, pause }) = fault {
+            let size = reply.body.len().div_ceil(pieces.max(1)).max(1);
+            let pieces: Vec<Bytes> = reply.body.chunks(size).map(Bytes::copy_from_slice).collect();
+            let slowly = futures::StreamExt::then(futures::stream::iter(pieces), move |piece| async move {
+                tokio::time::sleep(pause).await;
+                Ok::<_, io::Error>(piece)
+            });
+            return b.header("content-length", reply.body.len()).body(Body::from_stream(slowly)).unwrap();
         }
         let accepts = sent.get("accept-encoding").and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
         if self.options.gzip && accepts && reply.body.len() > 500 {
