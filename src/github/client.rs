@@ -235,8 +235,8 @@ impl Shared {
                     return Ok((Fetched::Page(Box::new(page)), lease.token));
                 }
                 // What one token may not, another one of the repository's readers may.
-                Outcome::Final(ApiError::Forbidden { .. })
-                    if matches!(call.purpose, Purpose::Read) && self.pool.refuse(&want, lease.token) =>
+                Outcome::Final(ref error @ (ApiError::Forbidden { .. } | ApiError::SsoRequired { .. }))
+                    if matches!(call.purpose, Purpose::Read) && self.pool.refuse(&want, lease.token, error) =>
                 {
                     trials.pinned = None;
                     url = call.url.clone();

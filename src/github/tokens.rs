@@ -14,7 +14,7 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::budget::{Budget, Left, RateHeaders};
-use super::error::ClientError;
+use super::error::{ApiError, ClientError};
 use super::notice::{Notice, WaitReason};
 use super::pace::{self, Pace};
 use super::request::{Budget as Total, TokenSetting};
@@ -355,14 +355,17 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    /// Remembers that a token may not read something of a repository that it can read. Returns whether another token is
-    /// left that may.
-    pub fn refuse(&self, want: &Want<'_>, token: usize) -> bool {
+    /// Remembers that a token may not read something of a repository, or without a sign-on nothing of it. Returns whether
+    /// another token is left that may.
+    pub fn refuse(&self, want: &Want<'_>, token: usize, error: &ApiError) -> bool {
         let mut state = self.state();
         let count = state.tokens.len();
         let Some(repo) = want.repo else { return false };
         let access = state.access.get_or_insert_mut(key(repo), || Access::unknown(count));
-        access.refused.insert((token, want.endpoint.to_owned()));
+        match access.tokens.get_mut(token) {
+            Some(verdict) if matches!(error, ApiError::SsoRequired { .. }) => *verdict = Some(false),
+            _ => _ = access.refused.insert((token, want.endpoint.to_owned())),
+        }
         let want = Want { purpose: Purpose::Read, ..*want };
         let access = state.access.peek(&key(repo));
         state.candidates(&want).iter().any(|i| {

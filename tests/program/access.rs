@@ -1,6 +1,6 @@
 //! Who can read what: private repositories, several tokens, none at all.
 
-use crate::support::fake_github::{FakeGitHub, Options, TokenSpec, Visible, World, names};
+use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, Visible, World, names};
 use crate::support::program::Place;
 
 fn two_tokens() -> Options {
@@ -80,4 +80,104 @@ async fn no_secret_is_in_any_output_log_or_database() {
         let found = bytes.windows(12).any(|window| window == &token.as_bytes()[4..16]);
         assert!(!found, "the token is in {name}");
     }
+}
+
+#[tokio::test]
+async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said() {
+    let options = Options { anonymous: true, ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    let ran = Place::new(fake.url()).tokens("").mirror(&[names::QUIET, "--detail", "skeleton"]).await;
+    assert_eq!(ran.stage("people")[..2], ["not", "permitted"], "{}", ran.out);
+    assert!(ran.out.contains("only to a token (401); set GITHUB_TOKEN"), "{}", ran.out);
+    for stage in ["issues", "commits", "issue-events", "events", "forks"] {
+        assert_eq!(ran.stage(stage)[0], "done", "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_private_repository_is_read_by_the_token_that_can_whatever_it_is_called() {
+    let mut world = World::edge_cases(1);
+    let private = world.repo(names::PRIVATE);
+    world.rename_repo(private, "hidden");
+    let options = Options {
+        tokens: vec![
+            TokenSpec::new("blind-token-0001").private(Visible::None),
+            TokenSpec::new("seeing-token-0002").private(Visible::Only(vec!["contoso/hidden".to_owned()])),
+        ],
+        ..Options::unlimited()
+    };
+    let fake = FakeGitHub::start(world, options).await;
+    let place = Place::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
+    place.mirror(&[names::PRIVATE]).await;
+    place.mirror(&["contoso/hidden"]).await;
+    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE name = 'hidden'").await, 1);
+}
+
+#[tokio::test]
+async fn a_token_that_an_organisation_refuses_is_not_asked_though_the_repository_is_public() {
+    let options = Options {
+        tokens: vec![TokenSpec::new("refused-token-001").refused(&[names::QUIET]), TokenSpec::new("allowed-token-002")],
+        ..Options::unlimited()
+    };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    let place = Place::new(fake.url()).tokens("refused-token-001,allowed-token-002");
+    for _ in 0..2 {
+        place.mirror(&[names::QUIET]).await;
+    }
+    let alone = Place::new(fake.url()).tokens("refused-token-001");
+    let ran = alone.run(&["retrieve-repo", names::QUIET]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("single sign-on"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn with_several_tokens_a_run_over_unchanged_data_is_as_free_as_with_one() {
+    let tokens = ["token-one-00001", "token-two-00002", "token-three-0003"];
+    let options = Options { tokens: tokens.map(TokenSpec::new).to_vec(), ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    let place = Place::new(fake.url()).tokens(&tokens.join(","));
+    place.mirror(&[names::WEB]).await;
+    place.mirror(&[names::WEB]).await;
+    fake.reset_counters();
+    place.mirror(&[names::WEB]).await;
+    let free = fake.by_status().get(&304).copied().unwrap_or(0);
+    assert!(free >= 20 && fake.counted() <= 1, "{} counted, {free} free", fake.counted());
+}
+
+#[tokio::test]
+async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first() {
+    let options = Options {
+        tokens: vec![TokenSpec::new("narrow-token-001").without_stars(), TokenSpec::new("wide-token-00002")],
+        ..Options::unlimited()
+    };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    for tokens in ["narrow-token-001,wide-token-00002", "wide-token-00002,narrow-token-001"] {
+        let ran = Place::new(fake.url()).tokens(tokens).mirror(&[names::WEB, "--detail", "skeleton"]).await;
+        assert_eq!((ran.stage("stars")[0].as_str(), ran.stage("people")[0].as_str()), ("done", "done"), "{}", ran.out);
+    }
+}
+
+#[tokio::test]
+async fn what_proves_no_deletion_marks_nothing_as_deleted() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::QUIET]).await;
+    for kind in [FaultKind::Permission("metadata=read"), FaultKind::Status { status: 404, html: true }] {
+        fake.clear_faults();
+        fake.set_fault(Fault::next(1, names::QUIET, kind));
+        place.run(&["retrieve-repo", names::QUIET]).await;
+        assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
+    }
+    // A fork that is known from the list of forks alone was never mirrored.
+    place.mirror(&[names::WEB, "--only", "forks"]).await;
+    fake.world_mut(|w| w.delete_repo(w.repo(names::WEB_FORK)));
+    assert_eq!(place.run(&["retrieve-repo", names::WEB_FORK]).await.code, Some(1));
+    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
+    // What was deleted, and comes back unchanged, is there again.
+    fake.clear_faults();
+    fake.set_fault(Fault::next(1, names::QUIET, FaultKind::Status { status: 404, html: false }));
+    assert_eq!(place.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
+    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 1);
+    place.mirror(&[names::QUIET]).await;
+    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
 }
