@@ -172,7 +172,7 @@ async fn every_list_can_be_walked_to_its_whole_length() {
         assert_eq!(ids.len(), truth.len(), "{path} repeats rows");
     }
     let (repos, _) = walk(&fake, "orgs/contoso/repos?per_page=2").await;
-    assert_eq!(repos.len(), 9);
+    assert_eq!(repos.len(), 10);
 }
 
 #[tokio::test]

@@ -156,7 +156,8 @@ pub fn check(api: &Value, fake: &FakeGitHub, template: &str, path: &str) -> Vec<
     let rows = fake.all(path);
     let mut wrong = vec![];
     if template.ends_with("}/events") || template == "/repos/{owner}/{repo}/events" {
-        for e in rows.iter().filter(|e| e.get("payload").is_some()) {
+        // A type that is still to come has no description.
+        for e in rows.iter().filter(|e| e.get("payload").is_some() && e["type"] != "FutureEvent") {
             let name = payload_schema(e["type"].as_str().unwrap());
             let v = kept(api, &name, || json!({"$ref": format!("#/components/schemas/{name}")}));
             wrong.extend(errors(&v, &e["payload"], &format!("{path} {name}")));

@@ -10,6 +10,8 @@ pub mod names {
     pub const WEB_FORK: &str = "fabrikam/web-fork";
     /// No commit: 409.
     pub const EMPTY: &str = "contoso/empty";
+    /// Pull requests are disabled; it has none.
+    pub const NO_PULLS: &str = "contoso/no-pulls";
     /// Issues are disabled: 410. It has a pull request.
     pub const NO_ISSUES: &str = "contoso/no-issues";
     /// Private.
@@ -30,15 +32,15 @@ pub mod names {
     pub const QUIET: &str = "contoso/quiet";
 
     /// All that answer 200.
-    pub const ANSWERING: [&str; 10] =
-        [WEB, WEB_FORK, EMPTY, NO_ISSUES, PRIVATE, ARCHIVED, NEW_NAME, BIG_PR, NO_STARS, QUIET];
+    pub const ANSWERING: [&str; 11] =
+        [WEB, WEB_FORK, EMPTY, NO_PULLS, NO_ISSUES, PRIVATE, ARCHIVED, NEW_NAME, BIG_PR, NO_STARS, QUIET];
 }
 
 impl World {
     /// The world of edge cases.
     pub fn edge_cases(seed: u64) -> World {
         let mut w = World::empty(seed);
-        for login in ["alice", "bob", "carol", "dave", "erin", "frank-with-a-rather-long-login-of-39-chars"] {
+        for login in ["alice", "bob", "carol", "dave", "erin", "frank-with-his-login-of-just-39-letters"] {
             w.add_user(login, UserKind::User);
         }
         w.add_user("mona-import", UserKind::Mannequin);
@@ -62,6 +64,8 @@ impl World {
         let r = w.plain(names::GONE);
         w.delete_repo(r);
         w.no_issues();
+        let r = w.plain(names::NO_PULLS);
+        w.repos[r].has_pull_requests = false;
         w.big_pr();
         w
     }
@@ -123,7 +127,7 @@ impl World {
     fn web(&mut self) {
         let r = self.add_repo(names::WEB);
         let [alice, bob, carol, dave, erin] = ["alice", "bob", "carol", "dave", "erin"].map(|l| self.user(l));
-        let frank = self.user("frank-with-a-rather-long-login-of-39-chars");
+        let frank = self.user("frank-with-his-login-of-just-39-letters");
         let (bot, ghost, mona) = (self.user("dependabot[bot]"), self.user("ghost"), self.user("mona-import"));
         let (a, b, c) = (self.person_of(alice), self.person_of(bob), self.person_of(carol));
         let robot = self.person_of(bot);
@@ -151,6 +155,10 @@ impl World {
         self.push(fork, "main", 4, c);
         self.push(fork, "fabrikam/special", 2, b);
         self.push(r, "main", 2, a);
+        // Its documents are there for all to read, its profile isn't.
+        let managed = self.user("managed_emu");
+        self.add_comment(r, 8, Some(managed), "From a managed account");
+        self.feed(r, bob, Payload::Future);
     }
 
     fn web_commits(&mut self, r: RepoIx, a: u32, b: u32, c: u32, robot: u32) {
@@ -292,8 +300,12 @@ impl World {
             let (title, body) = (self.sentence(), self.text(300));
             let n = self.open_issue(r, Some([alice, bob, carol, dave][i % 4]), &title, Some(&body));
             self.add_comment(r, n, Some(bob), &title);
-            if i % 3 == 0 {
-                self.close_issue(r, n, Some(alice));
+            match i {
+                1 => self.set_issue_type(r, n, "Bug"),
+                3 => self.close_issue_as(r, n, Some(alice), "not_planned"),
+                6 => self.close_issue_as(r, n, None, "duplicate"),
+                _ if i % 3 == 0 => self.close_issue(r, n, Some(alice)),
+                _ => {}
             }
         }
     }
@@ -321,7 +333,7 @@ impl World {
         self.add_review_comment(r, open, None, Some(bob), "Because.", Some(first));
         self.add_review(r, open, None, "COMMENTED", "");
         let approval = self.add_review(r, open, Some(alice), "APPROVED", "");
-        let gone = Detail::Dismissed { review: approval, message: Some("stale".into()) };
+        let gone = Detail::Dismissed { review: approval, state: "approved".into(), message: Some("stale".into()) };
         self.add_event(r, open, Some(bob), "review_dismissed", None, gone);
         self.add_review(r, open, Some(ghost), "PENDING", "still writing");
         self.push_to_pull(r, open, 1);

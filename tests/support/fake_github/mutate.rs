@@ -23,6 +23,7 @@ impl World {
             private: false,
             archived: false,
             has_issues: true,
+            has_pull_requests: true,
             stars_denied: false,
             parent: None,
             network: ix,
@@ -35,6 +36,7 @@ impl World {
             labels: vec![],
             milestones: vec![],
             branches: Default::default(),
+            old_branches: Default::default(),
             tags: Default::default(),
             releases: vec![],
             issues: vec![],
@@ -81,6 +83,108 @@ impl World {
         self.repos[repo].name = new_name.into();
         self.touch(repo, 60);
         self.old_names.insert(old, repo);
+    }
+
+    /// Gives a repository to another owner. GitHub: its old address leads to the new one.
+    pub fn transfer_repo(&mut self, repo: RepoIx, new_owner: &str) {
+        let old = self.full_name(repo).to_lowercase();
+        let owner = match self.find_user(new_owner) {
+            Some(u) => u,
+            None => self.add_user(new_owner, UserKind::Organization),
+        };
+        let login = self.users[owner as usize].login.clone();
+        self.repos[repo].owner = owner;
+        self.touch(repo, 60);
+        self.old_names.insert(old, repo);
+        for pull in self.pulls_mut().filter(|p| p.head_repo == Some(repo)) {
+            (pull.head_user, pull.head_owner) = (Some(owner), login.clone());
+        }
+    }
+
+    /// Renames a user or an organisation. GitHub: old addresses of its repositories lead to the new ones, that of its
+    /// profile is free for others.
+    pub fn rename_user(&mut self, old: &str, new: &str) {
+        let user = self.user(old);
+        let now = self.tick(60);
+        for repo in (0..self.repos.len()).filter(|&r| self.repos[r].owner == user) {
+            if self.repos[repo].state != RepoState::Deleted {
+                self.old_names.insert(self.full_name(repo).to_lowercase(), repo);
+            }
+        }
+        self.by_login.remove(&old.to_lowercase());
+        self.by_login.insert(new.to_lowercase(), user);
+        let u = &mut self.users[user as usize];
+        (u.login, u.updated) = (new.into(), now);
+        for pull in self.pulls_mut().filter(|p| p.head_user == Some(user)) {
+            pull.head_owner = new.into();
+        }
+    }
+
+    fn pulls_mut(&mut self) -> impl Iterator<Item = &mut Pull> {
+        self.repos.iter_mut().flat_map(|r| &mut r.issues).filter_map(|i| i.pull.as_deref_mut())
+    }
+
+    /// Deletes an account. GitHub: what it wrote stays without a user, its own repositories, stars and roles go; git
+    /// commits are nobody's any more.
+    pub fn account_becomes_ghost(&mut self, user: UserIx) {
+        self.tick(60);
+        let ghost = self.user("ghost");
+        self.by_login.remove(&self.users[user as usize].login.to_lowercase());
+        for repo in (0..self.repos.len()).filter(|&r| self.repos[r].owner == user).collect::<Vec<_>>() {
+            self.delete_repo(repo);
+        }
+        for person in self.people.iter_mut().filter(|p| p.account == Account::User(user)) {
+            person.account = Account::Null;
+        }
+        let forget = |who: &mut Option<UserIx>| {
+            who.take_if(|u| *u == user);
+        };
+        let replace = |who: &mut UserIx| {
+            if *who == user {
+                *who = ghost;
+            }
+        };
+        for r in &mut self.repos {
+            for i in &mut r.issues {
+                forget(&mut i.user);
+                forget(&mut i.closed_by);
+                i.assignees.retain(|&u| u != user);
+                if let Some(p) = &mut i.pull {
+                    forget(&mut p.merged_by);
+                    forget(&mut p.head_user);
+                    p.reviewers.retain(|&u| u != user);
+                }
+            }
+            r.comments.iter_mut().chain(&mut r.review_comments).chain(&mut r.commit_comments).for_each(|c| {
+                forget(&mut c.user);
+            });
+            r.reviews.iter_mut().for_each(|x| forget(&mut x.user));
+            r.milestones.iter_mut().for_each(|m| forget(&mut m.creator));
+            r.releases.iter_mut().for_each(|x| replace(&mut x.author));
+            for e in &mut r.events {
+                forget(&mut e.actor);
+                match &mut e.detail {
+                    Detail::Assignee { assignee, assigner } => {
+                        forget(assignee);
+                        forget(assigner);
+                    }
+                    Detail::Reviewer { requester, reviewer } => {
+                        replace(requester);
+                        replace(reviewer);
+                    }
+                    _ => {}
+                }
+            }
+            for e in &mut r.feed {
+                replace(&mut e.actor);
+                if let Payload::Member { user } = &mut e.payload {
+                    replace(user);
+                }
+            }
+            r.stars.retain(|s| s.user != user);
+            r.subscribers.retain(|&u| u != user);
+            r.collaborators.retain(|c| c.0 != user);
+        }
     }
 
     /// GitHub: pull requests from a deleted fork keep their label and lose their head repository.
@@ -183,12 +287,46 @@ impl World {
             prerelease: tag.contains('-'),
             author,
             created: now,
+            updated: now,
             published: Some(now),
             assets,
+            deleted: false,
         });
         let release = self.repos[repo].releases.len() - 1;
         self.feed(repo, author, Payload::Release { release });
         id
+    }
+
+    fn release_mut(&mut self, repo: RepoIx, id: u64) -> &mut Release {
+        self.repos[repo].releases.iter_mut().find(|r| r.id == id).expect("a release of that id")
+    }
+
+    /// GitHub: no feed event tells of it.
+    pub fn edit_release(&mut self, repo: RepoIx, id: u64, body: &str) {
+        let now = self.tick(60);
+        let release = self.release_mut(repo, id);
+        (release.body, release.updated) = (Some(body.into()), now);
+    }
+
+    /// GitHub: the release's tag stays.
+    pub fn delete_release(&mut self, repo: RepoIx, id: u64) {
+        self.tick(60);
+        self.release_mut(repo, id).deleted = true;
+    }
+
+    pub fn delete_tag(&mut self, repo: RepoIx, tag: &str) {
+        let now = self.touch(repo, 60);
+        self.repos[repo].pushed = now;
+        self.repos[repo].tags.remove(tag).expect("a tag of that name");
+        let actor = self.actor(repo);
+        self.feed(repo, actor, Payload::Delete { ref_type: "tag", name: tag.into() });
+    }
+
+    /// Sets a tag to another commit; the feed doesn't tell of it.
+    pub fn move_tag(&mut self, repo: RepoIx, tag: &str, to: CommitIx) {
+        let now = self.touch(repo, 60);
+        self.repos[repo].pushed = now;
+        *self.repos[repo].tags.get_mut(tag).expect("a tag of that name") = to;
     }
 
     // ---- commits and branches
@@ -292,6 +430,25 @@ impl World {
         self.feed(repo, actor, Payload::Delete { ref_type: "branch", name: branch.into() });
     }
 
+    /// GitHub: open pull requests go along with the branch that they are for, and its old address leads to the new.
+    pub fn rename_default_branch(&mut self, repo: RepoIx, new: &str) {
+        let now = self.touch(repo, 60);
+        let r = &mut self.repos[repo];
+        let old = std::mem::replace(&mut r.default_branch, new.into());
+        if let Some(head) = r.branches.remove(&old) {
+            r.branches.insert(new.into(), head);
+        }
+        r.old_branches.retain(|name, _| name != new);
+        r.old_branches.values_mut().filter(|name| **name == old).for_each(|name| *name = new.into());
+        for issue in r.issues.iter_mut().filter(|i| i.open) {
+            if let Some(pull) = issue.pull.as_mut().filter(|p| p.base_ref == old) {
+                pull.base_ref = new.into();
+                issue.updated = now;
+            }
+        }
+        r.old_branches.insert(old, new.into());
+    }
+
     /// Throws away the newest `drop` commits of a branch (along first parents) and puts `n` new ones in their place.
     pub fn force_push(&mut self, repo: RepoIx, branch: &str, drop: usize, n: usize) -> Vec<CommitIx> {
         let mut head = self.repos[repo].branches[branch];
@@ -329,6 +486,14 @@ impl World {
         let actor = user.unwrap_or(0);
         self.feed(repo, actor, Payload::CommitComment { comment });
         id % 200_000_000
+    }
+
+    pub fn delete_commit_comment(&mut self, repo: RepoIx, id: u64) {
+        self.tick(60);
+        let comment = self.repos[repo].commit_comments.iter_mut().find(|c| c.id == id);
+        let comment = comment.expect("a commit comment of that id");
+        comment.deleted = true;
+        self.commits[comment.on as usize].comments -= 1;
     }
 
     // ---- labels and milestones

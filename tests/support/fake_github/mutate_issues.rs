@@ -39,6 +39,7 @@ impl World {
             user,
             open: true,
             state_reason: None,
+            kind: None,
             labels: vec![],
             assignees: vec![],
             milestone: None,
@@ -61,7 +62,8 @@ impl World {
         now
     }
 
-    /// Adds an event to an issue's history, and bumps the issue.
+    /// Adds an event to an issue's history, and bumps the issue. GitHub: events that come of being named elsewhere
+    /// bump nothing.
     pub fn add_event(
         &mut self,
         repo: RepoIx,
@@ -71,7 +73,10 @@ impl World {
         commit: Option<CommitIx>,
         detail: Detail,
     ) -> u64 {
-        let created = self.touch_issue(repo, number);
+        let created = match event {
+            "referenced" | "mentioned" | "subscribed" => self.tick(60),
+            _ => self.touch_issue(repo, number),
+        };
         let id = self.id() * 3;
         self.repos[repo].events.push(IssueEvent { id, number, actor, event, commit, created, detail });
         id
@@ -79,15 +84,31 @@ impl World {
 
     /// Closes an issue, or a pull request without merging it.
     pub fn close_issue(&mut self, repo: RepoIx, number: u32, by: Option<UserIx>) {
-        self.add_event(repo, number, by, "closed", None, Detail::Closed(None));
+        self.close_as(repo, number, by, None);
+    }
+
+    /// Closes an issue for another reason than that it is done: `not_planned` or `duplicate`.
+    pub fn close_issue_as(&mut self, repo: RepoIx, number: u32, by: Option<UserIx>, reason: &'static str) {
+        self.close_as(repo, number, by, Some(reason));
+    }
+
+    fn close_as(&mut self, repo: RepoIx, number: u32, by: Option<UserIx>, reason: Option<&'static str>) {
+        self.add_event(repo, number, by, "closed", None, Detail::Closed(reason));
         let now = self.clock;
         let issue = self.issue_mut(repo, number);
         (issue.open, issue.closed, issue.closed_by) = (false, Some(now), by);
         let is_pull = issue.pull.is_some();
         if !is_pull {
-            issue.state_reason = Some("completed");
+            issue.state_reason = Some(reason.unwrap_or("completed"));
         }
         self.issue_feed(repo, number, by, "closed");
+    }
+
+    /// Gives an issue a type, such as `Bug`.
+    pub fn set_issue_type(&mut self, repo: RepoIx, number: u32, kind: &'static str) {
+        let by = self.actor(repo);
+        self.add_event(repo, number, Some(by), "issue_type_added", None, Detail::None);
+        self.issue_mut(repo, number).kind = Some(kind);
     }
 
     fn issue_feed(&mut self, repo: RepoIx, number: u32, by: Option<UserIx>, action: &'static str) {
@@ -160,6 +181,13 @@ impl World {
         self.add_event(repo, number, Some(user), "assigned", None, detail);
         self.issue_mut(repo, number).assignees.push(user);
         self.issue_feed(repo, number, by, "assigned");
+    }
+
+    pub fn unassign(&mut self, repo: RepoIx, number: u32, user: UserIx, by: Option<UserIx>) {
+        let detail = Detail::Assignee { assignee: Some(user), assigner: by };
+        self.add_event(repo, number, Some(user), "unassigned", None, detail);
+        self.issue_mut(repo, number).assignees.retain(|&u| u != user);
+        self.issue_feed(repo, number, by, "unassigned");
     }
 
     pub fn set_milestone(&mut self, repo: RepoIx, number: u32, milestone: u32) {
@@ -387,6 +415,23 @@ impl World {
         let comment = self.repos[repo].review_comments.len() - 1;
         self.feed(repo, user.unwrap_or(0), Payload::ReviewComment { comment });
         id
+    }
+
+    pub fn delete_review_comment(&mut self, repo: RepoIx, id: u64) {
+        let comment = self.repos[repo].review_comments.iter_mut().find(|c| c.id == id);
+        let comment = comment.expect("a review comment of that id");
+        comment.deleted = true;
+        let number = comment.on;
+        self.touch_issue(repo, number);
+    }
+
+    pub fn dismiss_review(&mut self, repo: RepoIx, id: u64, by: Option<UserIx>, message: &str) {
+        let review = self.repos[repo].reviews.iter().position(|r| r.id == id).expect("a review of that id");
+        let (number, state) = (self.repos[repo].reviews[review].number, self.repos[repo].reviews[review].state);
+        let detail = Detail::Dismissed { review: id, state: state.to_lowercase(), message: Some(message.into()) };
+        self.add_event(repo, number, by, "review_dismissed", None, detail);
+        self.repos[repo].reviews[review].state = "DISMISSED";
+        self.feed(repo, by.unwrap_or(0), Payload::Review { review, action: "dismissed" });
     }
 
     pub fn request_review(&mut self, repo: RepoIx, number: u32, reviewer: UserIx) {

@@ -246,8 +246,8 @@ impl World {
         }
         let _ = write!(
             o,
-            r#","has_wiki":true,"has_pages":false,"has_discussions":false,"has_pull_requests":true,"pull_request_creation_policy":"all","forks_count":{forks},"mirror_url":null,"archived":{},"disabled":false,"open_issues_count":{open},"license":{{"key":"mit","name":"MIT License","spdx_id":"MIT","url":"{api}licenses/mit","node_id":"MDc6TGljZW5zZTEz"}},"allow_forking":true,"is_template":false,"web_commit_signoff_required":false,"topics":["#,
-            r.archived
+            r#","has_wiki":true,"has_pages":false,"has_discussions":false,"has_pull_requests":{},"pull_request_creation_policy":"all","forks_count":{forks},"mirror_url":null,"archived":{},"disabled":false,"open_issues_count":{open},"license":{{"key":"mit","name":"MIT License","spdx_id":"MIT","url":"{api}licenses/mit","node_id":"MDc6TGljZW5zZTEz"}},"allow_forking":true,"is_template":false,"web_commit_signoff_required":false,"topics":["#,
+            r.has_pull_requests, r.archived
         );
         for (i, t) in r.topics.iter().enumerate() {
             if i > 0 {
@@ -371,7 +371,7 @@ impl World {
         let _ = write!(o, r#","draft":{},"immutable":false,"prerelease":{},"created_at":"#, rel.draft, rel.prerelease);
         time(o, rel.created);
         o.push_str(r#","updated_at":"#);
-        time(o, rel.created);
+        time(o, rel.updated);
         o.push_str(r#","published_at":"#);
         time_opt(o, rel.published);
         o.push_str(r#","assets":["#);

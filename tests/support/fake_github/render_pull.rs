@@ -312,6 +312,7 @@ impl World {
                 );
             }
             Payload::Public => {}
+            Payload::Future => o.push_str(r#""action":"foreseen","marvel":{"id":9007199254740993}"#),
         }
         let _ = write!(o, r#"}},"public":{},"created_at":"#, !r.private);
         time(o, e.created);
@@ -349,6 +350,7 @@ impl Payload {
             Payload::Release { .. } => "ReleaseEvent",
             Payload::Gollum { .. } => "GollumEvent",
             Payload::Public => "PublicEvent",
+            Payload::Future => "FutureEvent",
         }
     }
 }

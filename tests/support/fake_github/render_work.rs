@@ -242,7 +242,22 @@ impl World {
             time_opt(o, p.merged);
             o.push('}');
         } else {
-            o.push_str(r#","type":null,"sub_issues_summary":{"total":0,"completed":0,"percent_completed":0},"issue_dependencies_summary":{"blocked_by":0,"total_blocked_by":0,"blocking":0,"total_blocking":0}"#);
+            match i.kind {
+                Some(name) => {
+                    // The same type has the same number in every issue.
+                    let id = 1_400_000 + name.bytes().map(u64::from).sum::<u64>();
+                    let _ = write!(
+                        o,
+                        r#","type":{{"id":{id},"node_id":"IT_kwDO{id:08x}","name":"{name}","description":"What {name} says","color":"red","created_at":"#
+                    );
+                    time(o, EPOCH);
+                    o.push_str(r#","updated_at":"#);
+                    time(o, EPOCH);
+                    o.push_str(r#","is_enabled":true}"#);
+                }
+                None => o.push_str(r#","type":null"#),
+            }
+            o.push_str(r#","sub_issues_summary":{"total":0,"completed":0,"percent_completed":0},"issue_dependencies_summary":{"blocked_by":0,"total_blocked_by":0,"blocking":0,"total_blocking":0}"#);
         }
         o.push_str(r#","body":"#);
         esc_opt(o, i.body.as_deref());
@@ -357,9 +372,9 @@ impl World {
                 o.push_str(r#","state_reason":"#);
                 esc_opt(o, *reason);
             }
-            Detail::Dismissed { review, message } => {
+            Detail::Dismissed { review, state, message } => {
                 let _ =
-                    write!(o, r#","dismissed_review":{{"state":"approved","review_id":{review},"dismissal_message":"#);
+                    write!(o, r#","dismissed_review":{{"state":"{state}","review_id":{review},"dismissal_message":"#);
                 esc_opt(o, message.as_deref());
                 o.push('}');
             }

@@ -302,6 +302,7 @@ impl World {
             }),
             ["releases"] => {
                 let mut list = upto(r.releases.len());
+                list.retain(|&rel| !r.releases[rel as usize].deleted);
                 list.reverse();
                 rows(repo, Kind::Release, list)
             }
@@ -312,6 +313,9 @@ impl World {
             }
             ["branches", ref name @ ..] => {
                 let name = unpercent(&name.join("/"));
+                if let (false, Some(new)) = (r.branches.contains_key(&name), r.old_branches.get(&name)) {
+                    return Some(self.moved(repo, &["branches", &percent(new)], q));
+                }
                 if !r.branches.contains_key(&name) {
                     return Some(refusal(404, "Branch not found"));
                 }

@@ -113,9 +113,11 @@ pub struct Release {
     pub prerelease: bool,
     pub author: UserIx,
     pub created: Time,
+    pub updated: Time,
     pub published: Option<Time>,
     /// Names and sizes.
     pub assets: Vec<(String, u64)>,
+    pub deleted: bool,
 }
 
 pub struct Issue {
@@ -126,6 +128,8 @@ pub struct Issue {
     pub user: Option<UserIx>,
     pub open: bool,
     pub state_reason: Option<&'static str>,
+    /// The name of its type, where the organisation has issue types.
+    pub kind: Option<&'static str>,
     /// Positions in the repository's labels.
     pub labels: Vec<u32>,
     pub assignees: Vec<UserIx>,
@@ -213,14 +217,31 @@ pub struct IssueEvent {
 /// What belongs to some kinds of issue events only.
 pub enum Detail {
     None,
-    Label { name: String, color: &'static str },
-    Assignee { assignee: Option<UserIx>, assigner: Option<UserIx> },
+    Label {
+        name: String,
+        color: &'static str,
+    },
+    Assignee {
+        assignee: Option<UserIx>,
+        assigner: Option<UserIx>,
+    },
     Milestone(String),
-    Rename { from: String, to: String },
-    Reviewer { requester: UserIx, reviewer: UserIx },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Reviewer {
+        requester: UserIx,
+        reviewer: UserIx,
+    },
     Lock(Option<&'static str>),
     Closed(Option<&'static str>),
-    Dismissed { review: u64, message: Option<String> },
+    /// With the state that the review had before, in lower case.
+    Dismissed {
+        review: u64,
+        state: String,
+        message: Option<String>,
+    },
 }
 
 pub struct FeedEvent {
@@ -282,6 +303,8 @@ pub enum Payload {
         page: String,
     },
     Public,
+    /// A type that nobody knows yet.
+    Future,
 }
 
 #[derive(Clone)]
@@ -309,6 +332,7 @@ pub struct Repo {
     pub private: bool,
     pub archived: bool,
     pub has_issues: bool,
+    pub has_pull_requests: bool,
     /// Stargazers answer 403, as to a token without the right.
     pub stars_denied: bool,
     pub parent: Option<RepoIx>,
@@ -323,6 +347,8 @@ pub struct Repo {
     pub labels: Vec<Label>,
     pub milestones: Vec<Milestone>,
     pub branches: BTreeMap<String, CommitIx>,
+    /// Names that branches had before, with the newer ones.
+    pub old_branches: HashMap<String, String>,
     pub tags: BTreeMap<String, CommitIx>,
     pub releases: Vec<Release>,
     /// Number n is at n - 1.
