@@ -42,6 +42,10 @@ async fn json(fake: &FakeGitHub, path: &str) -> Value {
     answer.json().await.unwrap()
 }
 
+async fn json_of(answer: Response) -> Value {
+    answer.json().await.unwrap()
+}
+
 fn header(r: &Response, name: &str) -> String {
     r.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
 }
@@ -264,6 +268,49 @@ async fn refusals_are_githubs() {
         w.repos[r].issues.iter().find(|i| i.deleted).unwrap().number
     });
     assert_eq!(get(&fake, &format!("repos/contoso/web/issues/{gone}")).await.status(), 410);
+}
+
+#[tokio::test]
+async fn refusals_fit_githubs_description() {
+    let tokens = vec![TokenSpec::new("fake-token").without_stars().refused(&[names::ARCHIVED])];
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { tokens, ..Options::unlimited() }).await;
+    let api = openapi::load();
+    let gone = fake.world(|w| w.repos[w.repo(names::WEB)].issues.iter().find(|i| i.deleted).unwrap().number);
+    fake.world_mut(|w| w.rename_default_branch(w.repo(names::QUIET), "trunk"));
+    let mut wrong = vec![];
+    for (template, path, status) in [
+        ("", "contoso/old-name", 301),
+        ("/branches/{branch}", "contoso/quiet/branches/main", 301),
+        ("", "contoso/archived", 403),
+        ("/contributors", "contoso/archived/contributors", 403),
+        ("/stargazers", "contoso/web/stargazers", 403),
+        ("/collaborators", "contoso/web/collaborators", 403),
+        ("", "contoso/gone", 404),
+        ("/issues/events/{event_id}", "contoso/web/issues/events/1", 404),
+        ("/pulls/comments/{comment_id}", "contoso/web/pulls/comments/1", 404),
+        ("/pulls/{pull_number}", "contoso/web/pulls/1", 404),
+        ("/branches/{branch}", "contoso/web/branches/nowhere", 404),
+        ("/compare/{basehead}", "contoso/web/compare/main...gh-pages", 404),
+        ("/commits", "contoso/empty/commits", 409),
+        ("/commits/{ref}", "contoso/empty/commits/main", 409),
+        ("/git/matching-refs/{ref}", "contoso/empty/git/matching-refs/heads", 409),
+        ("/issues", "contoso/no-issues/issues", 410),
+        ("/issues/{issue_number}", &format!("contoso/web/issues/{gone}"), 410),
+        ("/commits/{ref}", "contoso/web/commits/0000000000000000000000000000000000000000", 422),
+        ("/issues", "contoso/web/issues?per_page=100&page=101", 422),
+        ("/events", "contoso/web/events?per_page=100&page=4", 422),
+        ("", "contoso/dmca", 451),
+    ] {
+        let answer = get(&fake, &format!("repos/{path}")).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let template = format!("/repos/{{owner}}/{{repo}}{template}");
+        wrong.extend(openapi::check_refusal(&api, &template, status, &answer.json().await.unwrap()));
+    }
+    let hidden = json_of(get(&fake, "users/managed_emu").await).await;
+    wrong.extend(openapi::check_refusal(&api, "/users/{username}", 404, &hidden));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let odd = serde_json::json!({"message": 5, "documentation_url": "x"});
+    assert!(!openapi::check_refusal(&api, "/repos/{owner}/{repo}", 404, &odd).is_empty());
 }
 
 #[tokio::test]
@@ -717,8 +764,138 @@ async fn every_change_shows_and_is_newer_than_all_before() {
 }
 
 #[tokio::test]
+async fn repositories_and_their_owners_move() {
+    let fake = edge().await;
+    fake.world_mut(|w| {
+        w.transfer_repo(w.repo(names::QUIET), "northwind");
+        w.transfer_repo(w.repo("dave/web"), "erin");
+    });
+    let number = |name: &str| fake.world(|w| w.repos[w.repo(name)].id);
+    let moved = get(&fake, "repos/contoso/quiet/labels").await;
+    assert_eq!(moved.status(), 301);
+    assert!(header(&moved, "location").ends_with(&format!("/repositories/{}/labels", number("northwind/quiet"))));
+    assert_eq!(fake.one("/repos/northwind/quiet")["organization"]["login"], "northwind");
+    let pull =
+        fake.all("/repos/contoso/web/pulls?state=all").into_iter().find(|p| p["title"] == "Open, from a fork's main");
+    let head = &pull.unwrap()["head"];
+    assert_eq!((&head["label"], &head["user"]["login"]), (&"erin:main".into(), &"erin".into()));
+
+    fake.world_mut(|w| w.rename_user("contoso", "contoso-oss"));
+    fake.world_mut(|w| w.rename_user("alice", "alicia"));
+    for (path, status) in [
+        ("repos/contoso/web", 301),
+        ("repos/contoso/old-name", 301),
+        ("repos/contoso/quiet", 301),
+        ("repos/contoso-oss/web", 200),
+        ("orgs/contoso", 404),
+        ("orgs/contoso-oss", 200),
+        ("users/alice", 404),
+        ("users/alicia", 200),
+    ] {
+        assert_eq!(get(&fake, path).await.status(), status, "{path}");
+    }
+    assert!(fake.all("/repos/contoso-oss/web/issues/comments").iter().all(|c| c["user"]["login"] != "alice"));
+    // Who takes the old name gets the address with it.
+    fake.world_mut(|w| ignore(w.add_repo(names::WEB)));
+    assert_eq!(get(&fake, "repos/contoso/web").await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_can_be_taken_back_is_gone_or_changed() {
+    let fake = edge().await;
+    let at = |path: &str| format!("/repos/contoso/web{path}");
+    let (r, bob, carol) = fake.world(|w| (w.repo(names::WEB), w.user("bob"), w.user("carol")));
+    let ids = fake.world(|w| {
+        let x = &w.repos[r];
+        (x.commit_comments[0].id, x.review_comments[0].id, x.releases[0].id, x.releases[1].id, x.reviews[0].id)
+    });
+    let (comment, review_comment, release, other, review) = ids;
+    let pull = fake.world(|w| w.repos[r].reviews[0].number);
+    let tag = fake.world(|w| w.repos[r].tags["v1.1.0"]);
+    fake.world_mut(|w| {
+        w.delete_commit_comment(r, comment);
+        w.delete_review_comment(r, review_comment);
+        w.edit_release(r, release, "new notes");
+        w.delete_release(r, other);
+        w.delete_tag(r, "only/in-a-tag");
+        w.move_tag(r, "v1.0.0", tag);
+        w.unassign(r, 1, bob, None);
+        w.dismiss_review(r, review, Some(bob), "stale");
+        w.rename_default_branch(r, "trunk");
+    });
+    for path in [format!("comments/{comment}"), format!("pulls/comments/{review_comment}")] {
+        assert_eq!(get(&fake, &at(&format!("/{path}"))).await.status(), 404, "{path}");
+    }
+    let releases = fake.all(&at("/releases"));
+    assert_eq!((releases.len(), &releases[0]["body"]), (1, &"new notes".into()));
+    assert!(releases[0]["updated_at"].as_str() > releases[0]["created_at"].as_str());
+    let tags = fake.all(&at("/tags"));
+    assert!(tags.len() == 2 && tags[0]["commit"] == tags[1]["commit"]);
+    assert!(fake.one(&at("/issues/1"))["assignees"].as_array().unwrap().iter().all(|a| a["login"] != "bob"));
+    let kinds: Vec<Value> = fake.all(&at("/issues/1/events")).into_iter().map(|mut e| e["event"].take()).collect();
+    assert_eq!(kinds.last().unwrap(), "unassigned");
+    assert_eq!(fake.all(&at(&format!("/pulls/{pull}/reviews")))[0]["state"], "DISMISSED");
+    let last = fake.all(&at(&format!("/issues/{pull}/events"))).pop().unwrap();
+    assert_eq!(
+        (&last["event"], &last["dismissed_review"]["state"]),
+        (&"review_dismissed".into(), &"changes_requested".into())
+    );
+    assert_eq!(fake.one(&at(""))["default_branch"], "trunk");
+    assert!(header(&get(&fake, &at("/branches/main")).await, "location").ends_with("/branches/trunk"));
+    assert!(fake.all(&at("/pulls?state=open")).iter().all(|p| p["base"]["ref"] == "trunk"));
+
+    // Being mentioned elsewhere is no change of an issue.
+    let before = fake.one(&at("/issues/2"));
+    for kind in ["referenced", "mentioned", "subscribed"] {
+        fake.world_mut(|w| ignore(w.add_event(r, 2, Some(carol), kind, None, Detail::None)));
+    }
+    assert_eq!(fake.one(&at("/issues/2")), before);
+
+    let stars = fake.all(&at("/stargazers")).len();
+    fake.world_mut(|w| w.account_becomes_ghost(carol));
+    for path in [
+        "/issues?state=all",
+        "/issues/comments",
+        "/pulls?state=all",
+        "/pulls/comments",
+        "/issues/events",
+        "/commits",
+        "/stargazers",
+        "/collaborators",
+        "/events",
+    ] {
+        assert!(!fake.all(&at(path)).iter().any(|row| row.to_string().contains(r#""login":"carol""#)), "{path}");
+    }
+    assert!(fake.all(&at("/pulls?state=all")).iter().any(|p| p["title"] == "Merged 🎉" && p["user"].is_null()));
+    assert_eq!(
+        (get(&fake, "users/carol").await.status().as_u16(), fake.all(&at("/stargazers")).len()),
+        (404, stars - 1)
+    );
+    let api = openapi::load();
+    for (template, path) in [
+        ("pulls", "/pulls?state=all"),
+        ("events", "/events"),
+        ("releases", "/releases"),
+        ("issues/events", "/issues/events"),
+    ] {
+        let wrong = openapi::check(&api, &fake, &format!("/repos/{{owner}}/{{repo}}/{template}"), &at(path));
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_odd_things_are_there() {
     let fake = edge().await;
+    assert_eq!(fake.one("/repos/contoso/no-pulls")["has_pull_requests"], false);
+    let comments = fake.all("/repos/contoso/web/issues/comments");
+    assert!(comments.iter().any(|c| c["user"]["login"] == "managed_emu"));
+    assert!(comments.iter().any(|c| c["user"]["login"].as_str().is_some_and(|l| l.len() == 39)));
+    let issues = fake.all("/repos/contoso/web/issues?state=all");
+    assert!(issues.iter().any(|i| i["type"]["name"] == "Bug"));
+    for reason in ["completed", "reopened", "not_planned", "duplicate"] {
+        assert!(issues.iter().any(|i| i["state_reason"] == reason), "{reason}");
+    }
+    assert_eq!(fake.all("/repos/contoso/web/events").iter().filter(|e| e["type"] == "FutureEvent").count(), 1);
     let commits = fake.all("/repos/contoso/web/commits");
     assert!(commits.iter().any(|c| c["author"].is_null()));
     assert!(commits.iter().any(|c| c["author"].as_object().is_some_and(|o| o.is_empty())));

@@ -56,7 +56,9 @@ pub fn load() -> Value {
     }
     // Its `oneOf` can never hold: an empty PublicEvent fits every payload. `check` picks the payload by the type.
     api["components"]["schemas"]["event"]["properties"]["payload"] = json!({"type": "object"});
-    let mut out = json!({"components": {"schemas": api["components"]["schemas"].take()}, "paths": api["paths"].take()});
+    let components =
+        json!({"schemas": api["components"]["schemas"].take(), "responses": api["components"]["responses"].take()});
+    let mut out = json!({"components": components, "paths": api["paths"].take()});
     plain(&mut out["components"]["schemas"]);
     out
 }
@@ -133,6 +135,28 @@ fn errors(v: &Validator, value: &Value, what: &str) -> Vec<String> {
 /// Checks one value.
 pub fn check_value(api: &Value, template: &str, value: &Value) -> Vec<String> {
     errors(&validator(api, answer_schema(api, template)), value, template)
+}
+
+/// Checks the body of a refusal. Where the description has no such answer for the address it goes by GitHub's common
+/// form of an error.
+pub fn check_refusal(api: &Value, template: &str, status: u16, body: &Value) -> Vec<String> {
+    let answers = &api["paths"][template]["get"]["responses"];
+    assert!(!answers.is_null(), "GitHub's description has no {template}");
+    let mut answer = &answers[status.to_string()];
+    if let Some(name) = answer["$ref"].as_str().and_then(|r| r.strip_prefix("#/components/responses/")) {
+        answer = &api["components"]["responses"][name];
+    }
+    let content = &answer["content"];
+    let described = ["application/json", "application/scim+json"].map(|kind| &content[kind]["schema"]);
+    let schema = described.into_iter().find(|s| !s.is_null()).cloned();
+    let schema = schema.unwrap_or_else(|| json!({"$ref": "#/components/schemas/basic-error"}));
+    let what = format!("{template} {status}");
+    let mut wrong = errors(&kept(api, &what, || schema), body, &what);
+    // The common form requires nothing, yet this much is always there.
+    if !body["message"].is_string() {
+        wrong.push(format!("{what} has no message"));
+    }
+    wrong
 }
 
 thread_local! {
@@ -254,6 +278,14 @@ pub fn addresses(fake: &FakeGitHub, name: &str) -> Vec<(&'static str, String)> {
         }
         for c in r.comments.iter().filter(|c| !c.deleted && r.has_issues).take(10) {
             add("/repos/{owner}/{repo}/issues/comments/{comment_id}", format!("/issues/comments/{}", c.id));
+        }
+        // One event of each kind, and one without its actor.
+        let mut kinds = BTreeSet::new();
+        for e in r.events.iter().filter(|e| r.has_issues && kinds.insert((e.event, e.actor.is_none()))) {
+            add("/repos/{owner}/{repo}/issues/events/{event_id}", format!("/issues/events/{}", e.id));
+        }
+        for c in r.review_comments.iter().filter(|c| !c.deleted) {
+            add("/repos/{owner}/{repo}/pulls/comments/{comment_id}", format!("/pulls/comments/{}", c.id));
         }
     });
     list
