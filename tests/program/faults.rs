@@ -21,6 +21,12 @@ async fn undisturbed(fake: &FakeGitHub) -> Place {
 #[case::resets(FaultKind::Reset)]
 #[case::truncated_bodies(FaultKind::Truncated)]
 #[case::html_in_place_of_json(FaultKind::HtmlOk)]
+#[case::empty_bodies(FaultKind::Empty)]
+#[case::bodies_cut_without_a_trace(FaultKind::Cut)]
+#[case::bodies_that_drip(FaultKind::Drip { pieces: 4, pause: Duration::from_millis(20) })]
+#[case::outages_that_name_a_time(FaultKind::Unavailable { status: 503, retry_after: 1 })]
+#[case::refusals_of_a_machine_in_between(FaultKind::Status { status: 403, html: true })]
+#[case::nothing_found_by_a_machine_in_between(FaultKind::Status { status: 404, html: true })]
 #[tokio::test]
 async fn a_fault_now_and_then_changes_nothing_in_the_end(#[case] kind: FaultKind) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
@@ -58,6 +64,38 @@ async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile() {
     let ran = place.mirror(&[names::QUIET]).await;
     assert!(ran.err.contains("rate limit"), "{}", ran.err);
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
+}
+
+#[tokio::test]
+async fn a_server_without_limits_that_says_zero_is_not_waited_for() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { limits: Limits::zero(), ..Options::default() }).await;
+    let ran = Place::new(fake.url()).mirror(&[names::QUIET]).await;
+    assert!(!ran.err.contains("waiting"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_limit_that_names_no_time_is_left_alone_for_a_minute() {
+    // A little shorter than the minute that the client waits, so that coming too early would show.
+    let limits = Limits { secondary: false, hidden_pause: 50, ..Limits::default() };
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
+    fake.set_fault(Fault::next(1, "/labels", FaultKind::Secondary { status: 403, retry_after: None }));
+    let ran = Place::new(fake.url()).mirror(&[names::QUIET, "--only", "labels"]).await;
+    assert!(ran.err.contains("secondary rate limit"), "{}", ran.err);
+    assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
+}
+
+#[tokio::test]
+async fn the_last_requests_of_an_hour_are_not_overspent() {
+    let options = Options {
+        tokens: vec![TokenSpec::new("fake-token").budget(300, 80, 5)],
+        limits: Limits { hour: 5, ..Limits::default() },
+        latency: Duration::from_millis(40),
+        ..Options::default()
+    };
+    let fake = FakeGitHub::start(World::edge_cases(1), options).await;
+    Place::new(fake.url()).mirror(&[names::QUIET]).await;
+    assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
+    assert_eq!(fake.by_status().get(&403), None, "no request met an empty budget");
 }
 
 #[tokio::test]

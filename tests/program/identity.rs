@@ -86,3 +86,39 @@ async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_i
     let labels: Vec<&Value> = issues[&format!("{}/3", names::QUIET)]["labels"].as_array().unwrap().iter().collect();
     assert_eq!(labels[0]["name"], "defect");
 }
+
+#[tokio::test]
+async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    let repositories = ["quiet", "archived"];
+    for name in repositories {
+        place.mirror(&[&format!("contoso/{name}")]).await;
+    }
+    fake.world_mut(|w| w.rename_user("contoso", "globex"));
+    for name in repositories {
+        // By the old name, which GitHub redirects, and by the new one.
+        place.mirror(&[&format!("contoso/{name}")]).await;
+        place.mirror(&[&format!("globex/{name}")]).await;
+    }
+    let stores = place.stores();
+    assert_eq!(stores.number("SELECT count(*) FROM users WHERE login IN ('contoso', 'globex')").await, 1);
+    let documents = stores.documents().await;
+    for collection in ["issues", "repo_labels", "branches", "issue_comments"] {
+        assert!(documents[collection].keys().all(|id| id.starts_with("globex/")), "{collection}");
+        assert!(documents[collection].len() >= 2, "{collection}");
+    }
+    assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'archived')").await, 2);
+}
+
+#[tokio::test]
+async fn a_transferred_repository_stays_one_project() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    fake.world_mut(|w| w.transfer_repo(w.repo(names::QUIET), "fabrikam"));
+    place.mirror(&[names::QUIET]).await;
+    place.mirror(&["fabrikam/quiet"]).await;
+    let stores = place.stores();
+    assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name = 'quiet'").await, 1);
+    assert_eq!(titles(&stores, "fabrikam/quiet").await.len(), 2);
+    assert!(titles(&stores, names::QUIET).await.is_empty());
+}
