@@ -9,6 +9,7 @@
 //! | `client.rs` | one request from question to answer: redirects, retries, which token next |
 //! | `transport.rs` | one exchange over HTTP, and what its failure is called |
 //! | `tokens.rs` | which token serves a request, and who waits for what; leases |
+//! | `access.rs` | which token can read which repository, and what of it |
 //! | `budget.rs` | what is left of a token's hour |
 //! | `pace.rs` | how fast one token may go |
 //! | `classify.rs` | what a response means |
@@ -17,6 +18,7 @@
 //! | `url.rs` | what is inside the API, and how a name becomes part of a path |
 //! | `error.rs`, `notice.rs` | what the user reads |
 
+mod access;
 mod budget;
 mod classify;
 mod client;

@@ -1,18 +1,17 @@
 //! The tokens: which one serves a request, who waits for what, and leases, which are given back when they are dropped.
 
-use std::collections::{HashMap, HashSet};
-use std::num::NonZeroUsize;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderValue;
-use lru::LruCache;
 use sha2::{Digest, Sha256};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
 
+use super::access::Readers;
 use super::budget::{Budget, Left, RateHeaders};
 use super::error::{ApiError, ClientError};
 use super::notice::{Notice, WaitReason};
@@ -24,8 +23,6 @@ use crate::names::RepoName;
 const PER_TOKEN: usize = 16;
 /// GitHub allows 100 concurrent requests (GitHub docs: secondary rate limits); the rest is left to the user's other programs.
 const IN_FLIGHT_MOST: usize = 90;
-/// Repositories whose readers are remembered.
-const REPOS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap(); // Checked by the compiler.
 /// Lanes are forgotten beyond this number when nobody waits in them.
 const LANES_KEPT: usize = 64;
 /// A token that ends within this time is worth a line.
@@ -49,7 +46,7 @@ pub(super) struct Pool {
 struct State {
     tokens: Vec<Token>,
     in_flight: usize,
-    access: LruCache<String, Access>,
+    readers: Readers,
     /// The end of the wait that was announced and is not over.
     announced: Option<Instant>,
 }
@@ -67,28 +64,6 @@ struct Token {
     strikes: u32,
     rejected: bool,
     expiry_told: bool,
-}
-
-/// Who can read a repository. A public one: everybody.
-#[derive(Clone)]
-struct Access {
-    public: bool,
-    tokens: Vec<Option<bool>>,
-    /// When tokens may be probed again whose last probe brought no clear answer.
-    probe_after: HashMap<usize, Instant>,
-    /// What tokens that can read the repository may nevertheless not read of it.
-    refused: HashSet<(usize, String)>,
-}
-
-impl Access {
-    fn unknown(tokens: usize) -> Self {
-        Self { public: false, tokens: vec![None; tokens], probe_after: HashMap::new(), refused: HashSet::new() }
-    }
-
-    /// Whether a token can read it: what that token was answered says more than that everybody can.
-    fn verdict(&self, token: usize) -> Option<bool> {
-        self.tokens.get(token).copied().flatten().or(self.public.then_some(true))
-    }
 }
 
 /// What a request needs.
@@ -179,7 +154,7 @@ impl Pool {
         }
         let count = tokens.len();
         let total = concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
-        let state = State { tokens, in_flight: 0, access: LruCache::new(REPOS_REMEMBERED), announced: None };
+        let state = State { tokens, in_flight: 0, readers: Readers::new(count), announced: None };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -328,58 +303,36 @@ impl Pool {
 
     /// Remembers whether a token can read a repository, and whether everybody can.
     pub fn remember(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
-        let mut state = self.state();
-        let count = state.tokens.len();
-        let access = state.access.get_or_insert_mut(key(repo), || Access::unknown(count));
-        if let Some(known) = access.tokens.get_mut(token) {
-            *known = Some(can);
-        }
-        match public {
-            Some(public) => access.public = public,
-            // Somebody who can't read it proves that it is not public, or not any more.
-            None if !can => access.public = false,
-            None => {}
-        }
-        drop(state);
+        self.state().readers.remember(repo, token, can, public);
         self.changed.notify_waiters();
     }
 
     /// What is known of the readers of a repository holds under its present name too.
     pub fn is_called(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
-        let mut state = self.state();
-        let count = state.tokens.len();
-        let mut access = state.access.peek(&key(asked)).cloned().unwrap_or_else(|| Access::unknown(count));
-        access.public = public.unwrap_or(access.public);
-        state.access.put(key(name), access);
-        drop(state);
+        self.state().readers.is_called(asked, name, public);
         self.changed.notify_waiters();
     }
 
     /// Remembers that a token may not read something of a repository, or without a sign-on nothing of it. Returns whether
     /// another token is left that may.
     pub fn refuse(&self, want: &Want<'_>, token: usize, error: &ApiError) -> bool {
-        let mut state = self.state();
-        let count = state.tokens.len();
         let Some(repo) = want.repo else { return false };
-        let access = state.access.get_or_insert_mut(key(repo), || Access::unknown(count));
-        match access.tokens.get_mut(token) {
-            Some(verdict) if matches!(error, ApiError::SsoRequired { .. }) => *verdict = Some(false),
-            _ => _ = access.refused.insert((token, want.endpoint.to_owned())),
+        let mut state = self.state();
+        if matches!(error, ApiError::SsoRequired { .. }) {
+            state.readers.remember(repo, token, false, None);
+        } else {
+            state.readers.refuse(repo, token, want.endpoint);
         }
         let want = Want { purpose: Purpose::Read, ..*want };
-        let access = state.access.peek(&key(repo));
-        state.candidates(&want).iter().any(|i| {
-            access.is_some_and(|access| {
-                access.verdict(*i) == Some(true) && !access.refused.contains(&(*i, want.endpoint.to_owned()))
-            })
-        })
+        let may = |i: &usize| {
+            state.readers.verdict(repo, *i) == Some(true) && !state.readers.is_refused(repo, *i, want.endpoint)
+        };
+        state.candidates(&want).iter().any(may)
     }
 
     /// Leaves it open whether a token can read a repository, until then.
     pub fn probe_later(&self, repo: &RepoName, token: usize, at: Instant) {
-        let mut state = self.state();
-        let count = state.tokens.len();
-        state.access.get_or_insert_mut(key(repo), || Access::unknown(count)).probe_after.insert(token, at);
+        self.state().readers.probe_later(repo, token, at);
     }
 
     /// Whether any token was rejected.
@@ -420,9 +373,8 @@ impl State {
     fn candidates(&self, want: &Want<'_>) -> Vec<usize> {
         let live = |&i: &usize| self.tokens.get(i).is_some_and(|token| !token.rejected);
         let all = (0..self.tokens.len()).filter(live);
-        let access = want.repo.and_then(|repo| self.access.peek(&key(repo)));
-        let verdict = |i: usize| access?.verdict(i);
-        let refused = |i: &usize| access.is_some_and(|access| access.refused.contains(&(*i, want.endpoint.to_owned())));
+        let verdict = |i: usize| self.readers.verdict(want.repo?, i);
+        let refused = |i: &usize| want.repo.is_some_and(|repo| self.readers.is_refused(repo, *i, want.endpoint));
         let pick = |all: Vec<usize>, keep: &dyn Fn(Option<bool>) -> bool| -> Vec<usize> {
             all.into_iter().filter(|&i| keep(verdict(i))).collect()
         };
@@ -443,11 +395,6 @@ impl State {
                 first_non_empty(sets, rest)
             }
         }
-    }
-
-    /// Whether the token is known to read what is wanted.
-    fn reads(&self, want: &Want<'_>, token: usize) -> Option<bool> {
-        self.access.peek(&key(want.repo?))?.verdict(token)
     }
 
     fn preferred(&self, want: &Want<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
@@ -481,7 +428,11 @@ impl State {
             let Some(token) = self.tokens.get(i) else { continue };
             match token.standing(now, per_token) {
                 Standing::Ready { left } => {
-                    let merit = (self.reads(want, i) == Some(true), left, std::cmp::Reverse((token.in_flight, i)));
+                    let merit = (
+                        want.repo.and_then(|repo| self.readers.verdict(repo, i)) == Some(true),
+                        left,
+                        std::cmp::Reverse((token.in_flight, i)),
+                    );
                     if best.as_ref().is_none_or(|(known, _)| merit > *known) {
                         best = Some((merit, i));
                     }
@@ -510,15 +461,14 @@ impl State {
     /// A token with budget that nobody has tried on this repository.
     fn unproven(&self, want: &Want<'_>, known: &[usize], now: Instant, per_token: usize) -> Unproven {
         let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return Unproven::None };
-        let access = self.access.peek(&key(repo));
         let mut later = None;
         for (i, token) in self.tokens.iter().enumerate() {
             let ready = matches!(token.standing(now, per_token), Standing::Ready { .. });
-            if token.rejected || known.contains(&i) || self.reads(want, i).is_some() || !ready {
+            if token.rejected || known.contains(&i) || self.readers.verdict(repo, i).is_some() || !ready {
                 continue;
             }
-            match access.and_then(|access| access.probe_after.get(&i)) {
-                Some(at) if *at > now => later = Some(later.map_or(*at, |known: Instant| known.min(*at))),
+            match self.readers.probe_after(repo, i) {
+                Some(at) if at > now => later = Some(later.map_or(at, |known: Instant| known.min(at))),
                 _ => return Unproven::Now(i),
             }
         }
@@ -599,11 +549,6 @@ impl Token {
             }
         }
     }
-}
-
-/// GitHub's names know no case.
-fn key(repo: &RepoName) -> String {
-    repo.to_string().to_ascii_lowercase()
 }
 
 /// A moment on this machine's calendar.

@@ -1,0 +1,122 @@
+//! Who can read which repository, and what of it: learnt from what each token was answered.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+use tokio::time::Instant;
+
+use crate::names::RepoName;
+
+/// Repositories whose readers are remembered.
+const REPOS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap(); // Checked by the compiler.
+
+/// What is known of the tokens' access. Tokens are told apart by their place in the pool.
+pub(super) struct Readers {
+    tokens: usize,
+    repos: LruCache<String, Access>,
+}
+
+/// What is known of one repository.
+#[derive(Clone)]
+struct Access {
+    /// Everybody can read it.
+    public: bool,
+    tokens: Vec<Option<bool>>,
+    /// When tokens may be probed again whose last probe brought no clear answer.
+    probe_after: HashMap<usize, Instant>,
+    /// What tokens that can read the repository may nevertheless not read of it.
+    refused: HashSet<(usize, String)>,
+}
+
+impl Readers {
+    pub fn new(tokens: usize) -> Self {
+        Self { tokens, repos: LruCache::new(REPOS_REMEMBERED) }
+    }
+
+    /// Whether a token can read a repository: what it was answered itself says more than that everybody can.
+    pub fn verdict(&self, repo: &RepoName, token: usize) -> Option<bool> {
+        let access = self.repos.peek(&key(repo))?;
+        access.tokens.get(token).copied().flatten().or(access.public.then_some(true))
+    }
+
+    /// Whether a token was refused this of a repository.
+    pub fn is_refused(&self, repo: &RepoName, token: usize, endpoint: &str) -> bool {
+        self.repos.peek(&key(repo)).is_some_and(|access| access.refused.contains(&(token, endpoint.to_owned())))
+    }
+
+    /// When a token may be probed again.
+    pub fn probe_after(&self, repo: &RepoName, token: usize) -> Option<Instant> {
+        self.repos.peek(&key(repo))?.probe_after.get(&token).copied()
+    }
+
+    /// Remembers whether a token can read a repository, and whether everybody can.
+    pub fn remember(&mut self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
+        let access = self.of(repo);
+        if let Some(known) = access.tokens.get_mut(token) {
+            *known = Some(can);
+        }
+        access.public = public.unwrap_or(access.public);
+    }
+
+    /// Remembers that a token may not read this of a repository.
+    pub fn refuse(&mut self, repo: &RepoName, token: usize, endpoint: &str) {
+        self.of(repo).refused.insert((token, endpoint.to_owned()));
+    }
+
+    /// Leaves it open whether a token can read a repository, until then.
+    pub fn probe_later(&mut self, repo: &RepoName, token: usize, at: Instant) {
+        self.of(repo).probe_after.insert(token, at);
+    }
+
+    /// What is known of a repository holds under its present name too.
+    pub fn is_called(&mut self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
+        let mut access = self.of(asked).clone();
+        access.public = public.unwrap_or(access.public);
+        self.repos.put(key(name), access);
+    }
+
+    fn of(&mut self, repo: &RepoName) -> &mut Access {
+        let tokens = self.tokens;
+        self.repos.get_or_insert_mut(key(repo), || Access {
+            public: false,
+            tokens: vec![None; tokens],
+            probe_after: HashMap::new(),
+            refused: HashSet::new(),
+        })
+    }
+}
+
+/// GitHub's names know no case.
+fn key(repo: &RepoName) -> String {
+    repo.to_string().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> RepoName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_tokens_own_answer_counts_more_than_that_everybody_can_read() {
+        let mut readers = Readers::new(3);
+        readers.remember(&name("o/r"), 0, false, None);
+        readers.remember(&name("O/R"), 1, true, Some(true));
+        assert_eq!([0, 1, 2].map(|token| readers.verdict(&name("o/R"), token)), [Some(false), Some(true), Some(true)]);
+        assert_eq!(readers.verdict(&name("o/other"), 0), None);
+    }
+
+    #[test]
+    fn what_is_known_follows_a_rename() {
+        let mut readers = Readers::new(2);
+        readers.remember(&name("o/old"), 0, false, None);
+        readers.remember(&name("o/old"), 1, true, Some(false));
+        readers.refuse(&name("o/old"), 1, "stargazers");
+        readers.is_called(&name("o/old"), &name("o/new"), None);
+        assert_eq!([0, 1].map(|token| readers.verdict(&name("o/new"), token)), [Some(false), Some(true)]);
+        assert!(readers.is_refused(&name("o/new"), 1, "stargazers"));
+    }
+}
