@@ -40,6 +40,8 @@ struct Shared {
     contacted: AtomicBool,
 }
 
+/// A request that fails so often is worth a line to the user; a hiccup is in the log alone.
+const RETRIES_TOLD_FROM: u32 = 3;
 /// A probe that brought no clear answer is not repeated for so long.
 const PROBE_PAUSE: Duration = Duration::from_secs(30);
 /// Nor one for which no request was free.
@@ -444,8 +446,10 @@ impl Shared {
         };
         if attempts < most {
             tracing::warn!(path = %url, attempt = attempts, why = %failure.why, "request failed, trying again");
-            let why = failure.why.clone();
-            self.pool.tell(Notice::Retrying { what: url.to_string(), attempt: attempts, why });
+            if attempts >= RETRIES_TOLD_FROM {
+                let why = failure.why.clone();
+                self.pool.tell(Notice::Retrying { what: url.to_string(), attempt: attempts, why });
+            }
             meter.retried.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(self.tuning.backoff(attempts, failure.after)).await;
             return Ok(());
