@@ -28,6 +28,9 @@ pub async fn run(
     let github = client(&settings, &console)?;
     let embedded = settings.require_embedded()?;
     let stores = Stores::open_embedded(&embedded.documents, &embedded.sql).await?;
+    if stores.documents_replaced {
+        console.line("the document store is not the one that was written to before: everything is read anew");
+    }
     let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
 
     let mut failed = 0;

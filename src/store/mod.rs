@@ -20,6 +20,8 @@ pub struct Stores {
     pub documents: documents::Documents,
     /// GHTorrent's tables and the sync state.
     pub relational: relational::Relational,
+    /// Whether the documents are another store's than those that the sync state spoke of: everything is read anew then.
+    pub documents_replaced: bool,
 }
 
 impl Stores {
@@ -30,10 +32,10 @@ impl Stores {
     pub async fn open_embedded(documents: &Path, relational: &Path) -> Result<Self, StoreError> {
         // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
         let _lock = sqlite::lock_for_setup(relational).await?;
-        Ok(Self {
-            documents: documents::Documents::open_sqlite(documents).await?,
-            relational: relational::Relational::open_sqlite(relational).await?,
-        })
+        let documents = documents::Documents::open_sqlite(documents).await?;
+        let relational = relational::Relational::open_sqlite(relational).await?;
+        let documents_replaced = relational.pair_with(&documents.identity().await?).await?;
+        Ok(Self { documents, relational, documents_replaced })
     }
 
     /// Closes both stores: what the write-ahead logs hold is folded into the files.

@@ -185,3 +185,18 @@ async fn an_outage_of_ten_seconds_is_outlasted() {
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
     assert!(ran.err.contains("trying again"), "{}", ran.err);
 }
+
+#[tokio::test]
+async fn a_store_that_was_lost_is_filled_again_whichever_it_was() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    for file in ["documents.db", "github.db"] {
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(place.data_dir().join(format!("{file}{ending}")));
+        }
+        let ran = place.mirror(&[names::QUIET]).await;
+        assert_eq!(ran.err.contains("everything is read anew"), file == "documents.db", "{}", ran.err);
+        let fresh = Place::new(fake.url());
+        fresh.mirror(&[names::QUIET]).await;
+        assert_eq!(difference(&fresh.dump().await, &place.dump().await), None, "without {file}");
+    }
+}

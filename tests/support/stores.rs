@@ -158,7 +158,8 @@ impl StoresOnDisk {
 
     /// All documents, without the times at which they were read; a deletion mark stays, without its time.
     pub async fn documents(&self) -> Documents {
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+                   AND name <> 'msght_store'";
         let mut all = Documents::new();
         for row in self.query("documents.db", sql).await {
             let mut documents = self.collection(&row[0]).await;
@@ -192,7 +193,8 @@ impl StoresOnDisk {
     /// changes nothing leaves the data as they are.
     pub async fn data_fingerprint(&self) -> (Documents, Tables, Vec<Vec<String>>) {
         let mut times = Vec::new();
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+                   AND name <> 'msght_store'";
         for row in self.query("documents.db", sql).await {
             let sql =
                 format!("SELECT '{0}', count(*), max(fetched_at), min(fetched_at), sum(hash % 1000) FROM {0}", row[0]);

@@ -115,6 +115,14 @@ impl Documents {
         Ok(Self { backend: sqlite::SqliteDocuments::open(path).await? })
     }
 
+    /// What tells this store from every other one: made by chance with the store itself.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn identity(&self) -> Result<String, StoreError> {
+        self.backend.identity().await
+    }
+
     /// Stores a batch in one transaction. The answer has one entry a document, in the batch's order.
     ///
     /// # Errors

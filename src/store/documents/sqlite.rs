@@ -64,6 +64,8 @@ impl SqliteDocuments {
                 sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
             }
         }
+        let identity = "CREATE TABLE msght_store AS SELECT lower(hex(randomblob(16))) AS id";
+        sqlx::query(identity).execute(&mut *tx).await.map_err(|e| explain(&e))?;
         let stamp = format!("PRAGMA user_version = {LAYOUT_VERSION}");
         sqlx::query(AssertSqlSafe(stamp)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
         tx.commit().await.map_err(|e| explain(&e))
@@ -135,6 +137,10 @@ impl SqliteDocuments {
         let rows: Vec<(String, Document, Row)> =
             order.into_iter().filter_map(|id| pending.remove(&id).map(|(document, row)| (id, document, row))).collect();
         write_rows(tx, collection, rows).await
+    }
+
+    pub(super) async fn identity(&self) -> Result<String, StoreError> {
+        sqlx::query_scalar("SELECT id FROM msght_store").fetch_one(&self.pool).await.map_err(self.failed("reading"))
     }
 
     pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {

@@ -109,6 +109,34 @@ impl Relational {
         self.forget_details(project).await
     }
 
+    /// Makes sure that the sync state speaks of this document store. Next to another one it is forgotten, so that everything
+    /// is read anew: what it says is stored is not there. Returns whether it was.
+    ///
+    /// # Errors
+    /// The store could not be read or written.
+    pub async fn pair_with(&self, document_store: &str) -> Result<bool, StoreError> {
+        let known = self.read("SELECT id FROM msght_document_store", Vec::new()).await?;
+        let known = known.first().and_then(|row| row[0].as_str());
+        if known == Some(document_store) {
+            return Ok(false);
+        }
+        if known.is_some() {
+            for sql in [
+                "DELETE FROM msght_pages",
+                "UPDATE msght_lists SET watermark = NULL, pending = NULL, completed_at = NULL",
+                "UPDATE msght_pulls SET commits_of = NULL, detailed_of = NULL",
+                "DELETE FROM msght_commit_details",
+                "UPDATE msght_users SET profile_at = NULL",
+                "UPDATE msght_projects SET documents_as = NULL",
+            ] {
+                self.write(sql, Vec::new()).await?;
+            }
+        }
+        self.write("DELETE FROM msght_document_store", Vec::new()).await?;
+        self.write("INSERT INTO msght_document_store (id) VALUES (?)", vec![document_store.into()]).await?;
+        Ok(known.is_some())
+    }
+
     /// Remembers what a walk under way needs if it is cut off.
     ///
     /// # Errors

@@ -1,5 +1,10 @@
 -- What msght knows about its own work. Everything here can be lost without losing data: it would be read again.
 
+-- Which document store all this speaks of. Next to another one, or a new one, it would be untrue.
+CREATE TABLE msght_document_store (
+    id TEXT NOT NULL
+);
+
 -- Facts about a repository that GHTorrent's table has no column for.
 CREATE TABLE msght_projects (
     project_id INTEGER PRIMARY KEY REFERENCES projects (id),
