@@ -31,14 +31,14 @@ pub enum ConfigError {
         expected: String,
     },
     /// A file that can't be read.
-    #[error("can't read {what} {path}: {source}; {expected}", path = path.display())]
+    #[error("can't read {what} {path}: {reason}; {expected}", path = path.display())]
     Unreadable {
         /// What the file is for, and who named it.
         what: String,
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        source: io::Error,
+        reason: io::Error,
         /// What would be right.
         expected: String,
     },

@@ -252,10 +252,10 @@ fn not_unicode(origin: Origin, key: &str) -> ConfigError {
 }
 
 fn read_file(path: &Path, named_by: &str) -> Result<Layer, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
+    let bytes = std::fs::read(path).map_err(|reason| ConfigError::Unreadable {
         what: format!("the configuration file (named by {named_by})"),
         path: path.to_owned(),
-        source,
+        reason,
         expected: "expected a readable TOML file".to_owned(),
     })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| ConfigError::Malformed {

@@ -55,10 +55,10 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
 /// # Errors
 /// A file that can't be read, holds no token or has a line that is not one; no error shows a token.
 pub(super) fn read_file(path: &Path, named_by: &str) -> Result<Vec<FileToken>, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
+    let bytes = std::fs::read(path).map_err(|reason| ConfigError::Unreadable {
         what: format!("the tokens file (github.tokens_file, {named_by})"),
         path: path.to_owned(),
-        source,
+        reason,
         expected: EXPECTED_LINE.to_owned(),
     })?;
     let mut tokens = Vec::new();
