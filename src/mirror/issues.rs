@@ -70,8 +70,8 @@ pub async fn issues(work: &Work) -> Result<(), MirrorError> {
 /// GitHub docs: 410 where a repository has its issues disabled.
 fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
     match error {
-        MirrorError::Api(error @ ApiError::Gone { .. }) => {
-            work.switched_off(error.to_string());
+        MirrorError::Api(ApiError::Gone { message, .. }) => {
+            work.switched_off(message);
             Ok(())
         }
         error => Err(error),
