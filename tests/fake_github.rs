@@ -945,34 +945,3 @@ async fn the_same_seed_makes_the_same_world() {
     let w = World::sized(1, size);
     assert!((295..=310).contains(&w.commits.len()), "{}", w.commits.len());
 }
-
-/// How fast large lists are rendered and served: `cargo test --release --test fake_github -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn speed() {
-    let start = Instant::now();
-    let world = World::sized(1, WorldSize::LARGE);
-    println!("made in {:?}", start.elapsed());
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        println!("{}", status.lines().find(|l| l.starts_with("VmRSS")).unwrap_or_default());
-    }
-    let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let client = client();
-    for path in ["commits", "issues?state=all", "pulls?state=all", "issues/comments", "issues/events"] {
-        let (mut rows, mut bytes, mut pages) = (0, 0, 0);
-        let mark = if path.contains('?') { '&' } else { '?' };
-        let start = Instant::now();
-        let mut next = Some(format!("{}repos/contoso/huge/{path}{mark}per_page=100", fake.url()));
-        while let Some(url) = next.filter(|_| pages < 300) {
-            let answer = client.get(url).bearer_auth("fake-token").send().await.unwrap();
-            next = rel(&answer, "next");
-            bytes += answer.bytes().await.unwrap().len();
-            rows += 100;
-            pages += 1;
-        }
-        let s = start.elapsed().as_secs_f64();
-        println!("{path}: {:.0} rows/s, {} bytes a row, over HTTP one after another", rows as f64 / s, bytes / rows);
-    }
-    let rendered = fake.world(|w| w.render_speed());
-    println!("{rendered}");
-}

@@ -180,8 +180,9 @@ impl<'a> Walk<'a> {
 
     /// A page's URL: the one that it was read from, or the one that GitHub gave for another page, with this number.
     fn url_of(&self, page: u32) -> ApiUrl {
+        let known = self.pages.get(&page).and_then(|state| state.url.parse().ok());
         let template = || self.template.clone().unwrap_or_else(|| self.list.first_page());
-        template().with_query("page", &page.to_string())
+        known.unwrap_or_else(|| template().with_query("page", &page.to_string()))
     }
 
     /// The validator for a page. A last page that is full gets none: an unchanged answer could not tell that the list

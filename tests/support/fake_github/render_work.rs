@@ -446,30 +446,3 @@ impl World {
 fn blob(sha: &str, at: u32) -> String {
     format!("{:08x}{}", at ^ 0x5eed, &sha[8..])
 }
-
-impl World {
-    /// How many rows a second this machine renders on one core, of the largest repository.
-    pub fn render_speed(&self) -> String {
-        let repo = (0..self.repos.len()).max_by_key(|&r| self.repos[r].issues.len()).unwrap_or(0);
-        let view = View { version: ApiVersion::V2022 };
-        let numbers: Vec<u32> = self.repos[repo].issues.iter().map(|i| i.number).collect();
-        let pulls: Vec<u32> = self.repos[repo].issues.iter().filter(|i| i.pull.is_some()).map(|i| i.number).collect();
-        let commits: Vec<CommitIx> = (0..self.commits.len() as u32).collect();
-        let mut text = String::new();
-        let mut time = |what: &str, rows: &[u32], page: &dyn Fn(&mut String, &[u32])| {
-            let start = std::time::Instant::now();
-            let mut bytes = 0;
-            for rows in rows.chunks(100) {
-                let mut o = String::new();
-                page(&mut o, rows);
-                bytes += o.len();
-            }
-            let speed = rows.len() as f64 / start.elapsed().as_secs_f64();
-            let _ = writeln!(text, "{what}: {speed:.0} rows/s rendered, {} bytes a row", bytes / rows.len().max(1));
-        };
-        time("/commits", &commits, &|o, rows| self.commits_json(o, repo, rows));
-        time("/issues", &numbers, &|o, rows| self.issues_json(o, repo, rows, view));
-        time("/pulls", &pulls, &|o, rows| rows.iter().for_each(|&n| self.pull_json(o, repo, n, false, view)));
-        text
-    }
-}
