@@ -22,6 +22,8 @@ struct Case {
     name: &'static str,
     size: WorldSize,
     latency: Duration,
+    /// Length of every issue's and comment's text, in bytes, where it is not the world's own.
+    bodies: Option<usize>,
     args: &'static [&'static str],
 }
 
@@ -33,12 +35,21 @@ fn main() {
             name: "large, skeleton",
             size: WorldSize::of(100_000 / part, 20_000 / part, 10_000 / part),
             latency: Duration::ZERO,
+            bodies: None,
             args: &["--detail", "skeleton"],
         },
         Case {
             name: "medium, skeleton, 50 ms",
             size: WorldSize::of(10_000 / part, 2_000 / part, 1_000 / part),
             latency: Duration::from_millis(50),
+            bodies: None,
+            args: &["--detail", "skeleton"],
+        },
+        Case {
+            name: "long texts, skeleton",
+            size: WorldSize::of(1_000 / part, 6_000 / part, 200 / part),
+            latency: Duration::from_millis(20),
+            bodies: Some(65_000),
             args: &["--detail", "skeleton"],
         },
     ];
@@ -58,7 +69,14 @@ fn main() {
 
 async fn run(case: &Case, table: &mut Table) {
     let options = Options { latency: case.latency, ..Options::unlimited() };
-    let fake = FakeGitHub::start(World::sized(1, case.size), options).await;
+    let mut world = World::sized(1, case.size);
+    if let Some(length) = case.bodies {
+        let text: Box<str> = "A line of a long text, as a log that somebody has pasted.\n".repeat(length / 58).into();
+        let repo = world.repo(REPOSITORY);
+        world.repos[repo].issues.iter_mut().for_each(|issue| issue.body = Some(text.clone()));
+        world.repos[repo].comments.iter_mut().for_each(|comment| comment.body = text.clone());
+    }
+    let fake = FakeGitHub::start(world, options).await;
     let place = Place::new(fake.url());
     for round in ["first", "second", "third"] {
         fake.reset_counters();
