@@ -1,13 +1,14 @@
 //! What every stage works with.
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
@@ -93,6 +94,12 @@ impl Repository {
     }
 }
 
+/// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
+/// some 300 KiB, and then it is the requests in flight that bound them; pages full of long texts have 7 MiB and more.
+pub const PAGES_KIB: usize = 32 * 1024;
+/// What a list's first page is taken for.
+const FIRST_PAGE_KIB: u32 = 512;
+
 /// What all stages of a repository's run share.
 pub struct Shared {
     /// The way to GitHub.
@@ -107,6 +114,8 @@ pub struct Shared {
     pub options: Options,
     /// When the run began.
     pub started: DateTime<Utc>,
+    /// What pages may take of the memory, in KiB; see [`PAGES_KIB`].
+    pub room: Arc<Semaphore>,
     /// Where users read.
     pub console: Console,
     /// Set when the user asks to stop.
@@ -120,6 +129,8 @@ pub struct Tally {
     pub meter: Meter,
     /// Documents.
     pub counts: Arc<Counts>,
+    /// The size of the list page that came last, in KiB: what the next one is taken for.
+    pub page_kib: AtomicU32,
     /// What could not be had, and why: each makes the stage incomplete.
     pub shortfalls: Mutex<Vec<String>>,
     /// What GitHub doesn't permit these tokens to read.
@@ -177,6 +188,20 @@ impl Work {
             () = self.shared.cancel.cancelled() => Err(MirrorError::Cancelled),
             answer = self.shared.github.get(&request, &self.tally.meter) => Ok(answer?),
         }
+    }
+
+    /// Waits until there is room for another page of a list.
+    pub async fn room_for_a_page(&self) -> Option<OwnedSemaphorePermit> {
+        let last = self.tally.page_kib.load(Ordering::Relaxed);
+        let kib = if last == 0 { FIRST_PAGE_KIB } else { last };
+        let most = u32::try_from(PAGES_KIB).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        Arc::clone(&self.shared.room).acquire_many_owned(kib.min(most)).await.ok()
+    }
+
+    /// Notes how large a list's page was, in bytes.
+    pub fn page_was(&self, bytes: usize) {
+        self.tally.page_kib.store(u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Asks for something that has no known state, so that the answer is a page.

@@ -6,10 +6,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Options, Repository, Shared, Tally, Work, page_validator, read_now};
+use super::context::{Options, PAGES_KIB, Repository, Shared, Tally, Work, page_validator, read_now};
 use super::error::MirrorError;
 use super::item::Item;
 use super::report::{Outcome, Report, StageReport};
@@ -93,6 +94,7 @@ impl Mirror {
             repository,
             options,
             started: read_now(),
+            room: Arc::new(Semaphore::new(PAGES_KIB)),
             console: self.console.clone(),
             cancel: self.cancel.clone(),
         });

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::error::MirrorError;
@@ -15,8 +15,10 @@ use crate::store::documents::{Document, Written};
 use crate::store::relational::Rows;
 use crate::store::{StoreError, Stores};
 
-/// Pages waiting for the writer. With a page of at most a few megabytes this bounds what is held in memory.
+/// Pages waiting for the writer.
 const PAGES_WAITING: usize = 4;
+/// What waits for the writer, and is being written, takes no more memory than this, in KiB; a single page may.
+const WAITING_KIB: usize = 12 * 1024;
 /// Batches whose documents are stored and whose rows are not.
 const BATCHES_BETWEEN: usize = 1;
 /// Documents a transaction, about: a page that is begun is taken whole.
@@ -46,7 +48,7 @@ pub struct PageWrite {
 }
 
 enum Message {
-    Page(Box<PageWrite>),
+    Page(Box<PageWrite>, Option<OwnedSemaphorePermit>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -59,6 +61,7 @@ enum Stored {
 #[derive(Clone)]
 pub struct Writer {
     sender: mpsc::Sender<Message>,
+    room: Arc<Semaphore>,
     failure: Arc<Mutex<Option<StoreError>>>,
 }
 
@@ -85,7 +88,8 @@ impl Writer {
         let failure = Arc::new(Mutex::new(None));
         let documents = tokio::spawn(write_documents(stores.clone(), pages, between, Arc::clone(&failure)));
         let rows = tokio::spawn(write_rows(stores.clone(), batches, Arc::clone(&failure)));
-        (Self { sender, failure }, WriterTasks { tasks: [documents, rows] })
+        let room = Arc::new(Semaphore::new(WAITING_KIB));
+        (Self { sender, room, failure }, WriterTasks { tasks: [documents, rows] })
     }
 
     /// Hands in a page; waits while the writer has enough to do.
@@ -93,7 +97,11 @@ impl Writer {
     /// # Errors
     /// The writer has failed.
     pub async fn write(&self, page: PageWrite) -> Result<(), MirrorError> {
-        self.sender.send(Message::Page(Box::new(page))).await.map_err(|_| self.stopped())
+        let kib = bytes_of(&page.documents) / 1024 + 1;
+        let kib = u32::try_from(kib.min(WAITING_KIB)).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let room = Arc::clone(&self.room).acquire_many_owned(kib).await.ok();
+        self.sender.send(Message::Page(Box::new(page), room)).await.map_err(|_| self.stopped())
     }
 
     /// Waits until everything handed in before is stored.
@@ -113,6 +121,10 @@ impl Writer {
     }
 }
 
+fn bytes_of(documents: &[Document]) -> usize {
+    documents.iter().map(|document| document.json.len()).sum()
+}
+
 fn fail(failure: &Mutex<Option<StoreError>>, error: StoreError) {
     tracing::error!(%error, "the stores can't be written");
     failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
@@ -128,13 +140,15 @@ async fn write_documents(
         let mut documents: Vec<Document> = Vec::new();
         let mut counts: Vec<Arc<Counts>> = Vec::new();
         let mut rows = Rows::default();
+        let mut rooms = Vec::new();
         let mut bytes = 0;
         let mut flush = None;
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Page(page) => {
-                    bytes += page.documents.iter().map(|document| document.json.len()).sum::<usize>();
+                Message::Page(page, room) => {
+                    rooms.push(room);
+                    bytes += bytes_of(&page.documents);
                     counts.extend(std::iter::repeat_n(page.counts, page.documents.len()));
                     documents.extend(page.documents);
                     rows.append(page.rows);
@@ -153,6 +167,7 @@ async fn write_documents(
                 Err(error) => return fail(&failure, error),
             }
         }
+        drop(rooms);
         if between.send(Stored::Rows(Box::new(rows))).await.is_err() {
             return;
         }

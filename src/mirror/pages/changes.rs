@@ -49,7 +49,7 @@ pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<(), MirrorErro
     let mut url = list.first_page();
     let mut first_page = None;
     loop {
-        let answer = match ask(work, &url, list.accept, known.as_ref()).await? {
+        let mut answer = match ask(work, &url, list.accept, known.as_ref()).await? {
             Asked::Unchanged => break,
             Asked::Answer(answer) => answer,
         };
@@ -95,7 +95,7 @@ pub async fn changed_first(
     let mut url = list.first_page();
     let mut begun: Option<(PageState, Option<DateTime<Utc>>)> = None;
     loop {
-        let answer = match ask(work, &url, list.accept, known.as_ref()).await? {
+        let mut answer = match ask(work, &url, list.accept, known.as_ref()).await? {
             Asked::Unchanged => break,
             Asked::Answer(answer) => answer,
         };
@@ -150,7 +150,7 @@ pub async fn since(work: &Work, list: &List<'_>) -> Result<Option<HashSet<i64>>,
     let mut url = from(&watermark);
     let mut seen = watermark.is_none().then(HashSet::new);
     loop {
-        let answer = match ask(work, &url, list.accept, known.as_ref()).await? {
+        let mut answer = match ask(work, &url, list.accept, known.as_ref()).await? {
             Asked::Unchanged => return Ok(None),
             Asked::Answer(answer) => answer,
         };

@@ -11,6 +11,7 @@ mod walk;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::context::{Map, Mapped, Work, read_now};
 use super::error::MirrorError;
@@ -60,6 +61,8 @@ struct Answer {
     last_page: Option<u32>,
     page: Page,
     read_at: DateTime<Utc>,
+    /// Its share of the memory that all pages may take.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 enum Asked {
@@ -70,25 +73,34 @@ enum Asked {
 /// Asks for a page of a list; a page that the server can't make in time is asked for in halves.
 async fn ask(work: &Work, url: &ApiUrl, accept: Accept, known: Option<&PageState>) -> Result<Asked, MirrorError> {
     let validator = known.filter(|known| known.url == url.to_string()).and_then(|known| known.validator.as_ref());
+    let room = work.room_for_a_page().await;
     match work.get(url, accept, validator).await {
         Ok(Fetched::Unchanged) => Ok(Asked::Unchanged),
-        Ok(Fetched::Page(page)) => Ok(Asked::Answer(Box::new(answer(url.clone(), *page)))),
+        Ok(Fetched::Page(page)) => {
+            work.page_was(page.body.len());
+            Ok(Asked::Answer(Box::new(answer(url.clone(), *page, room))))
+        }
         Err(MirrorError::Api(ApiError::Unavailable { heavy: true, .. })) if can_halve(url) => {
+            drop(room);
             Box::pin(ask_in_halves(work, url, accept)).await
         }
         Err(error) => Err(error),
     }
 }
 
-fn answer(url: ApiUrl, page: Page) -> Answer {
+fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> Answer {
     let (next, last_page) = (page.links.next.clone(), page.links.last_page());
-    Answer { bodies: vec![page.body.clone()], next, last_page, url, page, read_at: read_now() }
+    Answer { bodies: vec![page.body.clone()], next, last_page, url, page, read_at: read_now(), room }
 }
 
 impl Answer {
-    fn map(&self, work: &Work, map: &Map) -> Result<Mapped, MirrorError> {
+    /// Maps its items. The bodies are not kept: while the writer is waited for, only one form of the page is held.
+    fn map(&mut self, work: &Work, map: &Map) -> Result<Mapped, MirrorError> {
+        let _room = self.room.take();
+        self.page.body = Bytes::new();
+        let bodies = std::mem::take(&mut self.bodies);
         let mut items = Vec::new();
-        for body in &self.bodies {
+        for body in &bodies {
             items.extend(split(body)?);
         }
         Ok(work.map(map, &items, self.read_at))
@@ -120,6 +132,8 @@ async fn ask_in_halves(work: &Work, url: &ApiUrl, accept: Accept) -> Result<Aske
             link.with_query("per_page", &(2 * size).to_string()).with_query("page", &(page + 1).to_string())
         })
     };
+    // A half must not wait for room while it holds some.
+    first.room = None;
     if first.next.is_some() {
         let Asked::Answer(second) = ask(work, &half(2), accept, None).await? else { return Ok(Asked::Unchanged) };
         first.bodies.extend(second.bodies);
@@ -151,7 +165,7 @@ impl<'a> Pages<'a> {
     /// The page could not be had.
     pub async fn next(&mut self) -> Result<Option<Mapped>, MirrorError> {
         let Some(url) = self.next.take() else { return Ok(None) };
-        let Asked::Answer(answer) = ask(self.work, &url, self.list.accept, None).await? else { return Ok(None) };
+        let Asked::Answer(mut answer) = ask(self.work, &url, self.list.accept, None).await? else { return Ok(None) };
         self.next.clone_from(&answer.next);
         answer.map(self.work, self.list.map).map(Some)
     }

@@ -227,7 +227,7 @@ impl<'a> Walk<'a> {
 
     /// Stores a page that came, with its state. `last_before` is the last page that was known before: pages behind it are
     /// new because the list has grown.
-    async fn take(&mut self, number: u32, answer: Answer, last_before: Option<u32>) -> Result<(), MirrorError> {
+    async fn take(&mut self, number: u32, mut answer: Answer, last_before: Option<u32>) -> Result<(), MirrorError> {
         let Mapped { documents, mut rows, newest } = answer.map(self.work, self.list.map)?;
         self.started = self.started.or(answer.page.date).or(Some(answer.read_at));
         self.newest = self.newest.max(newest);
