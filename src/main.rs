@@ -108,9 +108,9 @@ mod signals {
                 if seen.swap(code, Ordering::SeqCst) != 0 {
                     std::process::exit(code.into());
                 }
-                console.line("stopping: work in hand is finished; once more to end at once");
-                tracing::warn!(exit_code = code, "stopped by a signal");
+                // Nothing here may wait for the log: one that hangs must not make the program deaf to the second signal.
                 shutdown.cancel();
+                console.line("stopping: work in hand is finished; once more to end at once");
             }
         });
         Ok(stopped_by)

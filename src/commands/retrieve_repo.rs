@@ -29,7 +29,7 @@ pub async fn run(
     let embedded = settings.require_embedded()?;
     let stores = Stores::open_embedded(&embedded.documents, &embedded.sql).await?;
     if stores.documents_replaced {
-        console.line("the document store is not the one that was written to before: everything is read anew");
+        console.line("the document store is not the one that was written to before, or an older state of it: everything is read anew");
     }
     let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
 

@@ -47,7 +47,12 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
     pulls(work).await?;
     commits(work).await?;
     people(work).await?;
-    work.flush().await
+    work.flush().await?;
+    // Said by every run, not only by the one that met it: the data are as short as they were.
+    for (sha, short) in work.shared.stores.relational.commits_short(work.project()).await? {
+        work.shortfall(format!("commit {sha}: {short}"));
+    }
+    Ok(())
 }
 
 /// Profiles that were read before this are read again.
@@ -91,13 +96,14 @@ async fn commits(work: &Work) -> Result<(), MirrorError> {
 /// A commit with its statistics and files. More files than a page holds come on further pages.
 async fn commit(work: &Work, sha: String) -> Result<(), MirrorError> {
     let first = work.url(&["commits", &sha]);
-    let progress = vec![Progress::CommitDetailed { sha: sha.clone() }];
+    let mut short = None;
     let page = match work.get_page(&first, Accept::Json).await {
         Ok(page) => page,
         // Something refers to it, but GitHub has it no more: a force-push or a deleted fork took it away.
         Err(MirrorError::Api(
             ApiError::NotFound { .. } | ApiError::Unprocessable { .. } | ApiError::EmptyRepository { .. },
         )) => {
+            let progress = vec![Progress::CommitDetailed { sha, short }];
             return work.write(Vec::new(), Rows { progress, ..Rows::default() }).await;
         }
         Err(error) => return Err(error),
@@ -120,7 +126,7 @@ async fn commit(work: &Work, sha: String) -> Result<(), MirrorError> {
             next = more.links.next;
         }
         if value.get("files").and_then(Value::as_array).is_some_and(|files| files.len() >= FILES_CAP) {
-            work.shortfall(format!("commit {sha}: GitHub gives only its first {FILES_CAP} files"));
+            short = Some(format!("GitHub gives only its first {FILES_CAP} files"));
         }
         joined = serde_json::value::to_raw_value(&value)
             .map_err(|error| MirrorError::Answer(format!("commit {sha}: {error}")))?;
@@ -135,7 +141,10 @@ async fn commit(work: &Work, sha: String) -> Result<(), MirrorError> {
     };
     let map: &Map = &map;
     let Mapped { documents, mut rows, .. } = work.map(map, &[raw], read_now());
-    rows.progress = progress;
+    // One that could not be understood was noted, and is asked for again.
+    if !documents.is_empty() {
+        rows.progress.push(Progress::CommitDetailed { sha, short });
+    }
     work.write(documents, rows).await
 }
 

@@ -247,6 +247,9 @@ impl Mirror {
         if let (Some(from), Some(to)) = (before.split_once('/'), present.split_once('/')) {
             self.console.line(&format!("{before} is now {present}; its data go with it"));
             self.stores.documents.rename_repository(from, to).await?;
+            let generation = self.stores.documents.identity().await?.generation;
+            let progress = vec![Step::Documents { generation }];
+            self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?;
         }
         Ok(self.stores.relational.set_documents_name(project.id, present).await?)
     }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::error::MirrorError;
 use crate::store::documents::{Document, Written};
 use crate::store::relational::Rows;
+use crate::store::relational::rows::Progress;
 use crate::store::{StoreError, Stores};
 
 /// Pages waiting for the writer.
@@ -163,7 +164,10 @@ async fn write_documents(
         }
         if !documents.is_empty() {
             match stores.documents.upsert(documents).await {
-                Ok(written) => count(&counts, &written),
+                Ok(stored) => {
+                    count(&counts, &stored.written);
+                    rows.progress.extend(stored.generation.map(|generation| Progress::Documents { generation }));
+                }
                 Err(error) => return fail(&failure, error),
             }
         }

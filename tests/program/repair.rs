@@ -200,3 +200,38 @@ async fn a_store_that_was_lost_is_filled_again_whichever_it_was() {
         assert_eq!(difference(&fresh.dump().await, &place.dump().await), None, "without {file}");
     }
 }
+
+#[tokio::test]
+async fn an_older_state_of_the_documents_is_noticed_and_filled_again() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    let (documents, backup) = (place.data_dir().join("documents.db"), place.path().join("backup.db"));
+    std::fs::copy(&documents, &backup).unwrap();
+    place.mirror(&[names::ARCHIVED]).await;
+    std::fs::copy(&backup, &documents).unwrap();
+    let ran = place.mirror(&[names::ARCHIVED]).await;
+    assert!(ran.err.contains("everything is read anew"), "{}", ran.err);
+    place.mirror(&[names::QUIET]).await;
+    let fresh = Place::new(fake.url());
+    fresh.mirror(&[names::QUIET]).await;
+    fresh.mirror(&[names::ARCHIVED]).await;
+    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    let ran = place.mirror(&[names::QUIET]).await;
+    assert!(!ran.err.contains("everything is read anew"), "{}", ran.err);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_that_hangs_does_not_make_it_deaf_to_a_second_signal() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url()).with("MSGHT_LOGGING__FILE", "fifo");
+    let made = std::process::Command::new("mkfifo").arg(place.path().join("fifo")).status().unwrap();
+    assert!(made.success());
+    let child = place.spawn(&["retrieve-repo", names::QUIET]);
+    let pid = child.id().unwrap().to_string();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    }
+    let ran = tokio::time::timeout(Duration::from_secs(10), finish(child)).await.expect("the second signal ends it");
+    assert_eq!(ran.code, Some(143), "{}", ran.err);
+}

@@ -100,6 +100,24 @@ pub enum Written {
     Unchanged,
 }
 
+/// What tells a document store from every other one, and from its own earlier states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Made by chance with the store itself.
+    pub id: String,
+    /// How many changes it has had.
+    pub generation: i64,
+}
+
+/// What a batch did.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// One entry a document, in the batch's order.
+    pub written: Vec<Written>,
+    /// The store's generation since then, where it changed.
+    pub generation: Option<i64>,
+}
+
 /// The document store.
 #[derive(Clone)]
 pub struct Documents {
@@ -115,19 +133,19 @@ impl Documents {
         Ok(Self { backend: sqlite::SqliteDocuments::open(path).await? })
     }
 
-    /// What tells this store from every other one: made by chance with the store itself.
+    /// What tells this store from every other one, and from its own earlier states.
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn identity(&self) -> Result<String, StoreError> {
+    pub async fn identity(&self) -> Result<Identity, StoreError> {
         self.backend.identity().await
     }
 
-    /// Stores a batch in one transaction. The answer has one entry a document, in the batch's order.
+    /// Stores a batch in one transaction.
     ///
     /// # Errors
     /// The batch could not be committed; nothing of it is stored.
-    pub async fn upsert(&self, documents: Vec<Document>) -> Result<Vec<Written>, StoreError> {
+    pub async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
         self.backend.upsert(documents).await
     }
 

@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Row as _, Sqlite, Transaction};
 
-use super::merge::{self, Row, Stored};
-use super::{Collection, ColumnKind, Document, KeyValue, Written, timestamp};
+use super::merge::{self, Row, Stored as Meta};
+use super::{Collection, ColumnKind, Document, Identity, KeyValue, Stored, Written, timestamp};
 use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
@@ -64,7 +64,7 @@ impl SqliteDocuments {
                 sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
             }
         }
-        let identity = "CREATE TABLE msght_store AS SELECT lower(hex(randomblob(16))) AS id";
+        let identity = "CREATE TABLE msght_store AS SELECT lower(hex(randomblob(16))) AS id, 0 AS generation";
         sqlx::query(identity).execute(&mut *tx).await.map_err(|e| explain(&e))?;
         let stamp = format!("PRAGMA user_version = {LAYOUT_VERSION}");
         sqlx::query(AssertSqlSafe(stamp)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
@@ -81,11 +81,11 @@ impl SqliteDocuments {
         move |error| StoreError::explain(tried.clone(), &error)
     }
 
-    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<Vec<Written>, StoreError> {
+    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
         self.try_upsert(documents).await.map_err(self.failed("writing documents to"))
     }
 
-    async fn try_upsert(&self, documents: Vec<Document>) -> Result<Vec<Written>, sqlx::Error> {
+    async fn try_upsert(&self, documents: Vec<Document>) -> Result<Stored, sqlx::Error> {
         let mut written = vec![Written::Unchanged; documents.len()];
         let mut by_collection: BTreeMap<Collection, Vec<(usize, String, Document)>> = BTreeMap::new();
         for (position, document) in documents.into_iter().enumerate() {
@@ -95,8 +95,10 @@ impl SqliteDocuments {
         for (collection, entries) in by_collection {
             self.upsert_collection(&mut tx, collection, entries, &mut written).await?;
         }
+        let changed = written.iter().any(|written| *written != Written::Unchanged);
+        let generation = if changed { Some(next_generation(&mut tx).await?) } else { None };
         tx.commit().await?;
-        Ok(written)
+        Ok(Stored { written, generation })
     }
 
     async fn upsert_collection(
@@ -139,8 +141,10 @@ impl SqliteDocuments {
         write_rows(tx, collection, rows).await
     }
 
-    pub(super) async fn identity(&self) -> Result<String, StoreError> {
-        sqlx::query_scalar("SELECT id FROM msght_store").fetch_one(&self.pool).await.map_err(self.failed("reading"))
+    pub(super) async fn identity(&self) -> Result<Identity, StoreError> {
+        let failed = self.failed("reading");
+        let row = sqlx::query("SELECT id, generation FROM msght_store").fetch_one(&self.pool).await.map_err(&failed)?;
+        Ok(Identity { id: row.try_get(0).map_err(&failed)?, generation: row.try_get(1).map_err(&failed)? })
     }
 
     pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {
@@ -218,8 +222,16 @@ impl SqliteDocuments {
         }
         let repos = "DELETE FROM repos WHERE owner_login = ? AND name = ?";
         sqlx::query(repos).bind(from.0.to_owned()).bind(from.1.to_owned()).execute(&mut *tx).await.map_err(&failed)?;
+        next_generation(&mut tx).await.map_err(&failed)?;
         tx.commit().await.map_err(&failed)
     }
+}
+
+/// Counts a change of the store, in its transaction.
+async fn next_generation(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("UPDATE msght_store SET generation = generation + 1 RETURNING generation")
+        .fetch_one(&mut **tx)
+        .await
 }
 
 /// A collection's table: `_id`, the natural key, the document, and what [`merge`] needs to know of it.
@@ -246,15 +258,15 @@ fn schema(collection: Collection) -> Vec<String> {
     statements
 }
 
-fn meta_of(row: &Row) -> Stored {
-    Stored { hash: row.hash, summary_hash: row.summary_hash, full: row.full, deleted: false }
+fn meta_of(row: &Row) -> Meta {
+    Meta { hash: row.hash, summary_hash: row.summary_hash, full: row.full, deleted: false }
 }
 
 async fn stored_meta<'a>(
     tx: &mut Transaction<'static, Sqlite>,
     collection: Collection,
     ids: impl Iterator<Item = &'a str>,
-) -> Result<HashMap<String, Stored>, sqlx::Error> {
+) -> Result<HashMap<String, Meta>, sqlx::Error> {
     let ids: Vec<&str> = ids.collect();
     let mut known = HashMap::with_capacity(ids.len());
     for chunk in ids.chunks(IDS_A_STATEMENT) {
@@ -269,7 +281,7 @@ async fn stored_meta<'a>(
             query = query.bind(chunk[position.min(chunk.len() - 1)].to_owned());
         }
         for row in query.fetch_all(&mut **tx).await? {
-            let stored = Stored {
+            let stored = Meta {
                 hash: row.try_get(1)?,
                 summary_hash: row.try_get(2)?,
                 full: row.try_get(3)?,

@@ -4,18 +4,35 @@ use super::Relational;
 use super::sql::{Value, date};
 use crate::store::StoreError;
 
-/// Commits that belong to a project, to its pull requests or to comments in it, and whose full form has not been read.
-/// Those that are known only as a parent are not its own: a fork would read its parent's history, one commit a run.
-const COMMITS_LEFT: &str = "FROM commits c WHERE NOT EXISTS \
-     (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) AND c.id IN (\
-     SELECT commit_id FROM project_commits WHERE project_id = ?1 \
-     UNION ALL SELECT x.commit_id FROM pull_request_commits x JOIN pull_requests p ON p.id = x.pull_request_id \
-        WHERE p.base_repo_id = ?1 \
-     UNION ALL SELECT head_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
-     UNION ALL SELECT base_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
-     UNION ALL SELECT x.commit_id FROM pull_request_comments x JOIN pull_requests p ON p.id = x.pull_request_id \
-        WHERE p.base_repo_id = ?1 \
-     UNION ALL SELECT x.commit_id FROM commit_comments x JOIN commits k ON k.id = x.commit_id WHERE k.project_id = ?1)";
+/// Commits that belong to a project, to its pull requests or to comments in it. Those that are known only as a parent are
+/// not its own: a fork would read its parent's history, one commit a run.
+macro_rules! own_commits {
+    () => {
+        "c.id IN (SELECT commit_id FROM project_commits WHERE project_id = ?1 \
+         UNION ALL SELECT x.commit_id FROM pull_request_commits x JOIN pull_requests p ON p.id = x.pull_request_id \
+            WHERE p.base_repo_id = ?1 \
+         UNION ALL SELECT head_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
+         UNION ALL SELECT base_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
+         UNION ALL SELECT x.commit_id FROM pull_request_comments x JOIN pull_requests p ON p.id = x.pull_request_id \
+            WHERE p.base_repo_id = ?1 \
+         UNION ALL SELECT x.commit_id FROM commit_comments x JOIN commits k ON k.id = x.commit_id \
+            WHERE k.project_id = ?1)"
+    };
+}
+
+/// Those of them whose full form has not been read.
+const COMMITS_LEFT: &str = concat!(
+    "FROM commits c WHERE NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) AND ",
+    own_commits!()
+);
+
+/// Those of them of which GitHub did not give all.
+const COMMITS_SHORT: &str = concat!(
+    "SELECT c.sha, d.short FROM msght_commit_details d JOIN commits c ON c.id = d.commit_id \
+     WHERE d.short IS NOT NULL AND ",
+    own_commits!(),
+    " ORDER BY c.sha"
+);
 
 const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
      WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND m.detailed_of IS NOT m.updated_at";
@@ -103,6 +120,16 @@ impl Relational {
         let rows = self.read(&sql, params).await?;
         let end = rows.last().and_then(|row| Some(Position(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
         Ok((rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect(), end))
+    }
+
+    /// Commits that were read, and of which GitHub did not give all: SHA and what is short.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn commits_short(&self, project: i64) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = self.read(COMMITS_SHORT, vec![project.into()]).await?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Ok(rows.iter().filter_map(|row| Some((text(&row[0])?, text(&row[1])?))).collect())
     }
 
     /// The next pull requests to read, newest change first: number and `updated_at`.

@@ -325,6 +325,13 @@ pub enum Progress {
     CommitDetailed {
         /// Its SHA.
         sha: String,
+        /// What GitHub did not give of it.
+        short: Option<String>,
+    },
+    /// The document store had so many changes when these rows' documents were stored.
+    Documents {
+        /// Its generation.
+        generation: i64,
     },
     /// A pull request's full form and reviews are stored.
     PullDetailed {

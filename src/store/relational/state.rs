@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Relational;
 use super::sql::{Value, date};
 use crate::store::StoreError;
+use crate::store::documents::Identity;
 
 /// An entity tag with the fingerprint of the token that it was given to: GitHub's tags differ by token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,15 +110,16 @@ impl Relational {
         self.forget_details(project).await
     }
 
-    /// Makes sure that the sync state speaks of this document store. Next to another one it is forgotten, so that everything
-    /// is read anew: what it says is stored is not there. Returns whether it was.
+    /// Makes sure that the sync state speaks of this document store. Next to another one, or to an older state of it (a
+    /// backup, a lost write-ahead log), it is forgotten, so that everything is read anew: what it says is stored is not
+    /// there. Returns whether it was.
     ///
     /// # Errors
     /// The store could not be read or written.
-    pub async fn pair_with(&self, document_store: &str) -> Result<bool, StoreError> {
-        let known = self.read("SELECT id FROM msght_document_store", Vec::new()).await?;
-        let known = known.first().and_then(|row| row[0].as_str());
-        if known == Some(document_store) {
+    pub async fn pair_with(&self, store: &Identity) -> Result<bool, StoreError> {
+        let known = self.read("SELECT id, generation FROM msght_document_store", Vec::new()).await?;
+        let known = known.first().and_then(|row| Some((row[0].as_str()?, row[1].as_i64()?)));
+        if known.is_some_and(|(id, generation)| id == store.id && generation <= store.generation) {
             return Ok(false);
         }
         if known.is_some() {
@@ -133,7 +135,8 @@ impl Relational {
             }
         }
         self.write("DELETE FROM msght_document_store", Vec::new()).await?;
-        self.write("INSERT INTO msght_document_store (id) VALUES (?)", vec![document_store.into()]).await?;
+        let params = vec![store.id.as_str().into(), store.generation.into()];
+        self.write("INSERT INTO msght_document_store (id, generation) VALUES (?, ?)", params).await?;
         Ok(known.is_some())
     }
 

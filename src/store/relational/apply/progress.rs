@@ -18,8 +18,12 @@ const PAGES: Upsert = Upsert {
     ],
 };
 
-const COMMITS_DETAILED: Upsert =
-    Upsert { table: "msght_commit_details", columns: &["commit_id"], key: &["commit_id"], update: &[] };
+const COMMITS_DETAILED: Upsert = Upsert {
+    table: "msght_commit_details",
+    columns: &["commit_id", "short"],
+    key: &["commit_id"],
+    update: &[("short", Rule::Replace)],
+};
 
 const PULLS_DETAILED: Upsert = Upsert {
     table: "msght_pulls",
@@ -67,9 +71,14 @@ impl Batch<'_> {
                            WHERE id = ?";
                 self.tx.execute(sql, vec![now.into(), watermark.clone().into(), (*list).into()]).await?;
             }
-            Progress::CommitDetailed { sha } => {
+            Progress::Documents { generation } => {
+                let sql = "UPDATE msght_document_store SET generation = ?1 WHERE generation < ?1";
+                self.tx.execute(sql, vec![(*generation).into()]).await?;
+            }
+            Progress::CommitDetailed { sha, short } => {
                 let found = self.tx.fetch("SELECT id FROM commits WHERE sha = ?", vec![sha.as_str().into()]).await?;
-                let rows: Vec<Vec<Value>> = found.iter().map(|row| vec![id_of(row).into()]).collect();
+                let rows: Vec<Vec<Value>> =
+                    found.iter().map(|row| vec![id_of(row).into(), short.clone().into()]).collect();
                 self.tx.upsert(&COMMITS_DETAILED, rows).await?;
             }
             Progress::PullDetailed { project, number, of } => {

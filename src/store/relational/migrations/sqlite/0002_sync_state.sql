@@ -1,8 +1,10 @@
 -- What msght knows about its own work. Everything here can be lost without losing data: it would be read again.
 
--- Which document store all this speaks of. Next to another one, or a new one, it would be untrue.
+-- Which document store all this speaks of, and how many changes it had when this was last true. Next to another one, or
+-- to an older state of it, it would be untrue.
 CREATE TABLE msght_document_store (
-    id TEXT NOT NULL
+    id TEXT NOT NULL,
+    generation INTEGER NOT NULL
 );
 
 -- Facts about a repository that GHTorrent's table has no column for.
@@ -62,7 +64,8 @@ CREATE TABLE msght_pulls (
     detailed_of TEXT
 );
 
--- Commits whose full form has been read.
+-- Commits whose full form has been read, and what GitHub did not give of it.
 CREATE TABLE msght_commit_details (
-    commit_id INTEGER PRIMARY KEY REFERENCES commits (id)
+    commit_id INTEGER PRIMARY KEY REFERENCES commits (id),
+    short TEXT
 );
