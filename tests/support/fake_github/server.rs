@@ -117,6 +117,7 @@ impl FakeGitHub {
     /// Changes the world.
     pub fn world_mut<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
         let mut world = self.shared.world.write().unwrap();
+        world.catch_up(now());
         let result = f(&mut world);
         world.changed();
         result
@@ -417,6 +418,7 @@ impl Shared {
         }
         for due in awaited.extract_if(.., |waiting| waiting.requests_left == 0) {
             let mut world = self.world.write().unwrap();
+            world.catch_up(now());
             (due.change)(&mut world);
             world.changed();
         }

@@ -466,6 +466,11 @@ impl World {
         self.next_id
     }
 
+    /// What happens while the server runs happens now, as its answers' `Date` has it; what was before is history.
+    pub fn catch_up(&mut self, now: u64) {
+        self.clock = self.clock.max(Time::try_from(now).unwrap_or(Time::MAX));
+    }
+
     /// Moves the world's time on.
     pub fn tick(&mut self, seconds: i64) -> Time {
         self.clock += seconds;
