@@ -46,7 +46,9 @@ fn problem_and_advice(error: &sqlx::Error) -> (String, &'static str) {
             5 | 6 => (text, "another process has kept the file locked for a minute: end it or try again"),
             8 => (text, "make the file and its directory writable for this user"),
             10 => (text, "the disk or file system reported an error: check its space and health"),
-            11 => (text, "the file is damaged: restore it from a backup or move it away, msght makes a new one"),
+            11 => {
+                (text, "the file is damaged: restore it from a backup or move it away, msght reads anew what it lacks")
+            }
             13 => (
                 "the disk is full".to_owned(),
                 "free some space and run the command again, it goes on where it stopped",

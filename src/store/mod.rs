@@ -30,6 +30,14 @@ impl Stores {
     /// # Errors
     /// A store that can't be created, read or written, that is not SQLite, or that a newer msght wrote.
     pub async fn open_embedded(documents: &Path, relational: &Path) -> Result<Self, StoreError> {
+        if documents == relational {
+            return Err(StoreError {
+                tried: format!("opening the stores in {}", documents.display()),
+                problem: "`documents.url` and `sql.url` name the same file".to_owned(),
+                advice: "give each store a file of its own",
+                at_open: true,
+            });
+        }
         // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
         let _lock = sqlite::lock_for_setup(relational).await?;
         let documents = documents::Documents::open_sqlite(documents).await?;

@@ -156,3 +156,12 @@ async fn a_full_disk_is_said_and_the_run_goes_on_when_there_is_space() {
     fresh.mirror(&[names::WEB]).await;
     assert_eq!(crate::support::stores::difference(&fresh.dump().await, &dump), None);
 }
+
+#[tokio::test]
+async fn two_stores_in_one_file_are_refused_before_it_is_made() {
+    let fake = quiet_world().await;
+    let place =
+        Place::new(fake.url()).with("MSGHT_DOCUMENTS__URL", "sqlite:one.db").with("MSGHT_SQL__URL", "sqlite:one.db");
+    said(&place.run(&["retrieve-repo", names::QUIET]).await, 2, &["name the same file"]);
+    assert!(!place.path().join("one.db").exists());
+}
