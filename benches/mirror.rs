@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table, presets};
 
 use support::fake_github::{FakeGitHub, Options, World, WorldSize};
+use support::least::pages_of_lists;
 use support::program::{Place, finish};
 
 const REPOSITORY: &str = "contoso/huge";
@@ -115,25 +116,7 @@ async fn run(case: &Case, table: &mut Table) {
 /// The fewest pages that hold everything, and one request a pull request.
 fn least(fake: &FakeGitHub) -> usize {
     let count = |path: &str| fake.all(&format!("/repos/{REPOSITORY}/{path}")).len();
-    let lists = [
-        "labels",
-        "milestones?state=all",
-        "releases",
-        "branches",
-        "tags",
-        "comments",
-        "pulls/comments",
-        "issues?state=all",
-        "issues/comments",
-        "issues/events",
-        "forks",
-        "events",
-        "commits",
-        "stargazers",
-        "contributors",
-    ];
-    let pulls = count("pulls?state=all");
-    lists.iter().map(|path| count(path).div_ceil(100)).sum::<usize>() + pulls.div_ceil(100) + pulls
+    pages_of_lists(fake, REPOSITORY) + count("commits").div_ceil(100) + count("pulls?state=all")
 }
 
 /// The largest resident set of a process, in KiB, read from the kernel until it ends.

@@ -25,7 +25,7 @@ pub(super) struct Response {
 /// What to do with it.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// 200, 201, 202 or 204, complete.
+    /// 200, 201 or 204, complete.
     Page,
     /// 304 to a conditional request.
     Unchanged,
@@ -186,13 +186,15 @@ impl Response {
             return Outcome::Limited(limit);
         }
         Outcome::Final(match status {
-            200..=202 | 204 => {
+            // What is still being computed is not there yet, and not nothing (GitHub docs: statistics).
+            202 => return Outcome::Failed(Failure::new("202: GitHub is still computing it")),
+            200 | 201 | 204 => {
                 if sso.starts_with("partial-results") {
                     let organizations = parameter(sso, "organizations").unwrap_or_default();
                     return Outcome::Final(ApiError::SsoPartial { path: path(), token: token(), organizations });
                 }
-                // 202 and 204 may be empty; an empty 200 is a cut answer, not an empty list.
-                if self.is_json() || (self.body.is_empty() && matches!(status, 202 | 204)) {
+                // 204 may be empty; an empty 200 is a cut answer, not an empty list.
+                if self.is_json() || (self.body.is_empty() && status == 204) {
                     return Outcome::Page;
                 }
                 let why = match self.is_foreign() {
@@ -277,4 +279,36 @@ fn parameter(header: &str, name: &str) -> Option<String> {
 
 fn http_date(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: u16, content_type: &str, body: &'static str) -> Outcome {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", content_type.parse().unwrap());
+        let status = StatusCode::from_u16(status).unwrap();
+        Response { status, headers, body: Bytes::from_static(body.as_bytes()) }.outcome("/x", "ghp_…", false)
+    }
+
+    #[test]
+    fn nothing_is_taken_for_an_empty_list_but_what_github_means_so() {
+        assert!(matches!(outcome(200, "application/json", "[]"), Outcome::Page));
+        assert!(matches!(outcome(204, "application/json", ""), Outcome::Page));
+        for (status, body) in [(200, ""), (202, ""), (202, "{}"), (200, "[{\"a\":1")] {
+            assert!(matches!(outcome(status, "application/json", body), Outcome::Failed(_)), "{status} {body:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_html_is_no_refusal_of_githubs() {
+        for status in [403, 404, 410, 451] {
+            assert!(matches!(outcome(status, "text/html", "<html>no</html>"), Outcome::Failed(_)), "{status}");
+            assert!(
+                matches!(outcome(status, "application/json", "{\"message\":\"no\"}"), Outcome::Final(_)),
+                "{status}"
+            );
+        }
+    }
 }

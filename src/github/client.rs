@@ -15,11 +15,11 @@ use super::classify::{Failure, Limit, Outcome, Pause, Response};
 use super::error::{ApiError, ClientError};
 use super::links::Links;
 use super::notice::{Notice, WaitReason};
-use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, Target, Validator};
+use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, Validator};
 use super::retry::Tuning;
 use super::tokens::{Lease, Pool, Purpose, Try, Want};
 use super::transport::{Transport, Trouble};
-use super::url::{ApiUrl, UrlProblem};
+use super::url::ApiUrl;
 use crate::names::RepoName;
 
 /// Redirects to follow for one request: a rename is one, a rename of a renamed organisation two.
@@ -93,19 +93,6 @@ impl GitHub {
         Ok(Self { shared: Arc::new(Shared { api_url, transport, pool, tuning, contacted }) })
     }
 
-    /// The API's base address, with a trailing slash.
-    pub fn api_url(&self) -> &Url {
-        &self.shared.api_url
-    }
-
-    /// Parses an address found in a document; only addresses inside the API are accepted.
-    ///
-    /// # Errors
-    /// [`UrlProblem`] for everything else.
-    pub fn parse_url(&self, text: &str) -> Result<ApiUrl, UrlProblem> {
-        ApiUrl::parse(&self.shared.api_url, &ApiUrl::path(&[]), text)
-    }
-
     /// GET `/repos/OWNER/NAME`, trying token after token, and remembers which tokens can read it.
     ///
     /// # Errors
@@ -164,15 +151,11 @@ impl GitHub {
     /// # Errors
     /// See [`ApiError`]; all waits and retries are over then.
     pub async fn get(&self, request: &Get, meter: &Meter) -> Result<Fetched, ApiError> {
-        let repo = match &request.target {
-            Target::Repo(repo) => Some(repo),
-            Target::Any => None,
-        };
         let call = Call {
             url: &request.url,
             accept: request.accept,
             validator: request.validator.as_ref(),
-            repo,
+            repo: Some(&request.repo),
             purpose: Purpose::Read,
             divisible: request.divisible,
         };
@@ -221,7 +204,7 @@ impl Shared {
                 Err(Trouble::Final(error)) => return Err(stop(error)),
                 Err(Trouble::Failed(failure)) => {
                     drop(lease);
-                    self.failed(call, &url, failure, first_contact, &mut trials, meter).await?;
+                    self.failed(call, &url, failure, first_contact, &mut trials).await?;
                     continue;
                 }
             };
@@ -259,7 +242,7 @@ impl Shared {
                 Outcome::Limited(limit) => self.limited(&lease, &url, limit, &mut trials).map_err(stop)?,
                 Outcome::Failed(failure) => {
                     drop(lease);
-                    self.failed(call, &url, failure, first_contact, &mut trials, meter).await?;
+                    self.failed(call, &url, failure, first_contact, &mut trials).await?;
                 }
             }
         }
@@ -376,7 +359,7 @@ impl Shared {
             .filter(|_| response.status.as_u16() == 200)
             .map(|etag| Validator { etag: etag.to_owned(), token: lease.fingerprint.clone() });
         let date = response.date();
-        Ok(Page { validator, links, date, moved, status: response.status.as_u16(), body: response.body })
+        Ok(Page { validator, links, date, moved, body: response.body })
     }
 
     fn foreign_checked(&self, url: &ApiUrl, location: &str) -> Result<ApiUrl, ApiError> {
@@ -432,7 +415,6 @@ impl Shared {
         failure: Failure,
         first_contact: bool,
         trials: &mut Trials,
-        meter: &Meter,
     ) -> Result<(), Stop> {
         trials.failed += 1;
         let attempts = trials.failed;
@@ -450,7 +432,6 @@ impl Shared {
                 let why = failure.why.clone();
                 self.pool.tell(Notice::Retrying { what: url.to_string(), attempt: attempts, why });
             }
-            meter.retried.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(self.tuning.backoff(attempts, failure.after)).await;
             return Ok(());
         }

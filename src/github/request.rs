@@ -42,23 +42,14 @@ pub struct ClientSettings {
 pub struct Get {
     /// What to fetch.
     pub url: ApiUrl,
-    /// Which tokens may serve it.
-    pub target: Target,
+    /// The repository it belongs to: tokens that can read that one serve it.
+    pub repo: RepoName,
     /// The representation.
     pub accept: Accept,
     /// What is known already; makes the request conditional.
     pub validator: Option<Validator>,
     /// The caller can ask for less at a time: a server that can't make it in time is not asked for the same for long.
     pub divisible: bool,
-}
-
-/// Which tokens may serve a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Those that can read this repository.
-    Repo(RepoName),
-    /// Any.
-    Any,
 }
 
 /// The representation asked for.
@@ -92,7 +83,7 @@ pub enum Fetched {
 /// A complete page.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// Complete, valid JSON; empty when `status` is 204 or GitHub sent no body.
+    /// Complete, valid JSON; empty where GitHub has nothing to send (204).
     pub body: Bytes,
     /// For the next conditional request.
     pub validator: Option<Validator>,
@@ -102,8 +93,6 @@ pub struct Page {
     pub date: Option<DateTime<Utc>>,
     /// Answered after a redirect: what was asked for has another address now.
     pub moved: bool,
-    /// 200, 201, 202 (being computed: ask again later) or 204 (nothing there).
-    pub status: u16,
 }
 
 /// Counts requests; one for each stage of the work.
@@ -113,8 +102,6 @@ pub struct Meter {
     pub(super) counted: AtomicU64,
     /// Answers that cost none (304 with a token).
     pub(super) free: AtomicU64,
-    /// Attempts that failed and were tried again.
-    pub(super) retried: AtomicU64,
 }
 
 impl Meter {
@@ -126,11 +113,6 @@ impl Meter {
     /// Answers that cost none (304 with a token).
     pub fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed)
-    }
-
-    /// Attempts that failed and were tried again.
-    pub fn retried(&self) -> u64 {
-        self.retried.load(Ordering::Relaxed)
     }
 }
 

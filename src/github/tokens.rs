@@ -379,20 +379,18 @@ impl State {
             all.into_iter().filter(|&i| keep(verdict(i))).collect()
         };
         let all: Vec<usize> = all.collect();
-        let first_non_empty =
-            |sets: [Vec<usize>; 2], last: Vec<usize>| sets.into_iter().find(|set| !set.is_empty()).unwrap_or(last);
+        let or = |first: Vec<usize>, second: Vec<usize>| if first.is_empty() { second } else { first };
         match want.purpose {
             Purpose::Probe(token) => all.into_iter().filter(|&i| i == token).collect(),
             Purpose::Read => {
-                let sets = [pick(all.clone(), &|v| v == Some(true)), pick(all.clone(), &|v| v != Some(false))];
-                let readers = first_non_empty(sets, all);
+                let hopeful = or(pick(all.clone(), &|v| v != Some(false)), all.clone());
+                let readers = or(pick(all, &|v| v == Some(true)), hopeful);
                 let (refused, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(refused);
-                if allowed.is_empty() { refused } else { allowed }
+                or(allowed, refused)
             }
             Purpose::Discover { tried } => {
                 let rest: Vec<usize> = all.into_iter().filter(|i| !tried.contains(i)).collect();
-                let sets = [pick(rest.clone(), &|v| v != Some(false)), Vec::new()];
-                first_non_empty(sets, rest)
+                or(pick(rest.clone(), &|v| v != Some(false)), rest)
             }
         }
     }

@@ -85,7 +85,7 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     let heads = heads(work).await?;
     if work.repository().facts.get("fork").and_then(Value::as_bool) == Some(true) {
         match (work.shared.options.fork_commits, fork_point(work, &heads).await?) {
-            (ForkCommits::None, _) => return complete(work, state.id, None).await,
+            (ForkCommits::None, _) => return complete(work, state.id).await,
             (ForkCommits::ForkPoint, Some(point)) => return own_commits(work, state.id, &heads, &point).await,
             // Without anything in common with a parent all commits are its own.
             (ForkCommits::ForkPoint, None) | (ForkCommits::All, _) => {}
@@ -111,7 +111,7 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     }
     walk(work, heads, seen.as_ref()).await?;
     close(work).await?;
-    complete(work, state.id, None).await
+    complete(work, state.id).await
 }
 
 /// The first walk reads the whole history of one branch, many pages at a time. A SHA's history never changes, so a walk
@@ -137,8 +137,8 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
     Ok(read)
 }
 
-async fn complete(work: &Work, list: i64, watermark: Option<String>) -> Result<(), MirrorError> {
-    let step = Progress::Completed { list, watermark };
+async fn complete(work: &Work, list: i64) -> Result<(), MirrorError> {
+    let step = Progress::Completed { list, watermark: None };
     work.write(Vec::new(), Rows { progress: vec![step], ..Rows::default() }).await
 }
 

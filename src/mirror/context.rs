@@ -16,7 +16,7 @@ use super::item::Item;
 use super::pages::can_halve;
 use super::stage::Stage;
 use super::writer::{Counts, PageWrite, Writer};
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, Target, Validator};
+use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
@@ -178,7 +178,7 @@ impl Work {
     ) -> Result<Fetched, MirrorError> {
         let request = Get {
             url: url.clone(),
-            target: Target::Repo(self.shared.repository.name.clone()),
+            repo: self.shared.repository.name.clone(),
             accept,
             validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
             divisible: can_halve(url),

@@ -18,7 +18,7 @@ use super::repository::{project_row, repository_document, unknown_parent};
 use super::stage::Stage;
 use super::writer::{PageWrite, Writer};
 use super::{commits, details, events, issues, labels, people, pulls, refs, repository, stars};
-use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, GitHub, Target, Validator};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, GitHub, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::Collection;
@@ -153,15 +153,8 @@ impl Mirror {
             }
             (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
             (Err(error), known) => {
-                // 403 tells nothing of the repository, only of the token (data model, §4: 404 and 451).
-                let gone = match &error {
-                    ApiError::NoAccess { tried, .. } => {
-                        tried.iter().all(|(_, status)| *status == 404) && !self.github.has_rejected()
-                    }
-                    error => matches!(error, ApiError::NotFound { .. } | ApiError::Legal { .. }),
-                };
                 if let Some(known) = known
-                    && gone
+                    && self.proves_deletion(&error)
                     && relational.mark_project_deleted(known.id).await?
                 {
                     self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
@@ -199,8 +192,20 @@ impl Mirror {
         Ok(Repository { project, name: present, facts: item.value().clone() })
     }
 
+    /// Whether an answer means that GitHub has the repository no more (data model, §4: 404 and 451). 403 tells nothing of
+    /// the repository, only of the token; nor does a 404 where the token that could read it may be out.
+    fn proves_deletion(&self, error: &ApiError) -> bool {
+        match error {
+            ApiError::NoAccess { tried, .. } => {
+                tried.iter().all(|(_, status)| *status == 404) && !self.github.has_rejected()
+            }
+            ApiError::NotFound { .. } => !self.github.has_rejected(),
+            error => matches!(error, ApiError::Legal { .. }),
+        }
+    }
+
     /// Another repository was mirrored under this name before: it bears another name now, and its data go with it, or it
-    /// is gone, and its data stay under a name that no repository can have.
+    /// can't be had, and its data stay under a name that no repository can have.
     async fn make_room(
         &self,
         name: &RepoName,
@@ -210,7 +215,7 @@ impl Mirror {
     ) -> Result<(), MirrorError> {
         let request = Get {
             url: ApiUrl::path(&["repositories", &other_id.to_string()]),
-            target: Target::Repo(name.clone()),
+            repo: name.clone(),
             accept: Accept::Json,
             validator: None,
             divisible: false,
@@ -226,7 +231,7 @@ impl Mirror {
                 Ok(())
             }
             Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{} answered 304", request.url))),
-            Err(ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. }) => {
+            Err(error @ (ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. })) => {
                 let aside = format!("{}~{other_id}", other.name);
                 self.console.line(&format!(
                     "{name} is not the repository that was mirrored under this name before; the former one's data are \
@@ -234,7 +239,7 @@ impl Mirror {
                     other.owner
                 ));
                 self.rename_documents(other, &format!("{}/{aside}", other.owner)).await?;
-                self.stores.relational.set_aside(other.id, &aside).await?;
+                self.stores.relational.set_aside(other.id, &aside, self.proves_deletion(&error)).await?;
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -3,33 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::support::fake_github::{FakeGitHub, Options, World, WorldSize, names};
+use crate::support::least::pages_of_lists;
 use crate::support::program::Place;
-
-/// The lists that a run reads, whose pages are the least that can carry the data.
-const LISTS: [&str; 15] = [
-    "collaborators?affiliation=all",
-    "contributors",
-    "labels",
-    "milestones?state=all",
-    "releases",
-    "branches",
-    "tags",
-    "comments",
-    "pulls?state=all",
-    "pulls/comments",
-    "issues?state=all",
-    "issues/comments",
-    "issues/events",
-    "forks",
-    "events",
-];
 
 /// The bound: 1.10 × the sum over the lists of ⌈items/100⌉, one a pull request, one a branch whose head is not yet
 /// known, and 20.
 fn bound(fake: &FakeGitHub, repository: &str) -> usize {
     let all = |path: &str| fake.all(&format!("/repos/{repository}/{path}"));
-    let mut pages: usize = LISTS.iter().map(|path| all(path).len().div_ceil(100)).sum();
-    pages += fake.all(&format!("/repos/{repository}/stargazers")).len().div_ceil(100);
     let mut shas = std::collections::BTreeSet::new();
     let mut branches = 0;
     for branch in all("branches") {
@@ -38,7 +18,7 @@ fn bound(fake: &FakeGitHub, repository: &str) -> usize {
         let commits = all(&format!("commits?sha={head}"));
         shas.extend(commits.iter().map(|commit| commit["sha"].as_str().unwrap().to_owned()));
     }
-    pages += shas.len().div_ceil(100);
+    let pages = pages_of_lists(fake, repository) + shas.len().div_ceil(100);
     pages * 110 / 100 + all("pulls?state=all").len() + branches + 20
 }
 

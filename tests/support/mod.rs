@@ -3,5 +3,6 @@
 #![allow(dead_code, reason = "each includer uses a part")]
 
 pub mod fake_github;
+pub mod least;
 pub mod program;
 pub mod stores;

@@ -27,6 +27,7 @@ pub use walk::{Backfill, DEEP_PAGE, Grows, backfill, look, mark, mark_gone, not_
 pub const PER_PAGE: usize = 100;
 /// Below this many items a page a server that keeps timing out is not asked for less.
 const PER_PAGE_LEAST: u32 = 5;
+
 /// A list of GitHub's.
 pub struct List<'a> {
     /// Its name in the sync state.

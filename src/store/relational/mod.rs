@@ -145,13 +145,14 @@ impl Relational {
         Ok(marked)
     }
 
-    /// Gives a project's name free for another repository: it is gone from GitHub, and its rows stay under another name.
+    /// Gives a project's name free for another repository; its rows stay under another name, marked as gone from GitHub
+    /// where it is.
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_aside(&self, project: i64, name: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE projects SET name = ?, deleted = 1 WHERE id = ?";
-        self.write(sql, vec![name.into(), project.into()]).await?;
+    pub async fn set_aside(&self, project: i64, name: &str, deleted: bool) -> Result<(), StoreError> {
+        let sql = "UPDATE projects SET name = ?, deleted = ? WHERE id = ?";
+        self.write(sql, vec![name.into(), deleted.into(), project.into()]).await?;
         *self.ids.lock().await = Ids::new();
         Ok(())
     }
