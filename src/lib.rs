@@ -21,6 +21,7 @@ pub mod config;
 pub mod github;
 pub mod mirror;
 pub mod names;
+pub mod queue;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

@@ -1,0 +1,1 @@
+//! Work queues and the routing of events (data model, §2).
