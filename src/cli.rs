@@ -1,10 +1,11 @@
 //! What users type: the command line's types.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Level;
+use crate::config::{Level, duration_argument};
 use crate::mirror::stage::Stage;
 use crate::names::RepoName;
 
@@ -46,6 +47,9 @@ pub struct GlobalArgs {
     /// The least severe lines that the log holds [default: info]
     #[arg(long, value_name = "LEVEL", global = true, help_heading = "Global options")]
     pub log_level: Option<Level>,
+    /// How long a database or broker that doesn't answer is waited for [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = duration_argument, global = true, help_heading = "Global options")]
+    pub store_timeout: Option<Duration>,
 }
 
 /// The commands, in the order of `msght --help`.

@@ -9,9 +9,11 @@
 //! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
 //! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
 //! | [`github`] | the client: tokens and their budgets, limits, retries, pages, conditional requests |
-//! | [`store`] | raw documents and relational tables |
+//! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
+//! | [`queue`] | work queues and the routing of events: an SQLite file, or RabbitMQ |
 //! | [`telemetry`] | the log file, and what users read on their terminal |
-//! | [`names`], [`secret`] | values parsed once at the edge |
+//! | [`patience`] | waiting for servers that are away |
+//! | [`names`], [`secret`], [`store_url`] | values parsed once at the edge |
 //!
 //! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
 
@@ -21,7 +23,9 @@ pub mod config;
 pub mod github;
 pub mod mirror;
 pub mod names;
+pub mod patience;
 pub mod queue;
 pub mod secret;
 pub mod store;
+pub mod store_url;
 pub mod telemetry;

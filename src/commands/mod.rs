@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
 use crate::config::{Settings, Sources};
+use crate::patience::Patience;
+use crate::store::{StoreError, Stores};
 use crate::telemetry::{self, Console};
 
 pub mod completions;
@@ -36,7 +38,6 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::Config(args) => config::run(&settings()?, args),
         Command::RetrieveRepo(args) => {
             let settings = settings()?;
-            settings.require_embedded()?;
             telemetry::start(&settings.logging, cli.global.verbose, &console);
             retrieve_repo::run(settings, args.clone(), console, shutdown).await
         }
@@ -52,4 +53,24 @@ fn print(bytes: &[u8]) -> anyhow::Result<Outcome> {
         }
         _ => Ok(Outcome::Complete),
     }
+}
+
+/// How servers that go away are waited for; what there is to say goes to the console.
+fn patience(settings: &Settings, console: &Console) -> Patience {
+    let console = console.clone();
+    Patience::new(settings.stores.timeout, move |line| console.line(line))
+}
+
+/// Opens both stores.
+///
+/// # Errors
+/// A store that can't be used.
+async fn open_stores(settings: &Settings, console: &Console) -> Result<Stores, StoreError> {
+    let stores = Stores::open(&settings.documents.url, &settings.sql.url, &patience(settings, console)).await?;
+    if stores.documents_replaced {
+        console.line(
+            "the document store is not the one that was written to before, or an older state of it: everything is read anew",
+        );
+    }
+    Ok(stores)
 }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, print};
+use super::{Outcome, open_stores, print};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
 use crate::github::{ClientSettings, GitHub, TokenSetting};
 use crate::mirror::{Mirror, MirrorError, Options};
-use crate::store::Stores;
 use crate::telemetry::Console;
 
 /// Mirrors the repositories that the arguments name.
@@ -26,11 +25,7 @@ pub async fn run(
     let repositories = args.repositories()?;
     let options = options(&settings, &args)?;
     let github = client(&settings, &console)?;
-    let embedded = settings.require_embedded()?;
-    let stores = Stores::open_embedded(&embedded.documents, &embedded.sql).await?;
-    if stores.documents_replaced {
-        console.line("the document store is not the one that was written to before, or an older state of it: everything is read anew");
-    }
+    let stores = open_stores(&settings, &console).await?;
     let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
 
     let mut failed = 0;

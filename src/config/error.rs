@@ -60,16 +60,4 @@ pub enum ConfigError {
         /// What is missing.
         problem: String,
     },
-    /// A store on a server, which this version can't use.
-    #[error(
-        "{origin}: {key}: this version of msght can't use a {scheme}: store yet; expected a sqlite: URL, or the key left out"
-    )]
-    Unserved {
-        /// Where the URL is set.
-        origin: Origin,
-        /// The key.
-        key: &'static str,
-        /// The URL's scheme.
-        scheme: String,
-    },
 }

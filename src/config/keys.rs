@@ -67,6 +67,7 @@ pub const KEYS: &[Key] = &[
     text("queue.url"),
     text("queue.exchange"),
     number("queue.prefetch"),
+    text("stores.timeout"),
     text("dump.target"),
     text("github.api_url"),
     secret("github.tokens", Kind::List),

@@ -1,27 +1,29 @@
 //! Typed settings, read once at the start: flags, environment, configuration file, defaults, in this order of strength.
 
+mod duration;
 mod error;
 mod keys;
 mod logging;
 mod origin;
 mod show;
 mod sources;
-mod store_url;
 mod tokens;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 
+pub use crate::store_url::{Backend, StoreUrl};
+pub use duration::{DURATION_EXPECTED, duration_argument, duration_text, parse_duration};
 pub use error::ConfigError;
 pub use keys::{KEYS, Key};
 pub use logging::Level;
 pub use origin::Origin;
 pub use show::Entry;
 pub use sources::Sources;
-pub use store_url::{Backend, StoreUrl};
 pub use tokens::ReadToken;
 
 use crate::mirror::ForkCommits;
@@ -38,6 +40,8 @@ pub struct Settings {
     pub sql: SqlSettings,
     /// Work queues and event routing.
     pub queue: QueueSettings,
+    /// What holds for all stores and the queue.
+    pub stores: StoreSettings,
     /// Dumps.
     pub dump: DumpSettings,
     /// GitHub's API.
@@ -75,6 +79,13 @@ pub struct QueueSettings {
     pub exchange: String,
     /// Unacknowledged messages that a consumer holds at most.
     pub prefetch: u16,
+}
+
+/// `stores.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreSettings {
+    /// How long a server that doesn't answer is waited for.
+    pub timeout: Duration,
 }
 
 /// `dump.*`
@@ -138,17 +149,6 @@ pub struct LoggingSettings {
     pub keep_days: u32,
 }
 
-/// The paths of the embedded stores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmbeddedStores {
-    /// SQLite file of the raw JSON.
-    pub documents: PathBuf,
-    /// SQLite file of the relational tables.
-    pub sql: PathBuf,
-    /// SQLite file of the queues.
-    pub queue: PathBuf,
-}
-
 impl Settings {
     /// Reads and checks the settings of all sources.
     ///
@@ -179,25 +179,6 @@ impl Settings {
     /// Where a key's value came from.
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.of(key)
-    }
-
-    /// The embedded stores' paths, for commands that work on these only.
-    ///
-    /// # Errors
-    /// A store whose URL names a server: this version of msght can't use it yet.
-    pub fn require_embedded(&self) -> Result<EmbeddedStores, ConfigError> {
-        let path = |key: &'static str, url: &StoreUrl| {
-            url.sqlite_path().map(Path::to_owned).ok_or_else(|| ConfigError::Unserved {
-                origin: self.origin(key).clone(),
-                key,
-                scheme: url.scheme().to_owned(),
-            })
-        };
-        Ok(EmbeddedStores {
-            documents: path("documents.url", &self.documents.url)?,
-            sql: path("sql.url", &self.sql.url)?,
-            queue: path("queue.url", &self.queue.url)?,
-        })
     }
 }
 

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::keys::KEYS;
-use super::store_url::without_password;
-use super::{Origin, Settings};
+use super::{Origin, Settings, duration_text};
 use crate::secret::Secret;
+use crate::store_url::without_password;
 
 /// One key as `msght config` shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,7 @@ impl Settings {
             "queue.url" => json!(self.queue.url.to_string()),
             "queue.exchange" => json!(self.queue.exchange),
             "queue.prefetch" => json!(self.queue.prefetch),
+            "stores.timeout" => json!(duration_text(self.stores.timeout)),
             "dump.target" => json!(self.dump.target.to_string()),
             "github.api_url" => json!(self.github.api_url.as_str()),
             "github.tokens" if self.github.tokens.is_empty() => Value::Null,

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Num, Value};
@@ -10,7 +11,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::error::ConfigError;
 use super::keys::{KEYS, Key, Kind};
 use super::tokens;
-use super::{Level, Origin};
+use super::{Level, Origin, duration_text};
 use crate::cli::GlobalArgs;
 
 /// The configuration file that is read when it is there and none is named.
@@ -41,6 +42,8 @@ pub struct Sources {
     pub data_dir: Option<PathBuf>,
     /// `--log-level`.
     pub log_level: Option<Level>,
+    /// `--store-timeout`.
+    pub store_timeout: Option<Duration>,
     /// The environment. An empty variable counts as one that is not set.
     pub environment: Vec<(OsString, OsString)>,
     /// Where `msght.toml` is looked for; unset: the working directory.
@@ -86,6 +89,7 @@ impl Sources {
             config: flags.config.clone(),
             data_dir: flags.data_dir.clone(),
             log_level: flags.log_level,
+            store_timeout: flags.store_timeout,
             environment: std::env::vars_os().collect(),
             directory: None,
         }
@@ -124,6 +128,10 @@ impl Sources {
         }
         if let Some(level) = self.log_level {
             layers = layers.merge(layer(Origin::Flag("--log-level".to_owned()), "logging.level", level.name().into()));
+        }
+        if let Some(timeout) = self.store_timeout {
+            let flag = Origin::Flag("--store-timeout".to_owned());
+            layers = layers.merge(layer(flag, "stores.timeout", duration_text(timeout).into()));
         }
         Ok(Layers(layers))
     }

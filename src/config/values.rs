@@ -8,8 +8,8 @@ use super::error::ConfigError;
 use super::keys::KEYS;
 use super::origin::{Origin, Origins};
 use super::sources::Layers;
-use super::store_url::{Backend, StoreUrl, without_password};
 use super::*;
+use crate::store_url::{Backend, StoreUrl, without_password};
 
 const DATA_DIR: &str = "msght-data";
 const API_URL: &str = "https://api.github.com/";
@@ -20,6 +20,8 @@ const EXCHANGE: &str = "github";
 const PREFETCH: u16 = 16;
 const LEVEL: Level = Level::Info;
 const KEEP_DAYS: u32 = 14;
+/// A database that is restarted, or fails over, is back within this time.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// GitHub allows 100 concurrent requests to one account and app; 90 leaves room for others.
 pub(super) const MAX_CONCURRENCY: usize = 90;
 /// Requests in flight that one token is given by default.
@@ -64,6 +66,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
                 None => PREFETCH,
             },
         },
+        stores: StoreSettings { timeout: values.duration("stores.timeout")?.unwrap_or(STORE_TIMEOUT) },
         dump: DumpSettings {
             target: values
                 .store("dump.target", &[Backend::File, Backend::Azure], "file:PATH or az://CONTAINER/PREFIX")?
@@ -138,6 +141,12 @@ impl Values<'_> {
             )),
             number => Ok(number),
         }
+    }
+
+    fn duration(&self, key: &str) -> Result<Option<Duration>, ConfigError> {
+        let parse =
+            |text: String| parse_duration(&text).ok_or_else(|| self.bad(key, format!("{text:?}"), DURATION_EXPECTED));
+        self.0.text(key).map(parse).transpose()
     }
 
     fn store(&self, key: &str, allowed: &[Backend], expected: &str) -> Result<Option<StoreUrl>, ConfigError> {

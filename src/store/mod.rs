@@ -11,7 +11,8 @@ mod sqlite;
 
 pub use error::StoreError;
 
-use std::path::Path;
+use crate::patience::Patience;
+use crate::store_url::StoreUrl;
 
 /// Both stores of one installation, opened.
 #[derive(Clone)]
@@ -25,23 +26,27 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Opens the embedded stores, creating and upgrading them as needed.
+    /// Opens both stores, creating and upgrading them as needed. `patience` is for servers that go away later; one that
+    /// can't be reached now is an error at once.
     ///
     /// # Errors
-    /// A store that can't be created, read or written, that is not SQLite, or that a newer msght wrote.
-    pub async fn open_embedded(documents: &Path, relational: &Path) -> Result<Self, StoreError> {
-        if documents == relational {
+    /// A store that can't be created, reached, read or written, that is of another kind, or that a newer msght wrote.
+    pub async fn open(documents: &StoreUrl, relational: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        if documents.sqlite_path().is_some() && documents.sqlite_path() == relational.sqlite_path() {
             return Err(StoreError {
-                tried: format!("opening the stores in {}", documents.display()),
+                tried: format!("opening the stores in {documents}"),
                 problem: "`documents.url` and `sql.url` name the same file".to_owned(),
                 advice: "give each store a file of its own",
                 at_open: true,
             });
         }
         // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
-        let _lock = sqlite::lock_for_setup(relational).await?;
-        let documents = documents::Documents::open_sqlite(documents).await?;
-        let relational = relational::Relational::open_sqlite(relational).await?;
+        let _lock = match relational.sqlite_path() {
+            Some(path) => Some(sqlite::lock_for_setup(path).await?),
+            None => None,
+        };
+        let documents = documents::Documents::open(documents, patience).await?;
+        let relational = relational::Relational::open(relational, patience).await?;
         let documents_replaced = relational.pair_with(&documents.identity().await?).await?;
         Ok(Self { documents, relational, documents_replaced })
     }

@@ -5,4 +5,5 @@
 pub mod fake_github;
 pub mod least;
 pub mod program;
+pub mod servers;
 pub mod stores;

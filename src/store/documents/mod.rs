@@ -7,14 +7,14 @@ mod collection;
 mod merge;
 mod sqlite;
 
-use std::path::Path;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use collection::{Collection, Column, ColumnKind};
 
 use super::StoreError;
+use crate::patience::Patience;
+use crate::store_url::StoreUrl;
 
 /// How much of an entity a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,12 +125,20 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Opens the embedded store.
+    /// Opens the store that the URL names.
     ///
     /// # Errors
-    /// A file that can't be created or written, is not SQLite, or comes from a newer msght.
-    pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { backend: sqlite::SqliteDocuments::open(path).await? })
+    /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
+    pub async fn open(url: &StoreUrl, _patience: &Patience) -> Result<Self, StoreError> {
+        match url.sqlite_path() {
+            Some(path) => Ok(Self { backend: sqlite::SqliteDocuments::open(path).await? }),
+            None => Err(StoreError {
+                tried: format!("opening the document store {url}"),
+                problem: "its kind is not served".to_owned(),
+                advice: "set `documents.url` to a sqlite: or mongodb: URL",
+                at_open: true,
+            }),
+        }
     }
 
     /// What tells this store from every other one, and from its own earlier states.

@@ -10,7 +10,6 @@ mod sql;
 mod sqlite;
 pub mod state;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -23,6 +22,8 @@ use self::ids::Ids;
 use self::rows::Project;
 use self::sql::{Value, marks};
 use super::StoreError;
+use crate::patience::Patience;
+use crate::store_url::StoreUrl;
 
 /// Keys a look-up statement outside of a batch.
 const KEYS_A_READ: usize = 100;
@@ -54,11 +55,19 @@ pub struct Relational {
 }
 
 impl Relational {
-    /// Opens the embedded store and brings its tables up to date.
+    /// Opens the store that the URL names, and brings its tables up to date.
     ///
     /// # Errors
-    /// A file that can't be created or written, is not SQLite, or comes from a newer msght.
-    pub async fn open_sqlite(path: &Path) -> Result<Self, StoreError> {
+    /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
+    pub async fn open(url: &StoreUrl, _patience: &Patience) -> Result<Self, StoreError> {
+        let Some(path) = url.sqlite_path() else {
+            return Err(StoreError {
+                tried: format!("opening the relational store {url}"),
+                problem: "its kind is not served".to_owned(),
+                advice: "set `sql.url` to a sqlite: or mysql: URL",
+                at_open: true,
+            });
+        };
         let backend = sqlite::SqliteBackend::open(path).await?;
         Ok(Self { backend, ids: Arc::new(Mutex::new(Ids::new())) })
     }

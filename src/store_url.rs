@@ -49,7 +49,7 @@ pub struct StoreUrl {
 
 impl StoreUrl {
     /// The embedded store in a file.
-    pub(super) fn sqlite(path: PathBuf) -> Self {
+    pub fn sqlite(path: PathBuf) -> Self {
         Self {
             backend: Backend::Sqlite,
             scheme: "sqlite".to_owned(),
@@ -59,7 +59,7 @@ impl StoreUrl {
     }
 
     /// A local folder.
-    pub(super) fn file(path: PathBuf) -> Self {
+    pub fn file(path: PathBuf) -> Self {
         Self {
             backend: Backend::File,
             scheme: "file".to_owned(),
@@ -72,7 +72,7 @@ impl StoreUrl {
     ///
     /// # Errors
     /// What was found, without anything that could be a password.
-    pub(super) fn parse(text: &str, allowed: &[Backend]) -> Result<Self, String> {
+    pub fn parse(text: &str, allowed: &[Backend]) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err("a text without a scheme".to_owned());
         };
@@ -151,7 +151,7 @@ impl fmt::Debug for StoreUrl {
 
 /// A URL as it may be shown: the password, and the values of query parameters that look like secrets, are `***`.
 /// Works on any text, so that a URL that doesn't parse shows nothing either; when in doubt it hides too much.
-pub(super) fn without_password(text: &str) -> String {
+pub fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         // No URL, but perhaps one that was meant to be: what stands before an '@' may hold a password.
         return text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("***@{rest}"));

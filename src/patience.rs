@@ -1,0 +1,152 @@
+//! Waiting for a server that is away: how long, how often it is tried again, and what the user is told.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::{Instant, sleep};
+
+/// The first wait after a failure; each further one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait between two attempts: a server that is back is noticed soon.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// After a collision with another client the next attempt comes within this time.
+const COLLISION_WAIT: Duration = Duration::from_millis(50);
+/// An outage shorter than this is no news for the user.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+
+/// Whether a failure passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// It would be the same again.
+    No,
+    /// Another client was in the way (a deadlock, a lost race): try again at once.
+    Collision,
+    /// The server is away, or does not take work at the moment: it may come back.
+    Outage,
+}
+
+/// How long a server that fails is waited for, and who is told. Clones share what was told.
+#[derive(Clone)]
+pub struct Patience {
+    timeout: Duration,
+    notify: Arc<dyn Fn(&str) + Send + Sync>,
+    told: Arc<AtomicBool>,
+}
+
+impl Patience {
+    /// `timeout`: how long one piece of work is tried before its error counts; zero for a single attempt.
+    /// `notify` gets a line when an outage begins to last, and when it is over.
+    pub fn new(timeout: Duration, notify: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { timeout, notify: Arc::new(notify), told: Arc::default() }
+    }
+
+    /// The same timeout for another server, whose outages are told by themselves.
+    pub fn for_another(&self) -> Self {
+        Self { told: Arc::default(), ..self.clone() }
+    }
+
+    /// How long one piece of work is tried.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Tries until it succeeds, fails for good, or the time is over. `server` names it to the user, without secrets.
+    /// What is attempted has to be safe to repeat: an attempt may have succeeded without the answer coming back.
+    ///
+    /// # Errors
+    /// The last attempt's error.
+    pub async fn retry<T, E, F>(
+        &self,
+        server: &str,
+        passes: impl Fn(&E) -> Passes,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, E>
+    where
+        E: Display,
+        F: Future<Output = Result<T, E>>,
+    {
+        let started = Instant::now();
+        let mut outages = 0;
+        loop {
+            let error = match attempt().await {
+                Ok(done) => {
+                    if self.told.swap(false, Ordering::Relaxed) {
+                        self.tell(&format!("{server} is back, going on"));
+                    }
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            let wait = match passes(&error) {
+                Passes::No => return Err(error),
+                Passes::Collision => COLLISION_WAIT.mul_f64(rand::rng().random_range(0.1..1.0)),
+                Passes::Outage => {
+                    outages += 1;
+                    let wait = FIRST_WAIT.saturating_mul(1 << (outages - 1).min(16)).min(LONGEST_WAIT);
+                    wait.mul_f64(rand::rng().random_range(0.5..1.0))
+                }
+            };
+            let spent = started.elapsed();
+            if spent + wait > self.timeout {
+                return Err(error);
+            }
+            tracing::warn!(server, %error, "trying again");
+            if outages > 0 && spent >= TOLD_AFTER && !self.told.swap(true, Ordering::Relaxed) {
+                let left = self.timeout.saturating_sub(spent).as_secs();
+                self.tell(&format!("{server} can't be reached ({error}); waiting up to {left} s for it"));
+            }
+            sleep(wait).await;
+        }
+    }
+
+    fn tell(&self, line: &str) {
+        tracing::warn!("{line}");
+        (self.notify)(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn patience(seconds: u64) -> (Patience, Arc<Mutex<Vec<String>>>) {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&lines);
+        (Patience::new(Duration::from_secs(seconds), move |line| told.lock().unwrap().push(line.to_owned())), lines)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_waited_through_and_told_once() {
+        let (patience, lines) = patience(60);
+        let mut attempts = 0;
+        let done = patience.retry(
+            "mysql://h",
+            |_: &String| Passes::Outage,
+            || {
+                attempts += 1;
+                let attempt = attempts;
+                async move { if attempt < 12 { Err("refused".to_owned()) } else { Ok(attempt) } }
+            },
+        );
+        assert_eq!(done.await, Ok(12));
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("mysql://h can't be reached (refused)") && lines[1].contains("is back"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_and_what_does_not_pass_is_not_waited_for() {
+        let (patience, _) = patience(10);
+        let began = Instant::now();
+        let refused = || async { Err::<(), _>("refused") };
+        assert!(patience.retry("s", |_| Passes::Outage, refused).await.is_err());
+        assert!(began.elapsed() <= Duration::from_secs(10) && began.elapsed() > Duration::from_secs(5));
+        let began = Instant::now();
+        assert!(patience.retry("s", |_| Passes::No, refused).await.is_err());
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}
