@@ -7,7 +7,7 @@
 pub mod documents;
 pub mod error;
 pub mod relational;
-mod sqlite;
+pub(crate) mod sqlite;
 
 pub use error::StoreError;
 
