@@ -14,6 +14,8 @@ use crate::store_url::StoreUrl;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// No statement here runs longer on a healthy server: the longest read a repository's whole history.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Prepared statements a connection keeps: every upsert in every size, and the look-ups.
+const STATEMENTS_CACHED: usize = 400;
 /// The oldest servers whose SQL and limits are known to fit (JSON-free, utf8mb4 keys of 3072 bytes, DDL used here).
 const MARIADB_LEAST: (u32, u32) = (10, 6);
 const MYSQL_LEAST: (u32, u32) = (8, 0);
@@ -77,7 +79,7 @@ fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError> {
     if options.get_database().is_none_or(str::is_empty) {
         return Err(unusable("the URL names no database", "write mysql://USER:PASSWORD@HOST/DATABASE"));
     }
-    Ok(options.statement_cache_capacity(256).disable_statement_logging())
+    Ok(options.statement_cache_capacity(STATEMENTS_CACHED).disable_statement_logging())
 }
 
 async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error> {

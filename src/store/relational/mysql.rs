@@ -16,9 +16,9 @@ use crate::store_url::StoreUrl;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/mysql");
 
-/// Rows a statement: hundreds share a round trip, few distinct sizes keep the statement cache small, and columns × rows
-/// stays below the protocol's 65,535 parameters.
-pub(super) const ROWS_A_STATEMENT: &[usize] = &[256, 64, 16, 4, 1];
+/// Rows a statement: hundreds share a round trip, any number takes few statements, few distinct sizes keep the statement
+/// cache small, and columns × rows stays below the protocol's 65,535 parameters.
+pub(super) const ROWS_A_STATEMENT: &[usize] = &[512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// Keys a look-up statement: a round trip costs more than some repeated keys.
 pub(super) const KEYS_A_LOOKUP: usize = 256;
 /// Connections at most: one writes, the others read.

@@ -136,7 +136,7 @@ impl Batch<'_> {
         self.find_commits(mentioned.iter().map(|(_, sha)| *sha)).await
     }
 
-    async fn find_commits(&mut self, shas: impl Iterator<Item = &str>) -> Result<(), sqlx::Error> {
+    pub(super) async fn find_commits(&mut self, shas: impl Iterator<Item = &str>) -> Result<(), sqlx::Error> {
         let keys: Vec<Value> = shas.map(Value::from).collect();
         for row in self.lookup("SELECT id, sha FROM commits WHERE sha IN ({})", &[], &keys).await? {
             if let Some(sha) = row[1].as_str() {

@@ -1,7 +1,10 @@
 //! The sync state's share of a batch.
 
+use std::collections::BTreeMap;
+
 use super::super::rows::Progress;
 use super::super::sql::{Rule, Upsert, Value, date};
+use super::super::state::PageState;
 use super::people::PROFILE_FACTS;
 use super::{Batch, id_of};
 
@@ -33,35 +36,92 @@ const PULLS_DETAILED: Upsert = Upsert {
     update: &[("detailed_of", Rule::Replace)],
 };
 
+fn page_row(list: i64, page: &PageState) -> Vec<Value> {
+    let (etag, token) = page.validator.clone().map(|v| (v.etag, v.token)).unzip();
+    vec![
+        list.into(),
+        i64::from(page.page).into(),
+        page.url.as_str().into(),
+        etag.into(),
+        token.into(),
+        page.last_page.map(i64::from).into(),
+        page.next.clone().into(),
+        serde_json::Value::from(page.keys.clone()).to_string().into(),
+    ]
+}
+
+/// Steps of one kind that go together into few statements.
+#[derive(Default)]
+struct Gathered<'a> {
+    pages: Vec<Vec<Value>>,
+    generation: Option<i64>,
+    commits: BTreeMap<&'a str, &'a Option<String>>,
+    /// Project and number, and the state that was read.
+    pulls: BTreeMap<(i64, i64), &'a str>,
+}
+
 impl Batch<'_> {
     pub(super) async fn progress(&mut self, steps: &[Progress]) -> Result<(), sqlx::Error> {
+        let mut gathered = Gathered::default();
         for step in steps {
-            self.step(step).await?;
+            match step {
+                Progress::Page { list, page } => gathered.pages.push(page_row(*list, page)),
+                Progress::PagesEnd { list, last } => {
+                    // A page that is read again later in the batch is stored behind this.
+                    self.tx.upsert(&PAGES, std::mem::take(&mut gathered.pages)).await?;
+                    let sql = "DELETE FROM msght_pages WHERE list_id = ? AND page > ?";
+                    self.tx.execute(sql, vec![(*list).into(), i64::from(*last).into()]).await?;
+                }
+                Progress::Documents { generation } => gathered.generation = gathered.generation.max(Some(*generation)),
+                Progress::CommitDetailed { sha, short } => _ = gathered.commits.insert(sha, short),
+                Progress::PullDetailed { project, number, of } => {
+                    gathered.pulls.insert((*project, *number), of);
+                }
+                other => self.step(other).await?,
+            }
         }
-        Ok(())
+        self.tx.upsert(&PAGES, gathered.pages).await?;
+        if let Some(generation) = gathered.generation {
+            let sql = "UPDATE msght_document_store SET generation = ?1 WHERE generation < ?1";
+            self.tx.execute(sql, vec![generation.into()]).await?;
+        }
+        self.commits_detailed(&gathered.commits).await?;
+        self.pulls_detailed(&gathered.pulls).await
     }
 
+    async fn commits_detailed(&mut self, commits: &BTreeMap<&str, &Option<String>>) -> Result<(), sqlx::Error> {
+        let unknown: Vec<&str> =
+            commits.keys().copied().filter(|sha| self.ids.commits.get(&(*sha).to_owned()).is_none()).collect();
+        self.find_commits(unknown.into_iter()).await?;
+        let mut rows = Vec::new();
+        for (sha, short) in commits {
+            if let Some(id) = self.ids.commits.get(&(*sha).to_owned()) {
+                rows.push(vec![id.into(), (*short).clone().into()]);
+            }
+        }
+        self.tx.upsert(&COMMITS_DETAILED, rows).await.map(drop)
+    }
+
+    async fn pulls_detailed(&mut self, pulls: &BTreeMap<(i64, i64), &str>) -> Result<(), sqlx::Error> {
+        let unknown = pulls.keys().copied().filter(|key| self.ids.pulls.get(key).is_none()).collect();
+        self.find_pulls(&unknown).await?;
+        let mut rows = Vec::new();
+        for (key, of) in pulls {
+            if let Some(id) = self.ids.pulls.get(key) {
+                rows.push(vec![id.into(), (*of).into()]);
+            }
+        }
+        self.tx.upsert(&PULLS_DETAILED, rows).await.map(drop)
+    }
+
+    /// A step by itself.
     async fn step(&mut self, step: &Progress) -> Result<(), sqlx::Error> {
         match step {
-            Progress::Page { list, page } => {
-                let keys = serde_json::Value::from(page.keys.clone()).to_string();
-                let (etag, token) = page.validator.clone().map(|v| (v.etag, v.token)).unzip();
-                let row = vec![
-                    (*list).into(),
-                    i64::from(page.page).into(),
-                    page.url.as_str().into(),
-                    etag.into(),
-                    token.into(),
-                    page.last_page.map(i64::from).into(),
-                    page.next.clone().into(),
-                    keys.into(),
-                ];
-                self.tx.upsert(&PAGES, vec![row]).await?;
-            }
-            Progress::PagesEnd { list, last } => {
-                let sql = "DELETE FROM msght_pages WHERE list_id = ? AND page > ?";
-                self.tx.execute(sql, vec![(*list).into(), i64::from(*last).into()]).await?;
-            }
+            Progress::Page { .. }
+            | Progress::PagesEnd { .. }
+            | Progress::Documents { .. }
+            | Progress::CommitDetailed { .. }
+            | Progress::PullDetailed { .. } => {}
             Progress::Watermark { list, watermark } => {
                 let sql = "UPDATE msght_lists SET watermark = ?1 \
                            WHERE id = ?2 AND (watermark IS NULL OR watermark <> ?1)";
@@ -72,22 +132,6 @@ impl Batch<'_> {
                 let sql = "UPDATE msght_lists SET completed_at = ?, pending = NULL, watermark = coalesce(?, watermark) \
                            WHERE id = ?";
                 self.tx.execute(sql, vec![now.into(), watermark.clone().into(), (*list).into()]).await?;
-            }
-            Progress::Documents { generation } => {
-                let sql = "UPDATE msght_document_store SET generation = ?1 WHERE generation < ?1";
-                self.tx.execute(sql, vec![(*generation).into()]).await?;
-            }
-            Progress::CommitDetailed { sha, short } => {
-                let found = self.tx.fetch("SELECT id FROM commits WHERE sha = ?", vec![sha.as_str().into()]).await?;
-                let rows: Vec<Vec<Value>> =
-                    found.iter().map(|row| vec![id_of(row).into(), short.clone().into()]).collect();
-                self.tx.upsert(&COMMITS_DETAILED, rows).await?;
-            }
-            Progress::PullDetailed { project, number, of } => {
-                let sql = "SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?";
-                let found = self.tx.fetch(sql, vec![(*project).into(), (*number).into()]).await?;
-                let rows = found.iter().map(|row| vec![id_of(row).into(), of.as_str().into()]).collect();
-                self.tx.upsert(&PULLS_DETAILED, rows).await?;
             }
             Progress::IssueGone { project, number } => {
                 // Where nothing is known of it but its number, it was the ghost's: then it isn't asked for again.

@@ -125,7 +125,7 @@ impl Batch<'_> {
         self.find_pulls(&mentioned).await
     }
 
-    async fn find_pulls(&mut self, keys: &BTreeSet<(i64, i64)>) -> Result<(), sqlx::Error> {
+    pub(super) async fn find_pulls(&mut self, keys: &BTreeSet<(i64, i64)>) -> Result<(), sqlx::Error> {
         let sql = "SELECT id, pullreq_id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id IN ({})";
         for (project, numbers) in by_project(keys) {
             for row in self.lookup(sql, &[project.into()], &numbers).await? {
@@ -213,7 +213,7 @@ impl Batch<'_> {
             };
             known.entry(row[1].as_i64().unwrap_or(0)).or_default().push(history);
         }
-        let mut new = Vec::new();
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
         for (pull, facts) in by_pull {
             let rows = known.entry(pull).or_default();
             for fact in facts {
@@ -224,13 +224,13 @@ impl Batch<'_> {
                 match row.id {
                     None => new.push(vec![pull.into(), row.at.into(), row.action.into(), row.actor.into()]),
                     Some(id) if row.changed => {
-                        let sql = "UPDATE pull_request_history SET created_at = ?, actor_id = ? WHERE id = ?";
-                        self.tx.execute(sql, vec![row.at.into(), row.actor.into(), id.into()]).await?;
+                        changed.push(vec![id.into(), pull.into(), row.at.into(), row.action.into(), row.actor.into()])
                     }
                     Some(_) => {}
                 }
             }
         }
+        self.tx.upsert(&HISTORY_CHANGED, changed).await?;
         self.tx.upsert(&HISTORY, new).await?;
         Ok(())
     }
@@ -241,6 +241,14 @@ const HISTORY: Upsert = Upsert {
     columns: &["pull_request_id", "created_at", "action", "actor_id"],
     key: &[],
     update: &[],
+};
+
+/// Rows that are there: a later source knew the actor, or an earlier time.
+const HISTORY_CHANGED: Upsert = Upsert {
+    table: "pull_request_history",
+    columns: &["id", "pull_request_id", "created_at", "action", "actor_id"],
+    key: &["id"],
+    update: &[("created_at", Rule::Replace), ("actor_id", Rule::Replace)],
 };
 
 #[derive(Debug, Clone, PartialEq)]
