@@ -10,6 +10,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 
+use super::apart::apart;
 use super::{free_port, program, scratch, spawn};
 
 const INSTALL: &str = "sudo apt-get install mariadb-server";
@@ -77,13 +78,20 @@ impl MariaDb {
     /// # Panics
     /// When one fails.
     pub fn execute(&self, sql: &str) {
+        self.try_execute(sql).expect(sql);
+    }
+
+    /// Runs statements as root, separated by `;`.
+    ///
+    /// # Errors
+    /// What the server said, or that it can't be reached.
+    pub fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let options = root_options().host("127.0.0.1").port(self.port);
-        let sql = sql.to_owned();
         apart(async move {
-            let mut connection = MySqlConnection::connect_with(&options).await.expect("root connects");
-            sqlx::raw_sql(AssertSqlSafe(sql.as_str())).execute(&mut connection).await.expect(&sql);
-            connection.close().await.expect("the connection closes");
-        });
+            let mut connection = MySqlConnection::connect_with(&options).await?;
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+            connection.close().await
+        })
     }
 
     /// Ends the server at once, as a crash would (SIGKILL).
@@ -178,15 +186,4 @@ fn launch(directory: &Path, port: u16, arguments: &[String]) -> Result<Child, St
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Runs a future to its end on a thread of its own: callers may be within a runtime, and need not be.
-fn apart<T: Send>(future: impl Future<Output = T> + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(future)
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
