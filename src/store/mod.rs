@@ -6,6 +6,7 @@
 
 pub mod documents;
 pub mod error;
+mod mysql;
 pub mod relational;
 mod sqlite;
 

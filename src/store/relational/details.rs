@@ -8,40 +8,39 @@ use crate::store::StoreError;
 /// not its own: a fork would read its parent's history, one commit a run.
 macro_rules! own_commits {
     () => {
-        "c.id IN (SELECT commit_id FROM project_commits WHERE project_id = ?1 \
-         UNION ALL SELECT x.commit_id FROM pull_request_commits x JOIN pull_requests p ON p.id = x.pull_request_id \
+        "(SELECT commit_id FROM project_commits WHERE project_id = ?1 \
+         UNION SELECT x.commit_id FROM pull_request_commits x JOIN pull_requests p ON p.id = x.pull_request_id \
             WHERE p.base_repo_id = ?1 \
-         UNION ALL SELECT head_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
-         UNION ALL SELECT base_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
-         UNION ALL SELECT x.commit_id FROM pull_request_comments x JOIN pull_requests p ON p.id = x.pull_request_id \
+         UNION SELECT head_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
+         UNION SELECT base_commit_id FROM pull_requests WHERE base_repo_id = ?1 \
+         UNION SELECT x.commit_id FROM pull_request_comments x JOIN pull_requests p ON p.id = x.pull_request_id \
             WHERE p.base_repo_id = ?1 \
-         UNION ALL SELECT x.commit_id FROM commit_comments x JOIN commits k ON k.id = x.commit_id \
-            WHERE k.project_id = ?1)"
+         UNION SELECT x.commit_id FROM commit_comments x JOIN commits k ON k.id = x.commit_id \
+            WHERE k.project_id = ?1) own JOIN commits c ON c.id = own.commit_id"
     };
 }
 
 /// Those of them whose full form has not been read.
 const COMMITS_LEFT: &str = concat!(
-    "FROM commits c WHERE NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) AND ",
-    own_commits!()
+    "FROM ",
+    own_commits!(),
+    " WHERE NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id)"
 );
 
 /// Those of them of which GitHub did not give all.
 const COMMITS_SHORT: &str = concat!(
-    "SELECT c.sha, d.short FROM msght_commit_details d JOIN commits c ON c.id = d.commit_id \
-     WHERE d.short IS NOT NULL AND ",
+    "SELECT c.sha, d.short FROM ",
     own_commits!(),
-    " ORDER BY c.sha"
+    " JOIN msght_commit_details d ON d.commit_id = c.id WHERE d.short IS NOT NULL ORDER BY c.sha"
 );
 
 const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
-     WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND m.detailed_of IS NOT m.updated_at";
+     WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
 
 /// Everybody that a project's tables refer to, with a profile that was never read or is older than a date. Nobody's
 /// profile is asked for whom GitHub doesn't know.
-const USERS_LEFT: &str = "FROM users u LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 AND u.id > 0 \
-     AND u.login <> 'ghost' AND (m.profile_at IS NULL OR m.profile_at < ?2) AND u.id IN (\
-     SELECT owner_id FROM projects WHERE id = ?1 OR forked_from = ?1 \
+const USERS_LEFT: &str = "FROM (\
+     SELECT owner_id AS user_id FROM projects WHERE id = ?1 OR forked_from = ?1 \
      UNION SELECT c.author_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
      UNION SELECT c.committer_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
      UNION SELECT author_id FROM commits WHERE project_id = ?1 \
@@ -56,7 +55,9 @@ const USERS_LEFT: &str = "FROM users u LEFT JOIN msght_users m ON m.user_id = u.
      UNION SELECT h.actor_id FROM pull_request_history h JOIN pull_requests p ON p.id = h.pull_request_id \
         WHERE p.base_repo_id = ?1 \
      UNION SELECT user_id FROM project_members WHERE repo_id = ?1 \
-     UNION SELECT user_id FROM watchers WHERE repo_id = ?1)";
+     UNION SELECT user_id FROM watchers WHERE repo_id = ?1) own JOIN users u ON u.id = own.user_id \
+     LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 AND u.id > 0 \
+     AND u.login <> 'ghost' AND (m.profile_at IS NULL OR m.profile_at < ?2)";
 
 /// How much the `details` stage has left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

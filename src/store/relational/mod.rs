@@ -3,8 +3,10 @@
 //! Both live in one database so that one transaction stores rows and the fact that they are stored.
 
 mod apply;
+mod backend;
 mod details;
 mod ids;
+mod mysql;
 pub mod rows;
 mod sql;
 mod sqlite;
@@ -18,18 +20,16 @@ pub use details::{DetailsLeft, Position};
 pub use rows::Rows;
 pub use sql::date;
 
+use self::backend::Backend;
 use self::ids::Ids;
 use self::rows::Project;
-use self::sql::{Value, marks};
+use self::sql::{Upsert, Value, marks};
 use super::StoreError;
 use crate::patience::Patience;
 use crate::store_url::StoreUrl;
 
 /// Keys a look-up statement outside of a batch.
 const KEYS_A_READ: usize = 100;
-
-/// How often a batch is tried: once more after another process has taken away a row that this one remembered.
-const BATCH_ATTEMPTS: u32 = 2;
 
 /// A project as it is known in the store.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct KnownProject {
 /// The relational store.
 #[derive(Clone)]
 pub struct Relational {
-    backend: sqlite::SqliteBackend,
+    backend: Backend,
     /// Row ids that are committed. Its lock also makes this process's writers take turns.
     ids: Arc<Mutex<Ids>>,
 }
@@ -59,17 +59,14 @@ impl Relational {
     ///
     /// # Errors
     /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
-    pub async fn open(url: &StoreUrl, _patience: &Patience) -> Result<Self, StoreError> {
-        let Some(path) = url.sqlite_path() else {
-            return Err(StoreError {
-                tried: format!("opening the relational store {url}"),
-                problem: "its kind is not served".to_owned(),
-                advice: "set `sql.url` to a sqlite: or mysql: URL",
-                at_open: true,
-            });
-        };
-        let backend = sqlite::SqliteBackend::open(path).await?;
+    pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        let backend = Backend::open(url, patience).await?;
         Ok(Self { backend, ids: Arc::new(Mutex::new(Ids::new())) })
+    }
+
+    /// Which product holds the tables, for people.
+    pub fn described(&self) -> String {
+        self.backend.described()
     }
 
     /// Stores a batch of rows, with the sync state that it makes true, in one transaction.
@@ -81,26 +78,28 @@ impl Relational {
     }
 
     async fn try_apply(&self, rows: &Rows) -> Result<(), sqlx::Error> {
+        self.backend
+            .patiently(async || match self.apply_once(rows).await {
+                Err(error) if backend::is_stale(&error) => self.apply_once(rows).await,
+                done => done,
+            })
+            .await
+    }
+
+    async fn apply_once(&self, rows: &Rows) -> Result<(), sqlx::Error> {
         let mut ids = self.ids.lock().await;
-        let mut attempt = 1;
-        loop {
+        let applied = async {
             let mut tx = self.backend.begin().await?;
-            let done = match apply::apply(&mut tx, &mut ids, rows).await {
-                Ok(()) => tx.commit().await,
-                Err(error) => Err(error),
-            };
-            let Err(error) = done else {
-                ids.trim();
-                return Ok(());
-            };
+            apply::apply(&mut tx, &mut ids, rows).await?;
+            tx.commit().await
+        };
+        let done = applied.await;
+        match done {
+            Ok(()) => ids.trim(),
             // What was looked up inside the failed transaction may not exist.
-            *ids = Ids::new();
-            let stale = error.as_database_error().is_some_and(|error| error.is_foreign_key_violation());
-            if !stale || attempt == BATCH_ATTEMPTS {
-                return Err(error);
-            }
-            attempt += 1;
+            Err(_) => *ids = Ids::new(),
         }
+        done
     }
 
     /// Makes sure of a project's row and returns its id.
@@ -171,7 +170,8 @@ impl Relational {
     /// # Errors
     /// The store could not be written.
     pub async fn set_documents_name(&self, project: i64, full_name: &str) -> Result<(), StoreError> {
-        let sql = "UPDATE msght_projects SET documents_as = ?1 WHERE project_id = ?2 AND documents_as IS NOT ?1";
+        let sql = "UPDATE msght_projects SET documents_as = ?1 \
+                   WHERE project_id = ?2 AND (documents_as IS NULL OR documents_as <> ?1)";
         self.write(sql, vec![full_name.into(), project.into()]).await.map(drop)
     }
 
@@ -180,10 +180,8 @@ impl Relational {
     /// # Errors
     /// The store could not be written.
     pub async fn set_fork_point(&self, project: i64, sha: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO commits (sha, project_id) VALUES (?, ?) ON CONFLICT (sha) DO NOTHING";
-        self.write(sql, vec![sha.into(), project.into()]).await?;
-        let sql = "UPDATE projects SET forked_commit_id = (SELECT id FROM commits WHERE sha = ?1) WHERE id = ?2 \
-                   AND forked_commit_id IS NOT (SELECT id FROM commits WHERE sha = ?1)";
+        self.upsert(&apply::MENTIONED_COMMITS, vec![vec![sha.into(), project.into()]]).await?;
+        let sql = "UPDATE projects SET forked_commit_id = (SELECT id FROM commits WHERE sha = ?) WHERE id = ?";
         self.write(sql, vec![sha.into(), project.into()]).await.map(drop)
     }
 
@@ -203,7 +201,8 @@ impl Relational {
     }
 
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
-        self.backend.fetch(sql, params).await.map_err(|error| self.backend.explain("reading", &error))
+        let read = self.backend.patiently(|| self.backend.fetch(sql, params.clone())).await;
+        read.map_err(|error| self.backend.explain("reading", &error))
     }
 
     /// Reads by a list of keys: `sql` with `{}` where the marks go, the fixed parameters first.
@@ -218,16 +217,28 @@ impl Relational {
         Ok(found)
     }
 
-    /// One statement in a transaction of its own; returns how many rows it wrote.
+    /// One statement in a transaction of its own; returns how many rows it found (MySQL) or wrote. It may be repeated, so
+    /// that it has to come to the same when it is.
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<u64, StoreError> {
-        let write = async {
+        let write = async || {
             let _turn = self.ids.lock().await;
             let mut tx = self.backend.begin().await?;
-            let written = tx.execute(sql, params).await?;
+            let written = tx.execute(sql, params.clone()).await?;
             tx.commit().await?;
             Ok(written)
         };
-        write.await.map_err(|error| self.backend.explain("writing to", &error))
+        self.backend.patiently(write).await.map_err(|error| self.backend.explain("writing to", &error))
+    }
+
+    /// An upsert in a transaction of its own.
+    async fn upsert(&self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<(), StoreError> {
+        let write = async || {
+            let _turn = self.ids.lock().await;
+            let mut tx = self.backend.begin().await?;
+            tx.upsert(upsert, rows.clone()).await?;
+            tx.commit().await
+        };
+        self.backend.patiently(write).await.map_err(|error| self.backend.explain("writing to", &error))
     }
 }
 

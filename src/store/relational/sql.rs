@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 /// A value of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,8 +66,9 @@ impl From<String> for Value {
 }
 
 impl From<DateTime<Utc>> for Value {
+    /// A date that no DATETIME column can hold (a git commit may claim any) is unknown; the document keeps it.
     fn from(at: DateTime<Utc>) -> Self {
-        Self::Text(date(at))
+        if (1000..=9999).contains(&at.year()) { Self::Text(date(at)) } else { Self::Null }
     }
 }
 
@@ -82,6 +83,14 @@ pub fn date(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// The two dialects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    /// MySQL and MariaDB.
+    Mysql,
+}
+
 /// A bulk upsert into one table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Upsert {
@@ -89,7 +98,8 @@ pub(super) struct Upsert {
     pub table: &'static str,
     /// The columns of each row, in order.
     pub columns: &'static [&'static str],
-    /// The columns of the unique key that a row may collide on; none means any of the table's keys.
+    /// The columns of the unique key that a row may collide on; none means any of the table's keys. MySQL can't tell them
+    /// apart: there it is always any.
     pub key: &'static [&'static str],
     /// What a row that is there takes from the one that comes; none means nothing.
     pub update: &'static [(&'static str, Rule)],
@@ -104,43 +114,81 @@ pub(super) enum Rule {
     ReplaceIfKnown,
     /// The new value only where there is none yet.
     Fill,
+    /// The lesser of the two, by their bytes.
+    Least,
 }
 
 impl Upsert {
-    /// The statement for so many rows, in SQLite's dialect. A row that would not change is not written.
-    pub(super) fn sqlite(&self, rows: usize) -> String {
+    /// The statement for so many rows.
+    pub(super) fn statement(&self, dialect: Dialect, rows: usize) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| format!("`{column}`")).collect();
         let marks = format!("({})", marks(self.columns.len()));
-        let mut sql = format!(
-            "INSERT INTO {} ({}) VALUES {} ON CONFLICT ",
-            self.table,
-            self.columns.join(", "),
-            vec![marks; rows].join(",")
-        );
+        let mut sql =
+            format!("INSERT INTO {} ({}) VALUES {} ", self.table, columns.join(", "), vec![marks; rows].join(","));
+        match dialect {
+            Dialect::Sqlite => self.on_conflict(&mut sql),
+            Dialect::Mysql => self.on_duplicate_key(&mut sql),
+        }
+        sql
+    }
+
+    /// A row that would not change is not written.
+    fn on_conflict(&self, sql: &mut String) {
+        sql.push_str("ON CONFLICT ");
         if !self.key.is_empty() {
             let _ = write!(sql, "({}) ", self.key.join(", "));
         }
         if self.update.is_empty() {
             sql.push_str("DO NOTHING");
-            return sql;
+            return;
         }
         let table = self.table;
-        let values: Vec<(&str, String)> = self
-            .update
-            .iter()
-            .map(|(column, rule)| {
-                let value = match rule {
-                    Rule::Replace => format!("excluded.{column}"),
-                    Rule::ReplaceIfKnown => format!("coalesce(excluded.{column}, {table}.{column})"),
-                    Rule::Fill => format!("coalesce({table}.{column}, excluded.{column})"),
-                };
-                (*column, value)
-            })
-            .collect();
-        let set: Vec<String> = values.iter().map(|(column, value)| format!("{column} = {value}")).collect();
+        let values = self.values(
+            |there, comes| format!("min({there}, {comes})"),
+            |column| format!("{table}.`{column}`"),
+            |column| format!("excluded.`{column}`"),
+        );
+        let set: Vec<String> = values.iter().map(|(column, value)| format!("`{column}` = {value}")).collect();
         let differs: Vec<String> =
-            values.iter().map(|(column, value)| format!("{table}.{column} IS NOT {value}")).collect();
+            values.iter().map(|(column, value)| format!("{table}.`{column}` IS NOT {value}")).collect();
         let _ = write!(sql, "DO UPDATE SET {} WHERE {}", set.join(", "), differs.join(" OR "));
-        sql
+    }
+
+    /// `INSERT IGNORE` would hide other errors, so that a row that is there is set to what it is. The server itself leaves
+    /// alone what would not change.
+    fn on_duplicate_key(&self, sql: &mut String) {
+        let table = self.table;
+        let there = |column: &str| format!("{table}.`{column}`");
+        let set: Vec<String> = if self.update.is_empty() {
+            self.columns.first().map(|column| format!("`{column}` = {}", there(column))).into_iter().collect()
+        } else {
+            let values = self.values(
+                |there, comes| format!("least({there} COLLATE utf8mb4_bin, {comes})"),
+                there,
+                |column| format!("VALUES(`{column}`)"),
+            );
+            values.into_iter().map(|(column, value)| format!("`{column}` = {value}")).collect()
+        };
+        let _ = write!(sql, "ON DUPLICATE KEY UPDATE {}", set.join(", "));
+    }
+
+    /// The value of each updated column, from those that are there and those that come.
+    fn values(
+        &self,
+        least: impl Fn(&str, &str) -> String,
+        there: impl Fn(&str) -> String,
+        comes: impl Fn(&str) -> String,
+    ) -> Vec<(&'static str, String)> {
+        let value = |column: &str, rule: &Rule| {
+            let (there, comes) = (there(column), comes(column));
+            match rule {
+                Rule::Replace => comes,
+                Rule::ReplaceIfKnown => format!("coalesce({comes}, {there})"),
+                Rule::Fill => format!("coalesce({there}, {comes})"),
+                Rule::Least => format!("coalesce({}, {there}, {comes})", least(&there, &comes)),
+            }
+        };
+        self.update.iter().map(|(column, rule)| (*column, value(column, rule))).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
-use super::sql::{Upsert, Value};
+use super::sql::Value;
 use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
@@ -14,7 +14,9 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relationa
 
 /// Rows a statement: few distinct sizes keep the statement cache small, and columns × rows stays far below SQLite's
 /// 32,766 parameters.
-const ROWS_A_STATEMENT: [usize; 3] = [64, 8, 1];
+pub(super) const ROWS_A_STATEMENT: &[usize] = &[64, 8, 1];
+/// Keys a look-up statement.
+pub(super) const KEYS_A_LOOKUP: usize = 64;
 
 #[derive(Clone)]
 pub(super) struct SqliteBackend {
@@ -23,7 +25,7 @@ pub(super) struct SqliteBackend {
 }
 
 /// A write transaction.
-pub(super) struct Tx {
+pub(super) struct SqliteTx {
     inner: sqlx::Transaction<'static, Sqlite>,
 }
 
@@ -39,12 +41,16 @@ impl SqliteBackend {
         self.pool.close().await;
     }
 
+    pub(super) fn described(&self) -> String {
+        "SQLite".to_owned()
+    }
+
     pub(super) fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
         StoreError::explain(format!("{doing} {}", self.path.display()), error)
     }
 
-    pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
-        Ok(Tx { inner: self.pool.begin_with("BEGIN IMMEDIATE").await? })
+    pub(super) async fn begin(&self) -> Result<SqliteTx, sqlx::Error> {
+        Ok(SqliteTx { inner: self.pool.begin_with("BEGIN IMMEDIATE").await? })
     }
 
     pub(super) async fn fetch(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
@@ -53,7 +59,7 @@ impl SqliteBackend {
     }
 }
 
-impl Tx {
+impl SqliteTx {
     pub(super) async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64, sqlx::Error> {
         let done = sqlx::query_with(AssertSqlSafe(sql), bind(params)?).execute(&mut *self.inner).await?;
         Ok(done.rows_affected())
@@ -62,18 +68,6 @@ impl Tx {
     pub(super) async fn fetch(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
         let rows = sqlx::query_with(AssertSqlSafe(sql), bind(params)?).fetch_all(&mut *self.inner).await?;
         rows.iter().map(decode).collect()
-    }
-
-    /// Upserts rows in statements of a few fixed sizes; returns how many rows were inserted or changed.
-    pub(super) async fn upsert(&mut self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<u64, sqlx::Error> {
-        let mut rows = rows.into_iter();
-        let mut affected = 0;
-        while rows.len() > 0 {
-            let size = ROWS_A_STATEMENT.into_iter().find(|size| *size <= rows.len()).unwrap_or(1);
-            let params: Vec<Value> = rows.by_ref().take(size).flatten().collect();
-            affected += self.execute(&upsert.sqlite(size), params).await?;
-        }
-        Ok(affected)
     }
 
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relational;
-use super::sql::{Value, date};
+use super::sql::{Upsert, Value, date};
 use crate::store::StoreError;
 use crate::store::documents::Identity;
 
@@ -61,6 +61,9 @@ pub struct ListState {
     pub completed: bool,
 }
 
+const LISTS: Upsert =
+    Upsert { table: "msght_lists", columns: &["project_id", "name"], key: &["project_id", "name"], update: &[] };
+
 impl Relational {
     /// The state of a project's list; a list that was never read gets its row here.
     ///
@@ -71,8 +74,7 @@ impl Relational {
         let params = || vec![project.into(), name.into()];
         let mut found = self.read(sql, params()).await?;
         if found.is_empty() {
-            let insert = "INSERT INTO msght_lists (project_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING";
-            self.write(insert, params()).await?;
+            self.upsert(&LISTS, vec![params()]).await?;
             found = self.read(sql, params()).await?;
         }
         let mut row = found.into_iter().next().unwrap_or_default().into_iter();
@@ -155,7 +157,7 @@ impl Relational {
     /// The store could not be read.
     pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, StoreError> {
         let sql =
-            "SELECT page, url, etag, token, last_page, next, keys FROM msght_pages WHERE list_id = ? ORDER BY page";
+            "SELECT page, url, etag, token, last_page, next, `keys` FROM msght_pages WHERE list_id = ? ORDER BY page";
         let number = |value: &Value| value.as_i64().and_then(|number| u32::try_from(number).ok());
         let rows = self.read(sql, vec![list.into()]).await?;
         Ok(rows
@@ -211,7 +213,7 @@ impl Relational {
         let sql = "SELECT p.pullreq_id, coalesce(m.head, '') FROM pull_requests p \
                    JOIN msght_pulls m ON m.pull_request_id = p.id \
                    WHERE p.base_repo_id = ? AND p.pullreq_id > ? AND m.updated_at IS NOT NULL \
-                   AND m.commits_of IS NOT coalesce(m.head, '') ORDER BY p.pullreq_id LIMIT ?";
+                   AND (m.commits_of IS NULL OR m.commits_of <> coalesce(m.head, '')) ORDER BY p.pullreq_id LIMIT ?";
         let rows = self.read(sql, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
     }

@@ -19,7 +19,8 @@ const COMMITS: Upsert = Upsert {
 };
 
 /// A commit that something refers to before it is read itself.
-const MENTIONED: Upsert = Upsert { table: "commits", columns: &["sha", "project_id"], key: &["sha"], update: &[] };
+pub(in super::super) const MENTIONED: Upsert =
+    Upsert { table: "commits", columns: &["sha", "project_id"], key: &["sha"], update: &[] };
 
 const PARENTS: Upsert = Upsert {
     table: "commit_parents",

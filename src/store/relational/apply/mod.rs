@@ -14,13 +14,12 @@ mod relations;
 
 use std::collections::HashMap;
 
+pub(super) use commits::MENTIONED as MENTIONED_COMMITS;
+
+use super::backend::Tx;
 use super::ids::Ids;
 use super::rows::{Person, Rows};
 use super::sql::{Value, marks};
-use super::sqlite::Tx;
-
-/// Keys a look-up statement; a shorter list is filled up with its last key, so that one statement serves all sizes.
-const KEYS_A_LOOKUP: usize = 64;
 
 /// Characters of a `varchar(255)` column.
 pub(super) const TEXT: usize = 255;
@@ -52,11 +51,12 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut Ids, rows: &Rows) -> Result<(),
 impl Batch<'_> {
     /// Looks up rows by a list of keys: `sql` with `{}` where the marks go, the fixed parameters first.
     async fn lookup(&mut self, sql: &str, fixed: &[Value], keys: &[Value]) -> Result<Vec<Vec<Value>>, sqlx::Error> {
-        let sql = sql.replace("{}", &marks(KEYS_A_LOOKUP));
+        let most = self.tx.keys_a_lookup();
+        let sql = sql.replace("{}", &marks(most));
         let mut found = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(KEYS_A_LOOKUP) {
+        for chunk in keys.chunks(most) {
             let mut params = fixed.to_vec();
-            params.extend((0..KEYS_A_LOOKUP).map(|position| chunk[position.min(chunk.len() - 1)].clone()));
+            params.extend((0..most).map(|position| chunk[position.min(chunk.len() - 1)].clone()));
             found.extend(self.tx.fetch(&sql, params).await?);
         }
         Ok(found)

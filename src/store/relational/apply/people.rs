@@ -1,12 +1,13 @@
 //! Users: accounts, the one ghost, and authors known only by an e-mail address (data model, §4).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
 use super::super::rows::{Account, Person, Profile, Rows};
 use super::super::sql::{Rule, Upsert, Value, date};
-use super::{Batch, TEXT, cut, cut_option, id_of};
+use super::{Batch, TEXT, cut_option, id_of};
 
 /// The login that GitHub shows for people it no longer knows.
 pub const GHOST: &str = "ghost";
@@ -38,11 +39,19 @@ const PROFILES: Upsert = Upsert {
     ],
 };
 
-const PROFILE_FACTS: Upsert = Upsert {
+pub(super) const PROFILE_FACTS: Upsert = Upsert {
     table: "msght_users",
     columns: &["user_id", "profile_at"],
     key: &["user_id"],
     update: &[("profile_at", Rule::Replace)],
+};
+
+/// Of several names under one address the first in the alphabet stays, whatever order commits come in.
+const FAKES: Upsert = Upsert {
+    table: "users",
+    columns: &["login", "name", "email", "fake"],
+    key: &["login"],
+    update: &[("name", Rule::Least)],
 };
 
 const EMAILS: Upsert = Upsert { table: "msght_emails", columns: &["email", "user_id"], key: &["email"], update: &[] };
@@ -69,6 +78,15 @@ pub(super) fn fake_login(name: Option<&str>, email: Option<&str>) -> String {
     };
     let digest = Sha256::digest(source.as_bytes());
     digest.iter().take(FAKE_LOGIN_LETTERS).map(|byte| char::from(b'A' + byte % 26)).collect()
+}
+
+/// What an e-mail address is found by: itself, or a digest of one that is longer than its column.
+fn email_key(email: &str) -> Cow<'_, str> {
+    if email.chars().count() <= TEXT {
+        return Cow::Borrowed(email);
+    }
+    let digest = Sha256::digest(email.as_bytes());
+    Cow::Owned(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 impl Batch<'_> {
@@ -204,26 +222,28 @@ impl Batch<'_> {
     /// Learns which account an e-mail address belongs to. A fake user made for the address earlier becomes that
     /// account: all that refers to it follows.
     async fn emails(&mut self, ties: &[(String, Account)]) -> Result<(), sqlx::Error> {
-        let mut unknown: BTreeMap<&str, i64> = BTreeMap::new();
+        // By key: the address itself, and the account's row.
+        let mut unknown: BTreeMap<String, (&str, i64)> = BTreeMap::new();
         for (email, account) in ties {
-            if email.is_empty() || email == WEB_FLOW_EMAIL || self.ids.emails.get(email).is_some() {
+            let key = email_key(email).into_owned();
+            if email.is_empty() || email == WEB_FLOW_EMAIL || self.ids.emails.get(&key).is_some() {
                 continue;
             }
             if let Some(id) = self.people.get(&account.login.to_lowercase()) {
-                unknown.entry(email).or_insert(*id);
+                unknown.entry(key).or_insert((email, *id));
             }
         }
-        for (email, id) in self.known_emails(unknown.keys().copied()).await? {
-            unknown.remove(email.as_str());
-            self.ids.emails.put(email, id);
+        for (key, id) in self.known_emails(unknown.keys().map(String::as_str)).await? {
+            unknown.remove(&key);
+            self.ids.emails.put(key, id);
         }
         if unknown.is_empty() {
             return Ok(());
         }
-        let rows = unknown.iter().map(|(email, id)| vec![(*email).into(), (*id).into()]).collect();
+        let rows = unknown.iter().map(|(key, (_, id))| vec![key.as_str().into(), (*id).into()]).collect();
         self.tx.upsert(&EMAILS, rows).await?;
         let by_login: HashMap<String, i64> =
-            unknown.iter().map(|(email, id)| (fake_login(None, Some(email)), *id)).collect();
+            unknown.values().map(|(email, id)| (fake_login(None, Some(email)), *id)).collect();
         let keys: Vec<Value> = by_login.keys().map(|login| login.as_str().into()).collect();
         let sql = "SELECT id, login FROM users WHERE fake = 1 AND login IN ({})";
         let mut merged = HashSet::new();
@@ -233,8 +253,8 @@ impl Batch<'_> {
                 self.merge_fake(id_of(&row), *account).await?;
             }
         }
-        for (email, id) in unknown {
-            self.ids.emails.put(email.to_owned(), id);
+        for (key, (_, id)) in unknown {
+            self.ids.emails.put(key, id);
         }
         Ok(())
     }
@@ -262,24 +282,26 @@ impl Batch<'_> {
             return Ok(());
         }
         let mut tied: HashMap<String, i64> = HashMap::new();
-        let emails: Vec<String> = fakes.values().filter_map(|(_, email)| email.clone()).collect();
-        for (email, id) in self.known_emails(emails.iter().map(String::as_str)).await? {
+        let emails: Vec<Cow<'_, str>> =
+            fakes.values().filter_map(|(_, email)| email.as_deref().map(email_key)).collect();
+        for (email, id) in self.known_emails(emails.iter().map(AsRef::as_ref)).await? {
             tied.insert(email, id);
         }
-        let mut made: Vec<Value> = Vec::new();
+        let (mut made, mut rows): (Vec<Value>, Vec<Vec<Value>>) = Default::default();
         for (login, (name, email)) in &fakes {
-            if let Some(id) = email.as_ref().and_then(|email| tied.get(email)) {
+            if let Some(id) = email.as_ref().and_then(|email| tied.get(&*email_key(email))) {
                 self.people.insert(login.clone(), *id);
                 continue;
             }
-            // Of several names under one address the first in the alphabet stays, whatever order commits come in.
-            let sql = "INSERT INTO users (login, name, email, fake) VALUES (?, ?, ?, 1) ON CONFLICT (login) DO UPDATE \
-                       SET name = excluded.name WHERE users.name IS NULL OR excluded.name < users.name";
-            let name = name.as_ref().map(|name| cut(name, TEXT));
-            let params = vec![login.as_str().into(), name.into(), cut_option(email.as_ref(), TEXT)];
-            self.tx.execute(sql, params).await?;
+            rows.push(vec![
+                login.as_str().into(),
+                cut_option(name.as_ref(), TEXT),
+                cut_option(email.as_ref(), TEXT),
+                true.into(),
+            ]);
             made.push(login.as_str().into());
         }
+        self.tx.upsert(&FAKES, rows).await?;
         for row in self.lookup("SELECT id, login FROM users WHERE login IN ({})", &[], &made).await? {
             if let Some(login) = row[1].as_str() {
                 self.people.insert(login.to_owned(), id_of(&row));

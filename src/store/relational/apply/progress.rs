@@ -2,6 +2,7 @@
 
 use super::super::rows::Progress;
 use super::super::sql::{Rule, Upsert, Value, date};
+use super::people::PROFILE_FACTS;
 use super::{Batch, id_of};
 
 const PAGES: Upsert = Upsert {
@@ -62,7 +63,8 @@ impl Batch<'_> {
                 self.tx.execute(sql, vec![(*list).into(), i64::from(*last).into()]).await?;
             }
             Progress::Watermark { list, watermark } => {
-                let sql = "UPDATE msght_lists SET watermark = ?1 WHERE id = ?2 AND watermark IS NOT ?1";
+                let sql = "UPDATE msght_lists SET watermark = ?1 \
+                           WHERE id = ?2 AND (watermark IS NULL OR watermark <> ?1)";
                 self.tx.execute(sql, vec![watermark.as_str().into(), (*list).into()]).await?;
             }
             Progress::Completed { list, watermark } => {
@@ -97,9 +99,9 @@ impl Batch<'_> {
             Progress::UserGone { login, at } => {
                 let sql = "UPDATE users SET deleted = 1 WHERE login = ?";
                 self.tx.execute(sql, vec![login.as_str().into()]).await?;
-                let sql = "INSERT INTO msght_users (user_id, profile_at) SELECT id, ? FROM users WHERE login = ? \
-                           ON CONFLICT (user_id) DO UPDATE SET profile_at = excluded.profile_at";
-                self.tx.execute(sql, vec![date(*at).into(), login.as_str().into()]).await?;
+                let found = self.tx.fetch("SELECT id FROM users WHERE login = ?", vec![login.as_str().into()]).await?;
+                let rows = found.iter().map(|row| vec![id_of(row).into(), date(*at).into()]).collect();
+                self.tx.upsert(&PROFILE_FACTS, rows).await?;
             }
         }
         Ok(())

@@ -61,7 +61,7 @@ impl Batch<'_> {
                 owner.into(),
                 cut(&project.name, TEXT).into(),
                 cut_option(project.description.as_ref(), TEXT),
-                project.language.clone().into(),
+                cut_option(project.language.as_ref(), TEXT),
                 project.created_at.into(),
                 forked_from,
                 false.into(),
@@ -94,7 +94,12 @@ impl Batch<'_> {
         if old_name.eq_ignore_ascii_case(&project.name) && row[2].as_i64() == Some(owner) {
             return Ok(());
         }
-        let sql = "UPDATE OR IGNORE projects SET name = ?, owner_id = ? WHERE id = ?";
+        let sql = "SELECT id FROM projects WHERE name = ? AND owner_id = ?";
+        if !self.tx.fetch(sql, vec![cut(&project.name, TEXT).into(), owner.into()]).await?.is_empty() {
+            // The name is another row's until that one is moved out of the way.
+            return Ok(());
+        }
+        let sql = "UPDATE projects SET name = ?, owner_id = ? WHERE id = ?";
         self.tx.execute(sql, vec![cut(&project.name, TEXT).into(), owner.into(), id_of(row).into()]).await?;
         self.ids.projects.forget(&key_of(old_login, old_name));
         Ok(())

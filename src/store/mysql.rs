@@ -1,0 +1,200 @@
+//! What all parts of the relational store on MySQL or MariaDB share: how a server is reached and its errors are read.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+
+use super::StoreError;
+use crate::patience::Passes;
+use crate::store_url::StoreUrl;
+
+/// A server that is there answers within this time, even a busy one; one that isn't is said to be away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// No statement here runs longer on a healthy server: the longest read a repository's whole history.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
+/// The oldest servers whose SQL and limits are known to fit (JSON-free, utf8mb4 keys of 3072 bytes, DDL used here).
+const MARIADB_LEAST: (u32, u32) = (10, 6);
+const MYSQL_LEAST: (u32, u32) = (8, 0);
+
+/// What each session is set to. READ COMMITTED: a row that another process has just stored must be seen by the look-up
+/// that follows a colliding upsert; it also takes fewer locks. Strict: nothing is cut or changed silently.
+const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+     SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION innodb_lock_wait_timeout = 20";
+
+/// Which product answers, and its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Server {
+    /// As users know it, with its version.
+    pub shown: String,
+}
+
+/// Connects to the database that a URL names.
+///
+/// # Errors
+/// A server that can't be reached, doesn't let this user in, has no such database, or is too old.
+pub(super) async fn connect(url: &StoreUrl, connections: u32) -> Result<(MySqlPool, Server), StoreError> {
+    let tried = format!("opening the relational store {url}");
+    let options = options(url)?;
+    let server = {
+        let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+            .await
+            .unwrap_or_else(|_| Err(timed_out("no answer")))
+            .map_err(|error| explain(&tried, &error).at_open())?;
+        let server = server(&mut connection).await.map_err(|error| explain(&tried, &error).at_open())?;
+        // The pool makes connections of its own.
+        let _ = connection.close().await;
+        server
+    };
+    if let Some(problem) = too_old(&server.shown) {
+        let advice = "use MariaDB 10.6, MySQL 8.0 or a newer one";
+        return Err(StoreError { tried, problem, advice, at_open: true });
+    }
+    let pool = MySqlPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
+        .connect_lazy_with(options);
+    Ok((pool, server))
+}
+
+fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError> {
+    let unusable = |problem: &str, advice| StoreError {
+        tried: format!("opening the relational store {url}"),
+        problem: problem.to_owned(),
+        advice,
+        at_open: true,
+    };
+    // The parser's own error may show what it stumbled on, which may be a part of the password.
+    let options = MySqlConnectOptions::from_str(url.expose()).map_err(|_| {
+        unusable(
+            "the URL can't be understood",
+            "write mysql://USER:PASSWORD@HOST/DATABASE; characters such as / ? # % @ in the password are written as %2F %3F %23 %25 %40",
+        )
+    })?;
+    if options.get_database().is_none_or(str::is_empty) {
+        return Err(unusable("the URL names no database", "write mysql://USER:PASSWORD@HOST/DATABASE"));
+    }
+    Ok(options.statement_cache_capacity(256).disable_statement_logging())
+}
+
+async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error> {
+    let (version,): (String,) =
+        within(sqlx::query_as("SELECT CAST(VERSION() AS CHAR)").fetch_one(&mut *connection)).await?;
+    let shown = if version.contains("MariaDB") {
+        format!("MariaDB {}", version.split('-').next().unwrap_or(&version))
+    } else {
+        format!("MySQL {version}")
+    };
+    Ok(Server { shown })
+}
+
+/// Why a server's version won't do, if it won't.
+fn too_old(shown: &str) -> Option<String> {
+    let (product, version) = shown.split_once(' ')?;
+    let least = if product == "MariaDB" { MARIADB_LEAST } else { MYSQL_LEAST };
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let found = (numbers.next()?, numbers.next().unwrap_or(0));
+    (found < least).then(|| format!("the server is {shown}, which is too old"))
+}
+
+/// Bounds a statement.
+pub(super) async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(STATEMENT_TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out("no answer to a statement")))
+}
+
+fn timed_out(what: &str) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, what.to_owned()))
+}
+
+/// The server's own number of an error (<https://mariadb.com/kb/en/mariadb-error-codes/>).
+fn number(error: &sqlx::Error) -> Option<u16> {
+    Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// Whether an error passes when the same is tried again.
+pub(super) fn passes(error: &sqlx::Error) -> Passes {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => Passes::Outage,
+        _ => match number(error) {
+            // A lock wait that took too long, a deadlock, a row that changed while it was read (MariaDB 11).
+            Some(1205 | 1213 | 1020) => Passes::Collision,
+            // Too many connections, shutting down, killed, read-only after a fail-over, gone away.
+            Some(1040 | 1053 | 1077 | 1079 | 1158..=1161 | 1203 | 1226 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013) => {
+                Passes::Outage
+            }
+            _ => Passes::No,
+        },
+    }
+}
+
+/// Explains an error in the user's terms.
+pub(super) fn explain(tried: &str, error: &sqlx::Error) -> StoreError {
+    let text = match error.as_database_error() {
+        Some(database) => database.message().to_owned(),
+        None => error.to_string(),
+    };
+    let advice = match (error, number(error)) {
+        (_, Some(1044 | 1045 | 1698)) => {
+            "check the user and password in `sql.url`, and that the user may use the database"
+        }
+        (_, Some(1049)) => {
+            "create the database first: CREATE DATABASE <name> CHARACTER SET utf8mb4; or correct its name in `sql.url`"
+        }
+        (_, Some(1142 | 1143 | 1227 | 1370 | 1410)) => {
+            "grant the user what it lacks: GRANT ALL ON <database>.* TO <user>"
+        }
+        (_, Some(1021 | 1114 | 1041 | 28)) => {
+            "the server's disk is full: free some space there and run the command again, it goes on where it stopped"
+        }
+        (_, Some(1290 | 1836)) => "the server takes no writes: point `sql.url` at the primary",
+        (_, Some(1040 | 1203 | 1226)) => {
+            "the server allows no more connections: raise max_connections, or run fewer workers"
+        }
+        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_), _) => {
+            "check that the server runs and that host and port in `sql.url` are right; nothing that was stored is lost"
+        }
+        _ => "see the log and the server's own log for more; nothing that was stored is lost",
+    };
+    StoreError { tried: tried.to_owned(), problem: text, advice, at_open: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store_url::Backend;
+
+    fn url(text: &str) -> StoreUrl {
+        StoreUrl::parse(text, &[Backend::Mysql]).unwrap()
+    }
+
+    #[test]
+    fn old_servers_are_told_from_new_ones() {
+        for (shown, old) in [
+            ("MariaDB 10.5.23", true),
+            ("MariaDB 10.6.0", false),
+            ("MariaDB 11.4.2", false),
+            ("MySQL 5.7.44-log", true),
+            ("MySQL 8.0.39", false),
+            ("MySQL 9.1.0", false),
+        ] {
+            assert_eq!(too_old(shown).is_some(), old, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_does_not_parse_shows_nothing_of_the_password() {
+        for text in ["mysql://u:s3#cr/et@h:99999999/d", "mysql://u:s3cret@h", "mysql://u:s3cret@h/"] {
+            let error = options(&url(text)).unwrap_err().to_string();
+            assert!(!error.contains("s3"), "{error}");
+            assert!(error.contains("mysql://USER:PASSWORD@HOST/DATABASE"), "{error}");
+        }
+        assert!(options(&url("mysql://u:s3%23cr%2Fet@h/d")).is_ok());
+    }
+}

@@ -1,0 +1,130 @@
+//! The two databases behind the relational store. What is the same for both is said once, in SQL that both understand:
+//! numbered parameters `?1` are expanded where a database lacks them, identifiers that one of them reserves stand in
+//! backticks, and [`Upsert`] has the dialects.
+
+use super::mysql::{MysqlBackend, MysqlTx};
+use super::sql::{Upsert, Value};
+use super::sqlite::{SqliteBackend, SqliteTx};
+use crate::patience::Patience;
+use crate::store::{StoreError, mysql};
+use crate::store_url::{Backend as Kind, StoreUrl};
+
+#[derive(Clone)]
+pub(super) enum Backend {
+    Sqlite(SqliteBackend),
+    Mysql(MysqlBackend),
+}
+
+/// A write transaction.
+pub(super) enum Tx {
+    Sqlite(SqliteTx),
+    Mysql(MysqlTx),
+}
+
+/// Runs the same on either.
+macro_rules! either {
+    ($kind:ident, $value:expr, $inner:ident => $work:expr) => {
+        match $value {
+            $kind::Sqlite($inner) => $work,
+            $kind::Mysql($inner) => $work,
+        }
+    };
+}
+
+impl Backend {
+    /// Opens the database and brings its tables up to date.
+    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        match (url.backend(), url.sqlite_path()) {
+            (Kind::Mysql, _) => Ok(Self::Mysql(MysqlBackend::open(url, patience).await?)),
+            (_, Some(path)) => Ok(Self::Sqlite(SqliteBackend::open(path).await?)),
+            (_, None) => Err(StoreError {
+                tried: format!("opening the relational store {url}"),
+                problem: "it can't be one".to_owned(),
+                advice: "set `sql.url` to a sqlite: or mysql: URL",
+                at_open: true,
+            }),
+        }
+    }
+
+    pub(super) async fn close(self) {
+        either!(Self, self, backend => backend.close().await);
+    }
+
+    pub(super) fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
+        either!(Self, self, backend => backend.explain(doing, error))
+    }
+
+    /// Which product holds the tables, for people.
+    pub(super) fn described(&self) -> String {
+        either!(Self, self, backend => backend.described())
+    }
+
+    pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        match self {
+            Self::Sqlite(backend) => Ok(Tx::Sqlite(backend.begin().await?)),
+            Self::Mysql(backend) => Ok(Tx::Mysql(backend.begin().await?)),
+        }
+    }
+
+    pub(super) async fn fetch(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        either!(Self, self, backend => backend.fetch(sql, params).await)
+    }
+
+    /// Repeats what can be repeated as long as its failure may pass. A file has no outages: it waits for its lock itself.
+    pub(super) async fn patiently<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        match self {
+            Self::Sqlite(_) => {
+                let mut attempt = attempt;
+                attempt().await
+            }
+            Self::Mysql(backend) => backend.patience().retry(backend.url(), mysql::passes, attempt).await,
+        }
+    }
+}
+
+impl Tx {
+    pub(super) async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64, sqlx::Error> {
+        either!(Self, self, tx => tx.execute(sql, params).await)
+    }
+
+    pub(super) async fn fetch(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        either!(Self, self, tx => tx.fetch(sql, params).await)
+    }
+
+    /// Upserts rows in statements of a few fixed sizes; returns how many rows were inserted or changed.
+    pub(super) async fn upsert(&mut self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<u64, sqlx::Error> {
+        let (dialect, sizes) = match self {
+            Self::Sqlite(_) => (super::sql::Dialect::Sqlite, super::sqlite::ROWS_A_STATEMENT),
+            Self::Mysql(_) => (super::sql::Dialect::Mysql, super::mysql::ROWS_A_STATEMENT),
+        };
+        let mut rows = rows.into_iter();
+        let mut affected = 0;
+        while rows.len() > 0 {
+            let size = sizes.iter().copied().find(|size| *size <= rows.len()).unwrap_or(1);
+            let params: Vec<Value> = rows.by_ref().take(size).flatten().collect();
+            affected += self.execute(&upsert.statement(dialect, size), params).await?;
+        }
+        Ok(affected)
+    }
+
+    /// Keys a look-up statement. A shorter list is filled up with its last key, so that one statement serves all sizes.
+    pub(super) fn keys_a_lookup(&self) -> usize {
+        match self {
+            Self::Sqlite(_) => super::sqlite::KEYS_A_LOOKUP,
+            Self::Mysql(_) => super::mysql::KEYS_A_LOOKUP,
+        }
+    }
+
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        either!(Self, self, tx => tx.commit().await)
+    }
+}
+
+/// Whether an error may be cured by looking everything up anew: another process has taken away a row that this one
+/// remembered.
+pub(super) fn is_stale(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_foreign_key_violation())
+}

@@ -1,0 +1,247 @@
+//! The relational store on MySQL or MariaDB.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use chrono::NaiveDateTime;
+use sqlx::migrate::MigrateError;
+use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
+use sqlx::{Arguments, AssertSqlSafe, Column as _, MySql, Row as _, TypeInfo as _, ValueRef as _};
+
+use super::sql::Value;
+use crate::patience::Patience;
+use crate::store::StoreError;
+use crate::store::mysql::{self, within};
+use crate::store_url::StoreUrl;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/mysql");
+
+/// Rows a statement: hundreds share a round trip, few distinct sizes keep the statement cache small, and columns × rows
+/// stays below the protocol's 65,535 parameters.
+pub(super) const ROWS_A_STATEMENT: &[usize] = &[256, 64, 16, 4, 1];
+/// Keys a look-up statement: a round trip costs more than some repeated keys.
+pub(super) const KEYS_A_LOOKUP: usize = 256;
+/// Connections at most: one writes, the others read.
+const CONNECTIONS: u32 = 4;
+
+#[derive(Clone)]
+pub(super) struct MysqlBackend {
+    pool: MySqlPool,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Without its password.
+    url: String,
+    server: mysql::Server,
+    patience: Patience,
+}
+
+pub(super) struct MysqlTx {
+    inner: sqlx::Transaction<'static, MySql>,
+}
+
+impl MysqlBackend {
+    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
+        let shared = Shared { url: url.to_string(), server, patience: patience.for_another() };
+        let backend = Self { pool, shared: Arc::new(shared) };
+        backend.refuse_foreign_tables().await?;
+        backend.set_up().await?;
+        Ok(backend)
+    }
+
+    /// Creates or upgrades the tables. Several processes may start at once: the migrator holds a lock of the server's.
+    async fn set_up(&self) -> Result<(), StoreError> {
+        // DDL commits by itself, so that a process killed in the middle leaves a migration half done. Every statement of
+        // ours can be repeated: what is marked as unfinished is simply run again.
+        let unfinished = "DELETE FROM _sqlx_migrations WHERE success = FALSE";
+        if self.has_table("_sqlx_migrations").await? {
+            let version = "SELECT version FROM _sqlx_migrations WHERE success = FALSE LIMIT 1";
+            if !self.read_at_open(version, Vec::new()).await?.is_empty() {
+                within(sqlx::query(unfinished).execute(&self.pool)).await.map_err(|error| self.at_open(&error))?;
+            }
+        }
+        MIGRATIONS.run(&self.pool).await.map_err(|error| self.migration_error(&error))
+    }
+
+    /// Tables that are not ours are not touched.
+    async fn refuse_foreign_tables(&self) -> Result<(), StoreError> {
+        if self.has_table("_sqlx_migrations").await? || !self.has_table("users").await? {
+            return Ok(());
+        }
+        let refused = |problem: String, advice| StoreError {
+            tried: format!("opening the relational store {}", self.shared.url),
+            problem,
+            advice,
+            at_open: true,
+        };
+        if self.has_table("schema_info").await? {
+            let rows = self.read_at_open("SELECT version FROM schema_info", Vec::new()).await?;
+            let version = rows.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
+            return Err(refused(
+                format!("it is a database of GHTorrent's, schema version {version}"),
+                "run `msght migrate` to see what upgrading it in place takes, or name another database",
+            ));
+        }
+        Err(refused(
+            "it holds tables of another program (a table `users`)".to_owned(),
+            "name a database of its own in `sql.url`",
+        ))
+    }
+
+    async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?";
+        Ok(!self.read_at_open(sql, vec![name.into()]).await?.is_empty())
+    }
+
+    async fn read_at_open(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.fetch(sql, params).await.map_err(|error| self.at_open(&error))
+    }
+
+    fn at_open(&self, error: &sqlx::Error) -> StoreError {
+        self.explain("opening the relational store", error).at_open()
+    }
+
+    pub(super) async fn close(self) {
+        self.pool.close().await;
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    pub(super) fn patience(&self) -> &Patience {
+        &self.shared.patience
+    }
+
+    pub(super) fn described(&self) -> String {
+        self.shared.server.shown.clone()
+    }
+
+    pub(super) fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
+        mysql::explain(&format!("{doing} {}", self.shared.url), error)
+    }
+
+    fn migration_error(&self, error: &MigrateError) -> StoreError {
+        let tried = format!("opening the relational store {}", self.shared.url);
+        match error {
+            MigrateError::VersionMissing(version) => StoreError {
+                tried,
+                problem: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
+                advice: "use that version of msght, or name another database in `sql.url`",
+                at_open: true,
+            },
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                mysql::explain(&tried, error).at_open()
+            }
+            other => StoreError {
+                tried,
+                problem: format!("its tables can't be set up: {other}"),
+                advice: "the database may belong to another program: name another one in `sql.url`",
+                at_open: true,
+            },
+        }
+    }
+
+    pub(super) async fn begin(&self) -> Result<MysqlTx, sqlx::Error> {
+        Ok(MysqlTx { inner: within(self.pool.begin()).await? })
+    }
+
+    pub(super) async fn fetch(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        let (sql, params) = positional(sql, params);
+        let rows =
+            within(sqlx::query_with(AssertSqlSafe(sql.into_owned()), bind(params)?).fetch_all(&self.pool)).await?;
+        rows.iter().map(decode).collect()
+    }
+}
+
+impl MysqlTx {
+    pub(super) async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64, sqlx::Error> {
+        let (sql, params) = positional(sql, params);
+        let query = sqlx::query_with(AssertSqlSafe(sql.into_owned()), bind(params)?);
+        Ok(within(query.execute(&mut *self.inner)).await?.rows_affected())
+    }
+
+    pub(super) async fn fetch(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        let (sql, params) = positional(sql, params);
+        let query = sqlx::query_with(AssertSqlSafe(sql.into_owned()), bind(params)?);
+        let rows = within(query.fetch_all(&mut *self.inner)).await?;
+        rows.iter().map(decode).collect()
+    }
+
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        within(self.inner.commit()).await
+    }
+}
+
+/// MySQL has no numbered parameters: `?2` becomes `?`, and the second value stands where it is used. Our statements have
+/// no question marks in texts.
+fn positional(sql: &str, params: Vec<Value>) -> (Cow<'_, str>, Vec<Value>) {
+    let is_number = |bytes: &[u8]| matches!(bytes, [b'?', b'0'..=b'9']);
+    if !sql.as_bytes().windows(2).any(is_number) {
+        return (Cow::Borrowed(sql), params);
+    }
+    let mut parts = sql.split('?');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    let mut values = Vec::with_capacity(params.len());
+    for part in parts {
+        let behind = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = part[..part.len() - behind.len()].parse().unwrap_or(values.len() + 1);
+        values.extend(params.get(number - 1).cloned());
+        text.push('?');
+        text.push_str(behind);
+    }
+    (Cow::Owned(text), values)
+}
+
+fn bind(params: Vec<Value>) -> Result<MySqlArguments, sqlx::Error> {
+    let mut arguments = MySqlArguments::default();
+    for value in params {
+        match value {
+            Value::Null => arguments.add(None::<i64>),
+            Value::Integer(number) => arguments.add(number),
+            Value::Text(text) => arguments.add(text),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn decode(row: &MySqlRow) -> Result<Vec<Value>, sqlx::Error> {
+    row.columns()
+        .iter()
+        .map(|column| {
+            let raw = row.try_get_raw(column.ordinal())?;
+            if raw.is_null() {
+                return Ok(Value::Null);
+            }
+            match raw.type_info().name() {
+                "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" | "INT UNSIGNED"
+                | "BIGINT UNSIGNED" => row.try_get_unchecked(column.ordinal()).map(Value::Integer),
+                "DATETIME" | "TIMESTAMP" => {
+                    let at: NaiveDateTime = row.try_get_unchecked(column.ordinal())?;
+                    Ok(Value::Text(at.format("%Y-%m-%d %H:%M:%S").to_string()))
+                }
+                _ => row.try_get_unchecked(column.ordinal()).map(Value::Text),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_parameters_stand_where_they_are_used() {
+        let text = |sql, count: i64| positional(sql, (1..=count).map(Value::Integer).collect());
+        let numbers = |values: Vec<Value>| values.iter().map(|v| v.as_i64().unwrap()).collect::<Vec<_>>();
+        let (sql, values) = text("a = ?1 AND b = ?2 AND c = ?1 LIMIT ?3", 3);
+        assert_eq!((&*sql, numbers(values)), ("a = ? AND b = ? AND c = ? LIMIT ?", vec![1, 2, 1, 3]));
+        let (sql, values) = text("a IN (?,?) AND b = ?", 3);
+        assert_eq!((&*sql, numbers(values)), ("a IN (?,?) AND b = ?", vec![1, 2, 3]));
+        let (sql, values) = text("a = 1", 0);
+        assert_eq!((&*sql, values.len()), ("a = 1", 0));
+    }
+}
