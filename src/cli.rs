@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{Level, duration_argument};
 use crate::mirror::stage::Stage;
 use crate::names::RepoName;
+use crate::queue::Route;
 
 /// Keeps an organisation's own copy of everything it has on GitHub.
 #[derive(Debug, Clone, Parser)]
@@ -57,6 +58,10 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Mirror everything of the given repositories
     RetrieveRepo(RetrieveRepoArgs),
+    /// Work the queue of repositories to retrieve, beside any number of other workers
+    RetrieveRepos(RetrieveReposArgs),
+    /// Put repositories or users on their queue, or dead letters back on theirs
+    Load(LoadArgs),
     /// Show the effective settings and where each came from
     Config(ConfigArgs),
     /// Print a completion script for a shell
@@ -99,6 +104,41 @@ pub struct RetrieveRepoArgs {
     pub events_before: Option<u64>,
 }
 
+/// Options of `msght retrieve-repos`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght retrieve-repos --jobs 8\n  \
+    msght retrieve-repos --drain --detail skeleton")]
+pub struct RetrieveReposArgs {
+    /// Repositories at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=90))]
+    pub jobs: u16,
+    /// Stop when the queue is empty
+    #[arg(long)]
+    pub drain: bool,
+    /// How much to ask for of each item
+    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
+    pub detail: Detail,
+}
+
+/// Options of `msght load`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght load --route projects --file projects.txt\n  \
+    msght load --route users --file -\n  \
+    msght load --route projects --dead")]
+pub struct LoadArgs {
+    /// Where to: projects or users; with --dead also log or evt.TYPE
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Route,
+    /// One message a line: ORG REPO or ORG/REPO, or a login; # starts a comment; - for standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "dead", conflicts_with = "dead")]
+    pub file: Option<PathBuf>,
+    /// Take the route's dead letters instead
+    #[arg(long)]
+    pub dead: bool,
+}
+
 /// How much is asked for of each item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Detail {
@@ -130,6 +170,13 @@ pub struct CompletionsArgs {
 #[error("{0}")]
 pub struct UsageError(String);
 
+impl UsageError {
+    /// A problem in the user's terms.
+    pub fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
 impl Cli {
     /// Checks what clap's types can't express, before anything is touched.
     ///
@@ -142,9 +189,27 @@ impl Cli {
                 args.stages()?;
                 args.event_ids()
             }
-            Command::Config(_) | Command::Completions(_) => Ok(()),
+            Command::Load(args) => args.check(),
+            Command::RetrieveRepos(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
         }
     }
+}
+
+impl LoadArgs {
+    /// Only repositories and users can be put on a queue by name.
+    fn check(&self) -> Result<(), UsageError> {
+        match (&self.route, &self.file) {
+            (Route::Projects | Route::Users, _) | (_, None) => Ok(()),
+            (route, Some(_)) => {
+                Err(UsageError(format!("--route {route} takes no file: expected projects or users, or --dead")))
+            }
+        }
+    }
+}
+
+/// The stages of a whole retrieval at this detail.
+pub fn stages_of(detail: Detail) -> Vec<Stage> {
+    Stage::ALL.into_iter().filter(|stage| detail == Detail::Full || *stage != Stage::Details).collect()
 }
 
 impl RetrieveRepoArgs {
@@ -234,7 +299,7 @@ mod tests {
     fn the_commands_are_those_that_work_and_each_has_an_example() {
         let cli = Cli::command();
         let names: Vec<_> = cli.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["retrieve-repo", "config", "completions"]);
+        assert_eq!(names, ["retrieve-repo", "retrieve-repos", "load", "config", "completions"]);
         for command in cli.get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             assert!(command.get_after_help().is_some_and(|help| help.to_string().contains("Example")));

@@ -7,6 +7,7 @@
 //! | [`cli`] | what users type |
 //! | [`commands`] | one thin file a subcommand: wires the rooms together |
 //! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
+//! | [`workers`] | working a queue: jobs side by side, leases, retries, dead letters |
 //! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
 //! | [`github`] | the client: tokens and their budgets, limits, retries, pages, conditional requests |
 //! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
@@ -29,3 +30,4 @@ pub mod secret;
 pub mod store;
 pub mod store_url;
 pub mod telemetry;
+pub mod workers;

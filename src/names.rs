@@ -45,7 +45,7 @@ impl RepoName {
         if name.len() > NAME_MAX_CHARS {
             return Err(fail("the name is longer than 100 characters"));
         }
-        if !owner.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+        if !owner.chars().all(is_login_char) {
             return Err(fail("an owner has only letters, digits, '-' and '_'"));
         }
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
@@ -57,6 +57,17 @@ impl RepoName {
         Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
     }
 
+    /// Reads a line of a list or a message: `OWNER NAME` or `OWNER/NAME`, blanks around it ignored.
+    ///
+    /// # Errors
+    /// A text that names no repository.
+    pub fn parse_loosely(text: &str) -> Result<Self, RepoNameError> {
+        match text.trim().split_once(char::is_whitespace) {
+            Some((owner, name)) => Self::new(owner, name.trim_start()),
+            None => text.trim().parse(),
+        }
+    }
+
     /// The account that owns the repository.
     pub fn owner(&self) -> &str {
         &self.owner
@@ -66,6 +77,16 @@ impl RepoName {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
+
+fn is_login_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// Whether a text can be an account's login; those of apps end in `[bot]`.
+pub fn is_login(text: &str) -> bool {
+    let name = text.strip_suffix("[bot]").unwrap_or(text);
+    !name.is_empty() && name.len() <= OWNER_MAX_CHARS && name.chars().all(is_login_char)
 }
 
 impl fmt::Display for RepoName {

@@ -1,18 +1,25 @@
 //! One thin file a subcommand: what it does with its options, and nothing that another command needs too.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command};
-use crate::config::{Settings, Sources};
+use crate::config::{ConfigError, QueueSettings, Settings, Sources};
+use crate::github::{ClientSettings, GitHub, TokenSetting};
 use crate::patience::Patience;
+use crate::queue::{Queue, Route};
 use crate::store::{StoreError, Stores};
 use crate::telemetry::{self, Console};
+use crate::workers::{self, Handler, Policy, Worked};
 
 pub mod completions;
 pub mod config;
+pub mod load;
 pub mod retrieve_repo;
+pub mod retrieve_repos;
 
 /// How a command that ran to its end went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +40,17 @@ pub enum Outcome {
 pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> anyhow::Result<Outcome> {
     cli.check()?;
     let settings = || Settings::load(&Sources::of_process(&cli.global));
+    let logged = || {
+        let settings = settings()?;
+        telemetry::start(&settings.logging, cli.global.verbose, &console);
+        Ok::<_, ConfigError>(settings)
+    };
     match &cli.command {
         Command::Completions(args) => completions::run(args),
         Command::Config(args) => config::run(&settings()?, args),
-        Command::RetrieveRepo(args) => {
-            let settings = settings()?;
-            telemetry::start(&settings.logging, cli.global.verbose, &console);
-            retrieve_repo::run(settings, args.clone(), console, shutdown).await
-        }
+        Command::RetrieveRepo(args) => retrieve_repo::run(logged()?, args.clone(), console, shutdown).await,
+        Command::RetrieveRepos(args) => retrieve_repos::run(logged()?, args.clone(), console, shutdown).await,
+        Command::Load(args) => load::run(logged()?, args.clone(), console, shutdown).await,
     }
 }
 
@@ -73,4 +83,50 @@ async fn open_stores(settings: &Settings, console: &Console) -> Result<Stores, S
         );
     }
     Ok(stores)
+}
+
+/// Opens the queue.
+///
+/// # Errors
+/// A queue that can't be used.
+async fn open_queue(settings: &Settings, console: &Console) -> Result<Queue, StoreError> {
+    Queue::open(&settings.queue.url, &settings.queue.exchange, &patience(settings, console)).await
+}
+
+/// How the settings want a queue worked.
+fn policy(settings: &Settings, route: Route, jobs: u16, drain: bool) -> Policy {
+    // More than it works at once a worker need not hold.
+    let QueueSettings { attempts, retry_after, prefetch, .. } = &settings.queue;
+    Policy { route, jobs, prefetch: jobs.min(*prefetch), drain, attempts: *attempts, retry_after: *retry_after }
+}
+
+/// Works a queue, and says what was done.
+async fn work_queue<H: Handler>(
+    queue: &Queue,
+    policy: &Policy,
+    handler: Arc<H>,
+    console: &Console,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Outcome> {
+    let worked = workers::run(queue, policy, handler, console, shutdown).await?;
+    let Worked { done, failed, dead } = worked;
+    console.line(&format!("{done} done, {failed} failed attempts, {dead} given up"));
+    Ok(if dead == 0 { Outcome::Complete } else { Outcome::Incomplete })
+}
+
+/// The client that the settings describe; what it has to say goes to the console.
+async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
+    let tokens = settings.tokens().into_iter();
+    let console = console.clone();
+    GitHub::new(ClientSettings {
+        api_url: settings.github.api_url.clone(),
+        tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
+        concurrency: settings.github.concurrency,
+        user_agent: settings.github.user_agent.clone(),
+        notify: Arc::new(move |notice| {
+            tracing::warn!(%notice, "GitHub");
+            console.line(&notice.to_string());
+        }),
+    })
+    .context("can't set up the GitHub client")
 }

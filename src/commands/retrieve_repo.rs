@@ -1,14 +1,10 @@
 //! `msght retrieve-repo`: mirrors everything of the given repositories.
 
-use std::sync::Arc;
-
-use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, open_stores, print};
+use super::{Outcome, client, open_stores, print};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
-use crate::github::{ClientSettings, GitHub, TokenSetting};
 use crate::mirror::{Mirror, MirrorError, Options};
 use crate::telemetry::Console;
 
@@ -24,8 +20,8 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     let repositories = args.repositories()?;
     let options = options(&settings, &args)?;
-    let github = client(&settings, &console)?;
     let stores = open_stores(&settings, &console).await?;
+    let github = client(&settings, &console).await?;
     let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
 
     let mut failed = 0;
@@ -76,21 +72,4 @@ fn options(settings: &Settings, args: &RetrieveRepoArgs) -> anyhow::Result<Optio
         events_before: id(args.events_before),
         fork_commits: settings.mirror.fork_commits,
     })
-}
-
-/// The client that the settings describe; what it has to say goes to the console.
-fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
-    let tokens = settings.tokens().into_iter();
-    let console = console.clone();
-    GitHub::new(ClientSettings {
-        api_url: settings.github.api_url.clone(),
-        tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
-        concurrency: settings.github.concurrency,
-        user_agent: settings.github.user_agent.clone(),
-        notify: Arc::new(move |notice| {
-            tracing::warn!(%notice, "GitHub");
-            console.line(&notice.to_string());
-        }),
-    })
-    .context("can't set up the GitHub client")
 }

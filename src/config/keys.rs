@@ -67,6 +67,8 @@ pub const KEYS: &[Key] = &[
     text("queue.url"),
     text("queue.exchange"),
     number("queue.prefetch"),
+    number("queue.attempts"),
+    text("queue.retry_after"),
     text("stores.timeout"),
     text("dump.target"),
     text("github.api_url"),

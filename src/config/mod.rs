@@ -79,6 +79,10 @@ pub struct QueueSettings {
     pub exchange: String,
     /// Unacknowledged messages that a consumer holds at most.
     pub prefetch: u16,
+    /// How often a message is tried before it goes to the dead letters.
+    pub attempts: u32,
+    /// The wait after a message's first failure; each further one is four times as long.
+    pub retry_after: Duration,
 }
 
 /// `stores.*`

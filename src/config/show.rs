@@ -35,6 +35,8 @@ impl Settings {
             "queue.url" => json!(self.queue.url.to_string()),
             "queue.exchange" => json!(self.queue.exchange),
             "queue.prefetch" => json!(self.queue.prefetch),
+            "queue.attempts" => json!(self.queue.attempts),
+            "queue.retry_after" => json!(duration_text(self.queue.retry_after)),
             "stores.timeout" => json!(duration_text(self.stores.timeout)),
             "dump.target" => json!(self.dump.target.to_string()),
             "github.api_url" => json!(self.github.api_url.as_str()),

@@ -18,6 +18,10 @@ const RESERVE: u32 = 50;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4567);
 const EXCHANGE: &str = "github";
 const PREFETCH: u16 = 16;
+/// With four times the wait after each, five attempts take three quarters of an hour.
+const ATTEMPTS: u32 = 5;
+const ATTEMPTS_MAX: u64 = 1000;
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 const LEVEL: Level = Level::Info;
 const KEEP_DAYS: u32 = 14;
 /// A database that is restarted, or fails over, is back within this time.
@@ -65,6 +69,11 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
                 Some(number) => u16::try_from(number).unwrap_or(u16::MAX),
                 None => PREFETCH,
             },
+            attempts: match values.number("queue.attempts", 1..=ATTEMPTS_MAX)? {
+                Some(number) => u32::try_from(number).unwrap_or(ATTEMPTS),
+                None => ATTEMPTS,
+            },
+            retry_after: values.duration("queue.retry_after")?.unwrap_or(RETRY_AFTER),
         },
         stores: StoreSettings { timeout: values.duration("stores.timeout")?.unwrap_or(STORE_TIMEOUT) },
         dump: DumpSettings {

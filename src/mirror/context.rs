@@ -41,6 +41,20 @@ pub struct Options {
     pub fork_commits: ForkCommits,
 }
 
+impl Options {
+    /// A run over these stages from what is known on, with nothing left out.
+    pub fn of(stages: Vec<Stage>) -> Self {
+        Self {
+            stages,
+            full: false,
+            exclude_events: HashSet::new(),
+            events_after: None,
+            events_before: None,
+            fork_commits: ForkCommits::default(),
+        }
+    }
+}
+
 /// Which commits a fork's `project_commits` are (data model, §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ForkCommits {

@@ -24,6 +24,22 @@ pub enum Outcome {
     NotReached(String),
 }
 
+impl Outcome {
+    /// Whether the stage did what it could: nothing failed, and nothing that may be read is missing.
+    pub fn is_complete(&self) -> bool {
+        matches!(self, Self::Done | Self::NotPermitted(_) | Self::Disabled(_))
+    }
+
+    /// What there is to say about it.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::Done => &[],
+            Self::NotPermitted(notes) | Self::Disabled(notes) | Self::Partial(notes) => notes,
+            Self::Failed(note) | Self::NotReached(note) => std::slice::from_ref(note),
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -79,9 +95,34 @@ impl Report {
 
     /// How many stages did not come to their end.
     pub fn incomplete_stages(&self) -> usize {
-        let complete =
-            |outcome: &Outcome| matches!(outcome, Outcome::Done | Outcome::NotPermitted(_) | Outcome::Disabled(_));
-        self.stages.iter().filter(|stage| !complete(&stage.outcome)).count()
+        self.stages.iter().filter(|stage| !stage.outcome.is_complete()).count()
+    }
+}
+
+impl Report {
+    /// The report on one line: what was stored at which cost, or what is not complete.
+    pub fn summary(&self) -> String {
+        let sum = |number: fn(&StageReport) -> u64| self.stages.iter().map(number).sum::<u64>();
+        let stored = format!(
+            "{} new, {} changed, {} gone, {} requests, {} free, {}",
+            sum(|stage| stage.new),
+            sum(|stage| stage.changed),
+            sum(|stage| stage.deleted),
+            sum(|stage| stage.requests),
+            sum(|stage| stage.free),
+            seconds(self.time)
+        );
+        if self.is_complete() {
+            return format!("done: {stored}");
+        }
+        let incomplete = self.stages.iter().filter(|stage| !stage.outcome.is_complete());
+        let notes: Vec<String> = incomplete
+            .map(|stage| {
+                let note = stage.outcome.notes().first().map(|note| format!(": {note}")).unwrap_or_default();
+                format!("{} {}{note}", stage.stage, stage.outcome)
+            })
+            .collect();
+        format!("incomplete: {}; {stored}", notes.join("; "))
     }
 }
 
@@ -111,12 +152,7 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.repository)?;
         writeln!(f, "{table}")?;
         for stage in &self.stages {
-            let notes = match &stage.outcome {
-                Outcome::Done => continue,
-                Outcome::NotPermitted(notes) | Outcome::Disabled(notes) | Outcome::Partial(notes) => notes.clone(),
-                Outcome::Failed(note) | Outcome::NotReached(note) => vec![note.clone()],
-            };
-            for note in notes {
+            for note in stage.outcome.notes() {
                 writeln!(f, "{}: {}: {note}", stage.stage, stage.outcome)?;
             }
         }

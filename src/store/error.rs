@@ -25,12 +25,12 @@ impl std::error::Error for StoreError {}
 
 impl StoreError {
     /// Explains a database error in the user's terms.
-    pub(super) fn explain(tried: impl Into<String>, error: &sqlx::Error) -> Self {
+    pub(crate) fn explain(tried: impl Into<String>, error: &sqlx::Error) -> Self {
         let (problem, advice) = problem_and_advice(error);
         Self { tried: tried.into(), problem, advice, at_open: false }
     }
 
-    pub(super) fn at_open(mut self) -> Self {
+    pub(crate) fn at_open(mut self) -> Self {
         self.at_open = true;
         self
     }

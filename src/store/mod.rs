@@ -8,7 +8,7 @@ pub mod documents;
 pub mod error;
 mod mysql;
 pub mod relational;
-mod sqlite;
+pub(crate) mod sqlite;
 
 pub use error::StoreError;
 

@@ -12,10 +12,10 @@ use super::StoreError;
 
 /// How long a statement waits for another process's transaction. Transactions here are short (one batch); a minute
 /// is far beyond any healthy one, and short enough that a hung process is noticed.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a file's pages are laid out and cached.
-pub(super) struct Tuning {
+pub(crate) struct Tuning {
     /// Bytes a database page, only for a new file. Larger ones suit rows of several kilobytes.
     pub page_size: u32,
     /// Page cache a connection, in KiB.
@@ -28,7 +28,7 @@ pub(super) struct Tuning {
 ///
 /// `synchronous=FULL` makes a commit survive a power cut: without it the sync state of one file could outlive the
 /// data of the other, and data would be missing silently.
-pub(super) async fn open(what: &str, path: &Path, tuning: &Tuning) -> Result<SqlitePool, StoreError> {
+pub(crate) async fn open(what: &str, path: &Path, tuning: &Tuning) -> Result<SqlitePool, StoreError> {
     create_parent(what, path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -58,11 +58,11 @@ pub(super) async fn open(what: &str, path: &Path, tuning: &Tuning) -> Result<Sql
         .map_err(failed)
 }
 
-pub(super) fn tried(what: &str, path: &Path) -> String {
+pub(crate) fn tried(what: &str, path: &Path) -> String {
     format!("opening the {what} {}", path.display())
 }
 
-fn create_parent(what: &str, path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_parent(what: &str, path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
     std::fs::create_dir_all(parent).map_err(|error| StoreError {
         tried: tried(what, path),
@@ -73,7 +73,7 @@ fn create_parent(what: &str, path: &Path) -> Result<(), StoreError> {
 }
 
 /// An advisory lock on a file beside the store, held while its schema is set up and freed on drop.
-pub(super) async fn lock_for_setup(store: &Path) -> Result<File, StoreError> {
+pub(crate) async fn lock_for_setup(store: &Path) -> Result<File, StoreError> {
     create_parent("relational store", store)?;
     let mut name = store.as_os_str().to_owned();
     name.push(".setup-lock");

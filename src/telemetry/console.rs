@@ -15,6 +15,7 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Console {
     quiet: bool,
+    progress: bool,
     bars: Option<MultiProgress>,
 }
 
@@ -23,7 +24,12 @@ impl Console {
     pub fn new(quiet: bool) -> Self {
         let bars = (!quiet && io::stderr().is_terminal())
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { quiet, bars }
+        Self { quiet, progress: !quiet, bars }
+    }
+
+    /// The same console without the progress of single things, for work on many things at once.
+    pub fn without_progress(&self) -> Self {
+        Self { progress: false, ..self.clone() }
     }
 
     /// A notice: one line above the progress bars. Control characters are shown escaped.
@@ -42,13 +48,13 @@ impl Console {
     pub fn progress(&self, label: &str) -> Progress {
         let label = printable(label);
         let shown = match &self.bars {
+            _ if !self.progress => Shown::Nothing,
             Some(bars) => {
                 let bar = bars.add(ProgressBar::no_length());
                 bar.set_style(style(false));
                 bar.set_prefix(label.clone());
                 Shown::Bar(bar)
             }
-            None if self.quiet => Shown::Nothing,
             None => Shown::Lines(Mutex::new(Plain { last: Instant::now(), ..Plain::default() })),
         };
         Progress { inner: Arc::new(Inner { label, console: self.clone(), shown }) }

@@ -38,6 +38,11 @@ pub(super) fn is_unchanged(stored: &Stored, incoming: &Document, hash: i64) -> b
     same_shape && stored.hash == hash
 }
 
+/// Whether [`replace`] needs the stored document itself.
+pub(super) fn reads_stored(collection: Collection) -> bool {
+    matches!(collection, Collection::Commits | Collection::PullRequestCommits) || collection.has_two_shapes()
+}
+
 /// The row of a document that is not stored yet.
 pub(super) fn fresh(incoming: &Document, hash: i64) -> Row {
     Row {

@@ -5,6 +5,7 @@
 
 mod collection;
 mod merge;
+mod mongodb;
 mod sqlite;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -14,7 +15,7 @@ pub use collection::{Collection, Column, ColumnKind};
 
 use super::StoreError;
 use crate::patience::Patience;
-use crate::store_url::StoreUrl;
+use crate::store_url::{self, StoreUrl};
 
 /// How much of an entity a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,24 +122,48 @@ pub struct Stored {
 /// The document store.
 #[derive(Clone)]
 pub struct Documents {
-    backend: sqlite::SqliteDocuments,
+    backend: Backend,
+}
+
+#[derive(Clone)]
+enum Backend {
+    Sqlite(sqlite::SqliteDocuments),
+    Mongodb(mongodb::MongoDocuments),
+}
+
+/// Calls the same method of whichever backend it is.
+macro_rules! dispatch {
+    ($store:expr, $backend:ident => $call:expr) => {
+        match $store {
+            Backend::Sqlite($backend) => $call.await,
+            Backend::Mongodb($backend) => $call.await,
+        }
+    };
 }
 
 impl Documents {
-    /// Opens the store that the URL names.
+    /// Opens the store that the URL names, creating what it lacks. `patience` is for a server that goes away later; one
+    /// that can't be reached now is an error within seconds.
     ///
     /// # Errors
-    /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
-    pub async fn open(url: &StoreUrl, _patience: &Patience) -> Result<Self, StoreError> {
-        match url.sqlite_path() {
-            Some(path) => Ok(Self { backend: sqlite::SqliteDocuments::open(path).await? }),
-            None => Err(StoreError {
-                tried: format!("opening the document store {url}"),
-                problem: "its kind is not served".to_owned(),
-                advice: "set `documents.url` to a sqlite: or mongodb: URL",
-                at_open: true,
-            }),
-        }
+    /// A store that can't be created, reached or written, is of another kind, has several documents of one key, or comes
+    /// from a newer msght.
+    pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        let backend = match (url.backend(), url.sqlite_path()) {
+            (_, Some(path)) => Backend::Sqlite(sqlite::SqliteDocuments::open(path).await?),
+            (store_url::Backend::Mongodb, None) => {
+                Backend::Mongodb(mongodb::MongoDocuments::open(url, &patience.for_another()).await?)
+            }
+            _ => {
+                return Err(StoreError {
+                    tried: format!("opening the document store {url}"),
+                    problem: "its kind is not served".to_owned(),
+                    advice: "set `documents.url` to a sqlite: or mongodb: URL",
+                    at_open: true,
+                });
+            }
+        };
+        Ok(Self { backend })
     }
 
     /// What tells this store from every other one, and from its own earlier states.
@@ -146,23 +171,24 @@ impl Documents {
     /// # Errors
     /// The store could not be read.
     pub async fn identity(&self) -> Result<Identity, StoreError> {
-        self.backend.identity().await
+        dispatch!(&self.backend, store => store.identity())
     }
 
-    /// Stores a batch in one transaction.
+    /// Stores a batch. A document that comes twice in it is judged by its first.
     ///
     /// # Errors
-    /// The batch could not be committed; nothing of it is stored.
+    /// The batch could not be stored. Of the embedded store's nothing is; on a server a part may be, and storing the
+    /// batch again completes it.
     pub async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
-        self.backend.upsert(documents).await
+        dispatch!(&self.backend, store => store.upsert(documents))
     }
 
-    /// One document's JSON by its `_id`, with `_msght`; `None` when there is none.
+    /// One document's JSON by its [`Document::id`], with `_msght`; `None` when there is none.
     ///
     /// # Errors
     /// The store could not be read.
     pub async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {
-        self.backend.get(collection, id).await
+        dispatch!(&self.backend, store => store.get(collection, id))
     }
 
     /// The ids of a repository's documents that are not marked deleted, in order, at most `limit` after `after`.
@@ -177,33 +203,50 @@ impl Documents {
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        self.backend.ids_after(collection, owner, repo, after, limit).await
+        dispatch!(&self.backend, store => store.ids_after(collection, owner, repo, after, limit))
     }
 
     /// Marks documents as gone from GitHub: `_msght.deleted_at`. Nothing is erased. Returns how many were marked now.
     ///
     /// # Errors
-    /// The batch could not be committed.
+    /// The marks could not be stored; setting them again completes them.
     pub async fn mark_deleted(
         &self,
         collection: Collection,
         ids: &[String],
         at: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        self.backend.mark_deleted(collection, ids, at).await
+        dispatch!(&self.backend, store => store.mark_deleted(collection, ids, at))
     }
 
-    /// Moves a repository's documents to its new name.
+    /// Moves a repository's documents to its new name. They replace what stands there.
     ///
     /// # Errors
-    /// The change could not be committed; nothing of it is done.
+    /// The change could not be stored. Of the embedded store's nothing is; on a server a part may be, and renaming again
+    /// completes it.
     pub async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), StoreError> {
-        self.backend.rename_repository(from, to).await
+        if from == to {
+            return Ok(());
+        }
+        dispatch!(&self.backend, store => store.rename_repository(from, to))
     }
 
     /// Closes the store.
     pub async fn close(self) {
-        self.backend.close().await;
+        dispatch!(self.backend, store => store.close());
+    }
+}
+
+/// Keeps the newest document of each natural key and removes the others, which GHTorrent has collected: by when its state
+/// was read, else by its `updated_at`, else the one inserted last. Documents that lack a part of their key are left alone.
+/// Returns how many were removed from each collection that had any; an embedded store never has.
+///
+/// # Errors
+/// A server that can't be reached, read or written. Beginning again goes on with what is left.
+pub async fn repair_duplicates(url: &StoreUrl, patience: &Patience) -> Result<Vec<(Collection, u64)>, StoreError> {
+    match url.backend() {
+        store_url::Backend::Mongodb => mongodb::repair_duplicates(url, patience).await,
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -59,6 +59,14 @@ impl Backend {
         either!(Self, self, backend => backend.described())
     }
 
+    /// The database's clock, as an SQL expression: processes on several machines share it.
+    pub(super) fn unix_seconds(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "unixepoch()",
+            Self::Mysql(_) => "unix_timestamp()",
+        }
+    }
+
     pub(super) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         match self {
             Self::Sqlite(backend) => Ok(Tx::Sqlite(backend.begin().await?)),

@@ -6,6 +6,7 @@ mod apply;
 mod backend;
 mod details;
 mod ids;
+pub mod leases;
 mod mysql;
 pub mod rows;
 mod sql;

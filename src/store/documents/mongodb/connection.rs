@@ -1,0 +1,260 @@
+//! A database on a server: how it is opened, and how commands are sent to it.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use mongodb::bson::raw::{CStr, cstr};
+use mongodb::bson::{Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use mongodb::options::{Acknowledgment, ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::{Client, Database};
+
+use super::failure::{Failure, StatementError};
+use super::layout::{at, integer};
+use crate::patience::{Passes, Patience};
+use crate::store::StoreError;
+use crate::store_url::StoreUrl;
+
+/// The database of a URL that names none: GHTorrent's.
+const DEFAULT_DATABASE: &str = "github";
+/// How long a usable server is looked for, unless the URL says otherwise. A server that runs answers within
+/// milliseconds; an election of a new primary is waited through by [`Patience`].
+const SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one connection may take to be made, unless the URL says otherwise: a few round trips over any distance.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a command may take. The largest batch (12 MB) is a matter of seconds; what takes a minute hangs.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the members of a replica set may take to confirm a write, unless the URL says otherwise: less than
+/// [`COMMAND_TIMEOUT`], so that it is the server that says what it waited for.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long closing may take; it only ends idle connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long collisions with another process that opens the same store are tried again.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// Documents a message of an answer; the server ends it earlier at 16 MB.
+const DOCUMENTS_A_REPLY: u32 = 2_000;
+
+/// An opened database.
+pub(super) struct Connection {
+    client: Client,
+    pub database: Database,
+    pub url: StoreUrl,
+    patience: Patience,
+    write_concern: RawDocumentBuf,
+}
+
+/// Which members of a replica set may answer.
+#[derive(Clone, Copy)]
+pub(super) enum From {
+    /// The primary alone: what is decided on must be the newest.
+    Primary,
+    /// Whichever the URL allows.
+    UrlsChoice,
+}
+
+/// What a write command did, statement by statement.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Documents that matched, or were inserted for want of a match.
+    pub matched: i64,
+    /// The statements that inserted.
+    pub inserted: Vec<usize>,
+    /// The statements that failed.
+    pub errors: Vec<StatementError>,
+}
+
+impl Connection {
+    /// Opens the database that the URL names and makes sure that its server answers and knows the user.
+    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        let tried = || format!("opening the document store {url}");
+        let failed = |failure: Failure| failure.explain(tried(), url).at_open();
+        let mut options = within(SELECTION_TIMEOUT + CONNECT_TIMEOUT, ClientOptions::parse(url.expose()))
+            .await
+            .map_err(failed)?;
+        options.app_name.get_or_insert_with(|| "msght".to_owned());
+        options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
+        options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
+        let mut concern = options.write_concern.clone().unwrap_or_default();
+        if concern.w == Some(Acknowledgment::Nodes(0)) {
+            return Err(StoreError {
+                tried: tried(),
+                problem: "with w=0 the server doesn't say whether it has stored a document".to_owned(),
+                advice: "remove w=0 from `documents.url`, or set w=1 or w=majority",
+                at_open: true,
+            });
+        }
+        if concern.w.is_none() {
+            concern.w = Some(Acknowledgment::Majority);
+        }
+        // A single server confirms a majority before its journal is on the disk; the sync state must not outlive the data.
+        concern.journal.get_or_insert(true);
+        concern.w_timeout.get_or_insert(CONFIRM_TIMEOUT);
+        let write_concern = concern_document(&concern);
+        let name = options.default_database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned());
+        let client = Client::with_options(options).map_err(|error| failed(error.into()))?;
+        let database = client.database(&name);
+        let connection = Self { client, database, url: url.clone(), patience: patience.clone(), write_concern };
+        connection.command(rawdoc! { "ping": 1 }, COMMAND_TIMEOUT).await.map_err(failed)?;
+        Ok(connection)
+    }
+
+    /// Tries until it succeeds, fails for good, or patience ends. `doing` is what, as in "reading".
+    pub(super) async fn retry<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let server = self.url.to_string();
+        let done = self.patience.retry(&server, Failure::passes, attempt).await;
+        done.map_err(|failure| failure.explain(format!("{doing} {server}"), &self.url))
+    }
+
+    /// The same while the store is opened: only collisions are tried again, a server that is away is an error at once.
+    pub(super) async fn retry_at_open<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let server = self.url.to_string();
+        let passes = |failure: &Failure| match failure.passes() {
+            Passes::Outage => Passes::No,
+            other => other,
+        };
+        let done = Patience::new(OPEN_PATIENCE, |_| {}).retry(&server, passes, attempt).await;
+        done.map_err(|failure| failure.explain(format!("opening the document store {server}"), &self.url).at_open())
+    }
+
+    /// Sends a command to the primary.
+    pub(super) async fn command(&self, command: RawDocumentBuf, limit: Duration) -> Result<RawDocumentBuf, Failure> {
+        let answer = within(limit, self.database.run_raw_command(command)).await?;
+        RawDocumentBuf::try_from(&answer).map_err(Failure::of_bson)
+    }
+
+    /// Sends statements (`update` or `delete`, of which every one is tried) with the store's write concern.
+    pub(super) async fn write(
+        &self,
+        command: Statements,
+        collection: &str,
+        statements: RawArrayBuf,
+    ) -> Result<Outcome, Failure> {
+        let (verb, member) = command.names();
+        let mut message = RawDocumentBuf::new();
+        message.append(verb, collection);
+        message.append(member, statements);
+        message.append(cstr!("ordered"), false);
+        self.confirmed(&mut message);
+        outcome(&self.command(message, COMMAND_TIMEOUT).await?)
+    }
+
+    /// Adds the write concern to a command.
+    pub(super) fn confirmed(&self, command: &mut RawDocumentBuf) {
+        command.append(cstr!("writeConcern"), self.write_concern.clone());
+    }
+
+    /// Reads what fits a condition, with these members, sorted and limited as asked.
+    pub(super) async fn find(
+        &self,
+        collection: &str,
+        condition: Document,
+        from: From,
+        fields: Option<Document>,
+        first: Option<(Document, i64)>,
+    ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let collection = self.database.collection::<RawDocumentBuf>(collection);
+        let mut find = collection.find(condition).batch_size(DOCUMENTS_A_REPLY);
+        if let From::Primary = from {
+            find = find.selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        }
+        if let Some(fields) = fields {
+            find = find.projection(fields);
+        }
+        if let Some((order, limit)) = first {
+            find = find.sort(order).limit(limit);
+        }
+        within(COMMAND_TIMEOUT, async { find.await?.try_collect().await }).await
+    }
+
+    pub(super) async fn close(&self) {
+        // What doesn't end in time ends with the process.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.clone().shutdown().immediate(true).into_future()).await;
+    }
+}
+
+/// The two kinds of statements.
+#[derive(Clone, Copy)]
+pub(super) enum Statements {
+    Update,
+    Delete,
+}
+
+impl Statements {
+    fn names(self) -> (&'static CStr, &'static CStr) {
+            match self {
+            Self::Update => (cstr!("update"), cstr!("updates")),
+            Self::Delete => (cstr!("delete"), cstr!("deletes")),
+        }
+    }
+}
+
+/// Waits for the driver no longer than this.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(limit, work.into_future()).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Failure::Silent(limit)),
+    }
+}
+
+fn concern_document(concern: &WriteConcern) -> RawDocumentBuf {
+    let mut document = RawDocumentBuf::new();
+    match &concern.w {
+        Some(Acknowledgment::Nodes(nodes)) => {
+            document.append(cstr!("w"), i32::try_from(*nodes).unwrap_or(i32::MAX));
+        }
+        Some(Acknowledgment::Custom(tag)) => document.append(cstr!("w"), tag.as_str()),
+        _ => document.append(cstr!("w"), "majority"),
+    }
+    if let Some(journal) = concern.journal {
+        document.append(cstr!("j"), journal);
+    }
+    if let Some(limit) = concern.w_timeout {
+        document.append(cstr!("wtimeout"), i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+    }
+    document
+}
+
+/// Reads a write command's answer.
+pub(super) fn outcome(answer: &RawDocument) -> Result<Outcome, Failure> {
+    check_confirmed(answer)?;
+    let index = |entry: &RawDocument| at(entry, "index").and_then(integer).and_then(|index| usize::try_from(index).ok());
+    let mut outcome = Outcome { matched: at(answer, "n").and_then(integer).unwrap_or(0), ..Outcome::default() };
+    for entry in entries(answer, "upserted") {
+        outcome.inserted.extend(index(entry));
+    }
+    for entry in entries(answer, "writeErrors") {
+        let (code, message) = code_and_message(entry);
+        outcome.errors.extend(index(entry).map(|index| StatementError { index, code, message }));
+    }
+    Ok(outcome)
+}
+
+/// The server's word that the members asked for have the write; it may be stored without that, so it is tried again.
+pub(super) fn check_confirmed(answer: &RawDocument) -> Result<(), Failure> {
+    match at(answer, "writeConcernError").and_then(RawBsonRef::as_document) {
+        Some(error) => {
+            let (code, message) = code_and_message(error);
+            Err(Failure::Refused { code, message })
+        }
+        None => Ok(()),
+    }
+}
+
+fn entries<'a>(answer: &'a RawDocument, member: &str) -> impl Iterator<Item = &'a RawDocument> {
+    let array = at(answer, member).and_then(RawBsonRef::as_array);
+    array.into_iter().flatten().filter_map(|entry| entry.ok().and_then(RawBsonRef::as_document))
+}
+
+fn code_and_message(error: &RawDocument) -> (i32, String) {
+    let code = at(error, "code").and_then(integer).and_then(|code| i32::try_from(code).ok());
+    let message = at(error, "errmsg").and_then(RawBsonRef::as_str).unwrap_or("no reason given");
+    (code.unwrap_or(0), message.to_owned())
+}

@@ -1,0 +1,223 @@
+//! What can go wrong with a server: whether it passes, and what it means for the user.
+
+use std::fmt;
+use std::time::Duration;
+
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+
+use crate::patience::Passes;
+use crate::store::StoreError;
+use crate::store_url::StoreUrl;
+
+/// Why an attempt on the server has failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The driver's own or the server's error for the whole command.
+    Driver(Box<Error>),
+    /// No answer within this time.
+    Silent(Duration),
+    /// The server's error for a statement of a command, or for its write concern.
+    Refused { code: i32, message: String },
+    /// Other writers were faster, again and again.
+    Contended(String),
+    /// A matter that no attempt changes, already explained.
+    Final(Box<StoreError>),
+}
+
+// The server's error codes that are told apart here
+// (<https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml>).
+const UNAUTHORIZED: i32 = 13;
+const AUTHENTICATION_FAILED: i32 = 18;
+const DUPLICATE_KEY: i32 = 11000;
+const OUT_OF_DISK_SPACE: i32 = 14031;
+/// Lock time-outs, busy locks, write conflicts, index builds under way.
+const COLLISIONS: [i32; 6] = [24, 46, 112, 117, 12586, 12587];
+/// Unreachable or unknown members, time-outs, lost cursors, write concerns that timed out, servers that step down, shut
+/// down, recover or are not primary, interrupted operations, sessions to be authenticated anew.
+const OUTAGES: [i32; 21] = [
+    6, 7, 43, 50, 64, 89, 91, 133, 134, 189, 202, 262, 384, 391, 9001, 10058, 10107, 11600, 11601, 11602, 13435,
+];
+/// A member that recovers.
+const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
+
+/// A statement of a write command that failed.
+#[derive(Debug)]
+pub(super) struct StatementError {
+    /// Its place in the command.
+    pub index: usize,
+    pub code: i32,
+    pub message: String,
+}
+
+impl StatementError {
+    /// Whether it would have made a second document of a unique key.
+    pub(super) fn is_duplicate(&self) -> bool {
+        self.code == DUPLICATE_KEY
+    }
+}
+
+impl From<StatementError> for Failure {
+    fn from(error: StatementError) -> Self {
+        Self::Refused { code: error.code, message: error.message }
+    }
+}
+
+impl Failure {
+    pub(super) fn of_bson(error: mongodb::bson::error::Error) -> Self {
+        Self::Driver(Box::new(error.into()))
+    }
+
+    /// Whether it passes.
+    pub(super) fn passes(&self) -> Passes {
+        match self {
+            Self::Driver(error) => match &*error.kind {
+                ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::DnsResolve { .. } => {
+                    Passes::Outage
+                }
+                ErrorKind::ServerSelection { message, .. } if !is_too_old(message) => Passes::Outage,
+                _ => code_of(error).map_or(Passes::No, passes_code),
+            },
+            Self::Silent(_) => Passes::Outage,
+            Self::Refused { code, .. } => passes_code(*code),
+            Self::Contended(_) => Passes::Collision,
+            Self::Final(_) => Passes::No,
+        }
+    }
+
+    /// The failure in the user's terms. `tried` says what was being done, on which server.
+    pub(super) fn explain(self, tried: String, url: &StoreUrl) -> StoreError {
+        if let Self::Final(error) = self {
+            return *error;
+        }
+        let advice = self.advice();
+        let problem = match &self {
+            Self::Refused { code, .. } if *code == OUT_OF_DISK_SPACE => format!("the server's disk is full ({self})"),
+            _ => self.to_string(),
+        };
+        StoreError { tried, problem: without_password(&problem, url), advice, at_open: false }
+    }
+
+    fn advice(&self) -> &'static str {
+        const GENERAL: &str = "see the log for more; nothing that was stored is lost";
+        let (kind, code) = match self {
+            Self::Driver(error) => (Some(&*error.kind), code_of(error)),
+            Self::Refused { code, .. } => (None, Some(*code)),
+            Self::Silent(_) => (None, None),
+            Self::Contended(_) => {
+                return "other processes write the same documents, or the collection has a unique index that is not \
+                        msght's: drop that index, or try again later";
+            }
+            Self::Final(_) => return GENERAL,
+        };
+        match (kind, code) {
+            (Some(ErrorKind::Authentication { .. }), _) | (_, Some(AUTHENTICATION_FAILED)) => {
+                "correct the user's name, password and authSource in `documents.url`"
+            }
+            (_, Some(UNAUTHORIZED)) => "grant the user of `documents.url` the role readWrite on its database",
+            (_, Some(OUT_OF_DISK_SPACE)) => {
+                "free some space on the server and run the command again, it goes on where it stopped"
+            }
+            (Some(ErrorKind::ServerSelection { message, .. }), _) if is_too_old(message) => {
+                "msght needs MongoDB 4.4 or newer"
+            }
+            (Some(ErrorKind::InvalidArgument { .. } | ErrorKind::DnsResolve { .. }), _) => {
+                "correct `documents.url`; special characters in its user name and password are written as %XX"
+            }
+            (Some(ErrorKind::InvalidTlsConfig { .. }), _) => "correct the TLS settings in `documents.url`",
+            _ if self.passes() == Passes::Outage => {
+                "check that the server runs and that `documents.url` has the right host, port and TLS setting; nothing \
+                 that was stored is lost, the command goes on where it stopped"
+            }
+            _ => GENERAL,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Driver(error) => match &*error.kind {
+                ErrorKind::ServerSelection { message, .. } => f.write_str(&cause_of_selection(message)),
+                ErrorKind::Authentication { message, .. } => match error.source() {
+                    Some(source) => write!(f, "{message} ({})", source.kind),
+                    None => f.write_str(message),
+                },
+                ErrorKind::Command(command) => write!(f, "{} ({} {})", command.message, command.code_name, command.code),
+                ErrorKind::Io(error) => write!(f, "{error}"),
+                kind => write!(f, "{kind}"),
+            },
+            Self::Silent(limit) => write!(f, "no answer within {} s", limit.as_secs()),
+            Self::Refused { code, message } => write!(f, "{message} (error {code})"),
+            Self::Contended(message) => write!(f, "other writers were faster, again and again ({message})"),
+            Self::Final(error) => write!(f, "{}", error.problem),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Driver(Box::new(error))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Final(Box::new(error))
+    }
+}
+
+trait Source {
+    fn source(&self) -> Option<&Error>;
+}
+
+impl Source for Error {
+    fn source(&self) -> Option<&Error> {
+        std::error::Error::source(self).and_then(|source| source.downcast_ref::<Error>())
+    }
+}
+
+fn code_of(error: &Error) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(command) => Some(command.code),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
+        _ => error.source().and_then(code_of),
+    }
+}
+
+fn passes_code(code: i32) -> Passes {
+    if COLLISIONS.contains(&code) {
+        Passes::Collision
+    } else if OUTAGES.contains(&code) || code == NOT_PRIMARY_OR_SECONDARY {
+        Passes::Outage
+    } else {
+        Passes::No
+    }
+}
+
+fn is_too_old(selection: &str) -> bool {
+    selection.contains("reports wire version")
+}
+
+/// The driver tells of a selection that failed by printing all that it knows of every server; the user needs the cause.
+fn cause_of_selection(message: &str) -> String {
+    if is_too_old(message) {
+        return message.to_owned();
+    }
+    let cause = message.split_once("Error: Kind: ").map(|(_, cause)| cause);
+    match cause.and_then(|cause| cause.split_once(", labels:")) {
+        Some((cause, _)) => cause.trim_start_matches("I/O error: ").to_owned(),
+        None => message.to_owned(),
+    }
+}
+
+/// Whatever a server or the driver says, the URL's password is not in it.
+fn without_password(text: &str, url: &StoreUrl) -> String {
+    let user = url.expose().split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
+    let Some((_, password)) = user.and_then(|user| user.split_once(':')).filter(|(_, password)| !password.is_empty())
+    else {
+        return text.to_owned();
+    };
+    let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
+    text.replace(password, "***").replace(decoded.as_ref(), "***")
+}

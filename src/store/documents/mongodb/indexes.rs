@@ -1,0 +1,168 @@
+//! The indexes: made where they are missing, GHTorrent's replaced by unique ones.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use mongodb::IndexModel;
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::IndexOptions;
+
+use super::connection::{COMMAND_TIMEOUT, Connection, within};
+use super::failure::Failure;
+use super::layout::{FETCHED_AT, KEY, MISSING, id_path, key_paths};
+use super::repair::Keys;
+use crate::store::StoreError;
+use crate::store::documents::Collection;
+
+/// How long the indexes of a collection may take to be built. Only an existing database of GHTorrent's has anything to
+/// build; its largest collections have hundreds of millions of documents.
+pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// Collections that are looked after at the same time: the start of a command waits for a few round trips only.
+const AT_ONCE: usize = 4;
+/// Duplicate keys that an error names.
+const EXAMPLES: usize = 3;
+/// The server's code for a collection that does not exist.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// Makes sure that every collection has its indexes. Nothing is changed where they are there.
+///
+/// The order is: look for duplicates, drop GHTorrent's index, make the unique one. It can be cut off anywhere.
+pub(super) async fn ensure(connection: &Connection) -> Result<(), Failure> {
+    let work = Collection::ALL.iter().map(|collection| ensure_collection(connection, *collection));
+    stream::iter(work).buffered(AT_ONCE).try_collect().await
+}
+
+async fn ensure_collection(connection: &Connection, collection: Collection) -> Result<(), Failure> {
+    let present = present(connection, collection).await?;
+    let has = |keys: &Document| present.iter().any(|index| same_keys(&index.keys, keys));
+    let mut missing = Vec::new();
+
+    let unique = ascending(&key_paths(collection));
+    if !present.iter().any(|index| same_keys(&index.keys, &unique) && is_unique(index)) {
+        refuse_duplicates(connection, collection).await?;
+        for index in present.iter().filter(|index| same_keys(&index.keys, &unique)) {
+            drop_index(connection, collection, index).await?;
+        }
+        missing.push(index("msght_unique", unique, true));
+    }
+    let read = ascending(&[FETCHED_AT]);
+    if !has(&read) {
+        missing.push(index("msght_fetched_at", read, false));
+    }
+    let key = ascending(&[KEY]);
+    if id_path(collection) == KEY && !has(&key) {
+        missing.push(index("msght_key", key, false));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let target = connection.database.collection::<RawDocumentBuf>(collection.name());
+    let made = within(BUILD_TIMEOUT, target.create_indexes(missing)).await;
+    made.map(drop).map_err(|failure| explained(failure, connection, collection))
+}
+
+/// The indexes that a collection has.
+async fn present(connection: &Connection, collection: Collection) -> Result<Vec<IndexModel>, Failure> {
+    let target = connection.database.collection::<RawDocumentBuf>(collection.name());
+    let list = async { target.list_indexes().await?.try_collect().await };
+    match within(COMMAND_TIMEOUT, list).await {
+        Err(Failure::Driver(error))
+            if matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND) =>
+        {
+            Ok(Vec::new())
+        }
+        Err(failure) => Err(explained(failure, connection, collection)),
+        listed => listed,
+    }
+}
+
+async fn drop_index(connection: &Connection, collection: Collection, index: &IndexModel) -> Result<(), Failure> {
+    let Some(name) = index.options.as_ref().and_then(|options| options.name.as_deref()) else { return Ok(()) };
+    tracing::info!(collection = collection.name(), index = name, "replacing an index by a unique one");
+    let target = connection.database.collection::<RawDocumentBuf>(collection.name());
+    within(COMMAND_TIMEOUT, target.drop_index(name))
+        .await
+        .map_err(|failure| explained(failure, connection, collection))
+}
+
+/// Looks whether a unique index can be made.
+async fn refuse_duplicates(connection: &Connection, collection: Collection) -> Result<(), Failure> {
+    let mut keys = Keys::read(connection, collection, doc! {}).await?;
+    let mut last: Option<(String, u32)> = None;
+    let mut found: Vec<(String, u32)> = Vec::new();
+    loop {
+        let next = keys.next().await?.map(|entry| entry.key);
+        match (&mut last, next) {
+            (Some((key, count)), Some(next)) if *key == next => *count += 1,
+            (last, next) => {
+                let ended = !next.is_some();
+                found.extend(last.take().filter(|(_, count)| *count > 1));
+                *last = next.map(|key| (key, 1));
+                if ended || found.len() == EXAMPLES {
+                    break;
+                }
+            }
+        }
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let incomplete = found.iter().any(|(key, _)| key.split('/').any(|part| part == MISSING));
+    let examples: Vec<String> = found.iter().map(|(key, count)| format!("{key} ({count} documents)")).collect();
+    Err(Failure::from(StoreError {
+        tried: format!("opening the document store {}", connection.url),
+        problem: format!(
+            "the collection {} has several documents of one key ({}): {}",
+            collection.name(),
+            key_paths(collection).join("/"),
+            examples.join(", ")
+        ),
+        advice: if incomplete {
+            "complete or remove the documents that lack a part of their key, then run `msght migrate \
+             --repair-duplicates`, which keeps the newest document of each key"
+        } else {
+            "run `msght migrate --repair-duplicates`, which keeps the newest document of each key"
+        },
+        at_open: true,
+    }))
+}
+
+/// An error of the server's with the collection it is about.
+fn explained(failure: Failure, connection: &Connection, collection: Collection) -> Failure {
+    if failure.passes() != crate::patience::Passes::No {
+        return failure;
+    }
+    let tried =
+        format!("opening the document store {}: making the indexes of {}", connection.url, collection.name());
+    Failure::from(failure.explain(tried, &connection.url).at_open())
+}
+
+fn index(name: &str, keys: Document, unique: bool) -> IndexModel {
+    let options = IndexOptions::builder().name(name.to_owned()).unique(unique.then_some(true)).build();
+    IndexModel::builder().keys(keys).options(options).build()
+}
+
+pub(super) fn ascending(paths: &[&str]) -> Document {
+    paths.iter().map(|path| ((*path).to_owned(), 1.into())).collect()
+}
+
+/// Whether two indexes have the same keys in the same order; servers give the direction back as any kind of number.
+fn same_keys(present: &Document, wanted: &Document) -> bool {
+    let ascends = |value: &mongodb::bson::Bson| {
+        matches!(value, mongodb::bson::Bson::Int32(1) | mongodb::bson::Bson::Int64(1))
+            || value.as_f64().is_some_and(|direction| direction > 0.0)
+    };
+    present.len() == wanted.len()
+        && present.iter().zip(wanted).all(|((key, direction), (wanted, _))| key == wanted && ascends(direction))
+}
+
+/// Whether an index allows no key twice, whatever else the documents hold.
+fn is_unique(index: &IndexModel) -> bool {
+    index.options.as_ref().is_some_and(|options| {
+        options.unique == Some(true)
+            && options.partial_filter_expression.is_none()
+            && options.sparse != Some(true)
+            && options.collation.is_none()
+    })
+}

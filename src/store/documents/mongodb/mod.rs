@@ -1,0 +1,236 @@
+//! The document store on a MongoDB server: one collection a GitHub entity, as GHTorrent's users know them.
+//!
+//! Each document carries, under `_msght`, when it was read and what [`merge`](super::merge) needs to know of it
+//! (`docs/documents.md`). Nothing here needs a replica set or a transaction: every statement is safe to repeat, and
+//! replaces exactly the state that it was decided on.
+
+mod connection;
+mod convert;
+mod failure;
+mod indexes;
+mod layout;
+mod rename;
+mod repair;
+mod upsert;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use rand::RngExt;
+
+use super::{Collection, Document, Identity, Stored, timestamp};
+use crate::patience::Patience;
+use crate::store::StoreError;
+use crate::store_url::StoreUrl;
+
+use connection::{COMMAND_TIMEOUT, Connection, From, Statements};
+use failure::Failure;
+use layout::{DELETED_AT, META, REVISION, append, at, id_path, integer};
+
+pub(super) use repair::repair_duplicates;
+
+/// The collection with the store's one record of itself.
+const STORE: &str = "msght_store";
+/// That record's `_id`.
+const STORE_ID: &str = "store";
+/// Ids a look-up, and statements a command: some kilobytes of ids, and an answer of at most some megabytes.
+const IDS_A_COMMAND: usize = 1_000;
+
+#[derive(Clone)]
+pub(super) struct MongoDocuments {
+    connection: Arc<Connection>,
+}
+
+impl MongoDocuments {
+    /// Opens the database that the URL names, and makes its collections and indexes where they are missing.
+    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        let store = Self { connection: Arc::new(Connection::open(url, patience).await?) };
+        let connection = &store.connection;
+        connection.retry_at_open(|| indexes::ensure(connection)).await?;
+        connection.retry_at_open(|| store.read_identity()).await?;
+        Ok(store)
+    }
+
+    pub(super) async fn close(self) {
+        self.connection.close().await;
+    }
+
+    pub(super) async fn identity(&self) -> Result<Identity, StoreError> {
+        self.connection.retry("reading", || self.read_identity()).await
+    }
+
+    async fn read_identity(&self) -> Result<Identity, Failure> {
+        loop {
+            // A stale generation would tell of an older state of the store: only the primary may answer.
+            let condition = doc! { "_id": STORE_ID };
+            let found = self.connection.find(STORE, condition, From::Primary, None, None).await?;
+            if let Some(record) = found.first() {
+                let id = record.get_str("id").map_err(|_| unreadable(&self.connection.url))?.to_owned();
+                return Ok(Identity { id, generation: at(record, "generation").and_then(integer).unwrap_or(0) });
+            }
+            self.make_identity().await?;
+        }
+    }
+
+    /// Makes the store's record, unless another process just has.
+    async fn make_identity(&self) -> Result<(), Failure> {
+        let id = format!("{:032x}", rand::rng().random::<u128>());
+        let record = rawdoc! { "_id": STORE_ID, "id": id, "generation": 0_i64 };
+        let mut command = rawdoc! { "insert": STORE, "documents": [record] };
+        self.connection.confirmed(&mut command);
+        let done = connection::outcome(&self.connection.command(command, COMMAND_TIMEOUT).await?)?;
+        match done.errors.into_iter().next() {
+            Some(error) if !error.is_duplicate() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a change of the store, after it: a generation never speaks of what is not stored yet.
+    async fn next_generation(&self) -> Result<i64, Failure> {
+        loop {
+            let mut command = rawdoc! {
+                "findAndModify": STORE,
+                "query": { "_id": STORE_ID },
+                "update": { "$inc": { "generation": 1_i64 } },
+                "new": true,
+            };
+            self.connection.confirmed(&mut command);
+            let answer = self.connection.command(command, COMMAND_TIMEOUT).await?;
+            connection::check_confirmed(&answer)?;
+            match at(&answer, "value.generation").and_then(integer) {
+                Some(generation) => return Ok(generation),
+                // Somebody has dropped it: it is another store now, and the sync state will learn so.
+                None => self.make_identity().await?,
+            }
+        }
+    }
+
+    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
+        let connection = &self.connection;
+        let batch = upsert::Batch::new(&documents);
+        for part in &batch.parts {
+            connection.retry("writing documents to", || upsert::store(connection, part, &batch)).await?;
+        }
+        let generation = match batch.has_written() {
+            true => Some(connection.retry("writing documents to", || self.next_generation()).await?),
+            false => None,
+        };
+        Ok(Stored { written: batch.written(), generation })
+    }
+
+    pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {
+        let read = || async {
+            let condition = doc! { id_path(collection): id };
+            let found = self.connection.find(collection.name(), condition, From::UrlsChoice, None, None).await?;
+            found.first().map(|document| convert::to_json(document).map(|json| json.to_string())).transpose()
+        };
+        self.connection.retry("reading", read).await
+    }
+
+    pub(super) async fn ids_after(
+        &self,
+        collection: Collection,
+        owner: &str,
+        repo: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        // A limit of 0 means none to the server.
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let path = id_path(collection);
+        // All ids of a repository begin like this, and '0' follows '/': the index gives them in order.
+        let (from, to) = (format!("{owner}/{repo}/"), format!("{owner}/{repo}0"));
+        let from = if after > from.as_str() { after.to_owned() } else { from };
+        let read = || async {
+            let mut condition = doc! { "owner": owner, "repo": repo, DELETED_AT: { "$exists": false } };
+            condition.insert(path, doc! { "$gt": &from, "$lt": &to });
+            let first = Some((doc! { path: 1 }, i64::from(limit)));
+            let fields = Some(doc! { META: 1 });
+            let found =
+                self.connection.find(collection.name(), condition, From::UrlsChoice, fields, first).await?;
+            let id = |document: &RawDocumentBuf| at(document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
+            Ok(found.iter().filter_map(id).collect())
+        };
+        self.connection.retry("reading", read).await
+    }
+
+    pub(super) async fn mark_deleted(
+        &self,
+        collection: Collection,
+        ids: &[String],
+        at: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let mut marked = 0;
+        for ids in ids.chunks(IDS_A_COMMAND) {
+            // Another writer may change some of them in between: these are looked at again.
+            while let Some(done) = self
+                .connection
+                .retry("marking deleted documents in", || self.try_mark_deleted(collection, ids, at))
+                .await?
+            {
+                marked += done;
+            }
+        }
+        Ok(marked)
+    }
+
+    /// Marks those that are not marked yet; `None` when all are.
+    async fn try_mark_deleted(
+        &self,
+        collection: Collection,
+        ids: &[String],
+        when: DateTime<Utc>,
+    ) -> Result<Option<u64>, Failure> {
+        let mut condition = doc! { DELETED_AT: { "$exists": false }, REVISION: { "$exists": true } };
+        condition.insert(id_path(collection), doc! { "$in": ids });
+        let fields = Some(doc! { META: 1 });
+        let found = self.connection.find(collection.name(), condition, From::Primary, fields, None).await?;
+        let mut statements = RawArrayBuf::new();
+        for document in &found {
+            let (Some(id), Some(RawBsonRef::Document(meta))) = (at(document, "_id"), at(document, META)) else {
+                continue;
+            };
+            let revision = at(document, REVISION).and_then(integer).unwrap_or(0);
+            let mut marked = RawDocumentBuf::new();
+            for member in meta {
+                let (key, value) = member.map_err(Failure::of_bson)?;
+                if key.as_str() != "rev" {
+                    marked.append(key, value);
+                }
+            }
+            append(&mut marked, "rev", revision + 1)?;
+            append(&mut marked, "deleted_at", convert::date(&timestamp(when)).unwrap_or(mongodb::bson::DateTime::MIN))?;
+            let mut condition = RawDocumentBuf::new();
+            append(&mut condition, "_id", id)?;
+            append(&mut condition, REVISION, revision)?;
+            statements.push(rawdoc! { "q": condition, "u": { "$set": { "_msght": marked } } });
+        }
+        if statements.is_empty() {
+            return Ok(None);
+        }
+        let outcome = self.connection.write(Statements::Update, collection.name(), statements).await?;
+        match outcome.errors.into_iter().next() {
+            Some(error) => Err(error.into()),
+            None if outcome.matched == 0 => Err(Failure::Contended("none of them was as it had been read".to_owned())),
+            None => Ok(Some(u64::try_from(outcome.matched).unwrap_or(0))),
+        }
+    }
+
+    pub(super) async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), StoreError> {
+        let connection = &self.connection;
+        connection.retry("renaming a repository in", || rename::rename(connection, from, to)).await?;
+        connection.retry("renaming a repository in", || self.next_generation()).await.map(drop)
+    }
+}
+
+fn unreadable(url: &StoreUrl) -> StoreError {
+    StoreError {
+        tried: format!("reading {url}"),
+        problem: format!("the record in the collection {STORE} has no text `id`"),
+        advice: "drop the collection msght_store: the sync state then starts anew",
+        at_open: false,
+    }
+}

@@ -1,0 +1,125 @@
+//! A repository's documents under its new name.
+
+use futures::TryStreamExt;
+use mongodb::bson::raw::cstr;
+use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
+use mongodb::options::{ReadPreference, SelectionCriteria};
+
+use super::connection::{COMMAND_TIMEOUT, Connection, Outcome, Statements, within};
+use super::failure::Failure;
+use super::layout::{KEY, REVISION, append, at, bookkeeping, id_path, key_paths};
+use crate::store::documents::Collection;
+
+/// Documents that are moved with one command.
+const DOCUMENTS_A_COMMAND: usize = 500;
+/// How often documents that come in the way are removed again: each time another process must have written them anew.
+const ROUNDS: usize = 20;
+
+/// Moves a repository's documents, and removes its entry in `repos`, which is read again under the new name.
+///
+/// Cut off anywhere, it goes on with what still has the old name.
+pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&str, &str)) -> Result<(), Failure> {
+    for collection in Collection::ALL.iter().filter(|collection| collection.of_repository()) {
+        let mut rounds = 0;
+        while move_all(connection, *collection, from, to).await? {
+            rounds += 1;
+            if rounds > ROUNDS {
+                return Err(Failure::Contended(format!("documents of {}/{} keep being written", to.0, to.1)));
+            }
+        }
+    }
+    let mut statements = RawArrayBuf::new();
+    statements.push(rawdoc! { "q": { "owner.login": from.0, "name": from.1 }, "limit": 0_i32 });
+    checked(connection.write(Statements::Delete, Collection::Repos.name(), statements).await?).map(drop)
+}
+
+/// One pass over what has the old name. Returns whether there was anything: only a pass that finds nothing is the last.
+async fn move_all(
+    connection: &Connection,
+    collection: Collection,
+    from: (&str, &str),
+    to: (&str, &str),
+) -> Result<bool, Failure> {
+    let mut fields = bookkeeping(collection);
+    fields.extend(doc! { "owner": 1, "repo": 1 });
+    let target = connection.database.collection::<RawDocumentBuf>(collection.name());
+    let find = target
+        .find(doc! { "owner": from.0, "repo": from.1 })
+        .projection(fields)
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    let mut cursor = within(COMMAND_TIMEOUT, find).await?;
+    let mut found = false;
+    loop {
+        let mut documents = Vec::new();
+        while documents.len() < DOCUMENTS_A_COMMAND {
+            let Some(document) = within(COMMAND_TIMEOUT, cursor.try_next()).await? else { break };
+            documents.push(document);
+        }
+        if documents.is_empty() {
+            return Ok(found);
+        }
+        found = true;
+        move_some(connection, collection, &documents, to).await?;
+    }
+}
+
+async fn move_some(
+    connection: &Connection,
+    collection: Collection,
+    documents: &[RawDocumentBuf],
+    to: (&str, &str),
+) -> Result<(), Failure> {
+    let mut in_the_way = RawArrayBuf::new();
+    let mut moves = RawArrayBuf::new();
+    for document in documents {
+        let Some(id) = at(document, "_id") else { continue };
+        in_the_way.push(rawdoc! { "q": target(collection, document, id, to)?, "limit": 0_i32 });
+        moves.push(rawdoc! { "q": { "_id": id }, "u": renamed(collection, document, to)? });
+    }
+    // As in the embedded store, the document that moves replaces what stands there.
+    checked(connection.write(Statements::Delete, collection.name(), in_the_way).await?)?;
+    let mut outcome = connection.write(Statements::Update, collection.name(), moves).await?;
+    // What has been written there since is removed in the next pass.
+    outcome.errors.retain(|error| !error.is_duplicate());
+    checked(outcome).map(drop)
+}
+
+/// The condition for another document with the key that this one will have.
+fn target(
+    collection: Collection,
+    document: &RawDocument,
+    id: RawBsonRef<'_>,
+    to: (&str, &str),
+) -> Result<RawDocumentBuf, Failure> {
+    let mut condition = RawDocumentBuf::new();
+    for path in key_paths(collection) {
+        let value = match path {
+            "owner" => RawBsonRef::String(to.0),
+            "repo" => RawBsonRef::String(to.1),
+            _ => at(document, path).unwrap_or(RawBsonRef::Null),
+        };
+        append(&mut condition, path, value)?;
+    }
+    condition.append(cstr!("_id"), rawdoc! { "$ne": id });
+    Ok(condition)
+}
+
+fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> Result<RawDocumentBuf, Failure> {
+    let mut set = rawdoc! { "owner": to.0, "repo": to.1 };
+    // A document of GHTorrent's has nothing of msght's until msght writes it.
+    let Some(_) = at(document, REVISION) else { return Ok(rawdoc! { "$set": set }) };
+    if let (KEY, Some(RawBsonRef::String(key))) = (id_path(collection), at(document, KEY)) {
+        let tail = key.splitn(3, '/').nth(2);
+        let key = [to.0, to.1].into_iter().chain(tail).collect::<Vec<_>>().join("/");
+        append(&mut set, KEY, key.as_str())?;
+    }
+    Ok(rawdoc! { "$set": set, "$inc": { "_msght.rev": 1_i64 } })
+}
+
+fn checked(outcome: Outcome) -> Result<Outcome, Failure> {
+    let Outcome { matched, inserted, mut errors } = outcome;
+    match errors.pop() {
+        Some(error) => Err(error.into()),
+        None => Ok(Outcome { matched, inserted, errors }),
+    }
+}

@@ -1,0 +1,124 @@
+//! Documents of the same key, as GHTorrent collects them: how they are found, and how one of each is kept.
+
+use futures::StreamExt;
+use mongodb::Cursor;
+use mongodb::bson::{Bson, Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
+use mongodb::options::{ReadPreference, SelectionCriteria};
+
+use super::connection::{COMMAND_TIMEOUT, Connection, Statements, within};
+use super::failure::Failure;
+use super::indexes::{BUILD_TIMEOUT, ascending};
+use super::layout::{FETCHED_AT, MISSING, at, bookkeeping, key_paths, natural_key};
+use crate::patience::Patience;
+use crate::store::StoreError;
+use crate::store::documents::Collection;
+use crate::store_url::StoreUrl;
+
+/// Documents removed with one command.
+const REMOVALS_A_COMMAND: usize = 500;
+
+/// The keys of a collection's documents, sorted, one at a time.
+pub(super) struct Keys {
+    collection: Collection,
+    cursor: Cursor<RawDocumentBuf>,
+}
+
+/// What is read of a document here.
+pub(super) struct Entry {
+    /// Its natural key.
+    pub key: String,
+    id: Bson,
+    age: Age,
+}
+
+/// What tells the newest of several: when its state was read, else GitHub's `updated_at`, else when it was inserted.
+type Age = (Option<i64>, Option<String>, Option<ObjectId>);
+
+impl Keys {
+    /// Begins to read. The server sorts by an index of these keys where it has one, else on its disk.
+    pub(super) async fn read(connection: &Connection, collection: Collection, more: Document) -> Result<Self, Failure> {
+        let mut fields = bookkeeping(collection);
+        fields.extend(more);
+        let target = connection.database.collection::<RawDocumentBuf>(collection.name());
+        let find = target
+            .find(doc! {})
+            .projection(fields)
+            .sort(ascending(&key_paths(collection)))
+            .allow_disk_use(true)
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        Ok(Self { collection, cursor: within(BUILD_TIMEOUT, find).await? })
+    }
+
+    /// The next one, in the order of keys.
+    pub(super) async fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        let next = async { self.cursor.next().await.transpose() };
+        let Some(document) = within(COMMAND_TIMEOUT, next).await? else { return Ok(None) };
+        let text = |path| at(&document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
+        let age = (
+            at(&document, FETCHED_AT).and_then(RawBsonRef::as_datetime).map(|date| date.timestamp_millis()),
+            text("updated_at"),
+            at(&document, "_id").and_then(RawBsonRef::as_object_id),
+        );
+        let id = at(&document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(Failure::of_bson)?;
+        Ok(Some(Entry { key: natural_key(self.collection, &document), id, age }))
+    }
+}
+
+/// Keeps the newest document of each key and removes the others, in every collection that has any. Documents that lack a
+/// part of their key stay: they may be different ones. Returns how many were removed, where there were any.
+pub(in crate::store::documents) async fn repair_duplicates(
+    url: &StoreUrl,
+    patience: &Patience,
+) -> Result<Vec<(Collection, u64)>, StoreError> {
+    let connection = Connection::open(url, patience).await?;
+    let mut removed = Vec::new();
+    for collection in Collection::ALL {
+        let mut count = 0;
+        // An outage in between begins the collection again; what is removed stays counted.
+        let counted = std::sync::atomic::AtomicU64::new(0);
+        connection.retry("removing duplicates from", || repair(&connection, *collection, &counted)).await?;
+        count += counted.into_inner();
+        if count > 0 {
+            removed.push((*collection, count));
+        }
+    }
+    connection.close().await;
+    Ok(removed)
+}
+
+async fn repair(
+    connection: &Connection,
+    collection: Collection,
+    removed: &std::sync::atomic::AtomicU64,
+) -> Result<(), Failure> {
+    let mut keys = Keys::read(connection, collection, doc! { "updated_at": 1 }).await?;
+    let mut newest: Option<Entry> = None;
+    let mut surplus: Vec<Bson> = Vec::new();
+    loop {
+        let next = keys.next().await?;
+        let ended = next.is_none();
+        newest = match (newest, next) {
+            (Some(kept), Some(next)) if kept.key == next.key && !kept.key.split('/').any(|part| part == MISSING) => {
+                let (kept, older) = if next.age > kept.age { (next, kept) } else { (kept, next) };
+                surplus.push(older.id);
+                Some(kept)
+            }
+            (_, next) => next,
+        };
+        if surplus.len() == REMOVALS_A_COMMAND || (ended && !surplus.is_empty()) {
+            let mut statements = RawArrayBuf::new();
+            let condition = doc! { "_id": { "$in": std::mem::take(&mut surplus) } };
+            let condition = RawDocumentBuf::try_from(&condition).map_err(Failure::of_bson)?;
+            statements.push(rawdoc! { "q": condition, "limit": 0_i32 });
+            let outcome = connection.write(Statements::Delete, collection.name(), statements).await?;
+            let gone = u64::try_from(outcome.matched).unwrap_or(0);
+            removed.fetch_add(gone, std::sync::atomic::Ordering::Relaxed);
+            if let Some(error) = outcome.errors.into_iter().next() {
+                return Err(error.into());
+            }
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}

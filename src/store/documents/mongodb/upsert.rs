@@ -1,0 +1,362 @@
+//! How a batch of documents is written, side by side with other processes that write the same ones.
+//!
+//! A batch is decided on by what is stored, as [`merge`] says. Its statements then carry the revision that each decision
+//! was made on: where another process has been faster, the statement fails on the unique key, and that document alone is
+//! read and decided on again. So nothing is ever overwritten unseen, without locks or transactions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mongodb::bson::raw::cstr;
+use mongodb::bson::{Bson, RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use rand::RngExt;
+use serde_json::{Map, Value};
+
+use super::connection::{Connection, From, Statements};
+use super::convert;
+use super::failure::Failure;
+use super::layout::{
+    self, KEY, META, REVISION, State, append, at, bookkeeping, id_path, natural_key, same_key,
+};
+use crate::store::StoreError;
+use crate::store::documents::merge::{self, Row, Stored as Meta};
+use crate::store::documents::{Collection, Document, Written};
+
+/// Bytes of documents a command. A message may have 48 MB, but a server's reply and its log like it smaller.
+const BYTES_A_COMMAND: usize = 12_000_000;
+/// Statements a command; the server allows 100,000.
+const STATEMENTS_A_COMMAND: usize = 1_000;
+/// The largest document that MongoDB stores: 16 MiB.
+const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
+/// Documents looked up with one command.
+const LOOK_UPS_A_COMMAND: usize = 1_000;
+/// The same by conditions on several fields, of which a server plans each one by itself.
+const CONDITIONS_A_COMMAND: usize = 100;
+/// How often documents that others write at the same time are decided on again before it counts as a failed attempt.
+const ROUNDS: u32 = 10;
+/// The longest wait before they are, a round: so that two batches don't meet again in step.
+const ROUND_WAIT: Duration = Duration::from_millis(20);
+
+/// A batch on its way, with what has become of each document so far.
+pub(super) struct Batch<'a> {
+    /// Its documents by collection.
+    pub parts: Vec<Part<'a>>,
+    written: Mutex<Vec<Written>>,
+}
+
+/// The documents of one collection.
+pub(super) struct Part<'a> {
+    collection: Collection,
+    groups: Vec<Group<'a>>,
+}
+
+/// The documents of one key, in the batch's order: the second is judged by the first.
+struct Group<'a> {
+    id: String,
+    members: Vec<(usize, &'a Document)>,
+}
+
+/// What is stored under a key.
+struct Known {
+    state: State,
+    /// The whole document, where it was read.
+    json: Option<String>,
+    id: Bson,
+}
+
+/// A document that is to be written.
+struct Write {
+    group: usize,
+    statement: RawDocumentBuf,
+    natural: String,
+    condition: RawDocumentBuf,
+    results: Vec<(usize, Written)>,
+    /// Whether nothing was known to be stored under its key.
+    fresh: bool,
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(documents: &'a [Document]) -> Self {
+        let mut by_collection: BTreeMap<Collection, (HashMap<String, usize>, Vec<Group<'a>>)> = BTreeMap::new();
+        for (position, document) in documents.iter().enumerate() {
+            let (known, groups) = by_collection.entry(document.collection).or_default();
+            let id = document.id();
+            let group = *known.entry(id.clone()).or_insert_with(|| {
+                groups.push(Group { id, members: Vec::new() });
+                groups.len() - 1
+            });
+            groups[group].members.push((position, document));
+        }
+        let parts = by_collection.into_iter().map(|(collection, (_, groups))| Part { collection, groups }).collect();
+        Self { parts, written: Mutex::new(vec![Written::Unchanged; documents.len()]) }
+    }
+
+    /// What has become of each document.
+    pub(super) fn written(&self) -> Vec<Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether anything was written, or may have been.
+    pub(super) fn has_written(&self) -> bool {
+        self.written().iter().any(|written| *written != Written::Unchanged)
+    }
+
+    fn note(&self, results: &[(usize, Written)]) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for (position, result) in results {
+            written[*position] = *result;
+        }
+    }
+}
+
+/// Stores the documents of one collection. Safe to repeat: what an attempt has written, the next one finds unchanged.
+pub(super) async fn store(connection: &Connection, part: &Part<'_>, batch: &Batch<'_>) -> Result<(), Failure> {
+    let mut open: Vec<usize> = (0..part.groups.len()).collect();
+    let mut known = look_up(connection, part).await?;
+    for round in 1..=ROUNDS {
+        read_changed(connection, part, &open, &mut known).await?;
+        let mut writes = Vec::new();
+        for group in open {
+            writes.extend(decide(part, group, known.get(&group))?);
+        }
+        let (conflicts, reason) = write(connection, part.collection, &mut writes, batch).await?;
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        if round == ROUNDS {
+            return Err(Failure::Contended(reason));
+        }
+        let rounds = f64::from(round) * rand::rng().random_range(0.0..1.0);
+        tokio::time::sleep(ROUND_WAIT.mul_f64(rounds)).await;
+        let conflicts: Vec<&Write> = conflicts.into_iter().map(|write| &writes[write]).collect();
+        open = conflicts.iter().map(|write| write.group).collect();
+        known = look_up_by_key(connection, part.collection, &conflicts).await?;
+    }
+    Ok(())
+}
+
+/// What is stored under the ids of a batch.
+async fn look_up(connection: &Connection, part: &Part<'_>) -> Result<HashMap<usize, Known>, Failure> {
+    let path = id_path(part.collection);
+    let mut known = HashMap::new();
+    let by_id: HashMap<&str, usize> =
+        part.groups.iter().enumerate().map(|(position, group)| (group.id.as_str(), position)).collect();
+    for groups in part.groups.chunks(LOOK_UPS_A_COMMAND) {
+        let ids: Vec<&str> = groups.iter().map(|group| group.id.as_str()).collect();
+        let condition = doc! { path: { "$in": ids } };
+        let mut fields = bookkeeping(part.collection);
+        fields.insert(META, 1);
+        for document in connection.find(part.collection.name(), condition, From::Primary, Some(fields), None).await? {
+            let id = at(&document, path).and_then(RawBsonRef::as_str);
+            if let Some(group) = id.and_then(|id| by_id.get(id)) {
+                known.insert(*group, known_of(&document, false)?);
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// The same for documents that turned out to be there under another id, or written by others meanwhile.
+async fn look_up_by_key(
+    connection: &Connection,
+    collection: Collection,
+    writes: &[&Write],
+) -> Result<HashMap<usize, Known>, Failure> {
+    let mut known = HashMap::new();
+    for writes in writes.chunks(CONDITIONS_A_COMMAND) {
+        let mut conditions = Vec::new();
+        for write in writes {
+            conditions.push(mongodb::bson::Document::try_from(&write.condition).map_err(Failure::of_bson)?);
+        }
+        let fields = Some(bookkeeping(collection));
+        let condition = doc! { "$or": conditions };
+        for document in connection.find(collection.name(), condition, From::Primary, fields, None).await? {
+            let natural = natural_key(collection, &document);
+            for write in writes.iter().filter(|write| write.natural == natural) {
+                known.insert(write.group, known_of(&document, false)?);
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// Reads the stored documents that a decision needs as a whole.
+async fn read_changed(
+    connection: &Connection,
+    part: &Part<'_>,
+    open: &[usize],
+    known: &mut HashMap<usize, Known>,
+) -> Result<(), Failure> {
+    if !merge::reads_stored(part.collection) {
+        return Ok(());
+    }
+    let changes = |group: &usize| {
+        let meta = known.get(group)?.state.meta?;
+        let mut members = part.groups[*group].members.iter();
+        members.any(|(_, document)| !merge::is_unchanged(&meta, document, document.hash())).then_some(*group)
+    };
+    let changed: Vec<usize> = open.iter().filter_map(changes).collect();
+    for groups in changed.chunks(LOOK_UPS_A_COMMAND) {
+        let ids: Vec<Bson> = groups.iter().filter_map(|group| Some(known.get(group)?.id.clone())).collect();
+        let condition = doc! { "_id": { "$in": ids.clone() } };
+        let by_id: Vec<(Bson, usize)> = ids.into_iter().zip(groups.iter().copied()).collect();
+        let mut by_id: HashMap<String, usize> = by_id.into_iter().map(|(id, group)| (id.to_string(), group)).collect();
+        for document in connection.find(part.collection.name(), condition, From::Primary, None, None).await? {
+            let document = known_of(&document, true)?;
+            if let Some(group) = by_id.remove(&document.id.to_string()) {
+                known.insert(group, document);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn known_of(document: &RawDocumentBuf, whole: bool) -> Result<Known, Failure> {
+    let id = at(document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(Failure::of_bson)?;
+    let json = if whole { Some(convert::to_json(document)?.to_string()) } else { None };
+    Ok(Known { state: layout::state(document), json, id })
+}
+
+/// What is to be written for the documents of one key, if anything.
+fn decide(part: &Part<'_>, group: usize, known: Option<&Known>) -> Result<Option<Write>, Failure> {
+    let mut meta = known.and_then(|known| known.state.meta);
+    let mut row: Option<(Row, &Document)> = None;
+    let mut results = Vec::new();
+    let Group { id, members } = &part.groups[group];
+    for (position, document) in members {
+        let hash = document.hash();
+        let new = match meta {
+            None => {
+                let taken_over = known.is_some();
+                results.push((*position, if taken_over { Written::Changed } else { Written::New }));
+                merge::fresh(document, hash)
+            }
+            Some(meta) if merge::is_unchanged(&meta, document, hash) => continue,
+            Some(meta) => {
+                let stored = row.as_ref().map(|(row, _)| row.json.as_str());
+                let stored = stored.or(known.and_then(|known| known.json.as_deref())).unwrap_or("{}");
+                let Some(row) = merge::replace(&meta, stored, document, hash) else { continue };
+                results.push((*position, Written::Changed));
+                row
+            }
+        };
+        meta = Some(Meta { hash: new.hash, summary_hash: new.summary_hash, full: new.full, deleted: false });
+        row = Some((new, document));
+    }
+    let Some((row, document)) = row else { return Ok(None) };
+    let revision = known.and_then(|known| known.state.revision);
+    let stored = bson_of(part.collection, id, &row, revision.unwrap_or(0) + 1)?;
+    if stored.as_bytes().len() > LARGEST_DOCUMENT {
+        return Err(too_large(document, stored.as_bytes().len()).into());
+    }
+    let condition = same_key(part.collection, &stored)?;
+    let natural = natural_key(part.collection, &stored);
+    let mut decided_on = condition.clone();
+    match revision {
+        Some(revision) => append(&mut decided_on, REVISION, revision)?,
+        None => append(&mut decided_on, REVISION, rawdoc! { "$exists": false })?,
+    }
+    let mut statement = rawdoc! { "q": decided_on };
+    statement.append(cstr!("u"), stored);
+    statement.append(cstr!("upsert"), true);
+    Ok(Some(Write { group, statement, natural, condition, results, fresh: known.is_none() }))
+}
+
+/// A row as it is stored.
+fn bson_of(collection: Collection, id: &str, row: &Row, revision: i64) -> Result<RawDocumentBuf, Failure> {
+    let mut object: Map<String, Value> = serde_json::from_str(&row.json).map_err(|error| StoreError {
+        tried: format!("writing the document {id} of {}", collection.name()),
+        problem: format!("it is not a JSON object that can be stored: {error}"),
+        advice: "report this, with the document's address on GitHub",
+        at_open: false,
+    })?;
+    let dates = object.remove(META).unwrap_or_default();
+    let mut document = convert::to_bson(&object)?;
+    let mut meta = RawDocumentBuf::new();
+    for (name, date) in dates.as_object().into_iter().flatten() {
+        if let Some(date) = date.as_str().and_then(convert::date) {
+            append(&mut meta, name, date)?;
+        }
+    }
+    if id_path(collection) == KEY {
+        meta.append(cstr!("key"), id);
+    }
+    meta.append(cstr!("rev"), revision);
+    meta.append(cstr!("hash"), row.hash);
+    if let Some(hash) = row.summary_hash {
+        meta.append(cstr!("summary_hash"), hash);
+    }
+    meta.append(cstr!("full"), row.full);
+    append(&mut document, META, meta)?;
+    Ok(document)
+}
+
+fn too_large(document: &Document, bytes: usize) -> StoreError {
+    StoreError {
+        tried: format!("writing the document {} of {}", document.id(), document.collection.name()),
+        problem: format!("it has {bytes} bytes, and MongoDB stores {LARGEST_DOCUMENT} at most"),
+        advice: "keep the documents in the embedded store (`documents.url = \"sqlite:...\"`), which has no such limit",
+        at_open: false,
+    }
+}
+
+/// Sends the statements. Returns those whose key was not as decided on, with the server's reason.
+async fn write(
+    connection: &Connection,
+    collection: Collection,
+    writes: &mut [Write],
+    batch: &Batch<'_>,
+) -> Result<(Vec<usize>, String), Failure> {
+    let mut conflicts = Vec::new();
+    let mut reason = String::new();
+    let mut begin = 0;
+    while begin < writes.len() {
+        let mut statements = RawArrayBuf::new();
+        let (mut end, mut bytes) = (begin, 0);
+        while let Some(write) = writes.get_mut(end) {
+            let size = write.statement.as_bytes().len();
+            if end > begin && (bytes + size > BYTES_A_COMMAND || end - begin == STATEMENTS_A_COMMAND) {
+                break;
+            }
+            bytes += size;
+            statements.push(std::mem::take(&mut write.statement));
+            // Once it is sent it may be stored, even if no answer comes back.
+            batch.note(&write.results);
+            end += 1;
+        }
+        let sent = &writes[begin..end];
+        let outcome = connection.write(Statements::Update, collection.name(), statements).await?;
+        let handled = usize::try_from(outcome.matched).unwrap_or(0) + outcome.errors.len();
+        if handled < sent.len() {
+            return Err(Failure::Refused {
+                code: 0,
+                message: format!("the server has answered for {handled} of {} documents", sent.len()),
+            });
+        }
+        let inserted: std::collections::HashSet<usize> = outcome.inserted.into_iter().collect();
+        let failed: HashMap<usize, _> = outcome.errors.into_iter().map(|error| (error.index, error)).collect();
+        for (index, write) in sent.iter().enumerate() {
+            match failed.get(&index) {
+                Some(error) if error.is_duplicate() => {
+                    let unchanged: Vec<_> = write.results.iter().map(|(at, _)| (*at, Written::Unchanged)).collect();
+                    batch.note(&unchanged);
+                    conflicts.push(begin + index);
+                    reason.clone_from(&error.message);
+                }
+                Some(error) => {
+                    let message = format!("{} of {}: {}", write.natural, collection.name(), error.message);
+                    return Err(Failure::Refused { code: error.code, message });
+                }
+                // A document of GHTorrent's was there.
+                None if write.fresh && !inserted.contains(&index) => {
+                    let changed: Vec<_> = write.results.iter().map(|(at, _)| (*at, Written::Changed)).collect();
+                    batch.note(&changed);
+                }
+                None => {}
+            }
+        }
+        begin = end;
+    }
+    Ok((conflicts, reason))
+}

@@ -1,0 +1,135 @@
+//! Leases: one process at a time works on a thing, and a process that dies gives it free.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Relational;
+use super::sql::{Upsert, Value};
+use crate::store::StoreError;
+
+/// How long a lease holds without being renewed. Longer than a database's restart, so that one doesn't cost the work in
+/// hand; short enough that a dead worker's repository is soon taken up.
+const HOLDS: Duration = Duration::from_secs(90);
+/// How often it is renewed: several times within [`HOLDS`].
+const RENEWED_EVERY: Duration = Duration::from_secs(10);
+
+const LEASES: Upsert =
+    Upsert { table: "msght_leases", columns: &["name", "holder", "since", "expires_at"], key: &["name"], update: &[] };
+
+/// Who has a lease that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The process, as it calls itself: host, process number, a part made by chance.
+    pub name: String,
+    /// Since when, by the database's clock.
+    pub since: DateTime<Utc>,
+}
+
+/// A lease that this process holds, renewed until it is [released](Lease::release) or dropped; a dropped one ends by
+/// itself.
+pub struct Lease {
+    relational: Relational,
+    name: String,
+    holder: String,
+    lost: CancellationToken,
+    renewing: JoinHandle<()>,
+}
+
+/// What this process is called among those that share the stores: `HOST/PROCESS/CHANCE`.
+pub fn process_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let host: String = host.as_deref().unwrap_or("host").trim().chars().take(100).collect();
+    format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())
+}
+
+impl Relational {
+    /// Takes a lease for `holder` if nobody else has it. Its name compares without case.
+    ///
+    /// # Errors
+    /// The store can't be read or written.
+    pub async fn lease(&self, name: &str, holder: &str) -> Result<Result<Lease, Holder>, StoreError> {
+        let found = self.take_lease(name, holder).await?;
+        if found.name != holder {
+            return Ok(Err(found));
+        }
+        let lost = CancellationToken::new();
+        let renewing = tokio::spawn(renew(self.clone(), name.to_owned(), holder.to_owned(), lost.clone()));
+        Ok(Ok(Lease { relational: self.clone(), name: name.to_owned(), holder: holder.to_owned(), lost, renewing }))
+    }
+
+    /// Takes or renews a lease; returns who has it then.
+    async fn take_lease(&self, name: &str, holder: &str) -> Result<Holder, StoreError> {
+        let now_sql = self.backend.unix_seconds();
+        let take = async || {
+            let _turn = self.ids.lock().await;
+            let mut tx = self.backend.begin().await?;
+            let now = tx.fetch(&format!("SELECT {now_sql}"), Vec::new()).await?;
+            let now = now.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
+            let until = now.saturating_add(i64::try_from(HOLDS.as_secs()).unwrap_or(0));
+            let renew = "UPDATE msght_leases SET expires_at = ?1 WHERE name = ?2 AND holder = ?3";
+            let renewed = tx.execute(renew, vec![until.into(), name.into(), holder.into()]).await?;
+            if renewed == 0 {
+                let take_over = "UPDATE msght_leases SET holder = ?1, since = ?2, expires_at = ?3 \
+                                 WHERE name = ?4 AND expires_at <= ?2";
+                tx.execute(take_over, vec![holder.into(), now.into(), until.into(), name.into()]).await?;
+                tx.upsert(&LEASES, vec![vec![name.into(), holder.into(), now.into(), until.into()]]).await?;
+            }
+            let found = tx.fetch("SELECT holder, since FROM msght_leases WHERE name = ?", vec![name.into()]).await?;
+            tx.commit().await?;
+            Ok(found)
+        };
+        let found = self.backend.patiently(take).await;
+        let found = found.map_err(|error| self.backend.explain("writing to", &error))?;
+        let row = found.into_iter().next().unwrap_or_default();
+        let since = row.get(1).and_then(Value::as_i64).and_then(|at| DateTime::from_timestamp(at, 0));
+        Ok(Holder {
+            name: row.into_iter().next().and_then(Value::into_text).unwrap_or_default(),
+            since: since.unwrap_or_default(),
+        })
+    }
+}
+
+/// Renews a lease until it is found to be somebody else's: an outage can last longer than the lease.
+async fn renew(relational: Relational, name: String, holder: String, lost: CancellationToken) {
+    loop {
+        tokio::time::sleep(RENEWED_EVERY).await;
+        match relational.take_lease(&name, &holder).await {
+            Ok(found) if found.name == holder => {}
+            Ok(found) => {
+                tracing::warn!(lease = name, by = found.name, "a lease has expired and was taken");
+                return lost.cancel();
+            }
+            Err(error) => {
+                tracing::warn!(lease = name, %error, "a lease can't be renewed");
+                return lost.cancel();
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// Cancelled when the lease was lost: the work must end, somebody else may be at it.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Gives the lease back.
+    ///
+    /// # Errors
+    /// The store can't be written; the lease ends by itself then.
+    pub async fn release(self) -> Result<(), StoreError> {
+        self.renewing.abort();
+        let sql = "DELETE FROM msght_leases WHERE name = ? AND holder = ?";
+        let params = vec![self.name.as_str().into(), self.holder.as_str().into()];
+        self.relational.write(sql, params).await.map(drop)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}

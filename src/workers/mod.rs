@@ -1,0 +1,199 @@
+//! Working a queue: some messages at a time, each settled by what became of it.
+//!
+//! A message is acknowledged when its work is done and stored. What fails comes back later, each time after a longer
+//! wait, and is kept with the dead letters in the end. What is in hand when the worker is stopped or dies goes back to the
+//! queue.
+
+mod repositories;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use repositories::Repositories;
+
+use crate::queue::{Delivery, Queue, Route};
+use crate::telemetry::Console;
+
+/// Each wait before a further attempt is so many times as long as the one before: a minute's trouble is over at the
+/// second attempt, an hour's at the fourth.
+const WAIT_GROWS: u32 = 4;
+/// How often an idle worker that is to stop with the queue's end looks whether it is there.
+const EMPTY_CHECK: Duration = Duration::from_millis(500);
+
+/// What becomes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The work is done.
+    Done(String),
+    /// It failed, and may succeed later.
+    Failed(String),
+    /// It can't be worked at the moment, for a reason that is not its own (somebody else is at it, GitHub can't be
+    /// reached): look again after so long, without counting an attempt.
+    NotNow(String, Duration),
+    /// It will never succeed.
+    Hopeless(String),
+    /// The worker was stopped: the message goes back as it is.
+    Stopped,
+}
+
+/// How one kind of message is worked.
+pub trait Handler: Send + Sync + 'static {
+    /// Works a message. `stop` is cancelled when the worker is to stop.
+    ///
+    /// # Errors
+    /// What would end every other message's work too (a store that can't be used): the worker ends, and the message goes
+    /// back.
+    fn work(&self, body: &str, stop: CancellationToken) -> impl Future<Output = anyhow::Result<Verdict>> + Send;
+}
+
+/// How a queue is worked.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The queue.
+    pub route: Route,
+    /// Messages at a time.
+    pub jobs: u16,
+    /// Messages held unsettled at most.
+    pub prefetch: u16,
+    /// Whether to stop when the queue is empty.
+    pub drain: bool,
+    /// How often a message is tried.
+    pub attempts: u32,
+    /// The wait after the first failure.
+    pub retry_after: Duration,
+}
+
+/// What a worker has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Worked {
+    /// Messages that were worked to their end.
+    pub done: u64,
+    /// Attempts that failed and come back.
+    pub failed: u64,
+    /// Messages that were given up.
+    pub dead: u64,
+}
+
+/// Works a queue until it is stopped, or empty if that is what was asked for.
+///
+/// # Errors
+/// The queue or a store can't be used any more; what was in hand is back in the queue.
+pub async fn run<H: Handler>(
+    queue: &Queue,
+    policy: &Policy,
+    handler: Arc<H>,
+    console: &Console,
+    stop: &CancellationToken,
+) -> anyhow::Result<Worked> {
+    queue.declare(std::slice::from_ref(&policy.route)).await?;
+    let mut consumer = queue.consume(&policy.route, policy.prefetch, stop.clone()).await?;
+    // Ends the jobs in hand when the worker ends for a reason of its own.
+    let jobs_stop = stop.child_token();
+    let mut jobs: JoinSet<anyhow::Result<Worked>> = JoinSet::new();
+    let mut worked = Worked::default();
+    let mut failure = None;
+    loop {
+        tokio::select! {
+            Some(joined) = jobs.join_next() => match joined {
+                Ok(Ok(one)) => worked.add(one),
+                Ok(Err(error)) => { failure = Some(error); break; }
+                // A panic has printed itself; the message is back in the queue.
+                Err(error) => tracing::error!(%error, "a job broke off"),
+            },
+            next = consumer.next(), if jobs.len() < usize::from(policy.jobs) => match next {
+                Ok(Some(delivery)) => {
+                    let job = Job { policy: policy.clone(), handler: Arc::clone(&handler), console: console.clone() };
+                    jobs.spawn(job.run(delivery, jobs_stop.clone()));
+                }
+                Ok(None) => break,
+                Err(error) => { failure = Some(error.into()); break; }
+            },
+            () = tokio::time::sleep(EMPTY_CHECK), if policy.drain && jobs.is_empty() => {
+                let depth = queue.depth(&policy.route).await?;
+                if depth.ready == 0 && depth.waiting == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    if failure.is_some() {
+        jobs_stop.cancel();
+    }
+    while let Some(joined) = jobs.join_next().await {
+        match joined {
+            Ok(Ok(one)) => worked.add(one),
+            Ok(Err(error)) => failure = failure.or(Some(error)),
+            Err(error) => tracing::error!(%error, "a job broke off"),
+        }
+    }
+    failure.map_or(Ok(worked), Err)
+}
+
+impl Worked {
+    fn add(&mut self, other: Self) {
+        self.done += other.done;
+        self.failed += other.failed;
+        self.dead += other.dead;
+    }
+}
+
+impl Policy {
+    /// The wait before the next attempt, after so many have failed.
+    fn wait(&self, failed: u32) -> Duration {
+        self.retry_after.saturating_mul(WAIT_GROWS.saturating_pow(failed.saturating_sub(1)))
+    }
+}
+
+/// One message at work.
+struct Job<H> {
+    policy: Policy,
+    handler: Arc<H>,
+    console: Console,
+}
+
+impl<H: Handler> Job<H> {
+    async fn run(self, delivery: Delivery, stop: CancellationToken) -> anyhow::Result<Worked> {
+        let body = delivery.body().to_owned();
+        let failed = delivery.attempts().saturating_add(1);
+        let verdict = match self.handler.work(&body, stop).await? {
+            Verdict::Failed(why) if failed >= self.policy.attempts => {
+                Verdict::Hopeless(format!("{why}; given up after {failed} attempts"))
+            }
+            verdict => verdict,
+        };
+        let none = Worked::default();
+        match verdict {
+            Verdict::Done(what) => {
+                // The work is stored: only now may the message go.
+                delivery.ack().await?;
+                self.console.line(&format!("{body}: {what}"));
+                Ok(Worked { done: 1, ..none })
+            }
+            Verdict::Failed(why) => {
+                let wait = self.policy.wait(failed);
+                let attempts = self.policy.attempts;
+                self.console.error(&format!(
+                    "error: {body}: {why}; attempt {failed} of {attempts}, the next in {} s",
+                    wait.as_secs()
+                ));
+                delivery.retry_later(wait, &why, true).await?;
+                Ok(Worked { failed: 1, ..none })
+            }
+            Verdict::NotNow(why, wait) => {
+                tracing::info!(%body, %why, "put back");
+                delivery.retry_later(wait, &why, false).await?;
+                Ok(none)
+            }
+            Verdict::Hopeless(why) => {
+                self.console.error(&format!("error: {body}: {why}; it is kept with the dead letters"));
+                delivery.dead_letter(&why).await?;
+                Ok(Worked { dead: 1, ..none })
+            }
+            // Dropped, it goes back to the queue.
+            Verdict::Stopped => Ok(none),
+        }
+    }
+}
