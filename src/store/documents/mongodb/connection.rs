@@ -67,9 +67,8 @@ impl Connection {
     pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
         let tried = || format!("opening the document store {url}");
         let failed = |failure: Failure| failure.explain(tried(), url).at_open();
-        let mut options = within(SELECTION_TIMEOUT + CONNECT_TIMEOUT, ClientOptions::parse(url.expose()))
-            .await
-            .map_err(failed)?;
+        let mut options =
+            within(SELECTION_TIMEOUT + CONNECT_TIMEOUT, ClientOptions::parse(url.expose())).await.map_err(failed)?;
         options.app_name.get_or_insert_with(|| "msght".to_owned());
         options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
         options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
@@ -186,7 +185,7 @@ pub(super) enum Statements {
 
 impl Statements {
     fn names(self) -> (&'static CStr, &'static CStr) {
-            match self {
+        match self {
             Self::Update => (cstr!("update"), cstr!("updates")),
             Self::Delete => (cstr!("delete"), cstr!("deletes")),
         }
@@ -225,7 +224,8 @@ fn concern_document(concern: &WriteConcern) -> RawDocumentBuf {
 /// Reads a write command's answer.
 pub(super) fn outcome(answer: &RawDocument) -> Result<Outcome, Failure> {
     check_confirmed(answer)?;
-    let index = |entry: &RawDocument| at(entry, "index").and_then(integer).and_then(|index| usize::try_from(index).ok());
+    let index =
+        |entry: &RawDocument| at(entry, "index").and_then(integer).and_then(|index| usize::try_from(index).ok());
     let mut outcome = Outcome { matched: at(answer, "n").and_then(integer).unwrap_or(0), ..Outcome::default() };
     for entry in entries(answer, "upserted") {
         outcome.inserted.extend(index(entry));

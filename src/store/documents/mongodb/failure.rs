@@ -34,9 +34,8 @@ const OUT_OF_DISK_SPACE: i32 = 14031;
 const COLLISIONS: [i32; 6] = [24, 46, 112, 117, 12586, 12587];
 /// Unreachable or unknown members, time-outs, lost cursors, write concerns that timed out, servers that step down, shut
 /// down, recover or are not primary, interrupted operations, sessions to be authenticated anew.
-const OUTAGES: [i32; 21] = [
-    6, 7, 43, 50, 64, 89, 91, 133, 134, 189, 202, 262, 384, 391, 9001, 10058, 10107, 11600, 11601, 11602, 13435,
-];
+const OUTAGES: [i32; 21] =
+    [6, 7, 43, 50, 64, 89, 91, 133, 134, 189, 202, 262, 384, 391, 9001, 10058, 10107, 11600, 11601, 11602, 13435];
 /// A member that recovers.
 const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
 
@@ -142,7 +141,9 @@ impl fmt::Display for Failure {
                     Some(source) => write!(f, "{message} ({})", source.kind),
                     None => f.write_str(message),
                 },
-                ErrorKind::Command(command) => write!(f, "{} ({} {})", command.message, command.code_name, command.code),
+                ErrorKind::Command(command) => {
+                    write!(f, "{} ({} {})", command.message, command.code_name, command.code)
+                }
                 ErrorKind::Io(error) => write!(f, "{error}"),
                 kind => write!(f, "{kind}"),
             },

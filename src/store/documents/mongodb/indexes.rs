@@ -67,9 +67,7 @@ async fn present(connection: &Connection, collection: Collection) -> Result<Vec<
     let target = connection.database.collection::<RawDocumentBuf>(collection.name());
     let list = async { target.list_indexes().await?.try_collect().await };
     match within(COMMAND_TIMEOUT, list).await {
-        Err(Failure::Driver(error))
-            if matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND) =>
-        {
+        Err(Failure::Driver(error)) if matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND) => {
             Ok(Vec::new())
         }
         Err(failure) => Err(explained(failure, connection, collection)),
@@ -81,9 +79,7 @@ async fn drop_index(connection: &Connection, collection: Collection, index: &Ind
     let Some(name) = index.options.as_ref().and_then(|options| options.name.as_deref()) else { return Ok(()) };
     tracing::info!(collection = collection.name(), index = name, "replacing an index by a unique one");
     let target = connection.database.collection::<RawDocumentBuf>(collection.name());
-    within(COMMAND_TIMEOUT, target.drop_index(name))
-        .await
-        .map_err(|failure| explained(failure, connection, collection))
+    within(COMMAND_TIMEOUT, target.drop_index(name)).await.map_err(|failure| explained(failure, connection, collection))
 }
 
 /// Looks whether a unique index can be made.
@@ -133,8 +129,7 @@ fn explained(failure: Failure, connection: &Connection, collection: Collection) 
     if failure.passes() != crate::patience::Passes::No {
         return failure;
     }
-    let tried =
-        format!("opening the document store {}: making the indexes of {}", connection.url, collection.name());
+    let tried = format!("opening the document store {}: making the indexes of {}", connection.url, collection.name());
     Failure::from(failure.explain(tried, &connection.url).at_open())
 }
 

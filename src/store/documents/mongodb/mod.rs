@@ -149,8 +149,7 @@ impl MongoDocuments {
             condition.insert(path, doc! { "$gt": &from, "$lt": &to });
             let first = Some((doc! { path: 1 }, i64::from(limit)));
             let fields = Some(doc! { META: 1 });
-            let found =
-                self.connection.find(collection.name(), condition, From::UrlsChoice, fields, first).await?;
+            let found = self.connection.find(collection.name(), condition, From::UrlsChoice, fields, first).await?;
             let id = |document: &RawDocumentBuf| at(document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
             Ok(found.iter().filter_map(id).collect())
         };

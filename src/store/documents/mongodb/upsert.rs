@@ -16,9 +16,7 @@ use serde_json::{Map, Value};
 use super::connection::{Connection, From, Statements};
 use super::convert;
 use super::failure::Failure;
-use super::layout::{
-    self, KEY, META, REVISION, State, append, at, bookkeeping, id_path, natural_key, same_key,
-};
+use super::layout::{self, KEY, META, REVISION, State, append, at, bookkeeping, id_path, natural_key, same_key};
 use crate::store::StoreError;
 use crate::store::documents::merge::{self, Row, Stored as Meta};
 use crate::store::documents::{Collection, Document, Written};
