@@ -96,6 +96,8 @@ impl MongoServer {
         std::fs::create_dir_all(file("data")).expect("a data directory");
         let mut command = Command::new(&own.program);
         command
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/servers/nx"))
             .arg("--data-dir")
             .arg(file("data"))
             .args(["--host", "127.0.0.1", "-p", &own.port.to_string()])
