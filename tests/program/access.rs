@@ -75,7 +75,9 @@ async fn no_secret_is_in_any_output_log_or_database() {
     for entry in std::fs::read_dir(place.data_dir()).unwrap() {
         places.push(("a file of the data directory", std::fs::read(entry.unwrap().path()).unwrap()));
     }
-    assert!(places.len() > 4);
+    let on_servers = place.stores().everything_on_servers().await;
+    places.extend(on_servers.into_iter().map(|text| ("a database", text.into_bytes())));
+    assert!(places.len() > 4, "output, errors, the log and both stores");
     for (name, bytes) in places {
         let found = bytes.windows(12).any(|window| window == &token.as_bytes()[4..16]);
         assert!(!found, "the token is in {name}");

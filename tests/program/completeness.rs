@@ -164,8 +164,7 @@ async fn every_branchs_commits_are_the_projects_and_have_their_parents() {
     }
     let stores = place.stores();
     let owned = stores
-        .query(
-            "github.db",
+        .sql(
             "SELECT c.sha FROM project_commits x JOIN projects p ON p.id = x.project_id \
             JOIN commits c ON c.id = x.commit_id WHERE p.name = 'web'",
         )
@@ -351,7 +350,8 @@ async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login LIKE '%[bot]' AND type <> 'USR'").await, 0);
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'contoso' AND type = 'ORG'").await, 1);
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE id = -1 AND login = '0xnoone'").await, 1);
-    let twice = "SELECT count(*) FROM (SELECT email FROM users WHERE fake = 1 GROUP BY email HAVING count(*) > 1)";
+    let twice =
+        "SELECT count(*) FROM (SELECT email FROM users WHERE fake = 1 GROUP BY email HAVING count(*) > 1) AS twice";
     assert_eq!(stores.number(twice).await, 0);
 
     let mut by_address: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -366,9 +366,8 @@ async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_
             }
         }
     }
-    let rows = stores
-        .query("github.db", "SELECT c.sha, u.login, u.fake, u.email FROM commits c JOIN users u ON u.id = c.author_id")
-        .await;
+    let rows =
+        stores.sql("SELECT c.sha, u.login, u.fake, u.email FROM commits c JOIN users u ON u.id = c.author_id").await;
     let rows: BTreeMap<String, Vec<String>> = rows.into_iter().map(|row| (row[0].clone(), row)).collect();
     let (mut fakes, mut tied) = (0, 0);
     for commit in &commits {
@@ -403,9 +402,10 @@ async fn a_pull_request_and_a_commit_beyond_their_caps_are_read_to_the_end_or_sa
     let ran = place.run(&["retrieve-repo", names::BIG_PR]).await;
     let stores = place.stores();
     assert_eq!(stores.number("SELECT count(*) FROM pull_request_commits").await, 260);
-    let files = "SELECT max(json_array_length(doc, '$.files')), \
-                 sum(json_array_length(doc, '$.files') = 350) FROM commits";
-    assert_eq!(stores.query("documents.db", files).await, [["3000", "1"]]);
+    let commits = stores.collection("commits").await;
+    let files: Vec<usize> = commits.values().filter_map(|commit| Some(commit["files"].as_array()?.len())).collect();
+    assert_eq!(files.iter().max(), Some(&3000));
+    assert_eq!(files.iter().filter(|&&count| count == 350).count(), 1);
     // One commit has more files than GitHub ever lists: that is said, and the exit code is not 0.
     assert_eq!(ran.code, Some(1), "{}", ran.out);
     assert!(ran.out.contains("details: incomplete: commit") && ran.out.contains("first 3000 files"), "{}", ran.out);
@@ -427,8 +427,7 @@ async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent() {
         text(&parent["default_branch"])
     ));
     let point = stores
-        .query(
-            "github.db",
+        .sql(
             "SELECT c.sha, pu.login, pp.name FROM projects p JOIN commits c ON c.id = p.forked_commit_id \
             JOIN projects pp ON pp.id = p.forked_from JOIN users pu ON pu.id = pp.owner_id WHERE p.name = 'web-fork'",
         )

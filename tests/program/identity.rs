@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::fake_github::{FakeGitHub, Options, World, names};
 use crate::support::program::Place;
-use crate::support::stores::StoresOnDisk;
+use crate::support::stores::StoredData;
 
 async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
@@ -14,7 +14,7 @@ async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
 }
 
 /// Titles of a repository's issues that are not marked as gone.
-async fn titles(stores: &StoresOnDisk, repository: &str) -> Vec<String> {
+async fn titles(stores: &StoredData, repository: &str) -> Vec<String> {
     let issues = stores.collection("issues").await;
     let live = issues
         .iter()
@@ -36,8 +36,8 @@ async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one() {
     place.mirror(&["contoso/silent"]).await;
     let stores = place.stores();
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'silent')").await, 2);
-    assert_eq!(titles(&stores, names::QUIET).await, ["of the new one"]);
-    assert_eq!(titles(&stores, "contoso/silent").await.len(), 3);
+    assert_eq!(titles(stores, names::QUIET).await, ["of the new one"]);
+    assert_eq!(titles(stores, "contoso/silent").await.len(), 3);
     let sql = "SELECT count(*) FROM issues i JOIN projects p ON p.id = i.repo_id WHERE p.name = ";
     assert_eq!(stores.number(&format!("{sql}'quiet'")).await, 1);
     assert_eq!(stores.number(&format!("{sql}'silent'")).await, 3);
@@ -55,11 +55,11 @@ async fn a_repository_that_was_deleted_and_made_anew_is_read_anew() {
     let ran = place.mirror(&[names::QUIET]).await;
     assert!(ran.err.contains("not the repository that was mirrored under this name before"), "{}", ran.err);
     let stores = place.stores();
-    assert_eq!(titles(&stores, names::QUIET).await, ["the only one"]);
+    assert_eq!(titles(stores, names::QUIET).await, ["the only one"]);
     let sql = "SELECT name FROM projects WHERE deleted = 1";
-    let aside = stores.query("github.db", sql).await[0][0].clone();
+    let aside = stores.sql(sql).await[0][0].clone();
     assert!(aside.starts_with("quiet~"), "{aside}");
-    assert_eq!(titles(&stores, &format!("contoso/{aside}")).await.len(), 2, "the former one's data stay");
+    assert_eq!(titles(stores, &format!("contoso/{aside}")).await.len(), 2, "the former one's data stay");
     let before = place.stores().data_fingerprint().await;
     let ran = place.mirror(&[names::QUIET]).await;
     assert!(!ran.err.contains("mirrored under this name"), "{}", ran.err);
@@ -119,6 +119,6 @@ async fn a_transferred_repository_stays_one_project() {
     place.mirror(&["fabrikam/quiet"]).await;
     let stores = place.stores();
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name = 'quiet'").await, 1);
-    assert_eq!(titles(&stores, "fabrikam/quiet").await.len(), 2);
-    assert!(titles(&stores, names::QUIET).await.is_empty());
+    assert_eq!(titles(stores, "fabrikam/quiet").await.len(), 2);
+    assert!(titles(stores, names::QUIET).await.is_empty());
 }

@@ -92,10 +92,7 @@ async fn two_processes_on_the_same_stores_come_to_the_same_end() {
         assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
     }
     assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
-    for file in ["documents.db", "github.db"] {
-        assert_eq!(place.stores().query(file, "PRAGMA integrity_check").await, [["ok"]]);
-    }
-    assert!(place.stores().query("github.db", "PRAGMA foreign_key_check").await.is_empty());
+    place.stores().assert_sound().await;
 }
 
 #[cfg(unix)]

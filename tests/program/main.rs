@@ -1,4 +1,4 @@
-//! The whole program against the fake GitHub, over real HTTP and real stores.
+//! The whole program against the fake GitHub, over real HTTP and the embedded stores.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,6 +8,7 @@ mod bad_input;
 mod completeness;
 mod cost;
 mod faults;
+mod files;
 mod identity;
 mod kills;
 mod moving;

@@ -189,25 +189,25 @@ async fn an_outage_of_ten_seconds_is_outlasted() {
 #[tokio::test]
 async fn a_store_that_was_lost_is_filled_again_whichever_it_was() {
     let (fake, place) = mirrored(names::QUIET).await;
-    for file in ["documents.db", "github.db"] {
-        for ending in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(place.data_dir().join(format!("{file}{ending}")));
+    for lost in ["documents", "tables"] {
+        match lost {
+            "documents" => place.stores().documents.lose().await,
+            _ => place.stores().relational.lose().await,
         }
         let ran = place.mirror(&[names::QUIET]).await;
-        assert_eq!(ran.err.contains("everything is read anew"), file == "documents.db", "{}", ran.err);
+        assert_eq!(ran.err.contains("everything is read anew"), lost == "documents", "{}", ran.err);
         let fresh = Place::new(fake.url());
         fresh.mirror(&[names::QUIET]).await;
-        assert_eq!(difference(&fresh.dump().await, &place.dump().await), None, "without {file}");
+        assert_eq!(difference(&fresh.dump().await, &place.dump().await), None, "without {lost}");
     }
 }
 
 #[tokio::test]
 async fn an_older_state_of_the_documents_is_noticed_and_filled_again() {
     let (fake, place) = mirrored(names::QUIET).await;
-    let (documents, backup) = (place.data_dir().join("documents.db"), place.path().join("backup.db"));
-    std::fs::copy(&documents, &backup).unwrap();
+    let backup = place.stores().documents.backup().await;
     place.mirror(&[names::ARCHIVED]).await;
-    std::fs::copy(&backup, &documents).unwrap();
+    place.stores().documents.restore(&backup).await;
     let ran = place.mirror(&[names::ARCHIVED]).await;
     assert!(ran.err.contains("everything is read anew"), "{}", ran.err);
     place.mirror(&[names::QUIET]).await;

@@ -1,17 +1,19 @@
 //! The built program, run as a process over a data directory of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::stores::{Documents, StoresOnDisk, Tables};
+use super::family::{Family, FreshStores, family};
+use super::stores::{Documents, StoredData, Tables};
 
-/// A directory to run in, and where GitHub is.
+/// A directory to run in, stores, and where GitHub is.
 pub struct Place {
     directory: TempDir,
+    stores: FreshStores,
     api_url: String,
     tokens: String,
     environment: Vec<(String, String)>,
@@ -29,10 +31,18 @@ pub struct Ran {
 const PATIENCE: Duration = Duration::from_secs(240);
 
 impl Place {
-    /// A fresh directory, with the token that the fake GitHub knows by default.
+    /// A fresh directory and empty stores of the test program's family, with the token that the fake GitHub knows by
+    /// default.
     pub fn new(api_url: &str) -> Self {
+        Self::over(api_url, family(), family())
+    }
+
+    /// The same with each store on what it is asked for.
+    pub fn over(api_url: &str, documents: Family, relational: Family) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
         Self {
-            directory: TempDir::new().expect("a temporary directory"),
+            stores: FreshStores::new(&data_dir(&directory), documents, relational),
+            directory,
             api_url: api_url.to_owned(),
             tokens: "fake-token".to_owned(),
             environment: Vec::new(),
@@ -55,8 +65,8 @@ impl Place {
         self.directory.path()
     }
 
-    pub fn data_dir(&self) -> std::path::PathBuf {
-        self.path().join("msght-data")
+    pub fn data_dir(&self) -> PathBuf {
+        data_dir(&self.directory)
     }
 
     /// The program with these arguments, not yet started.
@@ -67,6 +77,7 @@ impl Place {
         if !self.tokens.is_empty() {
             command.env("MSGHT_TOKENS", &self.tokens);
         }
+        command.envs(self.stores.environment());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
@@ -89,14 +100,19 @@ impl Place {
         ran
     }
 
-    pub fn stores(&self) -> StoresOnDisk {
-        StoresOnDisk::of(&self.data_dir())
+    pub fn stores(&self) -> &StoredData {
+        self.stores.data()
     }
 
     /// Everything in the stores, comparable.
     pub async fn dump(&self) -> (Documents, Tables) {
-        (self.stores().documents().await, self.stores().tables().await)
+        self.stores().dump().await
     }
+}
+
+/// The program's default below the directory that it runs in.
+fn data_dir(directory: &TempDir) -> PathBuf {
+    directory.path().join("msght-data")
 }
 
 /// Waits for a run's end.
@@ -109,6 +125,14 @@ pub async fn finish(child: Child) -> Ran {
 }
 
 impl Ran {
+    /// Asserts how it ended, and that it told the user all of this.
+    pub fn said(&self, code: i32, texts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        for text in texts {
+            assert!(self.err.contains(text), "{text:?} is not in\n{}", self.err);
+        }
+    }
+
     /// A stage's line of the closing table: result and the numbers behind it.
     pub fn stage(&self, stage: &str) -> Vec<String> {
         let line = self.out.lines().find(|line| line.split_whitespace().next() == Some(stage));

@@ -32,6 +32,8 @@ pub(super) struct SqliteDocuments {
 
 impl SqliteDocuments {
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
+        // Two processes that start together on a fresh file would race through its schema; the lock lets one go first.
+        let _lock = sqlite::lock_for_setup(path).await?;
         let tuning = Tuning { page_size: 8192, cache_kib: 4 * 1024, connections: 2 };
         let pool = sqlite::open("document store", path, &tuning).await?;
         let store = Self { pool, path: Arc::new(path.to_owned()) };

@@ -1,8 +1,10 @@
 //! Real servers for tests, started privately: free ports, temporary data, 127.0.0.1 only, ended with the test process.
 
+pub mod apart;
 pub mod mariadb;
 pub mod mongodb;
 pub mod rabbitmq;
+pub mod scratch;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -46,8 +48,10 @@ pub fn spawn(mut command: Command) -> Child {
         let child = command.spawn();
         let started = child.is_ok();
         sender.send(child).expect("the starter waits");
-        while started {
-            std::thread::park();
+        if started {
+            loop {
+                std::thread::park();
+            }
         }
     });
     started.recv().expect("the starting thread answers").expect("the server starts")

@@ -1,22 +1,37 @@
-//! Reads a data directory's two stores as a user would, in a form that can be compared: references as natural keys,
-//! row ids and times of reading left out.
+//! Reads a place's two stores as a user would, in a form that can be compared: references as natural keys, row ids and
+//! times of reading left out. The form is the same whatever the stores run on.
+
+mod documents;
+mod relational;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, Column, Connection, Row, TypeInfo, ValueRef};
 
-/// The stores of one data directory.
-pub struct StoresOnDisk {
-    directory: PathBuf,
-}
+pub use documents::DocumentStore;
+pub use relational::RelationalStore;
 
-/// Collection to `_id` to document.
+/// Collection to natural key to document.
 pub type Documents = BTreeMap<String, BTreeMap<String, Value>>;
 /// Table to rows, each a line of its values.
 pub type Tables = BTreeMap<&'static str, BTreeSet<String>>;
+
+/// Both stores of a place.
+#[derive(Clone)]
+pub struct StoredData {
+    pub documents: DocumentStore,
+    pub relational: RelationalStore,
+}
+
+/// What changes with every write, even of what is there already.
+#[derive(PartialEq)]
+pub struct Fingerprint {
+    documents: Documents,
+    tables: Tables,
+    /// A document's bookkeeping: when its state was read, and what it is recognised by.
+    bookkeeping: BTreeMap<String, Vec<String>>,
+}
 
 /// Every table of the relational store, with references resolved to natural keys.
 const TABLES: &[(&str, &str)] = &[
@@ -113,56 +128,32 @@ const TABLES: &[(&str, &str)] = &[
     ("schema_info", "SELECT version FROM schema_info"),
 ];
 
-impl StoresOnDisk {
-    /// The stores of a data directory.
-    pub fn of(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+impl StoredData {
+    /// The embedded stores of a data directory.
+    pub fn embedded(data_dir: &Path) -> Self {
+        let (documents, relational) = (data_dir.join("documents.db"), data_dir.join("github.db"));
+        Self { documents: DocumentStore::Sqlite(documents), relational: RelationalStore::Sqlite(relational) }
     }
 
-    /// Rows of a query over a store's file, each value as text (`NULL` for nothing).
-    pub async fn query(&self, file: &str, sql: &str) -> Vec<Vec<String>> {
-        let options = SqliteConnectOptions::new().filename(self.directory.join(file)).read_only(true);
-        let mut connection = SqliteConnection::connect_with(&options).await.expect("the store opens");
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect(sql);
-        rows.iter()
-            .map(|row| {
-                row.columns()
-                    .iter()
-                    .map(|column| {
-                        let raw = row.try_get_raw(column.ordinal()).unwrap();
-                        if raw.is_null() {
-                            return "NULL".to_owned();
-                        }
-                        match raw.type_info().name() {
-                            "INTEGER" | "BOOLEAN" => row.get_unchecked::<i64, _>(column.ordinal()).to_string(),
-                            _ => row.get_unchecked::<String, _>(column.ordinal()),
-                        }
-                    })
-                    .collect()
-            })
-            .collect()
+    /// Rows of a query over the relational store, in SQL that both families know; each value as text (`NULL` for nothing).
+    pub async fn sql(&self, sql: &str) -> Vec<Vec<String>> {
+        self.relational.query(sql).await
     }
 
     /// One number from the relational store.
     pub async fn number(&self, sql: &str) -> i64 {
-        self.query("github.db", sql).await[0][0].parse().expect("a number")
+        self.sql(sql).await[0][0].parse().expect("a number")
     }
 
     /// A collection's documents, with `_msght`.
     pub async fn collection(&self, name: &str) -> BTreeMap<String, Value> {
-        let rows = self.query("documents.db", &format!("SELECT _id, doc FROM {name}")).await;
-        rows.into_iter()
-            .map(|row| (row[0].clone(), serde_json::from_str(&row[1]).expect("a document is JSON")))
-            .collect()
+        self.documents.collection(name).await
     }
 
     /// All documents, without the times at which they were read; a deletion mark stays, without its time.
     pub async fn documents(&self) -> Documents {
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
-                   AND name <> 'msght_store'";
         let mut all = Documents::new();
-        for row in self.query("documents.db", sql).await {
-            let mut documents = self.collection(&row[0]).await;
+        for (name, mut documents) in self.documents.all().await {
             for document in documents.values_mut() {
                 let meta = document.as_object_mut().and_then(|object| object.remove("_msght")).unwrap_or_default();
                 assert!(meta.get("fetched_at").is_some(), "every document says when it was read");
@@ -170,7 +161,7 @@ impl StoresOnDisk {
                     document["_msght"] = Value::from("deleted");
                 }
             }
-            all.insert(row[0].clone(), documents);
+            all.insert(name, documents);
         }
         all
     }
@@ -179,28 +170,47 @@ impl StoresOnDisk {
     pub async fn tables(&self) -> Tables {
         let mut all = Tables::new();
         for (table, sql) in TABLES {
-            let rows = self.query("github.db", sql).await;
+            let rows = self.sql(sql).await;
             let count = rows.len();
             let lines: BTreeSet<String> = rows.into_iter().map(|row| row.join(" | ")).collect();
             // Languages keep a set of rows a look; everything else has a key, so that no two rows may be alike.
             assert_eq!(lines.len(), count, "{table} holds two equal rows");
-            all.insert(table, lines);
+            all.insert(*table, lines);
         }
         all
     }
 
-    /// How often each file of the stores was written to by statements, by SQLite's own change counters; a run that
-    /// changes nothing leaves the data as they are.
-    pub async fn data_fingerprint(&self) -> (Documents, Tables, Vec<Vec<String>>) {
-        let mut times = Vec::new();
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
-                   AND name <> 'msght_store'";
-        for row in self.query("documents.db", sql).await {
-            let sql =
-                format!("SELECT '{0}', count(*), max(fetched_at), min(fetched_at), sum(hash % 1000) FROM {0}", row[0]);
-            times.extend(self.query("documents.db", &sql).await);
+    /// Everything in the stores, comparable.
+    pub async fn dump(&self) -> (Documents, Tables) {
+        (self.documents().await, self.tables().await)
+    }
+
+    /// Equal only where nothing was written in between.
+    pub async fn data_fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            documents: self.documents().await,
+            tables: self.tables().await,
+            bookkeeping: self.documents.bookkeeping().await,
         }
-        (self.documents().await, self.tables().await, times)
+    }
+
+    /// Asserts what a database system knows about its own health: that nothing is damaged, and every reference leads
+    /// to a row.
+    pub async fn assert_sound(&self) {
+        self.documents.assert_sound().await;
+        self.relational.assert_sound().await;
+    }
+
+    /// Everything that is stored outside of the data directory, as text.
+    pub async fn everything_on_servers(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        if let DocumentStore::Mongodb { .. } = &self.documents {
+            all.push(self.documents.everything().await);
+        }
+        if let RelationalStore::Mysql { .. } = &self.relational {
+            all.push(self.relational.everything().await);
+        }
+        all
     }
 }
 

@@ -1,0 +1,281 @@
+//! What the document store does, on each of its backends: an SQLite file and a server with MongoDB's protocol.
+
+mod support;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use msght::patience::Patience;
+use msght::store::documents::{Collection, Document, Documents, KeyValue, Shape, Written};
+use msght::store_url::{Backend, StoreUrl};
+use rstest::rstest;
+use serde_json::{Value, json};
+use support::servers::mongodb::MongoServer;
+use tempfile::TempDir;
+
+/// What a store runs on.
+#[derive(Clone, Copy, Debug)]
+enum On {
+    Sqlite,
+    Mongodb,
+}
+
+/// A fresh store's URL; the directory is to be kept as long as the store.
+fn fresh(on: On, name: &str) -> (StoreUrl, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let url = match on {
+        On::Sqlite => StoreUrl::sqlite(directory.path().join("documents.db")),
+        On::Mongodb => {
+            StoreUrl::parse(&MongoServer::shared().url(name), &[Backend::Mongodb]).expect("the server's URL")
+        }
+    };
+    (url, directory)
+}
+
+fn patience() -> Patience {
+    Patience::new(Duration::from_secs(60), |_| {})
+}
+
+async fn open(url: &StoreUrl) -> Documents {
+    Documents::open(url, &patience()).await.unwrap()
+}
+
+fn read_at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap()
+}
+
+fn document(collection: Collection, key: &[KeyValue], json: Value, shape: Shape) -> Document {
+    Document { collection, key: key.to_vec(), json: json.to_string(), shape, fetched_at: read_at(0) }
+}
+
+fn issue(repo: &str, number: i64, title: &str) -> Document {
+    let key = ["octo".into(), repo.into(), number.into()];
+    let json = json!({"number": number, "title": title, "owner": "octo", "repo": repo});
+    document(Collection::Issues, &key, json, Shape::Summary)
+}
+
+fn commit(sha: &str, url: &str, more: Value, shape: Shape) -> Document {
+    let mut json = json!({"sha": sha, "url": url});
+    json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document(Collection::Commits, &[sha.into()], json, shape)
+}
+
+async fn read(store: &Documents, collection: Collection, id: &str) -> Option<Value> {
+    store.get(collection, id).await.unwrap().map(|json| serde_json::from_str(&json).unwrap())
+}
+
+async fn written(store: &Documents, documents: &[Document]) -> Vec<Written> {
+    store.upsert(documents.to_vec()).await.unwrap().written
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_document_is_new_then_unchanged_then_changed(#[values(On::Sqlite, On::Mongodb)] on: On) {
+    let (url, _directory) = fresh(on, "new_unchanged_changed");
+    let store = open(&url).await;
+    let first = store.identity().await.unwrap();
+    let stored = store.upsert(vec![issue("a", 1, "x"), issue("a", 2, "x")]).await.unwrap();
+    assert_eq!(stored.written, [Written::New, Written::New]);
+    assert!(stored.generation.unwrap() > first.generation);
+    let again = store.upsert(vec![issue("a", 1, "x"), issue("a", 2, "y")]).await.unwrap();
+    assert_eq!(again.written, [Written::Unchanged, Written::Changed]);
+    let unchanged = store.upsert(vec![issue("a", 1, "x")]).await.unwrap();
+    assert_eq!((unchanged.written, unchanged.generation), (vec![Written::Unchanged], None));
+    let last = store.identity().await.unwrap();
+    assert_eq!((last.id, Some(last.generation)), (first.id.clone(), again.generation));
+    store.close().await;
+
+    let store = open(&url).await;
+    assert_eq!(store.identity().await.unwrap().id, first.id, "it is the same store when it is opened again");
+    assert_eq!(read(&store, Collection::Issues, "octo/a/2").await.unwrap()["title"], "y");
+    assert_eq!(read(&store, Collection::Issues, "octo/a/3").await, None);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_document_comes_back_as_it_went_in(#[values(On::Sqlite, On::Mongodb)] on: On) {
+    let (url, _directory) = fresh(on, "round_trip");
+    let store = open(&url).await;
+    let awkward = json!({
+        "owner": "octo", "repo": "a", "number": 9_007_199_254_740_993_i64,
+        "$ref": {"$inc": 1, "a.b": [{"": null, "%24": "%", "%2E": "x.y$"}]}, "dotted.name": true,
+        "_id": "theirs", "nested": {"_id": 7}, "float": 1.5, "whole": 2.0, "negative": -0.25, "small": 3,
+        "least": i64::MIN, "text": "a\u{0}b \u{1F600} \u{e9}", "empty": {}, "list": [], "no": false, "nothing": null,
+    });
+    let key = ["octo".into(), "a".into(), 9_007_199_254_740_993_i64.into()];
+    let awkward_document = document(Collection::Issues, &key, awkward.clone(), Shape::Summary);
+    assert_eq!(written(&store, std::slice::from_ref(&awkward_document)).await, [Written::New]);
+    let mut back = read(&store, Collection::Issues, "octo/a/9007199254740993").await.unwrap();
+    let meta = back.as_object_mut().unwrap().remove("_msght").unwrap();
+    assert_eq!(back, awkward);
+    assert_eq!(meta, json!({"fetched_at": "2023-11-14T22:13:20Z"}));
+    assert_eq!(written(&store, &[awkward_document]).await, [Written::Unchanged]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_key_that_comes_twice_in_a_batch_is_judged_by_its_first(#[values(On::Sqlite, On::Mongodb)] on: On) {
+    let (url, _directory) = fresh(on, "twice_in_a_batch");
+    let store = open(&url).await;
+    let batch = [issue("a", 1, "x"), issue("a", 1, "x"), issue("a", 1, "y"), issue("a", 2, "z")];
+    assert_eq!(written(&store, &batch).await, [Written::New, Written::Unchanged, Written::Changed, Written::New]);
+    assert_eq!(read(&store, Collection::Issues, "octo/a/1").await.unwrap()["title"], "y");
+    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 10).await.unwrap(), ["octo/a/1", "octo/a/2"]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_list_takes_nothing_from_a_full_commit_and_another_repository_leaves_it(
+    #[values(On::Sqlite, On::Mongodb)] on: On,
+) {
+    let (url, _directory) = fresh(on, "two_shapes");
+    let store = open(&url).await;
+    let full = commit("s", "one", json!({"files": [1], "message": "m"}), Shape::Full);
+    let list = commit("s", "one", json!({"message": "n"}), Shape::Summary);
+    let elsewhere = commit("s", "two", json!({"message": "o"}), Shape::Summary);
+    assert_eq!(written(&store, &[list.clone()]).await, [Written::New]);
+    assert_eq!(written(&store, &[full]).await, [Written::Changed]);
+    assert_eq!(written(&store, &[list.clone()]).await, [Written::Unchanged], "the list's state was seen before");
+    let newer = commit("s", "one", json!({"message": "p"}), Shape::Summary);
+    assert_eq!(written(&store, &[newer.clone(), elsewhere]).await, [Written::Changed, Written::Unchanged]);
+    let value = read(&store, Collection::Commits, "s").await.unwrap();
+    assert_eq!((&value["files"], &value["message"], &value["url"]), (&json!([1]), &json!("p"), &json!("one")));
+    assert_eq!(value["_msght"]["detailed_at"], "2023-11-14T22:13:20Z");
+    assert_eq!(written(&store, &[newer]).await, [Written::Unchanged]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_document_that_is_gone_is_marked_once_and_unmarked_when_it_comes_back(
+    #[values(On::Sqlite, On::Mongodb)] on: On,
+) {
+    let (url, _directory) = fresh(on, "deleted");
+    let store = open(&url).await;
+    written(&store, &[issue("a", 1, "x"), issue("a", 2, "x"), issue("a", 3, "x")]).await;
+    let gone = ["octo/a/1".to_owned(), "octo/a/3".to_owned(), "octo/a/9".to_owned()];
+    assert_eq!(store.mark_deleted(Collection::Issues, &gone, read_at(60)).await.unwrap(), 2);
+    assert_eq!(store.mark_deleted(Collection::Issues, &gone, read_at(90)).await.unwrap(), 0);
+    let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
+    let dates = json!({"fetched_at": "2023-11-14T22:13:20Z", "deleted_at": "2023-11-14T22:14:20Z"});
+    assert_eq!((&value["title"], &value["_msght"]), (&json!("x"), &dates));
+    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 10).await.unwrap(), ["octo/a/2"]);
+    assert_eq!(written(&store, &[issue("a", 1, "x")]).await, [Written::Changed]);
+    let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
+    assert_eq!(value["_msght"], json!({"fetched_at": "2023-11-14T22:13:20Z"}));
+}
+
+#[rstest]
+#[tokio::test]
+async fn ids_come_in_order_page_by_page_and_of_one_repository(#[values(On::Sqlite, On::Mongodb)] on: On) {
+    let (url, _directory) = fresh(on, "ids_after");
+    let store = open(&url).await;
+    let others = [issue("a-b", 1, "x"), issue("b", 1, "x"), issue("a.", 1, "x"), issue("aa", 1, "x")];
+    let mine: Vec<Document> = (1..=25).map(|number| issue("a", number, "x")).collect();
+    written(&store, &[&others[..], &mine[..]].concat()).await;
+    let mut ids = Vec::new();
+    while let page =
+        store.ids_after(Collection::Issues, "octo", "a", ids.last().map_or("", String::as_str), 10).await.unwrap()
+        && !page.is_empty()
+    {
+        assert!(page.len() <= 10);
+        ids.extend(page);
+    }
+    let mut expected: Vec<String> = (1..=25).map(|number| format!("octo/a/{number}")).collect();
+    expected.sort();
+    assert_eq!(ids, expected);
+    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 0).await.unwrap(), Vec::<String>::new());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_renamed_repository_takes_its_documents_along_and_replaces_what_is_there(
+    #[values(On::Sqlite, On::Mongodb)] on: On,
+) {
+    let (url, _directory) = fresh(on, "rename");
+    let store = open(&url).await;
+    let comment = |repo: &str| {
+        let key = ["octo".into(), repo.into(), "sha".into(), 5_i64.into()];
+        let json = json!({"commit_id": "sha", "id": 5, "owner": "octo", "repo": repo});
+        document(Collection::CommitComments, &key, json, Shape::Summary)
+    };
+    let branch = |repo: &str| {
+        let json = json!({"name": "feature/x", "owner": "octo", "repo": repo});
+        document(Collection::Branches, &["octo".into(), repo.into(), "feature/x".into()], json, Shape::Summary)
+    };
+    let entry = |name: &str| {
+        let json = json!({"name": name, "owner": {"login": "octo"}});
+        document(Collection::Repos, &["octo".into(), name.into()], json, Shape::Full)
+    };
+    let before = [issue("old", 1, "mine"), issue("old", 2, "mine"), comment("old"), branch("old"), entry("old")];
+    written(&store, &before).await;
+    written(&store, &[issue("new", 2, "in the way"), issue("new", 3, "stays"), issue("older", 1, "another")]).await;
+    let generation = store.identity().await.unwrap().generation;
+    store.rename_repository(("octo", "old"), ("octo", "new")).await.unwrap();
+    store.rename_repository(("octo", "old"), ("octo", "new")).await.unwrap();
+    store.rename_repository(("octo", "new"), ("octo", "new")).await.unwrap();
+
+    assert!(store.identity().await.unwrap().generation > generation);
+    let ids = store.ids_after(Collection::Issues, "octo", "new", "", 10).await.unwrap();
+    assert_eq!(ids, ["octo/new/1", "octo/new/2", "octo/new/3"]);
+    assert_eq!(store.ids_after(Collection::Issues, "octo", "old", "", 10).await.unwrap(), Vec::<String>::new());
+    let moved = read(&store, Collection::Issues, "octo/new/2").await.unwrap();
+    assert_eq!((&moved["title"], &moved["repo"]), (&json!("mine"), &json!("new")));
+    assert!(read(&store, Collection::CommitComments, "octo/new/sha/5").await.is_some());
+    assert!(read(&store, Collection::Branches, "octo/new/feature/x").await.is_some());
+    assert!(read(&store, Collection::Issues, "octo/older/1").await.is_some());
+    assert_eq!(read(&store, Collection::Repos, "octo/old").await, None);
+    assert_eq!(written(&store, &[comment("new"), entry("new")]).await, [Written::Changed, Written::New]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_of_the_same_documents_lose_nothing_of_each_other(#[values(On::Sqlite, On::Mongodb)] on: On) {
+    const COMMITS: usize = 60;
+    let (url, _directory) = fresh(on, "concurrent");
+    // Stores of their own, as two processes have them.
+    let (one, two) = tokio::join!(open(&url), open(&url));
+    let sha = |number: usize| format!("sha{number}");
+    let list = move |round: usize| {
+        (0..COMMITS).map(|n| commit(&sha(n), "u", json!({"message": round}), Shape::Summary)).collect::<Vec<_>>()
+    };
+    let full = move |round: usize| {
+        let json = move |n: usize| json!({"message": round, "files": [n]});
+        (0..COMMITS).rev().map(|n| commit(&sha(n), "u", json(n), Shape::Full)).collect::<Vec<_>>()
+    };
+    let lists = tokio::spawn(async move {
+        for round in 0..6 {
+            one.upsert(list(round)).await.unwrap();
+        }
+    });
+    let fulls = tokio::spawn(async move {
+        for round in 0..6 {
+            two.upsert(full(round)).await.unwrap();
+        }
+    });
+    lists.await.unwrap();
+    fulls.await.unwrap();
+    let store = open(&url).await;
+    for number in 0..COMMITS {
+        let value = read(&store, Collection::Commits, &sha(number)).await.unwrap();
+        assert_eq!(value["files"], json!([number]), "a list's answer has taken the files of {value}");
+    }
+}
+
+#[tokio::test]
+async fn both_backends_give_back_the_same_documents() {
+    let (file, _directory) = fresh(On::Sqlite, "");
+    let (server, _other) = fresh(On::Mongodb, "same_as_file");
+    let mut read_back = Vec::new();
+    for url in [&file, &server] {
+        let store = open(url).await;
+        written(&store, &[issue("a", 1, "x"), commit("s", "u", json!({"files": []}), Shape::Full)]).await;
+        written(&store, &[commit("s", "u", json!({"message": "m"}), Shape::Summary)]).await;
+        store.mark_deleted(Collection::Issues, &["octo/a/1".to_owned()], read_at(5)).await.unwrap();
+        store.rename_repository(("octo", "a"), ("octo", "b")).await.unwrap();
+        let (issue, commit) =
+            (read(&store, Collection::Issues, "octo/b/1").await, read(&store, Collection::Commits, "s").await);
+        assert!(issue.is_some() && commit.is_some());
+        read_back.push((issue, commit));
+    }
+    assert_eq!(read_back[0], read_back[1]);
+}

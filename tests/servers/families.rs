@@ -1,0 +1,38 @@
+//! The families hold the same: document for document, row for row.
+
+use rstest::rstest;
+
+use crate::support::fake_github::{FakeGitHub, Options, World, names};
+use crate::support::family::Family;
+use crate::support::program::Place;
+use crate::support::stores::difference;
+
+#[rstest]
+#[case(Family::Servers, Family::Servers)]
+#[case(Family::Servers, Family::Embedded)]
+#[case(Family::Embedded, Family::Servers)]
+#[tokio::test]
+async fn the_same_world_comes_to_the_same_documents_and_tables(#[case] documents: Family, #[case] relational: Family) {
+    let fake = FakeGitHub::start(World::edge_cases(5), Options::unlimited()).await;
+    let embedded = Place::over(fake.url(), Family::Embedded, Family::Embedded);
+    let other = Place::over(fake.url(), documents, relational);
+    let repositories =
+        [names::WEB, names::WEB_FORK, names::QUIET, names::EMPTY, names::NO_ISSUES, names::PRIVATE, names::NEW_NAME];
+    for place in [&embedded, &other] {
+        place.mirror(&repositories).await;
+    }
+    assert_eq!(difference(&embedded.dump().await, &other.dump().await), None);
+    // What goes through an update, a renamed repository and a mark of deletion, too.
+    fake.world_mut(|w| {
+        let web = w.repo(names::WEB);
+        let (issue, comment) = (w.repos[web].issues[0].number, w.repos[web].comments[0].id);
+        w.edit_issue_title(web, issue, "another title \u{1f389} 'with' \"quotes\" \\ and % . $");
+        w.delete_comment(web, comment);
+        let quiet = w.repo(names::QUIET);
+        w.rename_repo(quiet, "silent");
+    });
+    for place in [&embedded, &other] {
+        place.mirror(&[names::WEB, "contoso/silent"]).await;
+    }
+    assert_eq!(difference(&embedded.dump().await, &other.dump().await), None);
+}

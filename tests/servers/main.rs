@@ -1,0 +1,30 @@
+//! The whole program over servers: MongoDB's protocol and MariaDB in the place of the embedded stores.
+//!
+//! The modules are the same as those of `tests/program`; `support::family()` tells which stores they run over.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../program/access.rs"]
+mod access;
+#[path = "../program/bad_input.rs"]
+mod bad_input;
+#[path = "../program/completeness.rs"]
+mod completeness;
+#[path = "../program/cost.rs"]
+mod cost;
+mod families;
+#[path = "../program/faults.rs"]
+mod faults;
+#[path = "../program/identity.rs"]
+mod identity;
+#[path = "../program/kills.rs"]
+mod kills;
+#[path = "../program/moving.rs"]
+mod moving;
+#[path = "../program/refresh.rs"]
+mod refresh;
+#[path = "../program/repair.rs"]
+mod repair;
+#[path = "../program/stages.rs"]
+mod stages;

@@ -1,0 +1,89 @@
+//! The two families of stores that the whole-program tests run over.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::servers::apart::apart;
+use super::servers::mariadb::MariaDb;
+use super::servers::mongodb::MongoServer;
+use super::stores::{DocumentStore, RelationalStore, StoredData};
+
+/// What a store runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// SQLite files in the data directory: the default without any setting.
+    Embedded,
+    /// MongoDB's protocol and MariaDB, which all tests of a process share.
+    Servers,
+}
+
+/// The family that this test program is about: `cargo test` builds the same tests once for each.
+pub fn family() -> Family {
+    if env!("CARGO_CRATE_NAME") == "servers" { Family::Servers } else { Family::Embedded }
+}
+
+/// Fresh stores for one place; databases on servers are dropped with it.
+pub struct FreshStores {
+    data: StoredData,
+    relational_database: Option<String>,
+}
+
+impl FreshStores {
+    /// Each store on what it is asked for. The files of embedded ones are made by the program.
+    pub fn new(data_dir: &Path, documents: Family, relational: Family) -> Self {
+        let documents = match documents {
+            Family::Embedded => DocumentStore::Sqlite(data_dir.join("documents.db")),
+            Family::Servers => {
+                let database = unique_name();
+                DocumentStore::Mongodb { url: MongoServer::shared().url(&database), database }
+            }
+        };
+        let relational_database = (relational == Family::Servers).then(|| MariaDb::shared().create_database());
+        let relational = match &relational_database {
+            None => RelationalStore::Sqlite(data_dir.join("github.db")),
+            Some(name) => RelationalStore::Mysql { url: MariaDb::shared().url(name) },
+        };
+        Self { data: StoredData { documents, relational }, relational_database }
+    }
+
+    pub fn data(&self) -> &StoredData {
+        &self.data
+    }
+
+    /// The settings that lead the program to them.
+    pub fn environment(&self) -> Vec<(&'static str, &str)> {
+        let mut environment = Vec::new();
+        if let DocumentStore::Mongodb { url, .. } = &self.data.documents {
+            environment.push(("MSGHT_DOCUMENTS__URL", url.as_str()));
+        }
+        if let RelationalStore::Mysql { url } = &self.data.relational {
+            environment.push(("MSGHT_SQL__URL", url.as_str()));
+        }
+        environment
+    }
+}
+
+impl Drop for FreshStores {
+    /// What can't be dropped goes with the server.
+    fn drop(&mut self) {
+        if let Some(name) = &self.relational_database {
+            let _ = MariaDb::shared().try_execute(&format!("DROP DATABASE IF EXISTS {name}"));
+        }
+        if let DocumentStore::Mongodb { url, database } = &self.data.documents {
+            apart(async {
+                let Ok(client) = mongodb::Client::with_uri_str(url).await else { return };
+                // A server that a test has stopped for good is not waited for.
+                let _ =
+                    tokio::time::timeout(Duration::from_secs(5), client.database(database).drop().into_future()).await;
+            });
+        }
+    }
+}
+
+/// A database's name that no other place has, on a server that other processes may use, too.
+fn unique_name() -> String {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("test_{}_{}_{}", since.as_millis(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
