@@ -193,6 +193,8 @@ fn launch(directory: &Path, port: u16, dist_port: u16, epmd_port: u16) -> Child 
         .env("LANG", "C.UTF-8")
         .env("ERL_EPMD_PORT", epmd_port.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        // Every Erlang machine starts a daemon of its own otherwise, also the short-lived one that looks for epmd.
+        .env("ERL_FLAGS", "-start_epmd false")
         .env("RABBITMQ_NODENAME", format!("msght{port}@localhost"))
         .env("RABBITMQ_DIST_PORT", dist_port.to_string())
         .env("RABBITMQ_MNESIA_BASE", directory.join("mnesia"))
