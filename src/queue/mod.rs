@@ -65,7 +65,7 @@ impl Queue {
     ///
     /// # Errors
     /// An exchange or queue of that name that is of another kind, or rights that are missing. Nothing was published or
-    /// consumed then: such an error is [at open](StoreError::at_open).
+    /// consumed then: such an error is one `at_open`.
     pub async fn declare(&self, routes: &[Route]) -> Result<(), StoreError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.declare(routes).await,
