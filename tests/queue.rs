@@ -81,7 +81,7 @@ async fn a_foreign_queue_gets_every_event_once_and_ours_does_too(#[values(Kind::
     let queue = place.open().await;
     let watch = Route::event("WatchEvent").unwrap();
     queue.declare(&[push(), watch.clone(), Route::Projects]).await.unwrap();
-    place.bind_foreign("theirs", &["evt.#", "evt.PushEvent"]).await;
+    place.bind_theirs(&["evt.PushEvent"]).await;
     queue.publish(&push(), bodies(0..50)).await.unwrap();
     queue.publish(&watch, bodies(50..100)).await.unwrap();
     queue.publish(&Route::Projects, bodies(100..101)).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_foreign_queue_gets_every_event_once_and_ours_does_too(#[values(Kind::
     let mut ours = consumer(&queue, &push(), 10).await;
     assert_eq!(settle_all(&mut ours, 50).await, (0..50).map(|n| format!("message {n}")).collect());
     no_more(&mut ours).await;
-    let theirs = place.take_foreign("theirs").await;
+    let theirs = place.take_theirs().await;
     assert_eq!(theirs, (0..100).map(|n| format!("message {n}")).collect::<Vec<_>>());
 }
 
@@ -306,6 +306,26 @@ async fn a_lease_that_is_over_frees_its_messages_and_late_settlements_do_nothing
     drop(quick);
     other.publish(&push(), bodies(2..3)).await.unwrap();
     assert_eq!(body(&mut slow).await.body(), "message 2", "the consumer goes on under a new lease");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manuals_statements_do_what_it_says() {
+    let place = Place::new(Kind::Sqlite);
+    let queue = place.open().await;
+    queue.declare(&[Route::Projects, push()]).await.unwrap();
+    place.execute(&place::manual(place::GIVE_REPOSITORY)).await;
+    let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
+    let delivery = body(&mut deliveries).await;
+    assert_eq!((delivery.body(), delivery.attempts()), ("octocat Hello-World", 0));
+    delivery.dead_letter("gone").await.unwrap();
+    assert_eq!(place.rows(&place::manual(place::SEE_DEAD)).await, 1);
+    place.bind_theirs(&[]).await;
+    queue.publish(&push(), bodies(0..2)).await.unwrap();
+    place.execute(&place::manual(place::DELETE_QUEUE)).await;
+    assert_eq!(place.rows("SELECT id FROM messages WHERE queue = 'theirs'").await, 0);
+    assert_eq!(place.rows("SELECT queue FROM bindings WHERE queue = 'theirs'").await, 0);
+    queue.publish(&push(), bodies(2..3)).await.expect("our own queue is still there");
+    assert_eq!(queue.depth(&push()).await.unwrap().ready, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,7 +133,8 @@ impl Queue {
         }
     }
 
-    /// Closes the file or the connections. Deliveries that are still unsettled go back to their queues.
+    /// Closes the file or the connections. What is still unsettled goes back to its queue: in RabbitMQ at once, in SQLite
+    /// when this process ends or the lease is over.
     pub async fn close(self) {
         match self.0 {
             Backend::Sqlite(queue) => queue.close().await,

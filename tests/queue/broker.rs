@@ -14,7 +14,12 @@ use tokio::time::timeout;
 
 use crate::place::{self, Kind, Place, bodies, body, channel, consumer, no_more, push};
 use crate::servers::free_port;
-use crate::servers::rabbitmq::{ODD_PASSWORD, ODD_USER, RabbitServer};
+use crate::servers::rabbitmq::{LOCKED_VHOST, ODD_PASSWORD, ODD_USER, RabbitServer};
+
+/// Every byte percent-encoded.
+fn encode(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_the_broker_is_killed_in_the_middle_of_publishing_and_consuming() {
@@ -124,7 +129,6 @@ async fn a_broker_that_stays_away_ends_in_an_error_that_names_it() {
 async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
     let server = RabbitServer::shared();
     let port = server.port();
-    let encode = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
     let odd = format!("{}:{}", encode(ODD_USER), encode(ODD_PASSWORD));
     // Accepts and says nothing, as a broker that starts.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,6 +154,17 @@ async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
             assert!(!text.contains(secret), "{text}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_with_special_characters_opens_and_missing_rights_are_named() {
+    let (user, password) = (encode(ODD_USER), encode(ODD_PASSWORD));
+    let url = format!("amqp://{user}:{password}@127.0.0.1:{}/{LOCKED_VHOST}", RabbitServer::shared().port());
+    let queue = place::try_open(&url).await.expect("the password is decoded");
+    let error = queue.declare(&[Route::Projects]).await.expect_err("no right to declare");
+    let text = error.to_string();
+    assert!(error.at_open && text.contains("access to exchange 'github' in vhost 'locked' refused"), "{text}");
+    assert!(text.contains("give the user the right") && !text.contains(&password), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,12 @@ impl Place {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut file).await.expect(sql);
     }
 
+    /// How many rows a statement gives.
+    pub async fn rows(&self, sql: &str) -> usize {
+        let mut file = self.file().await;
+        sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut file).await.expect(sql).len()
+    }
+
     async fn file(&self) -> SqliteConnection {
         let path = self.url.strip_prefix("sqlite:").expect("a file");
         std::fs::create_dir_all(Path::new(path).parent().expect("a directory")).unwrap();
@@ -72,19 +78,16 @@ impl Place {
         SqliteConnection::connect_with(&options).await.expect("the file opens")
     }
 
-    /// Another program makes its own queue and binds it, as the manual says.
-    pub async fn bind_foreign(&self, queue: &str, patterns: &[&str]) {
+    /// Another program makes the queue `theirs` and binds it to `evt.#` and more, as the manual says.
+    pub async fn bind_theirs(&self, also: &[&str]) {
         if self.url.starts_with("sqlite:") {
-            self.execute(&format!("INSERT INTO queues (name) VALUES ('{queue}') ON CONFLICT DO NOTHING")).await;
-            for pattern in patterns {
-                self.execute(&format!(
-                    "INSERT INTO bindings (exchange, pattern, queue) VALUES ('{EXCHANGE}', '{pattern}', '{queue}') \
-                     ON CONFLICT DO NOTHING"
-                ))
-                .await;
+            self.execute(&manual(BIND)).await;
+            for pattern in also {
+                self.execute(&manual(BIND).replace("evt.#", pattern)).await;
             }
             return;
         }
+        let (queue, patterns) = ("theirs", std::iter::once(&"evt.#").chain(also));
         let (_connection, channel) = channel(&self.url).await;
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.into(), durable, FieldTable::default()).await.unwrap();
@@ -96,27 +99,40 @@ impl Place {
         }
     }
 
-    /// Another program takes all that its queue holds.
-    pub async fn take_foreign(&self, queue: &str) -> Vec<String> {
+    /// Another program takes all that the queue `theirs` holds, as the manual says.
+    pub async fn take_theirs(&self) -> Vec<String> {
         let mut taken = Vec::new();
         if self.url.starts_with("sqlite:") {
             let mut file = self.file().await;
-            let sql = "DELETE FROM messages WHERE id = (SELECT id FROM messages WHERE queue = ? AND state = 'ready' \
-                       ORDER BY id LIMIT 1) RETURNING body";
+            let sql = manual(TAKE);
             while let Some(body) =
-                sqlx::query_scalar::<_, String>(sql).bind(queue.to_owned()).fetch_optional(&mut file).await.unwrap()
+                sqlx::query_scalar::<_, String>(AssertSqlSafe(sql.clone())).fetch_optional(&mut file).await.unwrap()
             {
                 taken.push(body);
             }
             return taken;
         }
         let (_connection, channel) = channel(&self.url).await;
-        while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
+        while let Some(message) = channel.basic_get("theirs".into(), BasicGetOptions { no_ack: true }).await.unwrap() {
             assert_eq!(message.delivery.properties.delivery_mode(), &Some(2), "a persistent message");
             taken.push(String::from_utf8(message.delivery.data).unwrap());
         }
         taken
     }
+}
+
+/// Blocks of SQL in the manual, by their place.
+const BIND: usize = 0;
+const TAKE: usize = 1;
+pub const GIVE_REPOSITORY: usize = 2;
+pub const SEE_DEAD: usize = 3;
+pub const DELETE_QUEUE: usize = 4;
+
+/// A block of SQL as the manual has it.
+pub fn manual(block: usize) -> String {
+    let manual = include_str!("../../docs/queue.md");
+    let after = manual.split("```sql\n").nth(block + 1).expect("the manual has that block");
+    after.split("```").next().expect("the block ends").to_owned()
 }
 
 /// A channel of another program.
