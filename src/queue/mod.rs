@@ -65,7 +65,7 @@ impl Queue {
     ///
     /// # Errors
     /// An exchange or queue of that name that is of another kind, or rights that are missing. Nothing was published or
-    /// consumed then: such an error is [at open](StoreError::at_open).
+    /// consumed then: such an error is one `at_open`.
     pub async fn declare(&self, routes: &[Route]) -> Result<(), StoreError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.declare(routes).await,
@@ -133,7 +133,8 @@ impl Queue {
         }
     }
 
-    /// Closes the file or the connections. Deliveries that are still unsettled go back to their queues.
+    /// Closes the file or the connections. What is still unsettled goes back to its queue: in RabbitMQ at once, in SQLite
+    /// when this process ends or the lease is over.
     pub async fn close(self) {
         match self.0 {
             Backend::Sqlite(queue) => queue.close().await,

@@ -147,7 +147,7 @@ impl Worker {
                 Err(_) => break,
             }
         }
-        let mut writing = self.queue.begin().await?;
+        let mut writing = self.queue.begin_unsynced().await?;
         sqlx::query("UPDATE messages SET state = 'ready', available_at = NULL WHERE queue = ? AND available_at <= ?")
             .bind(self.name.clone())
             .bind(now())
@@ -184,7 +184,7 @@ impl Worker {
 
     /// Renews the lease; one that others have found over is replaced.
     async fn renew(&mut self) -> Result<(), sqlx::Error> {
-        let mut writing = self.queue.begin().await?;
+        let mut writing = self.queue.begin_unsynced().await?;
         let renewed = sqlx::query("UPDATE consumers SET expires_at = ? WHERE id = ?")
             .bind(end_of_lease())
             .bind(self.lease.id)
@@ -212,7 +212,7 @@ impl Worker {
             if id == self.lease.id || !(gone || expires_at <= now()) {
                 continue;
             }
-            let mut writing = self.queue.begin().await?;
+            let mut writing = self.queue.begin_unsynced().await?;
             // One that is only late may have renewed its lease since.
             let removed = sqlx::query("DELETE FROM consumers WHERE id = ? AND (? OR expires_at <= ?)")
                 .bind(id)
@@ -247,7 +247,7 @@ impl Worker {
             }
         }
         let removed = async {
-            let mut writing = self.queue.begin().await?;
+            let mut writing = self.queue.begin_unsynced().await?;
             sqlx::query("UPDATE messages SET state = 'ready', consumer = NULL WHERE consumer = ?")
                 .bind(self.lease.id)
                 .execute(&mut *writing.tx)
@@ -263,7 +263,7 @@ impl Worker {
 
 impl Lease {
     async fn take(queue: &SqliteQueue, name: &str) -> Result<Self, sqlx::Error> {
-        let mut writing = queue.begin().await?;
+        let mut writing = queue.begin_unsynced().await?;
         let id = sqlx::query_scalar("INSERT INTO consumers (queue, holder, expires_at) VALUES (?, ?, ?) RETURNING id")
             .bind(name.to_owned())
             .bind(holder::this_process())
@@ -291,7 +291,7 @@ impl Held {
     pub(in crate::queue) async fn ack(mut self) -> Result<(), StoreError> {
         let failed = self.lease.queue.failed("acknowledging in");
         let acked = async {
-            let mut writing = self.lease.queue.begin().await?;
+            let mut writing = self.lease.queue.begin_unsynced().await?;
             sqlx::query("DELETE FROM messages WHERE id = ? AND consumer = ?")
                 .bind(self.message)
                 .bind(self.lease.id)
@@ -312,7 +312,7 @@ impl Held {
     ) -> Result<(), StoreError> {
         let failed = self.lease.queue.failed("putting off a message in");
         let put_off = async {
-            let mut writing = self.lease.queue.begin().await?;
+            let mut writing = self.lease.queue.begin_unsynced().await?;
             sqlx::query(
                 "UPDATE messages SET state = 'waiting', consumer = NULL, available_at = ?, attempts = ?, reason = ? \
                  WHERE id = ? AND consumer = ?",
@@ -334,7 +334,7 @@ impl Held {
     pub(in crate::queue) async fn dead_letter(mut self, reason: &str) -> Result<(), StoreError> {
         let failed = self.lease.queue.failed("giving up a message in");
         let given_up = async {
-            let mut writing = self.lease.queue.begin().await?;
+            let mut writing = self.lease.queue.begin_unsynced().await?;
             sqlx::query(
                 "UPDATE messages SET state = 'dead', consumer = NULL, reason = ? WHERE id = ? AND consumer = ?",
             )
@@ -354,7 +354,7 @@ impl Held {
 /// Puts a message back where it was.
 async fn give_back(lease: Arc<Lease>, message: i64) {
     let given_back = async {
-        let mut writing = lease.queue.begin().await?;
+        let mut writing = lease.queue.begin_unsynced().await?;
         sqlx::query("UPDATE messages SET state = 'ready', consumer = NULL WHERE id = ? AND consumer = ?")
             .bind(message)
             .bind(lease.id)

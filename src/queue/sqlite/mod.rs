@@ -98,10 +98,21 @@ impl SqliteQueue {
         sqlx::query_scalar("PRAGMA user_version").fetch_one(&self.0.pool).await
     }
 
-    /// A transaction that takes the write lock at once: one that reads first and locks later can fail half-way.
+    /// A transaction whose commit survives a power cut: for what must not be lost.
     async fn begin(&self) -> Result<Writing<'_>, sqlx::Error> {
+        self.begin_with("PRAGMA synchronous = FULL; BEGIN IMMEDIATE").await
+    }
+
+    /// A transaction whose commit survives the end of any process, but for which no disk is waited for: for taking and
+    /// settling messages. After a power cut the last of that may be undone, and the messages are delivered again.
+    async fn begin_unsynced(&self) -> Result<Writing<'_>, sqlx::Error> {
+        self.begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE").await
+    }
+
+    /// Takes the write lock at once: a transaction that reads first and locks later can fail half-way.
+    async fn begin_with(&self, statement: &'static str) -> Result<Writing<'_>, sqlx::Error> {
         let turn = self.0.writing.lock().await;
-        Ok(Writing { tx: self.0.pool.begin_with("BEGIN IMMEDIATE").await?, _turn: turn })
+        Ok(Writing { tx: self.0.pool.begin_with(statement).await?, _turn: turn })
     }
 
     fn failed(&self, doing: &str) -> impl Fn(sqlx::Error) -> StoreError + use<> {

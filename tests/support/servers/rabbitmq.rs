@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{free_port, program, spawn};
 
@@ -20,10 +20,13 @@ const VHOSTS: usize = 100;
 /// The name before the process id in the name of a broker's directory.
 const DIRECTORY_PREFIX: &str = "msght-rabbitmq-";
 
-/// A user with no rights anywhere, whose password has to be percent-encoded in a URL.
+/// A user who may connect to [`LOCKED_VHOST`] and do nothing there, whose password has to be percent-encoded in a URL.
 pub const ODD_USER: &str = "odd user";
 /// That user's password.
 pub const ODD_PASSWORD: &str = "p@ss/w:rd?#%é";
+
+/// A virtual host for that user alone.
+pub const LOCKED_VHOST: &str = "locked";
 
 /// A running broker; it ends, and its data go, with this value.
 pub struct RabbitServer {
@@ -155,18 +158,24 @@ fn prepare(directory: &Path, port: u16) -> std::io::Result<()> {
     for part in ["home", "mnesia", "log", "generated"] {
         std::fs::create_dir_all(directory.join(part))?;
     }
-    let vhosts: Vec<String> =
-        std::iter::once("/".to_owned()).chain((0..VHOSTS).map(|number| format!("v{number}"))).collect();
+    let vhosts: Vec<String> = ["/", LOCKED_VHOST]
+        .map(str::to_owned)
+        .into_iter()
+        .chain((0..VHOSTS).map(|number| format!("v{number}")))
+        .collect();
+    let all = ".*";
+    let mut permissions: Vec<Value> = vhosts
+        .iter()
+        .map(|name| json!({"user": "guest", "vhost": name, "configure": all, "write": all, "read": all}))
+        .collect();
+    permissions.push(json!({"user": ODD_USER, "vhost": LOCKED_VHOST, "configure": "", "write": "", "read": ""}));
     let definitions = json!({
         "users": [
             {"name": "guest", "password": "guest", "tags": ["administrator"]},
             {"name": ODD_USER, "password": ODD_PASSWORD, "tags": []},
         ],
         "vhosts": vhosts.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
-        "permissions": vhosts
-            .iter()
-            .map(|name| json!({"user": "guest", "vhost": name, "configure": ".*", "write": ".*", "read": ".*"}))
-            .collect::<Vec<_>>(),
+        "permissions": permissions,
     });
     std::fs::write(directory.join("definitions.json"), definitions.to_string())?;
     let configuration = format!(
@@ -193,6 +202,8 @@ fn launch(directory: &Path, port: u16, dist_port: u16, epmd_port: u16) -> Child 
         .env("LANG", "C.UTF-8")
         .env("ERL_EPMD_PORT", epmd_port.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        // Every Erlang machine starts a daemon of its own otherwise, also the short-lived one that looks for epmd.
+        .env("ERL_FLAGS", "-start_epmd false")
         .env("RABBITMQ_NODENAME", format!("msght{port}@localhost"))
         .env("RABBITMQ_DIST_PORT", dist_port.to_string())
         .env("RABBITMQ_MNESIA_BASE", directory.join("mnesia"))
