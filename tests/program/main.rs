@@ -15,3 +15,4 @@ mod moving;
 mod refresh;
 mod repair;
 mod stages;
+mod workers;

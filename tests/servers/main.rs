@@ -22,9 +22,12 @@ mod identity;
 mod kills;
 #[path = "../program/moving.rs"]
 mod moving;
+mod outages;
 #[path = "../program/refresh.rs"]
 mod refresh;
 #[path = "../program/repair.rs"]
 mod repair;
 #[path = "../program/stages.rs"]
 mod stages;
+#[path = "../program/workers.rs"]
+mod workers;
