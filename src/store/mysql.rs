@@ -12,6 +12,8 @@ use crate::store_url::StoreUrl;
 
 /// A server that is there answers within this time, even a busy one; one that isn't is said to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection of the pool is had within this time, or the server counts as away: soon enough to tell the user.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// No statement here runs longer on a healthy server: the longest read a repository's whole history.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Prepared statements a connection keeps: every upsert in every size, and the look-ups.
@@ -55,7 +57,7 @@ pub(super) async fn connect(url: &StoreUrl, connections: u32) -> Result<(MySqlPo
     }
     let pool = MySqlPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
         .connect_lazy_with(options);

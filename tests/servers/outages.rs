@@ -38,12 +38,16 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[tokio::test]
 async fn a_retrieval_outlives_every_server_of_its_stores() {
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
-    let fake = FakeGitHub::start(World::sized(5, WorldSize::of(1500, 300, 100)), options).await;
+    let fake = FakeGitHub::start(World::sized(5, WorldSize::of(500, 100, 40)), options).await;
     let undisturbed = Place::new(fake.url());
     undisturbed.mirror(&["contoso/huge"]).await;
     let own = Own::start().await;
     let place = own.place(&fake);
     let mut child = place.spawn(&["retrieve-repo", "contoso/huge"]);
+    let before = fake.request_count();
+    while fake.request_count() < before + 50 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let mut kills = 0;
     while child.try_wait().unwrap().is_none() {
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -52,7 +56,7 @@ async fn a_retrieval_outlives_every_server_of_its_stores() {
                 0 => own.mariadb.kill(),
                 _ => own.mongodb.kill(),
             }
-            tokio::time::sleep(Duration::from_millis(if kills < 2 { 2500 } else { 200 })).await;
+            tokio::time::sleep(Duration::from_millis(if kills < 2 { 7000 } else { 200 })).await;
             match kills % 2 {
                 0 => own.mariadb.restart(),
                 _ => own.mongodb.restart(),
@@ -73,11 +77,13 @@ async fn a_retrieval_outlives_every_server_of_its_stores() {
 #[tokio::test]
 async fn a_server_that_stays_away_ends_the_run_with_a_clear_error() {
     let options = Options { latency: Duration::from_millis(20), ..Options::unlimited() };
-    let fake = FakeGitHub::start(World::sized(5, WorldSize::of(1500, 300, 100)), options).await;
+    let fake = FakeGitHub::start(World::sized(5, WorldSize::of(500, 100, 40)), options).await;
     let own = Own::start().await;
     let place = own.place(&fake);
     let child = place.spawn(&["retrieve-repo", "contoso/huge", "--store-timeout", "2s"]);
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    while fake.request_count() < 50 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     own.mariadb.kill();
     let ran = finish(child).await;
     ran.said(1, &["error: contoso/huge: ", "mysql://root@127.0.0.1", "check that the server runs"]);

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use sqlx::migrate::MigrateError;
-use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlPool, MySqlRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, MySql, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::sql::Value;
@@ -21,6 +22,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relationa
 pub(super) const ROWS_A_STATEMENT: &[usize] = &[512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// Keys a look-up statement: a round trip costs more than some repeated keys.
 pub(super) const KEYS_A_LOOKUP: usize = 256;
+/// How long a process waits for another one that sets up the tables.
+const SETUP_LOCK: Duration = Duration::from_secs(120);
 /// Connections at most: one writes, the others read.
 const CONNECTIONS: u32 = 4;
 
@@ -46,23 +49,41 @@ impl MysqlBackend {
         let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
         let shared = Shared { url: url.to_string(), server, patience: patience.for_another() };
         let backend = Self { pool, shared: Arc::new(shared) };
-        backend.refuse_foreign_tables().await?;
         backend.set_up().await?;
         Ok(backend)
     }
 
-    /// Creates or upgrades the tables. Several processes may start at once: the migrator holds a lock of the server's.
+    /// Creates or upgrades the tables. Processes that start at the same time go one after the other.
     async fn set_up(&self) -> Result<(), StoreError> {
+        let failed = |error: sqlx::Error| self.at_open(&error);
+        let mut locked = within(self.pool.acquire()).await.map_err(failed)?;
+        let lock = "SELECT GET_LOCK(CONCAT('msght/', LEFT(SHA2(DATABASE(), 256), 32)), ?)";
+        let seconds = i64::try_from(SETUP_LOCK.as_secs()).unwrap_or(i64::MAX);
+        let taken: Option<i64> =
+            within(sqlx::query_scalar(lock).bind(seconds).fetch_one(&mut *locked)).await.map_err(failed)?;
+        if taken != Some(1) {
+            return Err(StoreError {
+                tried: format!("opening the relational store {}", self.shared.url),
+                problem: format!("another msght has been setting up its tables for {seconds} s"),
+                advice: "wait until it has done so, and run the command again",
+                at_open: true,
+            });
+        }
+        let done = self.migrate(&mut locked).await;
+        // Closing the connection frees the lock too.
+        let _ = within(sqlx::query("SELECT RELEASE_ALL_LOCKS()").execute(&mut *locked)).await;
+        done
+    }
+
+    async fn migrate(&self, connection: &mut MySqlConnection) -> Result<(), StoreError> {
+        self.refuse_foreign_tables().await?;
         // DDL commits by itself, so that a process killed in the middle leaves a migration half done. Every statement of
         // ours can be repeated: what is marked as unfinished is simply run again.
-        let unfinished = "DELETE FROM _sqlx_migrations WHERE success = FALSE";
         if self.has_table("_sqlx_migrations").await? {
-            let version = "SELECT version FROM _sqlx_migrations WHERE success = FALSE LIMIT 1";
-            if !self.read_at_open(version, Vec::new()).await?.is_empty() {
-                within(sqlx::query(unfinished).execute(&self.pool)).await.map_err(|error| self.at_open(&error))?;
-            }
+            let unfinished = "DELETE FROM _sqlx_migrations WHERE success = FALSE";
+            within(sqlx::query(unfinished).execute(&mut *connection)).await.map_err(|error| self.at_open(&error))?;
         }
-        MIGRATIONS.run(&self.pool).await.map_err(|error| self.migration_error(&error))
+        MIGRATIONS.run(connection).await.map_err(|error| self.migration_error(&error))
     }
 
     /// Tables that are not ours are not touched.
