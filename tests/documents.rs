@@ -133,9 +133,13 @@ async fn a_list_takes_nothing_from_a_full_commit_and_another_repository_leaves_i
     let full = commit("s", "one", json!({"files": [1], "message": "m"}), Shape::Full);
     let list = commit("s", "one", json!({"message": "n"}), Shape::Summary);
     let elsewhere = commit("s", "two", json!({"message": "o"}), Shape::Summary);
-    assert_eq!(written(&store, &[list.clone()]).await, [Written::New]);
+    assert_eq!(written(&store, std::slice::from_ref(&list)).await, [Written::New]);
     assert_eq!(written(&store, &[full]).await, [Written::Changed]);
-    assert_eq!(written(&store, &[list.clone()]).await, [Written::Unchanged], "the list's state was seen before");
+    assert_eq!(
+        written(&store, std::slice::from_ref(&list)).await,
+        [Written::Unchanged],
+        "the list's state was seen before"
+    );
     let newer = commit("s", "one", json!({"message": "p"}), Shape::Summary);
     assert_eq!(written(&store, &[newer.clone(), elsewhere]).await, [Written::Changed, Written::Unchanged]);
     let value = read(&store, Collection::Commits, "s").await.unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mongodb::bson::raw::cstr;
-use mongodb::bson::{Bson, RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Bson, RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use rand::RngExt;
 use serde_json::{Map, Value};
 
@@ -253,8 +253,9 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>) -> Result<Option
     let statement = match known {
         // Planned as a plain insertion: whatever turns out to be there makes it fail on the unique key.
         None => stored,
-        Some(_) => {
-            let mut decided_on = condition.clone();
+        Some(known) => {
+            let id = RawBson::try_from(known.id.clone()).map_err(Failure::of_bson)?;
+            let mut decided_on = rawdoc! { "_id": id };
             match revision {
                 Some(revision) => append(&mut decided_on, REVISION, revision)?,
                 None => append(&mut decided_on, REVISION, rawdoc! { "$exists": false })?,
