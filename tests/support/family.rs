@@ -36,8 +36,11 @@ impl FreshStores {
         let documents = match documents {
             Family::Embedded => DocumentStore::Sqlite(data_dir.join("documents.db")),
             Family::Servers => {
-                let database = unique_name();
-                DocumentStore::Mongodb { url: MongoServer::shared().url(&database), database }
+                let url = MongoServer::shared().url(&unique_name());
+                // On a genuine server it is called otherwise.
+                let path = url.rsplit('/').next().unwrap_or_default();
+                let database = path.split('?').next().unwrap_or_default().to_owned();
+                DocumentStore::Mongodb { url, database }
             }
         };
         let relational_database = (relational == Family::Servers).then(|| MariaDb::shared().create_database());
