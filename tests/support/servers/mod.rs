@@ -3,6 +3,7 @@
 pub mod mariadb;
 pub mod mongodb;
 pub mod rabbitmq;
+pub mod scratch;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
