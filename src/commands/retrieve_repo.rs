@@ -87,6 +87,7 @@ fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
         tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
         concurrency: settings.github.concurrency,
         user_agent: settings.github.user_agent.clone(),
+        ledger: None,
         notify: Arc::new(move |notice| {
             tracing::warn!(%notice, "GitHub");
             console.line(&notice.to_string());

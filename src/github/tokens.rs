@@ -14,15 +14,15 @@ use tokio::time::Instant;
 use super::access::Readers;
 use super::budget::{Budget, Left, RateHeaders};
 use super::error::{ApiError, ClientError};
+use super::ledger::{ALL_TOKENS, IN_FLIGHT_MOST, News, Use};
 use super::notice::{Notice, WaitReason};
+use super::outbox::Outbox;
 use super::pace::{self, Pace};
 use super::request::{Budget as Total, TokenSetting};
 use crate::names::RepoName;
 
 /// Requests in flight a token: enough to hide the network's latency at GitHub's pace.
 const PER_TOKEN: usize = 16;
-/// GitHub allows 100 concurrent requests (GitHub docs: secondary rate limits); the rest is left to the user's other programs.
-const IN_FLIGHT_MOST: usize = 90;
 /// Lanes are forgotten beyond this number when nobody waits in them.
 const LANES_KEPT: usize = 64;
 /// A token that ends within this time is worth a line.
@@ -46,6 +46,8 @@ pub(super) struct Pool {
 struct State {
     tokens: Vec<Token>,
     in_flight: usize,
+    /// The most of them in all, as divided among the processes.
+    share: usize,
     readers: Readers,
     /// The end of the wait that was announced and is not over.
     announced: Option<Instant>,
@@ -59,7 +61,12 @@ struct Token {
     budget: Budget,
     pace: Pace,
     in_flight: usize,
+    /// The most of them, as divided among the processes.
+    share: usize,
     paused: Option<(Instant, WaitReason)>,
+    /// Other processes hold all that may go at the moment.
+    held: Option<Instant>,
+    outbox: Outbox,
     /// Secondary limits in a row.
     strikes: u32,
     rejected: bool,
@@ -120,6 +127,17 @@ pub(super) struct Lease {
     pub authorization: Option<HeaderValue>,
     pub hint: String,
     pub fingerprint: String,
+    /// Requests an hour to leave unused.
+    pub reserve: u64,
+}
+
+impl Lease {
+    /// Gives it back without having sent the request.
+    pub fn unused(self) {
+        if let Some(token) = self.pool.state().tokens.get_mut(self.token) {
+            token.pace.give_back();
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -154,7 +172,13 @@ impl Pool {
         }
         let count = tokens.len();
         let total = concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
-        let state = State { tokens, in_flight: 0, readers: Readers::new(count), announced: None };
+        let state = State {
+            tokens,
+            in_flight: 0,
+            share: IN_FLIGHT_MOST,
+            readers: Readers::new(count),
+            announced: None,
+        };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -197,7 +221,7 @@ impl Pool {
         let mut state = self.state();
         let found = state.choose(want, now, self.per_token);
         let token = match found {
-            Ok(_) if state.in_flight >= self.total => return Try::Blocked { wake: None, told: None },
+            Ok(_) if state.in_flight >= self.total.min(state.share) => return Try::Blocked { wake: None, told: None },
             Ok(token) => token,
             Err(blocked) => return blocked,
         };
@@ -212,6 +236,7 @@ impl Pool {
             authorization: chosen.authorization.clone(),
             hint: chosen.hint.clone(),
             fingerprint: chosen.fingerprint.clone(),
+            reserve: chosen.reserve,
         })
     }
 
@@ -252,6 +277,79 @@ impl Pool {
         }
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// What to tell the other processes of an answer. `free`: it cost nothing; `regular` as for [`Pool::learn`].
+    pub fn news(
+        &self,
+        token: usize,
+        rate: &RateHeaders,
+        (free, regular): (bool, bool),
+        server_now: DateTime<Utc>,
+        now: Instant,
+    ) -> Option<News> {
+        let mut state = self.state();
+        let token = state.tokens.get_mut(token)?;
+        if free {
+            token.outbox.unspent();
+        }
+        if let Some(hour) = rate.hour(server_now) {
+            return token.outbox.hour(hour, token.reserve, token.in_flight <= 1, now);
+        }
+        let absent = regular && rate.limit.is_none() && rate.remaining.is_none();
+        let said = rate.says_no_limit();
+        (said || absent).then(|| token.outbox.no_limit(said)).flatten()
+    }
+
+    /// A granted request was never sent, or never reached GitHub.
+    pub fn unspent(&self, token: usize) {
+        if let Some(token) = self.state().tokens.get_mut(token) {
+            token.outbox.unspent();
+        }
+    }
+
+    /// What this process does with its tokens: each, then all together. `vouched`: the shares that it was given before
+    /// still hold; otherwise only what is in flight is its own.
+    pub fn uses(&self, vouched: bool) -> Vec<Use> {
+        let state = self.state();
+        let holding = |share: usize, in_flight: usize| if vouched { share.max(in_flight) } else { in_flight };
+        let each = state.tokens.iter().map(|token| Use {
+            token: token.fingerprint.clone(),
+            holding: holding(token.share.min(self.per_token), token.in_flight),
+            most: self.per_token,
+        });
+        let all = Use {
+            token: ALL_TOKENS.to_owned(),
+            holding: holding(state.share.min(self.total), state.in_flight),
+            most: self.total,
+        };
+        each.chain([all]).collect()
+    }
+
+    /// Takes the shares for [`Pool::uses`], in its order.
+    pub fn set_shares(&self, shares: &[usize]) {
+        let Some((all, each)) = shares.split_last() else { return };
+        let mut state = self.state();
+        state.share = *all;
+        for (token, share) in state.tokens.iter_mut().zip(each) {
+            token.share = *share;
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Other processes hold all that may go with a token until then.
+    pub fn hold(&self, token: usize, until: Instant) {
+        if let Some(token) = self.state().tokens.get_mut(token) {
+            token.held = Some(until);
+        }
+    }
+
+    /// Another process met so many secondary limits in a row.
+    pub fn strikes(&self, token: usize, strikes: u32) {
+        if let Some(token) = self.state().tokens.get_mut(token) {
+            token.strikes = token.strikes.max(strikes);
+        }
     }
 
     /// Leaves a token alone until then.
@@ -510,7 +608,10 @@ impl Token {
             budget: Budget::Unknown,
             pace: Pace::default(),
             in_flight: 0,
+            share: IN_FLIGHT_MOST,
             paused: None,
+            held: None,
+            outbox: Outbox::default(),
             strikes: 0,
             rejected: false,
             expiry_told: false,
@@ -523,13 +624,18 @@ impl Token {
         {
             return Standing::Until(until, reason);
         }
+        if let Some(until) = self.held
+            && until > now
+        {
+            return Standing::Paced(until);
+        }
         let in_flight = self.in_flight as u64;
         match self.budget.left(now) {
             // One request teaches; more could run into a spent budget.
             Left::Unknown if in_flight > 0 => Standing::Busy,
             // Promises at least as much as any known budget, so every token gets known early.
             Left::Unknown => Standing::Ready { left: u64::MAX },
-            _ if self.in_flight >= per_token => Standing::Busy,
+            _ if self.in_flight >= per_token.min(self.share) => Standing::Busy,
             Left::Unlimited => Standing::Ready { left: u64::MAX },
             Left::Requests { remaining, limit, reset_at } => {
                 // A reserve of the whole limit would mean waiting for ever.
