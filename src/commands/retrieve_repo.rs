@@ -5,11 +5,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, open_stores, print};
+use super::{Outcome, open_stores, patience, print};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
+use crate::github::ledger::Ledger;
 use crate::github::{ClientSettings, GitHub, TokenSetting};
 use crate::mirror::{Mirror, MirrorError, Options};
+use crate::store;
 use crate::telemetry::Console;
 
 /// Mirrors the repositories that the arguments name.
@@ -24,9 +26,12 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     let repositories = args.repositories()?;
     let options = options(&settings, &args)?;
-    let github = client(&settings, &console)?;
     let stores = open_stores(&settings, &console).await?;
-    let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
+    // Other processes may use the same tokens, now or in a while.
+    let ledger = store::ledger::open(&settings.sql.url, &patience(&settings, &console)).await?;
+    let github = client(&settings, &console, ledger)?;
+    let mirror =
+        Mirror { github: github.clone(), stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
 
     let mut failed = 0;
     for repository in &repositories {
@@ -57,6 +62,7 @@ pub async fn run(
             }
         }
     }
+    github.leave().await;
     stores.close().await;
     if failed == 0 {
         return Ok(Outcome::Complete);
@@ -79,7 +85,7 @@ fn options(settings: &Settings, args: &RetrieveRepoArgs) -> anyhow::Result<Optio
 }
 
 /// The client that the settings describe; what it has to say goes to the console.
-fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
+fn client(settings: &Settings, console: &Console, ledger: Arc<dyn Ledger>) -> anyhow::Result<GitHub> {
     let tokens = settings.tokens().into_iter();
     let console = console.clone();
     GitHub::new(ClientSettings {
@@ -87,7 +93,7 @@ fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
         tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
         concurrency: settings.github.concurrency,
         user_agent: settings.github.user_agent.clone(),
-        ledger: None,
+        ledger: Some(ledger),
         notify: Arc::new(move |notice| {
             tracing::warn!(%notice, "GitHub");
             console.line(&notice.to_string());

@@ -172,13 +172,8 @@ impl Pool {
         }
         let count = tokens.len();
         let total = concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
-        let state = State {
-            tokens,
-            in_flight: 0,
-            share: IN_FLIGHT_MOST,
-            readers: Readers::new(count),
-            announced: None,
-        };
+        let state =
+            State { tokens, in_flight: 0, share: IN_FLIGHT_MOST, readers: Readers::new(count), announced: None };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Notify::new(),
