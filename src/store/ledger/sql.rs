@@ -119,7 +119,8 @@ impl Statements {
         let hour = format!(
             "UPDATE msght_tokens SET \
              used = CASE WHEN {later} AND assumed = 0 THEN $2 - $3 \
-             WHEN {later} OR ({same}) THEN GREATEST(used - $6, $2 - $3) ELSE used END, \
+             WHEN {later} THEN GREATEST(used - $6, $2 - $3) \
+             WHEN {same} THEN GREATEST(used - $6, $2 - LEAST(remaining, $3)) ELSE used END, \
              remaining = CASE WHEN {later} THEN $3 WHEN {same} THEN LEAST(remaining, $3) ELSE remaining END, \
              hourly = CASE WHEN {later} OR ({same}) THEN $2 ELSE hourly END, \
              reset_at = CASE WHEN {later} THEN NOW + $5 ELSE reset_at END, \
