@@ -13,7 +13,7 @@ use url::Url;
 use super::budget::RateHeaders;
 use super::classify::{Failure, Limit, Outcome, Pause, Response};
 use super::error::{ApiError, ClientError};
-use super::ledger::{Grant, INTERVAL, LedgerError};
+use super::ledger::LedgerError;
 use super::links::Links;
 use super::notice::{Notice, WaitReason};
 use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, Validator};
@@ -312,27 +312,10 @@ impl Shared {
 
     /// Asks the other processes for what this one has found free. If they have it, the pool knows until when.
     async fn granted(&self, lease: Lease) -> Result<Option<Lease>, LedgerError> {
-        let Some(sharing) = &self.sharing else { return Ok(Some(lease)) };
-        let grant = match sharing.reserve(&lease).await {
-            Ok(Grant::Go) => return Ok(Some(lease)),
-            Ok(other) => other,
-            Err(error) => {
-                lease.unused();
-                return Err(error);
-            }
-        };
-        let now = Instant::now();
-        match grant {
-            Grant::Go => {}
-            // Each process at another time, so that they don't ask all at once.
-            Grant::Soon(wait) => self.pool.hold(lease.token, now + wait + INTERVAL.mul_f64(rand::random())),
-            Grant::Later { wait, reason, strikes } => {
-                self.pool.strikes(lease.token, strikes);
-                self.pool.pause(lease.token, now + wait, reason);
-            }
+        match &self.sharing {
+            Some(sharing) => sharing.grant(&self.pool, lease).await,
+            None => Ok(Some(lease)),
         }
-        lease.unused();
-        Ok(None)
     }
 
     /// Asks once whether a token can read a repository whose known readers have nothing left. Without a clear answer that

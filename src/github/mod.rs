@@ -8,7 +8,7 @@
 //! | `request.rs` | the types a caller asks with and gets |
 //! | `client.rs` | one request from question to answer: redirects, retries, which token next |
 //! | `transport.rs` | one exchange over HTTP, and what its failure is called |
-//! | `tokens.rs` | which token serves a request, and who waits for what; leases |
+//! | `tokens.rs` | which token serves a request, and who waits for what; leases; in `tokens/shared.rs` what of it is shared |
 //! | `access.rs` | which token can read which repository, and what of it |
 //! | `budget.rs` | what is left of a token's hour |
 //! | `pace.rs` | how fast one token may go |

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ledger::{Grant, Ledger, LedgerError, News, PRESENCE};
+use super::ledger::{Grant, INTERVAL, Ledger, LedgerError, News, PRESENCE};
 use super::notice::WaitReason;
 use super::tokens::{Lease, Pool};
 
@@ -58,8 +58,32 @@ impl Sharing {
         Ok(())
     }
 
-    pub async fn reserve(&self, lease: &Lease) -> Result<Grant, LedgerError> {
-        self.ledger.reserve(&lease.fingerprint, lease.reserve).await
+    /// Asks for what the pool has found free. If other processes have it, the pool knows until when.
+    pub async fn grant(&self, pool: &Pool, lease: Lease) -> Result<Option<Lease>, LedgerError> {
+        if lease.granted {
+            return Ok(Some(lease));
+        }
+        let asked = Instant::now();
+        let grant = self.ledger.reserve(&lease.fingerprint, lease.reserve).await;
+        let now = Instant::now();
+        match grant {
+            Ok(Grant::Go) => {
+                pool.granted(lease.token, asked);
+                return Ok(Some(lease));
+            }
+            // Each process at another time, so that they don't ask all at once.
+            Ok(Grant::Soon(wait)) => pool.hold(lease.token, now + wait + INTERVAL.mul_f64(rand::random())),
+            Ok(Grant::Later { wait, reason, strikes }) => {
+                pool.strikes(lease.token, strikes);
+                pool.pause(lease.token, now + wait, reason);
+            }
+            Err(error) => {
+                lease.unused();
+                return Err(error);
+            }
+        }
+        lease.unused();
+        Ok(None)
     }
 
     /// Tells what an answer brought. The answer is good in any case: a ledger that can't be told is noticed by the next

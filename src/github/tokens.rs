@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use super::access::Readers;
 use super::budget::{Budget, Left, RateHeaders};
 use super::error::{ApiError, ClientError};
-use super::ledger::{ALL_TOKENS, IN_FLIGHT_MOST, News, Use};
+use super::ledger::IN_FLIGHT_MOST;
 use super::notice::{Notice, WaitReason};
 use super::outbox::Outbox;
 use super::pace::{self, Pace};
 use super::request::{Budget as Total, TokenSetting};
 use crate::names::RepoName;
+
+mod shared;
 
 /// Requests in flight a token: enough to hide the network's latency at GitHub's pace.
 const PER_TOKEN: usize = 16;
@@ -66,6 +68,8 @@ struct Token {
     paused: Option<(Instant, WaitReason)>,
     /// Other processes hold all that may go at the moment.
     held: Option<Instant>,
+    /// When the ledger was last asked for a request that it granted.
+    granted: Option<Instant>,
     outbox: Outbox,
     /// Secondary limits in a row.
     strikes: u32,
@@ -129,6 +133,8 @@ pub(super) struct Lease {
     pub fingerprint: String,
     /// Requests an hour to leave unused.
     pub reserve: u64,
+    /// The ledger has granted this already.
+    pub granted: bool,
 }
 
 impl Lease {
@@ -232,6 +238,7 @@ impl Pool {
             hint: chosen.hint.clone(),
             fingerprint: chosen.fingerprint.clone(),
             reserve: chosen.reserve,
+            granted: chosen.is_granted(now),
         })
     }
 
@@ -272,79 +279,6 @@ impl Pool {
         }
         drop(state);
         self.changed.notify_waiters();
-    }
-
-    /// What to tell the other processes of an answer. `free`: it cost nothing; `regular` as for [`Pool::learn`].
-    pub fn news(
-        &self,
-        token: usize,
-        rate: &RateHeaders,
-        (free, regular): (bool, bool),
-        server_now: DateTime<Utc>,
-        now: Instant,
-    ) -> Option<News> {
-        let mut state = self.state();
-        let token = state.tokens.get_mut(token)?;
-        if free {
-            token.outbox.unspent();
-        }
-        if let Some(hour) = rate.hour(server_now) {
-            return token.outbox.hour(hour, token.reserve, token.in_flight <= 1, now);
-        }
-        let absent = regular && rate.limit.is_none() && rate.remaining.is_none();
-        let said = rate.says_no_limit();
-        (said || absent).then(|| token.outbox.no_limit(said)).flatten()
-    }
-
-    /// A granted request was never sent, or never reached GitHub.
-    pub fn unspent(&self, token: usize) {
-        if let Some(token) = self.state().tokens.get_mut(token) {
-            token.outbox.unspent();
-        }
-    }
-
-    /// What this process does with its tokens: each, then all together. `vouched`: the shares that it was given before
-    /// still hold; otherwise only what is in flight is its own.
-    pub fn uses(&self, vouched: bool) -> Vec<Use> {
-        let state = self.state();
-        let holding = |share: usize, in_flight: usize| if vouched { share.max(in_flight) } else { in_flight };
-        let each = state.tokens.iter().map(|token| Use {
-            token: token.fingerprint.clone(),
-            holding: holding(token.share.min(self.per_token), token.in_flight),
-            most: self.per_token,
-        });
-        let all = Use {
-            token: ALL_TOKENS.to_owned(),
-            holding: holding(state.share.min(self.total), state.in_flight),
-            most: self.total,
-        };
-        each.chain([all]).collect()
-    }
-
-    /// Takes the shares for [`Pool::uses`], in its order.
-    pub fn set_shares(&self, shares: &[usize]) {
-        let Some((all, each)) = shares.split_last() else { return };
-        let mut state = self.state();
-        state.share = *all;
-        for (token, share) in state.tokens.iter_mut().zip(each) {
-            token.share = *share;
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// Other processes hold all that may go with a token until then.
-    pub fn hold(&self, token: usize, until: Instant) {
-        if let Some(token) = self.state().tokens.get_mut(token) {
-            token.held = Some(until);
-        }
-    }
-
-    /// Another process met so many secondary limits in a row.
-    pub fn strikes(&self, token: usize, strikes: u32) {
-        if let Some(token) = self.state().tokens.get_mut(token) {
-            token.strikes = token.strikes.max(strikes);
-        }
     }
 
     /// Leaves a token alone until then.
@@ -606,6 +540,7 @@ impl Token {
             share: IN_FLIGHT_MOST,
             paused: None,
             held: None,
+            granted: None,
             outbox: Outbox::default(),
             strikes: 0,
             rejected: false,

@@ -103,6 +103,24 @@ async fn a_pause_that_one_client_is_told_of_all_keep(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_kept_by_all_also_where_there_are_no_limits(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+    const LATENCY: Duration = Duration::from_millis(40);
+    let fake = FakeGitHub::start(World::edge_cases(1), Options { latency: LATENCY, ..Options::unlimited() }).await;
+    let meeting = Meeting::new(kept);
+    let trouble = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        fake.set_fault(Fault::next(1, "/labels", FaultKind::Secondary { status: 429, retry_after: Some(2) }));
+    };
+    tokio::join!(four(&fake, &meeting, None, 1000), trouble);
+    let requests = fake.requests();
+    let told = requests.iter().find(|request| request.status == 429).unwrap().at + LATENCY;
+    let during = |at| at > told + Duration::from_millis(100) && at < told + Duration::from_millis(1900);
+    assert_eq!(requests.iter().filter(|request| during(request.at)).count(), 0);
+    assert!(requests.iter().filter(|request| request.at > told).count() > 100, "the work went on afterwards");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn together_they_stay_below_githubs_requests_in_flight_and_use_them(
     #[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept,
 ) {
@@ -134,6 +152,8 @@ async fn a_store_that_fails_for_good_ends_the_request_with_its_name() {
     let file = meeting.url.sqlite_path().unwrap().with_file_name("github-tokens.db");
     let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
     sqlx::raw_sql("DROP TABLE msght_tokens").execute(&mut connection).await.unwrap();
+    // Without limits a grant is good for a moment.
+    tokio::time::sleep(Duration::from_millis(60)).await;
     let before = fake.request_count();
     let request = Get {
         url: ApiUrl::path(&["repos", "contoso", "web", "labels"]),
