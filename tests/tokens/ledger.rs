@@ -29,7 +29,9 @@ fn is_exhausted(grant: Grant) -> bool {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_left_is_granted_once_however_many_ask(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+async fn what_is_left_is_granted_once_however_many_ask(
+    #[values(Kept::Sqlite, Kept::Mariadb, Kept::Innodb)] kept: Kept,
+) {
     let meeting = Meeting::new(kept);
     let ledgers = meeting.enter_times(4).await;
     tell(&ledgers[0], hour(50, 100, 60_000), 0).await;
@@ -100,7 +102,7 @@ async fn a_pause_is_everybodys_at_once_and_the_longest_counts(#[values(Kept::Sql
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn all_together_keep_one_tokens_pace(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+async fn all_together_keep_one_tokens_pace(#[values(Kept::Sqlite, Kept::Mariadb, Kept::Innodb)] kept: Kept) {
     const SECONDS: f64 = 4.0;
     let meeting = Meeting::new(kept);
     let ledgers = meeting.enter_times(4).await;
@@ -208,7 +210,9 @@ async fn shares_never_sum_up_to_more_than_github_allows_whoever_comes_and_goes(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn shares_that_are_asked_for_at_once_are_not_given_twice(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+async fn shares_that_are_asked_for_at_once_are_not_given_twice(
+    #[values(Kept::Sqlite, Kept::Mariadb, Kept::Innodb)] kept: Kept,
+) {
     let meeting = Meeting::new(kept);
     let mut players = Vec::new();
     for number in 0..6 {

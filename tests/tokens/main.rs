@@ -24,30 +24,43 @@ use support::servers::mariadb::MariaDb;
 enum Kept {
     Sqlite,
     Mariadb,
+    /// Where the server has no tables in memory. MariaDB needs that engine itself, so that it can't be switched off there:
+    /// the tables are changed after they were made.
+    Innodb,
 }
 
 /// A store in which processes meet, fresh for one test.
 struct Meeting {
     url: StoreUrl,
+    /// The database whose tables are to be on disk.
+    innodb: Option<String>,
     _directory: TempDir,
 }
 
 impl Meeting {
     fn new(kept: Kept) -> Self {
         let directory = TempDir::new().unwrap();
+        let mut database = String::new();
         let url = match kept {
             Kept::Sqlite => StoreUrl::sqlite(directory.path().join("github.db")),
-            Kept::Mariadb => {
-                let server = MariaDb::shared();
-                mysql(&server.url(&server.create_database()))
+            Kept::Mariadb | Kept::Innodb => {
+                database = MariaDb::shared().create_database();
+                mysql(&MariaDb::shared().url(&database))
             }
         };
-        Self { url, _directory: directory }
+        let innodb = matches!(kept, Kept::Innodb).then_some(database);
+        Self { url, innodb, _directory: directory }
     }
 
     /// The ledger as one more process opens it, over a connection of its own.
     async fn enter(&self) -> Arc<dyn Ledger> {
-        open(&self.url, &patience(60)).await.unwrap()
+        let ledger = open(&self.url, &patience(60)).await.unwrap();
+        for table in ["msght_tokens", "msght_token_users"] {
+            if let Some(database) = &self.innodb {
+                MariaDb::shared().execute(&format!("ALTER TABLE {database}.{table} ENGINE=InnoDB"));
+            }
+        }
+        ledger
     }
 
     async fn enter_times(&self, times: usize) -> Vec<Arc<dyn Ledger>> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use msght::github::ledger::{Grant, Hour, News};
+use msght::github::ledger::Grant;
 use msght::store::ledger::open;
 
 use crate::support::servers::mariadb::MariaDb;
@@ -58,21 +58,4 @@ async fn a_ledger_that_can_not_be_opened_is_said_at_once() {
         let text = error.to_string();
         assert!(text.contains(part) && !text.contains("s3cr3t") && !text.contains("wr0ng"), "{text}");
     }
-}
-
-#[tokio::test]
-async fn without_tables_in_memory_the_server_keeps_them_on_disk() {
-    // MariaDB's own temporary tables need the engine, so that it can't be switched off there: what a statement that asks
-    // for an engine which the server lacks does is tried with the engine that it has.
-    let server = MariaDb::shared();
-    let database = server.create_database();
-    let url = mysql(&server.url(&database));
-    drop(open(&url, &patience(60)).await.unwrap());
-    server.execute(&format!("ALTER TABLE {database}.msght_tokens ENGINE=InnoDB"));
-    server.execute(&format!("ALTER TABLE {database}.msght_token_users ENGINE=InnoDB"));
-    let ledger = open(&url, &patience(60)).await.unwrap();
-    let hour = Hour { limit: 5000, remaining: 1, reset: 100, wait: Duration::from_secs(60) };
-    ledger.report("t", News::Hour { hour, unspent: 0 }).await.unwrap();
-    assert_eq!(ledger.reserve("t", 0).await, Ok(Grant::Go));
-    assert!(matches!(ledger.reserve("t", 0).await, Ok(Grant::Soon(_))));
 }

@@ -36,7 +36,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 /// A file or server that can't be created, reached, read or written.
 pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn Ledger>, StoreError> {
     let (kept_in, dialect, name) = match (url.backend(), url.sqlite_path()) {
-        (Backend::Mysql, _) => (KeptIn::Mysql(MysqlBackend::open(url).await?), Dialect::Mysql, url.to_string()),
+        (Backend::Mysql, _) => {
+            (KeptIn::Mysql(Box::new(MysqlBackend::open(url).await?)), Dialect::Mysql, url.to_string())
+        }
         (_, Some(path)) => {
             let name = sqlite::path_beside(path).display().to_string();
             (KeptIn::Sqlite(SqliteBackend::open(path).await?), Dialect::Sqlite, name)
@@ -57,7 +59,7 @@ pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn Ledger>
 
 enum KeptIn {
     Sqlite(SqliteBackend),
-    Mysql(MysqlBackend),
+    Mysql(Box<MysqlBackend>),
 }
 
 struct StoreLedger {
@@ -327,5 +329,55 @@ fn reason(code: i64) -> WaitReason {
         0 => WaitReason::RateLimit,
         2 => WaitReason::SecondaryLimit,
         _ => WaitReason::RetryAfter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn standing() -> Standing {
+        Standing {
+            now: 1000 * SECOND,
+            hourly: Some(5000),
+            used: 4990,
+            remaining: 30,
+            reset_at: 1600 * SECOND,
+            due: 0,
+            reserved_at: 999 * SECOND,
+            paused_until: 0,
+            paused_for: 0,
+            strikes: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_in_flight_is_waited_for_and_what_died_in_flight_is_settled() {
+        assert_eq!(standing().verdict(9), Verdict::Again);
+        assert_eq!(standing().verdict(10), Verdict::Refused(Grant::Soon(BUSY_WAIT)));
+        let still = Standing { now: standing().now + 131 * SECOND, ..standing() };
+        assert_eq!(still.verdict(10), Verdict::Settle);
+        // GitHub itself has told that the reserve is reached.
+        let wait = Duration::from_secs(600);
+        let exhausted = Verdict::Refused(Grant::Later { wait, reason: WaitReason::RateLimit, strikes: 0 });
+        assert_eq!(standing().verdict(30), exhausted);
+        let over = Standing { now: standing().reset_at, ..standing() };
+        assert_eq!(over.verdict(30), Verdict::Again);
+    }
+
+    #[test]
+    fn a_pause_comes_before_everything_and_the_pace_after_the_budget() {
+        let paused_until = 1007 * SECOND;
+        let paused = Standing { paused_until, paused_for: code(WaitReason::SecondaryLimit), strikes: 3, ..standing() };
+        let (wait, reason) = (Duration::from_secs(7), WaitReason::SecondaryLimit);
+        let expected = Verdict::Refused(Grant::Later { wait, reason, strikes: 3 });
+        assert_eq!(paused.verdict(0), expected);
+        assert_eq!(Standing { hourly: None, ..paused }.verdict(0), expected);
+        let ahead = micros(INTERVAL * (BURST - 1));
+        let paced = Standing { due: 1000 * SECOND + ahead + 2000, ..standing() };
+        assert_eq!(paced.verdict(0), Verdict::Refused(Grant::Soon(Duration::from_millis(2))));
+        assert_eq!(Standing { hourly: Some(0), ..paced }.verdict(0), Verdict::Again);
     }
 }
