@@ -11,7 +11,7 @@ use crate::config::{ConfigError, QueueSettings, Settings, Sources};
 use crate::github::{ClientSettings, GitHub, TokenSetting};
 use crate::patience::Patience;
 use crate::queue::{Queue, Route};
-use crate::store::{StoreError, Stores};
+use crate::store::{self, StoreError, Stores};
 use crate::telemetry::{self, Console};
 use crate::workers::{self, Handler, Policy, Worked};
 
@@ -116,6 +116,8 @@ async fn work_queue<H: Handler>(
 
 /// The client that the settings describe; what it has to say goes to the console.
 async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
+    // Other processes may use the same tokens, now or in a while.
+    let ledger = store::ledger::open(&settings.sql.url, &patience(settings, console)).await?;
     let tokens = settings.tokens().into_iter();
     let console = console.clone();
     GitHub::new(ClientSettings {
@@ -123,6 +125,7 @@ async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub
         tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
         concurrency: settings.github.concurrency,
         user_agent: settings.github.user_agent.clone(),
+        ledger: Some(ledger),
         notify: Arc::new(move |notice| {
             tracing::warn!(%notice, "GitHub");
             console.line(&notice.to_string());

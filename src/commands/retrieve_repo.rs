@@ -22,7 +22,8 @@ pub async fn run(
     let options = options(&settings, &args)?;
     let stores = open_stores(&settings, &console).await?;
     let github = client(&settings, &console).await?;
-    let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
+    let mirror =
+        Mirror { github: github.clone(), stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
 
     let mut failed = 0;
     for repository in &repositories {
@@ -53,6 +54,7 @@ pub async fn run(
             }
         }
     }
+    github.leave().await;
     stores.close().await;
     if failed == 0 {
         return Ok(Outcome::Complete);

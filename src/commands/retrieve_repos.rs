@@ -27,11 +27,13 @@ pub async fn run(
     let stores = open_stores(&settings, &console).await?;
     let github = client(&settings, &console).await?;
     let console = console.without_progress();
-    let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
+    let mirror =
+        Mirror { github: github.clone(), stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
     let options = Options { fork_commits: settings.mirror.fork_commits, ..Options::of(stages_of(args.detail)) };
     let handler = Repositories { mirror, options, process: process_name() };
     let policy = super::policy(&settings, Route::Projects, args.jobs, args.drain);
     let outcome = work_queue(&queue, &policy, Arc::new(handler), &console, &shutdown).await;
+    github.leave().await;
     queue.close().await;
     stores.close().await;
     outcome

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use super::ledger::Ledger;
 use super::links::Links;
 use super::notice::Notice;
 use super::url::ApiUrl;
@@ -33,6 +34,8 @@ pub struct ClientSettings {
     pub concurrency: Option<usize>,
     /// GitHub refuses requests without one.
     pub user_agent: String,
+    /// Where other processes with the same tokens are met; `None`: there are none.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// Called with what the user should know, from the requests' tasks: it must not block.
     pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
 }

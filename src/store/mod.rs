@@ -6,6 +6,7 @@
 
 pub mod documents;
 pub mod error;
+pub mod ledger;
 mod mysql;
 pub mod relational;
 pub(crate) mod sqlite;

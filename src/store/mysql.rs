@@ -64,7 +64,11 @@ pub(super) async fn connect(url: &StoreUrl, connections: u32) -> Result<(MySqlPo
     Ok((pool, server))
 }
 
-fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError> {
+/// How the server of a URL is connected to.
+///
+/// # Errors
+/// A URL that can't be understood, or that names no database.
+pub(super) fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError> {
     let unusable = |problem: &str, advice| StoreError {
         tried: format!("opening the relational store {url}"),
         problem: problem.to_owned(),
@@ -114,7 +118,7 @@ fn timed_out(what: &str) -> sqlx::Error {
 }
 
 /// The server's own number of an error (<https://mariadb.com/kb/en/mariadb-error-codes/>).
-fn number(error: &sqlx::Error) -> Option<u16> {
+pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
