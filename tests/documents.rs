@@ -120,7 +120,7 @@ async fn a_key_that_comes_twice_in_a_batch_is_judged_by_its_first(#[values(On::S
     let batch = [issue("a", 1, "x"), issue("a", 1, "x"), issue("a", 1, "y"), issue("a", 2, "z")];
     assert_eq!(written(&store, &batch).await, [Written::New, Written::Unchanged, Written::Changed, Written::New]);
     assert_eq!(read(&store, Collection::Issues, "octo/a/1").await.unwrap()["title"], "y");
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 10).await.unwrap(), ["octo/a/1", "octo/a/2"]);
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/1", "octo/a/2"]);
 }
 
 #[rstest]
@@ -158,7 +158,7 @@ async fn a_document_that_is_gone_is_marked_once_and_unmarked_when_it_comes_back(
     let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
     let dates = json!({"fetched_at": "2023-11-14T22:13:20Z", "deleted_at": "2023-11-14T22:14:20Z"});
     assert_eq!((&value["title"], &value["_msght"]), (&json!("x"), &dates));
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 10).await.unwrap(), ["octo/a/2"]);
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/2"]);
     assert_eq!(written(&store, &[issue("a", 1, "x")]).await, [Written::Changed]);
     let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
     assert_eq!(value["_msght"], json!({"fetched_at": "2023-11-14T22:13:20Z"}));
@@ -174,7 +174,7 @@ async fn ids_come_in_order_page_by_page_and_of_one_repository(#[values(On::Sqlit
     written(&store, &[&others[..], &mine[..]].concat()).await;
     let mut ids = Vec::new();
     while let page =
-        store.ids_after(Collection::Issues, "octo", "a", ids.last().map_or("", String::as_str), 10).await.unwrap()
+        store.ids_after(Collection::Issues, &["octo", "a"], ids.last().map_or("", String::as_str), 10).await.unwrap()
         && !page.is_empty()
     {
         assert!(page.len() <= 10);
@@ -183,7 +183,7 @@ async fn ids_come_in_order_page_by_page_and_of_one_repository(#[values(On::Sqlit
     let mut expected: Vec<String> = (1..=25).map(|number| format!("octo/a/{number}")).collect();
     expected.sort();
     assert_eq!(ids, expected);
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 0).await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 0).await.unwrap(), Vec::<String>::new());
 }
 
 #[rstest]
@@ -215,9 +215,9 @@ async fn a_renamed_repository_takes_its_documents_along_and_replaces_what_is_the
     store.rename_repository(("octo", "new"), ("octo", "new")).await.unwrap();
 
     assert!(store.identity().await.unwrap().generation > generation);
-    let ids = store.ids_after(Collection::Issues, "octo", "new", "", 10).await.unwrap();
+    let ids = store.ids_after(Collection::Issues, &["octo", "new"], "", 10).await.unwrap();
     assert_eq!(ids, ["octo/new/1", "octo/new/2", "octo/new/3"]);
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "old", "", 10).await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "old"], "", 10).await.unwrap(), Vec::<String>::new());
     let moved = read(&store, Collection::Issues, "octo/new/2").await.unwrap();
     assert_eq!((&moved["title"], &moved["repo"]), (&json!("mine"), &json!("new")));
     assert!(read(&store, Collection::CommitComments, "octo/new/sha/5").await.is_some());

@@ -91,7 +91,7 @@ impl Mirror {
             github: self.github.clone(),
             stores: self.stores.clone(),
             writer,
-            repository,
+            subject: repository,
             options,
             started: read_now(),
             room: Arc::new(Semaphore::new(PAGES_KIB)),
@@ -215,7 +215,7 @@ impl Mirror {
     ) -> Result<(), MirrorError> {
         let request = Get {
             url: ApiUrl::path(&["repositories", &other_id.to_string()]),
-            repo: name.clone(),
+            repo: Some(name.clone()),
             accept: Accept::Json,
             validator: None,
             divisible: false,
@@ -365,7 +365,7 @@ impl Run {
 
     fn work(&mut self, stage: Stage) -> Work {
         let tally = Arc::clone(self.tallies.entry(stage).or_default());
-        let label = format!("{} {stage}", self.shared.repository.name);
+        let label = format!("{} {stage}", self.shared.subject.name);
         Work { shared: Arc::clone(&self.shared), tally, progress: self.shared.console.progress(&label) }
     }
 
@@ -380,10 +380,10 @@ impl Run {
             .filter(|stage| **stage == Stage::Repo || self.wanted(**stage))
             .map(|stage| self.stage_report(*stage))
             .collect();
-        let report = Report { repository: self.shared.repository.name.to_string(), stages, time: started.elapsed() };
+        let report = Report { repository: self.shared.subject.name.to_string(), stages, time: started.elapsed() };
         let changed = report.stages.iter().any(|stage| stage.new + stage.changed + stage.deleted > 0);
         if report.is_complete() && self.fatal.is_none() && self.is_whole() {
-            self.shared.stores.relational.retrieved(self.shared.repository.project, changed).await?;
+            self.shared.stores.relational.retrieved(self.shared.subject.project, changed).await?;
         }
         Ok(report)
     }

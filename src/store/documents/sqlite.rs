@@ -162,23 +162,22 @@ impl SqliteDocuments {
     pub(super) async fn ids_after(
         &self,
         collection: Collection,
-        owner: &str,
-        repo: &str,
+        key: &[&str],
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
+        let columns = collection.key().iter().zip(key);
+        let belongs: String = columns.map(|(column, _)| format!("{} = ? AND ", column.name)).collect();
         let sql = format!(
-            "SELECT _id FROM {} WHERE owner = ? AND repo = ? AND deleted_at IS NULL AND _id > ? ORDER BY _id LIMIT ?",
+            "SELECT _id FROM {} WHERE {belongs}deleted_at IS NULL AND _id > ? ORDER BY _id LIMIT ?",
             collection.name()
         );
-        sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(owner.to_owned())
-            .bind(repo.to_owned())
-            .bind(after.to_owned())
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(self.failed("reading"))
+        let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
+        for value in key {
+            query = query.bind((*value).to_owned());
+        }
+        let query = query.bind(after.to_owned()).bind(limit);
+        query.fetch_all(&self.pool).await.map_err(self.failed("reading"))
     }
 
     pub(super) async fn mark_deleted(
