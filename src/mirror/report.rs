@@ -156,7 +156,9 @@ impl Report {
             seconds(self.time)
         );
         if self.is_complete() {
-            return format!("done: {stored}");
+            let refused = self.stages.iter().filter(|stage| matches!(stage.outcome, Outcome::NotPermitted(_)));
+            let refused: String = refused.map(|stage| format!("; {} {}", stage.stage, stage.outcome)).collect();
+            return format!("done: {stored}{refused}");
         }
         let incomplete = self.stages.iter().filter(|stage| !stage.outcome.is_complete());
         let notes: Vec<String> = incomplete

@@ -1,5 +1,6 @@
 //! An account: its profile, who follows it, whom it follows, and where it is a member.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,10 +20,13 @@ use crate::github::{Accept, ApiUrl};
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, AccountTie};
-use crate::store::relational::{NO_PROJECT, Rows};
+use crate::store::relational::state::fingerprint;
+use crate::store::relational::{NO_PROJECT, Rows, Tied};
 
 /// What the profile's line is called.
 const PROFILE: &str = "profile";
+/// Ids of documents that are looked through at a time.
+const IDS_AT_A_TIME: u32 = 1000;
 
 /// The account that is being mirrored: a person, a bot or an organisation.
 #[derive(Debug, Clone)]
@@ -73,6 +77,8 @@ struct Relation {
     collection: Collection,
     /// The tag that holds the login whose list it is.
     tag: &'static str,
+    /// The same in the tables.
+    tied: Tied,
     /// How many the profile says that there are.
     count: &'static str,
     /// Puts a tie to another account with the rows.
@@ -86,6 +92,7 @@ const FOLLOWERS: Relation = Relation {
     path: ["users", "followers"],
     collection: Collection::Followers,
     tag: "follows",
+    tied: Tied::Followers,
     count: "followers",
     tie: |rows, own, other| rows.followers.push(AccountTie { to: own, from: other }),
     untie: |rows, own, other| rows.followers_gone.push((own, other)),
@@ -96,6 +103,7 @@ const FOLLOWING: Relation = Relation {
     path: ["users", "following"],
     collection: Collection::Following,
     tag: "follower",
+    tied: Tied::Following,
     count: "following",
     tie: |rows, own, other| rows.followers.push(AccountTie { to: other, from: own }),
     untie: |rows, own, other| rows.followers_gone.push((other, own)),
@@ -106,6 +114,7 @@ const ORGANIZATIONS: Relation = Relation {
     path: ["users", "orgs"],
     collection: Collection::UserOrgs,
     tag: "user",
+    tied: Tied::Organizations,
     count: "",
     tie: |rows, own, other| {
         let to = Account { organization: true, ..other };
@@ -119,6 +128,7 @@ const MEMBERS: Relation = Relation {
     path: ["orgs", "members"],
     collection: Collection::OrgMembers,
     tag: "org",
+    tied: Tied::Members,
     count: "",
     tie: |rows, own, other| rows.organization_members.push(AccountTie { to: own, from: other }),
     untie: |rows, own, other| rows.organization_members_gone.push((own, other)),
@@ -232,15 +242,43 @@ async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), Mirr
     {
         work.shortfall(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
     }
-    let prefix = format!("{own}/");
-    let mut rows = Rows::default();
-    for other in listing.gone.iter().filter_map(|id| id.strip_prefix(&prefix)) {
-        if relation.name != ORGANIZATIONS.name || !has_members_listed(work, other).await? {
-            (relation.untie)(&mut rows, own.to_owned(), other.to_owned());
+    if listing.settled {
+        let mut rows = Rows::default();
+        for other in lost(work, relation, &listing.ids).await? {
+            (relation.untie)(&mut rows, own.to_owned(), other);
+        }
+        work.write(Vec::new(), rows).await?;
+    }
+    mark(work, relation.collection, &listing.gone).await
+}
+
+/// Logins that the tables tie the account to and that the list no longer holds. (Documents don't tell: they bear the logins
+/// that people had when they were listed.)
+async fn lost(work: &Work<User>, relation: &Relation, listed: &HashSet<i64>) -> Result<Vec<String>, MirrorError> {
+    let own = work.subject().account.login.as_str();
+    let stores = &work.shared.stores;
+    let mut logins = stores.relational.tied_logins(own, relation.tied).await?;
+    logins.retain(|login| !listed.contains(&fingerprint(&format!("{own}/{login}"))));
+    if logins.is_empty() {
+        return Ok(logins);
+    }
+    // A row keeps its login where only capitals have changed.
+    let (mut spelled, mut after) = (HashSet::new(), String::new());
+    loop {
+        let ids = stores.documents.ids_after(relation.collection, &[own], &after, IDS_AT_A_TIME).await?;
+        let Some(last) = ids.last() else { break };
+        after.clone_from(last);
+        let listed = ids.iter().filter(|id| listed.contains(&fingerprint(id)));
+        spelled.extend(listed.filter_map(|id| Some(id.split_once('/')?.1.to_lowercase())));
+    }
+    logins.retain(|login| !spelled.contains(&login.to_lowercase()));
+    let mut lost = Vec::new();
+    for login in logins {
+        if relation.tied != Tied::Organizations || !has_members_listed(work, &login).await? {
+            lost.push(login);
         }
     }
-    work.write(Vec::new(), rows).await?;
-    mark(work, relation.collection, &listing.gone).await
+    Ok(lost)
 }
 
 /// Whether an organisation's own list of members was read: it knows better who has left, because a membership may just have

@@ -15,3 +15,5 @@ mod moving;
 mod refresh;
 mod repair;
 mod stages;
+mod update;
+mod users;

@@ -28,3 +28,7 @@ mod refresh;
 mod repair;
 #[path = "../program/stages.rs"]
 mod stages;
+#[path = "../program/update.rs"]
+mod update;
+#[path = "../program/users.rs"]
+mod users;

@@ -38,6 +38,8 @@ pub struct Listing {
     pub gone: Vec<String>,
     /// The last page.
     pub last_page: u32,
+    /// Whether it is certain that nothing else is in the list.
+    pub settled: bool,
 }
 
 /// Which end of a list new items come to.
@@ -389,7 +391,7 @@ pub async fn look<S: Subject>(work: &Work<S>, list: &List<'_, S>) -> Result<List
         passes += 1;
     }
     let ids = walk.ids();
-    let mut gone = Vec::new();
+    let (mut gone, mut settled) = (Vec::new(), false);
     if walk.moved && walk.last_page() > 1 {
         work.shortfall(format!(
             "`{}` kept changing while it was read {PASSES} times; what slipped through is read by the next run",
@@ -399,11 +401,12 @@ pub async fn look<S: Subject>(work: &Work<S>, list: &List<'_, S>) -> Result<List
         // Where an item could not be understood, it is not known what the list holds.
         work.flush().await?;
         gone = not_listed(work, list.collection, &ids).await?;
+        settled = true;
     }
     if !walk.state.completed || walk.changed {
         walk.complete(None, u32::MAX).await?;
     }
-    Ok(Listing { ids, gone, last_page: walk.last_page() })
+    Ok(Listing { ids, gone, last_page: walk.last_page(), settled })
 }
 
 /// Reads all pages of a list that can't change, going on where an earlier reading was cut off. Returns the fingerprints of
@@ -473,7 +476,8 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
         walk.pass(Known::Revalidate).await?;
     }
     let watermark = Some(walk.newest.map_or(began, |newest| began.min(newest)));
-    let listing = Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page() };
+    let settled = !work.falls_short();
+    let listing = Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page(), settled };
     // The first page's tag lets the next run see for free that nothing has come at the front.
     let keep = if grows == Grows::AtTheFront { 1 } else { 0 };
     walk.complete(watermark.map(timestamp), keep).await?;

@@ -19,6 +19,31 @@ pub struct KnownAccount {
     pub deleted: bool,
 }
 
+/// Which of an account's ties, from its own side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tied {
+    /// Who follows it.
+    Followers,
+    /// Whom it follows.
+    Following,
+    /// The organisations that it is a member of.
+    Organizations,
+    /// Its members.
+    Members,
+}
+
+impl Tied {
+    /// The table, the column of the account itself and that of the others.
+    fn columns(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Followers => ("followers", "user_id", "follower_id"),
+            Self::Following => ("followers", "follower_id", "user_id"),
+            Self::Organizations => ("organization_members", "user_id", "org_id"),
+            Self::Members => ("organization_members", "org_id", "user_id"),
+        }
+    }
+}
+
 const GITHUB_IDS: Upsert = Upsert {
     table: "msght_users",
     columns: &["user_id", "github_id"],
@@ -45,6 +70,20 @@ impl Relational {
         let sql = "SELECT u.id, u.login, m.github_id, u.deleted FROM msght_users m \
                    JOIN users u ON u.id = m.user_id WHERE m.github_id = ?";
         Ok(known_account(self.read(sql, vec![github_id.into()]).await?))
+    }
+
+    /// The logins of the accounts that one is tied to.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn tied_logins(&self, login: &str, tied: Tied) -> Result<Vec<String>, StoreError> {
+        let (table, own, others) = tied.columns();
+        let sql = format!(
+            "SELECT o.login FROM {table} x JOIN users o ON o.id = x.{others} JOIN users u ON u.id = x.{own} \
+             WHERE u.login = ? ORDER BY o.login"
+        );
+        let rows = self.read(&sql, vec![login.into()]).await?;
+        Ok(rows.into_iter().filter_map(|mut row| row.pop()?.into_text()).collect())
     }
 
     /// Records GitHub's number of an account whose row was made without it.

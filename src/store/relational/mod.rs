@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-pub use accounts::KnownAccount;
+pub use accounts::{KnownAccount, Tied};
 pub use details::{DetailsLeft, Position};
 pub use rows::Rows;
 pub use sql::date;
