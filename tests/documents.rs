@@ -133,9 +133,13 @@ async fn a_list_takes_nothing_from_a_full_commit_and_another_repository_leaves_i
     let full = commit("s", "one", json!({"files": [1], "message": "m"}), Shape::Full);
     let list = commit("s", "one", json!({"message": "n"}), Shape::Summary);
     let elsewhere = commit("s", "two", json!({"message": "o"}), Shape::Summary);
-    assert_eq!(written(&store, &[list.clone()]).await, [Written::New]);
+    assert_eq!(written(&store, std::slice::from_ref(&list)).await, [Written::New]);
     assert_eq!(written(&store, &[full]).await, [Written::Changed]);
-    assert_eq!(written(&store, &[list.clone()]).await, [Written::Unchanged], "the list's state was seen before");
+    assert_eq!(
+        written(&store, std::slice::from_ref(&list)).await,
+        [Written::Unchanged],
+        "the list's state was seen before"
+    );
     let newer = commit("s", "one", json!({"message": "p"}), Shape::Summary);
     assert_eq!(written(&store, &[newer.clone(), elsewhere]).await, [Written::Changed, Written::Unchanged]);
     let value = read(&store, Collection::Commits, "s").await.unwrap();
@@ -278,4 +282,41 @@ async fn both_backends_give_back_the_same_documents() {
         read_back.push((issue, commit));
     }
     assert_eq!(read_back[0], read_back[1]);
+}
+
+fn follower(follows: &str, login: &str) -> Document {
+    let json = json!({"login": login, "follows": follows});
+    document(Collection::Followers, &[follows.into(), login.into()], json, Shape::Summary)
+}
+
+#[rstest]
+#[tokio::test]
+async fn ids_of_an_account_are_its_own_alone(#[values(On::Sqlite, On::Mongodb)] on: On) {
+    let (url, _directory) = fresh(on, "ids_of_an_account");
+    let store = open(&url).await;
+    let all = [follower("octo", "b"), follower("octo", "a"), follower("octo-cat", "a"), follower("oct", "octo")];
+    written(&store, &all).await;
+    assert_eq!(store.ids_after(Collection::Followers, &["octo"], "", 10).await.unwrap(), ["octo/a", "octo/b"]);
+    assert_eq!(store.ids_after(Collection::Followers, &["octo"], "octo/a", 10).await.unwrap(), ["octo/b"]);
+    store.mark_deleted(Collection::Followers, &["octo/a".to_owned()], read_at(9)).await.unwrap();
+    assert_eq!(store.ids_after(Collection::Followers, &["octo"], "", 10).await.unwrap(), ["octo/b"]);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_layout_gets_the_collections_of_people_and_stays_the_same_store() {
+    let (url, directory) = fresh(On::Sqlite, "layout");
+    let store = open(&url).await;
+    written(&store, &[issue("a", 1, "x")]).await;
+    let identity = store.identity().await.unwrap();
+    store.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("documents.db"));
+    let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+    let first = "DROP TABLE followers; DROP TABLE following; DROP TABLE org_members; DROP TABLE user_orgs; \
+                 PRAGMA user_version = 1";
+    sqlx::raw_sql(first).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    let store = open(&url).await;
+    assert_eq!(store.identity().await.unwrap(), identity);
+    written(&store, &[follower("octo", "a")]).await;
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/1"]);
 }

@@ -134,7 +134,7 @@ impl Mirror {
             self.console.line(&format!("{} was known before and is marked as deleted; its data stay", known.login));
             self.stores.relational.mark_account_deleted(&known.login).await?;
         }
-        self.stores.documents.mark_deleted(Collection::Users, &[known.login.clone()], read_now()).await?;
+        self.stores.documents.mark_deleted(Collection::Users, std::slice::from_ref(&known.login), read_now()).await?;
         Ok(MirrorError::Gone(error))
     }
 

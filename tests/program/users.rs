@@ -323,7 +323,7 @@ async fn without_a_token_the_public_members_are_those_that_there_are() {
 async fn a_list_that_is_refused_is_said_so_and_the_others_are_read() {
     use crate::support::fake_github::{Fault, FaultKind};
     let (fake, place) = edge_cases().await;
-    fake.set_fault(Fault::always("/followers", FaultKind::Permission("followers=read".into())));
+    fake.set_fault(Fault::always("/followers", FaultKind::Permission("followers=read")));
     let ran = retrieve(&place, &["alice"]).await;
     assert!(ran.out.starts_with("alice: done: ") && ran.out.ends_with("; followers not permitted\n"), "{}", ran.out);
     let following = listed(&fake, "/users/alice/following");
