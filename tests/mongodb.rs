@@ -377,7 +377,7 @@ async fn a_document_that_mongodb_cant_hold_is_named() {
     // Together they are larger than a message may be.
     let large: Vec<Document> = (0..5).map(|number| issue(number, &"x".repeat(12 * 1024 * 1024))).collect();
     assert_eq!(store.upsert(large).await.unwrap().written, [Written::New; 5]);
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 9).await.unwrap().len(), 5);
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 9).await.unwrap().len(), 5);
 }
 
 #[tokio::test]

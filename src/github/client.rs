@@ -161,7 +161,7 @@ impl GitHub {
             url: &request.url,
             accept: request.accept,
             validator: request.validator.as_ref(),
-            repo: Some(&request.repo),
+            repo: request.repo.as_ref(),
             purpose: Purpose::Read,
             divisible: request.divisible,
         };

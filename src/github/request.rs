@@ -45,8 +45,8 @@ pub struct ClientSettings {
 pub struct Get {
     /// What to fetch.
     pub url: ApiUrl,
-    /// The repository it belongs to: tokens that can read that one serve it.
-    pub repo: RepoName,
+    /// The repository it belongs to, if any: tokens that can read that one serve it.
+    pub repo: Option<RepoName>,
     /// The representation.
     pub accept: Accept,
     /// What is known already; makes the request conditional.

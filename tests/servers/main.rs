@@ -29,5 +29,9 @@ mod refresh;
 mod repair;
 #[path = "../program/stages.rs"]
 mod stages;
+#[path = "../program/update.rs"]
+mod update;
+#[path = "../program/users.rs"]
+mod users;
 #[path = "../program/workers.rs"]
 mod workers;

@@ -30,7 +30,7 @@ async fn read(client: &GitHub, requests: usize) {
     let (owner, name) = names::QUIET.split_once('/').unwrap();
     let request = Get {
         url: ApiUrl::path(&["repos", owner, name, "labels"]),
-        repo: names::QUIET.parse::<RepoName>().unwrap(),
+        repo: Some(names::QUIET.parse::<RepoName>().unwrap()),
         accept: Accept::Json,
         validator: None,
         divisible: false,
@@ -157,7 +157,7 @@ async fn a_store_that_fails_for_good_ends_the_request_with_its_name() {
     let before = fake.request_count();
     let request = Get {
         url: ApiUrl::path(&["repos", "contoso", "web", "labels"]),
-        repo: names::WEB.parse().unwrap(),
+        repo: Some(names::WEB.parse().unwrap()),
         accept: Accept::Json,
         validator: None,
         divisible: false,

@@ -239,6 +239,8 @@ impl World {
         for &user in users.iter().take(size.stars) {
             w.star(repo, user);
         }
+        let contoso = w.user("contoso");
+        w.acquaint(&users, &[contoso]);
         w
     }
 
