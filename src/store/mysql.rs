@@ -16,8 +16,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// No statement here runs longer on a healthy server: the longest read a repository's whole history.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
-/// Prepared statements a connection keeps: every upsert in every size, and the look-ups.
-const STATEMENTS_CACHED: usize = 400;
+/// Prepared statements a connection keeps: most upserts in most sizes, and the look-ups. With three connections, 27
+/// processes stay within a server's default of 16,382 (max_prepared_stmt_count).
+const STATEMENTS_CACHED: usize = 200;
 /// The oldest servers whose SQL and limits are known to fit (JSON-free, utf8mb4 keys of 3072 bytes, DDL used here).
 const MARIADB_LEAST: (u32, u32) = (10, 6);
 const MYSQL_LEAST: (u32, u32) = (8, 0);
@@ -162,6 +163,7 @@ pub(super) fn explain(tried: &str, error: &sqlx::Error) -> StoreError {
             "the server's disk is full: free some space there and run the command again, it goes on where it stopped"
         }
         (_, Some(1290 | 1836)) => "the server takes no writes: point `sql.url` at the primary",
+        (_, Some(1461)) => "raise max_prepared_stmt_count on the server, or run fewer workers",
         (_, Some(1040 | 1203 | 1226)) => {
             "the server allows no more connections: raise max_connections, or run fewer workers"
         }
