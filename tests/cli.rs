@@ -83,8 +83,18 @@ fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(listed, ["retrieve-repo", "config", "completions", "help"]);
-    for command in ["retrieve-repo", "config", "completions"] {
+    let commands = [
+        "retrieve-repo",
+        "retrieve-repos",
+        "update-repo",
+        "retrieve-user",
+        "retrieve-users",
+        "load",
+        "config",
+        "completions",
+    ];
+    assert_eq!(listed, [&commands[..], &["help"]].concat());
+    for command in commands {
         let help = place.run(&[command, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.out.contains("Example"), "{}", help.out);
