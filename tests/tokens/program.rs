@@ -19,8 +19,8 @@ async fn four(place: &Place) -> Vec<Ran> {
 #[tokio::test(flavor = "multi_thread")]
 async fn four_processes_send_nothing_after_their_token_is_exhausted() {
     let options = Options {
-        tokens: vec![TokenSpec::new("fake-token").budget(150, 60, 5)],
-        limits: Limits { hour: 5, ..Limits::default() },
+        tokens: vec![TokenSpec::new("fake-token").budget(40, 20, 4)],
+        limits: Limits { hour: 4, ..Limits::default() },
         latency: Duration::from_millis(20),
         ..Options::default()
     };
