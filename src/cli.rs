@@ -62,7 +62,9 @@ pub enum Command {
     RetrieveRepos(RetrieveReposArgs),
     /// Put repositories or users on their queue, or dead letters back on theirs
     Load(LoadArgs),
-    /// Show the effective settings and where each came from
+    /// Upgrade GHTorrent's databases in place; without --apply only check what that takes
+    Migrate(MigrateArgs),
+    /// Show the effective settings and where each came from, or try the stores that they name
     Config(ConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -148,10 +150,29 @@ pub enum Detail {
     Full,
 }
 
+/// Options of `msght migrate`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght migrate\n  \
+    msght migrate --apply --repair-duplicates")]
+pub struct MigrateArgs {
+    /// Do it; without this nothing is changed
+    #[arg(long)]
+    pub apply: bool,
+    /// Keep the newest of several rows or documents of one key, and remove references to nothing
+    #[arg(long)]
+    pub repair_duplicates: bool,
+}
+
 /// Options of `msght config`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  msght --config /etc/msght.toml config --json")]
+#[command(after_help = "Examples:\n  \
+    msght --config /etc/msght.toml config --json\n  \
+    msght config --check")]
 pub struct ConfigArgs {
+    /// Try the stores and the queue instead, and say what is there; nothing is made
+    #[arg(long)]
+    pub check: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -190,7 +211,7 @@ impl Cli {
                 args.event_ids()
             }
             Command::Load(args) => args.check(),
-            Command::RetrieveRepos(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
+            Command::RetrieveRepos(_) | Command::Migrate(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
         }
     }
 }
@@ -299,7 +320,7 @@ mod tests {
     fn the_commands_are_those_that_work_and_each_has_an_example() {
         let cli = Cli::command();
         let names: Vec<_> = cli.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["retrieve-repo", "retrieve-repos", "load", "config", "completions"]);
+        assert_eq!(names, ["retrieve-repo", "retrieve-repos", "load", "migrate", "config", "completions"]);
         for command in cli.get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             assert!(command.get_after_help().is_some_and(|help| help.to_string().contains("Example")));

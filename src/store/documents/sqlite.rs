@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
 /// The layout this build writes, kept in `PRAGMA user_version`.
-const LAYOUT_VERSION: i64 = 1;
+pub(super) const LAYOUT_VERSION: i64 = 1;
 
 /// Documents a statement. Together with the columns it stays far below SQLite's 32,766 parameters, and few
 /// distinct sizes keep the statement cache small.

@@ -5,8 +5,10 @@
 mod apply;
 mod backend;
 mod details;
+pub mod ghtorrent;
 mod ids;
 pub mod leases;
+mod look;
 mod mysql;
 pub mod rows;
 mod sql;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 pub use details::{DetailsLeft, Position};
+pub use look::look;
 pub use rows::Rows;
 pub use sql::date;
 

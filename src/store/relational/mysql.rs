@@ -8,9 +8,11 @@ use sqlx::migrate::MigrateError;
 use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, MySql, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::look;
 use super::sql::Value;
 use crate::patience::Patience;
 use crate::store::StoreError;
+use crate::store::look::Found;
 use crate::store::mysql::{self, within};
 use crate::store_url::StoreUrl;
 
@@ -21,6 +23,14 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relationa
 pub(super) const ROWS_A_STATEMENT: &[usize] = &[512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
 /// Keys a look-up statement: a round trip costs more than some repeated keys.
 pub(super) const KEYS_A_LOOKUP: usize = 256;
+/// A right is asked for when a statement is prepared; this one is never executed.
+const MAY_CREATE: &[&str] =
+    &["PREPARE msght_probe FROM 'CREATE TABLE msght_probe (id INT PRIMARY KEY)'; DEALLOCATE PREPARE msght_probe"];
+const MAY_WRITE: &[&str] = &[
+    "INSERT INTO schema_info (version) SELECT version FROM schema_info WHERE 1 = 0",
+    "UPDATE schema_info SET version = version WHERE 1 = 0",
+    "DELETE FROM schema_info WHERE 1 = 0",
+];
 /// Connections at most: one writes, the others read.
 const CONNECTIONS: u32 = 4;
 
@@ -43,12 +53,50 @@ pub(super) struct MysqlTx {
 
 impl MysqlBackend {
     pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
-        let shared = Shared { url: url.to_string(), server, patience: patience.for_another() };
-        let backend = Self { pool, shared: Arc::new(shared) };
+        let backend = Self::connect(url, patience).await?;
         backend.refuse_foreign_tables().await?;
         backend.set_up().await?;
         Ok(backend)
+    }
+
+    /// Makes what GHTorrent's tables, which have their form by now, lack to be a store.
+    pub(super) async fn finish_upgrade(url: &StoreUrl, patience: &Patience) -> Result<(), StoreError> {
+        let backend = Self::connect(url, patience).await?;
+        backend.set_up().await?;
+        backend.close().await;
+        Ok(())
+    }
+
+    /// Looks at a database without making anything.
+    pub(super) async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
+        let backend = Self::connect(url, patience).await?;
+        let found = backend.examine().await;
+        backend.close().await;
+        found
+    }
+
+    async fn examine(&self) -> Result<Found, StoreError> {
+        self.refuse_foreign_tables().await?;
+        let done = if self.has_table("_sqlx_migrations").await? {
+            self.read_at_open("SELECT version FROM _sqlx_migrations WHERE success", Vec::new()).await?
+        } else {
+            Vec::new()
+        };
+        let done: Vec<i64> = done.iter().filter_map(|row| row[0].as_i64()).collect();
+        let state = look::state(&MIGRATIONS, &done)
+            .map_err(|version| self.migration_error(&MigrateError::VersionMissing(version)))?;
+        // Statements that change nothing show whether they are allowed.
+        let probes = if done.is_empty() { MAY_CREATE } else { MAY_WRITE };
+        for probe in probes {
+            within(sqlx::raw_sql(*probe).execute(&self.pool)).await.map_err(|error| self.at_open(&error))?;
+        }
+        Ok(Found { product: self.described(), place: self.shared.url.clone(), state })
+    }
+
+    async fn connect(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
+        let shared = Shared { url: url.to_string(), server, patience: patience.for_another() };
+        Ok(Self { pool, shared: Arc::new(shared) })
     }
 
     /// Creates or upgrades the tables. Several processes may start at once: the migrator holds a lock of the server's.
@@ -208,7 +256,7 @@ fn bind(params: Vec<Value>) -> Result<MySqlArguments, sqlx::Error> {
     Ok(arguments)
 }
 
-fn decode(row: &MySqlRow) -> Result<Vec<Value>, sqlx::Error> {
+pub(super) fn decode(row: &MySqlRow) -> Result<Vec<Value>, sqlx::Error> {
     row.columns()
         .iter()
         .map(|column| {
