@@ -36,6 +36,7 @@ impl Work<'_> {
         if self.drop_references(dirty).await? == Went::Stopped
             || (dirty && self.clean().await? == Went::Stopped)
             || self.change_columns().await? == Went::Stopped
+            || (dirty && self.set_right_all(true).await? == Went::Stopped)
         {
             return Ok(Went::Stopped);
         }
@@ -73,18 +74,11 @@ impl Work<'_> {
         Ok(Went::On)
     }
 
-    /// Sets right what stands in the way.
+    /// Sets right what stands in the way, as far as the columns as they are allow it.
     async fn clean(&self) -> Result<Went, StoreError> {
         // Rows without a key or a reference first: what is left is worth comparing.
-        for table in target::tables() {
-            let present = self.present().await?;
-            let Some(there) = present.tables.get(&table.name) else { continue };
-            for finding in obstacles::values(table, there).iter().chain(&obstacles::orphans(table, &present)) {
-                if self.stopped() {
-                    return Ok(Went::Stopped);
-                }
-                self.set_right(table, there, finding).await?;
-            }
+        if self.set_right_all(false).await? == Went::Stopped {
+            return Ok(Went::Stopped);
         }
         if !self.repair {
             return Ok(Went::On);
@@ -100,6 +94,24 @@ impl Work<'_> {
                 if !obstacles::is_unique_already(table, there, key) {
                     self.keep_newest(table, &present, there, key).await?;
                 }
+            }
+        }
+        Ok(Went::On)
+    }
+
+    /// Sets right values and references: what becomes NULL, for which columns have to have changed, or what doesn't.
+    async fn set_right_all(&self, to_null: bool) -> Result<Went, StoreError> {
+        for table in target::tables() {
+            let present = self.present().await?;
+            let Some(there) = present.tables.get(&table.name) else { continue };
+            for finding in obstacles::values(table, there).iter().chain(&obstacles::orphans(table, &present)) {
+                if finding.becomes_null() != to_null {
+                    continue;
+                }
+                if self.stopped() {
+                    return Ok(Went::Stopped);
+                }
+                self.set_right(table, there, finding).await?;
             }
         }
         Ok(Went::On)

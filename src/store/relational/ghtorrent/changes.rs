@@ -16,8 +16,8 @@ const EXACT_ON_MYSQL: &str = "utf8mb4_0900_bin";
 /// What is to be done to a table, in clauses of `ALTER TABLE`.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// Of the table itself: engine, row format, character set.
-    pub options: Vec<String>,
+    /// Of the table itself, engine, row format, character set: in short and as a clause.
+    pub options: Vec<(String, String)>,
     /// Columns to add, and to change: name and clause.
     pub add: Vec<(String, String)>,
     pub modify: Vec<(String, String)>,
@@ -34,8 +34,8 @@ pub(super) struct Changes {
 impl Changes {
     /// The clauses that change columns.
     pub fn of_columns(&self) -> Vec<String> {
-        let columns = self.add.iter().chain(&self.modify).map(|(_, clause)| clause.clone());
-        self.options.iter().cloned().chain(columns).chain(self.id_key.clone()).collect()
+        let clauses = self.options.iter().chain(&self.add).chain(&self.modify).map(|(_, clause)| clause.clone());
+        clauses.chain(self.id_key.clone()).collect()
     }
 
     /// The clauses that change indexes.
@@ -48,7 +48,7 @@ impl Changes {
     pub fn summary(&self) -> String {
         let names =
             |list: &[(String, String)]| list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-        let mut parts = self.options.clone();
+        let mut parts: Vec<String> = self.options.iter().map(|(short, _)| short.clone()).collect();
         for (what, list) in [("add", &self.add), ("change", &self.modify), ("key", &self.add_keys)] {
             if !list.is_empty() {
                 parts.push(format!("{what} {}", names(list)));
@@ -76,14 +76,15 @@ pub(super) fn of(table: &Table, present: &Present, mariadb: bool) -> Changes {
     let Some(there) = present.tables.get(&table.name) else { return Changes::default() };
     let mut changes = Changes::default();
     if there.engine != "InnoDB" {
-        changes.options.push("ENGINE = InnoDB".to_owned());
+        changes.options.push(("InnoDB".to_owned(), "ENGINE = InnoDB".to_owned()));
     }
     if there.row_format != "Dynamic" {
         // Older formats hold only the first 767 bytes of a key.
-        changes.options.push("ROW_FORMAT = DYNAMIC".to_owned());
+        changes.options.push(("long keys".to_owned(), "ROW_FORMAT = DYNAMIC".to_owned()));
     }
     if there.collation != LOOSE {
-        changes.options.push(format!("DEFAULT CHARACTER SET utf8mb4 COLLATE {LOOSE}"));
+        let clause = format!("DEFAULT CHARACTER SET utf8mb4 COLLATE {LOOSE}");
+        changes.options.push(("utf8mb4".to_owned(), clause));
     }
     for column in &table.columns {
         let name = &column.name;

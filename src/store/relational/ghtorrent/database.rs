@@ -16,6 +16,8 @@ use crate::store_url::StoreUrl;
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Seconds for which a table that another program uses is waited for.
 const TABLE_LOCK_TIMEOUT: u32 = 60;
+/// Seconds for which an upgrade that has just been killed may still hold the lock: its server notices within moments.
+const LOCK_PATIENCE: u32 = 10;
 /// The lock of the server's that only one upgrade holds at a time.
 const LOCK: &str = "msght migrate";
 
@@ -74,10 +76,8 @@ impl Database {
     /// Whether this process may upgrade the database: no other one is doing so. The lock ends with the connection.
     pub async fn lock(&self) -> Result<bool, StoreError> {
         // Locks are the whole server's, and their names short.
-        Ok(self
-            .count(&format!("SELECT CAST(GET_LOCK(concat('{LOCK} ', left(md5(DATABASE()), 16)), 0) AS SIGNED)"))
-            .await?
-            == 1)
+        let name = format!("concat('{LOCK} ', left(md5(DATABASE()), 16))");
+        Ok(self.count(&format!("SELECT CAST(GET_LOCK({name}, {LOCK_PATIENCE}) AS SIGNED)")).await? == 1)
     }
 
     pub fn failed(&self, error: &sqlx::Error) -> StoreError {

@@ -13,6 +13,7 @@ const EXAMPLES: usize = 3;
 const ZERO_DATE: &str = "'0000-00-00 00:00:00'";
 /// The row that a reference points at when there is nobody, or nothing (data model, section 4).
 const NOBODY: &str = "-1";
+const NULL: &str = "NULL";
 
 /// What becomes of the rows in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,12 @@ pub(super) struct Finding {
     pub remedy: Remedy,
     /// What the column is set to; else the row is removed.
     pub set: Option<String>,
+}
+
+impl Finding {
+    pub fn becomes_null(&self) -> bool {
+        self.set.as_deref() == Some(NULL)
+    }
 }
 
 /// Everything that stands in the way, in the order of the tables.
@@ -127,7 +134,7 @@ pub(super) fn values(table: &Table, there: &present::Table) -> Vec<Finding> {
         };
         if column.nullable {
             let remedy = Remedy::Conversion("becomes NULL");
-            findings.extend(zero.map(|zero| finding("is a date of zeros", zero, remedy, Some("NULL".to_owned()))));
+            findings.extend(zero.map(|zero| finding("is a date of zeros", zero, remedy, Some(NULL.to_owned()))));
         } else {
             let null = found.nullable.then(|| format!("{name} IS NULL"));
             let conditions: Vec<String> = null.into_iter().chain(zero).collect();
@@ -170,7 +177,7 @@ fn for_orphan(table: &Table, reference: &Reference) -> (Remedy, Option<String>) 
         return (Remedy::Repair("becomes -1, a parent that can't be had"), Some(NOBODY.to_owned()));
     }
     if column.is_some_and(|column| column.nullable) {
-        return (Remedy::Repair("becomes NULL"), Some("NULL".to_owned()));
+        return (Remedy::Repair("becomes NULL"), Some(NULL.to_owned()));
     }
     if reference.table == "users" && !in_unique_key {
         return (Remedy::Repair("becomes -1, nobody"), Some(NOBODY.to_owned()));
