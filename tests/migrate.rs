@@ -84,7 +84,7 @@ async fn layout(place: &Place) -> BTreeSet<String> {
     let columns = "SELECT 'column', table_name, column_name, column_type, is_nullable, collation_name, extra \
                    FROM information_schema.columns WHERE table_schema = DATABASE()";
     let keys = "SELECT 'key', table_name, non_unique, GROUP_CONCAT(column_name ORDER BY column_name) \
-                FROM information_schema.statistics WHERE table_schema = DATABASE() GROUP BY table_name, index_name, non_unique";
+                FROM information_schema.statistics WHERE table_schema = DATABASE() AND non_unique = 0 GROUP BY table_name, index_name, non_unique";
     let references = "SELECT 'reference', table_name, constraint_name, column_name, referenced_table_name \
                       FROM information_schema.key_column_usage \
                       WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL";
@@ -263,16 +263,16 @@ async fn an_upgrade_that_is_killed_anywhere_is_gone_on_with() {
     let undisturbed = place(&[TABLES, IN_THE_WAY]);
     ended(&undisturbed.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &[]);
     let killed = place(&[TABLES, IN_THE_WAY]);
-    let mut kills = 0;
-    // Each run is killed while the second step that it tells of is under way, later runs a bit later.
+    let mut kills = 0_u64;
+    // Each run is killed in the middle of a step that it tells of, one step further on than the run before.
     loop {
         let mut child =
             killed.command(&["migrate", "--apply", "--repair-duplicates"]).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut told = 0;
+        let mut told = 0_u64;
         while let Some(line) = lines.next_line().await.unwrap() {
             told += 1;
-            if told == 2 && !line.contains("is upgraded") {
+            if told == kills / 2 + 2 && !line.contains("is upgraded") {
                 tokio::time::sleep(std::time::Duration::from_millis(kills * 7 % 23)).await;
                 child.kill().await.unwrap();
                 kills += 1;

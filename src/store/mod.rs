@@ -58,7 +58,8 @@ impl Stores {
         };
         let documents = documents::Documents::open(documents, patience).await?;
         let relational = relational::Relational::open(relational, patience).await?;
-        let documents_replaced = relational.pair_with(&documents.identity().await?).await?;
+        let identity = documents.identity().await.map_err(StoreError::at_open)?;
+        let documents_replaced = relational.pair_with(&identity).await.map_err(StoreError::at_open)?;
         Ok(Self { documents, relational, documents_replaced })
     }
 

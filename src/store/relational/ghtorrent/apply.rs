@@ -84,15 +84,18 @@ impl Work<'_> {
             return Ok(Went::On);
         }
         // Rows come after those that they refer to: two that become one may give others the same key.
+        let mut present = self.present().await?;
         for table in target::tables() {
             for key in table.unique_keys() {
                 if self.stopped() {
                     return Ok(Went::Stopped);
                 }
-                let present = self.present().await?;
                 let Some(there) = present.tables.get(&table.name) else { continue };
-                if !obstacles::is_unique_already(table, there, key) {
-                    self.keep_newest(table, &present, there, key).await?;
+                if !obstacles::is_unique_already(table, there, key)
+                    && self.keep_newest(table, &present, there, key).await?
+                {
+                    // Keys may have gone.
+                    present = self.present().await?;
                 }
             }
         }
@@ -101,8 +104,8 @@ impl Work<'_> {
 
     /// Sets right values and references: what becomes NULL, for which columns have to have changed, or what doesn't.
     async fn set_right_all(&self, to_null: bool) -> Result<Went, StoreError> {
+        let present = self.present().await?;
         for table in target::tables() {
-            let present = self.present().await?;
             let Some(there) = present.tables.get(&table.name) else { continue };
             for finding in obstacles::values(table, there).iter().chain(&obstacles::orphans(table, &present)) {
                 if finding.becomes_null() != to_null {
@@ -144,21 +147,22 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Of several rows of one key the newest stays: that of the highest id, else the one created last.
+    /// Of several rows of one key the newest stays: that of the highest id, else the one created last. Returns whether
+    /// there were any.
     async fn keep_newest(
         &self,
         table: &Table,
         present: &Present,
         there: &present::Table,
         key: &Key,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let Some(expressions) = obstacles::key_expressions(table, there, key, self.database.is_mariadb()) else {
-            return Ok(());
+            return Ok(false);
         };
         let (name, has_key, partition) = (&table.name, obstacles::has_key(&expressions), expressions.join(", "));
         let groups = format!("SELECT 1 FROM `{name}` WHERE {has_key} GROUP BY {partition} HAVING count(*) > 1 LIMIT 1");
         if self.database.rows(&groups).await?.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let id = if table.has_id() { "id" } else { ROW };
         if id == ROW && !there.columns.contains_key(ROW) {
@@ -185,7 +189,7 @@ impl Work<'_> {
             "{name}: {rows} rows removed, of which a newer one has the same {}",
             key.columns.join(", ")
         ));
-        Ok(())
+        Ok(true)
     }
 
     /// What refers to a row that goes refers to the one that stays.
