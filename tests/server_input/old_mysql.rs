@@ -30,11 +30,11 @@ fn serve(mut stream: TcpStream, version: &str) -> Option<()> {
     send(&mut stream, sequence + 1, &ok())?;
     loop {
         let (sequence, command) = receive(&mut stream)?;
-        let packets = match command.first()? {
-            &QUERY => vec![ok()],
+        let packets = match *command.first()? {
+            QUERY => vec![ok()],
             // One column, no parameter.
-            &PREPARE => vec![[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0].to_vec(), column(), end()],
-            &EXECUTE => vec![vec![1], column(), end(), row(version), end()],
+            PREPARE => vec![[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0].to_vec(), column(), end()],
+            EXECUTE => vec![vec![1], column(), end(), row(version), end()],
             _ => return None,
         };
         for (place, packet) in packets.iter().enumerate() {

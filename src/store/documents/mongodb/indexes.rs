@@ -92,7 +92,7 @@ async fn refuse_duplicates(connection: &Connection, collection: Collection) -> R
         match (&mut last, next) {
             (Some((key, count)), Some(next)) if *key == next => *count += 1,
             (last, next) => {
-                let ended = !next.is_some();
+                let ended = next.is_none();
                 found.extend(last.take().filter(|(_, count)| *count > 1));
                 *last = next.map(|key| (key, 1));
                 if ended || found.len() == EXAMPLES {
