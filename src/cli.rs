@@ -68,7 +68,9 @@ pub enum Command {
     RetrieveUsers(RetrieveUsersArgs),
     /// Put repositories or users on their queue, or dead letters back on theirs
     Load(LoadArgs),
-    /// Show the effective settings and where each came from
+    /// Upgrade GHTorrent's databases in place; without --apply only check what that takes
+    Migrate(MigrateArgs),
+    /// Show the effective settings and where each came from, or try the stores that they name
     Config(ConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -198,10 +200,29 @@ pub enum Detail {
     Full,
 }
 
+/// Options of `msght migrate`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght migrate\n  \
+    msght migrate --apply --repair-duplicates")]
+pub struct MigrateArgs {
+    /// Do it; without this nothing is changed
+    #[arg(long)]
+    pub apply: bool,
+    /// Keep the newest of several rows or documents of one key, and remove references to nothing
+    #[arg(long)]
+    pub repair_duplicates: bool,
+}
+
 /// Options of `msght config`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Example:\n  msght --config /etc/msght.toml config --json")]
+#[command(after_help = "Examples:\n  \
+    msght --config /etc/msght.toml config --json\n  \
+    msght config --check")]
 pub struct ConfigArgs {
+    /// Try the stores and the queue instead, and say what is there; nothing is made
+    #[arg(long)]
+    pub check: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
@@ -244,6 +265,7 @@ impl Cli {
             Command::RetrieveRepos(_)
             | Command::RetrieveUser(_)
             | Command::RetrieveUsers(_)
+            | Command::Migrate(_)
             | Command::Config(_)
             | Command::Completions(_) => Ok(()),
         }
@@ -393,6 +415,7 @@ mod tests {
             "retrieve-user",
             "retrieve-users",
             "load",
+            "migrate",
             "config",
             "completions",
         ];

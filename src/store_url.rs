@@ -131,6 +131,15 @@ impl StoreUrl {
         self.path.as_deref().filter(|_| self.backend == Backend::File)
     }
 
+    /// Whether a user name or password seems to hold a `/`, `?`, `#` or `@` that should be percent-encoded: parsers
+    /// would take a part of it for the host or the path. For URLs with no `@` behind their host.
+    pub(crate) fn has_unescaped_user_part(&self) -> bool {
+        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        let ats = rest.matches('@').count();
+        ats > 1 || (ats == 1 && !authority.contains('@'))
+    }
+
     /// The whole URL with its password, for the client that connects.
     pub fn expose(&self) -> &str {
         &self.text

@@ -179,7 +179,9 @@ async fn ghtorrents_duplicates_are_named_and_the_newest_is_kept_when_asked() {
     }
     let error = refused(&text).await;
     let said = error.to_string();
-    for part in ["issues", "a/octo/1 (3 documents)", "a/octo/2 (2 documents)", "msght migrate --repair-duplicates"] {
+    for part in
+        ["issues", "a/octo/1 (3 documents)", "a/octo/2 (2 documents)", "msght migrate --apply --repair-duplicates"]
+    {
         assert!(said.contains(part), "{part:?} is missing in: {said}");
     }
     assert!(!said.contains("octo/4"), "{said}");

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Context;
+use comfy_table::{Table, presets};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, WorkArgs};
@@ -21,6 +22,7 @@ use crate::workers::{self, Handler, Policy, Worked};
 pub mod completions;
 pub mod config;
 pub mod load;
+pub mod migrate;
 pub mod retrieve_repo;
 pub mod retrieve_repos;
 pub mod retrieve_user;
@@ -53,7 +55,9 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
     };
     match &cli.command {
         Command::Completions(args) => completions::run(args),
+        Command::Config(args) if args.check => config::check(&settings()?, args).await,
         Command::Config(args) => config::run(&settings()?, args),
+        Command::Migrate(args) => migrate::run(logged()?, args, console, shutdown).await,
         Command::RetrieveRepo(args) => retrieve_repo::run(logged()?, args.clone(), console, shutdown).await,
         Command::RetrieveRepos(args) => retrieve_repos::run(logged()?, args.clone(), console, shutdown).await,
         Command::UpdateRepo(args) => update_repo::run(logged()?, args.clone(), console, shutdown).await,
@@ -72,6 +76,23 @@ fn print(bytes: &[u8]) -> anyhow::Result<Outcome> {
         }
         _ => Ok(Outcome::Complete),
     }
+}
+
+/// A table without lines, one row a line.
+fn plain_table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.map(|cell| one_line(&cell)));
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
+    format!("{}\n", lines.join("\n"))
+}
+
+/// A text on one line, with its control characters escaped.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// How servers that go away are waited for; what there is to say goes to the console.

@@ -7,6 +7,7 @@
 //! `docs/queue.md` has the layout of both backends, for other programs that publish or consume.
 
 mod delivery;
+mod look;
 mod rabbitmq;
 mod route;
 mod sqlite;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use delivery::{Consumer, DeadLetter, Delivery, Depth};
+pub use look::look;
 pub use route::{InvalidRoute, Route};
 
 use crate::patience::Patience;

@@ -7,6 +7,7 @@
 pub mod documents;
 pub mod error;
 pub mod ledger;
+pub mod look;
 mod mysql;
 pub mod relational;
 pub(crate) mod sqlite;
@@ -27,6 +28,22 @@ pub struct Stores {
     pub documents_replaced: bool,
 }
 
+/// Makes sure that two embedded stores have a file each.
+///
+/// # Errors
+/// Both URLs name the same file.
+pub fn refuse_same_file(documents: &StoreUrl, relational: &StoreUrl) -> Result<(), StoreError> {
+    if documents.sqlite_path().is_some() && documents.sqlite_path() == relational.sqlite_path() {
+        return Err(StoreError {
+            tried: format!("opening the stores in {documents}"),
+            problem: "`documents.url` and `sql.url` name the same file".to_owned(),
+            advice: "give each store a file of its own",
+            at_open: true,
+        });
+    }
+    Ok(())
+}
+
 impl Stores {
     /// Opens both stores, creating and upgrading them as needed. `patience` is for servers that go away later; one that
     /// can't be reached now is an error at once.
@@ -34,14 +51,7 @@ impl Stores {
     /// # Errors
     /// A store that can't be created, reached, read or written, that is of another kind, or that a newer msght wrote.
     pub async fn open(documents: &StoreUrl, relational: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        if documents.sqlite_path().is_some() && documents.sqlite_path() == relational.sqlite_path() {
-            return Err(StoreError {
-                tried: format!("opening the stores in {documents}"),
-                problem: "`documents.url` and `sql.url` name the same file".to_owned(),
-                advice: "give each store a file of its own",
-                at_open: true,
-            });
-        }
+        refuse_same_file(documents, relational)?;
         // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
         let _lock = match relational.sqlite_path() {
             Some(path) => Some(sqlite::lock_for_setup(path).await?),
@@ -49,7 +59,8 @@ impl Stores {
         };
         let documents = documents::Documents::open(documents, patience).await?;
         let relational = relational::Relational::open(relational, patience).await?;
-        let documents_replaced = relational.pair_with(&documents.identity().await?).await?;
+        let identity = documents.identity().await.map_err(StoreError::at_open)?;
+        let documents_replaced = relational.pair_with(&identity).await.map_err(StoreError::at_open)?;
         Ok(Self { documents, relational, documents_replaced })
     }
 

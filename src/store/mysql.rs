@@ -76,6 +76,12 @@ pub(super) fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError>
         advice,
         at_open: true,
     };
+    if url.has_unescaped_user_part() {
+        return Err(unusable(
+            "user or password holds a / ? # or @ as it is",
+            "write them percent-encoded in `sql.url`: / as %2F, ? as %3F, # as %23, @ as %40, % as %25",
+        ));
+    }
     // The parser's own error may show what it stumbled on, which may be a part of the password.
     let options = MySqlConnectOptions::from_str(url.expose()).map_err(|_| {
         unusable(
@@ -151,7 +157,8 @@ pub(super) fn explain(tried: &str, error: &sqlx::Error) -> StoreError {
     };
     let advice = match (error, number(error)) {
         (_, Some(1044 | 1045 | 1698)) => {
-            "check the user and password in `sql.url`, and that the user may use the database"
+            "check the user and password in `sql.url` (characters such as @ : / ? # % are written percent-encoded there, for \
+             example %40 for @), and that the user may use the database"
         }
         (_, Some(1049)) => {
             "create the database first: CREATE DATABASE <name> CHARACTER SET utf8mb4; or correct its name in `sql.url`"
@@ -200,10 +207,14 @@ mod tests {
 
     #[test]
     fn a_url_that_does_not_parse_shows_nothing_of_the_password() {
-        for text in ["mysql://u:s3#cr/et@h:99999999/d", "mysql://u:s3cret@h", "mysql://u:s3cret@h/"] {
+        for text in ["mysql://u:s3cret@h:99999999/d", "mysql://u:s3cret@h", "mysql://u:s3cret@h/"] {
             let error = options(&url(text)).unwrap_err().to_string();
             assert!(!error.contains("s3"), "{error}");
             assert!(error.contains("mysql://USER:PASSWORD@HOST/DATABASE"), "{error}");
+        }
+        for text in ["mysql://u:s3#cr/et@h:3306/d", "mysql://u:s3@cret@h/d", "mysql://u:s3?cret@h/d"] {
+            let error = options(&url(text)).unwrap_err().to_string();
+            assert!(!error.contains("s3") && error.contains("percent-encoded"), "{error}");
         }
         assert!(options(&url("mysql://u:s3%23cr%2Fet@h/d")).is_ok());
     }

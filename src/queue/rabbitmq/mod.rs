@@ -4,6 +4,7 @@ mod consumer;
 mod failure;
 mod greeting;
 mod link;
+mod look;
 mod publish;
 
 use std::collections::BTreeSet;
@@ -50,12 +51,16 @@ struct Inner {
 impl RabbitQueue {
     pub(super) async fn open(url: &StoreUrl, exchange: &str, patience: &Patience) -> Result<Self, StoreError> {
         let tried = format!("opening the queue at {url}");
-        let uri = link::parse(url.expose()).map_err(|problem| StoreError {
+        let unreadable = |problem: &str| StoreError {
             tried: tried.clone(),
             problem: problem.to_owned(),
             advice: "correct `queue.url`; what is not a letter or a digit is percent-encoded in user and password",
             at_open: true,
-        })?;
+        };
+        if url.has_unescaped_user_part() {
+            return Err(unreadable("user or password holds a / ? # or @ as it is"));
+        }
+        let uri = link::parse(url.expose()).map_err(unreadable)?;
         if exchange.is_empty() || exchange.starts_with("amq.") || short(exchange).is_err() {
             return Err(StoreError {
                 tried,

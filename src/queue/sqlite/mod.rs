@@ -18,9 +18,9 @@ use super::{Consumer, DeadLetter, Depth, Route};
 use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
-const WHAT: &str = "queue";
+pub(super) const WHAT: &str = "queue";
 /// The layout this build writes, kept in `PRAGMA user_version`.
-const LAYOUT_VERSION: i64 = 1;
+pub(super) const LAYOUT_VERSION: i64 = 1;
 const LAYOUT: &str = include_str!("layout.sql");
 
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 //! unchanged is not written again: `_msght.fetched_at` says when the stored state was first read.
 
 mod collection;
+mod look;
 mod merge;
 mod mongodb;
 mod sqlite;
@@ -12,6 +13,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use collection::{Collection, Column, ColumnKind};
+pub use look::look;
 
 use super::StoreError;
 use crate::patience::Patience;
@@ -154,14 +156,7 @@ impl Documents {
             (store_url::Backend::Mongodb, None) => {
                 Backend::Mongodb(mongodb::MongoDocuments::open(url, &patience.for_another()).await?)
             }
-            _ => {
-                return Err(StoreError {
-                    tried: format!("opening the document store {url}"),
-                    problem: "its kind is not served".to_owned(),
-                    advice: "set `documents.url` to a sqlite: or mongodb: URL",
-                    at_open: true,
-                });
-            }
+            _ => return Err(unserved(url)),
         };
         Ok(Self { backend })
     }
@@ -237,6 +232,15 @@ impl Documents {
     }
 }
 
+fn unserved(url: &StoreUrl) -> StoreError {
+    StoreError {
+        tried: format!("opening the document store {url}"),
+        problem: "its kind is not served".to_owned(),
+        advice: "set `documents.url` to a sqlite: or mongodb: URL",
+        at_open: true,
+    }
+}
+
 /// Keeps the newest document of each natural key and removes the others, which GHTorrent has collected: by when its state
 /// was read, else by its `updated_at`, else the one inserted last. Documents that lack a part of their key are left alone.
 /// Returns how many were removed from each collection that had any; an embedded store never has.
@@ -246,6 +250,30 @@ impl Documents {
 pub async fn repair_duplicates(url: &StoreUrl, patience: &Patience) -> Result<Vec<(Collection, u64)>, StoreError> {
     match url.backend() {
         store_url::Backend::Mongodb => mongodb::repair_duplicates(url, patience).await,
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Documents of one key in a collection.
+#[derive(Debug, Clone)]
+pub struct Duplicates {
+    /// Where they are.
+    pub collection: Collection,
+    /// How many [`repair_duplicates`] would remove.
+    pub documents: u64,
+    /// How many stand in the way that it leaves alone, for they lack a part of their key.
+    pub incomplete: u64,
+    /// The first few keys.
+    pub examples: Vec<String>,
+}
+
+/// Looks for what [`repair_duplicates`] would remove; nothing is changed.
+///
+/// # Errors
+/// A server that can't be reached or read.
+pub async fn find_duplicates(url: &StoreUrl, patience: &Patience) -> Result<Vec<Duplicates>, StoreError> {
+    match url.backend() {
+        store_url::Backend::Mongodb => mongodb::find_duplicates(url, patience).await,
         _ => Ok(Vec::new()),
     }
 }

@@ -20,7 +20,7 @@ use crate::store::sqlite::{self, Tuning};
 /// |---|---|
 /// | 1 | what belongs to repositories |
 /// | 2 | the collections of people, too |
-const LAYOUT_VERSION: i64 = 2;
+pub(super) const LAYOUT_VERSION: i64 = 2;
 
 /// Documents a statement. Together with the columns it stays far below SQLite's 32,766 parameters, and few
 /// distinct sizes keep the statement cache small.

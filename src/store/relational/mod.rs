@@ -6,8 +6,10 @@ mod accounts;
 mod apply;
 mod backend;
 mod details;
+pub mod ghtorrent;
 mod ids;
 pub mod leases;
+mod look;
 mod mysql;
 pub mod rows;
 mod sql;
@@ -20,6 +22,7 @@ use tokio::sync::Mutex;
 
 pub use accounts::{KnownAccount, Tied};
 pub use details::{DetailsLeft, Position};
+pub use look::look;
 pub use rows::Rows;
 pub use sql::date;
 

@@ -9,9 +9,11 @@ use sqlx::migrate::MigrateError;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlPool, MySqlRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, MySql, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::look;
 use super::sql::Value;
 use crate::patience::Patience;
 use crate::store::StoreError;
+use crate::store::look::Found;
 use crate::store::mysql::{self, within};
 use crate::store_url::StoreUrl;
 
@@ -24,6 +26,14 @@ pub(super) const ROWS_A_STATEMENT: &[usize] = &[512, 128, 32, 8, 2, 1];
 pub(super) const KEYS_A_LOOKUP: usize = 256;
 /// How long a process waits for another one that sets up the tables.
 const SETUP_LOCK: Duration = Duration::from_secs(120);
+/// A right is asked for when a statement is prepared; this one is never executed.
+const MAY_CREATE: &[&str] =
+    &["PREPARE msght_probe FROM 'CREATE TABLE msght_probe (id INT PRIMARY KEY)'; DEALLOCATE PREPARE msght_probe"];
+const MAY_WRITE: &[&str] = &[
+    "INSERT INTO schema_info (version) SELECT version FROM schema_info WHERE 1 = 0",
+    "UPDATE schema_info SET version = version WHERE 1 = 0",
+    "DELETE FROM schema_info WHERE 1 = 0",
+];
 /// Connections at most: one writes, the others read.
 const CONNECTIONS: u32 = 3;
 
@@ -44,17 +54,64 @@ pub(super) struct MysqlTx {
     inner: sqlx::Transaction<'static, MySql>,
 }
 
+/// What becomes of tables that are there and that msght has not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// The database is not touched.
+    AreRefused,
+    /// They have been given the form of msght's own.
+    AreTakenOver,
+}
+
 impl MysqlBackend {
     pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
-        let shared = Shared { url: url.to_string(), server, patience: patience.for_another() };
-        let backend = Self { pool, shared: Arc::new(shared) };
-        backend.set_up().await?;
+        let backend = Self::connect(url, patience).await?;
+        backend.set_up(Others::AreRefused).await?;
         Ok(backend)
     }
 
+    /// Makes what GHTorrent's tables, which have their form by now, lack to be a store.
+    pub(super) async fn finish_upgrade(url: &StoreUrl, patience: &Patience) -> Result<(), StoreError> {
+        let backend = Self::connect(url, patience).await?;
+        backend.set_up(Others::AreTakenOver).await?;
+        backend.close().await;
+        Ok(())
+    }
+
+    /// Looks at a database without making anything.
+    pub(super) async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
+        let backend = Self::connect(url, patience).await?;
+        let found = backend.examine().await;
+        backend.close().await;
+        found
+    }
+
+    async fn examine(&self) -> Result<Found, StoreError> {
+        self.refuse_foreign_tables().await?;
+        let done = if self.has_table("_sqlx_migrations").await? {
+            self.read_at_open("SELECT version FROM _sqlx_migrations WHERE success", Vec::new()).await?
+        } else {
+            Vec::new()
+        };
+        let done: Vec<i64> = done.iter().filter_map(|row| row[0].as_i64()).collect();
+        let state = look::state(&MIGRATIONS, &done)
+            .map_err(|version| self.migration_error(&MigrateError::VersionMissing(version)))?;
+        // Statements that change nothing show whether they are allowed.
+        let probes = if done.is_empty() { MAY_CREATE } else { MAY_WRITE };
+        for probe in probes {
+            within(sqlx::raw_sql(*probe).execute(&self.pool)).await.map_err(|error| self.at_open(&error))?;
+        }
+        Ok(Found { product: self.described(), place: self.shared.url.clone(), state })
+    }
+
+    async fn connect(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+        let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
+        let shared = Shared { url: url.to_string(), server, patience: patience.for_another() };
+        Ok(Self { pool, shared: Arc::new(shared) })
+    }
+
     /// Creates or upgrades the tables. Processes that start at the same time go one after the other.
-    async fn set_up(&self) -> Result<(), StoreError> {
+    async fn set_up(&self, others: Others) -> Result<(), StoreError> {
         let failed = |error: sqlx::Error| self.at_open(&error);
         let mut locked = within(self.pool.acquire()).await.map_err(failed)?;
         let lock = "SELECT GET_LOCK(CONCAT('msght/', LEFT(SHA2(DATABASE(), 256), 32)), ?)";
@@ -69,14 +126,16 @@ impl MysqlBackend {
                 at_open: true,
             });
         }
-        let done = self.migrate(&mut locked).await;
+        let done = self.migrate(&mut locked, others).await;
         // Closing the connection frees the lock too.
         let _ = within(sqlx::query("SELECT RELEASE_ALL_LOCKS()").execute(&mut *locked)).await;
         done
     }
 
-    async fn migrate(&self, connection: &mut MySqlConnection) -> Result<(), StoreError> {
-        self.refuse_foreign_tables().await?;
+    async fn migrate(&self, connection: &mut MySqlConnection, others: Others) -> Result<(), StoreError> {
+        if others == Others::AreRefused {
+            self.refuse_foreign_tables().await?;
+        }
         // DDL commits by itself, so that a process killed in the middle leaves a migration half done. Every statement of
         // ours can be repeated: what is marked as unfinished is simply run again.
         if self.has_table("_sqlx_migrations").await? {
@@ -229,7 +288,7 @@ fn bind(params: Vec<Value>) -> Result<MySqlArguments, sqlx::Error> {
     Ok(arguments)
 }
 
-fn decode(row: &MySqlRow) -> Result<Vec<Value>, sqlx::Error> {
+pub(super) fn decode(row: &MySqlRow) -> Result<Vec<Value>, sqlx::Error> {
     row.columns()
         .iter()
         .map(|column| {

@@ -10,7 +10,7 @@ use super::sql::Value;
 use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/sqlite");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/sqlite");
 
 /// Rows a statement: few distinct sizes keep the statement cache small, and columns × rows stays far below SQLite's
 /// 32,766 parameters.

@@ -90,6 +90,12 @@ impl Failure {
         }
         let advice = self.advice();
         let problem = match &self {
+            // The driver takes a part of the password for something else then, and would show it.
+            Self::Driver(error)
+                if matches!(&*error.kind, ErrorKind::InvalidArgument { .. }) && url.has_unescaped_user_part() =>
+            {
+                "the URL can't be understood: user or password seems to hold a / ? # or @ as it is".to_owned()
+            }
             Self::Refused { code, .. } if *code == OUT_OF_DISK_SPACE => format!("the server's disk is full ({self})"),
             _ => self.to_string(),
         };

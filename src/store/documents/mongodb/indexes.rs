@@ -115,10 +115,10 @@ async fn refuse_duplicates(connection: &Connection, collection: Collection) -> R
             examples.join(", ")
         ),
         advice: if incomplete {
-            "complete or remove the documents that lack a part of their key, then run `msght migrate \
+            "complete or remove the documents that lack a part of their key, then run `msght migrate --apply \
              --repair-duplicates`, which keeps the newest document of each key"
         } else {
-            "run `msght migrate --repair-duplicates`, which keeps the newest document of each key"
+            "run `msght migrate --apply --repair-duplicates`, which keeps the newest document of each key"
         },
         at_open: true,
     }))

@@ -9,6 +9,7 @@ mod convert;
 mod failure;
 mod indexes;
 mod layout;
+mod look;
 mod rename;
 mod repair;
 mod upsert;
@@ -28,7 +29,8 @@ use connection::{COMMAND_TIMEOUT, Connection, From, Statements};
 use failure::Failure;
 use layout::{DELETED_AT, META, REVISION, append, at, id_path, integer};
 
-pub(super) use repair::repair_duplicates;
+pub(super) use look::look;
+pub(super) use repair::{find_duplicates, repair_duplicates};
 
 /// The collection with the store's one record of itself.
 const STORE: &str = "msght_store";

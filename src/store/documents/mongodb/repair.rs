@@ -11,11 +11,13 @@ use super::indexes::{BUILD_TIMEOUT, ascending};
 use super::layout::{FETCHED_AT, MISSING, at, bookkeeping, key_paths, natural_key};
 use crate::patience::Patience;
 use crate::store::StoreError;
-use crate::store::documents::Collection;
+use crate::store::documents::{Collection, Duplicates};
 use crate::store_url::StoreUrl;
 
 /// Documents removed with one command.
 const REMOVALS_A_COMMAND: usize = 500;
+/// Keys of a collection that are shown.
+const EXAMPLES: usize = 3;
 
 /// The keys of a collection's documents, sorted, one at a time.
 pub(super) struct Keys {
@@ -64,6 +66,52 @@ impl Keys {
     }
 }
 
+/// Counts what [`repair_duplicates`] would remove; nothing is changed.
+pub(in crate::store::documents) async fn find_duplicates(
+    url: &StoreUrl,
+    patience: &Patience,
+) -> Result<Vec<Duplicates>, StoreError> {
+    let connection = Connection::open(url, patience).await?;
+    let mut found = Vec::new();
+    for collection in Collection::ALL {
+        let duplicates = connection.retry("looking for duplicates in", || count(&connection, *collection)).await?;
+        found.extend((duplicates.documents > 0 || duplicates.incomplete > 0).then_some(duplicates));
+    }
+    connection.close().await;
+    Ok(found)
+}
+
+async fn count(connection: &Connection, collection: Collection) -> Result<Duplicates, Failure> {
+    let mut keys = Keys::read(connection, collection, doc! {}).await?;
+    let mut found = Duplicates { collection, documents: 0, incomplete: 0, examples: Vec::new() };
+    let mut last: Option<(String, u64)> = None;
+    loop {
+        let next = keys.next().await?.map(|entry| entry.key);
+        match (&mut last, next) {
+            (Some((key, count)), Some(next)) if *key == next => *count += 1,
+            (last, next) => {
+                let ended = next.is_none();
+                if let Some((key, count)) = last.take().filter(|(_, count)| *count > 1) {
+                    let counted = if is_complete(&key) { &mut found.documents } else { &mut found.incomplete };
+                    *counted += count - 1;
+                    if found.examples.len() < EXAMPLES {
+                        found.examples.push(format!("{key} ({count} documents)"));
+                    }
+                }
+                if ended {
+                    return Ok(found);
+                }
+                *last = next.map(|key| (key, 1));
+            }
+        }
+    }
+}
+
+/// Whether a key lacks no part. Those that do may be of different documents.
+fn is_complete(key: &str) -> bool {
+    !key.split('/').any(|part| part == MISSING)
+}
+
 /// Keeps the newest document of each key and removes the others, in every collection that has any. Documents that lack a
 /// part of their key stay: they may be different ones. Returns how many were removed, where there were any.
 pub(in crate::store::documents) async fn repair_duplicates(
@@ -98,7 +146,7 @@ async fn repair(
         let next = keys.next().await?;
         let ended = next.is_none();
         newest = match (newest, next) {
-            (Some(kept), Some(next)) if kept.key == next.key && !kept.key.split('/').any(|part| part == MISSING) => {
+            (Some(kept), Some(next)) if kept.key == next.key && is_complete(&kept.key) => {
                 let (kept, older) = if next.age > kept.age { (next, kept) } else { (kept, next) };
                 surplus.push(older.id);
                 Some(kept)

@@ -1,0 +1,24 @@
+//! What document store is there, without making anything.
+
+use super::{mongodb, sqlite};
+use crate::patience::Patience;
+use crate::store::look::{self, Found};
+use crate::store::{StoreError, documents::unserved};
+use crate::store_url::{Backend, StoreUrl};
+
+/// Looks at the document store that the URL names; nothing is made.
+///
+/// # Errors
+/// A store that could not be used, as [`Documents::open`](super::Documents::open) would say it.
+pub async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
+    let Some(path) = url.sqlite_path() else {
+        return match url.backend() {
+            Backend::Mongodb => mongodb::look(url, patience).await,
+            _ => Err(unserved(url)),
+        };
+    };
+    match look::file("document store", path).await? {
+        Some(file) => file.with_layout(sqlite::LAYOUT_VERSION).await,
+        None => Ok(Found::yet_to_be_made(look::product(), path.display().to_string())),
+    }
+}

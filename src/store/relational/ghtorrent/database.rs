@@ -1,0 +1,103 @@
+//! The one connection over which a database is examined and upgraded.
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use sqlx::mysql::MySql;
+use sqlx::pool::PoolConnection;
+use tokio::sync::Mutex;
+
+use crate::store::relational::mysql::decode;
+use crate::store::relational::sql::Value;
+use crate::store::{StoreError, mysql};
+use crate::store_url::StoreUrl;
+
+/// GHTorrent's largest tables have billions of rows, and changing one copies it: what takes longer than this hangs.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Seconds for which a table that another program uses is waited for.
+const TABLE_LOCK_TIMEOUT: u32 = 60;
+/// Seconds for which an upgrade that has just been killed may still hold the lock: its server notices within moments.
+const LOCK_PATIENCE: u32 = 10;
+/// The lock of the server's that only one upgrade holds at a time.
+const LOCK: &str = "msght migrate";
+
+/// A connection of its own: temporary tables and the lock belong to it.
+pub(super) struct Database {
+    connection: Mutex<PoolConnection<MySql>>,
+    /// Product and version.
+    pub server: String,
+    /// The URL without its password.
+    pub shown: String,
+}
+
+impl Database {
+    /// Connects. Nothing is changed.
+    pub async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
+        let (pool, server) = mysql::connect(url, 1).await?;
+        let failed =
+            |error: sqlx::Error| mysql::explain(&format!("opening the relational store {url}"), &error).at_open();
+        let connection = mysql::within(pool.acquire()).await.map_err(failed)?;
+        let database = Self { connection: Mutex::new(connection), server: server.shown, shown: url.to_string() };
+        database.execute(&format!("SET SESSION lock_wait_timeout = {TABLE_LOCK_TIMEOUT}")).await?;
+        Ok(database)
+    }
+
+    pub fn is_mariadb(&self) -> bool {
+        self.server.starts_with("MariaDB")
+    }
+
+    /// A query's rows.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut connection = self.connection.lock().await;
+        // Prepared, so that values come in their own types.
+        let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false);
+        let rows = bounded(query.fetch_all(&mut **connection)).await.map_err(|error| self.failed(&error))?;
+        rows.iter().map(decode).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
+    }
+
+    /// A query's one number, 0 where there is none.
+    pub async fn count(&self, sql: &str) -> Result<i64, StoreError> {
+        Ok(self.rows(sql).await?.first().and_then(|row| row[0].as_i64()).unwrap_or(0))
+    }
+
+    /// Runs one statement; returns how many rows it has changed.
+    pub async fn execute(&self, sql: &str) -> Result<u64, StoreError> {
+        tracing::debug!(sql, "upgrading");
+        let mut connection = self.connection.lock().await;
+        // Not every statement can be prepared.
+        let statement = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        let done = bounded(statement.execute(&mut **connection)).await.map_err(|error| {
+            tracing::error!(sql, %error, "a statement of the upgrade has failed");
+            self.failed(&error)
+        })?;
+        Ok(done.rows_affected())
+    }
+
+    /// Whether this process may upgrade the database: no other one is doing so. The lock ends with the connection.
+    pub async fn lock(&self) -> Result<bool, StoreError> {
+        // Locks are the whole server's, and their names short.
+        let name = format!("concat('{LOCK} ', left(md5(DATABASE()), 16))");
+        Ok(self.count(&format!("SELECT CAST(GET_LOCK({name}, {LOCK_PATIENCE}) AS SIGNED)")).await? == 1)
+    }
+
+    pub fn failed(&self, error: &sqlx::Error) -> StoreError {
+        mysql::explain(&format!("upgrading {}", self.shown), error)
+    }
+}
+
+async fn bounded<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let timed_out = || sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer to a statement"));
+    tokio::time::timeout(STATEMENT_TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+pub(super) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+pub(super) fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or(0)
+}
+
+pub(super) fn flag(value: &Value) -> bool {
+    number(value) != 0
+}

@@ -1,0 +1,334 @@
+//! Rows in the way of the upgrade, which GHTorrent's looser tables allow: values that are missing or of another kind,
+//! references to nothing, several rows of one key.
+
+use super::changes::{self, ROW};
+use super::database::{Database, text};
+use super::present::{self, Present};
+use super::target::{self, Column, Key, Kind, PRIMARY, Reference, Table};
+use crate::store::StoreError;
+
+/// Rows that a message shows.
+const EXAMPLES: usize = 3;
+/// What stands where a date is not known, in servers that allow it.
+const ZERO_DATE: &str = "'0000-00-00 00:00:00'";
+/// The row that a reference points at when there is nobody, or nothing (data model, section 4).
+const NOBODY: &str = "-1";
+const NULL: &str = "NULL";
+
+/// What becomes of the rows in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Set right by every upgrade: nothing is lost.
+    Conversion(&'static str),
+    /// Set right when asked.
+    Repair(&'static str),
+    /// Nothing that msght could do without guessing: what the user can.
+    Yours(&'static str),
+}
+
+/// Rows in the way, or something else.
+#[derive(Debug, Clone)]
+pub struct Obstacle {
+    /// The table that they are in.
+    pub table: String,
+    /// What is wrong with them.
+    pub what: String,
+    /// How many.
+    pub rows: i64,
+    /// The first few.
+    pub examples: Vec<String>,
+    /// What becomes of them.
+    pub remedy: Remedy,
+}
+
+/// A condition that rows in the way fulfil, and how they are set right.
+pub(super) struct Finding {
+    pub column: String,
+    pub what: String,
+    pub condition: String,
+    pub remedy: Remedy,
+    /// What the column is set to; else the row is removed.
+    pub set: Option<String>,
+}
+
+impl Finding {
+    pub fn becomes_null(&self) -> bool {
+        self.set.as_deref() == Some(NULL)
+    }
+}
+
+/// Everything that stands in the way, in the order of the tables.
+pub(super) async fn find(database: &Database, present: &Present) -> Result<Vec<Obstacle>, StoreError> {
+    let mut found = structure(present);
+    for table in target::tables() {
+        let Some(there) = present.tables.get(&table.name) else { continue };
+        let values = values(table, there).into_iter();
+        for finding in values.chain(orphans(table, present)) {
+            let from = format!("FROM `{}` t WHERE {}", table.name, finding.condition);
+            let rows = database.count(&format!("SELECT count(*) {from}")).await?;
+            if rows > 0 {
+                let shown = shown_columns(table, there, &finding.column);
+                let examples = examples(database, &shown, &from).await?;
+                let Finding { what, remedy, .. } = finding;
+                found.push(Obstacle { table: table.name.clone(), what, rows, examples, remedy });
+            }
+        }
+        for key in table.unique_keys() {
+            found.extend(duplicates(database, table, there, key).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// What no row is to blame for.
+fn structure(present: &Present) -> Vec<Obstacle> {
+    let is_ours = |name: &str| target::tables().iter().any(|table| table.name == name);
+    let mut found = Vec::new();
+    let mut add = |table: &str, what: String, advice| {
+        found.push(Obstacle {
+            table: table.to_owned(),
+            what,
+            rows: 0,
+            examples: Vec::new(),
+            remedy: Remedy::Yours(advice),
+        });
+    };
+    for (name, there) in &present.tables {
+        for reference in there.references.iter().filter(|reference| !is_ours(name) && is_ours(&reference.table)) {
+            add(
+                name,
+                format!("the foreign key {} refers to {}, whose ids become BIGINT", reference.name, reference.table),
+                "drop that foreign key; after the upgrade make its column BIGINT and add it again",
+            );
+        }
+    }
+    for table in target::tables() {
+        let Some(there) = present.tables.get(&table.name) else { continue };
+        for (name, column) in &there.columns {
+            let needs_value = !column.nullable && column.default.is_none() && column.extra.is_empty();
+            if table.column(name).is_none() && name != ROW && needs_value {
+                add(
+                    &table.name,
+                    format!("the column {name}, which msght doesn't know, takes no row without a value"),
+                    "give that column a default, or let it be NULL",
+                );
+            }
+        }
+    }
+    found
+}
+
+/// Values that the columns to be can't hold.
+pub(super) fn values(table: &Table, there: &present::Table) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for column in table.columns.iter().filter(|column| column.generated.is_none() && !column.auto_increment) {
+        let Some(found) = there.columns.get(&column.name) else { continue };
+        let name = format!("t.`{}`", column.name);
+        let zero = found.is_date().then(|| format!("{name} = {ZERO_DATE}"));
+        let finding = |what: &str, condition: String, remedy, set: Option<String>| Finding {
+            column: column.name.clone(),
+            what: format!("{} {what}", column.name),
+            condition,
+            remedy,
+            set,
+        };
+        if column.nullable {
+            let remedy = Remedy::Conversion("becomes NULL");
+            findings.extend(zero.map(|zero| finding("is a date of zeros", zero, remedy, Some(NULL.to_owned()))));
+        } else {
+            let null = found.nullable.then(|| format!("{name} IS NULL"));
+            let conditions: Vec<String> = null.into_iter().chain(zero).collect();
+            if !conditions.is_empty() {
+                let (remedy, set) = for_missing(table, column);
+                findings.push(finding("is missing", conditions.join(" OR "), remedy, set));
+            }
+        }
+        if matches!(column.kind, Kind::Integer) && found.is_text() {
+            let advice = Remedy::Yours("correct or remove these rows");
+            findings.push(finding("is no number", format!("NOT {name} REGEXP '^-?[0-9]{{1,18}}$'"), advice, None));
+        }
+        if let Some(limit) = changes::text_limit(table, column, found) {
+            let advice = Remedy::Yours("shorten these texts, or remove the rows");
+            let what = format!("is longer than {limit} characters");
+            findings.push(finding(&what, format!("char_length({name}) > {limit}"), advice, None));
+        }
+    }
+    findings
+}
+
+/// What becomes of a row without a value that it has to have.
+fn for_missing(table: &Table, column: &Column) -> (Remedy, Option<String>) {
+    if let Some(default) = &column.default {
+        return (Remedy::Conversion("gets the default"), Some(default.clone()));
+    }
+    let reference = table.references.iter().find(|reference| reference.column == column.name);
+    match reference {
+        Some(reference) => for_orphan(table, reference),
+        None if table.is_leaf() => (Remedy::Repair("the rows are removed"), None),
+        None => (Remedy::Yours("complete or remove these rows, and what refers to them"), None),
+    }
+}
+
+/// What becomes of a row that refers to nothing.
+fn for_orphan(table: &Table, reference: &Reference) -> (Remedy, Option<String>) {
+    let column = table.column(&reference.column);
+    let in_unique_key = table.unique_keys().any(|key| key.columns.contains(&reference.column));
+    if reference.column == "forked_from" {
+        return (Remedy::Repair("becomes -1, a parent that can't be had"), Some(NOBODY.to_owned()));
+    }
+    if column.is_some_and(|column| column.nullable) {
+        return (Remedy::Repair("becomes NULL"), Some(NULL.to_owned()));
+    }
+    if reference.table == "users" && !in_unique_key {
+        return (Remedy::Repair("becomes -1, nobody"), Some(NOBODY.to_owned()));
+    }
+    if table.is_leaf() {
+        return (Remedy::Repair("the rows are removed"), None);
+    }
+    (Remedy::Yours("add what they refer to, or remove them and what refers to them"), None)
+}
+
+/// References to rows that are not there.
+pub(super) fn orphans(table: &Table, present: &Present) -> Vec<Finding> {
+    let there = present.tables.get(&table.name);
+    let of = |reference: &Reference| {
+        there.is_some_and(|there| there.columns.contains_key(&reference.column)).then(|| {
+            let column = format!("t.`{}`", reference.column);
+            let mut condition = format!("{column} IS NOT NULL");
+            if matches!(reference.table.as_str(), "users" | "projects") {
+                // The reserved rows are made if they aren't there.
+                condition.push_str(&format!(" AND {column} <> {NOBODY}"));
+            }
+            if present.tables.contains_key(&reference.table) {
+                let (referred, key) = (&reference.table, &reference.key);
+                // MySQL lets no statement change a table that it reads, unless it reads it first.
+                let source = if *referred == table.name {
+                    format!("(SELECT `{key}` FROM `{referred}`)")
+                } else {
+                    format!("`{referred}`")
+                };
+                condition.push_str(&format!(" AND NOT EXISTS (SELECT 1 FROM {source} r WHERE r.`{key}` = {column})"));
+            }
+            let (remedy, set) = for_orphan(table, reference);
+            Finding {
+                column: reference.column.clone(),
+                what: format!("{} refers to nothing in {}", reference.column, reference.table),
+                condition,
+                remedy,
+                set,
+            }
+        })
+    };
+    table.references.iter().filter_map(of).collect()
+}
+
+/// A key's columns as they will compare; nothing where one is not there yet and can't be derived.
+pub(super) fn key_expressions(table: &Table, there: &present::Table, key: &Key, mariadb: bool) -> Option<Vec<String>> {
+    let expression = |name: &String| {
+        let column = table.column(name)?;
+        let source = match (&column.generated, there.columns.get(name)) {
+            (Some(expression), _) => format!("({expression})"),
+            (None, Some(_)) => format!("`{name}`"),
+            (None, None) => return None,
+        };
+        let is_text = there.columns.get(name).is_none_or(present::Column::is_text);
+        Some(match column.kind {
+            Kind::Text { exact, .. } => {
+                format!("CONVERT({source} USING utf8mb4) COLLATE {}", changes::collation(exact, mariadb))
+            }
+            Kind::Integer if is_text => format!("CAST({source} AS SIGNED)"),
+            _ => source,
+        })
+    };
+    key.columns.iter().map(expression).collect()
+}
+
+/// The condition that a row has all of a key, without which it collides with no other.
+pub(super) fn has_key(expressions: &[String]) -> String {
+    expressions.iter().map(|expression| format!("{expression} IS NOT NULL")).collect::<Vec<_>>().join(" AND ")
+}
+
+async fn duplicates(
+    database: &Database,
+    table: &Table,
+    there: &present::Table,
+    key: &Key,
+) -> Result<Option<Obstacle>, StoreError> {
+    if is_unique_already(table, there, key) {
+        return Ok(None);
+    }
+    let Some(expressions) = key_expressions(table, there, key, database.is_mariadb()) else { return Ok(None) };
+    let list = expressions.join(", ");
+    let groups = format!(
+        "SELECT {}, count(*) AS row_count FROM `{}` WHERE {} GROUP BY {list} HAVING count(*) > 1",
+        named(&expressions),
+        table.name,
+        has_key(&expressions)
+    );
+    let surplus = format!("SELECT CAST(coalesce(sum(row_count - 1), 0) AS SIGNED) FROM ({groups}) g");
+    let rows = database.count(&surplus).await?;
+    if rows == 0 {
+        return Ok(None);
+    }
+    let columns: Vec<String> = (0..expressions.len()).map(|place| format!("CAST(k{place} AS CHAR)")).collect();
+    let sql = format!("SELECT concat_ws('/', {}, row_count) FROM ({groups}) g LIMIT {EXAMPLES}", columns.join(", "));
+    let mut examples = Vec::new();
+    for row in database.rows(&sql).await? {
+        let shown = text(&row[0]);
+        let (key, count) = shown.rsplit_once('/').unwrap_or((&shown, ""));
+        examples.push(format!("{key} ({count} rows)"));
+    }
+    let remedy = if key.name == PRIMARY && table.has_id() {
+        Remedy::Yours("give all but one of these rows another id")
+    } else {
+        Remedy::Repair("the newest is kept")
+    };
+    let what = format!("several rows of one key ({})", key.columns.join(", "));
+    Ok(Some(Obstacle { table: table.name.clone(), what, rows, examples, remedy }))
+}
+
+/// Whether an index has made sure of it: of the same columns, and as loose as ours or looser.
+pub(super) fn is_unique_already(table: &Table, there: &present::Table, key: &Key) -> bool {
+    // A column that becomes text of another collation is compared anew.
+    let exact_as_before = |name: &String| {
+        let found = there.columns.get(name);
+        match table.column(name).map(|column| &column.kind) {
+            Some(Kind::Text { exact: false, .. }) => found
+                .and_then(|found| found.collation.as_deref())
+                .is_some_and(|collation| collation.ends_with("general_ci")),
+            Some(Kind::Integer) => found.is_some_and(|found| !found.is_text()),
+            _ => true,
+        }
+    };
+    there.is_unique(&key.columns) && key.columns.iter().all(exact_as_before)
+}
+
+/// `e0 AS k0, e1 AS k1, ...`
+fn named(expressions: &[String]) -> String {
+    let list: Vec<String> =
+        expressions.iter().enumerate().map(|(place, expression)| format!("{expression} AS k{place}")).collect();
+    list.join(", ")
+}
+
+/// The columns by which a row is shown: its id or key, and the one in question.
+fn shown_columns(table: &Table, there: &present::Table, column: &str) -> Vec<String> {
+    let key = match table.unique_keys().next() {
+        _ if table.has_id() => vec!["id".to_owned()],
+        Some(key) => key.columns.clone(),
+        None => Vec::new(),
+    };
+    let mut columns: Vec<String> = key.into_iter().filter(|name| there.columns.contains_key(name)).collect();
+    if !columns.iter().any(|name| name == column) {
+        columns.push(column.to_owned());
+    }
+    columns
+}
+
+async fn examples(database: &Database, columns: &[String], from: &str) -> Result<Vec<String>, StoreError> {
+    let parts: Vec<String> = columns
+        .iter()
+        .map(|name| format!("concat('{name} ', coalesce(left(CAST(t.`{name}` AS CHAR), 40), 'NULL'))"))
+        .collect();
+    let sql = format!("SELECT concat_ws(', ', {}) {from} LIMIT {EXAMPLES}", parts.join(", "));
+    Ok(database.rows(&sql).await?.iter().map(|row| text(&row[0])).collect())
+}

@@ -1,0 +1,46 @@
+//! What relational store is there, without making anything.
+
+use super::{mysql, sqlite};
+use crate::patience::Patience;
+use crate::store::StoreError;
+use crate::store::look::{self, Found};
+use crate::store_url::{Backend, StoreUrl};
+
+/// Looks at the relational store that the URL names; nothing is made.
+///
+/// # Errors
+/// A store that could not be used, as [`Relational::open`](super::Relational::open) would say it.
+pub async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
+    let Some(path) = url.sqlite_path() else {
+        return match url.backend() {
+            Backend::Mysql => mysql::MysqlBackend::look(url, patience).await,
+            _ => Err(super::backend::unserved(url)),
+        };
+    };
+    let Some(mut file) = look::file("relational store", path).await? else {
+        return Ok(Found::yet_to_be_made(look::product(), path.display().to_string()));
+    };
+    let migrated = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
+    let done = if file.number(migrated).await? == 0 {
+        Vec::new()
+    } else {
+        file.numbers("SELECT version FROM _sqlx_migrations WHERE success").await?
+    };
+    match state(&sqlite::MIGRATIONS, &done) {
+        Ok(state) => Ok(file.found(state).await),
+        Err(version) => Err(file.newer(format!("it has migration {version}, which this one does not know"))),
+    }
+}
+
+/// What migrations have been done and which are to come; a version that this build doesn't know is an error.
+pub(super) fn state(migrations: &sqlx::migrate::Migrator, done: &[i64]) -> Result<String, i64> {
+    if let Some(newer) = done.iter().find(|version| !migrations.version_exists(**version)) {
+        return Err(*newer);
+    }
+    let all = migrations.iter().count();
+    Ok(match (done.len(), all.saturating_sub(done.len())) {
+        (0, _) => "no tables yet: the first command makes them".to_owned(),
+        (done, 0) => format!("tables at version {done}, writable"),
+        (done, left) => format!("tables at version {done}, writable: the first command does {left} migrations more"),
+    })
+}

@@ -1,0 +1,279 @@
+//! Servers that can't be used as they are set: a clear message, exit code 2 before any work begins, and no password
+//! anywhere. And what `msght config --check` says of each store.
+
+#[path = "support/mod.rs"]
+mod support;
+
+#[path = "server_input/old_mysql.rs"]
+mod old_mysql;
+
+use std::path::Path;
+
+use mongodb::bson::doc;
+use rstest::rstest;
+use serde_json::Value;
+
+use support::fake_github::{FakeGitHub, Options, World, names};
+use support::family::Family;
+use support::program::{Place, Ran};
+use support::servers::free_port;
+use support::servers::mariadb::MariaDb;
+use support::servers::mongodb::{MongoServer, ScriptedServer};
+use support::servers::rabbitmq::RabbitServer;
+
+/// What must never be seen; of the other passwords every part would be noticed too.
+const PASSWORD: &str = "p@ss/w:rd?#%\u{e9}s3cret";
+/// Never connected to: whatever fails here fails before.
+const NOWHERE: &str = "http://127.0.0.1:9/";
+/// The oldest wire version that the MongoDB driver takes: that of MongoDB 4.4.
+const WIRE: i32 = 9;
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn embedded() -> Place {
+    Place::over(NOWHERE, Family::Embedded, Family::Embedded)
+}
+
+/// No part of the password in what was printed, nor in any file that was written, in whatever form.
+fn shows_no_password(place: &Place, ran: &Ran) {
+    let mut seen = format!("{}\n{}", ran.out, ran.err);
+    let mut directories = vec![place.path().to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => directories.push(path),
+                path => seen.push_str(&String::from_utf8_lossy(&std::fs::read(path).unwrap())),
+            }
+        }
+    }
+    for secret in ["s3cret", PASSWORD, &encoded(PASSWORD)] {
+        assert!(!seen.contains(secret), "{secret} is seen in\n{seen}");
+    }
+}
+
+/// A user of the shared server with these rights on a fresh database; the URL without scheme and user.
+fn mariadb_user(name: &str, rights: &str) -> String {
+    let server = MariaDb::shared();
+    let database = server.create_database();
+    let password = PASSWORD.replace('\'', "''");
+    server.execute(&format!(
+        "CREATE USER IF NOT EXISTS '{name}'@'%' IDENTIFIED BY '{password}'; GRANT {rights} ON {database}.* TO '{name}'@'%'"
+    ));
+    format!("127.0.0.1:{}/{database}", server.port())
+}
+
+async fn refused(place: &Place, shown: &[&str]) {
+    for args in [&["retrieve-repo", "a/b"][..], &["-v", "retrieve-repo", "a/b"]] {
+        let ran = place.run(args).await;
+        ran.said(2, shown);
+        shows_no_password(place, &ran);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_database_of_mariadb_are_said() {
+    let there = mariadb_user("reader", "SELECT");
+    let wrong = embedded().with("MSGHT_SQL__URL", &format!("mysql://reader:s3cret@{there}"));
+    refused(&wrong, &["Access denied", "sql.url", "reader:***@127.0.0.1", "%40 for @"]).await;
+    let url = format!("mysql://root:@127.0.0.1:{}/not_there", MariaDb::shared().port());
+    refused(&embedded().with("MSGHT_SQL__URL", &url), &["Unknown database 'not_there'", "CREATE DATABASE"]).await;
+}
+
+#[tokio::test]
+async fn rights_that_are_missing_in_mariadb_are_named() {
+    let there = mariadb_user("reader_only", "SELECT");
+    let url = format!("mysql://reader_only:{}@{there}", encoded(PASSWORD));
+    let place = embedded().with("MSGHT_SQL__URL", &url);
+    refused(&place, &["CREATE command denied", "GRANT ALL"]).await;
+    let checked = place.run(&["config", "--check"]).await;
+    assert!(checked.out.contains("CREATE command denied"), "{}\n{}", checked.out, checked.err);
+    checked.said(2, &["sql"]);
+}
+
+#[tokio::test]
+async fn special_characters_in_a_password_work_when_escaped_and_are_said_when_not() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let there = mariadb_user("escaped", "ALL");
+    let url = format!("mysql://escaped:{}@{there}", encoded(PASSWORD));
+    let place = Place::over(fake.url(), Family::Embedded, Family::Embedded).with("MSGHT_SQL__URL", &url);
+    let ran = place.mirror(&["-v", names::QUIET]).await;
+    shows_no_password(&place, &ran);
+    for url in [
+        format!("mysql://escaped:{PASSWORD}@{there}"),
+        format!("mysql://escaped:s3cret/x@{there}"),
+        format!("mysql://escaped:s3cret@x@{there}"),
+    ] {
+        refused(&embedded().with("MSGHT_SQL__URL", &url), &["percent-encoded", "%40"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_mysql_that_is_too_old_is_said() {
+    let port = old_mysql::start("5.6.51-log");
+    let url = format!("mysql://me:s3cret@127.0.0.1:{port}/github?ssl-mode=disabled");
+    refused(&embedded().with("MSGHT_SQL__URL", &url), &["MySQL 5.6.51", "too old", "MySQL 8.0"]).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_of_mariadb_is_said() {
+    let place = Place::over(NOWHERE, Family::Embedded, Family::Servers);
+    let support::stores::RelationalStore::Mysql { url } = &place.stores().relational else { panic!("a server's") };
+    let database = url.rsplit('/').next().unwrap();
+    place.run(&["retrieve-repo", "a/b"]).await;
+    // A table in memory that is full gives the error of a full disk. It is written to by what notes another document store.
+    MariaDb::shared().execute(&format!(
+        "USE {database}; SET SESSION max_heap_table_size = 16384; CREATE TABLE full (id CHAR(64)) ENGINE = MEMORY; \
+         CREATE TRIGGER fill BEFORE INSERT ON msght_document_store FOR EACH ROW INSERT INTO full VALUES ('more'); \
+         DELETE FROM msght_document_store"
+    ));
+    let fill = format!(
+        "USE {database}; INSERT INTO full WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 90) \
+         SELECT i FROM n"
+    );
+    let full = (0..100).find_map(|_| MariaDb::shared().try_execute(&fill).err()).expect("the table is full");
+    assert!(full.to_string().contains("is full"), "{full}");
+    let shown = ["the server's disk is full: free some space there", "goes on where it stopped"];
+    place.run(&["retrieve-repo", "a/b"]).await.said(2, &shown);
+}
+
+#[rstest]
+#[case::wrong_password("saslStart", 18, "Authentication failed.", "me:s3cret@", &["Authentication failed", "authSource"])]
+#[case::no_right_to_make_indexes(
+    "createIndexes", 13, "not authorized on db to execute command createIndexes", "", &["not authorized", "readWrite"]
+)]
+#[case::a_full_disk("createIndexes", 14031, "no space left", "", &["no space left", "free some space on the server"])]
+#[tokio::test]
+async fn what_a_mongodb_refuses_is_said(
+    #[case] refusing: &'static str,
+    #[case] code: i32,
+    #[case] message: &'static str,
+    #[case] user: &str,
+    #[case] shown: &[&str],
+) {
+    let server = ScriptedServer::start(WIRE, move |command, _| {
+        Some(match command {
+            command if command == refusing => doc! { "ok": 0, "code": code, "codeName": "Refused", "errmsg": message },
+            "listIndexes" | "find" => {
+                doc! { "ok": 1, "cursor": { "id": 0_i64, "ns": "db.events", "firstBatch": [] } }
+            }
+            _ => doc! { "ok": 1 },
+        })
+    });
+    refused(&embedded().with("MSGHT_DOCUMENTS__URL", &server.url(user, "db")), shown).await;
+}
+
+#[tokio::test]
+async fn an_unescaped_password_of_mongodb_is_said() {
+    let url = format!("mongodb://me:{PASSWORD}@127.0.0.1:{}/db", free_port());
+    refused(&embedded().with("MSGHT_DOCUMENTS__URL", &url), &["documents.url", "%XX"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_refuses_is_said() {
+    let broker = RabbitServer::shared();
+    let port = broker.port();
+    for (url, shown) in [
+        (format!("amqp://guest:guest@127.0.0.1:{port}/not-there"), &["not-there", "rabbitmqctl add_vhost"][..]),
+        (format!("amqp://guest:s3cret@127.0.0.1:{port}/v0"), &["queue.url", "user and password"]),
+        (format!("amqp://guest:{PASSWORD}@127.0.0.1:{port}/v0"), &["percent-encoded"]),
+    ] {
+        let place = embedded().with("MSGHT_QUEUE__URL", &url);
+        let ran = place.run(&["retrieve-repos", "--drain"]).await;
+        ran.said(2, shown);
+        shows_no_password(&place, &ran);
+        let checked = place.run(&["config", "--check"]).await;
+        checked.said(2, &["queue"]);
+        shows_no_password(&place, &checked);
+        assert!(shown.iter().all(|text| checked.out.contains(text)), "{}", checked.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_other_arguments_is_said_before_work_begins() {
+    use lapin::options::QueueDeclareOptions;
+    use lapin::types::{AMQPValue, FieldTable};
+    let url = RabbitServer::shared().vhost_url();
+    let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(5));
+    channel.queue_declare("msght.projects".into(), durable, arguments).await.unwrap();
+    let place = embedded().with("MSGHT_QUEUE__URL", &url);
+    let checked = place.run(&["config", "--check"]).await;
+    assert!(checked.out.contains("made with other properties"), "{}", checked.out);
+    checked.said(2, &["queue"]);
+    place.run(&["retrieve-repos", "--drain"]).await.said(2, &["made with other properties"]);
+}
+
+/// What `config --check --json` says of a store.
+async fn checked(place: &Place, code: i32) -> Value {
+    let ran = place.run(&["config", "--check", "--json"]).await;
+    assert_eq!(ran.code, Some(code), "{}\n{}", ran.out, ran.err);
+    shows_no_password(place, &ran);
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+fn found<'a>(checked: &'a Value, store: &str) -> &'a str {
+    checked[store]["found"].as_str().unwrap_or_else(|| panic!("{checked:#}"))
+}
+
+#[tokio::test]
+async fn the_check_makes_no_embedded_store_and_knows_those_that_are_there() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::over(fake.url(), Family::Embedded, Family::Embedded);
+    let before = checked(&place, 0).await;
+    for store in ["documents", "sql", "queue"] {
+        assert_eq!(found(&before, store), "not there yet: the first command makes it");
+    }
+    assert!(!place.data_dir().exists(), "nothing was made");
+    place.mirror(&[names::QUIET]).await;
+    place.run(&["retrieve-repos", "--drain"]).await.said(0, &[]);
+    let after = checked(&place, 0).await;
+    assert!(found(&after, "documents").contains("layout 1, writable"), "{after:#}");
+    assert!(found(&after, "sql").contains("tables at version") && !found(&after, "sql").contains("more"), "{after:#}");
+    assert_eq!(after["queue"]["product"], "SQLite");
+    let ran = place.run(&["config", "--check"]).await;
+    assert!(ran.out.lines().count() == 4 && ran.out.contains("github.db"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn the_check_collects_every_problem() {
+    let place = embedded()
+        .with("MSGHT_DOCUMENTS__URL", &format!("mongodb://me:s3cret@127.0.0.1:{}/db", free_port()))
+        .with("MSGHT_SQL__URL", &format!("mysql://me:s3cret@127.0.0.1:{}/db", free_port()))
+        .with("MSGHT_QUEUE__URL", "sqlite:file/queue.db");
+    std::fs::write(place.path().join("file"), "no directory").unwrap();
+    let all = checked(&place, 2).await;
+    for (store, advice) in [("documents", "the server runs"), ("sql", "the server runs"), ("queue", "directory")] {
+        assert_eq!(all[store]["usable"], false);
+        assert!(all[store]["advice"].as_str().unwrap().contains(advice), "{all:#}");
+    }
+    assert!(!Path::new("/work").join("file/queue.db").exists());
+    let same = embedded().with("MSGHT_DOCUMENTS__URL", "sqlite:one.db").with("MSGHT_SQL__URL", "sqlite:one.db");
+    assert!(checked(&same, 2).await["sql"]["problem"].as_str().unwrap().contains("same file"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_knows_servers_before_and_after_they_are_used() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::over(fake.url(), Family::Servers, Family::Servers)
+        .with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url());
+    let before = checked(&place, 0).await;
+    assert!(before["sql"]["product"].as_str().unwrap().starts_with("MariaDB 1"), "{before:#}");
+    assert!(before["queue"]["product"].as_str().unwrap().starts_with("RabbitMQ "), "{before:#}");
+    for store in ["documents", "sql", "queue"] {
+        assert!(found(&before, store).contains("the first command makes"), "{before:#}");
+    }
+    let again = checked(&place, 0).await;
+    assert_eq!(before, again, "looking makes nothing");
+    place.mirror(&[names::QUIET]).await;
+    place.run(&["retrieve-repos", "--drain"]).await.said(0, &[]);
+    let after = checked(&place, 0).await;
+    assert!(found(&after, "documents").ends_with("writable"), "{after:#}");
+    assert!(found(&after, "sql").contains("tables at version"), "{after:#}");
+    assert!(found(&after, "queue").contains("queue msght.projects: 0 messages"), "{after:#}");
+    assert!(!MongoServer::shared().is_genuine() || after["documents"]["product"] != "");
+}
