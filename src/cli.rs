@@ -60,7 +60,7 @@ pub enum Command {
     RetrieveRepo(RetrieveRepoArgs),
     /// Work the queue of repositories to retrieve, beside any number of other workers
     RetrieveRepos(RetrieveReposArgs),
-    /// Bring the rows and documents of the given repositories themselves up to date
+    /// Bring the given repositories' own rows and documents up to date
     UpdateRepo(UpdateRepoArgs),
     /// Mirror the given accounts: profile, followers, following, organisations, members
     RetrieveUser(RetrieveUserArgs),
@@ -70,7 +70,7 @@ pub enum Command {
     Load(LoadArgs),
     /// Upgrade GHTorrent's databases in place; without --apply only check what that takes
     Migrate(MigrateArgs),
-    /// Show the effective settings and where each came from, or try the stores that they name
+    /// Show the settings and where each came from, or try their stores
     Config(ConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),

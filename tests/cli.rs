@@ -90,6 +90,7 @@ fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
         "retrieve-user",
         "retrieve-users",
         "load",
+        "migrate",
         "config",
         "completions",
     ];
@@ -258,12 +259,13 @@ fn a_configuration_file_that_is_named_must_be_readable() {
 }
 
 #[test]
-fn a_store_on_a_server_is_refused_before_anything_is_created() {
-    let place = Place::new().with("MSGHT_SQL__URL", "mysql://u:S3CRET@h/d");
+fn a_url_of_another_kind_of_server_is_refused_before_anything_is_created() {
+    let place = Place::new().with("MSGHT_SQL__URL", "postgres://u:S3CRET@h/d");
     let ran = place.run(&["retrieve-repo", "a/b"]);
-    ran.refused(&["MSGHT_SQL__URL", "sql.url", "mysql:", "sqlite:"]);
+    ran.refused(&["MSGHT_SQL__URL", "sql.url", "postgres:", "sqlite:", "mysql:"]);
     assert!(!ran.err.contains("S3CRET"), "{}", ran.err);
     assert_eq!(place.names(), [""; 0]);
+    let place = Place::new();
     assert_eq!(place.run(&["config"]).code, Some(0));
 }
 

@@ -49,7 +49,7 @@ async fn a_ledger_that_can_not_be_opened_is_said_at_once() {
     for (url, part) in [
         (format!("mysql://low:wr0ng@{host}/{database}"), "check the user and password"),
         (format!("mysql://root@{host}/nothing"), "create the database"),
-        (format!("mysql://low:s3cr3t@{host}/{database}"), "grant this user CREATE"),
+        (format!("mysql://low:s3cr3t@{host}/{database}"), "grant the user what it lacks"),
         ("mysql://root@127.0.0.1:1/x".to_owned(), "check that the server runs"),
     ] {
         let started = Instant::now();
