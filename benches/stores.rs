@@ -25,8 +25,8 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let size = WorldSize::of(30_000 / part, 6_000 / part, 3_000 / part);
-        println!("{}", one_repository(size).await);
-        println!("{}", many_repositories(400 / part).await);
+        print(one_repository(size).await);
+        print(many_repositories(400 / part).await);
     });
 }
 
@@ -34,10 +34,14 @@ fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(header);
+    table
+}
+
+fn print(mut table: Table) {
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table
+    println!("{table}");
 }
 
 fn name(family: Family, embedded: &str, server: &str) -> String {

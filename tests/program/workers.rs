@@ -72,6 +72,25 @@ async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once()
 }
 
 #[tokio::test]
+async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_twice() {
+    let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::many(4, 4), options).await;
+    let once = Place::new(fake.url()).with_queue();
+    load(&once, 4).await;
+    drain(&once).await;
+    let cost = fake.counted();
+    fake.reset_counters();
+    let twice = Place::new(fake.url()).with_queue();
+    let list: String = (0..8).map(|r| format!("contoso r{:03}\n", r / 2)).collect();
+    std::fs::write(twice.path().join("projects"), list).unwrap();
+    twice.run(&["load", "--route", "projects", "--file", "projects"]).await.said(0, &[]);
+    drain(&twice).await;
+    // The second time is a refresh.
+    let (both, most) = (fake.counted(), cost + 4 * 8);
+    assert!(both <= most, "{both} requests, {cost} for once");
+}
+
+#[tokio::test]
 async fn workers_that_are_killed_lose_no_repository() {
     let options = Options { latency: Duration::from_millis(5), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(3, 30), options).await;

@@ -22,7 +22,7 @@ const LEASES: Upsert =
 /// Who has a lease that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The process, as it calls itself: host, process number, a part made by chance.
+    /// The process, as it calls itself (host, process number, a part made by chance), and a part for its job.
     pub name: String,
     /// Since when, by the database's clock.
     pub since: DateTime<Utc>,
@@ -46,18 +46,20 @@ pub fn process_name() -> String {
 }
 
 impl Relational {
-    /// Takes a lease for `holder` if nobody else has it. Its name compares without case.
+    /// Takes a lease for a process if nobody has it, another job of the same process included. Its name compares without
+    /// case.
     ///
     /// # Errors
     /// The store can't be read or written.
-    pub async fn lease(&self, name: &str, holder: &str) -> Result<Result<Lease, Holder>, StoreError> {
-        let found = self.take_lease(name, holder).await?;
+    pub async fn lease(&self, name: &str, process: &str) -> Result<Result<Lease, Holder>, StoreError> {
+        let holder = format!("{process}/{:08x}", rand::random::<u32>());
+        let found = self.take_lease(name, &holder).await?;
         if found.name != holder {
             return Ok(Err(found));
         }
         let lost = CancellationToken::new();
-        let renewing = tokio::spawn(renew(self.clone(), name.to_owned(), holder.to_owned(), lost.clone()));
-        Ok(Ok(Lease { relational: self.clone(), name: name.to_owned(), holder: holder.to_owned(), lost, renewing }))
+        let renewing = tokio::spawn(renew(self.clone(), name.to_owned(), holder.clone(), lost.clone()));
+        Ok(Ok(Lease { relational: self.clone(), name: name.to_owned(), holder, lost, renewing }))
     }
 
     /// Takes or renews a lease; returns who has it then.
