@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Level, duration_argument};
 use crate::mirror::stage::Stage;
-use crate::names::RepoName;
+use crate::names::{RepoName, is_login};
 use crate::queue::Route;
 
 /// Keeps an organisation's own copy of everything it has on GitHub.
@@ -60,11 +60,17 @@ pub enum Command {
     RetrieveRepo(RetrieveRepoArgs),
     /// Work the queue of repositories to retrieve, beside any number of other workers
     RetrieveRepos(RetrieveReposArgs),
+    /// Bring the given repositories' own rows and documents up to date
+    UpdateRepo(UpdateRepoArgs),
+    /// Mirror the given accounts: profile, followers, following, organisations, members
+    RetrieveUser(RetrieveUserArgs),
+    /// Work the queue of accounts to retrieve, beside any number of other workers
+    RetrieveUsers(RetrieveUsersArgs),
     /// Put repositories or users on their queue, or dead letters back on theirs
     Load(LoadArgs),
     /// Upgrade GHTorrent's databases in place; without --apply only check what that takes
     Migrate(MigrateArgs),
-    /// Show the effective settings and where each came from, or try the stores that they name
+    /// Show the settings and where each came from, or try their stores
     Config(ConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -112,15 +118,59 @@ pub struct RetrieveRepoArgs {
     msght retrieve-repos --jobs 8\n  \
     msght retrieve-repos --drain --detail skeleton")]
 pub struct RetrieveReposArgs {
-    /// Repositories at a time
+    /// How the queue is worked.
+    #[command(flatten)]
+    pub work: WorkArgs,
+    /// How much to ask for of each item
+    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
+    pub detail: Detail,
+}
+
+/// Options of the commands that work a queue.
+#[derive(Debug, Clone, Args)]
+pub struct WorkArgs {
+    /// How many to retrieve at a time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=90))]
     pub jobs: u16,
     /// Stop when the queue is empty
     #[arg(long)]
     pub drain: bool,
-    /// How much to ask for of each item
-    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
-    pub detail: Detail,
+}
+
+/// Options of `msght update-repo`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght update-repo octocat/Hello-World\n  \
+    msght update-repo contoso/web contoso/api")]
+pub struct UpdateRepoArgs {
+    /// Repositories as ORG/NAME, or one as ORG NAME
+    #[arg(value_name = "ORG/NAME", required = true)]
+    pub names: Vec<String>,
+}
+
+/// Options of `msght retrieve-user`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght retrieve-user octocat\n  \
+    msght retrieve-user contoso octocat --full")]
+pub struct RetrieveUserArgs {
+    /// Logins of people, bots or organisations
+    #[arg(value_name = "LOGIN", required = true, value_parser = login)]
+    pub logins: Vec<String>,
+    /// Ignore what is known from earlier runs and fetch everything
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// Options of `msght retrieve-users`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght retrieve-users --jobs 8\n  \
+    msght load --route users --file logins.txt && msght retrieve-users --drain")]
+pub struct RetrieveUsersArgs {
+    /// How the queue is worked.
+    #[command(flatten)]
+    pub work: WorkArgs,
 }
 
 /// Options of `msght load`.
@@ -210,8 +260,14 @@ impl Cli {
                 args.stages()?;
                 args.event_ids()
             }
+            Command::UpdateRepo(args) => args.repositories().map(drop),
             Command::Load(args) => args.check(),
-            Command::RetrieveRepos(_) | Command::Migrate(_) | Command::Config(_) | Command::Completions(_) => Ok(()),
+            Command::RetrieveRepos(_)
+            | Command::RetrieveUser(_)
+            | Command::RetrieveUsers(_)
+            | Command::Migrate(_)
+            | Command::Config(_)
+            | Command::Completions(_) => Ok(()),
         }
     }
 }
@@ -234,27 +290,12 @@ pub fn stages_of(detail: Detail) -> Vec<Stage> {
 }
 
 impl RetrieveRepoArgs {
-    /// The repositories that the positional arguments name, each once, in the order given: `ORG/NAME...`, or
-    /// exactly two arguments without a slash, `ORG NAME`. Names that differ only in case are one repository to GitHub.
+    /// The repositories that the positional arguments name.
     ///
     /// # Errors
     /// The first argument that is not a repository's name.
     pub fn repositories(&self) -> Result<Vec<RepoName>, UsageError> {
-        if let [owner, name] = self.names.as_slice()
-            && !owner.contains('/')
-            && !name.contains('/')
-        {
-            return Ok(vec![RepoName::new(owner, name).map_err(|error| UsageError(error.to_string()))?]);
-        }
-        let mut seen = std::collections::HashSet::new();
-        let mut repositories = Vec::new();
-        for text in &self.names {
-            let repository: RepoName = text.parse().map_err(|error| UsageError(format!("{error}")))?;
-            if seen.insert(repository.to_string().to_ascii_lowercase()) {
-                repositories.push(repository);
-            }
-        }
-        Ok(repositories)
+        repositories(&self.names)
     }
 
     /// The stages to run, in their order, after `--only`, `--skip` and `--no-events`.
@@ -283,6 +324,53 @@ impl RetrieveRepoArgs {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+/// The repositories that arguments name, each once, in the order given: `ORG/NAME...`, or exactly two arguments without a
+/// slash, `ORG NAME`. Names that differ only in case are one repository to GitHub.
+fn repositories(names: &[String]) -> Result<Vec<RepoName>, UsageError> {
+    if let [owner, name] = names
+        && !owner.contains('/')
+        && !name.contains('/')
+    {
+        return Ok(vec![RepoName::new(owner, name).map_err(|error| UsageError(error.to_string()))?]);
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut repositories = Vec::new();
+    for text in names {
+        let repository: RepoName = text.parse().map_err(|error| UsageError(format!("{error}")))?;
+        if seen.insert(repository.to_string().to_ascii_lowercase()) {
+            repositories.push(repository);
+        }
+    }
+    Ok(repositories)
+}
+
+impl UpdateRepoArgs {
+    /// The repositories that the positional arguments name.
+    ///
+    /// # Errors
+    /// The first argument that is not a repository's name.
+    pub fn repositories(&self) -> Result<Vec<RepoName>, UsageError> {
+        repositories(&self.names)
+    }
+}
+
+impl RetrieveUserArgs {
+    /// The logins, each once, in the order given. Logins that differ only in case are one account to GitHub.
+    pub fn logins(&self) -> Vec<String> {
+        let mut seen = std::collections::HashSet::new();
+        self.logins.iter().filter(|login| seen.insert(login.to_ascii_lowercase())).cloned().collect()
+    }
+}
+
+/// Parses a login.
+fn login(text: &str) -> Result<String, String> {
+    if is_login(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a login: letters, digits, '-' and '_', [bot] at the end of an app's".to_owned())
     }
 }
 
@@ -320,7 +408,18 @@ mod tests {
     fn the_commands_are_those_that_work_and_each_has_an_example() {
         let cli = Cli::command();
         let names: Vec<_> = cli.get_subcommands().map(|command| command.get_name()).collect();
-        assert_eq!(names, ["retrieve-repo", "retrieve-repos", "load", "migrate", "config", "completions"]);
+        let expected = [
+            "retrieve-repo",
+            "retrieve-repos",
+            "update-repo",
+            "retrieve-user",
+            "retrieve-users",
+            "load",
+            "migrate",
+            "config",
+            "completions",
+        ];
+        assert_eq!(names, expected);
         for command in cli.get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             assert!(command.get_after_help().is_some_and(|help| help.to_string().contains("Example")));
@@ -348,6 +447,18 @@ mod tests {
         ] {
             let error = retrieve(&args).repositories().unwrap_err().to_string();
             assert!(error.contains(named), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn logins_are_checked_and_each_is_taken_once() {
+        let parse = |args: &[&str]| Cli::try_parse_from(["msght", "retrieve-user"].iter().chain(args));
+        let Command::RetrieveUser(args) = parse(&["octocat", "some[bot]", "OctoCat"]).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(args.logins(), ["octocat", "some[bot]"]);
+        for bad in ["", "a/b", "../x", "a b", "é"] {
+            assert!(parse(&[bad]).is_err(), "{bad}");
         }
     }
 

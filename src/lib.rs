@@ -10,8 +10,8 @@
 //! | [`workers`] | working a queue: jobs side by side, leases, retries, dead letters |
 //! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
 //! | [`github`] | the client: tokens and their budgets, limits, retries, pages, conditional requests |
-//! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
 //! | [`queue`] | work queues and the routing of events: an SQLite file, or RabbitMQ |
+//! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
 //! | [`telemetry`] | the log file, and what users read on their terminal |
 //! | [`patience`] | waiting for servers that are away |
 //! | [`names`], [`secret`], [`store_url`] | values parsed once at the edge |

@@ -83,8 +83,19 @@ fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(listed, ["retrieve-repo", "config", "completions", "help"]);
-    for command in ["retrieve-repo", "config", "completions"] {
+    let commands = [
+        "retrieve-repo",
+        "retrieve-repos",
+        "update-repo",
+        "retrieve-user",
+        "retrieve-users",
+        "load",
+        "migrate",
+        "config",
+        "completions",
+    ];
+    assert_eq!(listed, [&commands[..], &["help"]].concat());
+    for command in commands {
         let help = place.run(&[command, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.out.contains("Example"), "{}", help.out);
@@ -248,12 +259,13 @@ fn a_configuration_file_that_is_named_must_be_readable() {
 }
 
 #[test]
-fn a_store_on_a_server_is_refused_before_anything_is_created() {
-    let place = Place::new().with("MSGHT_SQL__URL", "mysql://u:S3CRET@h/d");
+fn a_url_of_another_kind_of_server_is_refused_before_anything_is_created() {
+    let place = Place::new().with("MSGHT_SQL__URL", "postgres://u:S3CRET@h/d");
     let ran = place.run(&["retrieve-repo", "a/b"]);
-    ran.refused(&["MSGHT_SQL__URL", "sql.url", "mysql:", "sqlite:"]);
+    ran.refused(&["MSGHT_SQL__URL", "sql.url", "postgres:", "sqlite:", "mysql:"]);
     assert!(!ran.err.contains("S3CRET"), "{}", ran.err);
     assert_eq!(place.names(), [""; 0]);
+    let place = Place::new();
     assert_eq!(place.run(&["config"]).code, Some(0));
 }
 

@@ -120,7 +120,7 @@ async fn a_key_that_comes_twice_in_a_batch_is_judged_by_its_first(#[values(On::S
     let batch = [issue("a", 1, "x"), issue("a", 1, "x"), issue("a", 1, "y"), issue("a", 2, "z")];
     assert_eq!(written(&store, &batch).await, [Written::New, Written::Unchanged, Written::Changed, Written::New]);
     assert_eq!(read(&store, Collection::Issues, "octo/a/1").await.unwrap()["title"], "y");
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 10).await.unwrap(), ["octo/a/1", "octo/a/2"]);
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/1", "octo/a/2"]);
 }
 
 #[rstest]
@@ -133,9 +133,13 @@ async fn a_list_takes_nothing_from_a_full_commit_and_another_repository_leaves_i
     let full = commit("s", "one", json!({"files": [1], "message": "m"}), Shape::Full);
     let list = commit("s", "one", json!({"message": "n"}), Shape::Summary);
     let elsewhere = commit("s", "two", json!({"message": "o"}), Shape::Summary);
-    assert_eq!(written(&store, &[list.clone()]).await, [Written::New]);
+    assert_eq!(written(&store, std::slice::from_ref(&list)).await, [Written::New]);
     assert_eq!(written(&store, &[full]).await, [Written::Changed]);
-    assert_eq!(written(&store, &[list.clone()]).await, [Written::Unchanged], "the list's state was seen before");
+    assert_eq!(
+        written(&store, std::slice::from_ref(&list)).await,
+        [Written::Unchanged],
+        "the list's state was seen before"
+    );
     let newer = commit("s", "one", json!({"message": "p"}), Shape::Summary);
     assert_eq!(written(&store, &[newer.clone(), elsewhere]).await, [Written::Changed, Written::Unchanged]);
     let value = read(&store, Collection::Commits, "s").await.unwrap();
@@ -158,7 +162,7 @@ async fn a_document_that_is_gone_is_marked_once_and_unmarked_when_it_comes_back(
     let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
     let dates = json!({"fetched_at": "2023-11-14T22:13:20Z", "deleted_at": "2023-11-14T22:14:20Z"});
     assert_eq!((&value["title"], &value["_msght"]), (&json!("x"), &dates));
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 10).await.unwrap(), ["octo/a/2"]);
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/2"]);
     assert_eq!(written(&store, &[issue("a", 1, "x")]).await, [Written::Changed]);
     let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
     assert_eq!(value["_msght"], json!({"fetched_at": "2023-11-14T22:13:20Z"}));
@@ -174,7 +178,7 @@ async fn ids_come_in_order_page_by_page_and_of_one_repository(#[values(On::Sqlit
     written(&store, &[&others[..], &mine[..]].concat()).await;
     let mut ids = Vec::new();
     while let page =
-        store.ids_after(Collection::Issues, "octo", "a", ids.last().map_or("", String::as_str), 10).await.unwrap()
+        store.ids_after(Collection::Issues, &["octo", "a"], ids.last().map_or("", String::as_str), 10).await.unwrap()
         && !page.is_empty()
     {
         assert!(page.len() <= 10);
@@ -183,7 +187,7 @@ async fn ids_come_in_order_page_by_page_and_of_one_repository(#[values(On::Sqlit
     let mut expected: Vec<String> = (1..=25).map(|number| format!("octo/a/{number}")).collect();
     expected.sort();
     assert_eq!(ids, expected);
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 0).await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 0).await.unwrap(), Vec::<String>::new());
 }
 
 #[rstest]
@@ -215,9 +219,9 @@ async fn a_renamed_repository_takes_its_documents_along_and_replaces_what_is_the
     store.rename_repository(("octo", "new"), ("octo", "new")).await.unwrap();
 
     assert!(store.identity().await.unwrap().generation > generation);
-    let ids = store.ids_after(Collection::Issues, "octo", "new", "", 10).await.unwrap();
+    let ids = store.ids_after(Collection::Issues, &["octo", "new"], "", 10).await.unwrap();
     assert_eq!(ids, ["octo/new/1", "octo/new/2", "octo/new/3"]);
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "old", "", 10).await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "old"], "", 10).await.unwrap(), Vec::<String>::new());
     let moved = read(&store, Collection::Issues, "octo/new/2").await.unwrap();
     assert_eq!((&moved["title"], &moved["repo"]), (&json!("mine"), &json!("new")));
     assert!(read(&store, Collection::CommitComments, "octo/new/sha/5").await.is_some());
@@ -238,18 +242,17 @@ async fn writers_of_the_same_documents_lose_nothing_of_each_other(#[values(On::S
     let list = move |round: usize| {
         (0..COMMITS).map(|n| commit(&sha(n), "u", json!({"message": round}), Shape::Summary)).collect::<Vec<_>>()
     };
-    let full = move |round: usize| {
-        let json = move |n: usize| json!({"message": round, "files": [n]});
-        (0..COMMITS).rev().map(|n| commit(&sha(n), "u", json(n), Shape::Full)).collect::<Vec<_>>()
-    };
+    one.upsert(list(0)).await.unwrap();
     let lists = tokio::spawn(async move {
-        for round in 0..6 {
+        for round in 1..40 {
             one.upsert(list(round)).await.unwrap();
         }
     });
+    // Each full answer comes once: what a list takes from it is gone for good.
     let fulls = tokio::spawn(async move {
-        for round in 0..6 {
-            two.upsert(full(round)).await.unwrap();
+        for n in 0..COMMITS {
+            let full = commit(&sha(n), "u", json!({"message": "full", "files": [n]}), Shape::Full);
+            two.upsert(vec![full]).await.unwrap();
         }
     });
     lists.await.unwrap();
@@ -278,4 +281,41 @@ async fn both_backends_give_back_the_same_documents() {
         read_back.push((issue, commit));
     }
     assert_eq!(read_back[0], read_back[1]);
+}
+
+fn follower(follows: &str, login: &str) -> Document {
+    let json = json!({"login": login, "follows": follows});
+    document(Collection::Followers, &[follows.into(), login.into()], json, Shape::Summary)
+}
+
+#[rstest]
+#[tokio::test]
+async fn ids_of_an_account_are_its_own_alone(#[values(On::Sqlite, On::Mongodb)] on: On) {
+    let (url, _directory) = fresh(on, "ids_of_an_account");
+    let store = open(&url).await;
+    let all = [follower("octo", "b"), follower("octo", "a"), follower("octo-cat", "a"), follower("oct", "octo")];
+    written(&store, &all).await;
+    assert_eq!(store.ids_after(Collection::Followers, &["octo"], "", 10).await.unwrap(), ["octo/a", "octo/b"]);
+    assert_eq!(store.ids_after(Collection::Followers, &["octo"], "octo/a", 10).await.unwrap(), ["octo/b"]);
+    store.mark_deleted(Collection::Followers, &["octo/a".to_owned()], read_at(9)).await.unwrap();
+    assert_eq!(store.ids_after(Collection::Followers, &["octo"], "", 10).await.unwrap(), ["octo/b"]);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_layout_gets_the_collections_of_people_and_stays_the_same_store() {
+    let (url, directory) = fresh(On::Sqlite, "layout");
+    let store = open(&url).await;
+    written(&store, &[issue("a", 1, "x")]).await;
+    let identity = store.identity().await.unwrap();
+    store.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("documents.db"));
+    let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+    let first = "DROP TABLE followers; DROP TABLE following; DROP TABLE org_members; DROP TABLE user_orgs; \
+                 PRAGMA user_version = 1";
+    sqlx::raw_sql(first).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    let store = open(&url).await;
+    assert_eq!(store.identity().await.unwrap(), identity);
+    written(&store, &[follower("octo", "a")]).await;
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/1"]);
 }

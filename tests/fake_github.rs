@@ -85,6 +85,13 @@ async fn answers_fit_githubs_description() {
         ("/users/{username}", "/users/alice"),
         ("/users/{username}", "/users/dependabot[bot]"),
         ("/users/{username}", "/users/contoso"),
+        ("/user/{account_id}", "/user/6154722"),
+        ("/users/{username}/followers", "/users/alice/followers"),
+        ("/users/{username}/followers", "/users/contoso/followers"),
+        ("/users/{username}/following", "/users/alice/following"),
+        ("/users/{username}/orgs", "/users/alice/orgs"),
+        ("/orgs/{org}/members", "/orgs/contoso/members"),
+        ("/orgs/{org}/public_members", "/orgs/contoso/public_members"),
         ("/user", "/user"),
         ("/user/orgs", "/user/orgs"),
         ("/orgs/{org}", "/orgs/contoso"),
@@ -244,6 +251,11 @@ async fn refusals_are_githubs() {
         ("repos/contoso/web/events?per_page=100&page=4", 422),
         ("users/managed_emu", 404),
         ("users/nobody-at-all", 404),
+        ("users/managed_emu/followers", 404),
+        ("users/nobody-at-all/followers", 404),
+        ("users/alice/nonsense", 404),
+        ("user/1", 404),
+        ("orgs/alice/members", 404),
     ] {
         let answer = get(&fake, path).await;
         assert_eq!(answer.status(), status, "{path}");
@@ -308,6 +320,12 @@ async fn refusals_fit_githubs_description() {
     }
     let hidden = json_of(get(&fake, "users/managed_emu").await).await;
     wrong.extend(openapi::check_refusal(&api, "/users/{username}", 404, &hidden));
+    for (template, path) in
+        [("/user/{account_id}", "user/1"), ("/users/{username}/followers", "users/no-one/followers")]
+    {
+        let answer = json_of(get(&fake, path).await).await;
+        wrong.extend(openapi::check_refusal(&api, template, 404, &answer));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let odd = serde_json::json!({"message": 5, "documentation_url": "x"});
     assert!(!openapi::check_refusal(&api, "/repos/{owner}/{repo}", 404, &odd).is_empty());
@@ -761,6 +779,52 @@ async fn every_change_shows_and_is_newer_than_all_before() {
     assert_eq!(client().get(format!("{}repositories/720000000", fake.url())).send().await.unwrap().status(), 404);
     fake.world_mut(|w| w.delete_repo(0));
     assert_eq!(get(&fake, "repositories/720000000").await.status(), 404);
+}
+
+#[tokio::test]
+async fn people_follow_and_join_and_stop() {
+    let fake = edge().await;
+    let (alice, bob, contoso) = fake.world(|w| (w.user("alice"), w.user("bob"), w.user("contoso")));
+    let logins = |path: &str| -> Vec<String> {
+        fake.all(path).iter().map(|row| row["login"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(logins("/users/alice/following").contains(&"bob".to_owned()));
+    assert!(logins("/users/bob/followers").contains(&"alice".to_owned()));
+    assert_eq!(logins("/orgs/contoso/members"), ["alice", "bob", "carol", "dave", "erin"]);
+    // Outsiders are shown those only whom everybody may know.
+    assert_eq!(logins("/orgs/contoso/public_members"), ["alice", "carol", "dave"]);
+    let url = format!("{}orgs/contoso/members?per_page=2", fake.url());
+    let sent_on = client().get(url).send().await.unwrap();
+    assert_eq!(sent_on.status(), 302);
+    assert!(header(&sent_on, "location").ends_with("/orgs/contoso/public_members?per_page=2"));
+    assert_eq!(logins("/users/bob/orgs"), ["fabrikam"]);
+    let number = fake.world(|w| w.users[alice as usize].id);
+    assert_eq!(logins(&format!("/user/{number}/followers")), logins("/users/alice/followers"));
+
+    let profile = |login: &str| fake.one(&format!("/users/{login}"));
+    let before = (profile("alice")["following"].as_u64().unwrap(), profile("bob")["followers"].as_u64().unwrap());
+    fake.world_mut(|w| {
+        w.unfollow(alice, bob);
+        w.leave(contoso, alice);
+        w.join(contoso, bob, true);
+    });
+    assert!(!logins("/users/alice/following").contains(&"bob".to_owned()));
+    let after = (profile("alice")["following"].as_u64().unwrap(), profile("bob")["followers"].as_u64().unwrap());
+    assert_eq!(after, (before.0 - 1, before.1 - 1));
+    assert_eq!(logins("/orgs/contoso/public_members"), ["bob", "carol", "dave"]);
+    assert_eq!(logins("/users/bob/orgs"), ["contoso", "fabrikam"]);
+    fake.world_mut(|w| {
+        for number in 0..120 {
+            let fan = w.add_user(&format!("fan-{number}"), UserKind::User);
+            w.follow(fan, alice);
+        }
+        w.account_becomes_ghost(bob);
+    });
+    let (rows, pages) = walk(&fake, "users/alice/followers?per_page=100").await;
+    assert!(rows.len() >= 120 && pages == 2 && rows == fake.all("/users/alice/followers"));
+    let first = get(&fake, "users/alice/followers?per_page=100").await;
+    assert!(rel(&first, "next").unwrap().contains(&format!("/user/{number}/followers?")));
+    assert!(!logins("/orgs/contoso/members").contains(&"bob".to_owned()));
 }
 
 #[tokio::test]

@@ -324,7 +324,7 @@ async fn a_user_who_may_not_make_indexes_is_told_which_role_is_missing() {
 #[tokio::test]
 async fn a_full_disk_of_the_server_says_so() {
     let server = ScriptedServer::start(OLDEST_SERVED, |command, _| match command {
-        "update" => Some(doc! { "ok": 1, "n": 0, "writeErrors": [
+        "insert" => Some(doc! { "ok": 1, "n": 0, "writeErrors": [
             { "index": 0, "code": 14031, "errmsg": "available disk space of 1 bytes is less than required" },
         ] }),
         command => Some(healthy(command)),
@@ -339,13 +339,13 @@ async fn a_full_disk_of_the_server_says_so() {
 async fn what_passes_is_tried_again() {
     let server = ScriptedServer::start(OLDEST_SERVED, |command, before| {
         Some(match (command, before) {
-            ("update", 0) => failure(10107, "NotWritablePrimary", "not primary"),
-            ("update", 1) => return None,
-            ("update", 2) => doc! { "ok": 1, "n": 1, "writeConcernError": {
+            ("insert", 0) => failure(10107, "NotWritablePrimary", "not primary"),
+            ("insert", 1) => return None,
+            ("insert", 2) => doc! { "ok": 1, "n": 1, "writeConcernError": {
                 "code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out",
             } },
-            ("update", 3) => failure(112, "WriteConflict", "write conflict"),
-            ("update", _) => doc! { "ok": 1, "n": 1, "upserted": [{ "index": 0, "_id": 1 }] },
+            ("insert", 3) => failure(112, "WriteConflict", "write conflict"),
+            ("insert", _) => doc! { "ok": 1, "n": 1 },
             ("findAndModify", 0) => failure(11602, "InterruptedDueToReplStateChange", "interrupted"),
             ("findAndModify", _) => doc! { "ok": 1, "value": { "_id": "store", "id": "x", "generation": 7.0 } },
             (command, _) => healthy(command),
@@ -354,13 +354,13 @@ async fn what_passes_is_tried_again() {
     let store = open(&server.url("", "db")).await;
     let stored = store.upsert(vec![issue(1, "x")]).await.unwrap();
     assert_eq!((stored.written, stored.generation), (vec![Written::New], Some(7)));
-    assert_eq!(server.asked().iter().filter(|command| *command == "update").count(), 5);
+    assert_eq!(server.asked().iter().filter(|command| *command == "insert").count(), 5);
 }
 
 #[tokio::test]
 async fn another_unique_index_is_an_error_and_no_endless_loop() {
     let server = ScriptedServer::start(OLDEST_SERVED, |command, _| match command {
-        "update" => Some(doc! { "ok": 1, "n": 0, "writeErrors": [
+        "insert" => Some(doc! { "ok": 1, "n": 0, "writeErrors": [
             { "index": 0, "code": 11000, "errmsg": "E11000 duplicate key error index: theirs" },
         ] }),
         command => Some(healthy(command)),
@@ -379,7 +379,7 @@ async fn a_document_that_mongodb_cant_hold_is_named() {
     // Together they are larger than a message may be.
     let large: Vec<Document> = (0..5).map(|number| issue(number, &"x".repeat(12 * 1024 * 1024))).collect();
     assert_eq!(store.upsert(large).await.unwrap().written, [Written::New; 5]);
-    assert_eq!(store.ids_after(Collection::Issues, "octo", "a", "", 9).await.unwrap().len(), 5);
+    assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 9).await.unwrap().len(), 5);
 }
 
 #[tokio::test]

@@ -10,11 +10,13 @@ mod broker;
 mod place;
 
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use msght::queue::{Depth, Queue, Route};
-use place::{Kind, Place, bodies, body, consumer, no_more, push, settle_all};
+use place::{Kind, Place, bodies, consumer, next, no_more, push, settle_all};
 use rstest::rstest;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -37,13 +39,13 @@ async fn what_is_published_is_consumed_in_order_and_gone_once_acknowledged(
     assert_eq!(queue.depth(&Route::Projects).await.unwrap(), Depth { ready: 1200, waiting: 0, dead: 0 });
 
     let mut users = consumer(&queue, &Route::Users, 1).await;
-    let user = body(&mut users).await;
+    let user = next(&mut users).await;
     assert_eq!((user.body(), user.attempts()), ("ümlaut \u{1F980} '\"\\ \n", 0));
     user.ack().await.unwrap();
 
     let mut projects = consumer(&queue, &Route::Projects, 16).await;
     for number in 0..1200 {
-        let delivery = body(&mut projects).await;
+        let delivery = next(&mut projects).await;
         assert_eq!(delivery.body(), format!("message {number}"));
         delivery.ack().await.unwrap();
     }
@@ -104,20 +106,20 @@ async fn a_message_put_off_comes_back_later_with_its_attempts_and_holds_up_nobod
     queue.publish(&push(), bodies(0..3)).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
     let began = Instant::now();
-    body(&mut deliveries).await.retry_later(Duration::from_secs(600), "a long time", true).await.unwrap();
-    body(&mut deliveries).await.retry_later(Duration::from_secs(1), "counted", true).await.unwrap();
-    body(&mut deliveries).await.ack().await.unwrap();
+    next(&mut deliveries).await.retry_later(Duration::from_secs(600), "a long time", true).await.unwrap();
+    next(&mut deliveries).await.retry_later(Duration::from_secs(1), "counted", true).await.unwrap();
+    next(&mut deliveries).await.ack().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "others are not held up");
     assert_eq!(queue.depth(&push()).await.unwrap().dead, 0);
 
-    let again = body(&mut deliveries).await;
+    let again = next(&mut deliveries).await;
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!((again.body(), again.attempts()), ("message 1", 1));
     again.retry_later(Duration::from_secs(1), "not counted", false).await.unwrap();
-    let again = body(&mut deliveries).await;
+    let again = next(&mut deliveries).await;
     assert_eq!((again.body(), again.attempts()), ("message 1", 1));
     again.retry_later(Duration::ZERO, "counted once more", true).await.unwrap();
-    let again = body(&mut deliveries).await;
+    let again = next(&mut deliveries).await;
     assert_eq!((again.body(), again.attempts()), ("message 1", 2));
     again.ack().await.unwrap();
     assert_eq!(queue.depth(&push()).await.unwrap(), Depth { ready: 0, waiting: 1, dead: 0 });
@@ -136,7 +138,7 @@ async fn dead_letters_are_kept_with_their_reason_until_they_are_requeued(
     queue.publish(&push(), bodies(0..3)).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
     for _ in 0..3 {
-        let delivery = body(&mut deliveries).await;
+        let delivery = next(&mut deliveries).await;
         let reason = format!("{} failed: {}", delivery.body(), "long ".repeat(1000));
         delivery.dead_letter(&reason).await.unwrap();
     }
@@ -151,7 +153,7 @@ async fn dead_letters_are_kept_with_their_reason_until_they_are_requeued(
     assert_eq!(queue.requeue_dead(&push(), 2).await.unwrap(), 2);
     assert_eq!(settle_all(&mut deliveries, 2).await, BTreeSet::from(["message 0".to_owned(), "message 1".to_owned()]));
     assert_eq!(queue.requeue_dead(&push(), 1000).await.unwrap(), 1);
-    let last = body(&mut deliveries).await;
+    let last = next(&mut deliveries).await;
     assert_eq!((last.body(), last.attempts()), ("message 2", 0));
 }
 
@@ -167,7 +169,7 @@ async fn no_more_than_the_prefetch_is_held_and_no_two_consumers_get_the_same(
     let mut first = consumer(&one, &push(), 3).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(body(&mut first).await);
+        held.push(next(&mut first).await);
     }
     no_more(&mut first).await;
     assert_eq!(one.depth(&push()).await.unwrap().ready, 7);
@@ -223,16 +225,17 @@ async fn what_is_dropped_unsettled_or_left_at_a_stop_goes_back(#[values(Kind::Sq
     queue.publish(&push(), bodies(0..5)).await.unwrap();
     let stop = CancellationToken::new();
     let mut deliveries = queue.consume(&push(), 4, stop.clone()).await.unwrap();
-    let kept = body(&mut deliveries).await;
-    drop(body(&mut deliveries).await);
+    let kept = next(&mut deliveries).await;
+    drop(next(&mut deliveries).await);
     stop.cancel();
     assert!(timeout(SOON, deliveries.next()).await.unwrap().unwrap().is_none(), "a stop ends the stream");
     drop(deliveries);
+    // With the last one in hand the subscription ends, and whatever it had not handed out is back at the latest.
+    kept.ack().await.unwrap();
     let mut others = consumer(&queue, &push(), 10).await;
     let rest = settle_all(&mut others, 4).await;
     assert_eq!(rest, (1..5).map(|n| format!("message {n}")).collect(), "all but the one in hand");
     no_more(&mut others).await;
-    kept.ack().await.unwrap();
     drop(others);
     assert_eq!(queue.depth(&push()).await.unwrap(), Depth::default());
 }
@@ -246,7 +249,7 @@ async fn a_process_that_holds_messages() {
     let mut deliveries = consumer(&queue, &push(), 3).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(body(&mut deliveries).await);
+        held.push(next(&mut deliveries).await);
     }
     std::fs::write(std::env::var("MSGHT_TEST_FLAG").unwrap(), "holding").unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
@@ -292,20 +295,20 @@ async fn a_lease_that_is_over_frees_its_messages_and_late_settlements_do_nothing
     one.declare(&[push()]).await.unwrap();
     one.publish(&push(), bodies(0..2)).await.unwrap();
     let mut slow = consumer(&one, &push(), 2).await;
-    let (first, second) = (body(&mut slow).await, body(&mut slow).await);
+    let (first, second) = (next(&mut slow).await, next(&mut slow).await);
     // As if the process had been stopped for longer than its lease.
     place.execute("UPDATE consumers SET expires_at = 0, holder = NULL").await;
     let mut quick = consumer(&other, &push(), 2).await;
-    let taken = body(&mut quick).await;
+    let taken = next(&mut quick).await;
     assert_eq!(taken.body(), "message 0");
     first.ack().await.expect("a late acknowledgement is no error");
     second.dead_letter("late").await.expect("nor is any other settlement");
     assert_eq!(other.depth(&push()).await.unwrap(), Depth::default(), "both are in the other consumer's hands");
     taken.ack().await.unwrap();
-    body(&mut quick).await.ack().await.unwrap();
+    next(&mut quick).await.ack().await.unwrap();
     drop(quick);
     other.publish(&push(), bodies(2..3)).await.unwrap();
-    assert_eq!(body(&mut slow).await.body(), "message 2", "the consumer goes on under a new lease");
+    assert_eq!(next(&mut slow).await.body(), "message 2", "the consumer goes on under a new lease");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,7 +318,7 @@ async fn the_manuals_statements_do_what_it_says() {
     queue.declare(&[Route::Projects, push()]).await.unwrap();
     place.execute(&place::manual(place::GIVE_REPOSITORY)).await;
     let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
-    let delivery = body(&mut deliveries).await;
+    let delivery = next(&mut deliveries).await;
     assert_eq!((delivery.body(), delivery.attempts()), ("octocat Hello-World", 0));
     delivery.dead_letter("gone").await.unwrap();
     assert_eq!(place.rows(&place::manual(place::SEE_DEAD)).await, 1);
@@ -342,6 +345,76 @@ async fn files_that_are_no_queue_are_refused_and_two_can_start_on_a_fresh_one() 
     assert!(error.at_open && error.to_string().contains("another kind"), "{error}");
 }
 
+/// Not a test of its own: a worker that the next test kills. It notes what it does before it acknowledges.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by another test"]
+async fn a_process_that_works() {
+    let Ok(url) = std::env::var("MSGHT_TEST_QUEUE_URL") else { return };
+    let queue = place::open(&url).await;
+    let mut deliveries = consumer(&queue, &push(), 16).await;
+    let mut notes =
+        OpenOptions::new().append(true).create(true).open(std::env::var("MSGHT_TEST_NOTES").unwrap()).unwrap();
+    loop {
+        let delivery = next(&mut deliveries).await;
+        notes.write_all(format!("{}\n", delivery.body()).as_bytes()).unwrap();
+        delivery.ack().await.unwrap();
+    }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_are_killed_again_and_again_lose_nothing(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
+    const ALL: u32 = 3000;
+    const WORKERS: usize = 3;
+    let place = Place::new(kind);
+    let queue = place.open().await;
+    queue.declare(&[push()]).await.unwrap();
+    let notes = place.directory().join("notes");
+    let start = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "a_process_that_works"]);
+        command.env("MSGHT_TEST_QUEUE_URL", place.url()).env("MSGHT_TEST_NOTES", &notes);
+        servers::spawn({
+            command.stdout(Stdio::null());
+            command
+        })
+    };
+    let done =
+        || -> Vec<String> { std::fs::read_to_string(&notes).unwrap_or_default().lines().map(str::to_owned).collect() };
+    let mut workers: Vec<_> = (0..WORKERS).map(|_| start()).collect();
+    for start_at in (0..ALL).step_by(500) {
+        let before = done().len();
+        queue.publish(&push(), bodies(start_at..start_at + 500)).await.unwrap();
+        let worker = &mut workers[start_at as usize / 500 % WORKERS];
+        timeout(SOON, async {
+            while done().len() < before + 100 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the workers work");
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        *worker = start();
+    }
+    timeout(SOON, async {
+        while queue.depth(&push()).await.unwrap() != Depth::default()
+            || done().iter().collect::<BTreeSet<_>>().len() < ALL as usize
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("everything gets done");
+    for mut worker in workers {
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
+    // At most what each kill left in hand is done twice.
+    println!("{kind:?}: {} done of {ALL}", done().len());
+    assert!(done().len() <= ALL as usize + 6 * 16, "{}", done().len());
+}
+
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn throughput(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
@@ -359,7 +432,7 @@ async fn throughput(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let began = Instant::now();
     let mut deliveries = consumer(&queue, &push(), 64).await;
     for _ in 0..5200 {
-        body(&mut deliveries).await.ack().await.unwrap();
+        next(&mut deliveries).await.ack().await.unwrap();
     }
     let consumed = 5200.0 / began.elapsed().as_secs_f64();
     println!("{kind:?}: published {batch:.0}/s in a batch, {single:.0}/s one by one; consumed {consumed:.0}/s");

@@ -231,7 +231,7 @@ async fn the_check_makes_no_embedded_store_and_knows_those_that_are_there() {
     place.mirror(&[names::QUIET]).await;
     place.run(&["retrieve-repos", "--drain"]).await.said(0, &[]);
     let after = checked(&place, 0).await;
-    assert!(found(&after, "documents").contains("layout 1, writable"), "{after:#}");
+    assert!(found(&after, "documents").contains("layout 2, writable"), "{after:#}");
     assert!(found(&after, "sql").contains("tables at version") && !found(&after, "sql").contains("more"), "{after:#}");
     assert_eq!(after["queue"]["product"], "SQLite");
     let ran = place.run(&["config", "--check"]).await;

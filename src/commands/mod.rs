@@ -1,5 +1,6 @@
 //! One thin file a subcommand: what it does with its options, and nothing that another command needs too.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -7,12 +8,14 @@ use anyhow::Context;
 use comfy_table::{Table, presets};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, WorkArgs};
 use crate::config::{ConfigError, QueueSettings, Settings, Sources};
 use crate::github::{ClientSettings, GitHub, TokenSetting};
+use crate::mirror::{Mirror, MirrorError};
 use crate::patience::Patience;
 use crate::queue::{Queue, Route};
-use crate::store::{StoreError, Stores};
+use crate::store::relational::leases::process_name;
+use crate::store::{self, StoreError, Stores};
 use crate::telemetry::{self, Console};
 use crate::workers::{self, Handler, Policy, Worked};
 
@@ -22,6 +25,9 @@ pub mod load;
 pub mod migrate;
 pub mod retrieve_repo;
 pub mod retrieve_repos;
+pub mod retrieve_user;
+pub mod retrieve_users;
+pub mod update_repo;
 
 /// How a command that ran to its end went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +43,7 @@ pub enum Outcome {
 /// `shutdown` is cancelled by the first signal: work in hand is then finished or left resumable.
 ///
 /// # Errors
-/// What kept the command from its work. A [`ConfigError`](crate::config::ConfigError) or a
+/// What kept the command from its work. A [`ConfigError`] or a
 /// [`UsageError`](crate::cli::UsageError) in the chain means that nothing was touched.
 pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> anyhow::Result<Outcome> {
     cli.check()?;
@@ -54,6 +60,9 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::Migrate(args) => migrate::run(logged()?, args, console, shutdown).await,
         Command::RetrieveRepo(args) => retrieve_repo::run(logged()?, args.clone(), console, shutdown).await,
         Command::RetrieveRepos(args) => retrieve_repos::run(logged()?, args.clone(), console, shutdown).await,
+        Command::UpdateRepo(args) => update_repo::run(logged()?, args.clone(), console, shutdown).await,
+        Command::RetrieveUser(args) => retrieve_user::run(logged()?, args.clone(), console, shutdown).await,
+        Command::RetrieveUsers(args) => retrieve_users::run(logged()?, args.clone(), console, shutdown).await,
         Command::Load(args) => load::run(logged()?, args.clone(), console, shutdown).await,
     }
 }
@@ -121,6 +130,69 @@ fn policy(settings: &Settings, route: Route, jobs: u16, drain: bool) -> Policy {
     Policy { route, jobs, prefetch: jobs.min(*prefetch), drain, attempts: *attempts, retry_after: *retry_after }
 }
 
+/// Opens the stores and the way to GitHub.
+///
+/// # Errors
+/// A store or a setting that can't be used.
+async fn open_mirror(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> anyhow::Result<Mirror> {
+    let stores = open_stores(settings, console).await?;
+    let github = client(settings, console).await?;
+    Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone() })
+}
+
+/// Works on things one by one, until the user asks to stop. `work` prints its result and returns whether all of it was
+/// done, or why not. What ends one thing's work for want of a store would end every other's too.
+async fn each<T: fmt::Display>(
+    things: &[T],
+    called: &str,
+    console: &Console,
+    shutdown: &CancellationToken,
+    work: impl AsyncFn(&T) -> anyhow::Result<Result<bool, MirrorError>>,
+) -> anyhow::Result<Outcome> {
+    let mut done = 0;
+    for thing in things {
+        if shutdown.is_cancelled() {
+            break;
+        }
+        match work(thing).await? {
+            Ok(complete) => done += usize::from(complete),
+            Err(error) => {
+                tracing::error!(%thing, %error, "failed");
+                console.error(&format!("error: {thing}: {error}"));
+                if matches!(error, MirrorError::Store(_) | MirrorError::WriterStopped) {
+                    break;
+                }
+            }
+        }
+    }
+    if done == things.len() {
+        return Ok(Outcome::Complete);
+    }
+    console.error(&format!("{} of {} {called} are not complete", things.len() - done, things.len()));
+    Ok(Outcome::Incomplete)
+}
+
+/// Works a queue of things to mirror, with the handler that is made from the way to GitHub and this process's name.
+async fn work_mirror_queue<H: Handler>(
+    settings: &Settings,
+    route: Route,
+    work: &WorkArgs,
+    console: &Console,
+    shutdown: &CancellationToken,
+    handler: impl FnOnce(Mirror, String) -> H,
+) -> anyhow::Result<Outcome> {
+    let queue = open_queue(settings, console).await?;
+    let console = console.without_progress();
+    let mirror = open_mirror(settings, &console, shutdown).await?;
+    let opened = mirror.clone();
+    let policy = policy(settings, route, work.jobs, work.drain);
+    let handler = Arc::new(handler(mirror, process_name()));
+    let outcome = work_queue(&queue, &policy, handler, &console, shutdown).await;
+    queue.close().await;
+    opened.close().await;
+    outcome
+}
+
 /// Works a queue, and says what was done.
 async fn work_queue<H: Handler>(
     queue: &Queue,
@@ -137,6 +209,8 @@ async fn work_queue<H: Handler>(
 
 /// The client that the settings describe; what it has to say goes to the console.
 async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
+    // Other processes may use the same tokens, now or in a while.
+    let ledger = store::ledger::open(&settings.sql.url, &patience(settings, console)).await?;
     let tokens = settings.tokens().into_iter();
     let console = console.clone();
     GitHub::new(ClientSettings {
@@ -144,6 +218,7 @@ async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub
         tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
         concurrency: settings.github.concurrency,
         user_agent: settings.github.user_agent.clone(),
+        ledger: Some(ledger),
         notify: Arc::new(move |notice| {
             tracing::warn!(%notice, "GitHub");
             console.line(&notice.to_string());

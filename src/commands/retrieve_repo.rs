@@ -2,10 +2,11 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, client, open_stores, print};
+use super::{Outcome, each, open_mirror, print};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
-use crate::mirror::{Mirror, MirrorError, Options};
+use crate::mirror::Options;
+use crate::names::RepoName;
 use crate::telemetry::Console;
 
 /// Mirrors the repositories that the arguments name.
@@ -20,45 +21,23 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     let repositories = args.repositories()?;
     let options = options(&settings, &args)?;
-    let stores = open_stores(&settings, &console).await?;
-    let github = client(&settings, &console).await?;
-    let mirror = Mirror { github, stores: stores.clone(), console: console.clone(), cancel: shutdown.clone() };
+    let mirror = open_mirror(&settings, &console, &shutdown).await?;
 
-    let mut failed = 0;
-    for repository in &repositories {
-        if shutdown.is_cancelled() {
-            failed += 1;
-            continue;
+    let outcome = each(&repositories, "repositories", &console, &shutdown, async |repository: &RepoName| {
+        let report = match mirror.repository(repository, options.clone()).await {
+            Ok(report) => report,
+            Err(error) => return Ok(Err(error)),
+        };
+        print(report.to_string().as_bytes())?;
+        if !report.is_complete() {
+            let (incomplete, stages) = (report.incomplete_stages(), report.stages.len());
+            console.error(&format!("error: {repository}: {incomplete} of {stages} stages are not complete"));
         }
-        match mirror.repository(repository, options.clone()).await {
-            Ok(report) => {
-                print(report.to_string().as_bytes())?;
-                if !report.is_complete() {
-                    failed += 1;
-                    let stages = report.incomplete_stages();
-                    console.error(&format!(
-                        "error: {repository}: {stages} of {} stages are not complete",
-                        report.stages.len()
-                    ));
-                }
-            }
-            Err(error) => {
-                failed += 1;
-                tracing::error!(%repository, %error, "repository failed");
-                console.error(&format!("error: {repository}: {error}"));
-                // What ends one repository's run this way would end every other's too.
-                if matches!(error, MirrorError::Store(_) | MirrorError::WriterStopped) {
-                    break;
-                }
-            }
-        }
-    }
-    stores.close().await;
-    if failed == 0 {
-        return Ok(Outcome::Complete);
-    }
-    console.error(&format!("{failed} of {} repositories are not complete", repositories.len()));
-    Ok(Outcome::Incomplete)
+        Ok(Ok(report.is_complete()))
+    })
+    .await;
+    mirror.close().await;
+    outcome
 }
 
 fn options(settings: &Settings, args: &RetrieveRepoArgs) -> anyhow::Result<Options> {

@@ -5,6 +5,8 @@ use http::HeaderMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+use super::ledger::Hour;
+
 /// Two servers of GitHub may give the same window's end one second apart.
 const SAME_WINDOW_SECS: i64 = 1;
 /// GitHub's windows last an hour; assumed when an answer names no end.
@@ -37,6 +39,22 @@ impl RateHeaders {
     /// The server enforces a limit. GHES without one sends no header, or limit 0 and remaining 0, which is not "spent".
     pub fn limited(&self) -> bool {
         self.limit.is_none_or(|limit| limit > 0) && (self.limit.is_some() || self.remaining.is_some())
+    }
+
+    /// The server says that it has no limit: one of 0, of which 0 remain.
+    pub fn says_no_limit(&self) -> bool {
+        self.limit == Some(0) && self.remaining.is_some() && !self.other_bucket
+    }
+
+    /// The hour that the headers tell of, if they tell of one that has a limit.
+    pub fn hour(&self, server_now: DateTime<Utc>) -> Option<Hour> {
+        let (Some(limit @ 1..), Some(remaining), false) = (self.limit, self.remaining, self.other_bucket) else {
+            return None;
+        };
+        let reset = self.reset.unwrap_or_else(|| {
+            server_now.timestamp().saturating_add(i64::try_from(WINDOW.as_secs()).unwrap_or(i64::MAX))
+        });
+        Some(Hour { limit, remaining, reset, wait: self.until_reset(server_now) })
     }
 
     /// How long until the window ends. Both times are GitHub's, so a wrong clock here does no harm.
@@ -78,18 +96,12 @@ impl Budget {
     /// Learns from an answer. Answers may come out of order: within one window the remainder only goes down, a later
     /// window replaces an earlier one, and news of an earlier window is no news.
     pub fn learn(&mut self, rate: &RateHeaders, server_now: DateTime<Utc>, now: Instant) {
-        if rate.other_bucket {
+        let Some(Hour { limit, remaining, reset: reset_epoch, wait }) = rate.hour(server_now) else {
+            if rate.says_no_limit() {
+                *self = Self::Unlimited;
+            }
             return;
-        }
-        let (Some(limit), Some(remaining)) = (rate.limit, rate.remaining) else { return };
-        if limit == 0 {
-            *self = Self::Unlimited;
-            return;
-        }
-        let wait = rate.until_reset(server_now);
-        let reset_epoch = rate.reset.unwrap_or_else(|| {
-            server_now.timestamp().saturating_add(i64::try_from(WINDOW.as_secs()).unwrap_or(i64::MAX))
-        });
+        };
         let news = Window { limit, remaining, reset_epoch, reset_at: now + wait };
         match self {
             Self::Known(known) if reset_epoch.saturating_sub(known.reset_epoch) > SAME_WINDOW_SECS => *known = news,

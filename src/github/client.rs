@@ -13,10 +13,12 @@ use url::Url;
 use super::budget::RateHeaders;
 use super::classify::{Failure, Limit, Outcome, Pause, Response};
 use super::error::{ApiError, ClientError};
+use super::ledger::LedgerError;
 use super::links::Links;
 use super::notice::{Notice, WaitReason};
 use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, Validator};
 use super::retry::Tuning;
+use super::sharing::Sharing;
 use super::tokens::{Lease, Pool, Purpose, Try, Want};
 use super::transport::{Transport, Trouble};
 use super::url::ApiUrl;
@@ -35,6 +37,8 @@ struct Shared {
     api_url: Url,
     transport: Transport,
     pool: Arc<Pool>,
+    /// The other processes with the same tokens.
+    sharing: Option<Sharing>,
     tuning: Tuning,
     /// Something that speaks like GitHub's API has answered.
     contacted: AtomicBool,
@@ -89,8 +93,10 @@ impl GitHub {
         let api_url = checked(settings.api_url)?;
         let pool = Pool::new(&settings.tokens, settings.concurrency, settings.notify)?;
         let transport = Transport::new(&api_url, &settings.user_agent, pool.total(), &tuning)?;
+        // Without a token it is the address that is limited, which says nothing to processes elsewhere.
+        let sharing = settings.ledger.filter(|_| !settings.tokens.is_empty()).map(Sharing::new);
         let contacted = AtomicBool::new(false);
-        Ok(Self { shared: Arc::new(Shared { api_url, transport, pool, tuning, contacted }) })
+        Ok(Self { shared: Arc::new(Shared { api_url, transport, pool, sharing, tuning, contacted }) })
     }
 
     /// GET `/repos/OWNER/NAME`, trying token after token, and remembers which tokens can read it.
@@ -155,7 +161,7 @@ impl GitHub {
             url: &request.url,
             accept: request.accept,
             validator: request.validator.as_ref(),
-            repo: Some(&request.repo),
+            repo: request.repo.as_ref(),
             purpose: Purpose::Read,
             divisible: request.divisible,
         };
@@ -163,6 +169,13 @@ impl GitHub {
             Ok((fetched, _)) => Ok(fetched),
             Err(Stop::Nobody) => Err(self.shared.unauthorized(&request.url)),
             Err(Stop::Error { error, .. }) => Err(error),
+        }
+    }
+
+    /// Leaves the tokens to the other processes at once; without it they notice after some seconds. Requests may follow.
+    pub async fn leave(&self) {
+        if let Some(sharing) = &self.shared.sharing {
+            sharing.leave().await;
         }
     }
 
@@ -184,7 +197,9 @@ impl Shared {
                 purpose: trials.pinned.map_or(call.purpose, Purpose::Probe),
                 endpoint: call.url.last_segment(),
             };
-            let Some(lease) = self.lease(&want, meter).await else {
+            let unshared = |problem| ApiError::Ledger { path: url.to_string(), problem };
+            let leased = self.lease(&want, meter).await;
+            let Some(lease) = leased.map_err(|e| Stop::Error { error: unshared(e), token: None })? else {
                 if trials.pinned.take().is_none() {
                     return Err(Stop::Nobody);
                 }
@@ -203,12 +218,15 @@ impl Shared {
                 Ok(response) => response,
                 Err(Trouble::Final(error)) => return Err(stop(error)),
                 Err(Trouble::Failed(failure)) => {
+                    if failure.connect.is_some() {
+                        self.pool.unspent(lease.token);
+                    }
                     drop(lease);
                     self.failed(call, &url, failure, first_contact, &mut trials).await?;
                     continue;
                 }
             };
-            self.absorb(&lease, &url, &response, started, meter);
+            self.absorb(&lease, &url, &response, started, meter).await;
             let outcome = response.outcome(&url.to_string(), &lease.hint, etag.is_some());
             if !matches!(outcome, Outcome::Failed(_)) {
                 self.contacted.store(true, Ordering::Relaxed);
@@ -239,7 +257,7 @@ impl Shared {
                     url = self.foreign_checked(&url, &location).map_err(stop)?;
                     trials.pinned = Some(lease.token);
                 }
-                Outcome::Limited(limit) => self.limited(&lease, &url, limit, &mut trials).map_err(stop)?,
+                Outcome::Limited(limit) => self.limited(&lease, &url, limit, &mut trials).await.map_err(stop)?,
                 Outcome::Failed(failure) => {
                     drop(lease);
                     self.failed(call, &url, failure, first_contact, &mut trials).await?;
@@ -249,25 +267,32 @@ impl Shared {
     }
 
     /// Waits for a token; `None` when there is none for this.
-    async fn lease(&self, want: &Want<'_>, meter: &Meter) -> Option<Lease> {
+    async fn lease(&self, want: &Want<'_>, meter: &Meter) -> Result<Option<Lease>, LedgerError> {
         let _turn = self.pool.turn(want).await;
         let mut waited = false;
         loop {
+            if let Some(sharing) = &self.sharing {
+                sharing.refresh(&self.pool).await?;
+            }
             // Listening starts before looking, so that no change between the two is missed.
             let mut changed = pin!(self.pool.changed());
             changed.as_mut().enable();
             let now = Instant::now();
             match self.pool.try_lease(want, now) {
                 Try::Lease(lease) => {
+                    let Some(lease) = self.granted(lease).await? else { continue };
                     if waited {
                         self.pool.resumed();
                     }
-                    return Some(lease);
+                    return Ok(Some(lease));
                 }
-                Try::Nobody => return None,
-                Try::Probe(token) => self.probe(want.repo?, token, meter).await,
+                Try::Nobody => return Ok(None),
+                Try::Probe(token) => {
+                    let Some(repo) = want.repo else { return Ok(None) };
+                    self.probe(repo, token, meter).await;
+                }
                 // The token that got a redirect is out for long: another one starts anew.
-                Try::Blocked { told: Some(_), .. } if matches!(want.purpose, Purpose::Probe(_)) => return None,
+                Try::Blocked { told: Some(_), .. } if matches!(want.purpose, Purpose::Probe(_)) => return Ok(None),
                 Try::Blocked { wake, told } => {
                     if let Some((until, reason)) = told {
                         waited = true;
@@ -285,6 +310,14 @@ impl Shared {
         }
     }
 
+    /// Asks the other processes for what this one has found free. If they have it, the pool knows until when.
+    async fn granted(&self, lease: Lease) -> Result<Option<Lease>, LedgerError> {
+        match &self.sharing {
+            Some(sharing) => sharing.grant(&self.pool, lease).await,
+            None => Ok(Some(lease)),
+        }
+    }
+
     /// Asks once whether a token can read a repository whose known readers have nothing left. Without a clear answer that
     /// stays open, and the known readers are waited for meanwhile.
     async fn probe(&self, repo: &RepoName, token: usize, meter: &Meter) {
@@ -296,11 +329,16 @@ impl Shared {
                 again = PROBE_BUSY_PAUSE;
                 break;
             };
+            // What goes wrong in asking the others is said by the request that this one is for.
+            let Ok(Some(lease)) = self.granted(lease).await else {
+                again = PROBE_BUSY_PAUSE;
+                break;
+            };
             let started = Instant::now();
             let Ok(response) = self.transport.exchange(&self.api_url, &url, Accept::Json, None, &lease).await else {
                 break;
             };
-            self.absorb(&lease, &url, &response, started, meter);
+            self.absorb(&lease, &url, &response, started, meter).await;
             match response.outcome(&url.to_string(), &lease.hint, false) {
                 Outcome::Page => {
                     let public = private_flag(&response.body).map(|private| !private);
@@ -311,7 +349,7 @@ impl Shared {
                     Err(_) => break,
                 },
                 Outcome::Limited(limit) => {
-                    self.pause(&lease, &limit);
+                    self.pause(&lease, &limit).await;
                     break;
                 }
                 Outcome::Rejected => return self.pool.reject(token),
@@ -323,7 +361,7 @@ impl Shared {
     }
 
     /// Takes in what every answer tells: the budget, the token's end, the count.
-    fn absorb(&self, lease: &Lease, url: &ApiUrl, response: &Response, started: Instant, meter: &Meter) {
+    async fn absorb(&self, lease: &Lease, url: &ApiUrl, response: &Response, started: Instant, meter: &Meter) {
         let (status, now) = (response.status.as_u16(), Instant::now());
         let rate = RateHeaders::read(&response.headers);
         tracing::debug!(
@@ -341,7 +379,13 @@ impl Shared {
         if status != 401 {
             // A limit's or a broken server's answer may come from a machine in front of the API.
             let regular = status < 500 && !matches!(status, 403 | 429);
-            self.pool.learn(lease.token, &rate, regular, response.date().unwrap_or_else(Utc::now), now);
+            let server_now = response.date().unwrap_or_else(Utc::now);
+            self.pool.learn(lease.token, &rate, regular, server_now, now);
+            if let Some(sharing) = &self.sharing
+                && let Some(news) = self.pool.news(lease.token, &rate, (free, regular), server_now, now)
+            {
+                sharing.report(lease, news).await;
+            }
         }
         if let Some(at) = response.token_expiry() {
             self.pool.expires(lease.token, at);
@@ -370,26 +414,30 @@ impl Shared {
         })
     }
 
-    /// Puts the token in its pause.
-    fn pause(&self, lease: &Lease, limit: &Limit) -> WaitReason {
+    /// Puts the token in its pause, here and in the other processes.
+    async fn pause(&self, lease: &Lease, limit: &Limit) -> WaitReason {
         let now = Instant::now();
-        let (wait, reason) = match limit.pause {
-            Pause::Asked(wait) => (wait, WaitReason::RetryAfter),
-            Pause::Reset(wait) => (wait, WaitReason::RateLimit),
+        let (wait, reason, strikes) = match limit.pause {
+            Pause::Asked(wait) => (wait, WaitReason::RetryAfter, 0),
+            Pause::Reset(wait) => (wait, WaitReason::RateLimit, 0),
             Pause::Secondary => match self.pool.strike(lease.token, now) {
-                Some(strike) => (self.tuning.secondary(strike), WaitReason::SecondaryLimit),
+                Some(strike) => (self.tuning.secondary(strike), WaitReason::SecondaryLimit, strike + 1),
                 None => return WaitReason::SecondaryLimit,
             },
         };
-        self.pool.pause(lease.token, now + wait.max(self.tuning.least_pause), reason);
+        let wait = wait.max(self.tuning.least_pause);
+        self.pool.pause(lease.token, now + wait, reason);
+        if let Some(sharing) = &self.sharing {
+            sharing.pause(lease, wait, reason, strikes).await;
+        }
         reason
     }
 
     /// A limit's answer: the token pauses, the request goes on when a token may, unless limits keep coming.
-    fn limited(&self, lease: &Lease, url: &ApiUrl, limit: Limit, trials: &mut Trials) -> Result<(), ApiError> {
+    async fn limited(&self, lease: &Lease, url: &ApiUrl, limit: Limit, trials: &mut Trials) -> Result<(), ApiError> {
         tracing::warn!(path = %url, token = %lease.hint, pause = ?limit.pause, message = %limit.message, "rate limit");
         let tokens = u32::try_from(self.pool.hints().len()).unwrap_or(u32::MAX);
-        let over = match self.pause(lease, &limit) {
+        let over = match self.pause(lease, &limit).await {
             WaitReason::RateLimit => {
                 trials.primary += 1;
                 trials.primary >= self.tuning.primary_tries.saturating_mul(tokens)

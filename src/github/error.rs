@@ -240,6 +240,14 @@ pub enum ApiError {
         /// GitHub's words.
         message: String,
     },
+    /// The request was not sent: what other processes do with the tokens can't be known.
+    #[error("GET {path}: not sent, for the tokens are shared through a store that fails: {problem}")]
+    Ledger {
+        /// Path and query.
+        path: String,
+        /// Which store, what happened, what to do.
+        problem: super::ledger::LedgerError,
+    },
     /// A body beyond the cap.
     #[error("GET {path}: the body is larger than {cap} bytes")]
     TooLarge {

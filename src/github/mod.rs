@@ -8,10 +8,12 @@
 //! | `request.rs` | the types a caller asks with and gets |
 //! | `client.rs` | one request from question to answer: redirects, retries, which token next |
 //! | `transport.rs` | one exchange over HTTP, and what its failure is called |
-//! | `tokens.rs` | which token serves a request, and who waits for what; leases |
+//! | `tokens.rs` | which token serves a request, and who waits for what; leases; in `tokens/shared.rs` what of it is shared |
 //! | `access.rs` | which token can read which repository, and what of it |
 //! | `budget.rs` | what is left of a token's hour |
 //! | `pace.rs` | how fast one token may go |
+//! | `ledger.rs` | what processes that use the same tokens tell each other |
+//! | `sharing.rs`, `outbox.rs` | this process's side of it: when it asks, and what it tells |
 //! | `classify.rs` | what a response means |
 //! | `retry.rs` | how long to wait before trying again |
 //! | `links.rs` | the `Link` header |
@@ -23,11 +25,14 @@ mod budget;
 mod classify;
 mod client;
 mod error;
+pub mod ledger;
 mod links;
 mod notice;
+mod outbox;
 mod pace;
 mod request;
 mod retry;
+mod sharing;
 mod tokens;
 mod transport;
 mod url;

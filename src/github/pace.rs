@@ -3,12 +3,13 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// 13.5 requests a second: 810 in a minute.
-const INTERVAL: Duration = Duration::from_micros(74_075);
+/// Between two requests: 13.5 a second, 810 in a minute.
+pub const INTERVAL: Duration = Duration::from_micros(74_075);
 /// What that comes to.
 pub(super) const PER_SECOND: f64 = 13.5;
-/// With what may go at once, a minute holds at most 60 + 810 = 870, which leaves room for answers that bunch up on the way.
-const BURST: u32 = 60;
+/// Requests that may go at once. With them a minute holds at most 60 + 810 = 870, which leaves room for requests that bunch
+/// up on the way.
+pub const BURST: u32 = 60;
 
 /// The generic cell rate algorithm: one moment is all it remembers.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +27,11 @@ impl Pace {
     /// Counts a request that goes now.
     pub fn take(&mut self, now: Instant) {
         self.due = Some(self.due.map_or(now, |due| due.max(now)) + INTERVAL);
+    }
+
+    /// Counts a request out again that did not go after all.
+    pub fn give_back(&mut self) {
+        self.due = self.due.and_then(|due| due.checked_sub(INTERVAL));
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use super::ledger::Ledger;
 use super::links::Links;
 use super::notice::Notice;
 use super::url::ApiUrl;
@@ -33,6 +34,8 @@ pub struct ClientSettings {
     pub concurrency: Option<usize>,
     /// GitHub refuses requests without one.
     pub user_agent: String,
+    /// Where other processes with the same tokens are met; `None`: there are none.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// Called with what the user should know, from the requests' tasks: it must not block.
     pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
 }
@@ -42,8 +45,8 @@ pub struct ClientSettings {
 pub struct Get {
     /// What to fetch.
     pub url: ApiUrl,
-    /// The repository it belongs to: tokens that can read that one serve it.
-    pub repo: RepoName,
+    /// The repository it belongs to, if any: tokens that can read that one serve it.
+    pub repo: Option<RepoName>,
     /// The representation.
     pub accept: Accept,
     /// What is known already; makes the request conditional.

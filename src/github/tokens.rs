@@ -14,15 +14,17 @@ use tokio::time::Instant;
 use super::access::Readers;
 use super::budget::{Budget, Left, RateHeaders};
 use super::error::{ApiError, ClientError};
+use super::ledger::IN_FLIGHT_MOST;
 use super::notice::{Notice, WaitReason};
+use super::outbox::Outbox;
 use super::pace::{self, Pace};
 use super::request::{Budget as Total, TokenSetting};
 use crate::names::RepoName;
 
+mod shared;
+
 /// Requests in flight a token: enough to hide the network's latency at GitHub's pace.
 const PER_TOKEN: usize = 16;
-/// GitHub allows 100 concurrent requests (GitHub docs: secondary rate limits); the rest is left to the user's other programs.
-const IN_FLIGHT_MOST: usize = 90;
 /// Lanes are forgotten beyond this number when nobody waits in them.
 const LANES_KEPT: usize = 64;
 /// A token that ends within this time is worth a line.
@@ -46,6 +48,8 @@ pub(super) struct Pool {
 struct State {
     tokens: Vec<Token>,
     in_flight: usize,
+    /// The most of them in all, as divided among the processes.
+    share: usize,
     readers: Readers,
     /// The end of the wait that was announced and is not over.
     announced: Option<Instant>,
@@ -59,7 +63,14 @@ struct Token {
     budget: Budget,
     pace: Pace,
     in_flight: usize,
+    /// The most of them, as divided among the processes.
+    share: usize,
     paused: Option<(Instant, WaitReason)>,
+    /// Other processes hold all that may go at the moment.
+    held: Option<Instant>,
+    /// When the ledger was last asked for a request that it granted.
+    granted: Option<Instant>,
+    outbox: Outbox,
     /// Secondary limits in a row.
     strikes: u32,
     rejected: bool,
@@ -120,6 +131,19 @@ pub(super) struct Lease {
     pub authorization: Option<HeaderValue>,
     pub hint: String,
     pub fingerprint: String,
+    /// Requests an hour to leave unused.
+    pub reserve: u64,
+    /// The ledger has granted this already.
+    pub granted: bool,
+}
+
+impl Lease {
+    /// Gives it back without having sent the request.
+    pub fn unused(self) {
+        if let Some(token) = self.pool.state().tokens.get_mut(self.token) {
+            token.pace.give_back();
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -154,7 +178,8 @@ impl Pool {
         }
         let count = tokens.len();
         let total = concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
-        let state = State { tokens, in_flight: 0, readers: Readers::new(count), announced: None };
+        let state =
+            State { tokens, in_flight: 0, share: IN_FLIGHT_MOST, readers: Readers::new(count), announced: None };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -197,7 +222,7 @@ impl Pool {
         let mut state = self.state();
         let found = state.choose(want, now, self.per_token);
         let token = match found {
-            Ok(_) if state.in_flight >= self.total => return Try::Blocked { wake: None, told: None },
+            Ok(_) if state.in_flight >= self.total.min(state.share) => return Try::Blocked { wake: None, told: None },
             Ok(token) => token,
             Err(blocked) => return blocked,
         };
@@ -212,6 +237,8 @@ impl Pool {
             authorization: chosen.authorization.clone(),
             hint: chosen.hint.clone(),
             fingerprint: chosen.fingerprint.clone(),
+            reserve: chosen.reserve,
+            granted: chosen.is_granted(now),
         })
     }
 
@@ -510,7 +537,11 @@ impl Token {
             budget: Budget::Unknown,
             pace: Pace::default(),
             in_flight: 0,
+            share: IN_FLIGHT_MOST,
             paused: None,
+            held: None,
+            granted: None,
+            outbox: Outbox::default(),
             strikes: 0,
             rejected: false,
             expiry_told: false,
@@ -523,13 +554,18 @@ impl Token {
         {
             return Standing::Until(until, reason);
         }
+        if let Some(until) = self.held
+            && until > now
+        {
+            return Standing::Paced(until);
+        }
         let in_flight = self.in_flight as u64;
         match self.budget.left(now) {
             // One request teaches; more could run into a spent budget.
             Left::Unknown if in_flight > 0 => Standing::Busy,
             // Promises at least as much as any known budget, so every token gets known early.
             Left::Unknown => Standing::Ready { left: u64::MAX },
-            _ if self.in_flight >= per_token => Standing::Busy,
+            _ if self.in_flight >= per_token.min(self.share) => Standing::Busy,
             Left::Unlimited => Standing::Ready { left: u64::MAX },
             Left::Requests { remaining, limit, reset_at } => {
                 // A reserve of the whole limit would mean waiting for ever.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use super::context::{ForkCommits, Map, Mapped, Repository, Work, read_now};
+use super::context::{ForkCommits, Map, Mapped, Repository, Subject, Work, read_now};
 use super::error::MirrorError;
 use super::item::{Item, account, at, commit_person, split_under};
 use super::pages::{List, PER_PAGE, Pages, read_all, snapshot};
@@ -152,7 +152,7 @@ async fn heads(work: &Work) -> Result<Vec<String>, MirrorError> {
     let (mut heads, mut after) = (Vec::new(), String::new());
     loop {
         let ids =
-            documents.ids_after(Collection::Branches, name.owner(), name.name(), &after, BRANCHES_AT_A_TIME).await?;
+            documents.ids_after(Collection::Branches, &work.repository().key(), &after, BRANCHES_AT_A_TIME).await?;
         let Some(last) = ids.last() else { break };
         after.clone_from(last);
         for id in ids {

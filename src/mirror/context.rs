@@ -1,6 +1,7 @@
 //! What every stage works with.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +22,7 @@ use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::Rows;
-use crate::store::relational::state::PageValidator;
+use crate::store::relational::state::{ListState, PageValidator};
 use crate::telemetry::{Console, Progress};
 
 /// What a run was asked to do.
@@ -78,6 +79,22 @@ impl ForkCommits {
     }
 }
 
+/// What is mirrored, in words: a [`Repository`] or an [`User`](super::users::User). Lists are read in the same way
+/// for all of them.
+pub trait Subject: fmt::Display + Send + Sync + 'static {
+    /// The row of `projects` that its sync state belongs to.
+    fn project(&self) -> i64;
+
+    /// What one of its lists is called in the sync state of that row.
+    fn list_name(&self, list: &str) -> String;
+
+    /// The values with which the keys of its documents begin.
+    fn key(&self) -> Vec<&str>;
+
+    /// The repository that its requests belong to, where it is one.
+    fn repo(&self) -> Option<&RepoName>;
+}
+
 /// The repository that is being mirrored.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -108,22 +125,46 @@ impl Repository {
     }
 }
 
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+impl Subject for Repository {
+    fn project(&self) -> i64 {
+        self.project
+    }
+
+    fn list_name(&self, list: &str) -> String {
+        list.to_owned()
+    }
+
+    fn key(&self) -> Vec<&str> {
+        vec![self.name.owner(), self.name.name()]
+    }
+
+    fn repo(&self) -> Option<&RepoName> {
+        Some(&self.name)
+    }
+}
+
 /// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
 /// some 300 KiB, and then it is the requests in flight that bound them; pages full of long texts have 7 MiB and more.
 pub const PAGES_KIB: usize = 32 * 1024;
 /// What a list's first page is taken for.
 const FIRST_PAGE_KIB: u32 = 512;
 
-/// What all stages of a repository's run share.
-pub struct Shared {
+/// What all stages of a run share.
+pub struct Shared<S = Repository> {
     /// The way to GitHub.
     pub github: GitHub,
     /// The stores.
     pub stores: Stores,
     /// The way into the stores.
     pub writer: Writer,
-    /// The repository.
-    pub repository: Repository,
+    /// What is mirrored.
+    pub subject: S,
     /// What was asked for.
     pub options: Options,
     /// When the run began.
@@ -155,9 +196,9 @@ pub struct Tally {
 
 /// One stage at work.
 #[derive(Clone)]
-pub struct Work {
+pub struct Work<S = Repository> {
     /// What it shares with the others.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<Shared<S>>,
     /// Its own counters.
     pub tally: Arc<Tally>,
     /// Its bar.
@@ -167,17 +208,33 @@ pub struct Work {
 impl Work {
     /// The repository.
     pub fn repository(&self) -> &Repository {
-        &self.shared.repository
-    }
-
-    /// The repository's row.
-    pub fn project(&self) -> i64 {
-        self.shared.repository.project
+        &self.shared.subject
     }
 
     /// The URL of something of the repository's.
     pub fn url(&self, segments: &[&str]) -> ApiUrl {
-        ApiUrl::repo(&self.shared.repository.name, segments)
+        ApiUrl::repo(&self.shared.subject.name, segments)
+    }
+}
+
+impl<S: Subject> Work<S> {
+    /// What is mirrored.
+    pub fn subject(&self) -> &S {
+        &self.shared.subject
+    }
+
+    /// The row that its sync state belongs to.
+    pub fn project(&self) -> i64 {
+        self.subject().project()
+    }
+
+    /// What is known of one of its lists.
+    ///
+    /// # Errors
+    /// The store can't be read or written.
+    pub async fn list_state(&self, list: &str) -> Result<ListState, MirrorError> {
+        let subject = self.subject();
+        Ok(self.shared.stores.relational.list(subject.project(), &subject.list_name(list)).await?)
     }
 
     /// Asks GitHub for one page or entity.
@@ -192,7 +249,7 @@ impl Work {
     ) -> Result<Fetched, MirrorError> {
         let request = Get {
             url: url.clone(),
-            repo: self.shared.repository.name.clone(),
+            repo: self.subject().repo().cloned(),
             accept,
             validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
             divisible: can_halve(url),
@@ -249,12 +306,12 @@ impl Work {
 
     /// Maps items one by one, so that one at a time is held parsed. An item that can't be stored doesn't stop the
     /// others: it is noted, and makes the stage incomplete.
-    pub fn map(&self, map: &Map, items: &[&RawValue], read_at: DateTime<Utc>) -> Mapped {
+    pub fn map(&self, map: &Map<S>, items: &[&RawValue], read_at: DateTime<Utc>) -> Mapped {
         let mut mapped = Mapped::default();
         for raw in items {
             let done = Item::new(raw, read_at).and_then(|item| {
                 mapped.newest = mapped.newest.max(item.date("updated_at"));
-                map(self.repository(), &item, &mut mapped)
+                map(self.subject(), &item, &mut mapped)
             });
             if let Err(error) = done {
                 self.shortfall(error.to_string());
@@ -270,19 +327,19 @@ impl Work {
 
     /// Notes something that could not be had: the stage ends incomplete, and says so.
     pub fn shortfall(&self, what: String) {
-        tracing::warn!(repository = %self.repository().name, %what, "incomplete");
+        tracing::warn!(subject = %self.subject(), %what, "incomplete");
         self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Notes something that GitHub doesn't permit these tokens to read.
     pub fn not_permitted(&self, what: String) {
-        tracing::warn!(repository = %self.repository().name, %what, "not permitted");
+        tracing::warn!(subject = %self.subject(), %what, "not permitted");
         self.tally.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Notes a feature that the repository has switched off, in GitHub's words.
     pub fn switched_off(&self, what: String) {
-        tracing::info!(repository = %self.repository().name, %what, "disabled");
+        tracing::info!(subject = %self.subject(), %what, "disabled");
         self.tally.switched_off.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
@@ -309,7 +366,7 @@ pub struct Mapped {
 }
 
 /// How one item of a list becomes documents and rows.
-pub type Map = dyn Fn(&Repository, &Item<'_>, &mut Mapped) -> Result<(), MirrorError> + Send + Sync;
+pub type Map<S = Repository> = dyn Fn(&S, &Item<'_>, &mut Mapped) -> Result<(), MirrorError> + Send + Sync;
 
 /// The validator of a page, as the store keeps it.
 pub fn page_validator(page: &Page) -> Option<PageValidator> {

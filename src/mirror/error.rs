@@ -9,6 +9,9 @@ pub enum MirrorError {
     /// GitHub did not give what was asked for.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// GitHub has it no more; it was known before and is marked so.
+    #[error(transparent)]
+    Gone(ApiError),
     /// An answer came that can't be understood.
     #[error("GitHub's answer can't be used: {0}; nothing of it was stored, the next run asks again")]
     Answer(String),

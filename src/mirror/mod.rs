@@ -1,4 +1,4 @@
-//! What mirroring a repository means: the plan of stages, how lists are read, and what becomes of what they hold.
+//! What mirroring a repository or an account means: the plan of stages, how lists are read, and what becomes of what they hold.
 //!
 //! Data take one way: a stage asks the client for pages (`pages` decides which), maps each item to documents and
 //! rows (`item`), and hands them to the `writer`, which stores them together with the sync state that is true
@@ -14,6 +14,7 @@ mod item;
 mod labels;
 mod pages;
 mod people;
+mod profile;
 mod pulls;
 mod refs;
 mod report;
@@ -21,9 +22,12 @@ mod repository;
 mod run;
 pub mod stage;
 mod stars;
+mod update;
+mod users;
 mod writer;
 
 pub use context::{ForkCommits, Options};
 pub use error::MirrorError;
 pub use report::{Outcome, Report, StageReport};
 pub use run::Mirror;
+pub use update::Update;

@@ -1,11 +1,14 @@
 //! What a run reports: one line a stage, and what is not complete.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::stage::Stage;
+use super::context::Tally;
+use super::error::MirrorError;
 
 /// How a stage ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +59,8 @@ impl fmt::Display for Outcome {
 /// One stage's line.
 #[derive(Debug, Clone)]
 pub struct StageReport {
-    /// The stage.
-    pub stage: Stage,
+    /// The stage's name.
+    pub stage: &'static str,
     /// How it ended.
     pub outcome: Outcome,
     /// Documents stored for the first time.
@@ -76,11 +79,51 @@ pub struct StageReport {
     pub time: Duration,
 }
 
-/// One repository's report.
+/// How a stage ended that was reached.
+pub struct End<'a> {
+    /// Its result.
+    pub result: &'a Result<(), MirrorError>,
+    /// Why it was cut off, where that ended the whole run.
+    pub cut_off: Option<&'a str>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl StageReport {
+    /// A stage's line, from what it has counted and noted and how it ended, if it was reached.
+    pub fn of(stage: &'static str, tally: &Tally, end: Option<&End<'_>>) -> Self {
+        let notes = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (shortfalls, refusals) = (notes(&tally.shortfalls), notes(&tally.refusals));
+        let switched_off = notes(&tally.switched_off);
+        let outcome = match end {
+            None => Outcome::NotReached("the run ended before it".to_owned()),
+            Some(End { cut_off: Some(why), .. }) => Outcome::NotReached((*why).to_owned()),
+            Some(End { result: Err(error), .. }) => Outcome::Failed(error.to_string()),
+            Some(_) if !shortfalls.is_empty() => Outcome::Partial(shortfalls),
+            Some(_) if !refusals.is_empty() => Outcome::NotPermitted(refusals),
+            Some(_) if !switched_off.is_empty() => Outcome::Disabled(switched_off),
+            Some(_) => Outcome::Done,
+        };
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            stage,
+            outcome,
+            new: count(&tally.counts.new),
+            changed: count(&tally.counts.changed),
+            unchanged: count(&tally.counts.unchanged),
+            deleted: count(&tally.counts.deleted),
+            requests: tally.meter.counted(),
+            free: tally.meter.free(),
+            time: end.map_or(Duration::ZERO, |end| end.time),
+        }
+    }
+}
+
+/// The report of what was mirrored.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The repository, in GitHub's spelling.
-    pub repository: String,
+    /// The repository or the account, in GitHub's spelling.
+    pub subject: String,
     /// Its stages, in the order of the command's help.
     pub stages: Vec<StageReport>,
     /// How long it took.
@@ -113,7 +156,9 @@ impl Report {
             seconds(self.time)
         );
         if self.is_complete() {
-            return format!("done: {stored}");
+            let refused = self.stages.iter().filter(|stage| matches!(stage.outcome, Outcome::NotPermitted(_)));
+            let refused: String = refused.map(|stage| format!("; {} {}", stage.stage, stage.outcome)).collect();
+            return format!("done: {stored}{refused}");
         }
         let incomplete = self.stages.iter().filter(|stage| !stage.outcome.is_complete());
         let notes: Vec<String> = incomplete
@@ -149,7 +194,7 @@ impl fmt::Display for Report {
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        writeln!(f, "{}", self.repository)?;
+        writeln!(f, "{}", self.subject)?;
         writeln!(f, "{table}")?;
         for stage in &self.stages {
             for note in stage.outcome.notes() {

@@ -1,8 +1,7 @@
 //! A repository's run: which stages, in which order, side by side.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Options, PAGES_KIB, Repository, Shared, Tally, Work, page_validator, read_now};
 use super::error::MirrorError;
 use super::item::Item;
-use super::report::{Outcome, Report, StageReport};
+use super::report::{End, Report, StageReport};
 use super::repository::{project_row, repository_document, unknown_parent};
 use super::stage::Stage;
 use super::writer::{PageWrite, Writer};
@@ -59,6 +58,14 @@ const SIDE_BY_SIDE: [&[Stage]; 14] = [
     &[Stage::Forks],
 ];
 
+/// A repository that GitHub has answered for.
+pub(super) struct Opened {
+    /// The repository.
+    pub repository: Repository,
+    /// The name that its documents bore until now, where that was another one.
+    pub renamed_from: Option<String>,
+}
+
 /// What became of one stage.
 struct Done {
     stage: Stage,
@@ -69,6 +76,12 @@ struct Done {
 }
 
 impl Mirror {
+    /// Gives up this process's part of the tokens, and closes the stores.
+    pub async fn close(self) {
+        self.github.leave().await;
+        self.stores.close().await;
+    }
+
     /// Mirrors one repository and reports what each stage did.
     ///
     /// # Errors
@@ -80,7 +93,7 @@ impl Mirror {
         let (writer, tasks) = Writer::start(&self.stores);
         let opened = self.open(name, &options, &tally, &writer).await;
         let repository = match opened {
-            Ok(repository) => repository,
+            Ok(Opened { repository, .. }) => repository,
             Err(error) => {
                 drop(writer);
                 tasks.finished().await;
@@ -91,7 +104,7 @@ impl Mirror {
             github: self.github.clone(),
             stores: self.stores.clone(),
             writer,
-            repository,
+            subject: repository,
             options,
             started: read_now(),
             room: Arc::new(Semaphore::new(PAGES_KIB)),
@@ -112,13 +125,16 @@ impl Mirror {
     }
 
     /// Asks for the repository itself: decides access, and follows a rename.
-    async fn open(
+    ///
+    /// # Errors
+    /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so.
+    pub(super) async fn open(
         &self,
         name: &RepoName,
         options: &Options,
         tally: &Tally,
         writer: &Writer,
-    ) -> Result<Repository, MirrorError> {
+    ) -> Result<Opened, MirrorError> {
         let relational = &self.stores.relational;
         let known = relational.known_project(name.owner(), name.name()).await?;
         let mut validator = None;
@@ -147,19 +163,24 @@ impl Mirror {
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
                     let public = facts.get("private").and_then(Value::as_bool).map(|private| !private);
                     self.github.is_called(asked, &name, public);
-                    return Ok(Repository { project: known.id, name, facts });
+                    let repository = Repository { project: known.id, name, facts };
+                    return Ok(Opened { repository, renamed_from: None });
                 }
                 self.read_again(name, tally).await?
             }
             (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
             (Err(error), known) => {
-                if let Some(known) = known
-                    && self.proves_deletion(&error)
-                    && relational.mark_project_deleted(known.id).await?
-                {
+                let Some(known) = known.as_ref().filter(|_| self.proves_deletion(&error)) else {
+                    return Err(error.into());
+                };
+                if relational.mark_project_deleted(known.id).await? {
                     self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
+                } else if !known.deleted {
+                    return Err(error.into());
                 }
-                return Err(error.into());
+                let id = format!("{}/{}", known.owner, known.name);
+                self.stores.documents.mark_deleted(Collection::Repos, &[id], read_now()).await?;
+                return Err(MirrorError::Gone(error));
             }
         };
         let item = Item::single(&page.body, read_now())?;
@@ -173,7 +194,9 @@ impl Mirror {
         {
             self.make_room(&present, &other, other_id, tally).await?;
         }
+        let mut renamed_from = None;
         if let Some(before) = relational.project_by_github_id(github_id).await? {
+            renamed_from = before.documents_as.clone().filter(|before| *before != present.to_string());
             self.rename_documents(&before, &present.to_string()).await?;
         }
         let parent = unknown_parent(item.value());
@@ -189,7 +212,8 @@ impl Mirror {
         let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
         let counts = Arc::clone(&tally.counts);
         writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;
-        Ok(Repository { project, name: present, facts: item.value().clone() })
+        let repository = Repository { project, name: present, facts: item.value().clone() };
+        Ok(Opened { repository, renamed_from })
     }
 
     /// Whether an answer means that GitHub has the repository no more (data model, §4: 404 and 451). 403 tells nothing of
@@ -215,7 +239,7 @@ impl Mirror {
     ) -> Result<(), MirrorError> {
         let request = Get {
             url: ApiUrl::path(&["repositories", &other_id.to_string()]),
-            repo: name.clone(),
+            repo: Some(name.clone()),
             accept: Accept::Json,
             validator: None,
             divisible: false,
@@ -365,7 +389,7 @@ impl Run {
 
     fn work(&mut self, stage: Stage) -> Work {
         let tally = Arc::clone(self.tallies.entry(stage).or_default());
-        let label = format!("{} {stage}", self.shared.repository.name);
+        let label = format!("{} {stage}", self.shared.subject.name);
         Work { shared: Arc::clone(&self.shared), tally, progress: self.shared.console.progress(&label) }
     }
 
@@ -380,10 +404,10 @@ impl Run {
             .filter(|stage| **stage == Stage::Repo || self.wanted(**stage))
             .map(|stage| self.stage_report(*stage))
             .collect();
-        let report = Report { repository: self.shared.repository.name.to_string(), stages, time: started.elapsed() };
+        let report = Report { subject: self.shared.subject.name.to_string(), stages, time: started.elapsed() };
         let changed = report.stages.iter().any(|stage| stage.new + stage.changed + stage.deleted > 0);
         if report.is_complete() && self.fatal.is_none() && self.is_whole() {
-            self.shared.stores.relational.retrieved(self.shared.repository.project, changed).await?;
+            self.shared.stores.relational.retrieved(self.shared.subject.project, changed).await?;
         }
         Ok(report)
     }
@@ -396,31 +420,8 @@ impl Run {
     fn stage_report(&self, stage: Stage) -> StageReport {
         let tally = self.tallies.get(&stage).cloned().unwrap_or_default();
         let done = self.done.iter().find(|done| done.stage == stage);
-        let notes = |list: &std::sync::Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (shortfalls, refusals) = (notes(&tally.shortfalls), notes(&tally.refusals));
-        let switched_off = notes(&tally.switched_off);
-        let cut_off = done.and_then(|done| done.cut_off.clone());
-        let outcome = match done.map(|done| &done.result) {
-            None => Outcome::NotReached("the run ended before it".to_owned()),
-            Some(_) if cut_off.is_some() => Outcome::NotReached(cut_off.unwrap_or_default()),
-            Some(Err(error)) => Outcome::Failed(error.to_string()),
-            Some(Ok(())) if !shortfalls.is_empty() => Outcome::Partial(shortfalls),
-            Some(Ok(())) if !refusals.is_empty() => Outcome::NotPermitted(refusals),
-            Some(Ok(())) if !switched_off.is_empty() => Outcome::Disabled(switched_off),
-            Some(Ok(())) => Outcome::Done,
-        };
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        StageReport {
-            stage,
-            outcome,
-            new: count(&tally.counts.new),
-            changed: count(&tally.counts.changed),
-            unchanged: count(&tally.counts.unchanged),
-            deleted: count(&tally.counts.deleted),
-            requests: tally.meter.counted(),
-            free: tally.meter.free(),
-            time: done.map_or(Duration::ZERO, |done| done.time),
-        }
+        let end = done.map(|done| End { result: &done.result, cut_off: done.cut_off.as_deref(), time: done.time });
+        StageReport::of(stage.name(), &tally, end.as_ref())
     }
 }
 

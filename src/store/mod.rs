@@ -6,6 +6,7 @@
 
 pub mod documents;
 pub mod error;
+pub mod ledger;
 pub mod look;
 mod mysql;
 pub mod relational;

@@ -12,10 +12,13 @@ use crate::store_url::StoreUrl;
 
 /// A server that is there answers within this time, even a busy one; one that isn't is said to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection of the pool is had within this time, or the server counts as away: soon enough to tell the user.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// No statement here runs longer on a healthy server: the longest read a repository's whole history.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
-/// Prepared statements a connection keeps: every upsert in every size, and the look-ups.
-const STATEMENTS_CACHED: usize = 400;
+/// Prepared statements a connection keeps: most upserts in most sizes, and the look-ups. With three connections, 27
+/// processes stay within a server's default of 16,382 (max_prepared_stmt_count).
+const STATEMENTS_CACHED: usize = 200;
 /// The oldest servers whose SQL and limits are known to fit (JSON-free, utf8mb4 keys of 3072 bytes, DDL used here).
 const MARIADB_LEAST: (u32, u32) = (10, 6);
 const MYSQL_LEAST: (u32, u32) = (8, 0);
@@ -55,14 +58,18 @@ pub(super) async fn connect(url: &StoreUrl, connections: u32) -> Result<(MySqlPo
     }
     let pool = MySqlPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(SESSION).await.map(drop) }))
         .connect_lazy_with(options);
     Ok((pool, server))
 }
 
-fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError> {
+/// How the server of a URL is connected to.
+///
+/// # Errors
+/// A URL that can't be understood, or that names no database.
+pub(super) fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError> {
     let unusable = |problem: &str, advice| StoreError {
         tried: format!("opening the relational store {url}"),
         problem: problem.to_owned(),
@@ -118,7 +125,7 @@ fn timed_out(what: &str) -> sqlx::Error {
 }
 
 /// The server's own number of an error (<https://mariadb.com/kb/en/mariadb-error-codes/>).
-fn number(error: &sqlx::Error) -> Option<u16> {
+pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
@@ -163,6 +170,7 @@ pub(super) fn explain(tried: &str, error: &sqlx::Error) -> StoreError {
             "the server's disk is full: free some space there and run the command again, it goes on where it stopped"
         }
         (_, Some(1290 | 1836)) => "the server takes no writes: point `sql.url` at the primary",
+        (_, Some(1461)) => "raise max_prepared_stmt_count on the server, or run fewer workers",
         (_, Some(1040 | 1203 | 1226)) => {
             "the server allows no more connections: raise max_connections, or run fewer workers"
         }

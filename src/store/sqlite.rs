@@ -29,14 +29,25 @@ pub(crate) struct Tuning {
 /// `synchronous=FULL` makes a commit survive a power cut: without it the sync state of one file could outlive the
 /// data of the other, and data would be missing silently.
 pub(crate) async fn open(what: &str, path: &Path, tuning: &Tuning) -> Result<SqlitePool, StoreError> {
+    open_with(what, path, tuning, SqliteSynchronous::Full, BUSY_TIMEOUT).await
+}
+
+/// Opens one that may lose its last commits to a power cut, or whose locks are not held for long.
+pub(super) async fn open_with(
+    what: &str,
+    path: &Path,
+    tuning: &Tuning,
+    synchronous: SqliteSynchronous,
+    busy_timeout: Duration,
+) -> Result<SqlitePool, StoreError> {
     create_parent(what, path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .page_size(tuning.page_size)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(synchronous)
+        .busy_timeout(busy_timeout)
         .foreign_keys(true)
         .statement_cache_capacity(256)
         .pragma("cache_size", format!("-{}", tuning.cache_kib))
@@ -49,7 +60,7 @@ pub(crate) async fn open(what: &str, path: &Path, tuning: &Tuning) -> Result<Sql
     options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
     SqlitePoolOptions::new()
         .max_connections(tuning.connections)
-        .acquire_timeout(2 * BUSY_TIMEOUT)
+        .acquire_timeout(2 * busy_timeout)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)

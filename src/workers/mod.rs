@@ -4,7 +4,9 @@
 //! wait, and is kept with the dead letters in the end. What is in hand when the worker is stopped or dies goes back to the
 //! queue.
 
+mod leased;
 mod repositories;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use repositories::Repositories;
+pub use users::Users;
 
 use crate::queue::{Delivery, Queue, Route};
 use crate::telemetry::Console;

@@ -1,19 +1,11 @@
 //! Repositories to retrieve, from the queue `msght.projects`.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
+use super::leased::leased;
 use super::{Handler, Verdict};
-use crate::github::ApiError;
-use crate::mirror::{Mirror, MirrorError, Options};
+use crate::mirror::{Mirror, Options};
 use crate::names::RepoName;
-
-/// A repository that another worker is at is looked at again after this long.
-const BUSY_FOR: Duration = Duration::from_secs(10);
-
-/// While GitHub can't be reached, a message comes back after this long.
-const OUTAGE_WAIT: Duration = Duration::from_secs(60);
 
 /// Retrieves the repositories that messages name, one worker at a time each.
 pub struct Repositories {
@@ -32,43 +24,11 @@ impl Handler for Repositories {
             Ok(name) => name,
             Err(error) => return Ok(Verdict::Hopeless(format!("the message names no repository: {error}"))),
         };
-        let lease = match self.mirror.stores.relational.lease(&format!("project {name}"), &self.process).await? {
-            Ok(lease) => lease,
-            Err(holder) => {
-                let who = format!("{} has it since {}", holder.name, holder.since.format("%Y-%m-%d %H:%M:%S UTC"));
-                return Ok(Verdict::NotNow(who, BUSY_FOR));
-            }
-        };
-        tracing::info!(repository = %name, "retrieving");
-        let cancel = stop.child_token();
-        let mirror = Mirror { cancel: cancel.clone(), ..self.mirror.clone() };
-        let retrieval = mirror.repository(&name, self.options.clone());
-        tokio::pin!(retrieval);
-        let result = tokio::select! {
-            result = &mut retrieval => result,
-            () = lease.lost().cancelled() => {
-                // Work in hand is still brought to a point from which the new holder goes on.
-                cancel.cancel();
-                retrieval.await
-            }
-        };
-        let lost = lease.lost().is_cancelled();
-        lease.release().await?;
-        if lost {
-            return Ok(Verdict::NotNow("its lease was lost".to_owned(), BUSY_FOR));
-        }
-        match result {
-            Ok(_) if cancel.is_cancelled() => Ok(Verdict::Stopped),
-            Ok(report) if report.is_complete() => Ok(Verdict::Done(report.summary())),
-            Ok(report) => Ok(Verdict::Failed(report.summary())),
-            Err(MirrorError::Cancelled) => Ok(Verdict::Stopped),
-            Err(MirrorError::Api(error @ ApiError::Connect { .. })) => {
-                self.mirror.console.error(&format!("error: {name}: {error}"));
-                Ok(Verdict::NotNow(error.to_string(), OUTAGE_WAIT))
-            }
-            // No token is left: nothing else could be retrieved either.
-            Err(error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. }))) => Err(error.into()),
-            Err(error) => Ok(Verdict::Failed(error.to_string())),
-        }
+        let options = self.options.clone();
+        leased(&self.mirror, &format!("project {name}"), &self.process, &stop, |mirror| {
+            let name = name.clone();
+            async move { mirror.repository(&name, options).await }
+        })
+        .await
     }
 }

@@ -102,8 +102,15 @@ async fn a_polite_stop_leaves_the_rest_for_the_next_run() {
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     let place = Place::new(fake.url());
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        fake.reset_counters();
         let child = place.spawn(&["retrieve-repo", names::WEB]);
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // In the midst of its work, however long the stores take to open.
+        for _ in 0..3000 {
+            if fake.request_count() >= 20 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let pid = child.id().unwrap().to_string();
         std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
         let ran = finish(child).await;

@@ -15,3 +15,6 @@ mod moving;
 mod refresh;
 mod repair;
 mod stages;
+mod update;
+mod users;
+mod workers;

@@ -12,7 +12,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use msght::queue::Route;
 use tokio::time::timeout;
 
-use crate::place::{self, Kind, Place, bodies, body, channel, consumer, no_more, push};
+use crate::place::{self, Kind, Place, bodies, channel, consumer, next, no_more, push};
 use crate::servers::free_port;
 use crate::servers::rabbitmq::{LOCKED_VHOST, ODD_PASSWORD, ODD_USER, RabbitServer};
 
@@ -47,7 +47,7 @@ async fn nothing_is_lost_when_the_broker_is_killed_in_the_middle_of_publishing_a
             let mut deliveries = consumer(&queue, &push(), 32).await;
             let (mut distinct, mut all) = (BTreeSet::new(), 0);
             while distinct.len() < ALL as usize {
-                let delivery = body(&mut deliveries).await;
+                let delivery = next(&mut deliveries).await;
                 all += 1;
                 distinct.insert(delivery.body().to_owned());
                 match all % 50 {
@@ -89,7 +89,7 @@ async fn a_broker_that_hangs_is_noticed_and_waited_for() {
     queue.declare(&[push()]).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 2).await;
     queue.publish(&push(), bodies(0..1)).await.unwrap();
-    let held = body(&mut deliveries).await;
+    let held = next(&mut deliveries).await;
     server.freeze(true);
     let began = Instant::now();
     let publishing = tokio::spawn({
@@ -104,10 +104,52 @@ async fn a_broker_that_hangs_is_noticed_and_waited_for() {
     held.ack().await.expect("an acknowledgement that came too late is no error");
     let mut seen = BTreeSet::new();
     while seen.len() < 2 {
-        let delivery = body(&mut deliveries).await;
+        let delivery = next(&mut deliveries).await;
         seen.insert(delivery.body().to_owned());
         delivery.ack().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_longer_than_the_broker_allows_is_delivered_again_and_the_consumer_goes_on() {
+    let settings = "[{rabbit, [{consumer_timeout, 2000}, {channel_tick_interval, 500}]}].";
+    let server = tokio::task::spawn_blocking(move || RabbitServer::start_with(settings)).await.unwrap();
+    let queue = place::open(&server.vhost_url()).await;
+    queue.declare(&[push()]).await.unwrap();
+    queue.publish(&push(), bodies(0..3)).await.unwrap();
+    let mut deliveries = consumer(&queue, &push(), 2).await;
+    let held = next(&mut deliveries).await;
+    // The second waits in the consumer's buffer meanwhile, and is taken back with the first.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    held.retry_later(Duration::ZERO, "too late", true).await.expect("a late settlement does nothing");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let delivery = next(&mut deliveries).await;
+        seen.push((delivery.body().to_owned(), delivery.attempts()));
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(seen, (0..3).map(|n| (format!("message {n}"), 0)).collect::<Vec<_>>());
+    no_more(&mut deliveries).await;
+    assert_eq!(queue.depth(&push()).await.unwrap(), msght::queue::Depth::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_short_of_disk_takes_no_messages_but_lets_consumers_go_on() {
+    // More than any disk has: the alarm is on from the first check.
+    let settings = "[{rabbit, [{disk_free_limit, 1000000000000000}]}].";
+    let server = tokio::task::spawn_blocking(move || RabbitServer::start_with(settings)).await.unwrap();
+    let url = msght::store_url::StoreUrl::parse(&server.vhost_url(), &[msght::store_url::Backend::Amqp]).unwrap();
+    let patience = msght::patience::Patience::new(Duration::from_secs(1), |_| {});
+    let queue = msght::queue::Queue::open(&url, place::EXCHANGE, &patience).await.unwrap();
+    queue.declare(&[push()]).await.unwrap();
+    let mut deliveries = consumer(&queue, &push(), 1).await;
+    no_more(&mut deliveries).await;
+    let began = Instant::now();
+    let error = queue.publish(&push(), bodies(0..1)).await.unwrap_err();
+    let text = error.to_string();
+    println!("{text} after {:?}", began.elapsed());
+    assert!(text.contains("short of memory or disk") && began.elapsed() < Duration::from_secs(60), "{text}");
+    queue.depth(&push()).await.expect("other work goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +184,7 @@ async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
         (format!("amqp://guest:guest@[::1]:{port}/v0"), "refused"),
         (format!("amqp://guest:s3cret@127.0.0.1:{silent_port}/v0"), "no answer to a connection within"),
         (format!("amqp://guest:s3cret@127.0.0.1:{port}port/v0"), "no AMQP URL"),
-        (format!("amqp://guest:s3cret/raw@127.0.0.1:{port}/v0"), "no AMQP URL"),
+        (format!("amqp://guest:s3cret/raw@127.0.0.1:{port}/v0"), "user or password holds"),
     ] {
         let began = Instant::now();
         let error = place::try_open(&url).await.err().unwrap_or_else(|| panic!("{url} opens"));
@@ -197,8 +239,8 @@ async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
             queue.publish(&Route::Projects, bodies(0..1)).await.unwrap();
             let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
             let error =
-                body(&mut deliveries).await.retry_later(Duration::ZERO, "once", true).await.expect_err("not possible");
-            assert_eq!(body(&mut deliveries).await.body(), "message 0", "the message is back");
+                next(&mut deliveries).await.retry_later(Duration::ZERO, "once", true).await.expect_err("not possible");
+            assert_eq!(next(&mut deliveries).await.body(), "message 0", "the message is back");
             error
         } else {
             let error = queue.declare(&[Route::Projects]).await.expect_err(what);
@@ -234,12 +276,12 @@ async fn what_ghtorrent_has_declared_is_accepted_and_its_messages_are_consumed()
     send(b"12345678").await.unwrap();
     send(b"\xff\xfe not text").await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
-    let delivery = body(&mut deliveries).await;
+    let delivery = next(&mut deliveries).await;
     assert_eq!((delivery.body(), delivery.attempts()), ("12345678", 0));
     delivery.ack().await.unwrap();
-    body(&mut deliveries).await.dead_letter("no text").await.unwrap();
+    next(&mut deliveries).await.dead_letter("no text").await.unwrap();
     assert_eq!(queue.requeue_dead(&push(), 1).await.unwrap(), 1);
-    assert_eq!(body(&mut deliveries).await.body(), "\u{fffd}\u{fffd} not text");
+    assert_eq!(next(&mut deliveries).await.body(), "\u{fffd}\u{fffd} not text");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,7 +165,7 @@ pub async fn consumer(queue: &Queue, route: &Route, prefetch: u16) -> Consumer {
 }
 
 /// The next message, which has to come.
-pub async fn body(consumer: &mut Consumer) -> Delivery {
+pub async fn next(consumer: &mut Consumer) -> Delivery {
     let next = timeout(SOON, consumer.next()).await.expect("a message comes");
     next.expect("the consumer works").expect("nobody stopped it")
 }
@@ -181,7 +181,7 @@ pub async fn no_more(consumer: &mut Consumer) {
 pub async fn settle_all(consumer: &mut Consumer, count: usize) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for _ in 0..count {
-        let delivery = body(consumer).await;
+        let delivery = next(consumer).await;
         assert!(seen.insert(delivery.body().to_owned()), "{} came twice", delivery.body());
         delivery.ack().await.unwrap();
     }

@@ -22,9 +22,16 @@ mod identity;
 mod kills;
 #[path = "../program/moving.rs"]
 mod moving;
+mod outages;
 #[path = "../program/refresh.rs"]
 mod refresh;
 #[path = "../program/repair.rs"]
 mod repair;
 #[path = "../program/stages.rs"]
 mod stages;
+#[path = "../program/update.rs"]
+mod update;
+#[path = "../program/users.rs"]
+mod users;
+#[path = "../program/workers.rs"]
+mod workers;

@@ -26,6 +26,8 @@ pub fn family() -> Family {
 pub struct FreshStores {
     data: StoredData,
     relational_database: Option<String>,
+    /// Whether the databases are left to their servers' end.
+    kept: bool,
 }
 
 impl FreshStores {
@@ -34,8 +36,11 @@ impl FreshStores {
         let documents = match documents {
             Family::Embedded => DocumentStore::Sqlite(data_dir.join("documents.db")),
             Family::Servers => {
-                let database = unique_name();
-                DocumentStore::Mongodb { url: MongoServer::shared().url(&database), database }
+                let url = MongoServer::shared().url(&unique_name());
+                // On a genuine server it is called otherwise.
+                let path = url.rsplit('/').next().unwrap_or_default();
+                let database = path.split('?').next().unwrap_or_default().to_owned();
+                DocumentStore::Mongodb { url, database }
             }
         };
         let relational_database = (relational == Family::Servers).then(|| MariaDb::shared().create_database());
@@ -43,7 +48,12 @@ impl FreshStores {
             None => RelationalStore::Sqlite(data_dir.join("github.db")),
             Some(name) => RelationalStore::Mysql { url: MariaDb::shared().url(name) },
         };
-        Self { data: StoredData { documents, relational }, relational_database }
+        Self { data: StoredData { documents, relational }, relational_database, kept: false }
+    }
+
+    /// Stores on servers of the caller's own, which end with everything in them.
+    pub fn of(data: StoredData) -> Self {
+        Self { data, relational_database: None, kept: true }
     }
 
     pub fn data(&self) -> &StoredData {
@@ -69,7 +79,9 @@ impl Drop for FreshStores {
         if let Some(name) = &self.relational_database {
             let _ = MariaDb::shared().try_execute(&format!("DROP DATABASE IF EXISTS {name}"));
         }
-        if let DocumentStore::Mongodb { url, database } = &self.data.documents {
+        if let DocumentStore::Mongodb { url, database } = &self.data.documents
+            && !self.kept
+        {
             apart(async {
                 let Ok(client) = mongodb::Client::with_uri_str(url).await else { return };
                 // A server that a test has stopped for good is not waited for.

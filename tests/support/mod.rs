@@ -8,3 +8,4 @@ pub mod least;
 pub mod program;
 pub mod servers;
 pub mod stores;
+pub mod work;

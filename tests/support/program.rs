@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::family::{Family, FreshStores, family};
+use super::servers::rabbitmq::RabbitServer;
 use super::stores::{Documents, StoredData, Tables};
 
 /// A directory to run in, stores, and where GitHub is.
@@ -46,6 +47,25 @@ impl Place {
             api_url: api_url.to_owned(),
             tokens: "fake-token".to_owned(),
             environment: Vec::new(),
+        }
+    }
+
+    /// The same over stores that are there.
+    pub fn at(api_url: &str, stores: StoredData) -> Self {
+        Self {
+            directory: TempDir::new().expect("a temporary directory"),
+            stores: FreshStores::of(stores),
+            api_url: api_url.to_owned(),
+            tokens: "fake-token".to_owned(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// A work queue of the family's: the default file, or a virtual host of RabbitMQ's.
+    pub fn with_queue(self) -> Self {
+        match family() {
+            Family::Embedded => self,
+            Family::Servers => self.with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url()),
         }
     }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::context::{Map, Mapped, Work, read_now};
+use super::context::{Map, Mapped, Repository, Subject, Work, read_now};
 use super::error::MirrorError;
 use super::item::split;
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
@@ -29,7 +29,7 @@ pub const PER_PAGE: usize = 100;
 const PER_PAGE_LEAST: u32 = 5;
 
 /// A list of GitHub's.
-pub struct List<'a> {
+pub struct List<'a, S = Repository> {
     /// Its name in the sync state.
     pub name: &'a str,
     /// Its URL without `per_page`.
@@ -39,17 +39,17 @@ pub struct List<'a> {
     /// The collection its items become documents of.
     pub collection: Collection,
     /// How its items become documents and rows.
-    pub map: &'a Map,
+    pub map: &'a Map<S>,
 }
 
-impl List<'_> {
+impl<S> List<'_, S> {
     fn first_page(&self) -> ApiUrl {
         self.url.clone().query("per_page", &PER_PAGE.to_string())
     }
 }
 
 /// Fingerprints of the list's own documents among these.
-fn keys_of(list: &List<'_>, documents: &[Document]) -> Vec<i64> {
+fn keys_of<S>(list: &List<'_, S>, documents: &[Document]) -> Vec<i64> {
     let own = documents.iter().filter(|document| document.collection == list.collection);
     own.map(|document| fingerprint(&document.id())).collect()
 }
@@ -72,7 +72,12 @@ enum Asked {
 }
 
 /// Asks for a page of a list; a page that the server can't make in time is asked for in halves.
-async fn ask(work: &Work, url: &ApiUrl, accept: Accept, known: Option<&PageState>) -> Result<Asked, MirrorError> {
+async fn ask<S: Subject>(
+    work: &Work<S>,
+    url: &ApiUrl,
+    accept: Accept,
+    known: Option<&PageState>,
+) -> Result<Asked, MirrorError> {
     let validator = known.filter(|known| known.url == url.to_string()).and_then(|known| known.validator.as_ref());
     let room = work.room_for_a_page().await;
     match work.get(url, accept, validator).await {
@@ -96,7 +101,7 @@ fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> Answer
 
 impl Answer {
     /// Maps its items. The bodies are not kept: while the writer is waited for, only one form of the page is held.
-    fn map(&mut self, work: &Work, map: &Map) -> Result<Mapped, MirrorError> {
+    fn map<S: Subject>(&mut self, work: &Work<S>, map: &Map<S>) -> Result<Mapped, MirrorError> {
         let _room = self.room.take();
         self.page.body = Bytes::new();
         let bodies = std::mem::take(&mut self.bodies);
@@ -117,7 +122,7 @@ pub fn can_halve(url: &ApiUrl) -> bool {
     number(url, "per_page").is_some_and(|size| size / 2 >= PER_PAGE_LEAST && size % 2 == 0)
 }
 
-async fn ask_in_halves(work: &Work, url: &ApiUrl, accept: Accept) -> Result<Asked, MirrorError> {
+async fn ask_in_halves<S: Subject>(work: &Work<S>, url: &ApiUrl, accept: Accept) -> Result<Asked, MirrorError> {
     let size = number(url, "per_page").unwrap_or(100) / 2;
     let smaller = url.clone().with_query("per_page", &size.to_string());
     if url.query_value("after").is_some() {

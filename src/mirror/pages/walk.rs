@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Asked, List, PER_PAGE, ask, keys_of, timestamp};
 use crate::github::ApiUrl;
-use crate::mirror::context::{Mapped, Work, page_validator};
+use crate::mirror::context::{Mapped, Repository, Subject, Work, page_validator};
 use crate::mirror::error::MirrorError;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
@@ -34,10 +34,12 @@ const CLOCK_SLACK_SECONDS: i64 = 60;
 pub struct Listing {
     /// Fingerprints of the ids of the documents that its pages hold.
     pub ids: HashSet<i64>,
-    /// Documents of the repository that no page holds any more.
+    /// Documents of what is mirrored that no page holds any more.
     pub gone: Vec<String>,
     /// The last page.
     pub last_page: u32,
+    /// Whether it is certain that nothing else is in the list.
+    pub settled: bool,
 }
 
 /// Which end of a list new items come to.
@@ -87,9 +89,9 @@ struct Beginning {
 }
 
 /// A walk over a list's numbered pages.
-struct Walk<'a> {
-    work: &'a Work,
-    list: &'a List<'a>,
+struct Walk<'a, S = Repository> {
+    work: &'a Work<S>,
+    list: &'a List<'a, S>,
     state: ListState,
     pages: BTreeMap<u32, PageState>,
     /// A numbered page's URL as GitHub writes it.
@@ -106,12 +108,11 @@ struct Walk<'a> {
     newest: Option<DateTime<Utc>>,
 }
 
-impl<'a> Walk<'a> {
-    async fn start(work: &'a Work, list: &'a List<'a>) -> Result<Self, MirrorError> {
-        let relational = &work.shared.stores.relational;
-        let state = relational.list(work.project(), list.name).await?;
-        let pages: BTreeMap<_, _> =
-            relational.pages(state.id).await?.into_iter().map(|page| (page.page, page)).collect();
+impl<'a, S: Subject> Walk<'a, S> {
+    async fn start(work: &'a Work<S>, list: &'a List<'a, S>) -> Result<Self, MirrorError> {
+        let state = work.list_state(list.name).await?;
+        let pages = work.shared.stores.relational.pages(state.id).await?;
+        let pages: BTreeMap<_, _> = pages.into_iter().map(|page| (page.page, page)).collect();
         Ok(Self {
             work,
             list,
@@ -381,7 +382,7 @@ pub async fn snapshot(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn look(work: &Work, list: &List<'_>) -> Result<Listing, MirrorError> {
+pub async fn look<S: Subject>(work: &Work<S>, list: &List<'_, S>) -> Result<Listing, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
     walk.pass(Known::Revalidate).await?;
     let mut passes = 1;
@@ -390,7 +391,7 @@ pub async fn look(work: &Work, list: &List<'_>) -> Result<Listing, MirrorError> 
         passes += 1;
     }
     let ids = walk.ids();
-    let mut gone = Vec::new();
+    let (mut gone, mut settled) = (Vec::new(), false);
     if walk.moved && walk.last_page() > 1 {
         work.shortfall(format!(
             "`{}` kept changing while it was read {PASSES} times; what slipped through is read by the next run",
@@ -400,11 +401,12 @@ pub async fn look(work: &Work, list: &List<'_>) -> Result<Listing, MirrorError> 
         // Where an item could not be understood, it is not known what the list holds.
         work.flush().await?;
         gone = not_listed(work, list.collection, &ids).await?;
+        settled = true;
     }
     if !walk.state.completed || walk.changed {
         walk.complete(None, u32::MAX).await?;
     }
-    Ok(Listing { ids, gone, last_page: walk.last_page() })
+    Ok(Listing { ids, gone, last_page: walk.last_page(), settled })
 }
 
 /// Reads all pages of a list that can't change, going on where an earlier reading was cut off. Returns the fingerprints of
@@ -474,28 +476,29 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
         walk.pass(Known::Revalidate).await?;
     }
     let watermark = Some(walk.newest.map_or(began, |newest| began.min(newest)));
-    let listing = Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page() };
+    let settled = !work.falls_short();
+    let listing = Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page(), settled };
     // The first page's tag lets the next run see for free that nothing has come at the front.
     let keep = if grows == Grows::AtTheFront { 1 } else { 0 };
     walk.complete(watermark.map(timestamp), keep).await?;
     Ok(Backfill::Whole { watermark, listing, resumed })
 }
 
-/// Ids of the repository's documents whose fingerprints are not among `listed`.
+/// Ids of the documents of what is mirrored whose fingerprints are not among `listed`.
 ///
 /// # Errors
 /// The store could not be read.
-pub async fn not_listed(
-    work: &Work,
+pub async fn not_listed<S: Subject>(
+    work: &Work<S>,
     collection: Collection,
     listed: &HashSet<i64>,
 ) -> Result<Vec<String>, MirrorError> {
     const IDS_AT_A_TIME: u32 = 1000;
-    let name = &work.repository().name;
+    let key = work.subject().key();
     let documents = &work.shared.stores.documents;
     let (mut gone, mut after) = (Vec::new(), String::new());
     loop {
-        let ids = documents.ids_after(collection, name.owner(), name.name(), &after, IDS_AT_A_TIME).await?;
+        let ids = documents.ids_after(collection, &key, &after, IDS_AT_A_TIME).await?;
         let Some(last) = ids.last() else { return Ok(gone) };
         after.clone_from(last);
         gone.extend(ids.into_iter().filter(|id| !listed.contains(&fingerprint(id))));
@@ -519,7 +522,7 @@ pub async fn mark_gone(work: &Work, collection: Collection, listed: &HashSet<i64
 ///
 /// # Errors
 /// A store can't be written.
-pub async fn mark(work: &Work, collection: Collection, gone: &[String]) -> Result<(), MirrorError> {
+pub async fn mark<S: Subject>(work: &Work<S>, collection: Collection, gone: &[String]) -> Result<(), MirrorError> {
     if gone.is_empty() {
         return Ok(());
     }

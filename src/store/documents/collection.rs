@@ -98,6 +98,14 @@ collections! {
     Contributors = "contributors" [text "owner", text "repo", text "login"];
     /// Bytes a language (beyond GHTorrent).
     RepoLanguages = "repo_languages" [text "owner", text "repo"];
+    /// Who follows an account, tagged with the followed login.
+    Followers = "followers" [text "follows", text "login"];
+    /// Whom an account follows, tagged with its login (beyond GHTorrent).
+    Following = "following" [text "follower", text "login"];
+    /// Members of an organisation, tagged with its login.
+    OrgMembers = "org_members" [text "org", text "login"];
+    /// Organisations that an account is publicly a member of, tagged with its login (beyond GHTorrent).
+    UserOrgs = "user_orgs" [text "user", text "login"];
 }
 
 impl Collection {

@@ -186,19 +186,19 @@ impl Documents {
         dispatch!(&self.backend, store => store.get(collection, id))
     }
 
-    /// The ids of a repository's documents that are not marked deleted, in order, at most `limit` after `after`.
+    /// The ids of the documents whose keys begin with these values (a repository's owner and name) and that are not marked
+    /// deleted, in order, at most `limit` after `after`.
     ///
     /// # Errors
     /// The store could not be read.
     pub async fn ids_after(
         &self,
         collection: Collection,
-        owner: &str,
-        repo: &str,
+        key: &[&str],
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        dispatch!(&self.backend, store => store.ids_after(collection, owner, repo, after, limit))
+        dispatch!(&self.backend, store => store.ids_after(collection, key, after, limit))
     }
 
     /// Marks documents as gone from GitHub: `_msght.deleted_at`. Nothing is erased. Returns how many were marked now.

@@ -15,7 +15,12 @@ use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
 /// The layout this build writes, kept in `PRAGMA user_version`.
-pub(super) const LAYOUT_VERSION: i64 = 1;
+///
+/// | layout | has |
+/// |---|---|
+/// | 1 | what belongs to repositories |
+/// | 2 | the collections of people, too |
+pub(super) const LAYOUT_VERSION: i64 = 2;
 
 /// Documents a statement. Together with the columns it stays far below SQLite's 32,766 parameters, and few
 /// distinct sizes keep the statement cache small.
@@ -66,7 +71,8 @@ impl SqliteDocuments {
                 sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
             }
         }
-        let identity = "CREATE TABLE msght_store AS SELECT lower(hex(randomblob(16))) AS id, 0 AS generation";
+        let identity =
+            "CREATE TABLE IF NOT EXISTS msght_store AS SELECT lower(hex(randomblob(16))) AS id, 0 AS generation";
         sqlx::query(identity).execute(&mut *tx).await.map_err(|e| explain(&e))?;
         let stamp = format!("PRAGMA user_version = {LAYOUT_VERSION}");
         sqlx::query(AssertSqlSafe(stamp)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
@@ -162,23 +168,22 @@ impl SqliteDocuments {
     pub(super) async fn ids_after(
         &self,
         collection: Collection,
-        owner: &str,
-        repo: &str,
+        key: &[&str],
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
+        let columns = collection.key().iter().zip(key);
+        let belongs: String = columns.map(|(column, _)| format!("{} = ? AND ", column.name)).collect();
         let sql = format!(
-            "SELECT _id FROM {} WHERE owner = ? AND repo = ? AND deleted_at IS NULL AND _id > ? ORDER BY _id LIMIT ?",
+            "SELECT _id FROM {} WHERE {belongs}deleted_at IS NULL AND _id > ? ORDER BY _id LIMIT ?",
             collection.name()
         );
-        sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(owner.to_owned())
-            .bind(repo.to_owned())
-            .bind(after.to_owned())
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(self.failed("reading"))
+        let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
+        for value in key {
+            query = query.bind((*value).to_owned());
+        }
+        let query = query.bind(after.to_owned()).bind(limit);
+        query.fetch_all(&self.pool).await.map_err(self.failed("reading"))
     }
 
     pub(super) async fn mark_deleted(
@@ -236,7 +241,8 @@ async fn next_generation(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, s
         .await
 }
 
-/// A collection's table: `_id`, the natural key, the document, and what [`merge`] needs to know of it.
+/// A collection's table: `_id`, the natural key, the document, and what [`merge`] needs to know of it. What an earlier
+/// layout has made already stays.
 fn schema(collection: Collection) -> Vec<String> {
     let name = collection.name();
     let mut columns = String::new();
@@ -248,15 +254,15 @@ fn schema(collection: Collection) -> Vec<String> {
         let _ = write!(columns, "{} {kind} NOT NULL, ", column.name);
     }
     let mut statements = vec![format!(
-        "CREATE TABLE {name} (_id TEXT NOT NULL PRIMARY KEY, {columns}fetched_at TEXT NOT NULL, deleted_at TEXT, \
+        "CREATE TABLE IF NOT EXISTS {name} (_id TEXT NOT NULL PRIMARY KEY, {columns}fetched_at TEXT NOT NULL, deleted_at TEXT, \
          hash INTEGER NOT NULL, summary_hash INTEGER, full INTEGER NOT NULL, doc TEXT NOT NULL)"
     )];
     // A key of one column is `_id` itself, and a second index on the same values would only cost.
     if collection.key().len() > 1 {
         let key: Vec<&str> = collection.key().iter().map(|column| column.name).collect();
-        statements.push(format!("CREATE UNIQUE INDEX {name}_key ON {name} ({})", key.join(", ")));
+        statements.push(format!("CREATE UNIQUE INDEX IF NOT EXISTS {name}_key ON {name} ({})", key.join(", ")));
     }
-    statements.push(format!("CREATE INDEX {name}_fetched_at ON {name} (fetched_at)"));
+    statements.push(format!("CREATE INDEX IF NOT EXISTS {name}_fetched_at ON {name} (fetched_at)"));
     statements
 }
 

@@ -136,7 +136,7 @@ pub(super) fn unserved(url: &StoreUrl) -> StoreError {
 }
 
 /// Whether an error may be cured by looking everything up anew: another process has taken away a row that this one
-/// remembered.
+/// remembered, or has taken a name that was free a moment ago.
 pub(super) fn is_stale(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_foreign_key_violation())
+    error.as_database_error().is_some_and(|error| error.is_foreign_key_violation() || error.is_unique_violation())
 }

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 /// How long a lease holds without being renewed. Longer than a database's restart, so that one doesn't cost the work in
 /// hand; short enough that a dead worker's repository is soon taken up.
-const HOLDS: Duration = Duration::from_secs(90);
+const HOLDS: Duration = Duration::from_secs(60);
 /// How often it is renewed: several times within [`HOLDS`].
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
 

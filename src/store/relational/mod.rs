@@ -2,6 +2,7 @@
 //!
 //! Both live in one database so that one transaction stores rows and the fact that they are stored.
 
+mod accounts;
 mod apply;
 mod backend;
 mod details;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+pub use accounts::{KnownAccount, Tied};
 pub use details::{DetailsLeft, Position};
 pub use look::look;
 pub use rows::Rows;
@@ -32,6 +34,9 @@ use super::StoreError;
 use crate::patience::Patience;
 use crate::store_url::StoreUrl;
 
+/// The row of `projects` that belongs to no repository, as GHTorrent has it (data model, §4): the sync state of accounts is
+/// kept under it.
+pub const NO_PROJECT: i64 = -1;
 /// Keys a look-up statement outside of a batch.
 const KEYS_A_READ: usize = 100;
 
@@ -48,6 +53,8 @@ pub struct KnownProject {
     pub github_id: Option<i64>,
     /// The name, `OWNER/NAME`, that its documents bear; `None` where it has none.
     pub documents_as: Option<String>,
+    /// Whether it is marked as gone from GitHub.
+    pub deleted: bool,
 }
 
 /// The relational store.
@@ -127,7 +134,7 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn known_project(&self, owner: &str, name: &str) -> Result<Option<KnownProject>, StoreError> {
-        let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as FROM projects p JOIN users u ON u.id = p.owner_id \
+        let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as, p.deleted FROM projects p JOIN users u ON u.id = p.owner_id \
                    LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ? AND p.name = ?";
         Ok(known_project(self.read(sql, vec![owner.into(), name.into()]).await?))
     }
@@ -137,7 +144,7 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn project_by_github_id(&self, github_id: i64) -> Result<Option<KnownProject>, StoreError> {
-        let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as FROM msght_projects m JOIN projects p ON p.id = m.project_id \
+        let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as, p.deleted FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
         Ok(known_project(self.read(sql, vec![github_id.into()]).await?))
     }
@@ -254,5 +261,6 @@ fn known_project(rows: Vec<Vec<Value>>) -> Option<KnownProject> {
         name: row[2].as_str()?.to_owned(),
         github_id: row[3].as_i64(),
         documents_as: row[4].as_str().map(str::to_owned),
+        deleted: row[5].as_i64() == Some(1),
     })
 }

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use sqlx::migrate::MigrateError;
-use sqlx::mysql::{MySqlArguments, MySqlPool, MySqlRow};
+use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlPool, MySqlRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, MySql, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::look;
@@ -18,11 +19,13 @@ use crate::store_url::StoreUrl;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/mysql");
 
-/// Rows a statement: hundreds share a round trip, any number takes few statements, few distinct sizes keep the statement
-/// cache small, and columns × rows stays below the protocol's 65,535 parameters.
-pub(super) const ROWS_A_STATEMENT: &[usize] = &[512, 256, 128, 64, 32, 16, 8, 4, 2, 1];
+/// Rows a statement: hundreds share a round trip, any number takes few statements, and columns × rows stays below the
+/// protocol's 65,535 parameters. Few distinct sizes: a server keeps 16,382 prepared statements for all its clients.
+pub(super) const ROWS_A_STATEMENT: &[usize] = &[512, 128, 32, 8, 2, 1];
 /// Keys a look-up statement: a round trip costs more than some repeated keys.
 pub(super) const KEYS_A_LOOKUP: usize = 256;
+/// How long a process waits for another one that sets up the tables.
+const SETUP_LOCK: Duration = Duration::from_secs(120);
 /// A right is asked for when a statement is prepared; this one is never executed.
 const MAY_CREATE: &[&str] =
     &["PREPARE msght_probe FROM 'CREATE TABLE msght_probe (id INT PRIMARY KEY)'; DEALLOCATE PREPARE msght_probe"];
@@ -32,7 +35,7 @@ const MAY_WRITE: &[&str] = &[
     "DELETE FROM schema_info WHERE 1 = 0",
 ];
 /// Connections at most: one writes, the others read.
-const CONNECTIONS: u32 = 4;
+const CONNECTIONS: u32 = 3;
 
 #[derive(Clone)]
 pub(super) struct MysqlBackend {
@@ -51,18 +54,26 @@ pub(super) struct MysqlTx {
     inner: sqlx::Transaction<'static, MySql>,
 }
 
+/// What becomes of tables that are there and that msght has not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// The database is not touched.
+    AreRefused,
+    /// They have been given the form of msght's own.
+    AreTakenOver,
+}
+
 impl MysqlBackend {
     pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
         let backend = Self::connect(url, patience).await?;
-        backend.refuse_foreign_tables().await?;
-        backend.set_up().await?;
+        backend.set_up(Others::AreRefused).await?;
         Ok(backend)
     }
 
     /// Makes what GHTorrent's tables, which have their form by now, lack to be a store.
     pub(super) async fn finish_upgrade(url: &StoreUrl, patience: &Patience) -> Result<(), StoreError> {
         let backend = Self::connect(url, patience).await?;
-        backend.set_up().await?;
+        backend.set_up(Others::AreTakenOver).await?;
         backend.close().await;
         Ok(())
     }
@@ -99,18 +110,39 @@ impl MysqlBackend {
         Ok(Self { pool, shared: Arc::new(shared) })
     }
 
-    /// Creates or upgrades the tables. Several processes may start at once: the migrator holds a lock of the server's.
-    async fn set_up(&self) -> Result<(), StoreError> {
+    /// Creates or upgrades the tables. Processes that start at the same time go one after the other.
+    async fn set_up(&self, others: Others) -> Result<(), StoreError> {
+        let failed = |error: sqlx::Error| self.at_open(&error);
+        let mut locked = within(self.pool.acquire()).await.map_err(failed)?;
+        let lock = "SELECT GET_LOCK(CONCAT('msght/', LEFT(SHA2(DATABASE(), 256), 32)), ?)";
+        let seconds = i64::try_from(SETUP_LOCK.as_secs()).unwrap_or(i64::MAX);
+        let taken: Option<i64> =
+            within(sqlx::query_scalar(lock).bind(seconds).fetch_one(&mut *locked)).await.map_err(failed)?;
+        if taken != Some(1) {
+            return Err(StoreError {
+                tried: format!("opening the relational store {}", self.shared.url),
+                problem: format!("another msght has been setting up its tables for {seconds} s"),
+                advice: "wait until it has done so, and run the command again",
+                at_open: true,
+            });
+        }
+        let done = self.migrate(&mut locked, others).await;
+        // Closing the connection frees the lock too.
+        let _ = within(sqlx::query("SELECT RELEASE_ALL_LOCKS()").execute(&mut *locked)).await;
+        done
+    }
+
+    async fn migrate(&self, connection: &mut MySqlConnection, others: Others) -> Result<(), StoreError> {
+        if others == Others::AreRefused {
+            self.refuse_foreign_tables().await?;
+        }
         // DDL commits by itself, so that a process killed in the middle leaves a migration half done. Every statement of
         // ours can be repeated: what is marked as unfinished is simply run again.
-        let unfinished = "DELETE FROM _sqlx_migrations WHERE success = FALSE";
         if self.has_table("_sqlx_migrations").await? {
-            let version = "SELECT version FROM _sqlx_migrations WHERE success = FALSE LIMIT 1";
-            if !self.read_at_open(version, Vec::new()).await?.is_empty() {
-                within(sqlx::query(unfinished).execute(&self.pool)).await.map_err(|error| self.at_open(&error))?;
-            }
+            let unfinished = "DELETE FROM _sqlx_migrations WHERE success = FALSE";
+            within(sqlx::query(unfinished).execute(&mut *connection)).await.map_err(|error| self.at_open(&error))?;
         }
-        MIGRATIONS.run(&self.pool).await.map_err(|error| self.migration_error(&error))
+        MIGRATIONS.run(connection).await.map_err(|error| self.migration_error(&error))
     }
 
     /// Tables that are not ours are not touched.

@@ -268,6 +268,15 @@ pub struct Tie {
     pub since: Option<DateTime<Utc>>,
 }
 
+/// A tie between two accounts: one follows the other, or is a member of the other.
+#[derive(Debug, Clone)]
+pub struct AccountTie {
+    /// The followed account, or the organisation.
+    pub to: Account,
+    /// The follower, or the member.
+    pub from: Account,
+}
+
 /// What a look at a project's languages showed.
 #[derive(Debug, Clone)]
 pub struct Languages {
@@ -388,6 +397,12 @@ pub struct Rows {
     pub members_gone: Vec<(i64, String)>,
     /// Project and login of stars taken back.
     pub watchers_gone: Vec<(i64, String)>,
+    pub followers: Vec<AccountTie>,
+    /// Logins of the followed and of who follows no longer.
+    pub followers_gone: Vec<(String, String)>,
+    pub organization_members: Vec<AccountTie>,
+    /// Logins of the organisation and of who is no longer a member.
+    pub organization_members_gone: Vec<(String, String)>,
     pub languages: Vec<Languages>,
     pub topics: Vec<Topics>,
     pub progress: Vec<Progress>,
@@ -420,6 +435,10 @@ impl Rows {
             watchers_from_events,
             members_gone,
             watchers_gone,
+            followers,
+            followers_gone,
+            organization_members,
+            organization_members_gone,
             languages,
             topics,
             progress

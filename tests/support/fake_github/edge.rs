@@ -67,6 +67,9 @@ impl World {
         let r = w.plain(names::NO_PULLS);
         w.repos[r].has_pull_requests = false;
         w.big_pr();
+        let people = ["alice", "bob", "carol", "dave", "erin", "frank-with-his-login-of-just-39-letters"];
+        let (people, orgs) = (people.map(|p| w.user(p)), ["contoso", "fabrikam"].map(|o| w.user(o)));
+        w.acquaint(&people, &orgs);
         w
     }
 

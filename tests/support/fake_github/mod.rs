@@ -30,6 +30,7 @@ mod render_pull;
 mod render_work;
 mod routes;
 mod server;
+mod social;
 mod world;
 
 pub use decoy::{Decoy, Seen};

@@ -136,6 +136,7 @@ impl World {
         for person in self.people.iter_mut().filter(|p| p.account == Account::User(user)) {
             person.account = Account::Null;
         }
+        self.untie(user);
         let forget = |who: &mut Option<UserIx>| {
             who.take_if(|u| *u == user);
         };

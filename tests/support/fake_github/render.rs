@@ -80,11 +80,10 @@ impl World {
         o.push_str(r#","hireable":null,"bio":"#);
         esc_opt(o, u.bio.as_deref());
         let repos = self.repos.iter().filter(|r| r.owner == user && !r.private && r.state == RepoState::Live).count();
+        let (followers, following) = self.follow_counts(user);
         let _ = write!(
             o,
-            r#","twitter_username":null,"public_repos":{repos},"public_gists":0,"followers":{},"following":{}"#,
-            u.id % 90,
-            u.id % 31
+            r#","twitter_username":null,"public_repos":{repos},"public_gists":0,"followers":{followers},"following":{following}"#
         );
         o.push_str(r#","created_at":"#);
         time(o, u.created);

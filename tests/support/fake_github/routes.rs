@@ -84,13 +84,13 @@ impl Answer {
     }
 }
 
-fn object(f: impl FnOnce(&mut String)) -> Answer {
+pub(super) fn object(f: impl FnOnce(&mut String)) -> Answer {
     let mut o = String::new();
     f(&mut o);
     Answer::Object(o)
 }
 
-fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     refusal(404, "Not Found")
 }
 
@@ -111,7 +111,7 @@ impl World {
             ),
             ["user"] => ("/user", who.user.map_or_else(needs_auth, |u| object(|o| self.own_profile(o, u)))),
             ["user", "orgs"] => ("/user/orgs", who.user.map_or_else(needs_auth, |_| self.orgs())),
-            ["users", login] => ("/users/{login}", self.user_answer(&unpercent(login))),
+            [by @ ("users" | "user"), whom, ref rest @ ..] => self.user_answer(self.user_in(by, whom), rest),
             ["orgs", org, ref rest @ ..] => self.org_answer(self.find_user(&unpercent(org)), rest, q, who),
             ["organizations", id, ref rest @ ..] => {
                 let id = id.parse().ok();
@@ -176,13 +176,6 @@ impl World {
         rows(0, Kind::Org, orgs.map(|(i, _)| i as u32).collect())
     }
 
-    fn user_answer(&self, login: &str) -> Answer {
-        match self.find_user(login) {
-            Some(u) if !self.users[u as usize].profile_hidden => object(|o| self.profile(o, u)),
-            _ => not_found(),
-        }
-    }
-
     fn org_answer(&self, found: Option<UserIx>, rest: &[&str], q: &Query, who: &Viewer) -> (&'static str, Answer) {
         let Some(org) = found.filter(|&u| self.users[u as usize].kind == UserKind::Organization) else {
             return ("/orgs/{org}", not_found());
@@ -216,6 +209,8 @@ impl World {
                 }
                 ("/orgs/{org}/repos", rows(0, Kind::Repo, list))
             }
+            ["members"] => ("/orgs/{org}/members", self.members_answer(org, false, q, who)),
+            ["public_members"] => ("/orgs/{org}/public_members", self.members_answer(org, true, q, who)),
             ["events"] => {
                 let repos: Vec<RepoIx> = seen.filter(|&r| !self.repos[r].private).collect();
                 ("/orgs/{org}/events", self.feed_list(0, &repos))
@@ -502,7 +497,7 @@ impl World {
     }
 }
 
-fn rows(repo: RepoIx, kind: Kind, items: Vec<u32>) -> Answer {
+pub(super) fn rows(repo: RepoIx, kind: Kind, items: Vec<u32>) -> Answer {
     Answer::List(List { repo, kind, items: Arc::new(items), rule: Rule::Pages })
 }
 

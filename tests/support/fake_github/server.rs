@@ -635,6 +635,9 @@ impl Shared {
             let (owner, repo, rest) = (parts.next()?, parts.next()?, parts.next().unwrap_or(""));
             let repo = world.find_repo(&format!("{}/{}", unpercent(owner), unpercent(repo)))?;
             path = format!("repositories/{}/{rest}", world.repos[repo].id);
+        } else if let Some(rest) = path.strip_prefix("users/") {
+            let (login, rest) = rest.split_once('/')?;
+            path = format!("user/{}/{rest}", world.users[world.find_user(&unpercent(login))? as usize].id);
         } else if let Some(rest) = path.strip_prefix("orgs/") {
             let (org, rest) = rest.split_once('/')?;
             path = format!("organizations/{}/{rest}", world.users[world.find_user(org)? as usize].id);

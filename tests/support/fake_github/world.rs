@@ -313,6 +313,14 @@ pub struct Star {
     pub at: Time,
 }
 
+/// A membership in an organisation.
+pub struct Member {
+    pub org: UserIx,
+    pub user: UserIx,
+    /// Whether everybody may know of it.
+    pub public: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RepoState {
     Live,
@@ -375,6 +383,9 @@ pub struct World {
     pub people: Vec<Person>,
     pub repos: Vec<Repo>,
     pub commits: Vec<Commit>,
+    /// Follower and followed, oldest first.
+    pub follows: Vec<(UserIx, UserIx)>,
+    pub members: Vec<Member>,
     /// Names that repositories had before, in lower case.
     pub old_names: HashMap<String, RepoIx>,
     pub(super) by_sha: HashMap<Sha, CommitIx>,
@@ -418,6 +429,8 @@ impl World {
             people: vec![],
             repos: vec![],
             commits: vec![],
+            follows: vec![],
+            members: vec![],
             old_names: HashMap::new(),
             by_sha: HashMap::new(),
             by_login: HashMap::new(),

@@ -45,12 +45,17 @@ impl RabbitServer {
     /// # Panics
     /// When RabbitMQ is not installed, or not ready in time.
     pub fn start() -> Self {
+        Self::start_with("[].")
+    }
+
+    /// The same, with settings in the Erlang form of RabbitMQ's advanced configuration file.
+    pub fn start_with(settings: &str) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         remove_leftovers();
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("{DIRECTORY_PREFIX}{}-{number}", std::process::id()));
         let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
-        prepare(&directory, port).expect("the broker's directory can be written");
+        prepare(&directory, port, settings).expect("the broker's directory can be written");
         let mut command = Command::new(program("epmd", &[], INSTALL));
         command.env("ERL_EPMD_PORT", epmd_port.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -154,7 +159,7 @@ impl Drop for RabbitServer {
 }
 
 /// Writes what the broker reads at its start.
-fn prepare(directory: &Path, port: u16) -> std::io::Result<()> {
+fn prepare(directory: &Path, port: u16, settings: &str) -> std::io::Result<()> {
     for part in ["home", "mnesia", "log", "generated"] {
         std::fs::create_dir_all(directory.join(part))?;
     }
@@ -184,6 +189,7 @@ fn prepare(directory: &Path, port: u16) -> std::io::Result<()> {
         directory.join("definitions.json").display()
     );
     std::fs::write(directory.join("rabbitmq.conf"), configuration)?;
+    std::fs::write(directory.join("advanced.config"), settings)?;
     std::fs::write(directory.join("enabled_plugins"), "[].\n")?;
     let cookie = directory.join("home/.erlang.cookie");
     std::fs::write(&cookie, format!("msght{port}"))?;
@@ -210,6 +216,7 @@ fn launch(directory: &Path, port: u16, dist_port: u16, epmd_port: u16) -> Child 
         .env("RABBITMQ_LOG_BASE", directory.join("log"))
         .env("RABBITMQ_PID_FILE", directory.join("pid"))
         .env("RABBITMQ_CONFIG_FILE", directory.join("rabbitmq.conf"))
+        .env("RABBITMQ_ADVANCED_CONFIG_FILE", directory.join("advanced.config"))
         .env("RABBITMQ_CONF_ENV_FILE", directory.join("none"))
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", directory.join("enabled_plugins"))
         .env("RABBITMQ_GENERATED_CONFIG_DIR", directory.join("generated"))

@@ -62,6 +62,16 @@ const TABLES: &[(&str, &str)] = &[
          JOIN commits c ON c.id = x.commit_id JOIN users u ON u.id = x.user_id",
     ),
     (
+        "followers",
+        "SELECT u.login, f.login, x.created_at FROM followers x JOIN users u ON u.id = x.user_id \
+         JOIN users f ON f.id = x.follower_id",
+    ),
+    (
+        "organization_members",
+        "SELECT o.login, u.login, x.created_at FROM organization_members x JOIN users o ON o.id = x.org_id \
+         JOIN users u ON u.id = x.user_id",
+    ),
+    (
         "project_members",
         "SELECT p.name, u.login, x.created_at, x.ext_ref_id FROM project_members x JOIN projects p ON p.id = x.repo_id \
          JOIN users u ON u.id = x.user_id",

@@ -49,7 +49,10 @@ impl RelationalStore {
                 assert!(query_sqlite(path, "PRAGMA foreign_key_check").await.is_empty());
             }
             Self::Mysql { .. } => {
-                for table in self.table_names().await {
+                let stored = "SELECT table_name FROM information_schema.tables \
+                              WHERE table_schema = DATABASE() AND engine = 'InnoDB'";
+                // Tables in memory have nothing that could be damaged, and can't be checked.
+                for table in self.query(stored).await.into_iter().flatten() {
                     let said = self.query(&format!("CHECK TABLE `{table}`")).await;
                     assert_eq!(said.last().and_then(|row| row.last()).map(String::as_str), Some("OK"), "{said:?}");
                 }

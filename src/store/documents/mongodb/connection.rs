@@ -56,8 +56,6 @@ pub(super) enum From {
 pub(super) struct Outcome {
     /// Documents that matched, or were inserted for want of a match.
     pub matched: i64,
-    /// The statements that inserted.
-    pub inserted: Vec<usize>,
     /// The statements that failed.
     pub errors: Vec<StatementError>,
 }
@@ -126,7 +124,7 @@ impl Connection {
         RawDocumentBuf::try_from(&answer).map_err(Failure::of_bson)
     }
 
-    /// Sends statements (`update` or `delete`, of which every one is tried) with the store's write concern.
+    /// Sends statements (of which every one is tried) with the store's write concern.
     pub(super) async fn write(
         &self,
         command: Statements,
@@ -176,9 +174,10 @@ impl Connection {
     }
 }
 
-/// The two kinds of statements.
+/// The kinds of statements.
 #[derive(Clone, Copy)]
 pub(super) enum Statements {
+    Insert,
     Update,
     Delete,
 }
@@ -186,6 +185,7 @@ pub(super) enum Statements {
 impl Statements {
     fn names(self) -> (&'static CStr, &'static CStr) {
         match self {
+            Self::Insert => (cstr!("insert"), cstr!("documents")),
             Self::Update => (cstr!("update"), cstr!("updates")),
             Self::Delete => (cstr!("delete"), cstr!("deletes")),
         }
@@ -227,9 +227,6 @@ pub(super) fn outcome(answer: &RawDocument) -> Result<Outcome, Failure> {
     let index =
         |entry: &RawDocument| at(entry, "index").and_then(integer).and_then(|index| usize::try_from(index).ok());
     let mut outcome = Outcome { matched: at(answer, "n").and_then(integer).unwrap_or(0), ..Outcome::default() };
-    for entry in entries(answer, "upserted") {
-        outcome.inserted.extend(index(entry));
-    }
     for entry in entries(answer, "writeErrors") {
         let (code, message) = code_and_message(entry);
         outcome.errors.extend(index(entry).map(|index| StatementError { index, code, message }));

@@ -133,8 +133,7 @@ impl MongoDocuments {
     pub(super) async fn ids_after(
         &self,
         collection: Collection,
-        owner: &str,
-        repo: &str,
+        key: &[&str],
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
@@ -143,11 +142,15 @@ impl MongoDocuments {
             return Ok(Vec::new());
         }
         let path = id_path(collection);
-        // All ids of a repository begin like this, and '0' follows '/': the index gives them in order.
-        let (from, to) = (format!("{owner}/{repo}/"), format!("{owner}/{repo}0"));
+        // All ids of theirs begin like this, and '0' follows '/': the index gives them in order.
+        let begins = key.join("/");
+        let (from, to) = (format!("{begins}/"), format!("{begins}0"));
         let from = if after > from.as_str() { after.to_owned() } else { from };
         let read = || async {
-            let mut condition = doc! { "owner": owner, "repo": repo, DELETED_AT: { "$exists": false } };
+            let mut condition = doc! { DELETED_AT: { "$exists": false } };
+            for (column, value) in collection.key().iter().zip(key) {
+                condition.insert(column.name, *value);
+            }
             condition.insert(path, doc! { "$gt": &from, "$lt": &to });
             let first = Some((doc! { path: 1 }, i64::from(limit)));
             let fields = Some(doc! { META: 1 });

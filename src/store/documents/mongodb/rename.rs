@@ -30,7 +30,7 @@ pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&st
     }
     let mut statements = RawArrayBuf::new();
     statements.push(rawdoc! { "q": { "owner.login": from.0, "name": from.1 }, "limit": 0_i32 });
-    checked(connection.write(Statements::Delete, Collection::Repos.name(), statements).await?).map(drop)
+    checked(connection.write(Statements::Delete, Collection::Repos.name(), statements).await?)
 }
 
 /// One pass over what has the old name. Returns whether there was anything: only a pass that finds nothing is the last.
@@ -81,7 +81,7 @@ async fn move_some(
     let mut outcome = connection.write(Statements::Update, collection.name(), moves).await?;
     // What has been written there since is removed in the next pass.
     outcome.errors.retain(|error| !error.is_duplicate());
-    checked(outcome).map(drop)
+    checked(outcome)
 }
 
 /// The condition for another document with the key that this one will have.
@@ -116,10 +116,6 @@ fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> 
     Ok(rawdoc! { "$set": set, "$inc": { "_msght.rev": 1_i64 } })
 }
 
-fn checked(outcome: Outcome) -> Result<Outcome, Failure> {
-    let Outcome { matched, inserted, mut errors } = outcome;
-    match errors.pop() {
-        Some(error) => Err(error.into()),
-        None => Ok(Outcome { matched, inserted, errors }),
-    }
+fn checked(outcome: Outcome) -> Result<(), Failure> {
+    outcome.errors.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
 }

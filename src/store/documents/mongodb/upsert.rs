@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mongodb::bson::raw::cstr;
-use mongodb::bson::{Bson, RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Bson, RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use rand::RngExt;
 use serde_json::{Map, Value};
 
@@ -250,14 +250,20 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>) -> Result<Option
     }
     let condition = same_key(part.collection, &stored)?;
     let natural = natural_key(part.collection, &stored);
-    let mut decided_on = condition.clone();
-    match revision {
-        Some(revision) => append(&mut decided_on, REVISION, revision)?,
-        None => append(&mut decided_on, REVISION, rawdoc! { "$exists": false })?,
-    }
-    let mut statement = rawdoc! { "q": decided_on };
-    statement.append(cstr!("u"), stored);
-    statement.append(cstr!("upsert"), true);
+    let statement = match known {
+        // Planned as a plain insertion: whatever turns out to be there makes it fail on the unique key.
+        None => stored,
+        Some(known) => {
+            let id = RawBson::try_from(known.id.clone()).map_err(Failure::of_bson)?;
+            let mut decided_on = rawdoc! { "_id": id };
+            match revision {
+                Some(revision) => append(&mut decided_on, REVISION, revision)?,
+                None => append(&mut decided_on, REVISION, rawdoc! { "$exists": false })?,
+            }
+            // As an upsert it says by the same error that the stored revision is another one.
+            rawdoc! { "q": decided_on, "u": stored, "upsert": true }
+        }
+    };
     Ok(Some(Write { group, statement, natural, condition, results, fresh: known.is_none() }))
 }
 
@@ -309,12 +315,15 @@ async fn write(
     let mut conflicts = Vec::new();
     let mut reason = String::new();
     let mut begin = 0;
+    writes.sort_by_key(|write| write.fresh);
     while begin < writes.len() {
+        let fresh = writes[begin].fresh;
         let mut statements = RawArrayBuf::new();
         let (mut end, mut bytes) = (begin, 0);
         while let Some(write) = writes.get_mut(end) {
             let size = write.statement.as_bytes().len();
-            if end > begin && (bytes + size > BYTES_A_COMMAND || end - begin == STATEMENTS_A_COMMAND) {
+            let full = bytes + size > BYTES_A_COMMAND || end - begin == STATEMENTS_A_COMMAND;
+            if end > begin && (full || write.fresh != fresh) {
                 break;
             }
             bytes += size;
@@ -324,7 +333,8 @@ async fn write(
             end += 1;
         }
         let sent = &writes[begin..end];
-        let outcome = connection.write(Statements::Update, collection.name(), statements).await?;
+        let kind = if fresh { Statements::Insert } else { Statements::Update };
+        let outcome = connection.write(kind, collection.name(), statements).await?;
         let handled = usize::try_from(outcome.matched).unwrap_or(0) + outcome.errors.len();
         if handled < sent.len() {
             return Err(Failure::Refused {
@@ -332,7 +342,6 @@ async fn write(
                 message: format!("the server has answered for {handled} of {} documents", sent.len()),
             });
         }
-        let inserted: std::collections::HashSet<usize> = outcome.inserted.into_iter().collect();
         let failed: HashMap<usize, _> = outcome.errors.into_iter().map(|error| (error.index, error)).collect();
         for (index, write) in sent.iter().enumerate() {
             match failed.get(&index) {
@@ -345,11 +354,6 @@ async fn write(
                 Some(error) => {
                     let message = format!("{} of {}: {}", write.natural, collection.name(), error.message);
                     return Err(Failure::Refused { code: error.code, message });
-                }
-                // A document of GHTorrent's was there.
-                None if write.fresh && !inserted.contains(&index) => {
-                    let changed: Vec<_> = write.results.iter().map(|(at, _)| (*at, Written::Changed)).collect();
-                    batch.note(&changed);
                 }
                 None => {}
             }

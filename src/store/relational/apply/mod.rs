@@ -4,6 +4,7 @@
 //! Then a row with only the natural key is made, which the entity fills when it comes: the order in which lists are
 //! read doesn't matter.
 
+mod accounts;
 mod commits;
 mod issues;
 mod people;
@@ -45,6 +46,7 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut Ids, rows: &Rows) -> Result<(),
     batch.pulls(rows).await?;
     batch.issues(rows).await?;
     batch.relations(rows).await?;
+    batch.account_ties(rows).await?;
     batch.progress(&rows.progress).await
 }
 

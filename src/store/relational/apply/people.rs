@@ -327,6 +327,9 @@ fn everybody(rows: &Rows) -> Vec<Person> {
         .extend(rows.issues.iter().flat_map(|issue| [Some(issue.reporter.clone()), issue.assignee.clone()]).flatten());
     people.extend(rows.issue_comments.iter().map(|comment| comment.user.clone()));
     people.extend(rows.issue_events.iter().map(|event| event.actor.clone()));
+    for ties in [&rows.followers, &rows.organization_members] {
+        people.extend(ties.iter().flat_map(|tie| [tie.to.clone(), tie.from.clone()]).map(Person::Account));
+    }
     for ties in [&rows.members, &rows.watchers, &rows.watchers_from_events] {
         people.extend(ties.iter().map(|tie| tie.user.clone()));
     }

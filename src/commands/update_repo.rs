@@ -1,0 +1,35 @@
+//! `msght update-repo`: brings the rows and documents of the given repositories themselves up to date.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Outcome, each, open_mirror, print};
+use crate::cli::UpdateRepoArgs;
+use crate::config::Settings;
+use crate::names::RepoName;
+use crate::telemetry::Console;
+
+/// Asks for the repositories that the arguments name, and prints a line each.
+///
+/// # Errors
+/// What kept it from starting; what fails with a repository is counted and shown.
+pub async fn run(
+    settings: Settings,
+    args: UpdateRepoArgs,
+    console: Console,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Outcome> {
+    let repositories = args.repositories()?;
+    let mirror = open_mirror(&settings, &console, &shutdown).await?;
+    let outcome = each(&repositories, "repositories", &console, &shutdown, async |name: &RepoName| {
+        match mirror.update(name).await {
+            Ok((present, update)) => {
+                print(format!("{present}: {update}\n").as_bytes())?;
+                Ok(Ok(true))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    })
+    .await;
+    mirror.close().await;
+    outcome
+}

@@ -1,0 +1,191 @@
+//! An account by itself: its profile, its renames, and its end.
+//!
+//! An account is what GitHub's number says, whatever it is called. GitHub redirects no logins, so that a login that is not
+//! there any more is asked for by its number.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::context::{Tally, page_validator, read_now};
+use super::error::MirrorError;
+use super::item::{Item, account};
+use super::repository::{profile_document, profile_row};
+use super::run::Mirror;
+use super::users::{User, list_name};
+use super::writer::{PageWrite, Writer};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
+use crate::store::documents::Collection;
+use crate::store::relational::rows::Progress;
+use crate::store::relational::state::PageState;
+use crate::store::relational::{KnownAccount, NO_PROJECT, Rows};
+
+/// The list of the sync state that keeps the profile's entity tag, and as its watermark the login that the account's
+/// documents bear.
+const PROFILE: &str = "profile";
+/// What an account's documents belong to, by its login.
+const OWN: [Collection; 4] =
+    [Collection::Followers, Collection::Following, Collection::UserOrgs, Collection::OrgMembers];
+/// Documents that are marked at a time.
+const IDS_AT_A_TIME: u32 = 1000;
+
+impl Mirror {
+    /// Asks for an account's profile, and follows a rename.
+    ///
+    /// # Errors
+    /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so; what else GitHub answers, or a store that can't
+    /// be used.
+    pub(super) async fn open_user(
+        &self,
+        login: &str,
+        full: bool,
+        tally: &Tally,
+        writer: &Writer,
+    ) -> Result<User, MirrorError> {
+        let relational = &self.stores.relational;
+        let known = relational.known_account(login).await?;
+        let login = known.as_ref().map_or(login, |known| &known.login);
+        let mut url = ApiUrl::path(&["users", login]);
+        let (mut validator, mut documents_as) = (None, login.to_owned());
+        // Should one that was gone come back unchanged, a 304 would leave the mark.
+        let current = known.as_ref().filter(|known| !full && !known.deleted);
+        if let Some(github_id) = current.and_then(|known| known.github_id) {
+            let list = relational.list(NO_PROJECT, &list_name(github_id, PROFILE)).await?;
+            documents_as = list.watermark.unwrap_or(documents_as);
+            let page = relational.pages(list.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
+            validator = page.and_then(|page| page.validator);
+        }
+        let validator = validator.map(|v| Validator { etag: v.etag, token: v.token });
+        let page = match self.profile(&url, validator, tally).await {
+            Ok(Fetched::Page(page)) => *page,
+            Ok(Fetched::Unchanged) => {
+                let stored = self.stores.documents.get(Collection::Users, &documents_as).await?;
+                let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+                match facts.and_then(user) {
+                    Some(user) => return Ok(user),
+                    None => self.profile_page(&url, tally).await?,
+                }
+            }
+            Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
+                let Some(known) = known.filter(|_| !self.github.has_rejected()) else { return Err(error.into()) };
+                let by_number = known.github_id.map(|id| ApiUrl::path(&["user", &id.to_string()]));
+                match by_number {
+                    None => return Err(self.user_gone(&known, error).await?),
+                    Some(by_number) => url = by_number,
+                }
+                match self.profile_page(&url, tally).await {
+                    Err(MirrorError::Api(ApiError::NotFound { .. })) => {
+                        return Err(self.user_gone(&known, error).await?);
+                    }
+                    page => page?,
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let item = Item::single(&page.body, read_now())?;
+        let github_id = item.need_integer("id")?;
+        let present = item.need_text("login")?;
+        self.make_login_free(&present, github_id, tally).await?;
+        let name = list_name(github_id, PROFILE);
+        let bore = relational.list(NO_PROJECT, &name).await?.watermark.filter(|bore| *bore != present);
+        if let Some(bore) = &bore {
+            self.console.line(&format!("{bore} is now {present}; its lists are read anew"));
+            self.mark_lists_of(bore, github_id).await?;
+        }
+        if full || bore.is_some() {
+            relational.forget_lists(NO_PROJECT, &list_name(github_id, "%")).await?;
+        }
+        let list = relational.list(NO_PROJECT, &name).await?.id;
+        let page = PageState::only(&url, page_validator(&page));
+        let progress =
+            vec![Progress::Page { list, page }, Progress::Completed { list, watermark: Some(present.clone()) }];
+        let rows = Rows { profiles: profile_row(&item).into_iter().collect(), progress, ..Rows::default() };
+        let counts = Arc::clone(&tally.counts);
+        writer.write(PageWrite { counts, documents: vec![profile_document(&item)?], rows }).await?;
+        writer.flush().await?;
+        // The row may come from a mention without a number.
+        if let Some(row) = relational.known_account(&present).await?.filter(|row| row.github_id.is_none())
+            && relational.account_by_github_id(github_id).await?.is_none()
+        {
+            relational.set_github_id(row.id, github_id).await?;
+        }
+        user(item.value().clone()).ok_or_else(|| MirrorError::Answer(format!("{present} came without a login")))
+    }
+
+    async fn profile(&self, url: &ApiUrl, validator: Option<Validator>, tally: &Tally) -> Result<Fetched, MirrorError> {
+        let request = Get { url: url.clone(), repo: None, accept: Accept::Json, validator, divisible: false };
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(MirrorError::Cancelled),
+            fetched = self.github.get(&request, &tally.meter) => Ok(fetched?),
+        }
+    }
+
+    async fn profile_page(&self, url: &ApiUrl, tally: &Tally) -> Result<Page, MirrorError> {
+        match self.profile(url, None, tally).await? {
+            Fetched::Page(page) => Ok(*page),
+            Fetched::Unchanged => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
+        }
+    }
+
+    /// Marks an account as gone from GitHub: its row, its profile; all else stays. Returns what that means for the run.
+    async fn user_gone(&self, known: &KnownAccount, error: ApiError) -> Result<MirrorError, MirrorError> {
+        if !known.deleted {
+            self.console.line(&format!("{} was known before and is marked as deleted; its data stay", known.login));
+            self.stores.relational.mark_account_deleted(&known.login).await?;
+        }
+        self.stores.documents.mark_deleted(Collection::Users, std::slice::from_ref(&known.login), read_now()).await?;
+        Ok(MirrorError::Gone(error))
+    }
+
+    /// Another account had this login before: it has another one now, or it is gone, and its row stays under a login that
+    /// nobody can have.
+    async fn make_login_free(&self, login: &str, github_id: i64, tally: &Tally) -> Result<(), MirrorError> {
+        let relational = &self.stores.relational;
+        let Some(other) = relational.known_account(login).await? else { return Ok(()) };
+        let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
+        let present = match self.profile_page(&ApiUrl::path(&["user", &other_id.to_string()]), tally).await {
+            Ok(page) => Some(Item::single(&page.body, read_now())?.need_text("login")?),
+            Err(MirrorError::Api(ApiError::NotFound { .. })) => None,
+            Err(error) => return Err(error),
+        };
+        let present = match present {
+            // A row of that login that knows no number is the same account, which this one can't become.
+            Some(present) if relational.known_account(&present).await?.is_none() => Some(present),
+            _ => None,
+        };
+        let deleted = present.is_none();
+        let present = present.unwrap_or_else(|| format!("{login}~{other_id}"));
+        self.console.line(&format!(
+            "{login} is not the account that had this login before; the former one's rows are kept as {present}"
+        ));
+        Ok(relational.rename_account(other.id, &present, deleted).await?)
+    }
+
+    /// Marks the profile and the lists that an account had under its former login, unless that is another account's now,
+    /// whose own lists say what is still there.
+    async fn mark_lists_of(&self, login: &str, github_id: i64) -> Result<(), MirrorError> {
+        let taken = self.stores.relational.known_account(login).await?.and_then(|known| known.github_id);
+        if taken.is_some_and(|taken| taken != github_id) {
+            return Ok(());
+        }
+        let documents = &self.stores.documents;
+        documents.mark_deleted(Collection::Users, &[login.to_owned()], read_now()).await?;
+        for collection in OWN {
+            let mut after = String::new();
+            loop {
+                let ids = documents.ids_after(collection, &[login], &after, IDS_AT_A_TIME).await?;
+                let Some(last) = ids.last() else { break };
+                after.clone_from(last);
+                documents.mark_deleted(collection, &ids, read_now()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The account that an answer is about.
+fn user(facts: Value) -> Option<User> {
+    let account = account(Some(&facts))?;
+    Some(User { github_id: account.github_id?, account, facts })
+}

@@ -1,0 +1,72 @@
+//! A repository's own row and document, brought up to date by one request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::context::{Options, Tally};
+use super::error::MirrorError;
+use super::run::{Mirror, Opened};
+use super::writer::Writer;
+use crate::names::RepoName;
+
+/// What an update found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// It was not known before.
+    New,
+    /// It is as it was.
+    Unchanged,
+    /// Something about it has changed.
+    Changed,
+    /// It has another name than the one that it was asked for by, or that its data bore.
+    Renamed {
+        /// That name.
+        from: String,
+    },
+    /// GitHub has it no more; it is marked as deleted.
+    Gone,
+}
+
+impl fmt::Display for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("new"),
+            Self::Unchanged => f.write_str("unchanged"),
+            Self::Changed => f.write_str("changed"),
+            Self::Renamed { from } => write!(f, "renamed from {from}"),
+            Self::Gone => f.write_str("gone, marked deleted"),
+        }
+    }
+}
+
+impl Mirror {
+    /// Asks for a repository alone and stores its row and document. Returns its name in GitHub's spelling and what was found.
+    ///
+    /// # Errors
+    /// No token can read the repository and it is not known, GitHub does not answer for it, or a store can't be used.
+    pub async fn update(&self, name: &RepoName) -> Result<(String, Update), MirrorError> {
+        let tally = Tally::default();
+        let (writer, tasks) = Writer::start(&self.stores);
+        let opened = self.open(name, &Options::of(Vec::new()), &tally, &writer).await;
+        let stored = if opened.is_ok() { writer.flush().await } else { Ok(()) };
+        drop(writer);
+        tasks.finished().await;
+        let Opened { repository, renamed_from } = match opened {
+            Err(MirrorError::Gone(_)) => return Ok((name.to_string(), Update::Gone)),
+            opened => opened?,
+        };
+        stored?;
+        let counts = Arc::clone(&tally.counts);
+        let present = repository.name.to_string();
+        let asked = name.to_string();
+        let from = renamed_from.or_else(|| (!asked.eq_ignore_ascii_case(&present)).then_some(asked));
+        let update = match from {
+            Some(from) => Update::Renamed { from },
+            None if counts.new.load(Ordering::Relaxed) > 0 => Update::New,
+            None if counts.changed.load(Ordering::Relaxed) > 0 => Update::Changed,
+            None => Update::Unchanged,
+        };
+        Ok((present, update))
+    }
+}

@@ -1,0 +1,291 @@
+//! An account: its profile, who follows it, whom it follows, and where it is a member.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::context::{Map, Mapped, Options, PAGES_KIB, Shared, Subject, Tally, Work, read_now};
+use super::error::MirrorError;
+use super::item::{self, Item};
+use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
+use super::report::{End, Report, StageReport};
+use super::run::Mirror;
+use super::writer::Writer;
+use crate::github::{Accept, ApiUrl};
+use crate::names::RepoName;
+use crate::store::documents::Collection;
+use crate::store::relational::rows::{Account, AccountTie};
+use crate::store::relational::state::fingerprint;
+use crate::store::relational::{NO_PROJECT, Rows, Tied};
+
+/// What the profile's line is called.
+const PROFILE: &str = "profile";
+/// Ids of documents that are looked through at a time.
+const IDS_AT_A_TIME: u32 = 1000;
+
+/// The account that is being mirrored: a person, a bot or an organisation.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// GitHub's number of it, which survives a rename.
+    pub github_id: i64,
+    /// Its row's natural key, in GitHub's spelling.
+    pub account: Account,
+    /// GitHub's answer for it.
+    pub facts: Value,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.account.login)
+    }
+}
+
+impl Subject for User {
+    fn project(&self) -> i64 {
+        NO_PROJECT
+    }
+
+    fn list_name(&self, list: &str) -> String {
+        list_name(self.github_id, list)
+    }
+
+    fn key(&self) -> Vec<&str> {
+        vec![&self.account.login]
+    }
+
+    fn repo(&self) -> Option<&RepoName> {
+        None
+    }
+}
+
+/// What a list of an account's is called in the sync state.
+pub(super) fn list_name(github_id: i64, list: &str) -> String {
+    format!("user/{github_id}/{list}")
+}
+
+/// A list of accounts that an account is tied to.
+struct Relation {
+    /// Its name in the sync state and in the report.
+    name: &'static str,
+    /// Its address: `/users/LOGIN/followers`.
+    path: [&'static str; 2],
+    collection: Collection,
+    /// The tag that holds the login whose list it is.
+    tag: &'static str,
+    /// The same in the tables.
+    tied: Tied,
+    /// How many the profile says that there are.
+    count: &'static str,
+    /// Puts a tie to another account with the rows.
+    tie: fn(&mut Rows, Account, Account),
+    /// Takes the tie to a login that is no longer listed out of the rows.
+    untie: fn(&mut Rows, String, String),
+}
+
+const FOLLOWERS: Relation = Relation {
+    name: "followers",
+    path: ["users", "followers"],
+    collection: Collection::Followers,
+    tag: "follows",
+    tied: Tied::Followers,
+    count: "followers",
+    tie: |rows, own, other| rows.followers.push(AccountTie { to: own, from: other }),
+    untie: |rows, own, other| rows.followers_gone.push((own, other)),
+};
+
+const FOLLOWING: Relation = Relation {
+    name: "following",
+    path: ["users", "following"],
+    collection: Collection::Following,
+    tag: "follower",
+    tied: Tied::Following,
+    count: "following",
+    tie: |rows, own, other| rows.followers.push(AccountTie { to: other, from: own }),
+    untie: |rows, own, other| rows.followers_gone.push((other, own)),
+};
+
+const ORGANIZATIONS: Relation = Relation {
+    name: "organisations",
+    path: ["users", "orgs"],
+    collection: Collection::UserOrgs,
+    tag: "user",
+    tied: Tied::Organizations,
+    count: "",
+    tie: |rows, own, other| {
+        let to = Account { organization: true, ..other };
+        rows.organization_members.push(AccountTie { to, from: own });
+    },
+    untie: |rows, own, other| rows.organization_members_gone.push((other, own)),
+};
+
+const MEMBERS: Relation = Relation {
+    name: "members",
+    path: ["orgs", "members"],
+    collection: Collection::OrgMembers,
+    tag: "org",
+    tied: Tied::Members,
+    count: "",
+    tie: |rows, own, other| rows.organization_members.push(AccountTie { to: own, from: other }),
+    untie: |rows, own, other| rows.organization_members_gone.push((own, other)),
+};
+
+impl Mirror {
+    /// Mirrors one account and reports what each of its lists held. `full` forgets what is known and reads everything anew.
+    ///
+    /// # Errors
+    /// [`MirrorError::Gone`] where GitHub has an account no more that was known, which is then marked so; GitHub does not
+    /// answer for it otherwise, or a store can't be used. What goes wrong within a list is in the report.
+    pub async fn user(&self, login: &str, full: bool) -> Result<Report, MirrorError> {
+        let (writer, tasks) = Writer::start(&self.stores);
+        let report = self.user_through(login, full, &writer).await;
+        // The writer ends with its last sender.
+        drop(writer);
+        tasks.finished().await;
+        report
+    }
+
+    async fn user_through(&self, login: &str, full: bool, writer: &Writer) -> Result<Report, MirrorError> {
+        let started = Instant::now();
+        let tally = Tally::default();
+        let subject = self.open_user(login, full, &tally, writer).await?;
+        writer.flush().await?;
+        let opened = End { result: &Ok(()), cut_off: None, time: started.elapsed() };
+        let mut stages = vec![StageReport::of(PROFILE, &tally, Some(&opened))];
+        let mut relations = vec![&FOLLOWERS, &FOLLOWING, &ORGANIZATIONS];
+        relations.extend(subject.account.organization.then_some(&MEMBERS));
+        let shared = Arc::new(Shared {
+            github: self.github.clone(),
+            stores: self.stores.clone(),
+            writer: writer.clone(),
+            subject,
+            options: Options { full, ..Options::of(Vec::new()) },
+            started: read_now(),
+            room: Arc::new(Semaphore::new(PAGES_KIB)),
+            console: self.console.clone(),
+            cancel: self.cancel.clone(),
+        });
+        let works = relations.into_iter().map(|relation| {
+            let progress = self.console.progress(&format!("{} {}", shared.subject, relation.name));
+            let work = Work { shared: Arc::clone(&shared), tally: Arc::default(), progress };
+            async move {
+                let (result, time) = run(&work, relation).await;
+                (relation.name, work.tally, result, time)
+            }
+        });
+        let mut fatal = None;
+        for (name, tally, result, time) in join_all(works).await {
+            let cut_off = result.as_ref().err().filter(|error| error.ends_the_run()).map(ToString::to_string);
+            let end = End { result: &result, cut_off: cut_off.as_deref(), time };
+            stages.push(StageReport::of(name, &tally, Some(&end)));
+            match result {
+                // The store's own error says more than that the writer has stopped.
+                Err(error @ MirrorError::Store(_)) => fatal = Some(error),
+                Err(error @ MirrorError::WriterStopped) => _ = fatal.get_or_insert(error),
+                _ => {}
+            }
+        }
+        match fatal {
+            Some(error) => Err(error),
+            None => Ok(Report { subject: shared.subject.to_string(), stages, time: started.elapsed() }),
+        }
+    }
+}
+
+/// Reads one list; what it handed in counts only once it is stored.
+async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), MirrorError>, Duration) {
+    let started = Instant::now();
+    let mut result = read(work, relation).await;
+    if result.is_ok() {
+        result = work.flush().await;
+    }
+    work.progress.finish();
+    let (user, list) = (work.subject(), relation.name);
+    match &result {
+        Ok(()) => tracing::info!(%user, list, seconds = started.elapsed().as_secs_f64(), "list done"),
+        Err(error) => tracing::warn!(%user, list, %error, "list failed"),
+    }
+    (result, started.elapsed())
+}
+
+async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), MirrorError> {
+    let map = move |user: &User, item: &Item<'_>, out: &mut Mapped| {
+        let Some(other) = item::account(Some(item.value())) else {
+            return Err(MirrorError::Answer("an account came without a login".to_owned()));
+        };
+        let own = user.account.login.as_str();
+        let key = vec![own.into(), other.login.as_str().into()];
+        out.documents.push(item.document(relation.collection, key, &[(relation.tag, own.into())]));
+        (relation.tie)(&mut out.rows, user.account.clone(), other);
+        Ok(())
+    };
+    let map: &Map<User> = &map;
+    let own = work.subject().account.login.as_str();
+    let [of, what] = relation.path;
+    let url = ApiUrl::path(&[of, own, what]);
+    let list = List { name: relation.name, url, accept: Accept::Json, collection: relation.collection, map };
+    let listing = match look(work, &list).await {
+        Err(MirrorError::Api(error)) if error.is_refusal() => {
+            work.not_permitted(format!("{}: {error}", relation.name));
+            return Ok(());
+        }
+        listing => listing?,
+    };
+    let (seen, said) = (listing.ids.len() as u64, work.subject().facts.get(relation.count).and_then(Value::as_u64));
+    if let Some(said) = said.filter(|said| *said > seen)
+        && listing.last_page >= DEEP_PAGE
+        && seen.is_multiple_of(PER_PAGE as u64)
+    {
+        work.shortfall(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
+    }
+    if listing.settled {
+        let mut rows = Rows::default();
+        for other in lost(work, relation, &listing.ids).await? {
+            (relation.untie)(&mut rows, own.to_owned(), other);
+        }
+        work.write(Vec::new(), rows).await?;
+    }
+    mark(work, relation.collection, &listing.gone).await
+}
+
+/// Logins that the tables tie the account to and that the list no longer holds. (Documents don't tell: they bear the logins
+/// that people had when they were listed.)
+async fn lost(work: &Work<User>, relation: &Relation, listed: &HashSet<i64>) -> Result<Vec<String>, MirrorError> {
+    let own = work.subject().account.login.as_str();
+    let stores = &work.shared.stores;
+    let mut logins = stores.relational.tied_logins(own, relation.tied).await?;
+    logins.retain(|login| !listed.contains(&fingerprint(&format!("{own}/{login}"))));
+    if logins.is_empty() {
+        return Ok(logins);
+    }
+    // A row keeps its login where only capitals have changed.
+    let (mut spelled, mut after) = (HashSet::new(), String::new());
+    loop {
+        let ids = stores.documents.ids_after(relation.collection, &[own], &after, IDS_AT_A_TIME).await?;
+        let Some(last) = ids.last() else { break };
+        after.clone_from(last);
+        let listed = ids.iter().filter(|id| listed.contains(&fingerprint(id)));
+        spelled.extend(listed.filter_map(|id| Some(id.split_once('/')?.1.to_lowercase())));
+    }
+    logins.retain(|login| !spelled.contains(&login.to_lowercase()));
+    let mut lost = Vec::new();
+    for login in logins {
+        if relation.tied != Tied::Organizations || !has_members_listed(work, &login).await? {
+            lost.push(login);
+        }
+    }
+    Ok(lost)
+}
+
+/// Whether an organisation's own list of members was read: it knows better who has left, because a membership may just have
+/// become a private one.
+async fn has_members_listed(work: &Work<User>, organization: &str) -> Result<bool, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let known = relational.known_account(organization).await?;
+    let Some(github_id) = known.and_then(|known| known.github_id) else { return Ok(false) };
+    Ok(relational.list(NO_PROJECT, &list_name(github_id, MEMBERS.name)).await?.completed)
+}

@@ -1,0 +1,383 @@
+//! The ledger in which processes with the same tokens meet, kept beside the relational store: an SQLite file of its own,
+//! or two tables in the MySQL or MariaDB server.
+//!
+//! See [`crate::github::ledger`] for what it is for, and `docs/tokens.md` for what it guarantees.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _};
+
+use self::mysql::MysqlBackend;
+use self::sql::{Dialect, Param, Statement, Statements};
+use self::sqlite::SqliteBackend;
+use super::StoreError;
+use crate::github::WaitReason;
+use crate::github::ledger::{BURST, Grant, Hour, INTERVAL, Ledger, LedgerError, News, Use};
+use crate::patience::Patience;
+use crate::store_url::{Backend, StoreUrl};
+
+mod mysql;
+mod sql;
+mod sqlite;
+
+/// What is granted and not yet answered comes back within this time, or is spent.
+const BUSY_WAIT: Duration = Duration::from_millis(250);
+/// No request is in flight for longer: the client gives one up after two minutes.
+const LONGEST_FLIGHT: Duration = Duration::from_secs(130);
+/// A token whose standing changes with each look is asked for again later.
+const LOOKS_MOST: u32 = 3;
+/// A pause has no sensible end beyond this.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Opens the ledger beside the relational store at this URL, creating it as needed.
+///
+/// # Errors
+/// A file or server that can't be created, reached, read or written.
+pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn Ledger>, StoreError> {
+    let (kept_in, dialect, name) = match (url.backend(), url.sqlite_path()) {
+        (Backend::Mysql, _) => {
+            (KeptIn::Mysql(Box::new(MysqlBackend::open(url).await?)), Dialect::Mysql, url.to_string())
+        }
+        (_, Some(path)) => {
+            let name = sqlite::path_beside(path).display().to_string();
+            (KeptIn::Sqlite(SqliteBackend::open(path).await?), Dialect::Sqlite, name)
+        }
+        (_, None) => {
+            return Err(StoreError {
+                tried: format!("opening the token ledger in {url}"),
+                problem: format!("{}: is no relational store", url.scheme()),
+                advice: "set `sql.url` to a sqlite: or mysql: URL",
+                at_open: true,
+            });
+        }
+    };
+    let ledger = StoreLedger { kept_in, statements: Statements::new(dialect), name, patience: patience.for_another() };
+    ledger.execute("tidying", &ledger.statements.tidy, &[]).await?;
+    Ok(Arc::new(ledger))
+}
+
+enum KeptIn {
+    Sqlite(SqliteBackend),
+    Mysql(Box<MysqlBackend>),
+}
+
+struct StoreLedger {
+    kept_in: KeptIn,
+    statements: Statements,
+    /// The file or server, without secrets.
+    name: String,
+    patience: Patience,
+}
+
+/// A token's row, with the moment at which it was read; moments in microseconds on the ledger's clock.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    now: i64,
+    /// Requests an hour; `None`: unknown, 0: no limit.
+    hourly: Option<i64>,
+    used: i64,
+    remaining: i64,
+    reset_at: i64,
+    due: i64,
+    reserved_at: i64,
+    paused_until: i64,
+    paused_for: i64,
+    strikes: i64,
+}
+
+/// Why a request was not granted.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Refused(Grant),
+    /// What was granted and never answered is to be counted as GitHub counted it.
+    Settle,
+    /// It would be granted by now.
+    Again,
+}
+
+impl Standing {
+    fn from(row: &[Option<i64>]) -> Option<Self> {
+        let [now, hourly, used, remaining, reset_at, due, reserved_at, paused_until, paused_for, strikes] = *row else {
+            return None;
+        };
+        Some(Self {
+            now: now?,
+            hourly,
+            used: used?,
+            remaining: remaining?,
+            reset_at: reset_at?,
+            due: due?,
+            reserved_at: reserved_at?,
+            paused_until: paused_until?,
+            paused_for: paused_for?,
+            strikes: strikes?,
+        })
+    }
+
+    fn until(&self, moment: i64) -> Duration {
+        Duration::from_micros(u64::try_from(moment.saturating_sub(self.now)).unwrap_or(0))
+    }
+
+    /// The same decision as the statement that reserves, with its reasons.
+    fn verdict(&self, floor: i64) -> Verdict {
+        if self.paused_until > self.now {
+            let strikes = u32::try_from(self.strikes).unwrap_or(0);
+            let (wait, reason) = (self.until(self.paused_until), reason(self.paused_for));
+            return Verdict::Refused(Grant::Later { wait, reason, strikes });
+        }
+        let Some(hourly @ 1..) = self.hourly else { return Verdict::Again };
+        let floor = floor.min(hourly - 1);
+        if self.reset_at > self.now && hourly.saturating_sub(self.used) <= floor {
+            if self.remaining <= floor {
+                let wait = self.until(self.reset_at);
+                return Verdict::Refused(Grant::Later { wait, reason: WaitReason::RateLimit, strikes: 0 });
+            }
+            // GitHub has told of more than is left here: the rest is in flight, or was when its process died.
+            if self.now.saturating_sub(self.reserved_at) > micros(LONGEST_FLIGHT) {
+                return Verdict::Settle;
+            }
+            return Verdict::Refused(Grant::Soon(BUSY_WAIT.min(self.until(self.reset_at))));
+        }
+        let next = self.due.saturating_sub(micros(INTERVAL * (BURST - 1)));
+        if next > self.now { Verdict::Refused(Grant::Soon(self.until(next))) } else { Verdict::Again }
+    }
+}
+
+impl StoreLedger {
+    fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
+        let tried = format!("{doing} in the token ledger {}", self.name);
+        match &self.kept_in {
+            KeptIn::Sqlite(_) => StoreError::explain(tried, error),
+            KeptIn::Mysql(_) => super::mysql::explain(&tried, error),
+        }
+    }
+
+    fn passes(&self, error: &sqlx::Error) -> crate::patience::Passes {
+        match &self.kept_in {
+            KeptIn::Sqlite(_) => SqliteBackend::passes(error),
+            KeptIn::Mysql(_) => super::mysql::passes(error),
+        }
+    }
+
+    /// Runs a statement and waits out outages; the number of rows that it found. One whose answer was lost is run again,
+    /// so that a request may be counted twice, and never not at all.
+    async fn execute(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<u64, StoreError> {
+        let attempt = || async {
+            match &self.kept_in {
+                KeptIn::Sqlite(backend) => backend.execute(statement, params).await,
+                KeptIn::Mysql(backend) => backend.execute(statement, params).await,
+            }
+        };
+        let done = self.patience.retry(&self.name, |error| self.passes(error), attempt).await;
+        done.map_err(|error| self.explain(doing, &error))
+    }
+
+    async fn fetch(
+        &self,
+        doing: &str,
+        statement: &Statement,
+        params: &[Param<'_>],
+    ) -> Result<Option<Vec<Option<i64>>>, StoreError> {
+        let attempt = || async {
+            match &self.kept_in {
+                KeptIn::Sqlite(backend) => backend.fetch(statement, params).await,
+                KeptIn::Mysql(backend) => backend.fetch(statement, params).await,
+            }
+        };
+        let found = self.patience.retry(&self.name, |error| self.passes(error), attempt).await;
+        found.map_err(|error| self.explain(doing, &error))
+    }
+
+    async fn grant(&self, token: &str, floor: u64) -> Result<Grant, StoreError> {
+        const DOING: &str = "asking for a request";
+        let (sql, floor) = (&self.statements, number(floor));
+        for _ in 0..LOOKS_MOST {
+            if self.execute(DOING, &sql.reserve, &[Param::Text(token), Param::Number(floor)]).await? > 0 {
+                return Ok(Grant::Go);
+            }
+            let row = self.fetch(DOING, &sql.look, &[Param::Text(token)]).await?;
+            let Some(standing) = row.as_deref().and_then(Standing::from) else {
+                self.execute(DOING, &sql.introduce, &[Param::Text(token)]).await?;
+                continue;
+            };
+            match standing.verdict(floor) {
+                Verdict::Refused(grant) => return Ok(grant),
+                Verdict::Settle => {
+                    let params = [Param::Text(token), Param::Number(standing.reserved_at)];
+                    self.execute(DOING, &sql.settle, &params).await?;
+                }
+                Verdict::Again => {}
+            }
+        }
+        Ok(Grant::Soon(BUSY_WAIT))
+    }
+
+    /// Writes into a token's row, which is made if it is not there.
+    async fn write(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<(), StoreError> {
+        let Some(token) = params.first().copied() else { return Ok(()) };
+        if self.execute(doing, statement, params).await? == 0 {
+            self.execute(doing, &self.statements.introduce, &[token]).await?;
+            self.execute(doing, statement, params).await?;
+        }
+        Ok(())
+    }
+
+    async fn divide(&self, process: &str, uses: &[Use]) -> Result<Vec<usize>, StoreError> {
+        const DOING: &str = "asking for a share of the requests in flight";
+        let sql = &self.statements;
+        let mut shares = Vec::with_capacity(uses.len());
+        for a_use in uses {
+            let own = [Param::Text(&a_use.token), Param::Text(process)];
+            let [token, name] = own;
+            let amount = |n: usize| Param::Number(i64::try_from(n).unwrap_or(i64::MAX));
+            let all = [token, name, amount(a_use.holding), amount(a_use.most)];
+            if self.execute(DOING, &sql.beat, &all).await? == 0 {
+                self.execute(DOING, &sql.join, &own).await?;
+                self.execute(DOING, &sql.beat, &all).await?;
+            }
+            let row = self.fetch(DOING, &sql.share, &own).await?;
+            let share = row.and_then(|row| row.first().copied().flatten()).unwrap_or(1);
+            shares.push(usize::try_from(share).unwrap_or(1).max(1));
+        }
+        Ok(shares)
+    }
+}
+
+impl Ledger for StoreLedger {
+    fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Grant, LedgerError>> {
+        async move { self.grant(token, floor).await.map_err(told) }.boxed()
+    }
+
+    fn report<'a>(&'a self, token: &'a str, news: News) -> BoxFuture<'a, Result<(), LedgerError>> {
+        const DOING: &str = "noting what is left of a token";
+        async move {
+            let sql = &self.statements;
+            let done = match news {
+                News::Hour { hour: Hour { limit, remaining, reset, wait }, unspent } => {
+                    let reset = reset.clamp(0, LARGEST);
+                    let numbers = [number(limit), number(remaining), reset, micros(wait), unspent.into()];
+                    let [limit, remaining, reset, wait, unspent] = numbers.map(Param::Number);
+                    let params = [Param::Text(token), limit, remaining, reset, wait, unspent];
+                    self.write(DOING, &sql.hour, &params).await
+                }
+                News::NoLimit { said } => {
+                    // It may find nothing to change.
+                    let params = [Param::Text(token), Param::Number(said.into())];
+                    self.write(DOING, &sql.no_limit, &params).await
+                }
+            };
+            done.map_err(told)
+        }
+        .boxed()
+    }
+
+    fn pause<'a>(
+        &'a self,
+        token: &'a str,
+        wait: Duration,
+        reason: WaitReason,
+        strikes: u32,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        async move {
+            let [wait, reason, strikes] = [micros(wait), code(reason), strikes.into()].map(Param::Number);
+            let params = [Param::Text(token), wait, reason, strikes];
+            self.write("noting a token's pause", &self.statements.pause, &params).await.map_err(told)
+        }
+        .boxed()
+    }
+
+    fn share<'a>(&'a self, process: &'a str, uses: &'a [Use]) -> BoxFuture<'a, Result<Vec<usize>, LedgerError>> {
+        async move { self.divide(process, uses).await.map_err(told) }.boxed()
+    }
+
+    fn leave<'a>(&'a self, process: &'a str) -> BoxFuture<'a, Result<(), LedgerError>> {
+        async move {
+            let done = self.execute("leaving", &self.statements.leave, &[Param::Text(process)]).await;
+            done.map(|_| ()).map_err(told)
+        }
+        .boxed()
+    }
+}
+
+fn told(error: StoreError) -> LedgerError {
+    LedgerError(error.to_string())
+}
+
+/// No number of requests, nor any second of the next 30,000 years, is beyond this; it keeps sums of what servers say from
+/// overflowing.
+const LARGEST: i64 = 1 << 40;
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(LARGEST).min(LARGEST)
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.min(LONGEST_WAIT).as_micros()).unwrap_or(i64::MAX)
+}
+
+fn code(reason: WaitReason) -> i64 {
+    match reason {
+        WaitReason::RateLimit => 0,
+        WaitReason::RetryAfter => 1,
+        WaitReason::SecondaryLimit => 2,
+    }
+}
+
+fn reason(code: i64) -> WaitReason {
+    match code {
+        0 => WaitReason::RateLimit,
+        2 => WaitReason::SecondaryLimit,
+        _ => WaitReason::RetryAfter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn standing() -> Standing {
+        Standing {
+            now: 1000 * SECOND,
+            hourly: Some(5000),
+            used: 4990,
+            remaining: 30,
+            reset_at: 1600 * SECOND,
+            due: 0,
+            reserved_at: 999 * SECOND,
+            paused_until: 0,
+            paused_for: 0,
+            strikes: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_in_flight_is_waited_for_and_what_died_in_flight_is_settled() {
+        assert_eq!(standing().verdict(9), Verdict::Again);
+        assert_eq!(standing().verdict(10), Verdict::Refused(Grant::Soon(BUSY_WAIT)));
+        let still = Standing { now: standing().now + 131 * SECOND, ..standing() };
+        assert_eq!(still.verdict(10), Verdict::Settle);
+        // GitHub itself has told that the reserve is reached.
+        let wait = Duration::from_secs(600);
+        let exhausted = Verdict::Refused(Grant::Later { wait, reason: WaitReason::RateLimit, strikes: 0 });
+        assert_eq!(standing().verdict(30), exhausted);
+        let over = Standing { now: standing().reset_at, ..standing() };
+        assert_eq!(over.verdict(30), Verdict::Again);
+    }
+
+    #[test]
+    fn a_pause_comes_before_everything_and_the_pace_after_the_budget() {
+        let paused_until = 1007 * SECOND;
+        let paused = Standing { paused_until, paused_for: code(WaitReason::SecondaryLimit), strikes: 3, ..standing() };
+        let (wait, reason) = (Duration::from_secs(7), WaitReason::SecondaryLimit);
+        let expected = Verdict::Refused(Grant::Later { wait, reason, strikes: 3 });
+        assert_eq!(paused.verdict(0), expected);
+        assert_eq!(Standing { hourly: None, ..paused }.verdict(0), expected);
+        let ahead = micros(INTERVAL * (BURST - 1));
+        let paced = Standing { due: 1000 * SECOND + ahead + 2000, ..standing() };
+        assert_eq!(paced.verdict(0), Verdict::Refused(Grant::Soon(Duration::from_millis(2))));
+        assert_eq!(Standing { hourly: Some(0), ..paced }.verdict(0), Verdict::Again);
+    }
+}

@@ -1,0 +1,199 @@
+//! The ledger's statements. Each is one statement that decides and writes at once, so that no two processes can be
+//! granted the same; both dialects are made from one text.
+//!
+//! MySQL assigns the columns of an UPDATE one after the other and sees the new values in later ones, SQLite sees the old
+//! ones throughout: a column is therefore assigned after those that are computed from it.
+
+use crate::github::ledger::{BURST, IN_FLIGHT_MOST, INTERVAL, PRESENCE};
+
+/// Whose SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Mysql,
+}
+
+/// A statement's parameter.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Param<'a> {
+    Text(&'a str),
+    Number(i64),
+}
+
+/// A statement with its `?`s, and which of the caller's parameters each of them is.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub sql: String,
+    order: Vec<usize>,
+}
+
+impl Statement {
+    /// The parameters in the order of the `?`s.
+    pub fn arrange<'a>(&self, params: &[Param<'a>]) -> Vec<Param<'a>> {
+        self.order.iter().filter_map(|&index| params.get(index).copied()).collect()
+    }
+
+    /// Translates a text in which `$1` to `$9` are parameters, and `NOW`, `GREATEST`, `LEAST` and `DIV` are what they are
+    /// called in MySQL; `NOW` is in microseconds since the epoch.
+    fn new(text: &str, dialect: Dialect) -> Self {
+        let now = match dialect {
+            // All processes are on one machine, whose clock this is; in steps of a millisecond.
+            Dialect::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            // Whatever the time zone of the session, and without the hour that some of them have twice.
+            Dialect::Mysql => "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))",
+        };
+        let mut text = text.replace("NOW", now);
+        if dialect == Dialect::Sqlite {
+            text = text.replace("GREATEST(", "max(").replace("LEAST(", "min(").replace(" DIV ", " / ");
+        }
+        let (mut sql, mut order) = (String::with_capacity(text.len()), Vec::new());
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '$' => {
+                    let number = rest.next().and_then(|digit| digit.to_digit(10)).unwrap_or(1);
+                    order.push(number.saturating_sub(1) as usize);
+                    sql.push('?');
+                }
+                c => sql.push(c),
+            }
+        }
+        Self { sql, order }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Statements {
+    /// $1 token, $2 floor.
+    pub reserve: Statement,
+    /// $1 token. Gives [`Standing`](super::Standing)'s numbers.
+    pub look: Statement,
+    /// $1 token, $2 the moment of the last reservation that was looked at.
+    pub settle: Statement,
+    /// $1 token.
+    pub introduce: Statement,
+    /// $1 token, $2 limit, $3 remaining, $4 reset, $5 microseconds until then, $6 requests to give back.
+    pub hour: Statement,
+    /// $1 token, $2 whether it was said.
+    pub no_limit: Statement,
+    /// $1 token, $2 microseconds, $3 reason, $4 strikes.
+    pub pause: Statement,
+    /// $1 token, $2 process.
+    pub join: Statement,
+    /// $1 token, $2 process, $3 holding, $4 most.
+    pub beat: Statement,
+    /// $1 token, $2 process.
+    pub share: Statement,
+    /// Forgets processes that have not been heard of for long.
+    pub tidy: Statement,
+    /// $1 process.
+    pub leave: Statement,
+}
+
+/// The window's length, which GitHub tells with the next answer (GitHub docs: rate limits for the REST API), in µs.
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+impl Statements {
+    pub fn new(dialect: Dialect) -> Self {
+        let statement = |text: &str| Statement::new(text, dialect);
+        let interval = INTERVAL.as_micros();
+        // The generic cell rate algorithm, as in `github::pace`: `due` is when the requests so far would have gone, had
+        // they gone evenly, and may be ahead of the clock by a burst.
+        let ahead = interval * u128::from(BURST - 1);
+        let presence = PRESENCE.as_micros();
+        let over = "hourly > 0 AND reset_at <= NOW";
+        let reserve = format!(
+            "UPDATE msght_tokens SET \
+             used = CASE WHEN {over} THEN 1 ELSE used + 1 END, \
+             remaining = CASE WHEN {over} THEN hourly ELSE remaining END, \
+             assumed = CASE WHEN {over} THEN 1 ELSE assumed END, \
+             reset_at = CASE WHEN {over} THEN NOW + {HOUR_MICROS} ELSE reset_at END, \
+             due = GREATEST(due, NOW) + {interval}, reserved_at = NOW \
+             WHERE token = $1 AND paused_until <= NOW AND (hourly IS NULL OR hourly = 0 OR (due - {ahead} <= NOW AND \
+             (reset_at <= NOW OR hourly - used > LEAST($2, hourly - 1))))"
+        );
+        // An hour that was assumed ends where the next answer's ends, and what was granted of it stays counted.
+        let later = "$4 > reset_epoch + 1";
+        let same = "assumed = 0 AND $4 >= reset_epoch - 1";
+        let hour = format!(
+            "UPDATE msght_tokens SET \
+             used = CASE WHEN {later} AND assumed = 0 THEN $2 - $3 \
+             WHEN {later} THEN GREATEST(used - $6, $2 - $3) \
+             WHEN {same} THEN GREATEST(used - $6, $2 - LEAST(remaining, $3)) ELSE used END, \
+             remaining = CASE WHEN {later} THEN $3 WHEN {same} THEN LEAST(remaining, $3) ELSE remaining END, \
+             hourly = CASE WHEN {later} OR ({same}) THEN $2 ELSE hourly END, \
+             reset_at = CASE WHEN {later} THEN NOW + $5 ELSE reset_at END, \
+             assumed = CASE WHEN {later} THEN 0 ELSE assumed END, \
+             reset_epoch = CASE WHEN {later} THEN $4 ELSE reset_epoch END \
+             WHERE token = $1"
+        );
+        let others = "FROM msght_token_users WHERE token = $1 AND process <> $2 AND expires_at > NOW";
+        let counted =
+            format!("SELECT COUNT(*) AS processes, COALESCE(SUM(GREATEST(holding, share)), 0) AS held {others}");
+        let share =
+            format!("GREATEST(1, LEAST($4, LEAST({IN_FLIGHT_MOST} DIV (processes + 1), {IN_FLIGHT_MOST} - held)))");
+        let beat = match dialect {
+            Dialect::Sqlite => format!(
+                "UPDATE msght_token_users SET holding = $3, share = (SELECT {share} FROM ({counted})), \
+                 expires_at = NOW + {presence} WHERE token = $1 AND process = $2"
+            ),
+            Dialect::Mysql => format!(
+                "UPDATE msght_token_users JOIN ({counted}) AS others SET holding = $3, share = {share}, \
+                 expires_at = NOW + {presence} WHERE token = $1 AND process = $2"
+            ),
+        };
+        let insert = match dialect {
+            Dialect::Sqlite => "INSERT OR IGNORE INTO",
+            Dialect::Mysql => "INSERT IGNORE INTO",
+        };
+        Self {
+            reserve: statement(&reserve),
+            look: statement(
+                "SELECT NOW, hourly, used, remaining, reset_at, due, reserved_at, paused_until, paused_for, strikes \
+                 FROM msght_tokens WHERE token = $1",
+            ),
+            settle: statement(
+                "UPDATE msght_tokens SET used = hourly - remaining WHERE token = $1 AND reserved_at = $2 AND hourly > 0",
+            ),
+            introduce: statement(&format!("{insert} msght_tokens (token) VALUES ($1)")),
+            hour: statement(&hour),
+            no_limit: statement(
+                "UPDATE msght_tokens SET hourly = 0, used = 0, assumed = 1, reset_epoch = 0, reset_at = 0 \
+                 WHERE token = $1 AND ($2 = 1 OR hourly IS NULL)",
+            ),
+            pause: statement(
+                "UPDATE msght_tokens SET strikes = CASE WHEN NOW + $2 > paused_until THEN $4 ELSE strikes END, \
+                 paused_for = CASE WHEN NOW + $2 > paused_until THEN $3 ELSE paused_for END, \
+                 paused_until = GREATEST(paused_until, NOW + $2) WHERE token = $1",
+            ),
+            join: statement(&format!("{insert} msght_token_users (token, process) VALUES ($1, $2)")),
+            beat: statement(&beat),
+            share: statement("SELECT share FROM msght_token_users WHERE token = $1 AND process = $2"),
+            tidy: statement("DELETE FROM msght_token_users WHERE expires_at < NOW - 3600000000 AND expires_at > 0"),
+            leave: statement("DELETE FROM msght_token_users WHERE process = $1"),
+        }
+    }
+}
+
+/// The tables. What is in them is worth a moment's knowledge: losing it means that each process finds out for itself
+/// once more.
+pub(super) fn tables(suffix: &str) -> [String; 2] {
+    [
+        // hourly: NULL while nothing is known, 0 for no limit. used: granted in this hour, or spent by others as GitHub
+        // tells. remaining: the least that GitHub told. assumed: the hour's end is not yet told. reset_epoch: it on
+        // GitHub's clock, in seconds; every other moment is on this store's clock, in microseconds.
+        format!(
+            "CREATE TABLE IF NOT EXISTS msght_tokens (token VARCHAR(64) NOT NULL PRIMARY KEY, hourly BIGINT NULL, \
+             used BIGINT NOT NULL DEFAULT 0, remaining BIGINT NOT NULL DEFAULT 0, assumed BIGINT NOT NULL DEFAULT 1, \
+             reset_epoch BIGINT NOT NULL DEFAULT 0, reset_at BIGINT NOT NULL DEFAULT 0, due BIGINT NOT NULL DEFAULT 0, \
+             reserved_at BIGINT NOT NULL DEFAULT 0, paused_until BIGINT NOT NULL DEFAULT 0, \
+             paused_for BIGINT NOT NULL DEFAULT 0, strikes BIGINT NOT NULL DEFAULT 0){suffix}"
+        ),
+        format!(
+            "CREATE TABLE IF NOT EXISTS msght_token_users (token VARCHAR(64) NOT NULL, process VARCHAR(64) NOT NULL, \
+             holding BIGINT NOT NULL DEFAULT 0, share BIGINT NOT NULL DEFAULT 0, expires_at BIGINT NOT NULL DEFAULT 0, \
+             PRIMARY KEY (token, process)){suffix}"
+        ),
+    ]
+}

@@ -1,0 +1,96 @@
+//! The ledger in an SQLite file of its own, for processes on one machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteSynchronous};
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
+
+use super::sql::{Param, Statement, tables};
+use crate::patience::Passes;
+use crate::store::StoreError;
+use crate::store::sqlite::{self, Tuning};
+
+/// Another process's statement takes well under a millisecond; after this the wait is counted as an outage.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub(super) struct SqliteBackend {
+    pool: SqlitePool,
+}
+
+/// The ledger's file is beside the relational one, whose write lock a batch holds for long: `github.db` has
+/// `github-tokens.db`.
+pub(super) fn path_beside(relational: &Path) -> PathBuf {
+    let mut name = relational.file_stem().unwrap_or_default().to_owned();
+    name.push("-tokens");
+    if let Some(extension) = relational.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    relational.with_file_name(name)
+}
+
+impl SqliteBackend {
+    pub(super) async fn open(relational: &Path) -> Result<Self, StoreError> {
+        let path = path_beside(relational);
+        let _lock = sqlite::lock_for_setup(relational).await?;
+        let tuning = Tuning { page_size: 4096, cache_kib: 512, connections: 1 };
+        // `NORMAL`: no commit waits for the disk. A power cut may take the last moments, which are worth nothing by then.
+        let durability = SqliteSynchronous::Normal;
+        let pool = sqlite::open_with("token ledger", &path, &tuning, durability, BUSY_TIMEOUT).await?;
+        for table in tables("") {
+            let failed = |e: sqlx::Error| StoreError::explain(sqlite::tried("token ledger", &path), &e).at_open();
+            sqlx::query(AssertSqlSafe(table)).execute(&pool).await.map_err(failed)?;
+        }
+        Ok(Self { pool })
+    }
+
+    pub(super) async fn execute(&self, statement: &Statement, params: &[Param<'_>]) -> Result<u64, sqlx::Error> {
+        let sql = AssertSqlSafe(statement.sql.as_str());
+        Ok(sqlx::query_with(sql, bind(statement, params)?).execute(&self.pool).await?.rows_affected())
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        statement: &Statement,
+        params: &[Param<'_>],
+    ) -> Result<Option<Vec<Option<i64>>>, sqlx::Error> {
+        let sql = AssertSqlSafe(statement.sql.as_str());
+        let row = sqlx::query_with(sql, bind(statement, params)?).fetch_optional(&self.pool).await?;
+        row.map(|row| (0..row.len()).map(|index| row.try_get(index)).collect()).transpose()
+    }
+
+    /// Busy (5) and locked (6) pass (<https://sqlite.org/rescode.html>).
+    pub(super) fn passes(error: &sqlx::Error) -> Passes {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        match code.map(|code| code & 0xff) {
+            Some(5 | 6) => Passes::Outage,
+            _ => Passes::No,
+        }
+    }
+}
+
+fn bind(statement: &Statement, params: &[Param<'_>]) -> Result<SqliteArguments, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    for param in statement.arrange(params) {
+        match param {
+            Param::Text(text) => arguments.add(text.to_owned()),
+            Param::Number(number) => arguments.add(number),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_beside_the_relational_one_under_a_name_of_its_own() {
+        for (relational, ledger) in [("d/github.db", "d/github-tokens.db"), ("rows", "rows-tokens")] {
+            assert_eq!(path_beside(Path::new(relational)), Path::new(ledger));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Accounts as the tables know them.
+
+use super::ids::Ids;
+use super::rows::Progress;
+use super::sql::{Rule, Upsert, Value};
+use super::{Relational, Rows};
+use crate::store::StoreError;
+
+/// An account as it is known in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAccount {
+    /// Its row.
+    pub id: i64,
+    /// Its login.
+    pub login: String,
+    /// GitHub's numeric id, where it is known.
+    pub github_id: Option<i64>,
+    /// Whether it is marked as gone from GitHub.
+    pub deleted: bool,
+}
+
+/// Which of an account's ties, from its own side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tied {
+    /// Who follows it.
+    Followers,
+    /// Whom it follows.
+    Following,
+    /// The organisations that it is a member of.
+    Organizations,
+    /// Its members.
+    Members,
+}
+
+impl Tied {
+    /// The table, the column of the account itself and that of the others.
+    fn columns(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Followers => ("followers", "user_id", "follower_id"),
+            Self::Following => ("followers", "follower_id", "user_id"),
+            Self::Organizations => ("organization_members", "user_id", "org_id"),
+            Self::Members => ("organization_members", "org_id", "user_id"),
+        }
+    }
+}
+
+const GITHUB_IDS: Upsert = Upsert {
+    table: "msght_users",
+    columns: &["user_id", "github_id"],
+    key: &["user_id"],
+    update: &[("github_id", Rule::Fill)],
+};
+
+impl Relational {
+    /// An account by its present login.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn known_account(&self, login: &str) -> Result<Option<KnownAccount>, StoreError> {
+        let sql = "SELECT u.id, u.login, m.github_id, u.deleted FROM users u \
+                   LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.login = ? AND u.fake = 0 AND u.id > 0";
+        Ok(known_account(self.read(sql, vec![login.into()]).await?))
+    }
+
+    /// An account by GitHub's numeric id, whatever it was called.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn account_by_github_id(&self, github_id: i64) -> Result<Option<KnownAccount>, StoreError> {
+        let sql = "SELECT u.id, u.login, m.github_id, u.deleted FROM msght_users m \
+                   JOIN users u ON u.id = m.user_id WHERE m.github_id = ?";
+        Ok(known_account(self.read(sql, vec![github_id.into()]).await?))
+    }
+
+    /// The logins of the accounts that one is tied to.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn tied_logins(&self, login: &str, tied: Tied) -> Result<Vec<String>, StoreError> {
+        let (table, own, others) = tied.columns();
+        let sql = format!(
+            "SELECT o.login FROM {table} x JOIN users o ON o.id = x.{others} JOIN users u ON u.id = x.{own} \
+             WHERE u.login = ? ORDER BY o.login"
+        );
+        let rows = self.read(&sql, vec![login.into()]).await?;
+        Ok(rows.into_iter().filter_map(|mut row| row.pop()?.into_text()).collect())
+    }
+
+    /// Records GitHub's number of an account whose row was made without it.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn set_github_id(&self, account: i64, github_id: i64) -> Result<(), StoreError> {
+        self.upsert(&GITHUB_IDS, vec![vec![account.into(), github_id.into()]]).await
+    }
+
+    /// Marks an account as gone from GitHub.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn mark_account_deleted(&self, login: &str) -> Result<(), StoreError> {
+        let progress = vec![Progress::UserGone { login: login.to_owned(), at: chrono::Utc::now() }];
+        self.apply(Rows { progress, ..Rows::default() }).await
+    }
+
+    /// Gives an account's login free for another one: its row takes the login that it has now, or one that nobody can have,
+    /// marked as gone from GitHub.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn rename_account(&self, account: i64, login: &str, deleted: bool) -> Result<(), StoreError> {
+        let sql = "UPDATE users SET login = ?, deleted = ? WHERE id = ?";
+        self.write(sql, vec![login.into(), deleted.into(), account.into()]).await?;
+        *self.ids.lock().await = Ids::new();
+        Ok(())
+    }
+}
+
+fn known_account(rows: Vec<Vec<Value>>) -> Option<KnownAccount> {
+    let row = rows.into_iter().next()?;
+    Some(KnownAccount {
+        id: row[0].as_i64()?,
+        login: row[1].as_str()?.to_owned(),
+        github_id: row[2].as_i64(),
+        deleted: row[3].as_i64() == Some(1),
+    })
+}

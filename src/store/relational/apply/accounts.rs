@@ -1,0 +1,41 @@
+//! What ties accounts to each other: who follows whom, and who is a member of which organisation.
+
+use super::super::rows::{AccountTie, Person, Rows};
+use super::super::sql::{Upsert, Value};
+use super::Batch;
+
+/// GitHub doesn't tell since when: `created_at` stays what another source may have said.
+const FOLLOWERS: Upsert =
+    Upsert { table: "followers", columns: &["user_id", "follower_id"], key: &["user_id", "follower_id"], update: &[] };
+
+const ORGANIZATION_MEMBERS: Upsert =
+    Upsert { table: "organization_members", columns: &["org_id", "user_id"], key: &["org_id", "user_id"], update: &[] };
+
+impl Batch<'_> {
+    pub(super) async fn account_ties(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        self.tie_accounts(&FOLLOWERS, &rows.followers).await?;
+        self.tie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members).await?;
+        self.untie_accounts(&FOLLOWERS, &rows.followers_gone).await?;
+        self.untie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members_gone).await
+    }
+
+    async fn tie_accounts(&mut self, upsert: &Upsert, ties: &[AccountTie]) -> Result<(), sqlx::Error> {
+        let id = |account: &super::super::rows::Account| self.person(&Person::Account(account.clone()));
+        let rows: Vec<Vec<Value>> = ties.iter().map(|tie| vec![id(&tie.to), id(&tie.from)]).collect();
+        self.tx.upsert(upsert, rows).await?;
+        Ok(())
+    }
+
+    async fn untie_accounts(&mut self, upsert: &Upsert, gone: &[(String, String)]) -> Result<(), sqlx::Error> {
+        let [to, from] = upsert.columns else { return Ok(()) };
+        let sql = format!(
+            "DELETE FROM {} WHERE {to} = (SELECT id FROM users WHERE login = ?) \
+             AND {from} = (SELECT id FROM users WHERE login = ?)",
+            upsert.table
+        );
+        for (to, from) in gone {
+            self.tx.execute(&sql, vec![to.as_str().into(), from.as_str().into()]).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! Mirroring what a message names, one worker at a time each.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Verdict;
+use crate::github::ApiError;
+use crate::mirror::{Mirror, MirrorError, Report};
+
+/// What another worker is at is looked at again after this long.
+const BUSY_FOR: Duration = Duration::from_secs(10);
+
+/// While GitHub can't be reached, a message comes back after this long.
+const OUTAGE_WAIT: Duration = Duration::from_secs(60);
+
+/// Mirrors under a lease; the work is handed a [`Mirror`] that is cancelled with the worker and with the lease.
+///
+/// # Errors
+/// What would end every other message's work too.
+pub(super) async fn leased<F>(
+    mirror: &Mirror,
+    lease: &str,
+    process: &str,
+    stop: &CancellationToken,
+    work: impl FnOnce(Mirror) -> F,
+) -> anyhow::Result<Verdict>
+where
+    F: Future<Output = Result<Report, MirrorError>>,
+{
+    let held = match mirror.stores.relational.lease(lease, process).await? {
+        Ok(held) => held,
+        Err(holder) => {
+            let who = format!("{} has it since {}", holder.name, holder.since.format("%Y-%m-%d %H:%M:%S UTC"));
+            return Ok(Verdict::NotNow(who, BUSY_FOR));
+        }
+    };
+    tracing::info!(lease, "retrieving");
+    let cancel = stop.child_token();
+    let retrieval = work(Mirror { cancel: cancel.clone(), ..mirror.clone() });
+    tokio::pin!(retrieval);
+    let result = tokio::select! {
+        result = &mut retrieval => result,
+        () = held.lost().cancelled() => {
+            // Work in hand is still brought to a point from which the new holder goes on.
+            cancel.cancel();
+            retrieval.await
+        }
+    };
+    let lost = held.lost().is_cancelled();
+    held.release().await?;
+    if lost {
+        return Ok(Verdict::NotNow("its lease was lost".to_owned(), BUSY_FOR));
+    }
+    match result {
+        Ok(_) if cancel.is_cancelled() => Ok(Verdict::Stopped),
+        Ok(report) if report.is_complete() => Ok(Verdict::Done(report.summary())),
+        Ok(report) => Ok(Verdict::Failed(report.summary())),
+        Err(MirrorError::Cancelled) => Ok(Verdict::Stopped),
+        // That it was marked is all there is to do.
+        Err(MirrorError::Gone(_)) => Ok(Verdict::Done("gone, marked deleted".to_owned())),
+        Err(MirrorError::Api(error @ ApiError::Connect { .. })) => {
+            mirror.console.error(&format!("error: {lease}: {error}"));
+            Ok(Verdict::NotNow(error.to_string(), OUTAGE_WAIT))
+        }
+        // No token is left: nothing else could be retrieved either.
+        Err(error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. }))) => Err(error.into()),
+        Err(error) => Ok(Verdict::Failed(error.to_string())),
+    }
+}

@@ -1,0 +1,350 @@
+//! Accounts: profile, followers, following, memberships; and the queue that they come from.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::support::fake_github::{FakeGitHub, Options, UserKind, World};
+use crate::support::program::{Place, Ran};
+use crate::support::stores::StoredData;
+
+async fn edge_cases() -> (FakeGitHub, Place) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    (fake, place)
+}
+
+/// Mirrors accounts and expects that all went well.
+async fn retrieve(place: &Place, logins: &[&str]) -> Ran {
+    let mut args = vec!["retrieve-user"];
+    args.extend(logins);
+    let ran = place.run(&args).await;
+    ran.said(0, &[]);
+    ran
+}
+
+/// The logins that GitHub lists.
+fn listed(fake: &FakeGitHub, path: &str) -> BTreeSet<String> {
+    fake.all(path).iter().map(|row| row["login"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The logins in an account's documents of a collection, those that are not marked as gone.
+async fn stored(stores: &StoredData, collection: &str, tag: &str, login: &str) -> BTreeSet<String> {
+    let documents = stores.collection(collection).await;
+    let own = documents.values().filter(|document| document[tag] == login);
+    let live = own.filter(|document| document["_msght"]["deleted_at"].is_null());
+    live.map(|document| document["login"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The logins that the tables tie an account to.
+async fn tied(stores: &StoredData, table: &str, wanted: &str, of: &str, login: &str) -> BTreeSet<String> {
+    let sql = format!(
+        "SELECT o.login FROM {table} x JOIN users o ON o.id = x.{wanted} JOIN users u ON u.id = x.{of} \
+         WHERE u.login = '{login}'"
+    );
+    stores.sql(&sql).await.into_iter().map(|mut row| row.remove(0)).collect()
+}
+
+/// Everything that is stored of an account is what GitHub has.
+async fn assert_complete(fake: &FakeGitHub, stores: &StoredData, login: &str) {
+    let followers = listed(fake, &format!("/users/{login}/followers"));
+    assert_eq!(stored(stores, "followers", "follows", login).await, followers, "{login}");
+    assert_eq!(tied(stores, "followers", "follower_id", "user_id", login).await, followers, "{login}");
+    let following = listed(fake, &format!("/users/{login}/following"));
+    assert_eq!(stored(stores, "following", "follower", login).await, following, "{login}");
+    assert_eq!(tied(stores, "followers", "user_id", "follower_id", login).await, following, "{login}");
+    let organisations = listed(fake, &format!("/users/{login}/orgs"));
+    assert_eq!(stored(stores, "user_orgs", "user", login).await, organisations, "{login}");
+    let rows = tied(stores, "organization_members", "org_id", "user_id", login).await;
+    assert!(rows.is_superset(&organisations), "{login}: {rows:?}");
+    let profile = fake.one(&format!("/users/{login}"));
+    let document = &stores.collection("users").await[login];
+    for (field, value) in profile.as_object().unwrap() {
+        assert_eq!(&document[field], value, "{login}: {field}");
+    }
+    if profile["type"] == "Organization" {
+        let members = listed(fake, &format!("/orgs/{login}/members"));
+        assert_eq!(stored(stores, "org_members", "org", login).await, members, "{login}");
+        assert_eq!(tied(stores, "organization_members", "user_id", "org_id", login).await, members, "{login}");
+    }
+    let sql = format!("SELECT type, name, company, location, email, deleted FROM users WHERE login = '{login}'");
+    let row = &stores.sql(&sql).await[0];
+    let text = |field: &str| profile[field].as_str().unwrap_or("NULL").to_owned();
+    let kind = if profile["type"] == "Organization" { "ORG" } else { "USR" };
+    assert_eq!(*row, [kind.to_owned(), text("name"), text("company"), text("location"), text("email"), "0".to_owned()]);
+}
+
+#[tokio::test]
+async fn people_and_organisations_are_mirrored_with_all_their_ties() {
+    let (fake, place) = edge_cases().await;
+    let logins = ["alice", "bob", "dependabot[bot]", "contoso", "fabrikam", "frank-with-his-login-of-just-39-letters"];
+    let ran = retrieve(&place, &logins).await;
+    assert_eq!(ran.out.lines().count(), logins.len(), "{}", ran.out);
+    for login in logins {
+        assert_complete(&fake, place.stores(), login).await;
+        assert!(ran.out.contains(&format!("{login}: done: ")), "{}", ran.out);
+    }
+    // As GitHub gives it, and the tag behind it.
+    let document = &place.stores().collection("followers").await["bob/alice"];
+    let row = fake.all("/users/bob/followers").into_iter().find(|row| row["login"] == "alice").unwrap();
+    assert!(row.as_object().unwrap().iter().all(|(field, value)| document[field] == *value));
+    assert_eq!(document["follows"], "bob");
+    assert_eq!(place.stores().number("SELECT count(*) FROM followers WHERE created_at IS NOT NULL").await, 0);
+}
+
+#[tokio::test]
+async fn a_second_look_at_the_same_is_free_and_a_full_one_reads_all_again() {
+    let (fake, place) = edge_cases().await;
+    let logins = ["alice", "ALICE", "contoso", "carol"];
+    retrieve(&place, &logins).await;
+    let before = place.stores().data_fingerprint().await;
+    fake.reset_counters();
+    let ran = retrieve(&place, &logins).await;
+    assert_eq!(fake.counted(), 0, "{:?}\n{}", fake.by_template(), ran.out);
+    assert!(place.stores().data_fingerprint().await == before);
+    let ran = retrieve(&place, &["alice", "--full"]).await;
+    assert_eq!(fake.counted(), 4, "{:?}", fake.by_template());
+    assert!(ran.out.contains("alice: done: 0 new, 0 changed, 0 gone, 4 requests, 0 free"), "{}", ran.out);
+    assert!(place.stores().data_fingerprint().await == before);
+}
+
+#[tokio::test]
+async fn ties_follow_githubs_newest_state() {
+    let (fake, place) = edge_cases().await;
+    let logins = ["alice", "bob", "contoso", "fabrikam"];
+    retrieve(&place, &logins).await;
+    fake.world_mut(|w| {
+        let [alice, bob, carol, erin, contoso, fabrikam] =
+            ["alice", "bob", "carol", "erin", "contoso", "fabrikam"].map(|login| w.user(login));
+        w.unfollow(alice, bob);
+        w.follow(carol, bob);
+        w.follow(bob, erin);
+        w.follow(erin, alice);
+        w.leave(contoso, alice);
+        w.leave(fabrikam, bob);
+        w.join(fabrikam, alice, true);
+        w.join(contoso, bob, true);
+        w.users[alice as usize].company = Some("@fabrikam".to_owned());
+    });
+    retrieve(&place, &logins).await;
+    for login in logins {
+        assert_complete(&fake, place.stores(), login).await;
+    }
+    let marked = |document: &Value| document["_msght"]["deleted_at"].is_string();
+    let stores = place.stores();
+    assert!(marked(&stores.collection("followers").await["bob/alice"]), "lost, and kept");
+    assert!(marked(&stores.collection("following").await["alice/bob"]));
+    assert!(marked(&stores.collection("org_members").await["contoso/alice"]));
+    assert!(marked(&stores.collection("user_orgs").await["alice/contoso"]));
+    let fresh = Place::new(fake.url());
+    retrieve(&fresh, &logins).await;
+    for table in ["followers", "organization_members"] {
+        assert_eq!(stores.tables().await[table], fresh.stores().tables().await[table], "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_membership_that_only_became_private_stays_where_the_organisation_lists_it() {
+    let (fake, place) = edge_cases().await;
+    retrieve(&place, &["contoso", "carol", "dave"]).await;
+    fake.world_mut(|w| {
+        let (contoso, fabrikam, carol, dave) = (w.user("contoso"), w.user("fabrikam"), w.user("carol"), w.user("dave"));
+        w.join(contoso, carol, false);
+        // Of this one nobody has read the members.
+        w.leave(fabrikam, dave);
+    });
+    retrieve(&place, &["carol", "dave"]).await;
+    let stores = place.stores();
+    let organisations = tied(stores, "organization_members", "org_id", "user_id", "carol").await;
+    assert!(organisations.contains("contoso"), "{organisations:?}");
+    assert!(!stored(stores, "user_orgs", "user", "carol").await.contains("contoso"));
+    assert!(!tied(stores, "organization_members", "org_id", "user_id", "dave").await.contains("fabrikam"));
+}
+
+#[rstest]
+#[case(2)]
+#[case(3)]
+#[case(4)]
+#[tokio::test]
+async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(#[case] nth: u32) {
+    let (fake, place) = edge_cases().await;
+    fake.world_mut(|w| {
+        let alice = w.user("alice");
+        for number in 0..350 {
+            let fan = w.add_user(&format!("fan-{number}"), UserKind::User);
+            w.follow(fan, alice);
+        }
+    });
+    fake.before_request("/followers?", nth, |w| {
+        let alice = w.user("alice");
+        let first: Vec<u32> = w.follows.iter().filter(|edge| edge.1 == alice).map(|edge| edge.0).take(3).collect();
+        first.into_iter().for_each(|fan| w.unfollow(fan, alice));
+    });
+    retrieve(&place, &["alice"]).await;
+    let followers = listed(&fake, "/users/alice/followers");
+    assert_eq!(stored(place.stores(), "followers", "follows", "alice").await, followers);
+    assert_eq!(tied(place.stores(), "followers", "follower_id", "user_id", "alice").await, followers);
+    // The profile was read before, and counts them.
+    retrieve(&place, &["alice"]).await;
+    assert_complete(&fake, place.stores(), "alice").await;
+    fake.reset_counters();
+    retrieve(&place, &["alice"]).await;
+    assert_eq!(fake.counted(), 0, "{:?}", fake.by_template());
+}
+
+#[tokio::test]
+async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_error() {
+    let (fake, place) = edge_cases().await;
+    retrieve(&place, &["bob", "carol"]).await;
+    fake.world_mut(|w| w.account_becomes_ghost(w.user("carol")));
+    let ran = retrieve(&place, &["carol", "bob"]).await;
+    assert!(ran.out.starts_with("carol: gone, marked deleted\nbob: done: "), "{}", ran.out);
+    assert!(ran.err.contains("carol was known before and is marked as deleted"), "{}", ran.err);
+    let stores = place.stores();
+    assert_eq!(stores.sql("SELECT login FROM users WHERE deleted = 1").await, [["carol"]]);
+    assert!(stores.collection("users").await["carol"]["_msght"]["deleted_at"].is_string());
+    assert!(!tied(stores, "followers", "user_id", "follower_id", "bob").await.contains("carol"));
+    let before = stores.data_fingerprint().await;
+    let ran = retrieve(&place, &["carol"]).await;
+    assert!(!ran.err.contains("carol"), "{}", ran.err);
+    assert!(stores.data_fingerprint().await == before);
+
+    let ran = place.run(&["retrieve-user", "nobody-at-all", "bob"]).await;
+    ran.said(1, &["error: nobody-at-all: ", "not found (404)", "1 of 2 accounts are not complete"]);
+    assert!(ran.out.starts_with("bob: done: "), "{}", ran.out);
+    assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'nobody-at-all'").await, 0);
+}
+
+#[tokio::test]
+async fn an_account_that_comes_back_as_it_was_is_no_longer_marked() {
+    let (fake, place) = edge_cases().await;
+    retrieve(&place, &["erin"]).await;
+    let hide = |hidden: bool| {
+        fake.world_mut(|w| {
+            let erin = w.user("erin");
+            w.users[erin as usize].profile_hidden = hidden;
+        });
+    };
+    hide(true);
+    assert_eq!(retrieve(&place, &["erin"]).await.out, "erin: gone, marked deleted\n");
+    hide(false);
+    retrieve(&place, &["erin"]).await;
+    assert_complete(&fake, place.stores(), "erin").await;
+    assert!(place.stores().collection("users").await["erin"]["_msght"]["deleted_at"].is_null());
+}
+
+#[rstest]
+#[case::by_its_old_login("alice")]
+#[case::by_its_new_login("alicia")]
+#[tokio::test]
+async fn a_renamed_account_stays_one_row(#[case] asked: &str) {
+    let (fake, place) = edge_cases().await;
+    retrieve(&place, &["alice", "bob"]).await;
+    let rows = place.stores().number("SELECT count(*) FROM users").await;
+    fake.world_mut(|w| {
+        w.unfollow(w.user("alice"), w.user("bob"));
+        w.rename_user("alice", "alicia");
+    });
+    let ran = retrieve(&place, &[asked]).await;
+    assert!(ran.out.starts_with("alicia: done: "), "{}", ran.out);
+    assert!(ran.err.contains("alice is now alicia"), "{}", ran.err);
+    let stores = place.stores();
+    assert_eq!(stores.number("SELECT count(*) FROM users").await, rows);
+    assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'alice'").await, 0);
+    assert_complete(&fake, stores, "alicia").await;
+    assert_eq!(stored(stores, "followers", "follows", "alice").await, BTreeSet::new());
+    assert!(stores.collection("users").await["alice"]["_msght"]["deleted_at"].is_string());
+    let before = stores.data_fingerprint().await;
+    retrieve(&place, &["alicia"]).await;
+    fake.reset_counters();
+    retrieve(&place, &["alicia", "alicia"]).await;
+    assert_eq!(fake.counted(), 0, "{:?}", fake.by_template());
+    assert!(stores.data_fingerprint().await == before);
+    retrieve(&place, &["bob"]).await;
+    assert_complete(&fake, stores, "bob").await;
+}
+
+#[tokio::test]
+async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties() {
+    let (fake, place) = edge_cases().await;
+    retrieve(&place, &["alice", "bob"]).await;
+    let rows = place.stores().number("SELECT count(*) FROM users").await;
+    fake.world_mut(|w| w.rename_user("bob", "BOB"));
+    for _ in 0..3 {
+        fake.reset_counters();
+        retrieve(&place, &["bob", "alice"]).await;
+        let stores = place.stores();
+        assert_eq!(stores.number("SELECT count(*) FROM users").await, rows);
+        let following = tied(stores, "followers", "user_id", "follower_id", "alice").await;
+        assert_eq!(following.len(), listed(&fake, "/users/alice/following").len(), "{following:?}");
+        assert_eq!(stored(stores, "followers", "follows", "BOB").await, listed(&fake, "/users/bob/followers"));
+    }
+    assert_eq!(fake.counted(), 0, "{:?}", fake.by_template());
+}
+
+#[tokio::test]
+async fn another_account_under_a_login_that_was_given_up_is_another_row() {
+    let (fake, place) = edge_cases().await;
+    retrieve(&place, &["alice", "dave"]).await;
+    fake.world_mut(|w| {
+        w.rename_user("alice", "alicia");
+        w.account_becomes_ghost(w.user("dave"));
+        for login in ["alice", "dave"] {
+            let new = w.add_user(login, UserKind::User);
+            w.follow(new, w.user("bob"));
+        }
+    });
+    let ran = retrieve(&place, &["alice", "dave"]).await;
+    assert!(ran.err.contains("alice is not the account that had this login before"), "{}", ran.err);
+    let stores = place.stores();
+    for login in ["alice", "dave"] {
+        assert_complete(&fake, stores, login).await;
+    }
+    let gone = stores.sql("SELECT login FROM users WHERE deleted = 1").await;
+    assert!(gone.len() == 1 && gone[0][0].starts_with("dave~"), "{gone:?}");
+    retrieve(&place, &["alicia", "alice"]).await;
+    for login in ["alice", "alicia"] {
+        assert_complete(&fake, stores, login).await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_the_public_members_are_those_that_there_are() {
+    let (fake, place) = edge_cases().await;
+    let place = place.tokens("");
+    retrieve(&place, &["contoso"]).await;
+    let public = listed(&fake, "/orgs/contoso/public_members");
+    assert!(public.len() < listed(&fake, "/orgs/contoso/members").len());
+    assert_eq!(stored(place.stores(), "org_members", "org", "contoso").await, public);
+}
+
+#[tokio::test]
+async fn a_list_that_is_refused_is_said_so_and_the_others_are_read() {
+    use crate::support::fake_github::{Fault, FaultKind};
+    let (fake, place) = edge_cases().await;
+    fake.set_fault(Fault::always("/followers", FaultKind::Permission("followers=read")));
+    let ran = retrieve(&place, &["alice"]).await;
+    assert!(ran.out.starts_with("alice: done: ") && ran.out.ends_with("; followers not permitted\n"), "{}", ran.out);
+    let following = listed(&fake, "/users/alice/following");
+    assert_eq!(stored(place.stores(), "following", "follower", "alice").await, following);
+}
+
+#[tokio::test]
+async fn a_worker_retrieves_the_accounts_on_the_queue_and_gives_up_what_it_can_not_find() {
+    let (fake, place) = edge_cases().await;
+    let place = place.with("MSGHT_QUEUE__ATTEMPTS", "2").with("MSGHT_QUEUE__RETRY_AFTER", "1s");
+    std::fs::write(place.path().join("logins.txt"), "alice\ncontoso # the organisation\n\nnobody-at-all\nbob\n")
+        .unwrap();
+    place.run(&["load", "--route", "users", "--file", "logins.txt"]).await.said(0, &["4 messages"]);
+    let ran = place.run(&["retrieve-users", "--drain", "--jobs", "2"]).await;
+    ran.said(1, &["3 done, 1 failed attempts, 1 given up", "alice: done: ", "nobody-at-all: ", "dead letters"]);
+    for login in ["alice", "contoso", "bob"] {
+        assert_complete(&fake, place.stores(), login).await;
+    }
+    assert_eq!(place.stores().number("SELECT count(*) FROM msght_leases WHERE name LIKE 'user %'").await, 0);
+    fake.world_mut(|w| w.account_becomes_ghost(w.user("bob")));
+    std::fs::write(place.path().join("logins.txt"), "bob\n").unwrap();
+    place.run(&["load", "--route", "users", "--file", "logins.txt"]).await.said(0, &[]);
+    place.run(&["retrieve-users", "--drain"]).await.said(0, &["bob: gone, marked deleted", "1 done"]);
+}

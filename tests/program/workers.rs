@@ -1,0 +1,93 @@
+//! Many processes share the work: each repository once, by one at a time, and none is lost when a worker dies.
+
+use std::time::Duration;
+
+use crate::support::fake_github::{FakeGitHub, Options, World};
+use crate::support::program::{Place, finish};
+use crate::support::stores::difference;
+use crate::support::work::{drain, load, none_was_worked_twice_at_once, worker};
+
+#[tokio::test]
+async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside() {
+    let fake = FakeGitHub::start(World::many(1, 3), Options::unlimited()).await;
+    let place = Place::new(fake.url()).with_queue().with("MSGHT_QUEUE__RETRY_AFTER", "1s");
+    let place = place.with("MSGHT_QUEUE__ATTEMPTS", "2");
+    std::fs::write(place.path().join("list"), "# ours\ncontoso r000\ncontoso/r001\r\n\ncontoso none\n").unwrap();
+    let loaded = place.run(&["load", "--route", "projects", "--file", "list"]).await;
+    loaded.said(0, &["3 messages put on the queue msght.projects"]);
+    let ran = place.run(&["retrieve-repos", "--drain"]).await;
+    ran.said(
+        1,
+        &[
+            "contoso r000: done: ",
+            "contoso r001: done: ",
+            "no token can read contoso/none",
+            "attempt 1 of 2, the next in 1 s",
+            "given up after 2 attempts",
+            "2 done, 1 failed attempts, 1 given up",
+        ],
+    );
+    let alone = Place::new(fake.url());
+    alone.mirror(&["contoso/r000", "contoso/r001"]).await;
+    assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
+    // What was given up can be tried again.
+    let again = place.run(&["load", "--route", "projects", "--dead"]).await;
+    again.said(0, &["1 messages put on the queue msght.projects"]);
+    place.run(&["retrieve-repos", "--drain"]).await.said(1, &["0 done, 1 failed attempts, 1 given up"]);
+}
+
+#[tokio::test]
+async fn a_file_that_names_no_repository_puts_nothing_on_the_queue() {
+    let place = Place::new("http://127.0.0.1:1/").with_queue();
+    std::fs::write(place.path().join("list"), "contoso web\nnonsense\n").unwrap();
+    let ran = place.run(&["load", "--route", "projects", "--file", "list"]).await;
+    ran.said(2, &["list, line 2", "\"nonsense\"", "nothing was put on the queue"]);
+    place.run(&["load", "--route", "projects", "--file", "none"]).await.said(2, &["can't read none"]);
+    place.run(&["load", "--route", "evt.PushEvent", "--file", "list"]).await.said(2, &["takes no file"]);
+    place.run(&["retrieve-repos", "--drain"]).await.said(0, &["0 done"]);
+}
+
+#[tokio::test]
+async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once() {
+    let options = Options { latency: Duration::from_millis(2), ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::many(2, 40), options).await;
+    let place = Place::new(fake.url()).with_queue();
+    // Everything stands on the queue twice.
+    load(&place, 40).await;
+    load(&place, 40).await;
+    let workers: Vec<_> = (0..4).map(|number| worker(&place, number)).collect();
+    let mut shares = Vec::new();
+    for child in workers {
+        let ran = finish(child).await;
+        ran.said(0, &[]);
+        shares.push(ran.err.matches(": done: ").count());
+    }
+    assert_eq!(shares.iter().sum::<usize>(), 80, "{shares:?}");
+    assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
+    none_was_worked_twice_at_once(&fake);
+    let alone = Place::new(fake.url());
+    let names: Vec<String> = (0..40).map(|r| format!("contoso/r{r:03}")).collect();
+    alone.mirror(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
+}
+
+#[tokio::test]
+async fn workers_that_are_killed_lose_no_repository() {
+    let options = Options { latency: Duration::from_millis(5), ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::many(3, 30), options).await;
+    let place = Place::new(fake.url()).with_queue();
+    load(&place, 30).await;
+    for round in 0..3 {
+        let mut workers: Vec<_> = (0..2).map(|number| worker(&place, 10 * round + number)).collect();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        for child in &mut workers {
+            child.kill().await.unwrap();
+        }
+    }
+    drain(&place).await;
+    none_was_worked_twice_at_once(&fake);
+    let alone = Place::new(fake.url());
+    let names: Vec<String> = (0..30).map(|r| format!("contoso/r{r:03}")).collect();
+    alone.mirror(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
+}

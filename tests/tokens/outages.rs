@@ -1,0 +1,61 @@
+//! The ledger's server goes away: requests wait for it, and don't go out uncounted.
+
+use std::time::{Duration, Instant};
+
+use msght::github::ledger::Grant;
+use msght::store::ledger::open;
+
+use crate::support::servers::mariadb::MariaDb;
+use crate::{mysql, patience};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_the_server_and_goes_on_when_it_is_back() {
+    let server = MariaDb::start();
+    let ledger = open(&mysql(&server.url(&server.create_database())), &patience(60)).await.unwrap();
+    assert_eq!(ledger.reserve("t", 0).await, Ok(Grant::Go));
+    for _ in 0..3 {
+        server.kill();
+        let waiting = tokio::spawn({
+            let ledger = ledger.clone();
+            async move { ledger.reserve("t", 0).await }
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!waiting.is_finished());
+        server.restart();
+        assert_eq!(waiting.await.unwrap(), Ok(Grant::Go));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_patience_ends_the_store_is_named_without_its_password() {
+    let server = MariaDb::start();
+    let database = server.create_database();
+    server.execute("CREATE USER ann IDENTIFIED BY 's3cr3t'; GRANT ALL ON *.* TO ann");
+    let url = format!("mysql://ann:s3cr3t@127.0.0.1:{}/{database}", server.port());
+    let ledger = open(&mysql(&url), &patience(1)).await.unwrap();
+    server.kill();
+    let started = Instant::now();
+    let error = ledger.reserve("t", 0).await.unwrap_err().to_string();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(error.contains("mysql://ann:***@127.0.0.1") && error.contains("check that the server runs"), "{error}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_can_not_be_opened_is_said_at_once() {
+    let server = MariaDb::shared();
+    server.execute("CREATE OR REPLACE USER low IDENTIFIED BY 's3cr3t'; GRANT SELECT ON *.* TO low");
+    let database = server.create_database();
+    let host = format!("127.0.0.1:{}", server.port());
+    for (url, part) in [
+        (format!("mysql://low:wr0ng@{host}/{database}"), "check the user and password"),
+        (format!("mysql://root@{host}/nothing"), "create the database"),
+        (format!("mysql://low:s3cr3t@{host}/{database}"), "grant the user what it lacks"),
+        ("mysql://root@127.0.0.1:1/x".to_owned(), "check that the server runs"),
+    ] {
+        let started = Instant::now();
+        let error = open(&mysql(&url), &patience(60)).await.err().unwrap();
+        assert!(error.at_open && started.elapsed() < Duration::from_secs(15));
+        let text = error.to_string();
+        assert!(text.contains(part) && !text.contains("s3cr3t") && !text.contains("wr0ng"), "{text}");
+    }
+}
