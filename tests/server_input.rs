@@ -7,7 +7,6 @@ mod support;
 #[path = "server_input/old_mysql.rs"]
 mod old_mysql;
 
-
 use mongodb::bson::doc;
 use rstest::rstest;
 use serde_json::Value;
