@@ -1,7 +1,7 @@
 //! Upgrades a database that GHTorrent has made (`schema_info` 31) to msght's tables, in place.
 //!
 //! First it is examined, which changes nothing: what its tables lack, and which rows stand in the way. The target is the
-//! first migration's own text ([`target`]); after the upgrade the migrations run as over any other database.
+//! first migration's own text (`target.rs`); after the upgrade the migrations run as over any other database.
 
 mod apply;
 mod changes;
