@@ -14,6 +14,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// After a collision with another client the next attempt comes within this time.
 const COLLISION_WAIT: Duration = Duration::from_millis(50);
+/// Collisions are tried through for this long at least: they say nothing of the server.
+const COLLISIONS_FOR: Duration = Duration::from_secs(10);
 /// An outage shorter than this is no news for the user.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 
@@ -90,7 +92,8 @@ impl Patience {
                 }
             };
             let spent = started.elapsed();
-            if spent + wait > self.timeout {
+            let most = if outages == 0 { self.timeout.max(COLLISIONS_FOR) } else { self.timeout };
+            if spent + wait > most {
                 return Err(error);
             }
             tracing::warn!(server, %error, "trying again");

@@ -125,9 +125,8 @@ async fn open_queue(settings: &Settings, console: &Console) -> Result<Queue, Sto
 
 /// How the settings want a queue worked.
 fn policy(settings: &Settings, route: Route, jobs: u16, drain: bool) -> Policy {
-    // More than it works at once a worker need not hold.
-    let QueueSettings { attempts, retry_after, prefetch, .. } = &settings.queue;
-    Policy { route, jobs, prefetch: jobs.min(*prefetch), drain, attempts: *attempts, retry_after: *retry_after }
+    let QueueSettings { attempts, retry_after, .. } = &settings.queue;
+    Policy { route, jobs, drain, attempts: *attempts, retry_after: *retry_after }
 }
 
 /// Opens the stores and the way to GitHub.

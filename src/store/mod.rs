@@ -59,8 +59,11 @@ impl Stores {
         };
         let documents = documents::Documents::open(documents, patience).await?;
         let relational = relational::Relational::open(relational, patience).await?;
+        // In this order: other processes may be writing, and what the tables speak of is never ahead of the documents.
+        let spoken_of = relational.documents_spoken_of().await.map_err(StoreError::at_open)?;
         let identity = documents.identity().await.map_err(StoreError::at_open)?;
-        let documents_replaced = relational.pair_with(&identity).await.map_err(StoreError::at_open)?;
+        let documents_replaced =
+            relational.pair_with(spoken_of.as_ref(), &identity).await.map_err(StoreError::at_open)?;
         Ok(Self { documents, relational, documents_replaced })
     }
 

@@ -14,8 +14,9 @@ use crate::store_url::StoreUrl;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection of the pool is had within this time, or the server counts as away: soon enough to tell the user.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// No statement here runs longer on a healthy server: the longest read a repository's whole history.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
+/// No statement here runs longer on a healthy server: the longest read a repository's whole history. Less than the
+/// patience that stores are given by default, so that a connection that went dead unnoticed is made anew in time.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Prepared statements a connection keeps: most upserts in most sizes, and the look-ups. With three connections, 27
 /// processes stay within a server's default of 16,382 (max_prepared_stmt_count).
 const STATEMENTS_CACHED: usize = 200;

@@ -11,7 +11,7 @@ use crate::mirror::{Mirror, MirrorError, Report};
 /// What another worker is at is looked at again after this long.
 const BUSY_FOR: Duration = Duration::from_secs(10);
 
-/// While GitHub can't be reached, a message comes back after this long.
+/// While GitHub can't be reached or does not answer, a message comes back after this long.
 const OUTAGE_WAIT: Duration = Duration::from_secs(60);
 
 /// Mirrors under a lease; the work is handed a [`Mirror`] that is cancelled with the worker and with the lease.
@@ -59,7 +59,7 @@ where
         Err(MirrorError::Cancelled) => Ok(Verdict::Stopped),
         // That it was marked is all there is to do.
         Err(MirrorError::Gone(_)) => Ok(Verdict::Done("gone, marked deleted".to_owned())),
-        Err(MirrorError::Api(error @ ApiError::Connect { .. })) => {
+        Err(MirrorError::Api(error @ (ApiError::Connect { .. } | ApiError::Unavailable { .. }))) => {
             mirror.console.error(&format!("error: {lease}: {error}"));
             Ok(Verdict::NotNow(error.to_string(), OUTAGE_WAIT))
         }

@@ -26,6 +26,9 @@ const WAIT_GROWS: u32 = 4;
 /// How often an idle worker that is to stop with the queue's end looks whether it is there.
 const EMPTY_CHECK: Duration = Duration::from_millis(500);
 
+/// So many looks in a row must find it empty.
+const EMPTY_LOOKS: u32 = 2;
+
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -57,10 +60,8 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Policy {
     /// The queue.
     pub route: Route,
-    /// Messages at a time.
+    /// Messages at a time; more than it works at once a worker need not hold.
     pub jobs: u16,
-    /// Messages held unsettled at most.
-    pub prefetch: u16,
     /// Whether to stop when the queue is empty.
     pub drain: bool,
     /// How often a message is tried.
@@ -92,12 +93,13 @@ pub async fn run<H: Handler>(
     stop: &CancellationToken,
 ) -> anyhow::Result<Worked> {
     queue.declare(std::slice::from_ref(&policy.route)).await?;
-    let mut consumer = queue.consume(&policy.route, policy.prefetch, stop.clone()).await?;
+    let mut consumer = queue.consume(&policy.route, policy.jobs, stop.clone()).await?;
     // Ends the jobs in hand when the worker ends for a reason of its own.
     let jobs_stop = stop.child_token();
     let mut jobs: JoinSet<anyhow::Result<Worked>> = JoinSet::new();
     let mut worked = Worked::default();
     let mut failure = None;
+    let mut empty_looks = 0;
     loop {
         tokio::select! {
             Some(joined) = jobs.join_next() => match joined {
@@ -108,6 +110,7 @@ pub async fn run<H: Handler>(
             },
             next = consumer.next(), if jobs.len() < usize::from(policy.jobs) => match next {
                 Ok(Some(delivery)) => {
+                    empty_looks = 0;
                     let job = Job { policy: policy.clone(), handler: Arc::clone(&handler), console: console.clone() };
                     jobs.spawn(job.run(delivery, jobs_stop.clone()));
                 }
@@ -116,7 +119,9 @@ pub async fn run<H: Handler>(
             },
             () = tokio::time::sleep(EMPTY_CHECK), if policy.drain && jobs.is_empty() => {
                 let depth = queue.depth(&policy.route).await?;
-                if depth.ready == 0 && depth.waiting == 0 {
+                // A message on its way from waiting to ready may be in neither count.
+                empty_looks = if depth.ready == 0 && depth.waiting == 0 { empty_looks + 1 } else { 0 };
+                if empty_looks == EMPTY_LOOKS {
                     break;
                 }
             }
@@ -161,11 +166,29 @@ impl<H: Handler> Job<H> {
     async fn run(self, delivery: Delivery, stop: CancellationToken) -> anyhow::Result<Worked> {
         let body = delivery.body().to_owned();
         let failed = delivery.attempts().saturating_add(1);
-        let verdict = match self.handler.work(&body, stop).await? {
-            Verdict::Failed(why) if failed >= self.policy.attempts => {
+        let working = {
+            let (handler, body) = (Arc::clone(&self.handler), body.clone());
+            tokio::spawn(async move { handler.work(&body, stop).await })
+        };
+        let worked = working.await.unwrap_or_else(|panic| Ok(Verdict::Failed(format!("its job broke off: {panic}"))));
+        let verdict = match worked {
+            Err(error) => {
+                // The worker ends. Should it be this message that no store can take, the next worker must not end so, too.
+                let why = format!("{error:#}");
+                let settled = if failed >= self.policy.attempts {
+                    delivery.dead_letter(&why).await
+                } else {
+                    delivery.retry_later(self.policy.wait(failed), &why, true).await
+                };
+                if let Err(unsettled) = settled {
+                    tracing::warn!(%body, error = %unsettled, "the message goes back as it is");
+                }
+                return Err(error);
+            }
+            Ok(Verdict::Failed(why)) if failed >= self.policy.attempts => {
                 Verdict::Hopeless(format!("{why}; given up after {failed} attempts"))
             }
-            verdict => verdict,
+            Ok(verdict) => verdict,
         };
         let none = Worked::default();
         match verdict {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Relational;
@@ -62,23 +63,32 @@ impl Relational {
         Ok(Ok(Lease { relational: self.clone(), name: name.to_owned(), holder, lost, renewing }))
     }
 
-    /// Takes or renews a lease; returns who has it then.
+    /// Renews a lease; whether it was still there.
+    async fn renew_lease(&self, name: &str, holder: &str) -> Result<bool, StoreError> {
+        let now = self.backend.unix_seconds();
+        let sql = format!("UPDATE msght_leases SET expires_at = {now} + ? WHERE name = ? AND holder = ?");
+        let holds = i64::try_from(HOLDS.as_secs()).unwrap_or(0);
+        let renew = async || {
+            let mut tx = self.backend.begin().await?;
+            let renewed = tx.execute(&sql, vec![holds.into(), name.into(), holder.into()]).await?;
+            tx.commit().await?;
+            Ok(renewed > 0)
+        };
+        self.backend.patiently(renew).await.map_err(|error| self.backend.explain("writing to", &error))
+    }
+
+    /// Takes a lease that nobody has; returns who has it then.
     async fn take_lease(&self, name: &str, holder: &str) -> Result<Holder, StoreError> {
         let now_sql = self.backend.unix_seconds();
         let take = async || {
-            let _turn = self.ids.lock().await;
             let mut tx = self.backend.begin().await?;
             let now = tx.fetch(&format!("SELECT {now_sql}"), Vec::new()).await?;
             let now = now.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
             let until = now.saturating_add(i64::try_from(HOLDS.as_secs()).unwrap_or(0));
-            let renew = "UPDATE msght_leases SET expires_at = ?1 WHERE name = ?2 AND holder = ?3";
-            let renewed = tx.execute(renew, vec![until.into(), name.into(), holder.into()]).await?;
-            if renewed == 0 {
-                let take_over = "UPDATE msght_leases SET holder = ?1, since = ?2, expires_at = ?3 \
-                                 WHERE name = ?4 AND expires_at <= ?2";
-                tx.execute(take_over, vec![holder.into(), now.into(), until.into(), name.into()]).await?;
-                tx.upsert(&LEASES, vec![vec![name.into(), holder.into(), now.into(), until.into()]]).await?;
-            }
+            let take_over = "UPDATE msght_leases SET holder = ?1, since = ?2, expires_at = ?3 \
+                             WHERE name = ?4 AND expires_at <= ?2";
+            tx.execute(take_over, vec![holder.into(), now.into(), until.into(), name.into()]).await?;
+            tx.upsert(&LEASES, vec![vec![name.into(), holder.into(), now.into(), until.into()]]).await?;
             let found = tx.fetch("SELECT holder, since FROM msght_leases WHERE name = ?", vec![name.into()]).await?;
             tx.commit().await?;
             Ok(found)
@@ -94,21 +104,24 @@ impl Relational {
     }
 }
 
-/// Renews a lease until it is found to be somebody else's: an outage can last longer than the lease.
+/// Renews a lease until it is lost: taken by somebody else, or not renewed in time, since an outage can last longer.
 async fn renew(relational: Relational, name: String, holder: String, lost: CancellationToken) {
+    let mut renewed_at = Instant::now();
     loop {
         tokio::time::sleep(RENEWED_EVERY).await;
-        match relational.take_lease(&name, &holder).await {
-            Ok(found) if found.name == holder => {}
-            Ok(found) => {
-                tracing::warn!(lease = name, by = found.name, "a lease has expired and was taken");
-                return lost.cancel();
+        let began = Instant::now();
+        let deadline = renewed_at + HOLDS - RENEWED_EVERY;
+        let why = match tokio::time::timeout_at(deadline, relational.renew_lease(&name, &holder)).await {
+            Ok(Ok(true)) => {
+                renewed_at = began;
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(lease = name, %error, "a lease can't be renewed");
-                return lost.cancel();
-            }
-        }
+            Ok(Ok(false)) => "it has expired and was taken".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the store did not answer in time".to_owned(),
+        };
+        tracing::warn!(lease = name, why, "a lease was lost");
+        return lost.cancel();
     }
 }
 

@@ -40,6 +40,10 @@ pub const NO_PROJECT: i64 = -1;
 /// Keys a look-up statement outside of a batch.
 const KEYS_A_READ: usize = 100;
 
+/// How often a batch is tried that other processes take rows away from, or names that were free a moment ago: each time it
+/// looks up anew what is there.
+const STALE_ATTEMPTS: u32 = 5;
+
 /// A project as it is known in the store.
 #[derive(Debug, Clone)]
 pub struct KnownProject {
@@ -90,9 +94,14 @@ impl Relational {
 
     async fn try_apply(&self, rows: &Rows) -> Result<(), sqlx::Error> {
         self.backend
-            .patiently(async || match self.apply_once(rows).await {
-                Err(error) if backend::is_stale(&error) => self.apply_once(rows).await,
-                done => done,
+            .patiently(async || {
+                let mut attempts = 1;
+                loop {
+                    match self.apply_once(rows).await {
+                        Err(error) if backend::is_stale(&error) && attempts < STALE_ATTEMPTS => attempts += 1,
+                        done => return done,
+                    }
+                }
             })
             .await
     }

@@ -112,16 +112,25 @@ impl Relational {
         self.forget_details(project).await
     }
 
-    /// Makes sure that the sync state speaks of this document store. Next to another one, or to an older state of it (a
+    /// The document store that the sync state speaks of, as it was then.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn documents_spoken_of(&self) -> Result<Option<Identity>, StoreError> {
+        let rows = self.read("SELECT id, generation FROM msght_document_store", Vec::new()).await?;
+        let identity =
+            |row: &Vec<Value>| Some(Identity { id: row[0].as_str()?.to_owned(), generation: row[1].as_i64()? });
+        Ok(rows.first().and_then(identity))
+    }
+
+    /// Makes sure that the sync state, which speaks of the store `known`, speaks of this one. Next to another one, or to an older state of it (a
     /// backup, a lost write-ahead log), it is forgotten, so that everything is read anew: what it says is stored is not
     /// there. Returns whether it was.
     ///
     /// # Errors
     /// The store could not be read or written.
-    pub async fn pair_with(&self, store: &Identity) -> Result<bool, StoreError> {
-        let known = self.read("SELECT id, generation FROM msght_document_store", Vec::new()).await?;
-        let known = known.first().and_then(|row| Some((row[0].as_str()?, row[1].as_i64()?)));
-        if known.is_some_and(|(id, generation)| id == store.id && generation <= store.generation) {
+    pub async fn pair_with(&self, known: Option<&Identity>, store: &Identity) -> Result<bool, StoreError> {
+        if known.is_some_and(|known| known.id == store.id && known.generation <= store.generation) {
             return Ok(false);
         }
         if known.is_some() {
