@@ -25,15 +25,16 @@ pub async fn run(
     let repair = args.repair_duplicates;
     let mut text = match &examined {
         Examined::NothingToDo(why) => format!("{why}; nothing to do\n"),
+        Examined::Unfinished(unfinished) => format!("{}\n", unfinished.described),
         Examined::Upgrade(upgrade) => tables(upgrade),
     };
     text.push_str(&in_the_way(&examined, &duplicates, repair));
     let relational_can = match &examined {
-        Examined::NothingToDo(_) => true,
+        Examined::NothingToDo(_) | Examined::Unfinished(_) => true,
         Examined::Upgrade(upgrade) => upgrade.is_possible(repair),
     };
     let possible = relational_can && duplicates.iter().all(|found| repair && found.incomplete == 0);
-    let needed = matches!(examined, Examined::Upgrade(_)) || !duplicates.is_empty();
+    let needed = !matches!(examined, Examined::NothingToDo(_)) || !duplicates.is_empty();
     print(text.as_bytes())?;
     if !possible {
         let hint = if repair { "" } else { "; with --repair-duplicates msght sets right what it can" };
@@ -45,6 +46,10 @@ pub async fn run(
             console.line("nothing was changed; run it again with --apply to do this, after a backup");
         }
         return Ok(Outcome::Complete);
+    }
+    if let Examined::Unfinished(unfinished) = &examined {
+        unfinished.finish(&patience).await?;
+        console.line("the relational store is upgraded");
     }
     if let Examined::Upgrade(upgrade) = examined {
         let tell = {

@@ -78,6 +78,11 @@ impl MysqlBackend {
         Ok(())
     }
 
+    /// How many migrations are to be run where those of the given versions have been.
+    pub(super) fn migrations_left(done: &[i64]) -> usize {
+        MIGRATIONS.iter().filter(|migration| !done.contains(&migration.version)).count()
+    }
+
     /// Looks at a database without making anything.
     pub(super) async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
         let backend = Self::connect(url, patience).await?;

@@ -29,8 +29,27 @@ const VERSION: i64 = 31;
 pub enum Examined {
     /// Nothing, and why.
     NothingToDo(String),
+    /// Its tables are msght's, but an upgrade or a first command was cut off while making them.
+    Unfinished(Unfinished),
     /// It is GHTorrent's.
     Upgrade(Box<Upgrade>),
+}
+
+/// A database in which some of msght's own tables are yet to be made.
+pub struct Unfinished {
+    /// The server's name, product and version, and what is to be done.
+    pub described: String,
+    url: StoreUrl,
+}
+
+impl Unfinished {
+    /// Makes what is missing.
+    ///
+    /// # Errors
+    /// A statement that the server has refused, or a database that a newer msght has made.
+    pub async fn finish(&self, patience: &Patience) -> Result<(), StoreError> {
+        MysqlBackend::finish_upgrade(&self.url, patience).await
+    }
 }
 
 /// A database of GHTorrent's that was examined.
@@ -69,8 +88,15 @@ pub async fn examine(url: &StoreUrl, alone: bool) -> Result<Examined, StoreError
     let present = Present::read(&database).await.map_err(StoreError::at_open)?;
     let has = |table: &str| present.tables.contains_key(table);
     if has("_sqlx_migrations") {
+        let done = database.rows("SELECT version FROM _sqlx_migrations WHERE success").await?;
+        let done: Vec<i64> = done.iter().map(|row| database::number(&row[0])).collect();
+        let left = MysqlBackend::migrations_left(&done);
         let shown = format!("{} ({}): its tables are msght's already", database.shown, database.server);
-        return Ok(Examined::NothingToDo(shown));
+        if left == 0 {
+            return Ok(Examined::NothingToDo(shown));
+        }
+        let described = format!("{shown}, but {left} migrations are unfinished");
+        return Ok(Examined::Unfinished(Unfinished { described, url: url.clone() }));
     }
     if present.tables.is_empty() {
         let shown =
