@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
+use crate::support::fake_github::{FakeGitHub, Options, UserKind, World, names};
 use crate::support::program::Place;
 use crate::support::stores::StoredData;
 
@@ -109,6 +109,37 @@ async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along() {
         assert!(documents[collection].len() >= 2, "{collection}");
     }
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'archived')").await, 2);
+}
+
+#[tokio::test]
+async fn what_somebody_says_under_a_login_that_another_one_had_before_is_not_the_former_ones() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    let comments = "SELECT u.login FROM issue_comments c JOIN users u ON u.id = c.user_id JOIN issues i ON i.id = c.issue_id \
+                    JOIN projects p ON p.id = i.repo_id WHERE p.name = 'quiet' ORDER BY c.comment_id";
+    let before = place.stores().sql(comments).await;
+    let carol = fake.world_mut(|w| {
+        let (quiet, carol) = (w.repo(names::QUIET), w.add_user("carol-one", UserKind::User));
+        w.add_comment(quiet, 1, Some(carol), "by the first");
+        carol
+    });
+    place.mirror(&[names::QUIET]).await;
+    fake.world_mut(|w| {
+        w.rename_user("carol-one", "carol-two");
+        let (quiet, new) = (w.repo(names::QUIET), w.add_user("carol-one", UserKind::User));
+        assert_ne!(new, carol);
+        w.add_comment(quiet, 1, Some(new), "by the second");
+    });
+    place.mirror(&[names::QUIET]).await;
+    let logins = place.stores().sql(comments).await;
+    let [first, second] = [&logins[before.len()][0], &logins[before.len() + 1][0]];
+    assert_eq!(second, "carol-one");
+    assert!(first == "carol-two" || first.starts_with("carol-one~"), "{first}");
+    // Once the first one is met again, the row has the present login.
+    fake.world_mut(|w| _ = w.add_comment(w.repo(names::QUIET), 1, Some(carol), "by the first again"));
+    place.mirror(&[names::QUIET]).await;
+    let logins: Vec<String> = place.stores().sql(comments).await.into_iter().map(|mut row| row.remove(0)).collect();
+    assert_eq!(logins[before.len()..], ["carol-two", "carol-one", "carol-two"]);
+    place.stores().assert_sound().await;
 }
 
 #[tokio::test]

@@ -80,6 +80,11 @@ pub(super) fn fake_login(name: Option<&str>, email: Option<&str>) -> String {
     digest.iter().take(FAKE_LOGIN_LETTERS).map(|byte| char::from(b'A' + byte % 26)).collect()
 }
 
+/// What an account's row is remembered by. GitHub's number is a part of it: a login may pass to another account.
+fn cache_key(login: &str, github_id: Option<i64>) -> String {
+    github_id.map_or_else(|| login.to_owned(), |github_id| format!("{login}#{github_id}"))
+}
+
 /// What an e-mail address is found by: itself, or a digest of one that is longer than its column.
 fn email_key(email: &str) -> Cow<'_, str> {
     if email.chars().count() <= TEXT {
@@ -128,7 +133,7 @@ impl Batch<'_> {
     async fn accounts(&mut self, accounts: &BTreeMap<String, Account>) -> Result<(), sqlx::Error> {
         let mut missing: BTreeMap<&String, &Account> = BTreeMap::new();
         for (login, account) in accounts {
-            match self.ids.users.get(login) {
+            match self.ids.users.get(&cache_key(login, account.github_id)) {
                 Some(id) => _ = self.people.insert(login.clone(), id),
                 None => _ = missing.insert(login, account),
             }
@@ -159,18 +164,34 @@ impl Batch<'_> {
         if keys.is_empty() {
             return Ok(());
         }
-        for row in self.lookup("SELECT id, login, type FROM users WHERE login IN ({})", &[], &keys).await? {
+        let sql = "SELECT u.id, u.login, u.type, m.github_id FROM users u LEFT JOIN msght_users m ON m.user_id = u.id \
+                   WHERE u.login IN ({})";
+        for row in self.lookup(sql, &[], &keys).await? {
             let (id, login) = (id_of(&row), row[1].as_str().unwrap_or_default().to_lowercase());
-            if let Some(account) = missing.remove(&login)
-                && account.organization
-                && row[2].as_str() != Some("ORG")
+            let Some(account) = missing.get(&login).copied() else { continue };
+            if let (Some(wanted), Some(former)) = (account.github_id, row[3].as_i64())
+                && wanted != former
             {
+                self.set_login_aside(id, &account.login, former).await?;
+                continue;
+            }
+            missing.remove(&login);
+            if account.organization && row[2].as_str() != Some("ORG") {
                 let sql = "UPDATE users SET type = 'ORG' WHERE id = ?";
                 self.tx.execute(sql, vec![id.into()]).await?;
             }
-            self.people.insert(login.clone(), id);
-            self.ids.users.put(login, id);
+            self.ids.users.put(cache_key(&login, account.github_id), id);
+            self.people.insert(login, id);
         }
+        Ok(())
+    }
+
+    /// GitHub has given a login to somebody else: the row of who had it before bears a login that nobody can have, until
+    /// that account is met again under its present one.
+    async fn set_login_aside(&mut self, id: i64, login: &str, github_id: i64) -> Result<(), sqlx::Error> {
+        let aside = format!("{login}~{github_id}");
+        self.tx.execute("UPDATE users SET login = ? WHERE id = ?", vec![aside.into(), id.into()]).await?;
+        self.ids.users.forget(&cache_key(&login.to_lowercase(), None));
         Ok(())
     }
 
@@ -189,7 +210,7 @@ impl Batch<'_> {
             let sql = "UPDATE users SET login = ? WHERE id = ?";
             self.tx.execute(sql, vec![account.login.as_str().into(), id_of(&row).into()]).await?;
             self.people.insert(login.clone(), id_of(&row));
-            self.ids.users.put(login.clone(), id_of(&row));
+            self.ids.users.put(cache_key(login, account.github_id), id_of(&row));
         }
         Ok(())
     }

@@ -264,9 +264,10 @@ struct HistoryRow {
 /// order of the sources: the earlier time and the known actor stay.
 fn merge_fact(rows: &mut Vec<HistoryRow>, action: &str, at: &str, actor: Option<i64>) {
     let once = matches!(action, "opened" | "merged");
-    let same =
-        rows.iter_mut().find(|row| row.action == action && (once || seconds_apart(&row.at, at) <= SAME_FACT_SECONDS));
-    let Some(row) = same else {
+    // The row of just this time first: were another one moved to it, two rows would tell the same.
+    let exact = rows.iter().position(|row| row.action == action && row.at == at);
+    let near = |row: &HistoryRow| row.action == action && (once || seconds_apart(&row.at, at) <= SAME_FACT_SECONDS);
+    let Some(row) = exact.or_else(|| rows.iter().position(near)).and_then(|position| rows.get_mut(position)) else {
         let row = HistoryRow { id: None, action: action.to_owned(), at: at.to_owned(), actor, changed: false };
         rows.push(row);
         return;
@@ -316,6 +317,27 @@ mod tests {
         };
         assert_eq!(outcome([list, event]), outcome([event, list]));
         assert_eq!(outcome([list, event]), ("2024-01-01 10:00:00".to_owned(), Some(7)));
+    }
+
+    #[test]
+    fn no_fact_is_moved_onto_another_ones_time() {
+        let mut rows = Vec::new();
+        for second in [4, 0, 2, 0, 4] {
+            merge_fact(&mut rows, "closed", &format!("2024-01-01 10:00:0{second}"), Some(1));
+        }
+        let times: BTreeSet<&str> = rows.iter().map(|row| row.at.as_str()).collect();
+        assert_eq!(times.len(), rows.len(), "{rows:?}");
+        // As they may be in a table.
+        let row = |second| HistoryRow {
+            id: Some(second),
+            action: "closed".to_owned(),
+            at: format!("2024-01-01 10:00:0{second}"),
+            actor: None,
+            changed: false,
+        };
+        let mut rows = vec![row(3), row(1)];
+        merge_fact(&mut rows, "closed", "2024-01-01 10:00:01", Some(1));
+        assert_eq!((rows[0].changed, rows[1].actor), (false, Some(1)));
     }
 
     #[test]
