@@ -77,6 +77,11 @@ impl RepoName {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Whether GitHub takes both for the same: names compare without case.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.owner.eq_ignore_ascii_case(&other.owner) && self.name.eq_ignore_ascii_case(&other.name)
+    }
 }
 
 fn is_login_char(c: char) -> bool {

@@ -6,6 +6,8 @@ mod support;
 
 #[path = "server_input/old_mysql.rs"]
 mod old_mysql;
+#[path = "server_input/old_rabbitmq.rs"]
+mod old_rabbitmq;
 
 use mongodb::bson::doc;
 use rstest::rstest;
@@ -112,6 +114,16 @@ async fn a_mysql_that_is_too_old_is_said() {
     let port = old_mysql::start("5.6.51-log");
     let url = format!("mysql://me:s3cret@127.0.0.1:{port}/github?ssl-mode=disabled");
     refused(&embedded().with("MSGHT_SQL__URL", &url), &["MySQL 5.6.51", "too old", "MySQL 8.0"]).await;
+}
+
+#[tokio::test]
+async fn a_rabbitmq_that_is_too_old_is_said() {
+    let port = old_rabbitmq::start("3.8.9");
+    let url = format!("amqp://me:s3cret@127.0.0.1:{port}/%2F");
+    let place = embedded().with("MSGHT_QUEUE__URL", &url);
+    let ran = place.run(&["retrieve-repos", "--drain"]).await;
+    ran.said(2, &["RabbitMQ 3.8.9 is too old", "3.10 or newer"]);
+    assert!(!ran.err.contains("s3cret"), "{}", ran.err);
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ fn policy(settings: &Settings, route: Route, jobs: u16, drain: bool) -> Policy {
 async fn open_mirror(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> anyhow::Result<Mirror> {
     let stores = open_stores(settings, console).await?;
     let github = client(settings, console).await?;
-    Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone() })
+    Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone(), alone_as: None })
 }
 
 /// Works on things one by one, until the user asks to stop. `work` prints its result and returns whether all of it was

@@ -21,6 +21,9 @@ pub enum MirrorError {
     /// The writer has stopped; its own error says why.
     #[error("the stores can't take more data")]
     WriterStopped,
+    /// Another worker is at it.
+    #[error("{0}")]
+    Busy(String),
     /// The user asked to stop.
     #[error("stopped on request; run the command again, it goes on where it stopped")]
     Cancelled,

@@ -29,5 +29,5 @@ mod writer;
 pub use context::{ForkCommits, Options};
 pub use error::MirrorError;
 pub use report::{Outcome, Report, StageReport};
-pub use run::Mirror;
+pub use run::{Mirror, lease_of};
 pub use update::Update;

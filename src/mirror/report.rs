@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::context::Tally;
 use super::error::MirrorError;
+use crate::github::ApiError;
 
 /// How a stage ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Outcome {
     Partial(Vec<String>),
     /// It stopped at an error.
     Failed(String),
+    /// It stopped because GitHub could not be reached.
+    Unreachable(String),
     /// It was not reached.
     NotReached(String),
 }
@@ -38,7 +41,7 @@ impl Outcome {
         match self {
             Self::Done => &[],
             Self::NotPermitted(notes) | Self::Disabled(notes) | Self::Partial(notes) => notes,
-            Self::Failed(note) | Self::NotReached(note) => std::slice::from_ref(note),
+            Self::Failed(note) | Self::Unreachable(note) | Self::NotReached(note) => std::slice::from_ref(note),
         }
     }
 }
@@ -50,7 +53,7 @@ impl fmt::Display for Outcome {
             Self::NotPermitted(_) => "not permitted",
             Self::Disabled(_) => "disabled",
             Self::Partial(_) => "incomplete",
-            Self::Failed(_) => "failed",
+            Self::Failed(_) | Self::Unreachable(_) => "failed",
             Self::NotReached(_) => "not reached",
         })
     }
@@ -98,6 +101,9 @@ impl StageReport {
         let outcome = match end {
             None => Outcome::NotReached("the run ended before it".to_owned()),
             Some(End { cut_off: Some(why), .. }) => Outcome::NotReached((*why).to_owned()),
+            Some(End { result: Err(error @ MirrorError::Api(ApiError::Connect { .. })), .. }) => {
+                Outcome::Unreachable(error.to_string())
+            }
             Some(End { result: Err(error), .. }) => Outcome::Failed(error.to_string()),
             Some(_) if !shortfalls.is_empty() => Outcome::Partial(shortfalls),
             Some(_) if !refusals.is_empty() => Outcome::NotPermitted(refusals),
@@ -134,6 +140,13 @@ impl Report {
     /// Whether every stage did what it could: nothing failed, and nothing that may be read is missing.
     pub fn is_complete(&self) -> bool {
         self.incomplete_stages() == 0
+    }
+
+    /// Whether nothing but GitHub's being out of reach kept it from being complete: no fault of its subject.
+    pub fn is_cut_off_by_an_outage(&self) -> bool {
+        let mut incomplete = self.stages.iter().map(|stage| &stage.outcome).filter(|outcome| !outcome.is_complete());
+        let any = self.stages.iter().any(|stage| matches!(stage.outcome, Outcome::Unreachable(_)));
+        any && incomplete.all(|outcome| matches!(outcome, Outcome::Unreachable(_) | Outcome::NotReached(_)))
     }
 
     /// How many stages did not come to their end.
@@ -207,4 +220,35 @@ impl fmt::Display for Report {
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(outcomes: &[Outcome]) -> Report {
+        let stage = |outcome: &Outcome| StageReport {
+            stage: "repo",
+            outcome: outcome.clone(),
+            new: 0,
+            changed: 0,
+            unchanged: 0,
+            deleted: 0,
+            requests: 0,
+            free: 0,
+            time: Duration::ZERO,
+        };
+        Report { subject: "a/b".to_owned(), stages: outcomes.iter().map(stage).collect(), time: Duration::ZERO }
+    }
+
+    #[test]
+    fn only_what_nothing_but_an_outage_has_cut_off_is_no_fault_of_its_own() {
+        let unreachable = || Outcome::Unreachable("refused".to_owned());
+        let not_reached = || Outcome::NotReached("before".to_owned());
+        assert!(report(&[Outcome::Done, unreachable(), not_reached()]).is_cut_off_by_an_outage());
+        assert!(!report(&[unreachable(), Outcome::Failed("422".to_owned())]).is_cut_off_by_an_outage());
+        assert!(!report(&[unreachable(), Outcome::Partial(vec!["3 of 4".to_owned()])]).is_cut_off_by_an_outage());
+        assert!(!report(&[Outcome::Done, not_reached()]).is_cut_off_by_an_outage());
+        assert!(!report(&[Outcome::Done]).is_cut_off_by_an_outage());
+    }
 }

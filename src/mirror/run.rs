@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Options, PAGES_KIB, Repository, Shared, Tally, Work, page_validator, read_now};
 use super::error::MirrorError;
@@ -21,6 +22,7 @@ use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, GitHub, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::Collection;
+use crate::store::relational::leases::Lease;
 use crate::store::relational::rows::Progress as Step;
 use crate::store::relational::state::PageState;
 use crate::store::relational::{KnownProject, Rows};
@@ -37,6 +39,13 @@ pub struct Mirror {
     pub console: Console,
     /// Set when the user asks to stop.
     pub cancel: CancellationToken,
+    /// What this process is called, if it has to be alone at what it mirrors.
+    pub alone_as: Option<Arc<str>>,
+}
+
+/// What a worker at a repository holds a lease on.
+pub fn lease_of(name: &RepoName) -> String {
+    format!("project {name}")
 }
 
 /// Chains of stages that don't wait for each other. Commits are walked from the heads that branches have; issues whose
@@ -64,6 +73,8 @@ pub(super) struct Opened {
     pub repository: Repository,
     /// The name that its documents bore until now, where that was another one.
     pub renamed_from: Option<String>,
+    /// On its present name, where it was asked for by another one and must not be in two hands.
+    pub lease: Option<Lease>,
 }
 
 /// What became of one stage.
@@ -92,14 +103,23 @@ impl Mirror {
         let tally = Arc::new(Tally::default());
         let (writer, tasks) = Writer::start(&self.stores);
         let opened = self.open(name, &options, &tally, &writer).await;
-        let repository = match opened {
-            Ok(Opened { repository, .. }) => repository,
+        let (repository, lease) = match opened {
+            Ok(Opened { repository, lease, .. }) => (repository, lease),
             Err(error) => {
                 drop(writer);
                 tasks.finished().await;
                 return Err(error);
             }
         };
+        let cancel = self.cancel.child_token();
+        let lost = lease.as_ref().map(|lease| lease.lost().clone());
+        let watching = lost.clone().map(|lost| {
+            let cancel = cancel.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                lost.cancelled().await;
+                cancel.cancel();
+            }))
+        });
         let shared = Arc::new(Shared {
             github: self.github.clone(),
             stores: self.stores.clone(),
@@ -109,7 +129,7 @@ impl Mirror {
             started: read_now(),
             room: Arc::new(Semaphore::new(PAGES_KIB)),
             console: self.console.clone(),
-            cancel: self.cancel.clone(),
+            cancel,
         });
         let mut run = Run { shared, tallies: HashMap::from([(Stage::Repo, tally)]), done: Vec::new(), fatal: None };
         run.stages().await;
@@ -118,6 +138,13 @@ impl Mirror {
         // The writer ends with its last sender.
         drop(shared);
         tasks.finished().await;
+        drop(watching);
+        if let Some(lease) = lease {
+            lease.release().await?;
+        }
+        if lost.is_some_and(|lost| lost.is_cancelled()) {
+            return Err(MirrorError::Busy("its lease was lost".to_owned()));
+        }
         match fatal {
             Some(MirrorError::Cancelled) | None => report,
             Some(error) => Err(error),
@@ -164,7 +191,8 @@ impl Mirror {
                     let public = facts.get("private").and_then(Value::as_bool).map(|private| !private);
                     self.github.is_called(asked, &name, public);
                     let repository = Repository { project: known.id, name, facts };
-                    return Ok(Opened { repository, renamed_from: None });
+                    let lease = self.lease_under(asked, &repository.name).await?;
+                    return Ok(Opened { repository, renamed_from: None, lease });
                 }
                 self.read_again(name, tally).await?
             }
@@ -188,6 +216,7 @@ impl Mirror {
             .map_err(|error| MirrorError::Answer(error.to_string()))?;
         let public = item.at("private").and_then(Value::as_bool).map(|private| !private);
         self.github.is_called(name, &present, public);
+        let lease = self.lease_under(name, &present).await?;
         let github_id = item.need_integer("id")?;
         if let Some(other) = relational.known_project(present.owner(), present.name()).await?
             && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
@@ -213,7 +242,16 @@ impl Mirror {
         let counts = Arc::clone(&tally.counts);
         writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;
         let repository = Repository { project, name: present, facts: item.value().clone() };
-        Ok(Opened { repository, renamed_from })
+        Ok(Opened { repository, renamed_from, lease })
+    }
+
+    /// A worker holds a lease on the name that it was given; where the repository bears another one, on that too.
+    async fn lease_under(&self, asked: &RepoName, present: &RepoName) -> Result<Option<Lease>, MirrorError> {
+        let Some(process) = self.alone_as.as_deref().filter(|_| !asked.is_same_as(present)) else { return Ok(None) };
+        match self.stores.relational.lease(&lease_of(present), process).await? {
+            Ok(lease) => Ok(Some(lease)),
+            Err(holder) => Err(MirrorError::Busy(holder.to_string())),
+        }
     }
 
     /// Whether an answer means that GitHub has the repository no more (data model, §4: 404 and 451). 403 tells nothing of

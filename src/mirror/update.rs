@@ -52,7 +52,7 @@ impl Mirror {
         let stored = if opened.is_ok() { writer.flush().await } else { Ok(()) };
         drop(writer);
         tasks.finished().await;
-        let Opened { repository, renamed_from } = match opened {
+        let Opened { repository, renamed_from, .. } = match opened {
             Err(MirrorError::Gone(_)) => return Ok((name.to_string(), Update::Gone)),
             opened => opened?,
         };

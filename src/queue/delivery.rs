@@ -79,6 +79,16 @@ impl Consumer {
     }
 }
 
+/// What came of settling a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// It is as was asked.
+    Settled,
+    /// The hold was lost before (the connection broke, the broker or the lease gave it no more time): the message is
+    /// delivered again as it was.
+    Lost,
+}
+
 /// A message that this consumer holds. One that is dropped unsettled goes back to its place in the queue.
 pub struct Delivery {
     body: String,
@@ -125,7 +135,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The store can't be written; the message is back in the queue then.
-    pub async fn retry_later(self, after: Duration, reason: &str, counted: bool) -> Result<(), StoreError> {
+    pub async fn retry_later(self, after: Duration, reason: &str, counted: bool) -> Result<Settlement, StoreError> {
         let attempts = self.attempts.saturating_add(u32::from(counted));
         let after = after.min(LONGEST_RETRY);
         match self.hold {
@@ -138,7 +148,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The store can't be written; the message is back in the queue then.
-    pub async fn dead_letter(self, reason: &str) -> Result<(), StoreError> {
+    pub async fn dead_letter(self, reason: &str) -> Result<Settlement, StoreError> {
         match self.hold {
             Hold::Sqlite(held) => held.dead_letter(&cut(reason)).await,
             Hold::Rabbitmq(held) => held.dead_letter(&cut(reason), self.attempts).await,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-pub use delivery::{Consumer, DeadLetter, Delivery, Depth};
+pub use delivery::{Consumer, DeadLetter, Delivery, Depth, Settlement};
 pub use look::look;
 pub use route::{InvalidRoute, Route};
 

@@ -30,14 +30,11 @@ where
 {
     let held = match mirror.stores.relational.lease(lease, process).await? {
         Ok(held) => held,
-        Err(holder) => {
-            let who = format!("{} has it since {}", holder.name, holder.since.format("%Y-%m-%d %H:%M:%S UTC"));
-            return Ok(Verdict::NotNow(who, BUSY_FOR));
-        }
+        Err(holder) => return Ok(Verdict::NotNow(holder.to_string(), BUSY_FOR)),
     };
     tracing::info!(lease, "retrieving");
     let cancel = stop.child_token();
-    let retrieval = work(Mirror { cancel: cancel.clone(), ..mirror.clone() });
+    let retrieval = work(Mirror { cancel: cancel.clone(), alone_as: Some(process.into()), ..mirror.clone() });
     tokio::pin!(retrieval);
     let result = tokio::select! {
         result = &mut retrieval => result,
@@ -55,8 +52,13 @@ where
     match result {
         Ok(_) if cancel.is_cancelled() => Ok(Verdict::Stopped),
         Ok(report) if report.is_complete() => Ok(Verdict::Done(report.summary())),
+        Ok(report) if report.is_cut_off_by_an_outage() => {
+            mirror.console.error(&format!("error: {lease}: {}", report.summary()));
+            Ok(Verdict::NotNow(report.summary(), OUTAGE_WAIT))
+        }
         Ok(report) => Ok(Verdict::Failed(report.summary())),
         Err(MirrorError::Cancelled) => Ok(Verdict::Stopped),
+        Err(MirrorError::Busy(who)) => Ok(Verdict::NotNow(who, BUSY_FOR)),
         // That it was marked is all there is to do.
         Err(MirrorError::Gone(_)) => Ok(Verdict::Done("gone, marked deleted".to_owned())),
         Err(MirrorError::Api(error @ (ApiError::Connect { .. } | ApiError::Unavailable { .. }))) => {

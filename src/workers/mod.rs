@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub use repositories::Repositories;
 pub use users::Users;
 
-use crate::queue::{Delivery, Queue, Route};
+use crate::queue::{Delivery, Queue, Route, Settlement};
 use crate::telemetry::Console;
 
 /// Each wait before a further attempt is so many times as long as the one before: a minute's trouble is over at the
@@ -28,6 +28,10 @@ const EMPTY_CHECK: Duration = Duration::from_millis(500);
 
 /// So many looks in a row must find it empty.
 const EMPTY_LOOKS: u32 = 2;
+
+/// A message that was in hand for longer than its queue allows (RabbitMQ's `consumer_timeout`), or over a broken connection.
+const LOST: &str =
+    "not counted as an attempt, because the queue has taken the message back meanwhile and gives it again";
 
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,11 +205,11 @@ impl<H: Handler> Job<H> {
             Verdict::Failed(why) => {
                 let wait = self.policy.wait(failed);
                 let attempts = self.policy.attempts;
-                self.console.error(&format!(
-                    "error: {body}: {why}; attempt {failed} of {attempts}, the next in {} s",
-                    wait.as_secs()
-                ));
-                delivery.retry_later(wait, &why, true).await?;
+                let then = match delivery.retry_later(wait, &why, true).await? {
+                    Settlement::Settled => format!("attempt {failed} of {attempts}, the next in {} s", wait.as_secs()),
+                    Settlement::Lost => LOST.to_owned(),
+                };
+                self.console.error(&format!("error: {body}: {why}; {then}"));
                 Ok(Worked { failed: 1, ..none })
             }
             Verdict::NotNow(why, wait) => {
@@ -214,9 +218,13 @@ impl<H: Handler> Job<H> {
                 Ok(none)
             }
             Verdict::Hopeless(why) => {
-                self.console.error(&format!("error: {body}: {why}; it is kept with the dead letters"));
-                delivery.dead_letter(&why).await?;
-                Ok(Worked { dead: 1, ..none })
+                let settled = delivery.dead_letter(&why).await?;
+                let (then, worked) = match settled {
+                    Settlement::Settled => ("it is kept with the dead letters", Worked { dead: 1, ..none }),
+                    Settlement::Lost => (LOST, Worked { failed: 1, ..none }),
+                };
+                self.console.error(&format!("error: {body}: {why}; {then}"));
+                Ok(worked)
             }
             // Dropped, it goes back to the queue.
             Verdict::Stopped => Ok(none),

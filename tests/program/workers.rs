@@ -91,6 +91,31 @@ async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_
 }
 
 #[tokio::test]
+async fn a_repository_that_stands_on_the_queue_under_its_old_name_too_is_in_one_hand_at_a_time() {
+    let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
+    let fake = FakeGitHub::start(World::many(4, 2), options).await;
+    fake.world_mut(|w| {
+        for r in 0..2 {
+            w.rename_repo(w.repo(&format!("contoso/r{r:03}")), &format!("n{r:03}"));
+        }
+    });
+    let once = Place::new(fake.url()).with_queue();
+    load(&once, 2).await;
+    drain(&once).await;
+    let cost = fake.counted();
+    fake.reset_counters();
+    let twice = Place::new(fake.url()).with_queue();
+    std::fs::write(twice.path().join("list"), "contoso r000\ncontoso n000\ncontoso n001\ncontoso r001\n").unwrap();
+    twice.run(&["load", "--route", "projects", "--file", "list"]).await.said(0, &[]);
+    let ran = finish(worker(&twice, 0)).await;
+    ran.said(0, &["4 done"]);
+    // The second time is a refresh; each look under an old name is two requests.
+    let (both, most) = (fake.counted(), cost + 2 * 12);
+    assert!(both <= most, "{both} requests, {cost} for once");
+    assert_eq!(difference(&once.dump().await, &twice.dump().await), None);
+}
+
+#[tokio::test]
 async fn workers_that_are_killed_lose_no_repository() {
     let options = Options { latency: Duration::from_millis(5), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(3, 30), options).await;

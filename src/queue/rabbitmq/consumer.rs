@@ -16,7 +16,7 @@ use super::RabbitQueue;
 use super::failure::Failure;
 use super::link::{answer, short};
 use super::publish::{self, Message};
-use crate::queue::delivery::Hold;
+use crate::queue::delivery::{Hold, Settlement};
 use crate::queue::{Consumer, Delivery};
 use crate::store::StoreError;
 
@@ -174,24 +174,26 @@ impl Held {
         after: Duration,
         reason: &str,
         attempts: u32,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Settlement, StoreError> {
         if self.is_stale() {
-            return Ok(());
+            return Ok(Settlement::Lost);
         }
         let body = std::mem::take(&mut self.data);
         let message = Message { body, attempts, reason: Some(reason.to_owned()) };
         self.source.queue.put_off(&self.source.name, after, message).await?;
-        self.ack().await
+        self.ack().await?;
+        Ok(Settlement::Settled)
     }
 
-    pub(in crate::queue) async fn dead_letter(mut self, reason: &str, attempts: u32) -> Result<(), StoreError> {
+    pub(in crate::queue) async fn dead_letter(mut self, reason: &str, attempts: u32) -> Result<Settlement, StoreError> {
         if self.is_stale() {
-            return Ok(());
+            return Ok(Settlement::Lost);
         }
         let body = std::mem::take(&mut self.data);
         let message = Message { body, attempts, reason: Some(reason.to_owned()) };
         self.source.queue.give_up(&self.source.name, message).await?;
-        self.ack().await
+        self.ack().await?;
+        Ok(Settlement::Settled)
     }
 }
 

@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 /// A healthy broker greets within milliseconds; its name is not worth a longer wait.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Major and minor version: the oldest that msght is tested with.
+const OLDEST_RABBITMQ: (u32, u32) = (3, 10);
 /// A greeting of RabbitMQ has some 500 bytes.
 const LONGEST_GREETING: u32 = 65_536;
 const HEADER: &[u8; 8] = b"AMQP\x00\x00\x09\x01";
@@ -23,6 +25,16 @@ pub(super) async fn product(uri: &AMQPUri) -> Option<String> {
     let greeted = timeout(GREETING_TIMEOUT, greet(uri)).await.ok()?;
     let frame = greeted.inspect_err(|error| tracing::debug!(%error, "the broker's greeting was not read")).ok()?;
     product_of(&frame)
+}
+
+/// Whether it is a RabbitMQ before [`OLDEST_RABBITMQ`]. Of others nothing is known.
+pub(super) fn is_too_old(product: &str) -> bool {
+    let Some(version) = product.strip_prefix("RabbitMQ ") else { return false };
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), minor) => (major, minor.unwrap_or(0)) < OLDEST_RABBITMQ,
+        _ => false,
+    }
 }
 
 async fn greet(uri: &AMQPUri) -> std::io::Result<Vec<u8>> {
@@ -94,6 +106,18 @@ mod tests {
         assert_eq!(product_of(&frame).as_deref(), Some("RabbitMQ 3.10.8"));
         for length in 0..frame.len() {
             assert_eq!(product_of(&frame[..length]), None);
+        }
+    }
+
+    #[test]
+    fn only_old_rabbits_are_too_old() {
+        for old in ["RabbitMQ 3.9.29", "RabbitMQ 2.8", "RabbitMQ 3"] {
+            assert!(is_too_old(old), "{old}");
+        }
+        for other in
+            ["RabbitMQ 3.10.0", "RabbitMQ 3.13.7", "RabbitMQ 4.0.1", "RabbitMQ", "RabbitMQ next", "LavinMQ 1.2"]
+        {
+            assert!(!is_too_old(other), "{other}");
         }
     }
 

@@ -82,6 +82,16 @@ impl RabbitQueue {
             exchange: exchange.to_owned(),
             patience: patience.for_another(),
         }));
+        // One that is not there says so when it is connected to.
+        let product = greeting::product(&queue.0.uri).await;
+        if let Some(product) = product.filter(|product| greeting::is_too_old(product)) {
+            return Err(StoreError {
+                tried,
+                problem: format!("{product} is too old"),
+                advice: "msght needs RabbitMQ 3.10 or newer",
+                at_open: true,
+            });
+        }
         let connected = queue.0.consuming.connected().await;
         connected.map_err(|failure| failure.explain(tried).at_open())?;
         Ok(queue)

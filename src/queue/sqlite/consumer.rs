@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{SqliteQueue, holder, now};
-use crate::queue::delivery::Hold;
+use crate::queue::delivery::{Hold, Settlement};
 use crate::queue::{Consumer, Delivery};
 use crate::store::StoreError;
 
@@ -309,11 +309,11 @@ impl Held {
         after: Duration,
         reason: &str,
         attempts: u32,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Settlement, StoreError> {
         let failed = self.lease.queue.failed("putting off a message in");
         let put_off = async {
             let mut writing = self.lease.queue.begin_unsynced().await?;
-            sqlx::query(
+            let settled = sqlx::query(
                 "UPDATE messages SET state = 'waiting', consumer = NULL, available_at = ?, attempts = ?, reason = ? \
                  WHERE id = ? AND consumer = ?",
             )
@@ -323,31 +323,35 @@ impl Held {
             .bind(self.message)
             .bind(self.lease.id)
             .execute(&mut *writing.tx)
-            .await?;
-            writing.commit().await
+            .await?
+            .rows_affected();
+            writing.commit().await?;
+            Ok(settled)
         };
-        put_off.await.map_err(failed)?;
+        let settled = put_off.await.map_err(failed)?;
         self.settled = true;
-        Ok(())
+        Ok(if settled == 0 { Settlement::Lost } else { Settlement::Settled })
     }
 
-    pub(in crate::queue) async fn dead_letter(mut self, reason: &str) -> Result<(), StoreError> {
+    pub(in crate::queue) async fn dead_letter(mut self, reason: &str) -> Result<Settlement, StoreError> {
         let failed = self.lease.queue.failed("giving up a message in");
         let given_up = async {
             let mut writing = self.lease.queue.begin_unsynced().await?;
-            sqlx::query(
+            let settled = sqlx::query(
                 "UPDATE messages SET state = 'dead', consumer = NULL, reason = ? WHERE id = ? AND consumer = ?",
             )
             .bind(reason.to_owned())
             .bind(self.message)
             .bind(self.lease.id)
             .execute(&mut *writing.tx)
-            .await?;
-            writing.commit().await
+            .await?
+            .rows_affected();
+            writing.commit().await?;
+            Ok(settled)
         };
-        given_up.await.map_err(failed)?;
+        let settled = given_up.await.map_err(failed)?;
         self.settled = true;
-        Ok(())
+        Ok(if settled == 0 { Settlement::Lost } else { Settlement::Settled })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Leases: one process at a time works on a thing, and a process that dies gives it free.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -27,6 +28,12 @@ pub struct Holder {
     pub name: String,
     /// Since when, by the database's clock.
     pub since: DateTime<Utc>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has it since {}", self.name, self.since.format("%Y-%m-%d %H:%M:%S UTC"))
+    }
 }
 
 /// A lease that this process holds, renewed until it is [released](Lease::release) or dropped; a dropped one ends by
