@@ -23,6 +23,7 @@ mod kills;
 #[path = "../program/moving.rs"]
 mod moving;
 mod outages;
+mod races;
 #[path = "../program/refresh.rs"]
 mod refresh;
 #[path = "../program/repair.rs"]

@@ -121,6 +121,20 @@ impl Tx {
         }
     }
 
+    /// What ends a query that has to wait for what others have written and not yet committed, and to keep it as it is until
+    /// this transaction ends. A SQLite file has one writer at a time.
+    pub(super) fn for_update(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Mysql(_) => " FOR UPDATE",
+        }
+    }
+
+    /// Whether others write at the same time.
+    pub(super) fn has_other_writers(&self) -> bool {
+        matches!(self, Self::Mysql(_))
+    }
+
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         either!(Self, self, tx => tx.commit().await)
     }

@@ -254,7 +254,7 @@ impl Batch<'_> {
                 unknown.entry(key).or_insert((email, *id));
             }
         }
-        for (key, id) in self.known_emails(unknown.keys().map(String::as_str)).await? {
+        for (key, id) in self.known_emails(unknown.keys().map(String::as_str), "").await? {
             unknown.remove(&key);
             self.ids.emails.put(key, id);
         }
@@ -266,9 +266,10 @@ impl Batch<'_> {
         let by_login: HashMap<String, i64> =
             unknown.values().map(|(email, id)| (fake_login(None, Some(email)), *id)).collect();
         let keys: Vec<Value> = by_login.keys().map(|login| login.as_str().into()).collect();
-        let sql = "SELECT id, login FROM users WHERE fake = 1 AND login IN ({})";
+        // Another process may be making the fake user just now: the one who comes second sees what the first has done.
+        let sql = format!("SELECT id, login FROM users WHERE fake = 1 AND login IN ({{}}){}", self.tx.for_update());
         let mut merged = HashSet::new();
-        for row in self.lookup(sql, &[], &keys).await? {
+        for row in self.lookup(&sql, &[], &keys).await? {
             let Some(account) = row[1].as_str().and_then(|login| by_login.get(login)) else { continue };
             if merged.insert(id_of(&row)) {
                 self.merge_fake(id_of(&row), *account).await?;
@@ -291,10 +292,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn known_emails(&mut self, emails: impl Iterator<Item = &str>) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    async fn known_emails(
+        &mut self,
+        emails: impl Iterator<Item = &str>,
+        locking: &str,
+    ) -> Result<Vec<(String, i64)>, sqlx::Error> {
         let keys: Vec<Value> = emails.map(Value::from).collect();
-        let sql = "SELECT user_id, email FROM msght_emails WHERE email IN ({})";
-        let rows = self.lookup(sql, &[], &keys).await?;
+        let sql = format!("SELECT user_id, email FROM msght_emails WHERE email IN ({{}}){locking}");
+        let rows = self.lookup(&sql, &[], &keys).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row[1].as_str()?.to_owned(), id_of(&row)))).collect())
     }
 
@@ -305,7 +310,7 @@ impl Batch<'_> {
         let mut tied: HashMap<String, i64> = HashMap::new();
         let emails: Vec<Cow<'_, str>> =
             fakes.values().filter_map(|(_, email)| email.as_deref().map(email_key)).collect();
-        for (email, id) in self.known_emails(emails.iter().map(AsRef::as_ref)).await? {
+        for (email, id) in self.known_emails(emails.iter().map(AsRef::as_ref), "").await? {
             tied.insert(email, id);
         }
         let (mut made, mut rows): (Vec<Value>, Vec<Vec<Value>>) = Default::default();
@@ -322,10 +327,33 @@ impl Batch<'_> {
             ]);
             made.push(login.as_str().into());
         }
-        self.tx.upsert(&FAKES, rows).await?;
+        let touched = self.tx.upsert(&FAKES, rows).await?;
         for row in self.lookup("SELECT id, login FROM users WHERE login IN ({})", &[], &made).await? {
             if let Some(login) = row[1].as_str() {
                 self.people.insert(login.to_owned(), id_of(&row));
+            }
+        }
+        if touched > 0 && self.tx.has_other_writers() {
+            self.merge_tied_meanwhile(&fakes).await?;
+        }
+        Ok(())
+    }
+
+    /// Another process may have tied an address to its account since it was looked up: whoever waits for the other's row
+    /// sees it, here or in [`emails`](Self::emails).
+    async fn merge_tied_meanwhile(
+        &mut self,
+        fakes: &BTreeMap<String, (Option<String>, Option<String>)>,
+    ) -> Result<(), sqlx::Error> {
+        let by_key: HashMap<String, &String> = fakes
+            .iter()
+            .filter_map(|(login, (_, email))| Some((email_key(email.as_deref()?).into_owned(), login)))
+            .collect();
+        let locking = self.tx.for_update();
+        for (key, account) in self.known_emails(by_key.keys().map(String::as_str), locking).await? {
+            let Some(login) = by_key.get(&key) else { continue };
+            if let Some(fake) = self.people.insert((*login).clone(), account).filter(|fake| *fake != account) {
+                self.merge_fake(fake, account).await?;
             }
         }
         Ok(())
