@@ -9,6 +9,8 @@ mod old_mysql;
 #[path = "server_input/old_rabbitmq.rs"]
 mod old_rabbitmq;
 
+use std::net::{TcpListener, TcpStream};
+
 use mongodb::bson::doc;
 use rstest::rstest;
 use serde_json::Value;
@@ -109,16 +111,28 @@ async fn special_characters_in_a_password_work_when_escaped_and_are_said_when_no
     }
 }
 
+/// A server that greets as one of an older version does, until this process ends; its port.
+fn old_server(serve: fn(TcpStream, &str) -> Option<()>, version: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(stream, version));
+        }
+    });
+    port
+}
+
 #[tokio::test]
 async fn a_mysql_that_is_too_old_is_said() {
-    let port = old_mysql::start("5.6.51-log");
+    let port = old_server(old_mysql::serve, "5.6.51-log");
     let url = format!("mysql://me:s3cret@127.0.0.1:{port}/github?ssl-mode=disabled");
     refused(&embedded().with("MSGHT_SQL__URL", &url), &["MySQL 5.6.51", "too old", "MySQL 8.0"]).await;
 }
 
 #[tokio::test]
 async fn a_rabbitmq_that_is_too_old_is_said() {
-    let port = old_rabbitmq::start("3.8.9");
+    let port = old_server(old_rabbitmq::serve, "3.8.9");
     let url = format!("amqp://me:s3cret@127.0.0.1:{port}/%2F");
     let place = embedded().with("MSGHT_QUEUE__URL", &url);
     let ran = place.run(&["retrieve-repos", "--drain"]).await;

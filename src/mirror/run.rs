@@ -314,6 +314,9 @@ impl Mirror {
         if let (Some(from), Some(to)) = (before.split_once('/'), present.split_once('/')) {
             self.console.line(&format!("{before} is now {present}; its data go with it"));
             self.stores.documents.rename_repository(from, to).await?;
+            if !before.eq_ignore_ascii_case(present) {
+                self.stores.relational.add_former_name(project.id, from.0, from.1).await?;
+            }
             let generation = self.stores.documents.identity().await?.generation;
             let progress = vec![Step::Documents { generation }];
             self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?;

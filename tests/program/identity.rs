@@ -153,3 +153,23 @@ async fn a_transferred_repository_stays_one_project() {
     assert_eq!(titles(stores, "fabrikam/quiet").await.len(), 2);
     assert!(titles(stores, names::QUIET).await.is_empty());
 }
+
+#[tokio::test]
+async fn every_name_that_a_repository_had_is_kept() {
+    let (fake, place) = mirrored(names::QUIET).await;
+    fake.world_mut(|w| w.rename_repo(w.repo(names::QUIET), "silent"));
+    place.mirror(&[names::QUIET]).await;
+    fake.world_mut(|w| w.transfer_repo(w.repo("contoso/silent"), "fabrikam"));
+    place.mirror(&["contoso/silent"]).await;
+    fake.world_mut(|w| w.rename_user("fabrikam", "globex"));
+    place.mirror(&["globex/silent"]).await;
+    // Nothing is added where nothing was renamed.
+    place.mirror(&["globex/silent", "globex/silent"]).await;
+    let sql = "SELECT n.owner, n.name, u.login, p.name FROM project_names n JOIN projects p ON p.id = n.project_id \
+               JOIN users u ON u.id = p.owner_id ORDER BY n.owner, n.name";
+    let found: Vec<String> = place.stores().sql(sql).await.into_iter().map(|row| row.join("/")).collect();
+    let expected = ["contoso/quiet/globex/silent", "contoso/silent/globex/silent", "fabrikam/silent/globex/silent"];
+    assert_eq!(found, expected);
+    assert_eq!(place.stores().number("SELECT count(*) FROM project_names WHERE renamed_at < '2020-01-01'").await, 0);
+    place.stores().assert_sound().await;
+}

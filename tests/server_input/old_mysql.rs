@@ -3,7 +3,7 @@
 //! The protocol: <https://dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html>.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 /// SQL as a text, SQL to be prepared, and what was prepared to be executed.
 const QUERY: u8 = 3;
@@ -12,19 +12,8 @@ const EXECUTE: u8 = 0x17;
 /// A length-encoded text, as MySQL's type number.
 const VAR_STRING: u8 = 0xfd;
 
-/// Serves until the process ends; the port.
-pub fn start(version: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(stream, version));
-        }
-    });
-    port
-}
-
-fn serve(mut stream: TcpStream, version: &str) -> Option<()> {
+/// Serves a connection.
+pub fn serve(mut stream: TcpStream, version: &str) -> Option<()> {
     send(&mut stream, 0, &greeting(version))?;
     let (sequence, _) = receive(&mut stream)?;
     send(&mut stream, sequence + 1, &ok())?;

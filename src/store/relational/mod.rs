@@ -29,7 +29,7 @@ pub use sql::date;
 use self::backend::Backend;
 use self::ids::Ids;
 use self::rows::Project;
-use self::sql::{Upsert, Value, marks};
+use self::sql::{Rule, Upsert, Value, marks};
 use super::StoreError;
 use crate::patience::Patience;
 use crate::store_url::StoreUrl;
@@ -43,6 +43,13 @@ const KEYS_A_READ: usize = 100;
 /// How often a batch is tried that other processes take rows away from, or names that were free a moment ago: each time it
 /// looks up anew what is there.
 const STALE_ATTEMPTS: u32 = 5;
+
+const FORMER_NAMES: Upsert = Upsert {
+    table: "project_names",
+    columns: &["project_id", "owner", "name", "renamed_at"],
+    key: &["project_id", "owner", "name"],
+    update: &[("renamed_at", Rule::Replace)],
+};
 
 /// A project as it is known in the store.
 #[derive(Debug, Clone)]
@@ -183,6 +190,15 @@ impl Relational {
         self.write(sql, vec![name.into(), deleted.into(), project.into()]).await?;
         *self.ids.lock().await = Ids::new();
         Ok(())
+    }
+
+    /// Records a name that a project had until now.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn add_former_name(&self, project: i64, owner: &str, name: &str) -> Result<(), StoreError> {
+        let now = date(chrono::Utc::now());
+        self.upsert(&FORMER_NAMES, vec![vec![project.into(), owner.into(), name.into(), now.into()]]).await
     }
 
     /// Records the name that a project's documents bear.
