@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
 use super::item::Item;
-use super::pages::can_halve;
 use super::stage::Stage;
 use super::writer::{Counts, PageWrite, Writer};
 use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, Validator};
@@ -237,7 +236,8 @@ impl<S: Subject> Work<S> {
         Ok(self.shared.stores.relational.list(subject.project(), &subject.list_name(list)).await?)
     }
 
-    /// Asks GitHub for one page or entity.
+    /// Asks GitHub for one page or entity. `divisible`: should the server not make it in time, the caller asks for smaller
+    /// parts, so that it is not tried for long.
     ///
     /// # Errors
     /// What GitHub's answer amounts to, or the user's wish to stop.
@@ -246,13 +246,14 @@ impl<S: Subject> Work<S> {
         url: &ApiUrl,
         accept: Accept,
         validator: Option<&PageValidator>,
+        divisible: bool,
     ) -> Result<Fetched, MirrorError> {
         let request = Get {
             url: url.clone(),
             repo: self.subject().repo().cloned(),
             accept,
             validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
-            divisible: can_halve(url),
+            divisible,
         };
         tokio::select! {
             biased;
@@ -280,7 +281,7 @@ impl<S: Subject> Work<S> {
     /// # Errors
     /// As [`Work::get`].
     pub async fn get_page(&self, url: &ApiUrl, accept: Accept) -> Result<Page, MirrorError> {
-        match self.get(url, accept, None).await? {
+        match self.get(url, accept, None, false).await? {
             Fetched::Page(page) => Ok(*page),
             Fetched::Unchanged => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
         }

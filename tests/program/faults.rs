@@ -38,6 +38,20 @@ async fn a_fault_now_and_then_changes_nothing_in_the_end(#[case] kind: FaultKind
     assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
 }
 
+#[tokio::test]
+async fn a_page_that_can_not_be_had_in_smaller_parts_is_tried_as_often_as_any() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let expected = undisturbed(&fake).await;
+    let number = fake
+        .world_mut(|w| w.repos[w.repo(names::WEB)].issues.iter().find(|issue| issue.pull.is_some()).unwrap().number);
+    let bad_gateway = FaultKind::Status { status: 502, html: true };
+    fake.set_fault(Fault::next(4, &format!("/pulls/{number}/commits"), bad_gateway));
+    let place = Place::new(fake.url());
+    place.mirror(&[names::WEB]).await;
+    assert_eq!(fake.faults()[0].struck, 4);
+    assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
+}
+
 #[rstest]
 #[case::by_status_403(FaultKind::Secondary { status: 403, retry_after: Some(1) })]
 #[case::by_status_429(FaultKind::Secondary { status: 429, retry_after: Some(1) })]

@@ -80,7 +80,7 @@ async fn ask<S: Subject>(
 ) -> Result<Asked, MirrorError> {
     let validator = known.filter(|known| known.url == url.to_string()).and_then(|known| known.validator.as_ref());
     let room = work.room_for_a_page().await;
-    match work.get(url, accept, validator).await {
+    match work.get(url, accept, validator, can_halve(url)).await {
         Ok(Fetched::Unchanged) => Ok(Asked::Unchanged),
         Ok(Fetched::Page(page)) => {
             work.page_was(page.body.len());
@@ -118,7 +118,7 @@ fn number(url: &ApiUrl, key: &str) -> Option<u32> {
 }
 
 /// Whether a page can be asked for in two smaller ones.
-pub fn can_halve(url: &ApiUrl) -> bool {
+fn can_halve(url: &ApiUrl) -> bool {
     number(url, "per_page").is_some_and(|size| size / 2 >= PER_PAGE_LEAST && size % 2 == 0)
 }
 
