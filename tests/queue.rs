@@ -290,6 +290,20 @@ async fn what_a_killed_process_held_comes_back_at_once(#[values(Kind::Sqlite, Ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_held_that_is_gone_counts_as_ready() {
+    let place = Place::new(Kind::Sqlite);
+    let (one, other) = (place.open().await, place.open().await);
+    one.declare(&[push()]).await.unwrap();
+    one.publish(&push(), bodies(0..3)).await.unwrap();
+    let mut slow = consumer(&one, &push(), 2).await;
+    let _held = next(&mut slow).await;
+    assert!(other.depth(&push()).await.unwrap().ready <= 2, "what is held by somebody who is there does not count");
+    place.execute("UPDATE consumers SET expires_at = 0, holder = NULL").await;
+    // A worker that stops with the queue's end must not take it for empty.
+    assert_eq!(other.depth(&push()).await.unwrap().ready, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_over_frees_its_messages_and_late_settlements_do_nothing() {
     let place = Place::new(Kind::Sqlite);
     let (one, other) = (place.open().await, place.open().await);

@@ -15,7 +15,7 @@ const REASON_MAX_CHARS: usize = 1000;
 /// Messages in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
-    /// To be taken now. What consumers hold unsettled does not count.
+    /// To be taken now. What consumers hold unsettled does not count, unless they are gone.
     pub ready: u64,
     /// Waiting for the time at which they come back.
     pub waiting: u64,

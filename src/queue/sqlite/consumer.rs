@@ -51,7 +51,8 @@ struct Worker {
     /// One permit a message that may still be taken.
     room: Arc<Semaphore>,
     prefetch: u32,
-    recovered: Instant,
+    /// When it was last looked for consumers that are gone.
+    recovered: Option<Instant>,
 }
 
 pub(super) async fn start(
@@ -68,7 +69,7 @@ pub(super) async fn start(
         lease: Arc::new(lease),
         room: Arc::new(Semaphore::new(prefetch.into())),
         prefetch: prefetch.into(),
-        recovered: Instant::now(),
+        recovered: None,
     };
     let stopped = stop.clone();
     tokio::spawn(async move {
@@ -125,9 +126,9 @@ impl Worker {
 
     /// Takes as many messages as there are and as there is room for.
     async fn take(&mut self, first: OwnedSemaphorePermit) -> Result<Vec<Delivery>, sqlx::Error> {
-        if self.recovered.elapsed() >= RECOVER_EVERY {
-            self.recover().await?;
-            self.recovered = Instant::now();
+        if self.recovered.is_none_or(|recovered| recovered.elapsed() >= RECOVER_EVERY) {
+            self.queue.recover(Some(self.lease.id)).await?;
+            self.recovered = Some(Instant::now());
         }
         let any: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ?1 AND state = 'ready') \
@@ -203,35 +204,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Frees what consumers held that are gone.
-    async fn recover(&self) -> Result<(), sqlx::Error> {
-        let consumers: Vec<(i64, Option<String>, i64)> =
-            sqlx::query_as("SELECT id, holder, expires_at FROM consumers").fetch_all(&self.queue.0.pool).await?;
-        for (id, holder, expires_at) in consumers {
-            let gone = holder.as_deref().is_some_and(holder::is_gone);
-            if id == self.lease.id || !(gone || expires_at <= now()) {
-                continue;
-            }
-            let mut writing = self.queue.begin_unsynced().await?;
-            // One that is only late may have renewed its lease since.
-            let removed = sqlx::query("DELETE FROM consumers WHERE id = ? AND (? OR expires_at <= ?)")
-                .bind(id)
-                .bind(gone)
-                .bind(now())
-                .execute(&mut *writing.tx)
-                .await?
-                .rows_affected();
-            if removed > 0 {
-                sqlx::query("UPDATE messages SET state = 'ready', consumer = NULL WHERE consumer = ?")
-                    .bind(id)
-                    .execute(&mut *writing.tx)
-                    .await?;
-            }
-            writing.commit().await?;
-        }
-        Ok(())
-    }
-
     /// Keeps the lease until everything that was handed out is settled, then removes it.
     async fn finish(mut self) {
         let mut renewal = interval(RENEW_EVERY);
@@ -258,6 +230,37 @@ impl Worker {
         if let Err(error) = removed.await {
             tracing::debug!(%error, "a consumer's lease is left to its end");
         }
+    }
+}
+
+impl SqliteQueue {
+    /// Frees what consumers held that are gone, `own` excepted.
+    pub(super) async fn recover(&self, own: Option<i64>) -> Result<(), sqlx::Error> {
+        let consumers: Vec<(i64, Option<String>, i64)> =
+            sqlx::query_as("SELECT id, holder, expires_at FROM consumers").fetch_all(&self.0.pool).await?;
+        for (id, holder, expires_at) in consumers {
+            let gone = holder.as_deref().is_some_and(holder::is_gone);
+            if Some(id) == own || !(gone || expires_at <= now()) {
+                continue;
+            }
+            let mut writing = self.begin_unsynced().await?;
+            // One that is only late may have renewed its lease since.
+            let removed = sqlx::query("DELETE FROM consumers WHERE id = ? AND (? OR expires_at <= ?)")
+                .bind(id)
+                .bind(gone)
+                .bind(now())
+                .execute(&mut *writing.tx)
+                .await?
+                .rows_affected();
+            if removed > 0 {
+                sqlx::query("UPDATE messages SET state = 'ready', consumer = NULL WHERE consumer = ?")
+                    .bind(id)
+                    .execute(&mut *writing.tx)
+                    .await?;
+            }
+            writing.commit().await?;
+        }
+        Ok(())
     }
 }
 

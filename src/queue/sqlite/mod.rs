@@ -221,6 +221,8 @@ impl SqliteQueue {
 
     pub(super) async fn depth(&self, route: &Route) -> Result<Depth, StoreError> {
         self.require(&route.queue(), "counting").await?;
+        // What a consumer held that is gone is there to be taken, though nobody has put it back yet.
+        self.recover(None).await.map_err(self.failed("reading"))?;
         // A message whose time has come is ready, though no consumer has noticed yet.
         let counts: (i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM messages WHERE queue = ?1 AND state = 'ready') + \
