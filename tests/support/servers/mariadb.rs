@@ -135,10 +135,20 @@ fn as_this_user(command: &mut Command) {
     }
 }
 
+/// A server that starts deletes the temporary tables that lie in its directory for them: in a common one, those of others
+/// that run.
+fn temporary(directory: &Path) -> String {
+    format!("--tmpdir={}", directory.join("tmp").display())
+}
+
 /// Makes the system tables.
 fn install(directory: &Path) {
+    std::fs::create_dir(directory.join("tmp")).expect("a directory for temporary tables");
     let mut command = Command::new(binary("mariadb-install-db"));
-    command.arg("--no-defaults").arg(format!("--datadir={}", directory.join("data").display()));
+    command
+        .arg("--no-defaults")
+        .arg(format!("--datadir={}", directory.join("data").display()))
+        .arg(temporary(directory));
     // Several servers that are made at once would use up what the kernel has of native asynchronous I/O.
     command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-use-native-aio=0"]);
     as_this_user(&mut command);
@@ -154,6 +164,7 @@ fn launch(directory: &Path, port: u16, arguments: &[String]) -> Result<Child, St
     command.arg("--no-defaults").arg(format!("--port={port}")).arg("--bind-address=127.0.0.1");
     command.arg(format!("--datadir={}", file("data"))).arg(format!("--socket={}", file("socket")));
     command.arg(format!("--pid-file={}", file("pid"))).arg(format!("--log-error={}", file("log")));
+    command.arg(temporary(directory));
     command.args(["--skip-networking=0", "--skip-name-resolve", "--character-set-server=utf8mb4"]);
     // Many small databases at once; no replica to feed.
     command.args(["--max-connections=500", "--skip-log-bin", "--performance-schema=OFF"]);
