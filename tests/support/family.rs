@@ -36,7 +36,7 @@ impl FreshStores {
         let documents = match documents {
             Family::Embedded => DocumentStore::Sqlite(data_dir.join("documents.db")),
             Family::Servers => {
-                let url = MongoServer::shared().url(&unique_name());
+                let url = MongoServer::next_shared().url(&unique_name());
                 // On a genuine server it is called otherwise.
                 let path = url.rsplit('/').next().unwrap_or_default();
                 let database = path.split('?').next().unwrap_or_default().to_owned();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,18 @@ impl MongoServer {
             Ok(address) => Self { address, own: None },
             Err(_) => Self::start(),
         })
+    }
+
+    /// Like [`shared`](Self::shared), but the next of a few each time: one works its commands on a single processor, and many
+    /// tests at once would wait for it.
+    pub fn next_shared() -> &'static Self {
+        static MORE: [OnceLock<MongoServer>; 2] = [const { OnceLock::new() }; 2];
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let first = Self::shared();
+        match MORE.get(NEXT.fetch_add(1, Ordering::Relaxed) % (MORE.len() + 1)) {
+            Some(server) if !first.is_genuine() => server.get_or_init(Self::start),
+            _ => first,
+        }
     }
 
     /// The URL of a database. A genuine server keeps what earlier runs left, so there the name is made unique.
