@@ -130,11 +130,6 @@ impl Tx {
         }
     }
 
-    /// Whether others write at the same time.
-    pub(super) fn has_other_writers(&self) -> bool {
-        matches!(self, Self::Mysql(_))
-    }
-
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         either!(Self, self, tx => tx.commit().await)
     }

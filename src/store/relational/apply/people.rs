@@ -333,8 +333,10 @@ impl Batch<'_> {
                 self.people.insert(login.to_owned(), id_of(&row));
             }
         }
-        if touched > 0 && self.tx.has_other_writers() {
-            self.merge_tied_meanwhile(&fakes).await?;
+        let locking = self.tx.for_update();
+        // Where nobody else writes meanwhile, nothing has to be waited for.
+        if touched > 0 && !locking.is_empty() {
+            self.merge_tied_meanwhile(&fakes, locking).await?;
         }
         Ok(())
     }
@@ -344,12 +346,12 @@ impl Batch<'_> {
     async fn merge_tied_meanwhile(
         &mut self,
         fakes: &BTreeMap<String, (Option<String>, Option<String>)>,
+        locking: &str,
     ) -> Result<(), sqlx::Error> {
         let by_key: HashMap<String, &String> = fakes
             .iter()
             .filter_map(|(login, (_, email))| Some((email_key(email.as_deref()?).into_owned(), login)))
             .collect();
-        let locking = self.tx.for_update();
         for (key, account) in self.known_emails(by_key.keys().map(String::as_str), locking).await? {
             let Some(login) = by_key.get(&key) else { continue };
             if let Some(fake) = self.people.insert((*login).clone(), account).filter(|fake| *fake != account) {
