@@ -7,6 +7,8 @@
 //! | [`cli`] | what users type |
 //! | [`commands`] | one thin file a subcommand: wires the rooms together |
 //! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
+//! | [`files`] | `orgs.txt` and `projects.txt`, which users keep |
+//! | [`schedule`] | a run over all repositories: which are due, in which order, and when it is enough |
 //! | [`workers`] | working a queue: jobs side by side, leases, retries, dead letters |
 //! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
 //! | [`github`] | the client: tokens and their budgets, limits, retries, pages, conditional requests |
@@ -21,11 +23,13 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod files;
 pub mod github;
 pub mod mirror;
 pub mod names;
 pub mod patience;
 pub mod queue;
+pub mod schedule;
 pub mod secret;
 pub mod store;
 pub mod store_url;

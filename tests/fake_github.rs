@@ -74,6 +74,16 @@ async fn walk(fake: &FakeGitHub, path: &str) -> (Vec<Value>, usize) {
 #[tokio::test]
 async fn answers_fit_githubs_description() {
     let fake = edge().await;
+    fake.world_mut(|w| {
+        let (reader, alice, web) = (w.user("contoso-reader"), w.user("alice"), w.repo("contoso/web"));
+        w.make_owner("contoso", reader);
+        w.let_in("contoso", alice);
+        w.add_team("contoso", "First", &[alice], &[web]);
+        let second = w.add_team("contoso", "The second", &[alice, reader], &[web]);
+        w.teams[second].parent = Some(second - 1);
+        w.add_repo("alice/own");
+        w.add_repo("contoso-reader/own");
+    });
     let api = openapi::load();
     let mut wrong = vec![];
     for name in names::ANSWERING {
@@ -97,6 +107,12 @@ async fn answers_fit_githubs_description() {
         ("/orgs/{org}", "/orgs/contoso"),
         ("/orgs/{org}/repos", "/orgs/contoso/repos"),
         ("/orgs/{org}/events", "/orgs/contoso/events"),
+        ("/orgs/{org}/teams", "/orgs/contoso/teams"),
+        ("/orgs/{org}/teams/{team_slug}/members", "/orgs/contoso/teams/the-second/members"),
+        ("/orgs/{org}/teams/{team_slug}/repos", "/orgs/contoso/teams/the-second/repos"),
+        ("/orgs/{org}/outside_collaborators", "/orgs/contoso/outside_collaborators"),
+        ("/users/{username}/repos", "/users/alice/repos"),
+        ("/user/repos", "/user/repos"),
         ("/versions", "/versions"),
         ("/meta", "/meta"),
     ] {

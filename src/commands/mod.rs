@@ -21,12 +21,14 @@ use crate::workers::{self, Handler, Policy, Worked};
 
 pub mod completions;
 pub mod config;
+pub mod get_repos;
 pub mod load;
 pub mod migrate;
 pub mod retrieve_repo;
 pub mod retrieve_repos;
 pub mod retrieve_user;
 pub mod retrieve_users;
+pub mod start;
 pub mod update_repo;
 
 /// How a command that ran to its end went.
@@ -63,6 +65,8 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::UpdateRepo(args) => update_repo::run(logged()?, args.clone(), console, shutdown).await,
         Command::RetrieveUser(args) => retrieve_user::run(logged()?, args.clone(), console, shutdown).await,
         Command::RetrieveUsers(args) => retrieve_users::run(logged()?, args.clone(), console, shutdown).await,
+        Command::GetRepos(args) => get_repos::run(logged()?, args.clone(), console, shutdown).await,
+        Command::Start(args) => start::run(logged()?, args.clone(), console, shutdown).await,
         Command::Load(args) => load::run(logged()?, args.clone(), console, shutdown).await,
     }
 }

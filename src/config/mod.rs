@@ -24,7 +24,7 @@ pub use logging::Level;
 pub use origin::Origin;
 pub use show::Entry;
 pub use sources::Sources;
-pub use tokens::ReadToken;
+pub use tokens::{ReadToken, problem as token_problem};
 
 use crate::mirror::ForkCommits;
 use crate::secret::Secret;
@@ -166,6 +166,12 @@ impl Settings {
     /// A token that is in both has the file's reserve.
     pub fn tokens(&self) -> Vec<ReadToken> {
         tokens::all(&self.github.tokens, &self.github.file_tokens, self.github.reserve)
+    }
+
+    /// Puts one token in the place of all read tokens.
+    pub fn set_read_token(&mut self, token: Secret) {
+        self.github.tokens = vec![token];
+        self.github.file_tokens.clear();
     }
 
     /// The token that manages hooks: `github.hook_token`, else the first read token.

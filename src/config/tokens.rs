@@ -25,7 +25,7 @@ pub(super) const EXPECTED_LIST: &str = "tokens of visible ASCII characters, with
 const EXPECTED_LINE: &str = "expected one token a line, then, if wanted, the requests an hour to leave unused";
 
 /// What is wrong with a token, in words that don't show it.
-pub(super) fn problem(token: &str) -> Option<&'static str> {
+pub fn problem(token: &str) -> Option<&'static str> {
     if token.is_empty() {
         Some("an empty token")
     } else if token.chars().all(|c| c.is_ascii_graphic()) {

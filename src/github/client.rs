@@ -16,7 +16,7 @@ use super::error::{ApiError, ClientError};
 use super::ledger::LedgerError;
 use super::links::Links;
 use super::notice::{Notice, WaitReason};
-use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, Validator};
+use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, TokenRef, Validator};
 use super::retry::Tuning;
 use super::sharing::Sharing;
 use super::tokens::{Lease, Pool, Purpose, Try, Want};
@@ -40,6 +40,8 @@ struct Shared {
     /// The other processes with the same tokens.
     sharing: Option<Sharing>,
     tuning: Tuning,
+    /// All requests.
+    total: Meter,
     /// Something that speaks like GitHub's API has answered.
     contacted: AtomicBool,
 }
@@ -96,7 +98,8 @@ impl GitHub {
         // Without a token it is the address that is limited, which says nothing to processes elsewhere.
         let sharing = settings.ledger.filter(|_| !settings.tokens.is_empty()).map(Sharing::new);
         let contacted = AtomicBool::new(false);
-        Ok(Self { shared: Arc::new(Shared { api_url, transport, pool, sharing, tuning, contacted }) })
+        let total = Meter::default();
+        Ok(Self { shared: Arc::new(Shared { api_url, transport, pool, sharing, tuning, total, contacted }) })
     }
 
     /// GET `/repos/OWNER/NAME`, trying token after token, and remembers which tokens can read it.
@@ -147,6 +150,21 @@ impl GitHub {
         self.shared.pool.is_called(asked, name, public);
     }
 
+    /// The tokens that GitHub has not refused in this run; one that stands for anonymous requests where there is none.
+    pub fn tokens(&self) -> Vec<TokenRef> {
+        self.shared.pool.live()
+    }
+
+    /// Tells that a token was shown a repository, in a list for example, and whether everybody can read it.
+    pub fn can_read(&self, token: &TokenRef, repo: &RepoName, public: bool) {
+        self.shared.pool.remember(repo, token.index, true, Some(public));
+    }
+
+    /// Requests of this client until now: those that count on a rate limit.
+    pub fn counted(&self) -> u64 {
+        self.shared.total.counted()
+    }
+
     /// Whether GitHub has refused a token in this run (401): then a 404 may only mean that the one that could read is out.
     pub fn has_rejected(&self) -> bool {
         self.shared.pool.has_rejected()
@@ -162,7 +180,7 @@ impl GitHub {
             accept: request.accept,
             validator: request.validator.as_ref(),
             repo: request.repo.as_ref(),
-            purpose: Purpose::Read,
+            purpose: request.only.as_ref().map_or(Purpose::Read, |token| Purpose::Only(token.index)),
             divisible: request.divisible,
         };
         match self.shared.run(&call, meter).await {
@@ -374,7 +392,9 @@ impl Shared {
             "request"
         );
         let free = status == 304 && lease.authorization.is_some();
-        (if free { &meter.free } else { &meter.counted }).fetch_add(1, Ordering::Relaxed);
+        for meter in [meter, &self.total] {
+            (if free { &meter.free } else { &meter.counted }).fetch_add(1, Ordering::Relaxed);
+        }
         // A 401 carries the limits of the address it came from, not the token's.
         if status != 401 {
             // A limit's or a broken server's answer may come from a machine in front of the API.

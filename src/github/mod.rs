@@ -45,5 +45,5 @@ pub use client::GitHub;
 pub use error::{ApiError, ClientError, ConnectProblem};
 pub use links::Links;
 pub use notice::{Notice, WaitReason};
-pub use request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, TokenSetting, Validator};
+pub use request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, TokenRef, TokenSetting, Validator};
 pub use url::{ApiUrl, UrlProblem};

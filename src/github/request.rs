@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -53,6 +54,19 @@ pub struct Get {
     pub validator: Option<Validator>,
     /// The caller can ask for less at a time: a server that can't make it in time is not asked for the same for long.
     pub divisible: bool,
+    /// The one token that may serve it; `None`: any that can.
+    pub only: Option<TokenRef>,
+}
+
+/// One of a client's tokens, for questions whose answer depends on who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRef {
+    /// Its place in the pool.
+    pub(super) index: usize,
+    /// 8 hex digits of its SHA-256; empty for anonymous.
+    pub fingerprint: String,
+    /// What users are shown of it.
+    pub hint: String,
 }
 
 /// The representation asked for.
@@ -116,6 +130,22 @@ impl Meter {
     /// Answers that cost none (304 with a token).
     pub fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed)
+    }
+}
+
+impl Budget {
+    /// How long so many requests take that count: at the pace of the secondary limit, and no faster than the hourly budgets
+    /// are filled again. Budgets that no answer has told of yet don't hold it up.
+    pub fn time_for(&self, requests: u64) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let paced = Duration::try_from_secs_f64(requests as f64 / self.per_second.max(0.1)).unwrap_or(Duration::MAX);
+        let later = requests.saturating_sub(self.remaining);
+        if self.unlimited || self.hourly == 0 || later == 0 {
+            return paced;
+        }
+        let first = self.next_reset.and_then(|at| (at - Utc::now()).to_std().ok()).unwrap_or_default();
+        let hours = u32::try_from(later.div_ceil(self.hourly) - 1).unwrap_or(u32::MAX);
+        paced.max(first.saturating_add(Duration::from_secs(3600).saturating_mul(hours)))
     }
 }
 

@@ -18,7 +18,7 @@ use super::ledger::IN_FLIGHT_MOST;
 use super::notice::{Notice, WaitReason};
 use super::outbox::Outbox;
 use super::pace::{self, Pace};
-use super::request::{Budget as Total, TokenSetting};
+use super::request::{Budget as Total, TokenRef, TokenSetting};
 use crate::names::RepoName;
 
 mod shared;
@@ -96,6 +96,8 @@ pub(super) enum Purpose<'a> {
     Discover { tried: &'a [usize] },
     /// To find out whether this token can.
     Probe(usize),
+    /// With this token, however long it is waited for.
+    Only(usize),
 }
 
 /// What came of looking for a token.
@@ -367,6 +369,14 @@ impl Pool {
         self.state().tokens.iter().any(|token| token.rejected)
     }
 
+    /// The tokens that GitHub has not refused.
+    pub fn live(&self) -> Vec<TokenRef> {
+        let state = self.state();
+        let live = state.tokens.iter().enumerate().filter(|(_, token)| !token.rejected);
+        live.map(|(index, token)| TokenRef { index, fingerprint: token.fingerprint.clone(), hint: token.hint.clone() })
+            .collect()
+    }
+
     pub fn hints(&self) -> Vec<String> {
         self.state().tokens.iter().map(|token| token.hint.clone()).collect()
     }
@@ -408,7 +418,7 @@ impl State {
         let all: Vec<usize> = all.collect();
         let or = |first: Vec<usize>, second: Vec<usize>| if first.is_empty() { second } else { first };
         match want.purpose {
-            Purpose::Probe(token) => all.into_iter().filter(|&i| i == token).collect(),
+            Purpose::Probe(token) | Purpose::Only(token) => all.into_iter().filter(|&i| i == token).collect(),
             Purpose::Read => {
                 let hopeful = or(pick(all.clone(), &|v| v != Some(false)), all.clone());
                 let readers = or(pick(all, &|v| v == Some(true)), hopeful);

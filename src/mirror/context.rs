@@ -16,7 +16,7 @@ use super::error::MirrorError;
 use super::item::Item;
 use super::stage::Stage;
 use super::writer::{Counts, PageWrite, Writer};
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, Validator};
+use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, TokenRef, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
@@ -92,6 +92,11 @@ pub trait Subject: fmt::Display + Send + Sync + 'static {
 
     /// The repository that its requests belong to, where it is one.
     fn repo(&self) -> Option<&RepoName>;
+
+    /// The token that its requests go out with, where it has to be a certain one.
+    fn token(&self) -> Option<&TokenRef> {
+        None
+    }
 }
 
 /// The repository that is being mirrored.
@@ -254,6 +259,7 @@ impl<S: Subject> Work<S> {
             accept,
             validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
             divisible,
+            only: self.subject().token().cloned(),
         };
         tokio::select! {
             biased;

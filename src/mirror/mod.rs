@@ -12,6 +12,7 @@ mod events;
 mod issues;
 mod item;
 mod labels;
+mod organizations;
 mod pages;
 mod people;
 mod profile;
@@ -28,6 +29,7 @@ mod writer;
 
 pub use context::{ForkCommits, Options};
 pub use error::MirrorError;
+pub use organizations::Organization;
 pub use report::{Outcome, Report, StageReport};
 pub use run::{Mirror, lease_of};
 pub use update::Update;

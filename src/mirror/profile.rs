@@ -24,8 +24,16 @@ use crate::store::relational::{KnownAccount, NO_PROJECT, Rows};
 /// documents bear.
 const PROFILE: &str = "profile";
 /// What an account's documents belong to, by its login.
-const OWN: [Collection; 4] =
-    [Collection::Followers, Collection::Following, Collection::UserOrgs, Collection::OrgMembers];
+const OWN: [Collection; 8] = [
+    Collection::Followers,
+    Collection::Following,
+    Collection::UserOrgs,
+    Collection::OrgMembers,
+    Collection::Teams,
+    Collection::TeamMembers,
+    Collection::TeamRepos,
+    Collection::OutsideCollaborators,
+];
 /// Documents that are marked at a time.
 const IDS_AT_A_TIME: u32 = 1000;
 
@@ -113,7 +121,8 @@ impl Mirror {
     }
 
     async fn profile(&self, url: &ApiUrl, validator: Option<Validator>, tally: &Tally) -> Result<Fetched, MirrorError> {
-        let request = Get { url: url.clone(), repo: None, accept: Accept::Json, validator, divisible: false };
+        let request =
+            Get { url: url.clone(), repo: None, accept: Accept::Json, validator, divisible: false, only: None };
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(MirrorError::Cancelled),
@@ -187,5 +196,5 @@ impl Mirror {
 /// The account that an answer is about.
 fn user(facts: Value) -> Option<User> {
     let account = account(Some(&facts))?;
-    Some(User { github_id: account.github_id?, account, facts })
+    Some(User { github_id: account.github_id?, account, facts, token: None })
 }

@@ -173,6 +173,11 @@ impl Report {
             let refused: String = refused.map(|stage| format!("; {} {}", stage.stage, stage.outcome)).collect();
             return format!("done: {stored}{refused}");
         }
+        format!("incomplete: {}; {stored}", self.shortcomings())
+    }
+
+    /// The stages that are not complete, with the first reason of each.
+    pub fn shortcomings(&self) -> String {
         let incomplete = self.stages.iter().filter(|stage| !stage.outcome.is_complete());
         let notes: Vec<String> = incomplete
             .map(|stage| {
@@ -180,7 +185,7 @@ impl Report {
                 format!("{} {}{note}", stage.stage, stage.outcome)
             })
             .collect();
-        format!("incomplete: {}; {stored}", notes.join("; "))
+        notes.join("; ")
     }
 }
 

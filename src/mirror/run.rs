@@ -281,6 +281,7 @@ impl Mirror {
             accept: Accept::Json,
             validator: None,
             divisible: false,
+            only: None,
         };
         match self.github.get(&request, &tally.meter).await {
             Ok(Fetched::Page(page)) => {

@@ -16,7 +16,7 @@ use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
 use super::report::{End, Report, StageReport};
 use super::run::Mirror;
 use super::writer::Writer;
-use crate::github::{Accept, ApiUrl};
+use crate::github::{Accept, ApiUrl, TokenRef};
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, AccountTie};
@@ -37,6 +37,8 @@ pub struct User {
     pub account: Account,
     /// GitHub's answer for it.
     pub facts: Value,
+    /// The token that its lists are asked for with, where the answer depends on who asks.
+    pub token: Option<TokenRef>,
 }
 
 impl fmt::Display for User {
@@ -61,6 +63,10 @@ impl Subject for User {
     fn repo(&self) -> Option<&RepoName> {
         None
     }
+
+    fn token(&self) -> Option<&TokenRef> {
+        self.token.as_ref()
+    }
 }
 
 /// What a list of an account's is called in the sync state.
@@ -69,9 +75,9 @@ pub(super) fn list_name(github_id: i64, list: &str) -> String {
 }
 
 /// A list of accounts that an account is tied to.
-struct Relation {
+pub(super) struct Relation {
     /// Its name in the sync state and in the report.
-    name: &'static str,
+    pub name: &'static str,
     /// Its address: `/users/LOGIN/followers`.
     path: [&'static str; 2],
     collection: Collection,
@@ -109,6 +115,18 @@ const FOLLOWING: Relation = Relation {
     untie: |rows, own, other| rows.followers_gone.push((other, own)),
 };
 
+/// People who have access to an organisation's repositories without being its members.
+pub(super) const OUTSIDE_COLLABORATORS: Relation = Relation {
+    name: "outside_collaborators",
+    path: ["orgs", "outside_collaborators"],
+    collection: Collection::OutsideCollaborators,
+    tag: "org",
+    tied: Tied::OutsideCollaborators,
+    count: "",
+    tie: |rows, own, other| rows.outside_collaborators.push(AccountTie { to: own, from: other }),
+    untie: |rows, own, other| rows.outside_collaborators_gone.push((own, other)),
+};
+
 const ORGANIZATIONS: Relation = Relation {
     name: "organisations",
     path: ["users", "orgs"],
@@ -123,7 +141,7 @@ const ORGANIZATIONS: Relation = Relation {
     untie: |rows, own, other| rows.organization_members_gone.push((other, own)),
 };
 
-const MEMBERS: Relation = Relation {
+pub(super) const MEMBERS: Relation = Relation {
     name: "members",
     path: ["orgs", "members"],
     collection: Collection::OrgMembers,
@@ -213,6 +231,20 @@ async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), Mirr
 }
 
 async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), MirrorError> {
+    match read_relation(work, relation).await {
+        Err(MirrorError::Api(error)) if error.is_refusal() => {
+            work.not_permitted(format!("{}: {error}", relation.name));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Reads one list of an account's.
+///
+/// # Errors
+/// The list could not be had; what was read of it is stored.
+pub(super) async fn read_relation(work: &Work<User>, relation: &'static Relation) -> Result<(), MirrorError> {
     let map = move |user: &User, item: &Item<'_>, out: &mut Mapped| {
         let Some(other) = item::account(Some(item.value())) else {
             return Err(MirrorError::Answer("an account came without a login".to_owned()));
@@ -228,13 +260,7 @@ async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), Mirr
     let [of, what] = relation.path;
     let url = ApiUrl::path(&[of, own, what]);
     let list = List { name: relation.name, url, accept: Accept::Json, collection: relation.collection, map };
-    let listing = match look(work, &list).await {
-        Err(MirrorError::Api(error)) if error.is_refusal() => {
-            work.not_permitted(format!("{}: {error}", relation.name));
-            return Ok(());
-        }
-        listing => listing?,
-    };
+    let listing = look(work, &list).await?;
     let (seen, said) = (listing.ids.len() as u64, work.subject().facts.get(relation.count).and_then(Value::as_u64));
     if let Some(said) = said.filter(|said| *said > seen)
         && listing.last_page >= DEEP_PAGE

@@ -60,6 +60,11 @@ impl Console {
         Progress { inner: Arc::new(Inner { label, console: self.clone(), shown }) }
     }
 
+    /// As [`Console::progress`], on a terminal alone: for what a log has lines of its own for.
+    pub fn bar(&self, label: &str) -> Progress {
+        if self.bars.is_some() { self.progress(label) } else { self.without_progress().progress(label) }
+    }
+
     /// Writes whole lines where they don't tear the bars.
     pub(super) fn write_above_bars(&self, bytes: &[u8]) {
         // A reader that went away must not end the work: there is nobody to tell.

@@ -1,9 +1,11 @@
 //! What msght tells: the log file, and what users read on their terminal.
 
 mod console;
+mod event;
 mod logfile;
 mod logging;
 
 pub use console::{Console, Progress};
+pub use event::Event;
 pub use logfile::LogFile;
 pub use logging::start;

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::Verdict;
 use crate::github::ApiError;
 use crate::mirror::{Mirror, MirrorError, Report};
+use crate::store::StoreError;
 
 /// What another worker is at is looked at again after this long.
 const BUSY_FOR: Duration = Duration::from_secs(10);
@@ -14,23 +15,33 @@ const BUSY_FOR: Duration = Duration::from_secs(10);
 /// While GitHub can't be reached or does not answer, a message comes back after this long.
 const OUTAGE_WAIT: Duration = Duration::from_secs(60);
 
-/// Mirrors under a lease; the work is handed a [`Mirror`] that is cancelled with the worker and with the lease.
+/// How work under a lease ended.
+pub(crate) enum Ended {
+    /// Another process is at it, and who that is.
+    Busy(String),
+    /// It was stopped.
+    Stopped,
+    /// It came to its end.
+    Ended(Result<Report, MirrorError>),
+}
+
+/// Mirrors under a lease; the work is handed a [`Mirror`] that is cancelled with `stop` and with the lease.
 ///
 /// # Errors
-/// What would end every other message's work too.
-pub(super) async fn leased<F>(
+/// A store that can't be used.
+pub(crate) async fn alone<F>(
     mirror: &Mirror,
     lease: &str,
     process: &str,
     stop: &CancellationToken,
     work: impl FnOnce(Mirror) -> F,
-) -> anyhow::Result<Verdict>
+) -> Result<Ended, StoreError>
 where
     F: Future<Output = Result<Report, MirrorError>>,
 {
     let held = match mirror.stores.relational.lease(lease, process).await? {
         Ok(held) => held,
-        Err(holder) => return Ok(Verdict::NotNow(holder.to_string(), BUSY_FOR)),
+        Err(holder) => return Ok(Ended::Busy(holder.to_string())),
     };
     tracing::info!(lease, "retrieving");
     let cancel = stop.child_token();
@@ -46,19 +57,41 @@ where
     };
     let lost = held.lost().is_cancelled();
     held.release().await?;
-    if lost {
-        return Ok(Verdict::NotNow("its lease was lost".to_owned(), BUSY_FOR));
-    }
+    Ok(match result {
+        _ if lost => Ended::Busy("its lease was lost".to_owned()),
+        Ok(_) if cancel.is_cancelled() => Ended::Stopped,
+        Err(MirrorError::Cancelled) => Ended::Stopped,
+        Err(MirrorError::Busy(who)) => Ended::Busy(who),
+        result => Ended::Ended(result),
+    })
+}
+
+/// Mirrors under a lease what a message names.
+///
+/// # Errors
+/// What would end every other message's work too.
+pub(super) async fn leased<F>(
+    mirror: &Mirror,
+    lease: &str,
+    process: &str,
+    stop: &CancellationToken,
+    work: impl FnOnce(Mirror) -> F,
+) -> anyhow::Result<Verdict>
+where
+    F: Future<Output = Result<Report, MirrorError>>,
+{
+    let result = match alone(mirror, lease, process, stop, work).await? {
+        Ended::Busy(who) => return Ok(Verdict::NotNow(who, BUSY_FOR)),
+        Ended::Stopped => return Ok(Verdict::Stopped),
+        Ended::Ended(result) => result,
+    };
     match result {
-        Ok(_) if cancel.is_cancelled() => Ok(Verdict::Stopped),
         Ok(report) if report.is_complete() => Ok(Verdict::Done(report.summary())),
         Ok(report) if report.is_cut_off_by_an_outage() => {
             mirror.console.error(&format!("error: {lease}: {}", report.summary()));
             Ok(Verdict::NotNow(report.summary(), OUTAGE_WAIT))
         }
         Ok(report) => Ok(Verdict::Failed(report.summary())),
-        Err(MirrorError::Cancelled) => Ok(Verdict::Stopped),
-        Err(MirrorError::Busy(who)) => Ok(Verdict::NotNow(who, BUSY_FOR)),
         // That it was marked is all there is to do.
         Err(MirrorError::Gone(_)) => Ok(Verdict::Done("gone, marked deleted".to_owned())),
         Err(MirrorError::Api(error @ (ApiError::Connect { .. } | ApiError::Unavailable { .. }))) => {

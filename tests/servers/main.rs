@@ -22,6 +22,8 @@ mod identity;
 mod kills;
 #[path = "../program/moving.rs"]
 mod moving;
+#[path = "../program/organizations.rs"]
+mod organizations;
 mod outages;
 mod races;
 #[path = "../program/refresh.rs"]

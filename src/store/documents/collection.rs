@@ -106,6 +106,14 @@ collections! {
     OrgMembers = "org_members" [text "org", text "login"];
     /// Organisations that an account is publicly a member of, tagged with its login (beyond GHTorrent).
     UserOrgs = "user_orgs" [text "user", text "login"];
+    /// Teams of an organisation, tagged with its login (beyond GHTorrent).
+    Teams = "teams" [text "org", integer "id"];
+    /// Members of a team, tagged with the organisation's login and the team's number (beyond GHTorrent).
+    TeamMembers = "team_members" [text "org", integer "team_id", text "login"];
+    /// Repositories that a team has access to, tagged in the same way (beyond GHTorrent).
+    TeamRepos = "team_repos" [text "org", integer "team_id", integer "id"];
+    /// Who has access to repositories of an organisation without being its member (beyond GHTorrent).
+    OutsideCollaborators = "outside_collaborators" [text "org", text "login"];
 }
 
 impl Collection {
@@ -116,6 +124,6 @@ impl Collection {
 
     /// Whether its documents exist in two shapes, so that a list's answer must not overwrite the full one.
     pub(super) fn has_two_shapes(self) -> bool {
-        matches!(self, Self::Commits | Self::PullRequests)
+        matches!(self, Self::Commits | Self::PullRequests | Self::Repos)
     }
 }

@@ -30,6 +30,8 @@ pub enum Tied {
     Organizations,
     /// Its members.
     Members,
+    /// Who has access to its repositories without being its member.
+    OutsideCollaborators,
 }
 
 impl Tied {
@@ -40,6 +42,7 @@ impl Tied {
             Self::Following => ("followers", "follower_id", "user_id"),
             Self::Organizations => ("organization_members", "user_id", "org_id"),
             Self::Members => ("organization_members", "org_id", "user_id"),
+            Self::OutsideCollaborators => ("outside_collaborators", "org_id", "user_id"),
         }
     }
 }

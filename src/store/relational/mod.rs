@@ -8,6 +8,7 @@ mod backend;
 mod details;
 pub mod ghtorrent;
 mod ids;
+pub mod inventory;
 pub mod leases;
 mod look;
 mod mysql;
@@ -165,13 +166,14 @@ impl Relational {
         Ok(known_project(self.read(sql, vec![github_id.into()]).await?))
     }
 
-    /// Marks a project as gone from GitHub, if it was ever read. Returns whether it was marked now.
+    /// Marks a project as gone from GitHub, if it was ever read or listed. Returns whether it was marked now.
     ///
     /// # Errors
     /// The store could not be written.
     pub async fn mark_project_deleted(&self, project: i64) -> Result<bool, StoreError> {
-        let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND EXISTS (SELECT 1 FROM msght_pages p \
-                   JOIN msght_lists l ON l.id = p.list_id WHERE l.project_id = ?1 AND l.name = 'repo')";
+        let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND (EXISTS (SELECT 1 FROM msght_pages p \
+                   JOIN msght_lists l ON l.id = p.list_id WHERE l.project_id = ?1 AND l.name = 'repo') \
+                   OR EXISTS (SELECT 1 FROM project_listings g WHERE g.project_id = ?1))";
         let marked = self.write(sql, vec![project.into()]).await? > 0;
         if marked {
             // Should it come back unchanged, a 304 would leave the mark.

@@ -277,6 +277,83 @@ pub struct AccountTie {
     pub from: Account,
 }
 
+/// What its owner's list says of a repository.
+#[derive(Debug, Clone)]
+pub struct ProjectListing {
+    /// GitHub's numeric id of it; its row is among those of the same batch, or there already.
+    pub github_id: i64,
+    /// The name that a document of the repository was stored under, where one was.
+    pub documents_as: Option<String>,
+    /// Where it was found.
+    pub state: Listed,
+    /// `public`, `private` or `internal`.
+    pub visibility: Option<String>,
+    /// Whether it is read-only.
+    pub archived: bool,
+    /// Whether it is a fork.
+    pub fork: bool,
+    /// Whether GitHub has switched it off.
+    pub disabled: bool,
+    /// When something was pushed last.
+    pub pushed_at: Option<DateTime<Utc>>,
+    /// When something about the repository itself changed last.
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+/// Where a repository was found that belongs to an organisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// In a list of its owner's.
+    Listed,
+    /// In no list, but it can be read.
+    Unlisted,
+    /// No token can read it any more, and it is not known to be deleted.
+    Unreadable,
+}
+
+impl Listed {
+    /// As it stands in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listed => "listed",
+            Self::Unlisted => "unlisted",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A team of an organisation.
+#[derive(Debug, Clone)]
+pub struct Team {
+    /// GitHub's numeric id.
+    pub github_id: i64,
+    /// Its organisation.
+    pub organization: Account,
+    /// Its name in URLs.
+    pub slug: String,
+    /// Its name.
+    pub name: String,
+    /// What it says of itself.
+    pub description: Option<String>,
+    /// `closed` or `secret`.
+    pub privacy: Option<String>,
+    /// What its members may do by default.
+    pub permission: Option<String>,
+    /// The number of the team that it is a part of.
+    pub parent: Option<i64>,
+}
+
+/// A repository that a team has access to.
+#[derive(Debug, Clone)]
+pub struct TeamProject {
+    /// GitHub's numeric id of the team.
+    pub team: i64,
+    /// GitHub's numeric id of the repository, whose row is among those of the same batch.
+    pub project: i64,
+    /// The role that the team has there.
+    pub role: Option<String>,
+}
+
 /// What a look at a project's languages showed.
 #[derive(Debug, Clone)]
 pub struct Languages {
@@ -403,6 +480,20 @@ pub struct Rows {
     pub organization_members: Vec<AccountTie>,
     /// Logins of the organisation and of who is no longer a member.
     pub organization_members_gone: Vec<(String, String)>,
+    pub outside_collaborators: Vec<AccountTie>,
+    /// Logins of the organisation and of who has no access any more.
+    pub outside_collaborators_gone: Vec<(String, String)>,
+    pub listings: Vec<ProjectListing>,
+    pub teams: Vec<Team>,
+    /// GitHub's ids of teams that are no more.
+    pub teams_gone: Vec<i64>,
+    /// GitHub's id of the team, and a member.
+    pub team_members: Vec<(i64, Account)>,
+    /// GitHub's id of the team, and the login of who is no longer a member.
+    pub team_members_gone: Vec<(i64, String)>,
+    pub team_projects: Vec<TeamProject>,
+    /// GitHub's ids of the team and of a repository that it has no access to any more.
+    pub team_projects_gone: Vec<(i64, i64)>,
     pub languages: Vec<Languages>,
     pub topics: Vec<Topics>,
     pub progress: Vec<Progress>,
@@ -439,6 +530,15 @@ impl Rows {
             followers_gone,
             organization_members,
             organization_members_gone,
+            outside_collaborators,
+            outside_collaborators_gone,
+            listings,
+            teams,
+            teams_gone,
+            team_members,
+            team_members_gone,
+            team_projects,
+            team_projects_gone,
             languages,
             topics,
             progress

@@ -249,32 +249,38 @@ impl World {
         let mut w = World::empty(seed);
         let users: Vec<UserIx> = (0..12).map(|i| w.add_user(&format!("dev{i}"), UserKind::User)).collect();
         for r in 0..repositories {
-            let repo = w.add_repo(&format!("contoso/r{r:03}"));
-            let user = users[r % users.len()];
-            let who = w.person_of(user);
-            w.add_label(repo, "bug", None);
-            w.push(repo, "main", 3 + r % 4, who);
-            for i in 0..2 + r % 2 {
-                let title = w.sentence();
-                let number = w.open_issue(repo, Some(user), &title, None);
-                w.label_issue(repo, number, "bug");
-                let text = w.sentence();
-                w.add_comment(repo, number, Some(users[(r + i) % users.len()]), &text);
-            }
-            let pull = NewPull {
-                user,
-                head_repo: repo,
-                head_ref: "topic".to_owned(),
-                base_ref: "main".to_owned(),
-                commits: 1,
-                title: "A change".to_owned(),
-                body: None,
-                draft: false,
-            };
-            let number = w.open_pull(repo, pull);
-            w.merge_pull(repo, number, Some(users[0]));
-            w.star(repo, user);
+            w.small_repo(&format!("contoso/r{r:03}"), r, &users);
         }
         w
+    }
+
+    /// A repository with a little of everything, told from others by its number.
+    pub(super) fn small_repo(&mut self, full_name: &str, r: usize, users: &[UserIx]) -> RepoIx {
+        let repo = self.add_repo(full_name);
+        let user = users[r % users.len()];
+        let who = self.person_of(user);
+        self.add_label(repo, "bug", None);
+        self.push(repo, "main", 3 + r % 4, who);
+        for i in 0..2 + r % 2 {
+            let title = self.sentence();
+            let number = self.open_issue(repo, Some(user), &title, None);
+            self.label_issue(repo, number, "bug");
+            let text = self.sentence();
+            self.add_comment(repo, number, Some(users[(r + i) % users.len()]), &text);
+        }
+        let pull = NewPull {
+            user,
+            head_repo: repo,
+            head_ref: "topic".to_owned(),
+            base_ref: "main".to_owned(),
+            commits: 1,
+            title: "A change".to_owned(),
+            body: None,
+            draft: false,
+        };
+        let number = self.open_pull(repo, pull);
+        self.merge_pull(repo, number, Some(users[0]));
+        self.star(repo, user);
+        repo
     }
 }

@@ -203,6 +203,7 @@ impl World {
                 Kind::Feed(list) => self.feed_json(o, list[at].0, list[at].1, view),
                 Kind::File(commit) => self.diff_entry(o, repo, *commit, k),
                 Kind::Org => self.org_stub(o, k),
+                Kind::Team => self.team_json(o, k as usize),
             }
         }
     }

@@ -31,6 +31,7 @@ mod render_work;
 mod routes;
 mod server;
 mod social;
+mod teams;
 mod world;
 
 pub use decoy::{Decoy, Seen};
@@ -43,4 +44,5 @@ pub use options::Options;
 pub use render::ApiVersion;
 pub use routes::{Answer, Kind};
 pub use server::{FakeGitHub, Record};
+pub use teams::Team;
 pub use world::*;

@@ -40,6 +40,7 @@ pub enum Kind {
     Feed(Arc<Vec<(RepoIx, usize)>>),
     File(CommitIx),
     Org,
+    Team,
 }
 
 pub struct List {
@@ -110,7 +111,12 @@ impl World {
                 ),
             ),
             ["user"] => ("/user", who.user.map_or_else(needs_auth, |u| object(|o| self.own_profile(o, u)))),
-            ["user", "orgs"] => ("/user/orgs", who.user.map_or_else(needs_auth, |_| self.orgs())),
+            ["user", "orgs"] => ("/user/orgs", who.user.map_or_else(needs_auth, |u| self.orgs_of(u))),
+            ["user", "repos"] => ("/user/repos", who.user.map_or_else(needs_auth, |u| self.repos_of(u, true, q))),
+            ["users", whom, "repos"] => {
+                let found = self.find_user(&unpercent(whom));
+                ("/users/{login}/repos", found.map_or_else(not_found, |u| self.repos_of(u, false, q)))
+            }
             [by @ ("users" | "user"), whom, ref rest @ ..] => self.user_answer(self.user_in(by, whom), rest),
             ["orgs", org, ref rest @ ..] => self.org_answer(self.find_user(&unpercent(org)), rest, q, who),
             ["organizations", id, ref rest @ ..] => {
@@ -171,11 +177,6 @@ impl World {
         Answer::Status(301, body, vec![("location", to)])
     }
 
-    fn orgs(&self) -> Answer {
-        let orgs = self.users.iter().enumerate().filter(|(_, u)| u.kind == UserKind::Organization);
-        rows(0, Kind::Org, orgs.map(|(i, _)| i as u32).collect())
-    }
-
     fn org_answer(&self, found: Option<UserIx>, rest: &[&str], q: &Query, who: &Viewer) -> (&'static str, Answer) {
         let Some(org) = found.filter(|&u| self.users[u as usize].kind == UserKind::Organization) else {
             return ("/orgs/{org}", not_found());
@@ -215,7 +216,7 @@ impl World {
                 let repos: Vec<RepoIx> = seen.filter(|&r| !self.repos[r].private).collect();
                 ("/orgs/{org}/events", self.feed_list(0, &repos))
             }
-            _ => ("unknown", not_found()),
+            _ => self.team_answer(org, rest, who).unwrap_or_else(|| ("unknown", not_found())),
         }
     }
 

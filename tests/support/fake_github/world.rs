@@ -1,4 +1,5 @@
 //! What exists in the fake GitHub: compact records, rendered to JSON only when asked for.
+use super::teams::Team;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -386,6 +387,11 @@ pub struct World {
     /// Follower and followed, oldest first.
     pub follows: Vec<(UserIx, UserIx)>,
     pub members: Vec<Member>,
+    /// Organisation and member.
+    pub owners: Vec<(UserIx, UserIx)>,
+    pub teams: Vec<Team>,
+    /// Organisation and outside collaborator.
+    pub outside: Vec<(UserIx, UserIx)>,
     /// Names that repositories had before, in lower case.
     pub old_names: HashMap<String, RepoIx>,
     pub(super) by_sha: HashMap<Sha, CommitIx>,
@@ -431,6 +437,9 @@ impl World {
             commits: vec![],
             follows: vec![],
             members: vec![],
+            owners: vec![],
+            teams: vec![],
+            outside: vec![],
             old_names: HashMap::new(),
             by_sha: HashMap::new(),
             by_login: HashMap::new(),

@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use rand::RngExt;
 
-use super::{Collection, Document, Identity, Stored, timestamp};
+use super::{Collection, ColumnKind, Document, Identity, Stored, timestamp};
 use crate::patience::Patience;
 use crate::store::StoreError;
 use crate::store_url::StoreUrl;
@@ -149,7 +149,10 @@ impl MongoDocuments {
         let read = || async {
             let mut condition = doc! { DELETED_AT: { "$exists": false } };
             for (column, value) in collection.key().iter().zip(key) {
-                condition.insert(column.name, *value);
+                match column.kind {
+                    ColumnKind::Text => condition.insert(column.name, *value),
+                    ColumnKind::Integer => condition.insert(column.name, value.parse::<i64>().unwrap_or_default()),
+                };
             }
             condition.insert(path, doc! { "$gt": &from, "$lt": &to });
             let first = Some((doc! { path: 1 }, i64::from(limit)));

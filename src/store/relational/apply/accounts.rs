@@ -11,12 +11,21 @@ const FOLLOWERS: Upsert =
 const ORGANIZATION_MEMBERS: Upsert =
     Upsert { table: "organization_members", columns: &["org_id", "user_id"], key: &["org_id", "user_id"], update: &[] };
 
+const OUTSIDE_COLLABORATORS: Upsert = Upsert {
+    table: "outside_collaborators",
+    columns: &["org_id", "user_id"],
+    key: &["org_id", "user_id"],
+    update: &[],
+};
+
 impl Batch<'_> {
     pub(super) async fn account_ties(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
         self.tie_accounts(&FOLLOWERS, &rows.followers).await?;
         self.tie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members).await?;
+        self.tie_accounts(&OUTSIDE_COLLABORATORS, &rows.outside_collaborators).await?;
         self.untie_accounts(&FOLLOWERS, &rows.followers_gone).await?;
-        self.untie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members_gone).await
+        self.untie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members_gone).await?;
+        self.untie_accounts(&OUTSIDE_COLLABORATORS, &rows.outside_collaborators_gone).await
     }
 
     async fn tie_accounts(&mut self, upsert: &Upsert, ties: &[AccountTie]) -> Result<(), sqlx::Error> {

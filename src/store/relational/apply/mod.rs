@@ -7,6 +7,7 @@
 mod accounts;
 mod commits;
 mod issues;
+mod organizations;
 mod people;
 mod progress;
 mod projects;
@@ -47,6 +48,7 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut Ids, rows: &Rows) -> Result<(),
     batch.issues(rows).await?;
     batch.relations(rows).await?;
     batch.account_ties(rows).await?;
+    batch.organizations(rows).await?;
     batch.progress(&rows.progress).await
 }
 

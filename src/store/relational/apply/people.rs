@@ -378,7 +378,9 @@ fn everybody(rows: &Rows) -> Vec<Person> {
         .extend(rows.issues.iter().flat_map(|issue| [Some(issue.reporter.clone()), issue.assignee.clone()]).flatten());
     people.extend(rows.issue_comments.iter().map(|comment| comment.user.clone()));
     people.extend(rows.issue_events.iter().map(|event| event.actor.clone()));
-    for ties in [&rows.followers, &rows.organization_members] {
+    people.extend(rows.teams.iter().map(|team| Person::Account(team.organization.clone())));
+    people.extend(rows.team_members.iter().map(|(_, member)| Person::Account(member.clone())));
+    for ties in [&rows.followers, &rows.organization_members, &rows.outside_collaborators] {
         people.extend(ties.iter().flat_map(|tie| [tie.to.clone(), tie.from.clone()]).map(Person::Account));
     }
     for ties in [&rows.members, &rows.watchers, &rows.watchers_from_events] {

@@ -1,0 +1,127 @@
+//! `orgs.txt`: which organisations are mirrored.
+
+use std::path::{Path, PathBuf};
+
+use super::{FileError, lines, read, replace};
+use crate::names::is_login;
+
+const ADVICE: &str = "write one organisation's login a line into it, name another file with --orgs, or have it made with \
+                      --discover";
+
+/// The organisations of an `orgs.txt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orgs {
+    path: PathBuf,
+    text: String,
+    /// Their logins as they stand there, each once, whatever their case.
+    pub logins: Vec<String>,
+    /// Logins that stand there several times.
+    pub repeated: Vec<String>,
+}
+
+impl Orgs {
+    /// Reads the file. `to_come`: organisations may be added, so that there need not be any yet.
+    ///
+    /// # Errors
+    /// A file that can't be read, holds a line that is no login, or (unless there are some to come) is not there or empty.
+    pub fn read(path: &Path, to_come: bool) -> Result<Self, FileError> {
+        let text = match read(path)? {
+            Some(text) => text,
+            None if to_come => String::new(),
+            None => return Err(FileError::Missing { path: path.to_owned(), advice: ADVICE }),
+        };
+        let mut orgs = Self { path: path.to_owned(), logins: Vec::new(), repeated: Vec::new(), text: String::new() };
+        for line in lines(&text).filter(|line| !line.word.is_empty()) {
+            if !is_login(line.word) {
+                let problem = format!("{:?} is not an organisation's login: letters, digits, '-' and '_'", line.word);
+                return Err(FileError::Malformed { path: path.to_owned(), line: line.number, problem });
+            }
+            let list = if orgs.has(line.word) { &mut orgs.repeated } else { &mut orgs.logins };
+            list.push(line.word.to_owned());
+        }
+        if orgs.logins.is_empty() && !to_come {
+            return Err(FileError::Empty { path: path.to_owned() });
+        }
+        orgs.text = text;
+        Ok(orgs)
+    }
+
+    /// Makes sure that organisations can be added.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn check_writable(&self) -> Result<(), FileError> {
+        replace::check(&self.path)
+    }
+
+    /// Whether an organisation is among them.
+    pub fn has(&self, login: &str) -> bool {
+        self.logins.iter().any(|known| known.eq_ignore_ascii_case(login))
+    }
+
+    /// Adds organisations at the file's end; what stands there stays. Returns those that were not among them.
+    ///
+    /// # Errors
+    /// The file can't be written; it is as it was.
+    pub fn add(&mut self, logins: &[String]) -> Result<Vec<String>, FileError> {
+        let mut added: Vec<String> = Vec::new();
+        for login in logins {
+            if !self.has(login) {
+                self.logins.push(login.clone());
+                added.push(login.clone());
+            }
+        }
+        if !added.is_empty() {
+            if !self.text.is_empty() && !self.text.ends_with('\n') {
+                self.text.push('\n');
+            }
+            self.text.extend(added.iter().map(|login| format!("{login}\n")));
+            replace::replace(&self.path, &self.text)?;
+        }
+        Ok(added)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &[u8]) -> Result<Orgs, FileError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("orgs.txt");
+        std::fs::write(&path, text).unwrap();
+        Orgs::read(&path, false)
+    }
+
+    #[test]
+    fn comments_blank_lines_crlf_and_repetitions_do_no_harm() {
+        let orgs = of(b"\xef\xbb\xbf# all of them\r\ncontoso\r\n\r\n  fabrikam # the other\r\nContoso\r\n").unwrap();
+        assert_eq!(orgs.logins, ["contoso", "fabrikam"]);
+        assert_eq!(orgs.repeated, ["Contoso"]);
+    }
+
+    #[test]
+    fn what_names_no_organisation_is_shown_with_its_line() {
+        for (text, expected) in [
+            (&b"contoso\nno good\n"[..], "line 2: \"no good\""),
+            (b"contoso\nx\xff\n", "line 2: it is not UTF-8"),
+            (b"# none\n\n", "names no organisation"),
+            (b"contoso/web\n", "\"contoso/web\""),
+        ] {
+            let error = of(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let missing = Orgs::read(Path::new("/nowhere/orgs.txt"), false).unwrap_err().to_string();
+        assert!(missing.contains("/nowhere/orgs.txt is not there") && missing.contains("--orgs"), "{missing}");
+    }
+
+    #[test]
+    fn organisations_are_added_behind_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("orgs.txt");
+        std::fs::write(&path, "# ours\ncontoso").unwrap();
+        let mut orgs = Orgs::read(&path, true).unwrap();
+        assert_eq!(orgs.add(&["Contoso".to_owned(), "fabrikam".to_owned()]).unwrap(), ["fabrikam"]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "# ours\ncontoso\nfabrikam\n");
+    }
+}

@@ -1,0 +1,163 @@
+//! `projects.txt`: which repositories are mirrored.
+
+use std::path::{Path, PathBuf};
+
+use super::{FileError, lines, read, replace};
+use crate::names::RepoName;
+
+/// The repositories of a `projects.txt`, by owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Projects {
+    path: PathBuf,
+    text: String,
+    owners: Vec<Owner>,
+    /// Comments behind the last repository.
+    rest: Vec<String>,
+}
+
+/// The repositories of one owner, in the file's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Owner {
+    login: String,
+    /// Comments in front of any of them.
+    comments: Vec<String>,
+    repositories: Vec<RepoName>,
+}
+
+impl Projects {
+    /// Reads the file; one that is not there names no repository.
+    ///
+    /// # Errors
+    /// A file that can't be read or holds a line that names nothing.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let text = read(path)?.unwrap_or_default();
+        let mut projects = Self { path: path.to_owned(), text: String::new(), owners: Vec::new(), rest: Vec::new() };
+        for line in lines(&text) {
+            if line.word.is_empty() {
+                if !line.text.trim().is_empty() {
+                    projects.rest.push(line.text.to_owned());
+                }
+                continue;
+            }
+            let name = RepoName::parse_loosely(line.word).map_err(|error| FileError::Malformed {
+                path: path.to_owned(),
+                line: line.number,
+                problem: error.to_string(),
+            })?;
+            let comments = std::mem::take(&mut projects.rest);
+            let owner = projects.owner(name.owner());
+            owner.comments.extend(comments);
+            if !owner.repositories.iter().any(|known| known.is_same_as(&name)) {
+                owner.repositories.push(name);
+            }
+        }
+        projects.text = text;
+        Ok(projects)
+    }
+
+    fn owner(&mut self, login: &str) -> &mut Owner {
+        let at = self.owners.iter().position(|owner| owner.login.eq_ignore_ascii_case(login));
+        let at = at.unwrap_or_else(|| {
+            self.owners.push(Owner { login: login.to_owned(), comments: Vec::new(), repositories: Vec::new() });
+            self.owners.len() - 1
+        });
+        &mut self.owners[at]
+    }
+
+    /// Makes sure that the file can be replaced.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn check_writable(&self) -> Result<(), FileError> {
+        replace::check(&self.path)
+    }
+
+    /// All repositories, in the file's order.
+    pub fn repositories(&self) -> impl Iterator<Item = &RepoName> {
+        self.owners.iter().flat_map(|owner| &owner.repositories)
+    }
+
+    /// The repositories of one owner.
+    pub fn of(&self, login: &str) -> Vec<RepoName> {
+        let owner = self.owners.iter().find(|owner| owner.login.eq_ignore_ascii_case(login));
+        owner.map(|owner| owner.repositories.clone()).unwrap_or_default()
+    }
+
+    /// Puts these in the place of an owner's repositories.
+    pub fn set(&mut self, login: &str, mut repositories: Vec<RepoName>) {
+        repositories.sort_by_cached_key(|name| (name.name().to_lowercase(), name.name().to_owned()));
+        self.owner(login).repositories = repositories;
+    }
+
+    /// Writes the file anew, if it says something else than before. Comments stay in front of their owner's repositories.
+    ///
+    /// # Errors
+    /// It can't be written; the old one is as it was.
+    pub fn write(&mut self) -> Result<(), FileError> {
+        let mut text = String::new();
+        for owner in &self.owners {
+            text.extend(owner.comments.iter().map(|comment| format!("{comment}\n")));
+            text.extend(owner.repositories.iter().map(|name| format!("{} {}\n", name.owner(), name.name())));
+        }
+        text.extend(self.rest.iter().map(|comment| format!("{comment}\n")));
+        if text != self.text || !self.path.exists() {
+            replace::replace(&self.path, &text)?;
+            self.text = text;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<RepoName> {
+        list.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_owners_lines_are_replaced_and_all_others_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("projects.txt");
+        std::fs::write(&path, "# by hand\r\nother/thing\r\n# ours\ncontoso b\ncontoso B\ncontoso a\n# end\n").unwrap();
+        let mut projects = Projects::read(&path).unwrap();
+        projects.set("Contoso", names(&["contoso/zeta", "contoso/Alpha"]));
+        projects.set("fabrikam", names(&["fabrikam/x"]));
+        projects.write().unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(written, "# by hand\nother thing\n# ours\ncontoso Alpha\ncontoso zeta\nfabrikam x\n# end\n");
+        let left: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["projects.txt"]);
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_replaced_is_known_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let projects = Projects::read(&directory.path().join("missing/projects.txt")).unwrap();
+        assert!(projects.check_writable().unwrap_err().to_string().contains("missing/projects.txt"));
+        std::fs::create_dir(directory.path().join("projects.txt")).unwrap();
+        assert!(Projects::read(&directory.path().join("projects.txt")).is_err());
+        let path = directory.path().join("bad.txt");
+        std::fs::write(&path, "contoso a\nnonsense\n").unwrap();
+        assert!(Projects::read(&path).unwrap_err().to_string().contains("line 2"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link_and_permissions_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let (real, link) = (directory.path().join("real.txt"), directory.path().join("projects.txt"));
+        std::fs::write(&real, "contoso a\n").unwrap();
+        std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let mut projects = Projects::read(&link).unwrap();
+        projects.set("contoso", names(&["contoso/b"]));
+        projects.write().unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), "contoso b\n");
+        assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+}

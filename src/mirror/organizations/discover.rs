@@ -1,0 +1,96 @@
+//! The organisations that the tokens belong to.
+
+use std::sync::Arc;
+
+use super::Look;
+use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
+use crate::mirror::context::{Tally, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::item::{Item, split};
+use crate::mirror::pages::PER_PAGE;
+use crate::mirror::run::Mirror;
+use crate::mirror::users::User;
+use crate::mirror::writer::Writer;
+use crate::store::relational::rows::Account;
+
+/// What asking for the tokens' organisations found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// Their logins, sorted, each once.
+    pub logins: Vec<String>,
+    /// What could not be had, and why.
+    pub problems: Vec<String>,
+}
+
+impl Mirror {
+    /// Asks with every token which organisations its user belongs to.
+    ///
+    /// # Errors
+    /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
+    pub async fn discover(&self) -> Result<Discovered, MirrorError> {
+        let (writer, tasks) = Writer::start(&self.stores);
+        let mut found = Discovered::default();
+        let mut asked = Ok(());
+        for token in self.github.tokens() {
+            asked = self.organizations_of(&token, &writer, &mut found).await;
+            if asked.is_err() {
+                break;
+            }
+        }
+        drop(writer);
+        tasks.finished().await;
+        asked?;
+        found.logins.sort_by_key(|login| login.to_lowercase());
+        found.logins.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
+        Ok(found)
+    }
+
+    async fn organizations_of(
+        &self,
+        token: &TokenRef,
+        writer: &Writer,
+        found: &mut Discovered,
+    ) -> Result<(), MirrorError> {
+        let account = Account { login: token.hint.clone(), github_id: None, organization: false };
+        let nobody = User { github_id: 0, account, facts: serde_json::Value::Null, token: Some(token.clone()) };
+        let work = Look { mirror: self, writer }.work(nobody, &Arc::new(Tally::default()));
+        let mut next = Some(ApiUrl::path(&["user", "orgs"]).query("per_page", &PER_PAGE.to_string()));
+        while let Some(url) = next.take() {
+            let page = match work.get_page(&url, Accept::Json).await {
+                Ok(page) => page,
+                Err(error) if error.ends_the_run() => return Err(error),
+                Err(MirrorError::Api(ApiError::SsoPartial { token, organizations, .. })) => {
+                    let names = self.names_of(&organizations, &work).await?;
+                    found.problems.push(format!(
+                        "{token} is not shown all of its organisations: authorise it for the single sign-on of {names}, \
+                         on GitHub under Settings, Developer settings"
+                    ));
+                    return Ok(());
+                }
+                Err(error) => {
+                    found.problems.push(format!("the organisations of {}: {error}", token.hint));
+                    return Ok(());
+                }
+            };
+            for raw in split(&page.body)? {
+                found.logins.push(Item::new(raw, read_now())?.need_text("login")?);
+            }
+            next = page.links.next;
+        }
+        Ok(())
+    }
+
+    /// What organisations are called whose numbers GitHub names, `1,2`; the number itself where GitHub does not tell.
+    async fn names_of(&self, numbers: &str, work: &crate::mirror::context::Work<User>) -> Result<String, MirrorError> {
+        let mut names = Vec::new();
+        for number in numbers.split(',').map(str::trim).filter(|number| !number.is_empty()) {
+            let name = match work.get_page(&ApiUrl::path(&["user", number]), Accept::Json).await {
+                Ok(page) => Item::single(&page.body, read_now())?.text("login"),
+                Err(error) if error.ends_the_run() => return Err(error),
+                Err(_) => None,
+            };
+            names.push(name.unwrap_or_else(|| format!("organisation {number}")));
+        }
+        Ok(names.join(", "))
+    }
+}

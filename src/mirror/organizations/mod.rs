@@ -1,0 +1,180 @@
+//! An organisation: which repositories it has, who belongs to it, and what became of repositories that it has no more.
+//!
+//! | file | reads |
+//! |---|---|
+//! | `repositories.rs` | the lists of repositories, with every token: each may be shown others |
+//! | `discover.rs` | which organisations the tokens belong to |
+//! | `people.rs` | members, teams, outside collaborators |
+//! | `vanished.rs` | repositories that no list holds any more, each asked for once |
+
+mod discover;
+mod people;
+mod repositories;
+mod vanished;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::context::{Options, PAGES_KIB, Shared, Subject, Tally, Work, read_now};
+use super::error::MirrorError;
+use super::run::Mirror;
+use super::users::User;
+use super::writer::Writer;
+use crate::github::{ApiError, TokenRef};
+use crate::store::relational::rows::Progress;
+use crate::store::relational::{NO_PROJECT, Rows};
+
+/// What a look at an organisation, or at a person in an organisation's place, found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Organization {
+    /// The login that it was asked for by.
+    pub asked: String,
+    /// Its present login, in GitHub's spelling.
+    pub login: String,
+    /// Whether it is a person's account.
+    pub person: bool,
+    /// Repositories that were not known to be its own before.
+    pub new: Vec<String>,
+    /// Repositories that have another name than before: that name, and the present one.
+    pub renamed: Vec<(String, String)>,
+    /// Repositories that GitHub has no more, marked as deleted now.
+    pub gone: Vec<String>,
+    /// Repositories of which only a private part of GitHub may still know: no token can read them any more.
+    pub unreadable: Vec<String>,
+    /// What is worth knowing, and is no fault.
+    pub notes: Vec<String>,
+    /// What could not be had, and why: each makes the look incomplete.
+    pub problems: Vec<String>,
+    /// Whether every token's lists were read to their end, so that what they don't hold is not there.
+    pub settled: bool,
+    /// Whether any list was read to its end.
+    pub listed: bool,
+    /// Requests that count on a rate limit.
+    pub requests: u64,
+    /// Requests answered 304, which do not.
+    pub free: u64,
+    /// Fingerprints of the names in its lists.
+    pub(super) seen: HashSet<i64>,
+}
+
+/// An organisation, or what belongs to it, with all that its lists are read with.
+pub(super) struct Look<'a> {
+    mirror: &'a Mirror,
+    writer: &'a Writer,
+}
+
+impl Look<'_> {
+    /// One list at work: of the organisation or of a part of it.
+    fn work<S: Subject>(&self, subject: S, tally: &Arc<Tally>) -> Work<S> {
+        let Mirror { github, stores, console, cancel, .. } = self.mirror;
+        let shared = Shared {
+            github: github.clone(),
+            stores: stores.clone(),
+            writer: self.writer.clone(),
+            subject,
+            options: Options::of(Vec::new()),
+            started: read_now(),
+            room: Arc::new(Semaphore::new(PAGES_KIB)),
+            console: console.clone(),
+            cancel: cancel.clone(),
+        };
+        let progress = console.without_progress().progress("");
+        Work { shared: Arc::new(shared), tally: Arc::clone(tally), progress }
+    }
+}
+
+impl Mirror {
+    /// Lists an organisation's repositories with every token, and mirrors who belongs to it. `process` is what this process
+    /// is called where it has to be alone at a repository that was renamed.
+    ///
+    /// # Errors
+    /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
+    pub async fn organization(&self, login: &str, process: &str) -> Result<Organization, MirrorError> {
+        let (writer, tasks) = Writer::start(&self.stores);
+        let mut found =
+            Organization { asked: login.to_owned(), login: login.to_owned(), settled: true, ..Organization::default() };
+        let tally = Arc::new(Tally::default());
+        let looked = self.look_at(login, process, &writer, &tally, &mut found).await;
+        drop(writer);
+        tasks.finished().await;
+        found.requests = tally.meter.counted();
+        found.free = tally.meter.free();
+        looked.map(|()| found)
+    }
+
+    async fn look_at(
+        &self,
+        login: &str,
+        process: &str,
+        writer: &Writer,
+        tally: &Arc<Tally>,
+        found: &mut Organization,
+    ) -> Result<(), MirrorError> {
+        let own = match self.open_organization(login, tally, writer).await {
+            Ok(own) => own,
+            Err(MirrorError::Gone(error)) => {
+                found.notes.push(format!("GitHub has it no more ({error})"));
+                return Ok(());
+            }
+            Err(error) if error.ends_the_run() => return Err(error),
+            Err(error) => {
+                found.problem(error.to_string());
+                return Ok(());
+            }
+        };
+        found.login.clone_from(&own.account.login);
+        found.person = !own.account.organization;
+        if !found.login.eq_ignore_ascii_case(&found.asked) {
+            found.notes.push(format!("{} is called {} now", found.asked, found.login));
+        }
+        if found.person {
+            found.notes.push("a person, not an organisation: the person's own repositories are taken".to_owned());
+        }
+        let look = Look { mirror: self, writer };
+        look.repositories(&own, process, tally, found).await?;
+        if own.account.organization {
+            look.people(&own, tally, found).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Mirror {
+    /// GitHub redirects no logins, so that the number of whoever had this one is kept: `orgs.txt` may name it for long.
+    async fn open_organization(&self, login: &str, tally: &Tally, writer: &Writer) -> Result<User, MirrorError> {
+        let relational = &self.stores.relational;
+        let kept = relational.list(NO_PROJECT, &format!("org/{}", login.to_lowercase())).await?;
+        let opened = match (self.open_user(login, false, tally, writer).await, &kept.watermark) {
+            (Err(MirrorError::Api(error @ ApiError::NotFound { .. })), Some(number)) => {
+                let number = number.parse().unwrap_or_default();
+                match relational.account_by_github_id(number).await? {
+                    Some(known) => self.open_user(&known.login, false, tally, writer).await?,
+                    None => return Err(error.into()),
+                }
+            }
+            (opened, _) => opened?,
+        };
+        let number = opened.github_id.to_string();
+        if kept.watermark.as_ref() != Some(&number) {
+            let progress = vec![Progress::Watermark { list: kept.id, watermark: number }];
+            relational.apply(Rows { progress, ..Rows::default() }).await?;
+        }
+        Ok(opened)
+    }
+}
+
+impl Organization {
+    /// Notes something that could not be had; what the lists don't hold may then still be there.
+    fn problem(&mut self, what: String) {
+        tracing::warn!(organization = %self.asked, %what, "incomplete");
+        self.problems.push(what);
+        self.settled = false;
+    }
+}
+
+/// The same account, asked about with one token.
+fn asked_with(own: &User, token: &TokenRef) -> User {
+    User { token: Some(token.clone()), ..own.clone() }
+}

@@ -1,0 +1,220 @@
+//! Who belongs to an organisation: members, teams with their members and repositories, outside collaborators.
+//!
+//! GitHub shows teams to members alone, and to others the public members only. So the teams come first: the token that
+//! is shown them is a member's, and the other lists are asked for with it.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+
+use futures::StreamExt;
+use futures::stream;
+use serde_json::Value;
+
+use super::{Look, Organization, asked_with};
+use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
+use crate::mirror::context::{Map, Mapped, Subject, Tally};
+use crate::mirror::error::MirrorError;
+use crate::mirror::item::{Item, account};
+use crate::mirror::pages::{List, look, mark};
+use crate::mirror::repository::{project_row, unknown_parent};
+use crate::mirror::users::{MEMBERS, OUTSIDE_COLLABORATORS, User, list_name, read_relation};
+use crate::names::RepoName;
+use crate::store::documents::Collection;
+use crate::store::relational::rows::{Team as TeamRow, TeamProject};
+use crate::store::relational::{NO_PROJECT, Rows};
+
+/// Teams that are read side by side.
+const TEAMS_AT_A_TIME: usize = 8;
+
+/// A team, as what its lists belong to.
+#[derive(Debug, Clone)]
+struct Team {
+    organization: User,
+    number: i64,
+    /// The same as text, for keys.
+    digits: String,
+    slug: String,
+}
+
+impl fmt::Display for Team {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/teams/{}", self.organization, self.slug)
+    }
+}
+
+impl Subject for Team {
+    fn project(&self) -> i64 {
+        NO_PROJECT
+    }
+
+    fn list_name(&self, list: &str) -> String {
+        list_name(self.organization.github_id, &format!("team/{}/{list}", self.number))
+    }
+
+    fn key(&self) -> Vec<&str> {
+        vec![&self.organization.account.login, &self.digits]
+    }
+
+    fn repo(&self) -> Option<&RepoName> {
+        None
+    }
+
+    fn token(&self) -> Option<&TokenRef> {
+        self.organization.token.as_ref()
+    }
+}
+
+impl Look<'_> {
+    /// Mirrors who belongs to the organisation, as far as any token is shown it.
+    pub(super) async fn people(
+        &self,
+        own: &User,
+        tally: &Arc<Tally>,
+        found: &mut Organization,
+    ) -> Result<(), MirrorError> {
+        let Some(insider) = self.insider(own, tally, found).await? else {
+            found
+                .notes
+                .push("no token is a member's: members, teams and outside collaborators are not read".to_owned());
+            return Ok(());
+        };
+        let teams = self.mirror.stores.relational.teams_of(&insider.account.login).await?;
+        let mut done = stream::iter(teams)
+            .map(|(number, slug)| {
+                let team = Team { organization: insider.clone(), number, digits: number.to_string(), slug };
+                self.team(team, tally)
+            })
+            .buffer_unordered(TEAMS_AT_A_TIME);
+        while let Some(done) = done.next().await {
+            heed(done, "teams", found)?;
+        }
+        drop(done);
+        for relation in [&MEMBERS, &OUTSIDE_COLLABORATORS] {
+            let work = self.work(insider.clone(), tally);
+            heed(read_relation(&work, relation).await, relation.name, found)?;
+            work.flush().await?;
+        }
+        let shortfalls = std::mem::take(&mut *tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
+        found.problems.extend(shortfalls);
+        Ok(())
+    }
+
+    /// The organisation with a token that its teams are shown to, which are read by that; the token that was last comes first.
+    async fn insider(
+        &self,
+        own: &User,
+        tally: &Arc<Tally>,
+        found: &mut Organization,
+    ) -> Result<Option<User>, MirrorError> {
+        let relational = &self.mirror.stores.relational;
+        let state = relational.list(NO_PROJECT, &own.list_name(TEAMS)).await?;
+        let known = relational.pages(state.id).await?.into_iter().find_map(|page| page.validator);
+        let mut tokens = self.mirror.github.tokens();
+        tokens.sort_by_key(|token| known.as_ref().is_none_or(|known| known.token != token.fingerprint));
+        for token in tokens {
+            let asking = asked_with(own, &token);
+            match self.teams(&asking, tally).await {
+                Ok(()) => return Ok(Some(asking)),
+                Err(MirrorError::Api(error)) if error.is_refusal() || matches!(error, ApiError::SsoRequired { .. }) => {
+                }
+                Err(error) => heed(Err(error), "teams", found)?,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn teams(&self, own: &User, tally: &Arc<Tally>) -> Result<(), MirrorError> {
+        let map: &Map<User> = &|own: &User, item: &Item<'_>, out: &mut Mapped| {
+            let number = item.need_integer("id")?;
+            let login = own.account.login.as_str();
+            out.documents.push(item.document(
+                Collection::Teams,
+                vec![login.into(), number.into()],
+                &[("org", login.into())],
+            ));
+            out.rows.teams.push(TeamRow {
+                github_id: number,
+                organization: own.account.clone(),
+                slug: item.need_text("slug")?,
+                name: item.need_text("name")?,
+                description: item.text("description"),
+                privacy: item.text("privacy"),
+                permission: item.text("permission"),
+                parent: item.integer("parent.id"),
+            });
+            Ok(())
+        };
+        let url = ApiUrl::path(&["orgs", &own.account.login, "teams"]);
+        let list = List { name: TEAMS, url, accept: Accept::Json, collection: Collection::Teams, map };
+        let work = self.work(own.clone(), tally);
+        let listing = look(&work, &list).await?;
+        let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
+        work.write(Vec::new(), Rows { teams_gone, ..Rows::default() }).await?;
+        mark(&work, Collection::Teams, &listing.gone).await?;
+        work.flush().await
+    }
+
+    /// A team's members and repositories.
+    async fn team(&self, team: Team, tally: &Arc<Tally>) -> Result<(), MirrorError> {
+        let work = self.work(team, tally);
+        let Team { organization, slug, number, .. } = work.subject();
+        let number = *number;
+        let url = |what: &str| ApiUrl::path(&["orgs", &organization.account.login, "teams", slug, what]);
+        let members: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
+            let member = account(Some(item.value()))
+                .ok_or_else(|| MirrorError::Answer("a member came without a login".to_owned()))?;
+            let (login, number) = (team.organization.account.login.as_str(), team.number);
+            let key = vec![login.into(), number.into(), member.login.as_str().into()];
+            let tags = [("org", login.into()), ("team_id", number.into())];
+            out.documents.push(item.document(Collection::TeamMembers, key, &tags));
+            out.rows.team_members.push((number, member));
+            Ok(())
+        };
+        let collection = Collection::TeamMembers;
+        let list = List { name: "members", url: url("members"), accept: Accept::Json, collection, map: members };
+        let listing = look(&work, &list).await?;
+        let last = |id: &String| id.rsplit('/').next().map(str::to_owned);
+        let gone = listing.gone.iter().filter_map(last).map(|login| (number, login)).collect();
+        work.write(Vec::new(), Rows { team_members_gone: gone, ..Rows::default() }).await?;
+        mark(&work, collection, &listing.gone).await?;
+
+        let repositories: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
+            let id = item.need_integer("id")?;
+            let (login, number) = (team.organization.account.login.as_str(), team.number);
+            let tags = [("org", Value::from(login)), ("team_id", number.into())];
+            let key = vec![login.into(), number.into(), id.into()];
+            out.documents.push(item.document(Collection::TeamRepos, key, &tags));
+            out.rows.projects.extend(project_row(item.value(), unknown_parent(item.value()), false));
+            out.rows.team_projects.push(TeamProject { team: number, project: id, role: item.text("role_name") });
+            Ok(())
+        };
+        let collection = Collection::TeamRepos;
+        let list =
+            List { name: "repositories", url: url("repos"), accept: Accept::Json, collection, map: repositories };
+        let listing = look(&work, &list).await?;
+        let id = |id: &String| id.rsplit('/').next()?.parse().ok();
+        let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
+        work.write(Vec::new(), Rows { team_projects_gone: gone, ..Rows::default() }).await?;
+        mark(&work, collection, &listing.gone).await?;
+        work.flush().await
+    }
+}
+
+/// What the list of teams is called in the sync state.
+const TEAMS: &str = "teams";
+
+/// Takes note of what a list came to.
+fn heed(done: Result<(), MirrorError>, what: &str, found: &mut Organization) -> Result<(), MirrorError> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(error) if error.ends_the_run() => Err(error),
+        Err(MirrorError::Api(error)) if error.is_refusal() => {
+            found.notes.push(format!("{what} not permitted: {error}"));
+            Ok(())
+        }
+        Err(error) => {
+            found.problems.push(format!("{what}: {error}"));
+            Ok(())
+        }
+    }
+}

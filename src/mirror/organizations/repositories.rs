@@ -1,0 +1,265 @@
+//! The lists of an owner's repositories.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::{Look, Organization, asked_with};
+use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
+use crate::mirror::Update;
+use crate::mirror::context::{Map, Mapped, Tally};
+use crate::mirror::error::MirrorError;
+use crate::mirror::item::Item;
+use crate::mirror::pages::{DEEP_PAGE, List, PER_PAGE, look};
+use crate::mirror::repository::{project_row, unknown_parent};
+use crate::mirror::run::lease_of;
+use crate::mirror::users::User;
+use crate::names::RepoName;
+use crate::store::documents::Collection;
+use crate::store::relational::Rows;
+use crate::store::relational::inventory::Inventoried;
+use crate::store::relational::rows::{Listed, ProjectListing};
+
+/// A repository in a list that is not simply what its name was before.
+struct Moved {
+    name: RepoName,
+    /// The name that it was known by.
+    from: Option<String>,
+    listing: ProjectListing,
+}
+
+/// What the store knew before the lists were read.
+struct Before {
+    by_number: HashMap<i64, Inventoried>,
+    /// Lower-case `owner/name` of the owner's own projects to their numbers.
+    numbers: HashMap<String, Option<i64>>,
+}
+
+/// What the lists showed.
+#[derive(Default)]
+struct Shown {
+    new: Vec<String>,
+    moved: HashMap<i64, Moved>,
+}
+
+impl Look<'_> {
+    /// Reads the list with every token: each may be shown private repositories that others are not.
+    pub(super) async fn repositories(
+        &self,
+        own: &User,
+        process: &str,
+        tally: &Arc<Tally>,
+        found: &mut Organization,
+    ) -> Result<(), MirrorError> {
+        let relational = &self.mirror.stores.relational;
+        let before = Before {
+            by_number: relational.inventory().await?.into_iter().map(|known| (known.github_id, known)).collect(),
+            numbers: relational.numbers_of_owner(&own.account.login).await?,
+        };
+        let before = Arc::new(before);
+        let shown: Arc<Mutex<Shown>> = Arc::default();
+        let tokens = self.mirror.github.tokens();
+        let mut refused = Vec::new();
+        for token in &tokens {
+            let Some(url) = self.list_url(own, token, found.listed, tally).await? else { continue };
+            match self.list_with(own, token, url, &before, &shown, tally).await {
+                Ok(ids) => {
+                    found.seen.extend(ids);
+                    found.listed = true;
+                }
+                Err(error) if error.ends_the_run() => return Err(error),
+                // What one token is refused, another may be shown.
+                Err(MirrorError::Api(error)) if error.is_refusal() || matches!(error, ApiError::SsoRequired { .. }) => {
+                    refused.push(error);
+                }
+                Err(error) => found.problem(error.to_string()),
+            }
+        }
+        if self.mirror.github.tokens().len() < tokens.len() {
+            found.problem("GitHub refused a token (401): what only that one is shown is not known".to_owned());
+        }
+        for error in refused {
+            if found.listed {
+                found.notes.push(format!("not listed with every token: {error}"));
+            } else {
+                found.problem(error.to_string());
+            }
+        }
+        let shortfalls = std::mem::take(&mut *tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
+        for shortfall in shortfalls {
+            found.problem(shortfall);
+        }
+        let shown = std::mem::take(&mut *shown.lock().unwrap_or_else(PoisonError::into_inner));
+        found.new = shown.new;
+        for moved in shown.moved.into_values() {
+            self.follow(moved, process, found).await?;
+        }
+        Ok(())
+    }
+
+    /// Where a token lists the owner's repositories. A person's private ones are shown to that person alone, and the public
+    /// ones need to be listed only once.
+    async fn list_url(
+        &self,
+        own: &User,
+        token: &TokenRef,
+        listed: bool,
+        tally: &Arc<Tally>,
+    ) -> Result<Option<ApiUrl>, MirrorError> {
+        let login = own.account.login.as_str();
+        let sorted = |url: ApiUrl| url.query("sort", "full_name").query("direction", "asc");
+        if own.account.organization {
+            return Ok(Some(sorted(ApiUrl::path(&["orgs", login, "repos"]).query("type", "all"))));
+        }
+        let work = self.work(asked_with(own, token), tally);
+        let whose = match work.get_page(&ApiUrl::path(&["user"]), Accept::Json).await {
+            Ok(page) => Item::single(&page.body, crate::mirror::context::read_now())?.integer("id"),
+            Err(error) if error.ends_the_run() => return Err(error),
+            // No token, or one that is nobody's: an installation's.
+            Err(_) => None,
+        };
+        if whose == Some(own.github_id) {
+            return Ok(Some(sorted(ApiUrl::path(&["user", "repos"]).query("affiliation", "owner"))));
+        }
+        Ok((!listed).then(|| sorted(ApiUrl::path(&["users", login, "repos"]).query("type", "owner"))))
+    }
+
+    async fn list_with(
+        &self,
+        own: &User,
+        token: &TokenRef,
+        url: ApiUrl,
+        before: &Arc<Before>,
+        shown: &Arc<Mutex<Shown>>,
+        tally: &Arc<Tally>,
+    ) -> Result<Vec<i64>, MirrorError> {
+        let (github, reader) = (self.mirror.github.clone(), token.clone());
+        let (before, shown) = (Arc::clone(before), Arc::clone(shown));
+        let map = move |own: &User, item: &Item<'_>, out: &mut Mapped| {
+            let name = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+                .map_err(|error| MirrorError::Answer(error.to_string()))?;
+            // A list of a person's own holds nobody else's; what else comes is not this owner's.
+            if !name.owner().eq_ignore_ascii_case(&own.account.login) {
+                return Ok(());
+            }
+            let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
+            github.can_read(&reader, &name, !private);
+            before.take(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        let map: &Map<User> = &map;
+        let work = self.work(asked_with(own, token), tally);
+        let name = format!("repositories/{}", token.fingerprint);
+        let list = List { name: &name, url, accept: Accept::Json, collection: Collection::Repos, map };
+        let listing = look(&work, &list).await?;
+        work.flush().await?;
+        let shown = listing.ids.len();
+        if listing.last_page >= DEEP_PAGE && shown.is_multiple_of(PER_PAGE) {
+            work.shortfall(format!(
+                "{shown} repositories and no more: GitHub's list ends at page {}",
+                listing.last_page
+            ));
+        }
+        Ok(listing.ids.into_iter().collect())
+    }
+
+    /// A repository that has another name than before, or the name of another one that was: asked for by itself, which
+    /// moves the data of both.
+    async fn follow(&self, moved: Moved, process: &str, found: &mut Organization) -> Result<(), MirrorError> {
+        let Moved { name, from, listing } = moved;
+        let relational = &self.mirror.stores.relational;
+        let mut leases = Vec::new();
+        let former = from.as_deref().and_then(|from| from.parse::<RepoName>().ok());
+        for name in former.iter().chain([&name]) {
+            match relational.lease(&lease_of(name), process).await? {
+                Ok(lease) => leases.push(lease),
+                Err(holder) => {
+                    found.problem(format!("{name} has changed its name, and {holder}; the next run sees to it"));
+                    return Ok(());
+                }
+            }
+        }
+        match self.mirror.update(&name).await {
+            Ok((present, update)) => {
+                relational.apply(Rows { listings: vec![listing], ..Rows::default() }).await?;
+                match (from, update) {
+                    (_, Update::Gone) => {}
+                    (Some(from), _) => found.renamed.push((from, present)),
+                    (None, _) => found.new.push(present),
+                }
+            }
+            Err(error) if error.ends_the_run() => return Err(error),
+            Err(error) => found.problem(format!("{name} has changed its name: {error}")),
+        }
+        for lease in leases {
+            lease.release().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Before {
+    /// Maps one repository of a list, unless another name or another's name has to be seen to first.
+    fn take(&self, name: &RepoName, item: &Item<'_>, out: &mut Mapped, shown: &mut Shown) -> Result<(), MirrorError> {
+        let number = item.need_integer("id")?;
+        let listing = ProjectListing { documents_as: Some(name.to_string()), ..listing(number, item, Listed::Listed) };
+        let known = self.by_number.get(&number);
+        let from = known
+            .map(|known| known.documents_as.clone().unwrap_or_else(|| format!("{}/{}", known.owner, known.name)))
+            .filter(|before| *before != name.to_string());
+        let holder = self.numbers.get(&name.to_string().to_lowercase()).copied().flatten();
+        if from.is_some() || holder.is_some_and(|holder| holder != number) {
+            shown.moved.entry(number).or_insert_with(|| Moved { name: name.clone(), from, listing });
+            return Ok(());
+        }
+        if known.is_none_or(|known| known.listed.is_none() || known.deleted) && !shown.new.contains(&name.to_string()) {
+            shown.new.push(name.to_string());
+        }
+        let key = vec![name.owner().into(), name.name().into()];
+        out.documents.push(item.document(Collection::Repos, key, &[]));
+        out.rows.projects.extend(project_row(item.value(), unknown_parent(item.value()), true));
+        out.rows.listings.push(listing);
+        Ok(())
+    }
+}
+
+/// What an answer that holds a repository says of its standing.
+pub(super) fn listing(github_id: i64, item: &Item<'_>, state: Listed) -> ProjectListing {
+    let flag = |key: &str| item.at(key).and_then(Value::as_bool).unwrap_or(false);
+    let visibility = item.text("visibility").or_else(|| {
+        item.at("private").and_then(Value::as_bool).map(|private| if private { "private" } else { "public" }.to_owned())
+    });
+    ProjectListing {
+        github_id,
+        documents_as: None,
+        state,
+        visibility,
+        archived: flag("archived"),
+        fork: flag("fork"),
+        disabled: flag("disabled"),
+        pushed_at: item.date("pushed_at"),
+        updated_at: item.date("updated_at"),
+    }
+}
+
+impl Organization {
+    /// Whether a list of any token's held the repository.
+    pub(super) fn lists(&self, name: &str) -> bool {
+        self.seen.contains(&crate::store::relational::state::fingerprint(name))
+            || self.renamed.iter().any(|(_, present)| present == name)
+            || self.new.iter().any(|new| new == name)
+    }
+}
+
+/// Whether an answer means that no token is let in, which tells nothing of whether the thing is there.
+pub(super) fn is_unreadable(error: &MirrorError) -> bool {
+    matches!(
+        error,
+        MirrorError::Api(
+            ApiError::NoAccess { .. }
+                | ApiError::NotFound { .. }
+                | ApiError::Forbidden { .. }
+                | ApiError::SsoRequired { .. }
+        )
+    )
+}

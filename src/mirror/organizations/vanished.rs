@@ -1,0 +1,88 @@
+//! Repositories that were an organisation's and that no list holds any more.
+
+use super::Organization;
+use super::repositories::is_unreadable;
+use crate::mirror::Update;
+use crate::mirror::error::MirrorError;
+use crate::mirror::run::{Mirror, lease_of};
+use crate::names::RepoName;
+use crate::store::relational::Rows;
+use crate::store::relational::inventory::Inventoried;
+use crate::store::relational::rows::{Listed, ProjectListing};
+
+impl Mirror {
+    /// Asks once for each repository that an organisation's lists hold no more: it is deleted, has gone elsewhere, can be
+    /// read and is only not listed, or no token can read it. For after all organisations were listed, so that one that went
+    /// from one to another is known by then.
+    ///
+    /// # Errors
+    /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
+    pub async fn vanished(&self, found: &mut Organization, process: &str) -> Result<(), MirrorError> {
+        if !found.settled {
+            return Ok(());
+        }
+        let own: Vec<Inventoried> = self.stores.relational.inventory_of(&found.login).await?;
+        let missing: Vec<Inventoried> = own
+            .into_iter()
+            .filter(|known| !known.deleted && matches!(known.listed.as_deref(), None | Some("listed")))
+            .filter(|known| !found.lists(&format!("{}/{}", known.owner, known.name)))
+            .collect();
+        for known in missing {
+            // One that was set aside bears a name that no repository can have.
+            let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
+            let lease = match self.stores.relational.lease(&lease_of(&name), process).await? {
+                Ok(lease) => lease,
+                Err(holder) => {
+                    found.notes.push(format!("{name} is not listed any more, and {holder}"));
+                    continue;
+                }
+            };
+            self.look_for(&name, &known, found).await?;
+            lease.release().await?;
+        }
+        Ok(())
+    }
+
+    async fn look_for(
+        &self,
+        name: &RepoName,
+        known: &Inventoried,
+        found: &mut Organization,
+    ) -> Result<(), MirrorError> {
+        let before = self.github.counted();
+        match self.update(name).await {
+            Ok((_, Update::Gone)) => found.gone.push(name.to_string()),
+            Ok((present, Update::Renamed { .. })) if !present.eq_ignore_ascii_case(&name.to_string()) => {
+                found.renamed.push((name.to_string(), present));
+            }
+            Ok(_) => {
+                found.notes.push(format!("{name} is in no list, but can be read: it is kept"));
+                self.stand(known, Listed::Unlisted).await?;
+            }
+            Err(error) if error.ends_the_run() => return Err(error),
+            Err(error) if is_unreadable(&error) => {
+                found.unreadable.push(name.to_string());
+                found.notes.push(format!("no longer readable: {error}"));
+                self.stand(known, Listed::Unreadable).await?;
+            }
+            Err(error) => found.problem(format!("{name} is not listed any more: {error}")),
+        }
+        found.requests += self.github.counted().saturating_sub(before);
+        Ok(())
+    }
+
+    async fn stand(&self, known: &Inventoried, state: Listed) -> Result<(), MirrorError> {
+        let listing = ProjectListing {
+            github_id: known.github_id,
+            documents_as: None,
+            state,
+            visibility: None,
+            archived: known.archived,
+            fork: known.fork,
+            disabled: known.disabled,
+            pushed_at: None,
+            updated_at: None,
+        };
+        Ok(self.stores.relational.apply(Rows { listings: vec![listing], ..Rows::default() }).await?)
+    }
+}

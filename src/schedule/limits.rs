@@ -1,0 +1,64 @@
+//! When a run begins no further repository.
+
+use chrono::{DateTime, Days, Local, NaiveTime};
+
+use crate::github::GitHub;
+
+/// What ends a run before all is done. Work in hand is finished.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Not after this moment.
+    pub until: Option<DateTime<Local>>,
+    /// Not after so many requests that count on a rate limit.
+    pub max_requests: Option<u64>,
+}
+
+impl Limits {
+    /// Limits from a time of day, today's or, where that has passed, tomorrow's, and a number of requests.
+    pub fn new(until: Option<NaiveTime>, max_requests: Option<u64>, now: DateTime<Local>) -> Self {
+        let until = until.and_then(|time| {
+            let days = u64::from(time <= now.time());
+            // A time that the clock leaves out when summer time begins is an hour later.
+            let day = now.date_naive().checked_add_days(Days::new(days))?;
+            day.and_time(time)
+                .and_local_timezone(Local)
+                .earliest()
+                .or_else(|| (day.and_time(time) + chrono::TimeDelta::hours(1)).and_local_timezone(Local).earliest())
+        });
+        Self { until, max_requests }
+    }
+
+    /// Why no further repository is begun, if none is.
+    pub fn reached(&self, github: &GitHub) -> Option<String> {
+        if let Some(until) = self.until.filter(|until| Local::now() >= *until) {
+            return Some(format!("it is {} (--until)", until.format("%H:%M")));
+        }
+        let most = self.max_requests?;
+        let used = github.counted();
+        (used >= most).then(|| format!("{used} requests are used, of {most} (--max-requests)"))
+    }
+}
+
+/// Reads a time of day, `HH:MM`.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_time_of_day(text: &str) -> Result<NaiveTime, &'static str> {
+    NaiveTime::parse_from_str(text, "%H:%M").map_err(|_| "expected a time of day as HH:MM, 06:30 for example")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::{TimeDelta, TimeZone};
+
+    #[test]
+    fn a_time_that_has_passed_today_is_tomorrows() {
+        let now = Local.with_ymd_and_hms(2026, 11, 25, 22, 0, 0).unwrap();
+        let until = |text: &str| Limits::new(Some(parse_time_of_day(text).unwrap()), None, now).until.unwrap();
+        assert_eq!(until("23:30") - now, TimeDelta::minutes(90));
+        assert_eq!(until("06:00") - now, TimeDelta::hours(8));
+        assert_eq!(until("22:00") - now, TimeDelta::hours(24));
+        assert!(parse_time_of_day("25:00").is_err() && parse_time_of_day("6").is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! Which repositories are due.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::names::RepoName;
+use crate::store::relational::inventory::Inventoried;
+
+/// A repository that is to be retrieved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Its name.
+    pub name: RepoName,
+    /// When its last complete retrieval ended.
+    pub retrieved_at: Option<DateTime<Utc>>,
+    /// Whether its owner's list says that something has changed since.
+    pub changed: bool,
+}
+
+/// What a run is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The repositories that are due, most stale first.
+    pub due: Vec<Due>,
+    /// How many are fresh enough.
+    pub fresh: usize,
+}
+
+impl Plan {
+    /// The plan for these repositories: those whose last complete retrieval is `max_age` ago or longer.
+    pub fn new<'a>(
+        repositories: impl Iterator<Item = &'a RepoName>,
+        inventory: &[Inventoried],
+        max_age: Duration,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let by_name: HashMap<String, &Inventoried> =
+            inventory.iter().map(|known| (format!("{}/{}", known.owner, known.name).to_lowercase(), known)).collect();
+        let max_age = TimeDelta::from_std(max_age).unwrap_or(TimeDelta::MAX);
+        let mut due = Vec::new();
+        let mut fresh = 0;
+        for name in repositories {
+            let known = by_name.get(&name.to_string().to_lowercase());
+            let retrieved_at = known.and_then(|known| known.retrieved_at);
+            if retrieved_at.is_some_and(|at| now.signed_duration_since(at) < max_age) {
+                fresh += 1;
+                continue;
+            }
+            let changed =
+                known.and_then(|known| known.changed_at).zip(retrieved_at).is_none_or(|(at, seen)| at >= seen);
+            due.push(Due { name: name.clone(), retrieved_at, changed });
+        }
+        // Those never retrieved first; among equals the order of projects.txt stays.
+        due.sort_by_key(|due| due.retrieved_at);
+        Self { due, fresh }
+    }
+}

@@ -1,0 +1,128 @@
+//! Which repositories organisations have, as their lists and earlier retrievals told.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use super::Relational;
+use super::sql::Value;
+use crate::store::StoreError;
+
+/// A repository that a list held, or that was mirrored.
+#[derive(Debug, Clone)]
+pub struct Inventoried {
+    /// GitHub's numeric id.
+    pub github_id: i64,
+    /// Its owner's login.
+    pub owner: String,
+    /// Its name.
+    pub name: String,
+    /// The name, `OWNER/NAME`, that its documents bear; `None` where it has none.
+    pub documents_as: Option<String>,
+    /// Whether it is marked as gone from GitHub.
+    pub deleted: bool,
+    /// `listed`, `unlisted` or `unreadable`; `None` where no list ever held it.
+    pub listed: Option<String>,
+    /// `public`, `private` or `internal`, where a list told.
+    pub visibility: Option<String>,
+    /// Whether it is read-only.
+    pub archived: bool,
+    /// Whether it is a fork.
+    pub fork: bool,
+    /// Whether GitHub has switched it off.
+    pub disabled: bool,
+    /// When its last complete retrieval ended.
+    pub retrieved_at: Option<DateTime<Utc>>,
+    /// When something was pushed, or about the repository changed, last, as its owner's list told.
+    pub changed_at: Option<DateTime<Utc>>,
+}
+
+/// Repositories that only something else mentions, as a fork's parent, are not an organisation's inventory.
+const SELECT: &str = "SELECT m.github_id, u.login, p.name, m.documents_as, p.deleted, l.state, l.visibility, \
+    coalesce(l.archived, 0), coalesce(l.fork, 0), coalesce(l.disabled, 0), m.retrieved_at, l.pushed_at, l.updated_at FROM msght_projects m \
+    JOIN projects p ON p.id = m.project_id JOIN users u ON u.id = p.owner_id \
+    LEFT JOIN project_listings l ON l.project_id = p.id WHERE (l.project_id IS NOT NULL OR m.documents_as IS NOT NULL)";
+
+impl Relational {
+    /// All repositories of the inventory.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn inventory(&self) -> Result<Vec<Inventoried>, StoreError> {
+        let rows = self.read(SELECT, Vec::new()).await?;
+        Ok(rows.into_iter().filter_map(inventoried).collect())
+    }
+
+    /// Those of one owner.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn inventory_of(&self, owner: &str) -> Result<Vec<Inventoried>, StoreError> {
+        let sql = format!("{SELECT} AND u.login = ? ORDER BY p.name");
+        let rows = self.read(&sql, vec![owner.into()]).await?;
+        Ok(rows.into_iter().filter_map(inventoried).collect())
+    }
+
+    /// The names, `owner/name` in lower case, of all rows that an owner has, with GitHub's numbers of them where known.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn numbers_of_owner(&self, owner: &str) -> Result<HashMap<String, Option<i64>>, StoreError> {
+        let sql = "SELECT p.name, m.github_id FROM projects p JOIN users u ON u.id = p.owner_id \
+                   LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ?";
+        let rows = self.read(sql, vec![owner.into()]).await?;
+        let name = |row: &Vec<Value>| Some(format!("{owner}/{}", row[0].as_str()?).to_lowercase());
+        Ok(rows.iter().filter_map(|row| Some((name(row)?, row[1].as_i64()))).collect())
+    }
+
+    /// Whether it is known what became of a repository of this name: it is marked as deleted, or bears another name now.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn is_accounted_for(&self, owner: &str, name: &str) -> Result<bool, StoreError> {
+        if let Some(known) = self.known_project(owner, name).await? {
+            return Ok(known.deleted);
+        }
+        let sql = "SELECT project_id FROM project_names WHERE owner = ? AND name = ?";
+        Ok(!self.read(sql, vec![owner.into(), name.into()]).await?.is_empty())
+    }
+
+    /// GitHub's numbers and slugs of an organisation's teams.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn teams_of(&self, organization: &str) -> Result<Vec<(i64, String)>, StoreError> {
+        let sql = "SELECT t.github_id, t.slug FROM teams t JOIN users u ON u.id = t.org_id \
+                   WHERE u.login = ? AND t.deleted = 0 ORDER BY t.github_id";
+        let rows = self.read(sql, vec![organization.into()]).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
+    }
+}
+
+fn inventoried(row: Vec<Value>) -> Option<Inventoried> {
+    let text = |at: usize| row[at].as_str().map(str::to_owned);
+    let flag = |at: usize| row[at].as_i64() == Some(1);
+    let date = |at: usize| row[at].as_str().and_then(moment);
+    Some(Inventoried {
+        github_id: row[0].as_i64()?,
+        owner: text(1)?,
+        name: text(2)?,
+        documents_as: text(3),
+        deleted: flag(4),
+        listed: text(5),
+        visibility: text(6),
+        archived: flag(7),
+        fork: flag(8),
+        disabled: flag(9),
+        retrieved_at: date(10),
+        changed_at: date(11).max(date(12)),
+    })
+}
+
+/// A date as the databases write it.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        .map(|naive| naive.and_utc())
+}

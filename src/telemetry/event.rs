@@ -1,0 +1,95 @@
+//! Custom events, with the names and properties that the first msght gave them (data model, §6).
+
+use std::fmt;
+
+/// Something that operators count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A run over all repositories begins.
+    DataCollectionStarting,
+    /// A repository's retrieval begins.
+    BeginningDataAcquisition {
+        /// Its owner.
+        organization: &'a str,
+        /// Its name.
+        repository: &'a str,
+    },
+    /// A repository's retrieval is complete.
+    RepoDataGathered {
+        /// Its owner.
+        organization: &'a str,
+        /// Its name.
+        repository: &'a str,
+    },
+    /// A token was refused a repository.
+    KeyDoesNotHaveAccess {
+        /// What may be shown of the token.
+        hint: &'a str,
+        /// The repository's owner.
+        organization: &'a str,
+        /// The repository's name.
+        repository: &'a str,
+    },
+    /// No token can read a repository.
+    InaccessibleRepo {
+        /// Its owner.
+        organization: &'a str,
+        /// Its name.
+        repository: &'a str,
+    },
+    /// A run over all repositories has ended.
+    DataCollectionComplete,
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DataCollectionStarting => "Data Collection Starting",
+            Self::BeginningDataAcquisition { .. } => "Beginning Data Acquisition",
+            Self::RepoDataGathered { .. } => "Repo Data Gathered",
+            Self::KeyDoesNotHaveAccess { .. } => "Key Does Not Have Access to Repo",
+            Self::InaccessibleRepo { .. } => "Inaccessible Repo",
+            Self::DataCollectionComplete => "Data Collection Complete",
+        })
+    }
+}
+
+impl Event<'_> {
+    /// Its properties, by the names of the data model.
+    fn properties(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::DataCollectionStarting | Self::DataCollectionComplete => Vec::new(),
+            Self::BeginningDataAcquisition { organization, repository }
+            | Self::RepoDataGathered { organization, repository }
+            | Self::InaccessibleRepo { organization, repository } => {
+                vec![("Repository", (*repository).to_owned()), ("Organization", (*organization).to_owned())]
+            }
+            Self::KeyDoesNotHaveAccess { hint, organization, repository } => vec![
+                ("Key", hint.trim_end_matches('…').to_owned()),
+                ("Repository", (*repository).to_owned()),
+                ("Org", (*organization).to_owned()),
+            ],
+        }
+    }
+
+    /// Puts it into the log.
+    pub fn emit(&self) {
+        let properties: Vec<String> =
+            self.properties().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        tracing::info!(target: "msght::event", event = %self, properties = properties.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_properties_are_those_of_the_data_model() {
+        let event = Event::KeyDoesNotHaveAccess { hint: "ghp_…", organization: "contoso", repository: "web" };
+        assert_eq!(event.to_string(), "Key Does Not Have Access to Repo");
+        let of =
+            |name: &str, value: &str| (Box::leak(name.to_owned().into_boxed_str()) as &'static str, value.to_owned());
+        assert_eq!(event.properties(), [of("Key", "ghp_"), of("Repository", "web"), of("Org", "contoso")]);
+    }
+}
