@@ -9,7 +9,7 @@ use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
 use super::issues::{assignee, label_names, number_of};
 use super::item::{Item, account, as_person, at, parse_date, split, whole};
-use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_first, whole_then_since};
+use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_first, one_page, whole_then_since};
 use super::repository::{project_row, unknown_parent};
 use crate::github::{Accept, ApiError};
 use crate::store::documents::{Collection, Document, Shape};
@@ -79,6 +79,10 @@ pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
     // The whole history is read in the order of creation, where pages don't move; what changed later, by change.
     let history = list("pulls", "created", "asc");
     let changes = list("pulls:changed", "updated", "desc");
+    if one_page(work, &history).await? {
+        work.flush().await?;
+        return commits(work).await;
+    }
     let state = work.shared.stores.relational.list(work.project(), history.name).await?;
     let (watermark, read_now) = match state.watermark.as_deref().and_then(parse_date) {
         Some(watermark) => (Some(watermark), false),

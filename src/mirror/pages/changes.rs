@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 
 use super::walk::{Backfill, Grows, backfill, mark_gone};
-use super::{Asked, List, ask, keys_of};
+use super::{Asked, List, PER_PAGE, ask, keys_of};
 use crate::mirror::context::{Mapped, Work, page_validator, read_now};
 use crate::mirror::error::MirrorError;
 use crate::store::relational::Rows;
@@ -19,6 +19,9 @@ use crate::store::relational::state::PageState;
 /// A page could not be had; what was read before it is stored.
 pub async fn whole_then_since(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
     let sorted = |by: &str| List { url: list.url.clone().query("sort", by).query("direction", "asc"), ..*list };
+    if one_page(work, &sorted("created")).await? {
+        return Ok(());
+    }
     let state = work.shared.stores.relational.list(work.project(), list.name).await?;
     if state.watermark.is_none()
         && let Backfill::Whole { listing, resumed, .. } =
@@ -33,6 +36,43 @@ pub async fn whole_then_since(work: &Work, list: &List<'_>) -> Result<(), Mirror
         Some(seen) => mark_gone(work, list.collection, &seen).await,
         None => Ok(()),
     }
+}
+
+/// A list that was a single page when it was read whole is read whole again: the page's tag answers for everything in it,
+/// where the first request for what changed since would have none. Returns whether the list was read so; where it has grown
+/// beyond a page, or never was one, what changed since its watermark is to be read.
+///
+/// # Errors
+/// The page could not be had.
+pub async fn one_page(work: &Work, list: &List<'_>) -> Result<bool, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let state = relational.list(work.project(), list.name).await?;
+    let url = list.first_page();
+    let known = relational.pages(state.id).await?.into_iter().next();
+    let Some(known) = known.filter(|known| state.completed && known.url == url.to_string() && known.next.is_none())
+    else {
+        return Ok(false);
+    };
+    let mut answer = match ask(work, &url, list.accept, Some(&known)).await? {
+        Asked::Unchanged => return Ok(true),
+        Asked::Answer(answer) => answer,
+    };
+    let Mapped { documents, mut rows, newest } = answer.map(work, list.map)?;
+    let keys = keys_of(list, &documents);
+    let whole = answer.next.is_none() && keys.len() < PER_PAGE;
+    if whole {
+        let page = PageState { keys: keys.clone(), ..PageState::only(&url, page_validator(&answer.page)) };
+        let watermark = state.watermark.max(newest.map(timestamp));
+        rows.progress.push(Progress::Page { list: state.id, page });
+        rows.progress.push(Progress::Completed { list: state.id, watermark });
+    } else {
+        rows.progress.push(Progress::PagesEnd { list: state.id, last: 0 });
+    }
+    work.write(documents, rows).await?;
+    if whole {
+        mark_gone(work, list.collection, &keys.into_iter().collect()).await?;
+    }
+    Ok(whole)
 }
 
 /// Reads what is new in a list whose items never change and come newest first: page after page, until one holds an item
@@ -139,6 +179,9 @@ pub fn timestamp(at: DateTime<Utc>) -> String {
 /// # Errors
 /// A page could not be had; what was read before it is stored.
 pub async fn since(work: &Work, list: &List<'_>) -> Result<Option<HashSet<i64>>, MirrorError> {
+    if one_page(work, list).await? {
+        return Ok(None);
+    }
     let relational = &work.shared.stores.relational;
     let state = relational.list(work.project(), list.name).await?;
     let known = relational.pages(state.id).await?.into_iter().next();
@@ -162,9 +205,12 @@ pub async fn since(work: &Work, list: &List<'_>) -> Result<Option<HashSet<i64>>,
         }
         let is_last = answer.next.is_none();
         if is_last {
-            // The next run asks from this watermark; when that is what this request asked, its tag answers for it.
-            if url == from(&watermark) {
-                let page = PageState::only(&url, page_validator(&answer.page));
+            let keys = keys_of(list, &documents);
+            let only = url == list.first_page() && keys.len() < PER_PAGE;
+            // The next run asks from this watermark; when that is what this request asked, its tag answers for it. So does
+            // that of a list's only page.
+            if only || url == from(&watermark) {
+                let page = PageState { keys, ..PageState::only(&url, page_validator(&answer.page)) };
                 rows.progress.push(Progress::Page { list: state.id, page });
             }
             rows.progress.push(Progress::Completed { list: state.id, watermark: watermark.clone() });

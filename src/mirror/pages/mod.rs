@@ -20,7 +20,7 @@ use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::state::{PageState, fingerprint};
 
-pub use changes::{changed_first, newest_first, since, timestamp, whole_then_since};
+pub use changes::{changed_first, newest_first, one_page, since, timestamp, whole_then_since};
 pub use walk::{Backfill, DEEP_PAGE, Grows, backfill, look, mark, mark_gone, not_listed, read_all, snapshot};
 
 /// Items a page: GitHub's maximum (GitHub docs: using pagination).

@@ -478,8 +478,10 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
     let watermark = Some(walk.newest.map_or(began, |newest| began.min(newest)));
     let settled = !work.falls_short();
     let listing = Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page(), settled };
-    // The first page's tag lets the next run see for free that nothing has come at the front.
-    let keep = if grows == Grows::AtTheFront { 1 } else { 0 };
+    // The first page's tag lets the next run see for free that nothing has come at the front, or, where it is the only
+    // page, that nothing has changed at all.
+    let only = walk.last_page() == 1 && walk.total() < PER_PAGE;
+    let keep = if grows == Grows::AtTheFront || only { 1 } else { 0 };
     walk.complete(watermark.map(timestamp), keep).await?;
     Ok(Backfill::Whole { watermark, listing, resumed })
 }
