@@ -60,9 +60,9 @@ pub struct GlobalArgs {
 /// The commands, in the order of `msght --help`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// List every organisation, then retrieve each repository that was not retrieved lately
+    /// Keep all repositories of the organisations in orgs.txt fresh
     Start(StartArgs),
-    /// List the repositories of every organisation in orgs.txt, and rewrite projects.txt
+    /// List the organisations of orgs.txt, and rewrite projects.txt
     GetRepos(GetReposArgs),
     /// Mirror everything of the given repositories
     RetrieveRepo(RetrieveRepoArgs),

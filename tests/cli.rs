@@ -84,6 +84,8 @@ fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     let commands = [
+        "start",
+        "get-repos",
         "retrieve-repo",
         "retrieve-repos",
         "update-repo",

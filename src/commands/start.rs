@@ -114,7 +114,7 @@ async fn enqueue(settings: &Settings, due: &[Due], console: &Console) -> anyhow:
 
 /// The plan, for people.
 async fn shown(plan: &Plan, args: &StartArgs, mirror: &Mirror) -> anyhow::Result<String> {
-    let estimate = estimate(&mirror.stores, &plan.due, &stages_of(args.detail)).await?;
+    let estimate = estimate(mirror, &plan.due, &stages_of(args.detail)).await?;
     let mut text = plain_table(
         ["repository", "last retrieved", "requests"],
         plan.due

@@ -23,6 +23,7 @@ use super::tokens::{Lease, Pool, Purpose, Try, Want};
 use super::transport::{Transport, Trouble};
 use super::url::ApiUrl;
 use crate::names::RepoName;
+use crate::telemetry::Event;
 
 /// Redirects to follow for one request: a rename is one, a rename of a renamed organisation two.
 const HOPS_MOST: u32 = 5;
@@ -136,6 +137,7 @@ impl GitHub {
                 _ => return Err(error),
             };
             self.shared.pool.remember(repo, token, false, None);
+            Event::KeyDoesNotHaveAccess { hint: &hint, organization: repo.owner(), repository: repo.name() }.emit();
             tried.push(token);
             statuses.push((hint, status));
             if matches!(error, ApiError::SsoRequired { .. }) {

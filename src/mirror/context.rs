@@ -253,9 +253,24 @@ impl<S: Subject> Work<S> {
         validator: Option<&PageValidator>,
         divisible: bool,
     ) -> Result<Fetched, MirrorError> {
+        self.get_of(self.subject().repo(), url, accept, validator, divisible).await
+    }
+
+    /// The same of what belongs to this repository, or to none.
+    ///
+    /// # Errors
+    /// As [`Work::get`].
+    pub async fn get_of(
+        &self,
+        repo: Option<&RepoName>,
+        url: &ApiUrl,
+        accept: Accept,
+        validator: Option<&PageValidator>,
+        divisible: bool,
+    ) -> Result<Fetched, MirrorError> {
         let request = Get {
             url: url.clone(),
-            repo: self.subject().repo().cloned(),
+            repo: repo.cloned(),
             accept,
             validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
             divisible,

@@ -22,7 +22,7 @@ use crate::store::relational::{KnownAccount, NO_PROJECT, Rows};
 
 /// The list of the sync state that keeps the profile's entity tag, and as its watermark the login that the account's
 /// documents bear.
-const PROFILE: &str = "profile";
+pub(super) const PROFILE: &str = "profile";
 /// What an account's documents belong to, by its login.
 const OWN: [Collection; 8] = [
     Collection::Followers,

@@ -6,11 +6,13 @@ use super::context::{Repository, Work, page_validator, read_now};
 use super::error::MirrorError;
 use super::item::{Item, account, at, parse_date};
 use super::pages::not_listed;
+use super::profile::PROFILE;
+use super::users::list_name;
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::store::documents::{Collection, Document, Shape, with_members};
-use crate::store::relational::Rows;
 use crate::store::relational::rows::{Languages, Parent, Profile, Progress, Project, Topics};
 use crate::store::relational::state::{PageState, fingerprint};
+use crate::store::relational::{NO_PROJECT, Rows};
 
 /// A repository's row, from any answer that holds the repository.
 pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
@@ -75,12 +77,7 @@ async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, P
 
 /// The owner's profile and, for a fork, its parent. (The repository itself was read to decide access.)
 pub async fn owner_and_parent(work: &Work) -> Result<(), MirrorError> {
-    let owner = ApiUrl::path(&["users", work.repository().name.owner()]);
-    if let Some((page, step)) = entity(work, "owner", &owner).await? {
-        let item = Item::single(&page.body, read_now())?;
-        let rows = Rows { profiles: profile_row(&item).into_iter().collect(), progress: vec![step], ..Rows::default() };
-        work.write(vec![profile_document(&item)?], rows).await?;
-    }
+    owner(work).await?;
     let facts = &work.repository().facts;
     let parent = at(facts, "parent").and_then(|parent| project_row(parent, unknown_parent(parent), true));
     if let Some(parent) = parent
@@ -89,6 +86,32 @@ pub async fn owner_and_parent(work: &Work) -> Result<(), MirrorError> {
         self::parent(work, parent).await?;
     }
     Ok(())
+}
+
+/// The owner's profile. One that was looked at by itself, as `msght get-repos` does, has its tag with the account, so that it
+/// answers for all of the owner's repositories; otherwise each keeps one of its own.
+async fn owner(work: &Work) -> Result<(), MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let url = ApiUrl::path(&["users", work.repository().name.owner()]);
+    let number = at(&work.repository().facts, "owner.id").and_then(Value::as_i64).unwrap_or_default();
+    let own = relational.list(NO_PROJECT, &list_name(number, PROFILE)).await?;
+    let of_account = relational.pages(own.id).await?.into_iter().find(|page| page.url == url.to_string());
+    let (list, known) = match of_account {
+        Some(page) => (own.id, page.validator),
+        None => {
+            let list = relational.list(work.project(), "owner").await?.id;
+            let page = relational.pages(list).await?.into_iter().find(|page| page.url == url.to_string());
+            (list, page.and_then(|page| page.validator))
+        }
+    };
+    // Any token may read it: the one that the tag was given to comes first.
+    let Fetched::Page(page) = work.get_of(None, &url, Accept::Json, known.as_ref(), false).await? else {
+        return Ok(());
+    };
+    let item = Item::single(&page.body, read_now())?;
+    let progress = vec![Progress::Page { list, page: PageState::only(&url, page_validator(&page)) }];
+    let rows = Rows { profiles: profile_row(&item).into_iter().collect(), progress, ..Rows::default() };
+    work.write(vec![profile_document(&item)?], rows).await
 }
 
 async fn parent(work: &Work, mut row: Project) -> Result<(), MirrorError> {

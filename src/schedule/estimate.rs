@@ -1,23 +1,207 @@
 //! What retrieving repositories is expected to cost.
+//!
+//! A repository that is known costs what has changed. Of one that was never retrieved its owner's list tells little: the
+//! largest, and some of all others, are asked for how many pull requests and commits they have, and the rest are taken to
+//! have as many as those.
 
-use crate::mirror::stage::Stage;
-use crate::store::{StoreError, Stores};
+use serde_json::Value;
 
 use super::plan::Due;
+use crate::github::{Accept, ApiUrl, Fetched, Get, Meter};
+use crate::mirror::stage::Stage;
+use crate::mirror::{Mirror, MirrorError};
+use crate::store::documents::Collection;
+
+/// So many of the largest are asked for themselves, and so many of all others for the rest.
+const ASKED: usize = 25;
+/// Items a page.
+const PAGE: u64 = 100;
+/// What a repository costs that has changed since: the list that did, the repository, its feed, and what hangs on them.
+const CHANGED: u64 = 7;
 
 /// Expected requests that count on a rate limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Estimate {
     /// For each repository, in the order of the plan.
     pub each: Vec<u64>,
-    /// In all, by what is asked for.
+    /// In all, by what they are for.
     pub kinds: Vec<(&'static str, u64)>,
 }
 
-/// Estimates.
+/// What is known of a repository that was never retrieved.
+#[derive(Debug, Clone, Copy, Default)]
+struct Facts {
+    size: u64,
+    stars: u64,
+    forks: u64,
+    open: u64,
+    asked: Option<Asked>,
+}
+
+/// What GitHub was asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    pulls: u64,
+    commits: u64,
+}
+
+/// Estimates the cost of a plan. Costs at most 100 requests itself.
 ///
 /// # Errors
-/// A store that can't be read.
-pub async fn estimate(_stores: &Stores, due: &[Due], _stages: &[Stage]) -> Result<Estimate, StoreError> {
-    Ok(Estimate { each: vec![0; due.len()], kinds: Vec::new() })
+/// A store that can't be read, or the user's wish to stop. What GitHub does not tell is estimated as if it had not been
+/// asked.
+pub async fn estimate(mirror: &Mirror, due: &[Due], stages: &[Stage]) -> Result<Estimate, MirrorError> {
+    let mut facts = Vec::with_capacity(due.len());
+    for due in due {
+        facts.push(if due.retrieved_at.is_none() { Some(known(mirror, due).await?) } else { None });
+    }
+    for at in asked_for(&facts) {
+        let asked = ask(mirror, &due[at]).await?;
+        if let Some(facts) = &mut facts[at] {
+            facts.asked = asked;
+        }
+    }
+    Ok(of(due, &facts, stages))
+}
+
+async fn known(mirror: &Mirror, due: &Due) -> Result<Facts, MirrorError> {
+    let stored = mirror.stores.documents.get(Collection::Repos, &due.name.to_string()).await?;
+    let document: Value = stored.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let number = |key: &str| document.get(key).and_then(Value::as_u64).unwrap_or(0);
+    Ok(Facts {
+        size: number("size"),
+        stars: number("stargazers_count"),
+        forks: number("forks_count"),
+        open: number("open_issues_count"),
+        asked: None,
+    })
+}
+
+/// The largest, and some of all others at equal distances.
+fn asked_for(facts: &[Option<Facts>]) -> Vec<usize> {
+    let mut by_size: Vec<(usize, u64)> =
+        facts.iter().enumerate().filter_map(|(at, facts)| Some((at, facts.as_ref()?.size))).collect();
+    by_size.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    let (largest, others) = by_size.split_at(by_size.len().min(ASKED));
+    let step = others.len().div_ceil(ASKED).max(1);
+    largest.iter().chain(others.iter().step_by(step)).map(|(at, _)| *at).collect()
+}
+
+/// How many pull requests and commits a repository has: what GitHub says is the last of pages of one.
+async fn ask(mirror: &Mirror, due: &Due) -> Result<Option<Asked>, MirrorError> {
+    let mut counts = [0; 2];
+    for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
+        let url = ApiUrl::repo(&due.name, &[list]).query("state", "all").query("per_page", "1");
+        let request = Get {
+            url,
+            repo: Some(due.name.clone()),
+            accept: Accept::Json,
+            validator: None,
+            divisible: false,
+            only: None,
+        };
+        let meter = Meter::default();
+        let fetched = tokio::select! {
+            () = mirror.cancel.cancelled() => return Err(MirrorError::Cancelled),
+            fetched = mirror.github.get(&request, &meter) => fetched,
+        };
+        *count = match fetched {
+            Ok(Fetched::Page(page)) => {
+                let one = u64::from(page.body.len() > "[]".len());
+                page.links.last_page().map_or(one, u64::from)
+            }
+            Ok(Fetched::Unchanged) => 0,
+            // Empty, or not to be read: the retrieval says so.
+            Err(error) => {
+                tracing::debug!(repository = %due.name, %error, "not estimated");
+                return Ok(None);
+            }
+        };
+    }
+    Ok(Some(Asked { pulls: counts[0], commits: counts[1] }))
+}
+
+/// The estimate from what is known.
+fn of(due: &[Due], facts: &[Option<Facts>], stages: &[Stage]) -> Estimate {
+    // Those that were asked for as the largest say nothing of the others, unless there are no others.
+    let asked: Vec<Asked> = asked_for(facts).into_iter().filter_map(|at| facts[at]?.asked).collect();
+    let typical = if asked.len() > ASKED { &asked[ASKED..] } else { &asked[..] };
+    let mean = |number: fn(&Asked) -> u64| {
+        typical.iter().map(number).sum::<u64>().checked_div(typical.len() as u64).unwrap_or(0)
+    };
+    let typical = Asked { pulls: mean(|asked| asked.pulls), commits: mean(|asked| asked.commits) };
+    let has = |stage: Stage, number: u64| if stages.contains(&stage) { number } else { 0 };
+    let more = |items: u64| items.div_ceil(PAGE).saturating_sub(1);
+    // Each stage asks for one list, some for two.
+    let lists: u64 = stages
+        .iter()
+        .map(|stage| match stage {
+            Stage::People | Stage::Branches => 2,
+            Stage::Details => 0,
+            _ => 1,
+        })
+        .sum();
+    let (mut first, mut pages, mut pulls, mut details, mut changed) = (0, 0, 0, 0, 0);
+    let mut each = Vec::with_capacity(due.len());
+    for (due, facts) in due.iter().zip(facts) {
+        let Some(facts) = facts else {
+            let cost = if due.changed { CHANGED } else { 0 };
+            changed += cost;
+            each.push(cost);
+            continue;
+        };
+        let asked = facts.asked.unwrap_or(typical);
+        let further = has(Stage::Stars, more(facts.stars))
+            + has(Stage::Forks, more(facts.forks))
+            + has(Stage::Commits, more(asked.commits))
+            + has(Stage::Pulls, more(asked.pulls))
+            + has(Stage::Issues, more(facts.open.max(asked.pulls)));
+        let of_pulls = has(Stage::Pulls, asked.pulls);
+        let of_details = has(Stage::Details, asked.commits + 2 * asked.pulls);
+        first += lists;
+        pages += further;
+        pulls += of_pulls;
+        details += of_details;
+        each.push(lists + further + of_pulls + of_details);
+    }
+    let kinds = vec![
+        ("lists of repositories never retrieved", first),
+        ("further pages of these lists", pages),
+        ("commits of their pull requests", pulls),
+        ("details of their commits and pull requests", details),
+        ("repositories that have changed", changed),
+    ];
+    Estimate { each, kinds: kinds.into_iter().filter(|(_, requests)| *requests > 0).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(name: &str, retrieved: bool, changed: bool) -> Due {
+        let retrieved_at = retrieved.then(chrono::Utc::now);
+        Due { name: format!("o/{name}").parse().unwrap(), retrieved_at, changed }
+    }
+
+    #[test]
+    fn what_was_never_retrieved_is_estimated_by_what_others_like_it_have() {
+        let asked = |pulls, commits| Some(Asked { pulls, commits });
+        let large = Facts { size: 900, asked: asked(1000, 5000), ..Facts::default() };
+        let small = |asked| Some(Facts { size: 1, asked, ..Facts::default() });
+        let mut facts: Vec<_> = (0..ASKED).map(|_| Some(large)).collect();
+        facts.extend([small(asked(2, 10)), small(asked(4, 10)), small(None)]);
+        let due: Vec<_> = (0..facts.len()).map(|at| due(&format!("r{at}"), false, true)).collect();
+        let stages = [Stage::Repo, Stage::Pulls, Stage::Commits];
+        let each = of(&due, &facts, &stages).each;
+        assert_eq!(each[0], 3 + 9 + 49 + 1000);
+        assert_eq!(&each[ASKED..], [3 + 2, 3 + 4, 3 + 3]);
+    }
+
+    #[test]
+    fn what_is_known_costs_what_has_changed() {
+        let due = [due("a", true, true), due("b", true, false)];
+        let estimate = of(&due, &[None, None], &[Stage::Repo]);
+        assert_eq!(estimate.each, [CHANGED, 0]);
+        assert_eq!(estimate.kinds, [("repositories that have changed", CHANGED)]);
+    }
 }

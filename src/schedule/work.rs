@@ -119,12 +119,12 @@ async fn job(shared: Arc<Shared>) -> anyhow::Result<()> {
                 break;
             }
             Ended::Busy(who) => Worked::new(due.name.to_string(), State::Busy(who), started.elapsed()),
-            Ended::Ended(Ok(report)) => Worked::of(due.name.to_string(), &report),
+            Ended::With(Ok(report)) => Worked::of(due.name.to_string(), &report),
             // No token is left, or a store: nothing else could be retrieved either.
-            Ended::Ended(Err(error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. })))) => {
+            Ended::With(Err(error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. })))) => {
                 return Err(error.into());
             }
-            Ended::Ended(Err(error)) => Worked::new(due.name.to_string(), State::of_error(&error), started.elapsed()),
+            Ended::With(Err(error)) => Worked::new(due.name.to_string(), State::of_error(&error), started.elapsed()),
         };
         match worked.state {
             State::Done => Event::RepoDataGathered { organization: owner, repository: name }.emit(),

@@ -22,7 +22,7 @@ pub(crate) enum Ended {
     /// It was stopped.
     Stopped,
     /// It came to its end.
-    Ended(Result<Report, MirrorError>),
+    With(Result<Report, MirrorError>),
 }
 
 /// Mirrors under a lease; the work is handed a [`Mirror`] that is cancelled with `stop` and with the lease.
@@ -62,7 +62,7 @@ where
         Ok(_) if cancel.is_cancelled() => Ended::Stopped,
         Err(MirrorError::Cancelled) => Ended::Stopped,
         Err(MirrorError::Busy(who)) => Ended::Busy(who),
-        result => Ended::Ended(result),
+        result => Ended::With(result),
     })
 }
 
@@ -83,7 +83,7 @@ where
     let result = match alone(mirror, lease, process, stop, work).await? {
         Ended::Busy(who) => return Ok(Verdict::NotNow(who, BUSY_FOR)),
         Ended::Stopped => return Ok(Verdict::Stopped),
-        Ended::Ended(result) => result,
+        Ended::With(result) => result,
     };
     match result {
         Ok(report) if report.is_complete() => Ok(Verdict::Done(report.summary())),

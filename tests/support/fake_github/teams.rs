@@ -136,14 +136,16 @@ impl World {
         rows(0, Kind::Org, self.members.iter().filter(|m| m.user == user).map(|m| m.org).collect())
     }
 
-    /// Several organisations with small repositories each, every third of them private, and some teams. Their members are
+    /// Several organisations with small repositories each, the first's `r000` and so on, fabrikam's `f000`, every third of them private, and some teams. Their members are
     /// `dev0` to `dev11`, of whom the first is an owner.
     pub fn estate(seed: u64, organizations: &[(&str, usize)]) -> World {
         let mut w = World::empty(seed);
         let users: Vec<UserIx> = (0..12).map(|i| w.add_user(&format!("dev{i}"), UserKind::User)).collect();
-        for &(org, repositories) in organizations {
+        for (place, &(org, repositories)) in organizations.iter().enumerate() {
+            // No two organisations' repositories are called the same.
+            let letter = if place == 0 { "r" } else { &org[..1] };
             let repos: Vec<RepoIx> =
-                (0..repositories).map(|r| w.small_repo(&format!("{org}/r{r:03}"), r, &users)).collect();
+                (0..repositories).map(|r| w.small_repo(&format!("{org}/{letter}{r:03}"), r, &users)).collect();
             for (r, &repo) in repos.iter().enumerate() {
                 w.repos[repo].private = r % 3 == 2;
             }

@@ -29,6 +29,23 @@ impl RelationalStore {
         }
     }
 
+    /// Runs a statement.
+    pub async fn execute(&self, sql: &str) {
+        match self {
+            Self::Sqlite(path) => {
+                let options =
+                    SqliteConnectOptions::new().filename(path).busy_timeout(std::time::Duration::from_secs(20));
+                let mut connection = SqliteConnection::connect_with(&options).await.expect("the store opens");
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect(sql);
+            }
+            Self::Mysql { url } => {
+                let mut connection = MySqlConnection::connect(url).await.expect("the store opens");
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect(sql);
+                let _ = connection.close().await;
+            }
+        }
+    }
+
     /// The store as it was before anything was stored: an empty database, or no file.
     pub async fn lose(&self) {
         match self {
