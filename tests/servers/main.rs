@@ -32,6 +32,8 @@ mod refresh;
 mod repair;
 #[path = "../program/stages.rs"]
 mod stages;
+#[path = "../program/start.rs"]
+mod start;
 #[path = "../program/update.rs"]
 mod update;
 #[path = "../program/users.rs"]
