@@ -143,6 +143,12 @@ pub struct ListArgs {
     /// Ask GitHub which organisations the tokens belong to, and add them to the file
     #[arg(long)]
     pub discover: bool,
+    /// Put right what is wrong with organisations' webhooks: not active, not JSON, not all events, no secret
+    #[arg(long, conflicts_with = "no_hooks")]
+    pub repair_hooks: bool,
+    /// Don't look at organisations' webhooks, and make none
+    #[arg(long)]
+    pub no_hooks: bool,
     /// Tokens as the first msght took them.
     #[command(flatten)]
     pub tokens: TokenArgs,

@@ -78,6 +78,7 @@ async fn answers_fit_githubs_description() {
         let (reader, alice, web) = (w.user("contoso-reader"), w.user("alice"), w.repo("contoso/web"));
         w.make_owner("contoso", reader);
         w.let_in("contoso", alice);
+        w.add_hook("contoso", "https://msght.example.com/");
         w.add_team("contoso", "First", &[alice], &[web]);
         let second = w.add_team("contoso", "The second", &[alice, reader], &[web]);
         w.teams[second].parent = Some(second - 1);
@@ -111,6 +112,7 @@ async fn answers_fit_githubs_description() {
         ("/orgs/{org}/teams/{team_slug}/members", "/orgs/contoso/teams/the-second/members"),
         ("/orgs/{org}/teams/{team_slug}/repos", "/orgs/contoso/teams/the-second/repos"),
         ("/orgs/{org}/outside_collaborators", "/orgs/contoso/outside_collaborators"),
+        ("/orgs/{org}/hooks", "/orgs/contoso/hooks"),
         ("/users/{username}/repos", "/users/alice/repos"),
         ("/user/repos", "/user/repos"),
         ("/versions", "/versions"),

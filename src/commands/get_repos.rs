@@ -8,11 +8,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, open_mirror, plain_table, print};
+use super::{Outcome, client, open_mirror, plain_table, print};
 use crate::cli::{GetReposArgs, ListArgs};
 use crate::config::Settings;
 use crate::files::{FileError, Orgs, Projects};
-use crate::mirror::{Mirror, MirrorError, Organization};
+use crate::github::hooks::{HookState, WantedHook};
+use crate::github::{GitHub, Meter};
+use crate::mirror::{Inventory, Mirror, MirrorError, Organization};
 use crate::names::RepoName;
 use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::leases::process_name;
@@ -24,11 +26,19 @@ const ORGANIZATIONS_AT_A_TIME: usize = 4;
 /// What listing all organisations came to.
 pub(super) struct Listed {
     /// Each organisation, in the order of `orgs.txt`.
-    pub organizations: Vec<(Organization, Vec<Inventoried>)>,
+    organizations: Vec<ListedOrganization>,
     /// The repositories of all `projects.txt`.
     pub projects: Projects,
     /// What could not be had beside the organisations themselves.
     pub problems: Vec<String>,
+}
+
+/// What was found of one organisation.
+struct ListedOrganization {
+    found: Organization,
+    own: Vec<Inventoried>,
+    /// Its webhook, where there is to be one.
+    hook: Option<HookState>,
 }
 
 /// The files that say what is listed, read and found to be usable.
@@ -50,7 +60,7 @@ pub async fn run(
     let lists = Lists::read(&args.lists, &console)?;
     let settings = args.lists.tokens.apply(settings, &console);
     let mirror = open_mirror(&settings, &console, &shutdown).await?;
-    let listed = list(&mirror, lists, &args.lists, &console, &process_name(), false).await;
+    let listed = list(&settings, &mirror, lists, &args.lists, &console, &process_name(), false).await;
     mirror.close().await;
     let listed = listed?;
     let text = if args.json { as_json(&listed)? } else { as_table(&listed) };
@@ -82,6 +92,7 @@ impl Lists {
 /// # Errors
 /// A store or a file that can't be used, or the user's wish to stop: `projects.txt` is then as it was.
 pub(super) async fn list(
+    settings: &Settings,
     mirror: &Mirror,
     lists: Lists,
     args: &ListArgs,
@@ -102,19 +113,79 @@ pub(super) async fn list(
         }
     }
     let mut found = look_at_all(mirror, &orgs.logins, console, process).await?;
-    let mut organizations = Vec::new();
     for organization in &mut found {
         mirror.vanished(organization, process).await?;
     }
-    for organization in found {
-        let own = mirror.stores.relational.inventory_of(&organization.login).await?;
-        update(&mut projects, mirror, &organization, &own, args).await?;
-        organizations.push((organization, own));
+    let mut hooks = Hooks::new(settings, mirror, args, console, dry_run).await?;
+    let mut organizations = Vec::new();
+    for mut found in found {
+        let own = mirror.stores.relational.inventory_of(&found.login).await?;
+        update(&mut projects, mirror, &found, &own, args).await?;
+        let hook = hooks.of(&mut found).await;
+        organizations.push(ListedOrganization { found, own, hook });
     }
+    hooks.leave().await;
     if !dry_run {
         projects.write().map_err(after_work)?;
     }
     Ok(Listed { organizations, projects, problems })
+}
+
+/// The webhooks of organisations, managed with a token of their own.
+struct Hooks {
+    client: Option<(GitHub, WantedHook)>,
+}
+
+impl Hooks {
+    /// None where no address is set, or none are wanted.
+    async fn new(
+        settings: &Settings,
+        mirror: &Mirror,
+        args: &ListArgs,
+        console: &Console,
+        dry_run: bool,
+    ) -> anyhow::Result<Self> {
+        let Some(url) = settings.webhooks.public_url.clone().filter(|_| !args.no_hooks && !dry_run) else {
+            if args.repair_hooks {
+                console.line("webhooks.public_url is not set: there are no webhooks to repair");
+            }
+            return Ok(Self { client: None });
+        };
+        let wanted = WantedHook { url, secret: settings.webhooks.secret.clone(), repair: args.repair_hooks };
+        let github = match settings.hook_token() {
+            Some(token) => {
+                let mut settings = settings.clone();
+                settings.set_read_token(token);
+                client(&settings, console).await?
+            }
+            None => mirror.github.clone(),
+        };
+        Ok(Self { client: Some((github, wanted)) })
+    }
+
+    /// An organisation's hook; a problem with it is one of the organisation's.
+    async fn of(&mut self, found: &mut Organization) -> Option<HookState> {
+        let (github, wanted) = self.client.as_ref().filter(|_| found.listed && !found.person)?;
+        let meter = Meter::default();
+        let state = github.organization_hook(&found.login, wanted, &meter).await;
+        found.requests += meter.counted();
+        found.free += meter.free();
+        match &state {
+            HookState::Repaired(wrong) => found.notes.push(format!("webhook repaired: {wrong}")),
+            state => {
+                let advice =
+                    if matches!(state, HookState::Wrong(_)) { " (--repair-hooks puts that right)" } else { "" };
+                found.problems.extend(state.problem().map(|problem| format!("webhook: {problem}{advice}")));
+            }
+        }
+        Some(state)
+    }
+
+    async fn leave(&self) {
+        if let Some((github, _)) = &self.client {
+            github.leave().await;
+        }
+    }
 }
 
 /// A file's error that is no longer one of usage: work was done before it.
@@ -128,19 +199,22 @@ async fn look_at_all(
     console: &Console,
     process: &str,
 ) -> anyhow::Result<Vec<Organization>> {
+    let inventory = mirror.stores.relational.inventory().await?;
+    let before: Inventory = Arc::new(inventory.into_iter().map(|known| (known.github_id, known)).collect());
     let progress = console.progress("organisations");
     progress.set_length(logins.len() as u64);
     let room = Arc::new(Semaphore::new(ORGANIZATIONS_AT_A_TIME));
     let mut tasks = JoinSet::new();
     for (place, login) in logins.iter().enumerate() {
-        let (mirror, login, process, room) = (mirror.clone(), login.clone(), process.to_owned(), Arc::clone(&room));
+        let (mirror, login, process) = (mirror.clone(), login.clone(), process.to_owned());
+        let (before, room) = (Arc::clone(&before), Arc::clone(&room));
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _turn = room.acquire_owned().await.ok();
             if mirror.cancel.is_cancelled() {
                 return Err(MirrorError::Cancelled);
             }
-            mirror.organization(&login, &process).await.map(|found| (place, found))
+            mirror.organization(&login, &before, &process).await.map(|found| (place, found))
         });
     }
     let mut found = Vec::new();
@@ -199,7 +273,7 @@ impl Listed {
         for problem in &self.problems {
             console.error(&format!("error: {problem}"));
         }
-        for (organization, _) in &self.organizations {
+        for ListedOrganization { found: organization, .. } in &self.organizations {
             for note in &organization.notes {
                 console.line(&format!("{}: {note}", organization.asked));
             }
@@ -207,8 +281,7 @@ impl Listed {
                 console.error(&format!("error: {}: {problem}", organization.asked));
             }
         }
-        let incomplete =
-            self.organizations.iter().filter(|(organization, _)| !organization.problems.is_empty()).count();
+        let incomplete = self.organizations.iter().filter(|listed| !listed.found.problems.is_empty()).count();
         if incomplete > 0 {
             console.error(&format!("{incomplete} of {} organisations are not complete", self.organizations.len()));
         }
@@ -223,19 +296,31 @@ fn present(own: &[Inventoried]) -> impl Iterator<Item = &Inventoried> {
 
 fn as_table(listed: &Listed) -> String {
     let mut total = [0_usize; 7];
-    let mut rows: Vec<[String; 9]> = Vec::new();
-    for (organization, own) in &listed.organizations {
+    let mut rows: Vec<[String; 10]> = Vec::new();
+    for ListedOrganization { found: organization, own, hook } in &listed.organizations {
         let numbers = numbers(organization, own);
         total.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
         let result = if organization.problems.is_empty() { "done" } else { "incomplete" };
-        rows.push(row(&organization.login, result, numbers));
+        let hook = hook.as_ref().map_or("-".to_owned(), ToString::to_string);
+        rows.push(row(&organization.login, numbers, hook, result));
     }
-    rows.push(row("total", "", total));
+    rows.push(row("total", total, String::new(), ""));
     let mut text = plain_table(
-        ["organisation", "repositories", "new", "renamed", "gone", "private", "requests", "free (304)", "result"],
+        [
+            "organisation",
+            "repositories",
+            "new",
+            "renamed",
+            "gone",
+            "private",
+            "requests",
+            "free (304)",
+            "webhook",
+            "result",
+        ],
         rows,
     );
-    for (organization, _) in &listed.organizations {
+    for ListedOrganization { found: organization, .. } in &listed.organizations {
         text.extend(organization.renamed.iter().map(|(from, to)| format!("renamed: {from} is now {to}\n")));
         text.extend(organization.gone.iter().map(|name| format!("gone: {name}, marked as deleted\n")));
         text.extend(organization.unreadable.iter().map(|name| format!("no longer readable: {name}\n")));
@@ -243,9 +328,9 @@ fn as_table(listed: &Listed) -> String {
     text
 }
 
-fn row(name: &str, result: &str, numbers: [usize; 7]) -> [String; 9] {
+fn row(name: &str, numbers: [usize; 7], hook: String, result: &str) -> [String; 10] {
     let [repositories, new, renamed, gone, private, requests, free] = numbers.map(|number| number.to_string());
-    [name.to_owned(), repositories, new, renamed, gone, private, requests, free, result.to_owned()]
+    [name.to_owned(), repositories, new, renamed, gone, private, requests, free, hook, result.to_owned()]
 }
 
 fn numbers(organization: &Organization, own: &[Inventoried]) -> [usize; 7] {
@@ -263,7 +348,7 @@ fn numbers(organization: &Organization, own: &[Inventoried]) -> [usize; 7] {
 }
 
 fn as_json(listed: &Listed) -> anyhow::Result<String> {
-    let organization = |(organization, own): &(Organization, Vec<Inventoried>)| {
+    let organization = |ListedOrganization { found: organization, own, hook }: &ListedOrganization| {
         let [repositories, _, _, _, private, requests, free] = numbers(organization, own);
         let renamed: Vec<Value> =
             organization.renamed.iter().map(|(from, to)| json!({"from": from, "to": to})).collect();
@@ -277,6 +362,7 @@ fn as_json(listed: &Listed) -> anyhow::Result<String> {
             "renamed": renamed,
             "gone": organization.gone,
             "unreadable": organization.unreadable,
+            "webhook": hook.as_ref().map(ToString::to_string),
             "notes": organization.notes,
             "problems": organization.problems,
             "complete": organization.problems.is_empty(),

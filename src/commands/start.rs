@@ -75,7 +75,7 @@ async fn all(
     process: &str,
 ) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let listed = list(&mirror, lists, &args.lists, console, process, args.dry_run).await?;
+    let listed = list(settings, &mirror, lists, &args.lists, console, process, args.dry_run).await?;
     let listing = listed.outcome(console);
     let inventory = mirror.stores.relational.inventory().await?;
     let plan = Plan::new(listed.projects.repositories(), &inventory, args.max_age, Utc::now());

@@ -16,7 +16,7 @@ use super::error::{ApiError, ClientError};
 use super::ledger::LedgerError;
 use super::links::Links;
 use super::notice::{Notice, WaitReason};
-use super::request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, TokenRef, Validator};
+use super::request::{Accept, Budget, Change, ClientSettings, Fetched, Get, Meter, Page, TokenRef, Validator};
 use super::retry::Tuning;
 use super::sharing::Sharing;
 use super::tokens::{Lease, Pool, Purpose, Try, Want};
@@ -189,6 +189,49 @@ impl GitHub {
             Ok((fetched, _)) => Ok(fetched),
             Err(Stop::Nobody) => Err(self.shared.unauthorized(&request.url)),
             Err(Stop::Error { error, .. }) => Err(error),
+        }
+    }
+
+    /// Asks GitHub to change something. Only what a limit kept from being done is sent again: of what brought no answer it is
+    /// not known whether it was done.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn change(&self, change: &Change, meter: &Meter) -> Result<Page, ApiError> {
+        let shared = &self.shared;
+        let (url, want) = (&change.url, Want { repo: None, prefer: None, purpose: Purpose::Read, endpoint: "" });
+        let mut trials = Trials::default();
+        loop {
+            let leased = shared.lease(&want, meter).await;
+            let leased = leased.map_err(|problem| ApiError::Ledger { path: url.to_string(), problem })?;
+            let lease = leased.ok_or_else(|| shared.unauthorized(url))?;
+            let started = Instant::now();
+            let (method, body) = (change.method.clone(), change.body.to_string().into_bytes());
+            let failed = |failure: Failure| ApiError::Unavailable {
+                path: url.to_string(),
+                attempts: 1,
+                last: failure.why,
+                heavy: false,
+            };
+            let response = match shared.transport.change(&shared.api_url, url, method, body, &lease).await {
+                Ok(response) => response,
+                Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Failed(failure)) => return Err(failed(failure)),
+            };
+            shared.absorb(&lease, url, &response, started, meter).await;
+            match response.outcome(&url.to_string(), &lease.hint, false) {
+                Outcome::Page => return shared.page(url, response, &lease, false),
+                Outcome::Final(error) => return Err(error),
+                Outcome::Rejected if lease.authorization.is_none() => {
+                    return Err(ApiError::NeedsToken { path: url.to_string() });
+                }
+                Outcome::Rejected => shared.pool.reject(lease.token),
+                Outcome::Limited(limit) => shared.limited(&lease, url, limit, &mut trials).await?,
+                Outcome::Failed(failure) => return Err(failed(failure)),
+                Outcome::Redirect(_) | Outcome::Unchanged => {
+                    return Err(failed(Failure::new(format!("{} to a change", response.status))));
+                }
+            }
         }
     }
 

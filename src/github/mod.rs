@@ -18,6 +18,7 @@
 //! | `retry.rs` | how long to wait before trying again |
 //! | `links.rs` | the `Link` header |
 //! | `url.rs` | what is inside the API, and how a name becomes part of a path |
+//! | `hooks.rs` | the webhook of an organisation: found, made, put right |
 //! | `error.rs`, `notice.rs` | what the user reads |
 
 mod access;
@@ -25,6 +26,7 @@ mod budget;
 mod classify;
 mod client;
 mod error;
+pub mod hooks;
 pub mod ledger;
 mod links;
 mod notice;
@@ -45,5 +47,7 @@ pub use client::GitHub;
 pub use error::{ApiError, ClientError, ConnectProblem};
 pub use links::Links;
 pub use notice::{Notice, WaitReason};
-pub use request::{Accept, Budget, ClientSettings, Fetched, Get, Meter, Page, TokenRef, TokenSetting, Validator};
+pub use request::{
+    Accept, Budget, Change, ClientSettings, Fetched, Get, Meter, Page, TokenRef, TokenSetting, Validator,
+};
 pub use url::{ApiUrl, UrlProblem};

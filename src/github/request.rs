@@ -58,6 +58,17 @@ pub struct Get {
     pub only: Option<TokenRef>,
 }
 
+/// A request that changes something.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// POST or PATCH.
+    pub method: http::Method,
+    /// What is changed.
+    pub url: ApiUrl,
+    /// How.
+    pub body: serde_json::Value,
+}
+
 /// One of a client's tokens, for questions whose answer depends on who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRef {

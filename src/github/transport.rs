@@ -68,20 +68,41 @@ impl Transport {
         etag: Option<&HeaderValue>,
         lease: &Lease,
     ) -> Result<Response, Trouble> {
+        let mut request = self.http.get(url.resolve(api_url));
+        if let Some(etag) = etag {
+            request = request.header(header::IF_NONE_MATCH, etag.clone());
+        }
+        self.send(request, url, accept, lease).await
+    }
+
+    /// Sends a change and reads the whole answer.
+    pub async fn change(
+        &self,
+        api_url: &Url,
+        url: &ApiUrl,
+        method: http::Method,
+        body: Vec<u8>,
+        lease: &Lease,
+    ) -> Result<Response, Trouble> {
+        let request = self.http.request(method, url.resolve(api_url));
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+        self.send(request, url, Accept::Json, lease).await
+    }
+
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &ApiUrl,
+        accept: Accept,
+        lease: &Lease,
+    ) -> Result<Response, Trouble> {
         let accept = match accept {
             Accept::Json => "application/vnd.github+json",
             Accept::StarJson => "application/vnd.github.star+json",
         };
-        let mut request = self
-            .http
-            .get(url.resolve(api_url))
-            .header(header::ACCEPT, accept)
-            .header("X-GitHub-Api-Version", API_VERSION);
+        let mut request = request.header(header::ACCEPT, accept).header("X-GitHub-Api-Version", API_VERSION);
         if let Some(authorization) = &lease.authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
-        }
-        if let Some(etag) = etag {
-            request = request.header(header::IF_NONE_MATCH, etag.clone());
         }
         let failed = |error: reqwest::Error| Trouble::Failed(failure(error));
         let mut response = request.send().await.map_err(failed)?;

@@ -29,7 +29,7 @@ mod writer;
 
 pub use context::{ForkCommits, Options};
 pub use error::MirrorError;
-pub use organizations::Organization;
+pub use organizations::{Inventory, Organization};
 pub use report::{Outcome, Report, StageReport};
 pub use run::{Mirror, lease_of};
 pub use update::Update;

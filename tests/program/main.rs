@@ -9,6 +9,7 @@ mod completeness;
 mod cost;
 mod faults;
 mod files;
+mod hooks;
 mod identity;
 mod kills;
 mod moving;

@@ -34,6 +34,7 @@ async fn read(client: &GitHub, requests: usize) {
         accept: Accept::Json,
         validator: None,
         divisible: false,
+        only: None,
     };
     let meter = Meter::default();
     let all = (0..requests).map(|_| client.get(&request, &meter));
@@ -161,6 +162,7 @@ async fn a_store_that_fails_for_good_ends_the_request_with_its_name() {
         accept: Accept::Json,
         validator: None,
         divisible: false,
+        only: None,
     };
     let error = client.get(&request, &Meter::default()).await.unwrap_err().to_string();
     assert!(error.contains("not sent") && error.contains("github-tokens.db"), "{error}");

@@ -12,7 +12,7 @@ mod people;
 mod repositories;
 mod vanished;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -23,8 +23,12 @@ use super::run::Mirror;
 use super::users::User;
 use super::writer::Writer;
 use crate::github::{ApiError, TokenRef};
+use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::{NO_PROJECT, Rows};
+
+/// All repositories that lists held or that were mirrored, by GitHub's numbers of them.
+pub type Inventory = Arc<HashMap<i64, Inventoried>>;
 
 /// What a look at an organisation, or at a person in an organisation's place, found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,17 +90,23 @@ impl Look<'_> {
 }
 
 impl Mirror {
-    /// Lists an organisation's repositories with every token, and mirrors who belongs to it. `process` is what this process
-    /// is called where it has to be alone at a repository that was renamed.
+    /// Lists an organisation's repositories with every token, and mirrors who belongs to it. `before` is what was known of all
+    /// repositories, by their numbers; `process` what this process is called where it has to be alone at a repository that was
+    /// renamed.
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
-    pub async fn organization(&self, login: &str, process: &str) -> Result<Organization, MirrorError> {
+    pub async fn organization(
+        &self,
+        login: &str,
+        before: &Inventory,
+        process: &str,
+    ) -> Result<Organization, MirrorError> {
         let (writer, tasks) = Writer::start(&self.stores);
         let mut found =
             Organization { asked: login.to_owned(), login: login.to_owned(), settled: true, ..Organization::default() };
         let tally = Arc::new(Tally::default());
-        let looked = self.look_at(login, process, &writer, &tally, &mut found).await;
+        let looked = self.look_at(login, (before, process), &writer, &tally, &mut found).await;
         drop(writer);
         tasks.finished().await;
         found.requests = tally.meter.counted();
@@ -107,7 +117,7 @@ impl Mirror {
     async fn look_at(
         &self,
         login: &str,
-        process: &str,
+        (before, process): (&Inventory, &str),
         writer: &Writer,
         tally: &Arc<Tally>,
         found: &mut Organization,
@@ -133,7 +143,7 @@ impl Mirror {
             found.notes.push("a person, not an organisation: the person's own repositories are taken".to_owned());
         }
         let look = Look { mirror: self, writer };
-        look.repositories(&own, process, tally, found).await?;
+        look.repositories(&own, before, process, tally, found).await?;
         if own.account.organization {
             look.people(&own, tally, found).await?;
         }

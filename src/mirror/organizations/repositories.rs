@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::{Look, Organization, asked_with};
+use super::{Inventory, Look, Organization, asked_with};
 use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::Update;
 use crate::mirror::context::{Map, Mapped, Tally};
@@ -18,7 +18,6 @@ use crate::mirror::users::User;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
-use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::rows::{Listed, ProjectListing};
 
 /// A repository in a list that is not simply what its name was before.
@@ -31,7 +30,7 @@ struct Moved {
 
 /// What the store knew before the lists were read.
 struct Before {
-    by_number: HashMap<i64, Inventoried>,
+    by_number: Inventory,
     /// Lower-case `owner/name` of the owner's own projects to their numbers.
     numbers: HashMap<String, Option<i64>>,
 }
@@ -48,15 +47,13 @@ impl Look<'_> {
     pub(super) async fn repositories(
         &self,
         own: &User,
+        before: &Inventory,
         process: &str,
         tally: &Arc<Tally>,
         found: &mut Organization,
     ) -> Result<(), MirrorError> {
-        let relational = &self.mirror.stores.relational;
-        let before = Before {
-            by_number: relational.inventory().await?.into_iter().map(|known| (known.github_id, known)).collect(),
-            numbers: relational.numbers_of_owner(&own.account.login).await?,
-        };
+        let numbers = self.mirror.stores.relational.numbers_of_owner(&own.account.login).await?;
+        let before = Before { by_number: Arc::clone(before), numbers };
         let before = Arc::new(before);
         let shown: Arc<Mutex<Shown>> = Arc::default();
         let tokens = self.mirror.github.tokens();

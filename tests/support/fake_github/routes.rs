@@ -216,6 +216,7 @@ impl World {
                 let repos: Vec<RepoIx> = seen.filter(|&r| !self.repos[r].private).collect();
                 ("/orgs/{org}/events", self.feed_list(0, &repos))
             }
+            ["hooks"] => ("/orgs/{org}/hooks", self.hooks_of(org, who.user)),
             _ => self.team_answer(org, rest, who).unwrap_or_else(|| ("unknown", not_found())),
         }
     }

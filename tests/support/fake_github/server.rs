@@ -317,7 +317,8 @@ const SECONDARY: &str = "You have exceeded a secondary rate limit. Please wait a
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Unicorn! &middot; GitHub</title></head><body><p><strong>This page is taking too long to load.</strong></p></body></html>\n";
 
 async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectInfo<Broken>, req: Request) -> Response {
-    let req = req.into_parts().0;
+    let (req, body) = req.into_parts();
+    let body = axum::body::to_bytes(body, 1024 * 1024).await.unwrap_or_default();
     let header = |name: &str| req.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let path_and_query = req.uri.path_and_query().map_or(String::new(), |p| p.to_string());
     let token = header("authorization").map(|a| a.split_once(' ').map_or(a.clone(), |(_, t)| t.trim().to_string()));
@@ -366,7 +367,7 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
         _ => {}
     }
     shared.awaited_changes(&path_and_query);
-    let reply = shared.reply(&req, spec, token.as_deref(), verdict, fault.as_ref(), &mut record);
+    let reply = shared.reply((&req, &body), spec, token.as_deref(), verdict, fault.as_ref(), &mut record);
     record.status = reply.status;
     if record.counted {
         flight.reserved = None;
@@ -426,7 +427,7 @@ impl Shared {
 
     fn reply(
         &self,
-        req: &Parts,
+        req: (&Parts, &[u8]),
         spec: Option<&TokenSpec>,
         token: Option<&str>,
         verdict: Verdict,
@@ -517,7 +518,7 @@ impl Shared {
 
     fn content(
         &self,
-        req: &Parts,
+        (req, sent): (&Parts, &[u8]),
         spec: Option<&TokenSpec>,
         name: &str,
         version: ApiVersion,
@@ -531,6 +532,19 @@ impl Shared {
         if path == "rate_limit" {
             record.template = "/rate_limit";
             return self.rate_limit(name, spec, version);
+        }
+        if req.method != "GET" && path.contains("/hooks") {
+            let mut world = self.world.write().unwrap();
+            let user = spec.and_then(|s| world.find_user(&s.login));
+            if let Some((template, answer)) = world.hook_answer(req.method.as_str(), path, user, sent) {
+                record.template = template;
+                let (status, body) = match answer {
+                    Answer::Status(status, body, _) => (status, body),
+                    Answer::Object(body) => (200, body),
+                    Answer::List(_) | Answer::Paged { .. } => unreachable!(),
+                };
+                return count(Reply { status, body: body.into_bytes(), html: false, headers: vec![] }, record);
+            }
         }
         if req.method != "GET" {
             return Reply::refuse(404, "Not Found");

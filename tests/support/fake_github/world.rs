@@ -1,4 +1,5 @@
 //! What exists in the fake GitHub: compact records, rendered to JSON only when asked for.
+use super::hooks::Hook;
 use super::teams::Team;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -390,6 +391,7 @@ pub struct World {
     /// Organisation and member.
     pub owners: Vec<(UserIx, UserIx)>,
     pub teams: Vec<Team>,
+    pub hooks: Vec<Hook>,
     /// Organisation and outside collaborator.
     pub outside: Vec<(UserIx, UserIx)>,
     /// Names that repositories had before, in lower case.
@@ -439,6 +441,7 @@ impl World {
             members: vec![],
             owners: vec![],
             teams: vec![],
+            hooks: vec![],
             outside: vec![],
             old_names: HashMap::new(),
             by_sha: HashMap::new(),

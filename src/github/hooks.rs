@@ -1,0 +1,234 @@
+//! An organisation's webhook: one for our address, active, with everything in JSON and signed (data model, §7).
+
+use std::fmt;
+
+use http::Method;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, Meter};
+use crate::secret::Secret;
+
+/// Hooks that a page holds at most.
+const PER_PAGE: &str = "100";
+
+/// The hook that each organisation is to have.
+#[derive(Debug, Clone)]
+pub struct WantedHook {
+    /// Where GitHub delivers to.
+    pub url: Url,
+    /// What deliveries are signed with.
+    pub secret: Option<Secret>,
+    /// Whether one that is not as it should be is put right.
+    pub repair: bool,
+}
+
+/// What an organisation's hook is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookState {
+    /// As it should be.
+    Fine,
+    /// It was made now.
+    Created,
+    /// It was put right, and this had been wrong.
+    Repaired(String),
+    /// Something is wrong with it.
+    Wrong(String),
+    /// It can't be seen or made, and why.
+    Unknown(String),
+}
+
+impl HookState {
+    /// What there is to say beyond the word.
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Wrong(why) | Self::Unknown(why) => Some(why),
+            Self::Fine | Self::Created | Self::Repaired(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for HookState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fine => "active",
+            Self::Created => "created",
+            Self::Repaired(_) => "repaired",
+            Self::Wrong(_) => "wrong",
+            Self::Unknown(_) => "unknown",
+        })
+    }
+}
+
+impl GitHub {
+    /// Sees to it that an organisation has one hook for the address. One that is there is left as it is, unless it is wrong and
+    /// is to be repaired.
+    pub async fn organization_hook(&self, organization: &str, wanted: &WantedHook, meter: &Meter) -> HookState {
+        let hooks = match self.hooks_for(organization, &wanted.url, meter).await {
+            Ok(hooks) => hooks,
+            Err(error) => return HookState::Unknown(said("GET", &error)),
+        };
+        let Some(secret) = wanted.secret.as_ref().map(Secret::expose) else {
+            return match &hooks[..] {
+                [] => {
+                    HookState::Unknown("there is no hook, and webhooks.secret is not set to make one with".to_owned())
+                }
+                hooks => state_of(hooks).map_or(HookState::Fine, HookState::Wrong),
+            };
+        };
+        let config = json!({
+            "url": wanted.url.as_str(),
+            "content_type": "json",
+            "secret": secret,
+            "insecure_ssl": "0",
+        });
+        let (method, url, body) = match (&hooks[..], state_of(&hooks)) {
+            ([], _) => (
+                Method::POST,
+                ApiUrl::path(&["orgs", organization, "hooks"]),
+                json!({"name": "web", "active": true, "events": ["*"], "config": config}),
+            ),
+            (_, None) => return HookState::Fine,
+            ([hook], Some(wrong)) if wanted.repair && hook.is_wrong_inside_alone() => {
+                return self.repair(organization, hook, &["config"], config, wrong, meter).await;
+            }
+            ([hook], Some(wrong)) if wanted.repair => {
+                // A change that leaves the secret out takes it away (GitHub docs: update an organization webhook).
+                let body = json!({"active": true, "events": ["*"], "config": config});
+                return self.repair(organization, hook, &[], body, wrong, meter).await;
+            }
+            (_, Some(wrong)) => return HookState::Wrong(wrong),
+        };
+        match self.change(&Change { method, url, body }, meter).await {
+            Ok(_) => HookState::Created,
+            Err(error) => HookState::Unknown(said("POST", &error)),
+        }
+    }
+
+    async fn repair(
+        &self,
+        organization: &str,
+        hook: &Hook,
+        below: &[&str],
+        body: Value,
+        wrong: String,
+        meter: &Meter,
+    ) -> HookState {
+        let number = hook.number.to_string();
+        let url = ApiUrl::path(&[&["orgs", organization, "hooks", &number], below].concat());
+        match self.change(&Change { method: Method::PATCH, url, body }, meter).await {
+            Ok(_) => HookState::Repaired(wrong),
+            Err(error) => HookState::Wrong(format!("{wrong}; {}", said("PATCH", &error))),
+        }
+    }
+
+    /// The organisation's hooks for an address, whatever its case.
+    async fn hooks_for(&self, organization: &str, address: &Url, meter: &Meter) -> Result<Vec<Hook>, ApiError> {
+        let mut found = Vec::new();
+        let mut next = Some(ApiUrl::path(&["orgs", organization, "hooks"]).query("per_page", PER_PAGE));
+        while let Some(url) = next.take() {
+            let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only: None };
+            let Fetched::Page(page) = self.get(&request, meter).await? else { break };
+            let hooks: Vec<Value> = serde_json::from_slice(&page.body).unwrap_or_default();
+            found.extend(hooks.iter().filter_map(Hook::read).filter(|hook| hook.is_for(address)));
+            next = page.links.next;
+        }
+        Ok(found)
+    }
+}
+
+/// A hook, as GitHub lists it.
+#[derive(Debug, Clone)]
+struct Hook {
+    number: u64,
+    address: String,
+    active: bool,
+    everything: bool,
+    json: bool,
+    signed: bool,
+}
+
+impl Hook {
+    fn read(value: &Value) -> Option<Self> {
+        let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+        let events = value.get("events").and_then(Value::as_array);
+        Some(Self {
+            number: value.get("id").and_then(Value::as_u64)?,
+            address: text("/config/url")?.to_owned(),
+            active: value.get("active").and_then(Value::as_bool).unwrap_or(false),
+            everything: events.is_some_and(|events| events.iter().any(|event| event == "*")),
+            json: text("/config/content_type") == Some("json"),
+            // GitHub shows that there is one, and never which.
+            signed: text("/config/secret").is_some_and(|secret| !secret.is_empty()),
+        })
+    }
+
+    fn is_for(&self, address: &Url) -> bool {
+        self.address.trim_end_matches('/').eq_ignore_ascii_case(address.as_str().trim_end_matches('/'))
+    }
+
+    fn is_wrong_inside_alone(&self) -> bool {
+        self.active && self.everything
+    }
+
+    fn wrong(&self) -> Vec<&'static str> {
+        let all = [
+            (self.active, "it is not active"),
+            (self.everything, "it does not deliver all events"),
+            (self.json, "it does not deliver JSON"),
+            (self.signed, "it has no secret"),
+        ];
+        all.into_iter().filter(|(fine, _)| !fine).map(|(_, wrong)| wrong).collect()
+    }
+}
+
+/// What is wrong with the hooks for one address, if anything is.
+fn state_of(hooks: &[Hook]) -> Option<String> {
+    if hooks.len() > 1 {
+        let numbers: Vec<String> = hooks.iter().map(|hook| hook.number.to_string()).collect();
+        return Some(format!(
+            "there are {} hooks for the address ({}): delete all but one",
+            hooks.len(),
+            numbers.join(", ")
+        ));
+    }
+    let wrong: Vec<&str> = hooks.iter().flat_map(Hook::wrong).collect();
+    (!wrong.is_empty()).then(|| wrong.join(", "))
+}
+
+/// An error in words, with the method that it was about.
+fn said(method: &str, error: &ApiError) -> String {
+    let refused = error.is_refusal();
+    let text = error.to_string().replacen("GET ", &format!("{method} "), 1);
+    if refused {
+        format!(
+            "the hook token may not manage the organisation's webhooks: {text}; a classic token needs admin:org_hook of an owner, others the organisation permission Webhooks"
+        )
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_hook_is_told() {
+        let hook = |config: Value, active: bool, events: Value| {
+            Hook::read(&json!({"id": 1, "active": active, "events": events, "config": config})).unwrap()
+        };
+        let fine = json!({"url": "https://Msght.example.com/hook", "content_type": "json", "secret": "********"});
+        let fine = hook(fine, true, json!(["*"]));
+        assert_eq!(state_of(std::slice::from_ref(&fine)), None);
+        assert!(fine.is_for(&Url::parse("https://msght.example.com/HOOK/").unwrap()));
+        assert!(!fine.is_for(&Url::parse("https://msght.example.com/other").unwrap()));
+        let bad = hook(json!({"url": "https://x", "content_type": "form"}), false, json!(["push"]));
+        let wrong = state_of(&[bad]).unwrap();
+        assert_eq!(
+            wrong,
+            "it is not active, it does not deliver all events, it does not deliver JSON, it has no secret"
+        );
+        assert!(state_of(&[fine.clone(), fine]).unwrap().contains("2 hooks"));
+    }
+}
