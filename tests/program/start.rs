@@ -231,3 +231,19 @@ async fn what_is_due_can_be_left_to_workers() {
     place.run(&["retrieve-repos", "--drain", "--detail", "skeleton"]).await.said(0, &["8 done"]);
     place.run(&["start", "--enqueue"]).await.said(0, &["0 repositories put on the queue"]);
 }
+
+#[tokio::test]
+async fn tags_are_used_whichever_token_they_were_given_to() {
+    let world = World::estate(18, &[("contoso", 10), ("fabrikam", 6), ("northwind", 4)]);
+    let all = |name: &str, login: &str| TokenSpec { login: login.to_owned(), ..TokenSpec::new(name) };
+    let tokens = vec![all("token-one", "dev0"), all("token-two", "dev1"), all("token-three", "dev2")];
+    let fake = FakeGitHub::start(world, Options { tokens, ..Options::unlimited() }).await;
+    let place = place(&fake);
+    start(&place, &["--jobs", "8"]).await.said(0, &[]);
+    let before = fake.request_count();
+    start(&place, &["--max-age", "0", "--jobs", "8"]).await.said(0, &[]);
+    let requests = fake.requests();
+    let all = requests.len() - before;
+    let free = requests.iter().skip(before).filter(|request| request.status == 304).count();
+    assert!(free * 100 > all * 99, "{free} of {all} answers were 304");
+}

@@ -1,6 +1,6 @@
 //! The lists of an owner's repositories.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -19,6 +19,7 @@ use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Listed, ProjectListing};
+use crate::store::relational::state::fingerprint;
 
 /// A repository in a list that is not simply what its name was before.
 struct Moved {
@@ -62,6 +63,7 @@ impl Look<'_> {
             let Some(url) = self.list_url(own, token, found.listed, tally).await? else { continue };
             match self.list_with(own, token, url, &before, &shown, tally).await {
                 Ok(ids) => {
+                    self.tell_readers(token, &ids, &before);
                     found.seen.extend(ids);
                     found.listed = true;
                 }
@@ -130,7 +132,7 @@ impl Look<'_> {
         before: &Arc<Before>,
         shown: &Arc<Mutex<Shown>>,
         tally: &Arc<Tally>,
-    ) -> Result<Vec<i64>, MirrorError> {
+    ) -> Result<HashSet<i64>, MirrorError> {
         let (github, reader) = (self.mirror.github.clone(), token.clone());
         let (before, shown) = (Arc::clone(before), Arc::clone(shown));
         let map = move |own: &User, item: &Item<'_>, out: &mut Mapped| {
@@ -157,7 +159,19 @@ impl Look<'_> {
                 listing.last_page
             ));
         }
-        Ok(listing.ids.into_iter().collect())
+        Ok(listing.ids)
+    }
+
+    /// What a token is shown in a list it can read, also where the page that holds it is as it was: then the tags that it was
+    /// given for the repository's own lists are of use.
+    fn tell_readers(&self, token: &TokenRef, shown: &HashSet<i64>, before: &Before) {
+        let own = before.numbers.values().flatten().filter_map(|number| before.by_number.get(number));
+        for known in own {
+            let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
+            if shown.contains(&fingerprint(&name.to_string())) {
+                self.mirror.github.can_read(token, &name, known.visibility.as_deref() == Some("public"));
+            }
+        }
     }
 
     /// A repository that has another name than before, or the name of another one that was: asked for by itself, which
@@ -242,7 +256,7 @@ pub(super) fn listing(github_id: i64, item: &Item<'_>, state: Listed) -> Project
 impl Organization {
     /// Whether a list of any token's held the repository.
     pub(super) fn lists(&self, name: &str) -> bool {
-        self.seen.contains(&crate::store::relational::state::fingerprint(name))
+        self.seen.contains(&fingerprint(name))
             || self.renamed.iter().any(|(_, present)| present == name)
             || self.new.iter().any(|new| new == name)
     }
