@@ -110,7 +110,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "N")]
     pub max_requests: Option<u64>,
     /// List the organisations, and show what would be retrieved and what that would cost; projects.txt stays as it is
-    #[arg(long, conflicts_with = "enqueue")]
+    #[arg(long, conflicts_with_all = ["enqueue", "discover"])]
     pub dry_run: bool,
     /// Put what is due on the queue of `msght retrieve-repos` instead of retrieving it
     #[arg(long, conflicts_with_all = ["jobs", "until", "max_requests", "detail"])]
