@@ -1027,3 +1027,404 @@ async fn the_same_seed_makes_the_same_world() {
     let w = World::sized(1, size);
     assert!((295..=310).contains(&w.commits.len()), "{}", w.commits.len());
 }
+
+/// A JSON web token of the app with that issuer, which is so many seconds old and good for so many more.
+fn jwt(issuer: impl Into<Value>, age: i64, left: i64) -> String {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    signed(serde_json::json!({"iss": issuer.into(), "iat": now - age, "exp": now + left}))
+}
+
+fn signed(claims: Value) -> String {
+    let key = jsonwebtoken::EncodingKey::from_rsa_pem(APP_KEY.as_bytes()).unwrap();
+    jsonwebtoken::encode(&jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256), &claims, &key).unwrap()
+}
+
+async fn ask(fake: &FakeGitHub, method: &str, token: &str, path: &str) -> Response {
+    let url = format!("{}{path}", fake.url());
+    client().request(method.parse().unwrap(), url).bearer_auth(token).send().await.unwrap()
+}
+
+/// An app's answer to its own JSON web token.
+async fn as_app(fake: &FakeGitHub, path: &str) -> Value {
+    let answer = ask(fake, "GET", &jwt(7, 60, 300), path).await;
+    assert_eq!(answer.status(), 200, "{path}");
+    json_of(answer).await
+}
+
+/// A new token of an installation.
+async fn issue(fake: &FakeGitHub, id: u64) -> String {
+    let answer = ask(fake, "POST", &jwt(7, 60, 300), &format!("app/installations/{id}/access_tokens")).await;
+    assert_eq!(answer.status(), 201);
+    json_of(answer).await["token"].as_str().unwrap().to_owned()
+}
+
+async fn message(answer: Response) -> (u16, String) {
+    let status = answer.status().as_u16();
+    (status, json_of(answer).await["message"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn with_app(app: AppSpec) -> FakeGitHub {
+    FakeGitHub::start(World::edge_cases(1), Options { app: Some(app), ..Options::default() }).await
+}
+
+/// The first installation of an app.
+const FIRST: u64 = 50_000_001;
+
+#[tokio::test]
+async fn apps_are_known_by_their_json_web_tokens() {
+    let fake = with_app(AppSpec::new(7).installed(InstallationSpec::on("contoso"))).await;
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let client_id = AppSpec::new(7).client_id;
+    let undecoded = "A JSON web token could not be decoded";
+    let late = "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires";
+    let issued = "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued";
+    let mut forged = jwt(7, 60, 300);
+    forged.replace_range(forged.len() - 20..forged.len() - 18, "AA");
+    for (token, status, says) in [
+        (jwt(7, 60, 300), 200, ""),
+        (jwt("7", 0, 600), 200, ""),
+        (jwt(client_id.clone(), 60, 540), 200, ""),
+        (jwt(8, 60, 300), 404, "Integration not found"),
+        (forged, 401, undecoded),
+        ("nonsense".into(), 401, undecoded),
+        ("fake-token".into(), 401, undecoded),
+        (jwt(7, -30, 300), 401, issued),
+        (signed(serde_json::json!({"iss": 7, "exp": now + 60})), 401, issued),
+        (jwt(7, 60, 605), 401, "'Expiration time' claim ('exp') is too far in the future"),
+        (jwt(7, 60, -1), 401, late),
+        (signed(serde_json::json!({"iss": 7, "iat": now})), 401, late),
+    ] {
+        let answer = ask(&fake, "GET", &token, "app").await;
+        assert_eq!((answer.status().as_u16(), message(answer).await.1.as_str()), (status, says), "{token}");
+    }
+    let url = format!("{}app", fake.url());
+    let scheme = client().get(&url).header("authorization", format!("token {}", jwt(7, 60, 300))).send().await.unwrap();
+    assert_eq!(message(scheme).await, (401, undecoded.into()));
+    assert_eq!(message(client().get(&url).send().await.unwrap()).await, (401, undecoded.into()));
+    for path in ["repos/contoso/web", "orgs/contoso/repos", "user", "rate_limit", "installation/repositories"] {
+        assert_eq!(message(ask(&fake, "GET", &jwt(7, 60, 300), path).await).await, (401, "Bad credentials".into()));
+    }
+    // A budget of its own.
+    let limits = ["limit", "remaining"].map(|n| format!("x-ratelimit-{n}"));
+    let answer = ask(&fake, "GET", &jwt(7, 0, 60), "app").await;
+    assert_eq!(limits.map(|name| header(&answer, &name)), ["5000", "4996"].map(String::from));
+    assert_eq!((fake.remaining(APP_NAME), fake.by_token()[APP_NAME]), (Some(4_996), 17));
+
+    let strict = with_app(AppSpec { issuer_is_number: true, ..AppSpec::new(7) }).await;
+    let number = "'Issuer' claim ('iss') must be an Integer";
+    assert_eq!(message(ask(&strict, "GET", &jwt(client_id, 60, 300), "app").await).await, (401, number.into()));
+    assert_eq!(as_app(&strict, "app").await["installations_count"], 0);
+    assert_eq!(message(ask(&edge().await, "GET", &jwt(7, 60, 300), "app").await).await.0, 404);
+    assert_eq!(std::fs::read_to_string(APP_KEY_FILE).unwrap(), APP_KEY);
+}
+
+#[tokio::test]
+async fn the_servers_clock_judges_an_app() {
+    let at = |skew: i64| async move {
+        let app = Some(AppSpec::new(7).installed(InstallationSpec::on("contoso")));
+        FakeGitHub::start(World::edge_cases(1), Options { app, clock_skew: skew, ..Options::default() }).await
+    };
+    for (skew, status) in [(-120, 401), (120, 200), (400, 401)] {
+        let fake = at(skew).await;
+        let answer = ask(&fake, "GET", &jwt(7, 60, 300), "app").await;
+        assert_eq!(answer.status(), status, "{skew}");
+        let said = chrono::DateTime::parse_from_rfc2822(&header(&answer, "date")).unwrap().timestamp();
+        let ahead = said - std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+        assert!((skew - 2..=skew).contains(&ahead), "{ahead}");
+    }
+    let fake = at(0).await;
+    let dates = ask(&fake, "GET", "fake-token", "versions").await;
+    assert_eq!(dates.headers().get_all("date").iter().count(), 1);
+}
+
+#[tokio::test]
+async fn answers_to_apps_fit_githubs_description() {
+    let app = AppSpec::new(7)
+        .installed(InstallationSpec::on("contoso"))
+        .installed(InstallationSpec::on("alice").suspended())
+        .installed(InstallationSpec::on("fabrikam").selected(&[names::WEB_FORK]));
+    let fake = with_app(app).await;
+    let mut api = openapi::load();
+    let post = api["paths"]["/app/installations/{installation_id}/access_tokens"]["post"].take();
+    api["paths"]["/tokens"]["get"] = post;
+    api["paths"]["/tokens"]["get"]["responses"]["200"] = api["paths"]["/tokens"]["get"]["responses"]["201"].clone();
+    // GitHub's description of the list wants an account to be a user and an enterprise at once, that of one either.
+    let list = "/paths/~1app~1installations/get/responses/200/content/application~1json/schema/items";
+    *api.pointer_mut(list).unwrap() = serde_json::json!({"$ref": "#/components/schemas/installation"});
+    let mut wrong = vec![];
+    for (template, path) in [
+        ("/app", "app"),
+        ("/app/installations", "app/installations"),
+        ("/app/installations/{installation_id}", "app/installations/50000002"),
+        ("/orgs/{org}/installation", "orgs/contoso/installation"),
+        ("/users/{username}/installation", "users/alice/installation"),
+        ("/repos/{owner}/{repo}/installation", "repos/fabrikam/web-fork/installation"),
+    ] {
+        wrong.extend(openapi::check_value(&api, template, &as_app(&fake, path).await));
+    }
+    let token = issue(&fake, FIRST).await;
+    let listed = ask(&fake, "GET", &token, "installation/repositories").await;
+    wrong.extend(openapi::check_value(&api, "/installation/repositories", &json_of(listed).await));
+    let made = ask(&fake, "POST", &jwt(7, 60, 300), "app/installations/50000003/access_tokens").await;
+    wrong.extend(openapi::check_value(&api, "/tokens", &json_of(made).await));
+    for (id, status) in [(50_000_002_u64, 403), (1, 404)] {
+        let refused = ask(&fake, "POST", &jwt(7, 60, 300), &format!("app/installations/{id}/access_tokens")).await;
+        assert_eq!(refused.status(), status);
+        wrong.extend(openapi::check_refusal(&api, "/tokens", status, &json_of(refused).await));
+    }
+    let user = ask(&fake, "GET", &token, "user").await;
+    wrong.extend(openapi::check_refusal(&api, "/user", 403, &json_of(user).await));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn apps_are_told_where_they_are_installed() {
+    let mut app = AppSpec::new(7).installed(InstallationSpec::on("contoso").numbered(12));
+    app = app.installed(InstallationSpec::on("alice").suspended());
+    let fake = with_app(app).await;
+    for (path, id) in [
+        ("orgs/contoso/installation", 12),
+        ("orgs/CONTOSO/installation", 12),
+        ("users/alice/installation", FIRST),
+        ("repos/contoso/private/installation", 12),
+        ("app/installations/12", 12),
+    ] {
+        assert_eq!(as_app(&fake, path).await["id"], id, "{path}");
+    }
+    for path in [
+        "orgs/fabrikam/installation",
+        "orgs/alice/installation",
+        "users/contoso/installation",
+        "repos/contoso/gone/installation",
+        "repos/fabrikam/web-fork/installation",
+        "app/installations/13",
+        "app/nonsense",
+    ] {
+        assert_eq!(ask(&fake, "GET", &jwt(7, 60, 300), path).await.status(), 404, "{path}");
+    }
+    let (own, suspended) = (as_app(&fake, "app").await, as_app(&fake, "users/alice/installation").await);
+    assert_eq!((&own["id"], &own["installations_count"]), (&7.into(), &2.into()));
+    assert!(suspended["suspended_at"].is_string() && suspended["target_type"] == "User");
+    let tokens = format!("app/installations/{FIRST}/access_tokens");
+    let refused = || async { message(ask(&fake, "POST", &jwt(7, 60, 300), &tokens).await).await };
+    assert_eq!(refused().await, (403, "This installation has been suspended".into()));
+    fake.unsuspend(FIRST);
+    assert_eq!(refused().await.0, 201);
+
+    let third = fake.install(InstallationSpec::on("fabrikam").selected(&[names::WEB_FORK]));
+    assert_eq!(
+        (third, as_app(&fake, "repos/fabrikam/web-fork/installation").await["id"].as_u64()),
+        (third, Some(third))
+    );
+    let first = ask(&fake, "GET", &jwt(7, 60, 300), "app/installations?per_page=2").await;
+    assert!(rel(&first, "next").unwrap().ends_with("/app/installations?per_page=2&page=2"));
+    assert_eq!(json_of(first).await.as_array().unwrap().len(), 2);
+    let rest = as_app(&fake, "app/installations?per_page=2&page=2").await;
+    assert_eq!((rest.as_array().unwrap().len(), &rest[0]["repository_selection"]), (1, &"selected".into()));
+    fake.uninstall(12);
+    assert_eq!(ask(&fake, "GET", &jwt(7, 60, 300), "orgs/contoso/installation").await.status(), 404);
+    assert_eq!(as_app(&fake, "app/installations").await.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_installations_tokens_end() {
+    let app = AppSpec::new(7).installed(InstallationSpec::on("contoso")).token_life(Duration::from_secs(2));
+    let fake = with_app(app).await;
+    let status = |token: String| {
+        let fake = &fake;
+        async move { message(ask(fake, "GET", &token, "repos/contoso/private").await).await }
+    };
+    let answer = ask(&fake, "POST", &jwt(7, 60, 300), &format!("app/installations/{FIRST}/access_tokens")).await;
+    let made = json_of(answer).await;
+    let expires = chrono::DateTime::parse_from_rfc3339(made["expires_at"].as_str().unwrap()).unwrap().timestamp();
+    let left = expires - std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    assert!((0..=2).contains(&left) && made["expires_at"].as_str().unwrap().ends_with('Z'));
+    assert_eq!((&made["permissions"]["issues"], &made["repository_selection"]), (&"read".into(), &"all".into()));
+    let first = made["token"].as_str().unwrap().to_owned();
+    assert!(first.starts_with("ghs_7_eyJ") && first.split('.').count() == 3);
+    assert!((500..540).contains(&first.len()), "{}", first.len());
+    let bad = || (401, "Bad credentials".to_owned());
+    assert_eq!(status(first.clone()).await.0, 200);
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert_eq!(status(first.clone()).await, bad());
+
+    let tokens = [issue(&fake, FIRST).await, issue(&fake, FIRST).await];
+    assert_eq!(fake.issued(FIRST), [first, tokens[0].clone(), tokens[1].clone()]);
+    assert_ne!(tokens[0], tokens[1]);
+    fake.revoke(&tokens[0]);
+    assert_eq!((status(tokens[0].clone()).await, status(tokens[1].clone()).await.0), (bad(), 200));
+    fake.set_fault(Fault::next(1, "private", FaultKind::Revoke).on_token(&installation_name(FIRST)));
+    assert_eq!((status(tokens[1].clone()).await, status(tokens[1].clone()).await), (bad(), bad()));
+    let before = issue(&fake, FIRST).await;
+    fake.revoke_installation_tokens(FIRST);
+    let after = issue(&fake, FIRST).await;
+    assert_eq!((status(before).await, status(after.clone()).await.0), (bad(), 200));
+    fake.suspend(FIRST);
+    assert_eq!(status(after.clone()).await, (403, "This installation has been suspended".into()));
+    fake.unsuspend(FIRST);
+    assert_eq!(status(after.clone()).await.0, 200);
+    fake.uninstall(FIRST);
+    assert_eq!(status(after).await, bad());
+    let tokens = ask(&fake, "POST", &jwt(7, 60, 300), &format!("app/installations/{FIRST}/access_tokens")).await;
+    assert_eq!(tokens.status(), 404);
+}
+
+#[tokio::test]
+async fn an_installations_tokens_share_one_budget_and_no_tag() {
+    let app = AppSpec::new(7).installed(InstallationSpec::on("contoso").budget(6_000, 3, 3_600));
+    let fake = with_app(app.installed(InstallationSpec::on("fabrikam"))).await;
+    let tokens = [issue(&fake, FIRST).await, issue(&fake, FIRST).await];
+    let path = "repos/contoso/web/labels";
+    let first = ask(&fake, "GET", &tokens[0], path).await;
+    assert_eq!(["limit", "remaining"].map(|n| header(&first, &format!("x-ratelimit-{n}"))), ["6000", "2"]);
+    let url = format!("{}{path}", fake.url());
+    let tag = header(&first, "etag");
+    for (token, status, left) in [(&tokens[0], 304, "2"), (&tokens[1], 200, "1"), (&tokens[0], 304, "1")] {
+        let again = client().get(&url).bearer_auth(token).header("if-none-match", &tag).send().await.unwrap();
+        assert_eq!((again.status().as_u16(), header(&again, "x-ratelimit-remaining").as_str()), (status, left));
+    }
+    let limit = json_of(ask(&fake, "GET", &tokens[0], "rate_limit").await).await;
+    assert_eq!(limit["resources"]["core"]["remaining"], 1);
+    assert_eq!(ask(&fake, "GET", &tokens[0], path).await.status(), 200);
+    let spent = message(ask(&fake, "GET", &tokens[1], path).await).await;
+    assert_eq!(spent, (403, format!("API rate limit exceeded for installation ID {FIRST}.")));
+    let other = issue(&fake, FIRST + 1).await;
+    assert_eq!(header(&ask(&fake, "GET", &other, path).await, "x-ratelimit-remaining"), "4999");
+    let name = installation_name(FIRST);
+    assert_eq!((fake.remaining(&name), fake.by_token()[&name]), (Some(0), 7));
+    assert_eq!(fake.requests()[2].sent_token, tokens[0]);
+}
+
+#[tokio::test]
+async fn an_installation_sees_what_it_is_on() {
+    let mut world = World::edge_cases(1);
+    for name in ["fabrikam/secret", "alice/secret", "contoso/secret"] {
+        let repo = world.add_repo(name);
+        world.make_private(repo);
+    }
+    let app = AppSpec::new(7)
+        .installed(InstallationSpec::on("contoso"))
+        .installed(InstallationSpec::on("contoso").selected(&[names::WEB, "contoso/secret"]))
+        .installed(InstallationSpec::on("alice"));
+    let fake = FakeGitHub::start(world, Options { app: Some(app), ..Options::default() }).await;
+    let tokens = [issue(&fake, FIRST).await, issue(&fake, FIRST + 1).await, issue(&fake, FIRST + 2).await];
+    for (path, statuses) in [
+        ("repos/contoso/web", [200, 200, 200]),
+        ("repos/contoso/private", [200, 404, 404]),
+        ("repos/contoso/secret", [200, 200, 404]),
+        ("repos/fabrikam/secret", [404, 404, 404]),
+        ("repos/alice/secret", [404, 404, 200]),
+        ("repos/fabrikam/web-fork", [200, 200, 200]),
+        ("repos/contoso/quiet/collaborators", [200, 403, 403]),
+        ("repos/contoso/quiet/stargazers", [403, 403, 403]),
+        ("user", [403, 403, 403]),
+        ("user/orgs", [403, 403, 403]),
+        ("user/repos", [403, 403, 403]),
+        ("users/alice", [200, 200, 200]),
+        ("app", [401, 401, 401]),
+        ("nonsense", [404, 404, 404]),
+    ] {
+        for (token, status) in tokens.iter().zip(statuses) {
+            let answer = ask(&fake, "GET", token, path).await;
+            assert_eq!(answer.status(), status, "{path}");
+            if status == 403 {
+                assert_eq!(message(answer).await.1, "Resource not accessible by integration", "{path}");
+            }
+        }
+    }
+    let listed = |token: String, query: &'static str| {
+        let fake = &fake;
+        async move { json_of(ask(fake, "GET", &token, &format!("installation/repositories{query}")).await).await }
+    };
+    let all = listed(tokens[0].clone(), "?per_page=100").await;
+    let public = fake.all("/orgs/contoso/repos").len();
+    assert_eq!(
+        (all["total_count"].as_u64(), all["repositories"].as_array().unwrap().len()),
+        (Some(public as u64), public)
+    );
+    let some = listed(tokens[1].clone(), "").await;
+    assert_eq!((&some["repository_selection"], &some["total_count"]), (&"selected".into(), &2.into()));
+    let page = listed(tokens[1].clone(), "?per_page=1&page=2").await;
+    assert_eq!(page["repositories"][0]["full_name"], "contoso/secret");
+    let first = ask(&fake, "GET", &tokens[1], "installation/repositories?per_page=1").await;
+    assert!(rel(&first, "next").unwrap().ends_with("/installation/repositories?per_page=1&page=2"));
+    let org = json_of(ask(&fake, "GET", &tokens[1], "orgs/contoso/repos?type=private").await).await;
+    assert_eq!((org.as_array().unwrap().len(), &org[0]["name"]), (1, &"secret".into()));
+    assert_eq!(get(&fake, "installation/repositories").await.status(), 403);
+}
+
+#[tokio::test]
+async fn an_installation_may_what_it_was_granted() {
+    let mut world = World::edge_cases(1);
+    for org in ["contoso", "fabrikam"] {
+        let alice = world.user("alice");
+        world.add_team(org, "First", &[alice], &[]);
+        world.let_in(org, alice);
+    }
+    let little = ["issues", "pull_requests", "contents", "members", "organization_hooks"];
+    let little = little.iter().fold(InstallationSpec::on("contoso"), |spec, name| spec.without(name));
+    let app = AppSpec::new(7)
+        .installed(InstallationSpec::on("contoso"))
+        .installed(little)
+        .installed(InstallationSpec::on("contoso").with("organization_hooks", "read").with("contents", "write"));
+    let fake = FakeGitHub::start(world, Options { app: Some(app), ..Options::default() }).await;
+    let tokens = [issue(&fake, FIRST).await, issue(&fake, FIRST + 1).await, issue(&fake, FIRST + 2).await];
+    let private = "repos/contoso/private";
+    for (path, statuses, needs) in [
+        ("", [200, 200, 200], ""),
+        ("/topics", [200, 200, 200], ""),
+        ("/comments", [200, 200, 200], ""),
+        ("/collaborators", [200, 200, 200], ""),
+        ("/issues", [200, 403, 200], "issues=read"),
+        ("/issues/comments", [200, 403, 200], "issues=read"),
+        ("/issues/events", [200, 403, 200], "issues=read"),
+        ("/labels", [200, 403, 200], "issues=read"),
+        ("/milestones", [200, 403, 200], "issues=read"),
+        ("/pulls", [200, 403, 200], "pull_requests=read"),
+        ("/pulls/comments", [200, 403, 200], "pull_requests=read"),
+        ("/commits", [200, 403, 200], "contents=read"),
+        ("/branches", [200, 403, 200], "contents=read"),
+        ("/releases", [200, 403, 200], "contents=read"),
+        ("/stargazers", [403, 403, 200], "metadata=read; contents=write"),
+    ]
+    .map(|(path, statuses, needs)| (format!("{private}{path}"), statuses, needs))
+    .into_iter()
+    .chain([
+        // Where everybody may look nothing is needed.
+        ("repos/contoso/web/issues".into(), [200, 200, 200], ""),
+        ("orgs/contoso/members".into(), [200, 302, 200], ""),
+        ("orgs/contoso/teams".into(), [200, 403, 200], "members=read"),
+        ("orgs/contoso/teams/first/members".into(), [200, 403, 200], "members=read"),
+        ("orgs/contoso/outside_collaborators".into(), [200, 403, 200], "members=read"),
+        ("orgs/contoso/hooks".into(), [200, 403, 200], "organization_hooks=read"),
+        ("orgs/fabrikam/members".into(), [302, 302, 302], ""),
+        ("orgs/fabrikam/teams".into(), [404, 404, 404], ""),
+        ("orgs/fabrikam/hooks".into(), [404, 404, 404], ""),
+    ]) {
+        for (token, status) in tokens.iter().zip(statuses) {
+            let answer = ask(&fake, "GET", token, &path).await;
+            assert_eq!(answer.status(), status, "{path}");
+            let said = header(&answer, "x-accepted-github-permissions");
+            assert_eq!(said, if status == 403 { needs } else { "" }, "{path}");
+        }
+    }
+    let hook = r#"{"name":"web","events":["*"],"config":{"url":"https://msght.example.com/","secret":"s"}}"#;
+    let post = |token: String, org: &'static str| {
+        client().post(format!("{}orgs/{org}/hooks", fake.url())).bearer_auth(token).body(hook).send()
+    };
+    let made = post(tokens[0].clone(), "contoso").await.unwrap();
+    assert_eq!(made.status(), 201);
+    let id = json_of(made).await["id"].as_u64().unwrap();
+    let change = |token: &str| {
+        let url = format!("{}orgs/contoso/hooks/{id}", fake.url());
+        client().patch(url).bearer_auth(token).body(r#"{"active":false}"#).send()
+    };
+    assert_eq!(change(&tokens[0]).await.unwrap().status(), 200);
+    for refused in [post(tokens[2].clone(), "contoso").await.unwrap(), change(&tokens[1]).await.unwrap()] {
+        assert_eq!(header(&refused, "x-accepted-github-permissions"), "organization_hooks=write");
+        assert_eq!(message(refused).await, (403, "Resource not accessible by integration".into()));
+    }
+    assert_eq!(post(tokens[0].clone(), "fabrikam").await.unwrap().status(), 404);
+    fake.reinstall(FIRST + 1, |spec| spec.permissions.push(("issues", "read")));
+    assert_eq!(ask(&fake, "GET", &tokens[1], &format!("{private}/issues")).await.status(), 200);
+}

@@ -1,4 +1,5 @@
 //! Webhooks of organisations: as GitHub lists, makes and changes them.
+use super::app::{Installation, not_for_apps};
 use super::json::*;
 use super::routes::{Answer, not_found, refusal};
 use super::world::*;
@@ -45,10 +46,25 @@ impl World {
         })
     }
 
-    /// `/orgs/{org}/hooks`. GitHub: hooks are shown to owners alone.
-    pub(super) fn hooks_of(&self, org: UserIx, user: Option<UserIx>) -> Answer {
-        if !user.is_some_and(|user| self.owners.contains(&(org, user))) {
-            return not_found();
+    /// GitHub: hooks are shown to owners alone, and to apps that have been granted them.
+    fn hooks_refused(
+        &self,
+        org: UserIx,
+        user: Option<UserIx>,
+        installation: Option<&Installation>,
+        write: bool,
+    ) -> Option<Answer> {
+        if let Some(installation) = installation.filter(|i| i.account == org) {
+            let needed = if write { "organization_hooks=write" } else { "organization_hooks=read" };
+            return (!installation.may("organization_hooks", write)).then(|| not_for_apps(needed));
+        }
+        (!user.is_some_and(|user| self.owners.contains(&(org, user)))).then(not_found)
+    }
+
+    /// `/orgs/{org}/hooks`.
+    pub(super) fn hooks_of(&self, org: UserIx, user: Option<UserIx>, installation: Option<&Installation>) -> Answer {
+        if let Some(refusal) = self.hooks_refused(org, user, installation, false) {
+            return refusal;
         }
         let hooks = self.hooks.iter().filter(|h| h.org == org).map(|h| self.hook_json(h));
         Answer::Object(Value::from(hooks.collect::<Vec<_>>()).to_string())
@@ -60,14 +76,17 @@ impl World {
         method: &str,
         path: &str,
         user: Option<UserIx>,
+        installation: Option<&Installation>,
         body: &[u8],
     ) -> Option<(&'static str, Answer)> {
         let seg: Vec<&str> = path.split('/').collect();
         let ["orgs", org, "hooks", ref rest @ ..] = seg[..] else { return None };
         let template = if rest.is_empty() { "/orgs/{org}/hooks" } else { "/orgs/{org}/hooks/{hook_id}" };
         let org = self.find_user(&unpercent(org));
-        let owner = |org: UserIx| user.is_some_and(|user| self.owners.contains(&(org, user)));
-        let Some(org) = org.filter(|&org| owner(org)) else { return Some((template, not_found())) };
+        let Some(org) = org else { return Some((template, not_found())) };
+        if let Some(refusal) = self.hooks_refused(org, user, installation, true) {
+            return Some((template, refusal));
+        }
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let at = |world: &World, id: &str| {
             let id: u64 = id.parse().ok()?;

@@ -11,6 +11,7 @@
 //! ```
 #![allow(dead_code, unused_imports)]
 
+mod app;
 mod connection;
 mod decoy;
 mod edge;
@@ -35,6 +36,7 @@ mod social;
 mod teams;
 mod world;
 
+pub use app::{APP_KEY, APP_KEY_FILE, APP_NAME, AppSpec, InstallationSpec, Permissions, installation_name};
 pub use decoy::{Decoy, Seen};
 pub use edge::names;
 pub use faults::{Fault, FaultKind, Times};

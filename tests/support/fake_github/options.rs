@@ -1,4 +1,5 @@
 //! How the server behaves.
+use super::app::AppSpec;
 use super::limits::{Limits, TokenSpec};
 use std::time::Duration;
 
@@ -6,6 +7,10 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub tokens: Vec<TokenSpec>,
+    /// The app that there is, if one.
+    pub app: Option<AppSpec>,
+    /// Seconds by which the server's clock is ahead: in `Date`, in its judgement of an app, and in when tokens expire.
+    pub clock_skew: i64,
     pub limits: Limits,
     /// Whether requests without a token are answered, about public repositories.
     pub anonymous: bool,
@@ -33,6 +38,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             tokens: vec![TokenSpec::new("fake-token")],
+            app: None,
+            clock_skew: 0,
             limits: Limits::default(),
             anonymous: true,
             latency: Duration::ZERO,

@@ -1,4 +1,5 @@
 //! Which address answers what: from a path and a query to a list, an object or GitHub's refusal.
+use super::app::{Installation, NOT_FOR_APPS};
 use super::json::*;
 use super::paging::{Query, Rule};
 use super::render::*;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 /// Who asks.
 pub struct Viewer<'a> {
     pub user: Option<UserIx>,
+    /// The installation of an app whose token it is.
+    pub(super) installation: Option<&'a Installation>,
     pub sees: &'a dyn Fn(&World, RepoIx) -> bool,
     pub view: View,
     /// `application/vnd.github.star+json` was asked for.
@@ -110,6 +113,15 @@ impl World {
                         .into(),
                 ),
             ),
+            [of @ "user"] | ["user", of @ ("orgs" | "repos")] if who.installation.is_some() => {
+                let template = match of {
+                    "orgs" => "/user/orgs",
+                    "repos" => "/user/repos",
+                    _ => "/user",
+                };
+                (template, refusal(403, NOT_FOR_APPS))
+            }
+            ["installation", "repositories"] => ("/installation/repositories", self.installation_repositories(q, who)),
             ["user"] => ("/user", who.user.map_or_else(needs_auth, |u| object(|o| self.own_profile(o, u)))),
             ["user", "orgs"] => ("/user/orgs", who.user.map_or_else(needs_auth, |u| self.orgs_of(u))),
             ["user", "repos"] => ("/user/repos", who.user.map_or_else(needs_auth, |u| self.repos_of(u, true, q))),
@@ -216,7 +228,7 @@ impl World {
                 let repos: Vec<RepoIx> = seen.filter(|&r| !self.repos[r].private).collect();
                 ("/orgs/{org}/events", self.feed_list(0, &repos))
             }
-            ["hooks"] => ("/orgs/{org}/hooks", self.hooks_of(org, who.user)),
+            ["hooks"] => ("/orgs/{org}/hooks", self.hooks_of(org, who.user, who.installation)),
             _ => self.team_answer(org, rest, who).unwrap_or_else(|| ("unknown", not_found())),
         }
     }
@@ -235,6 +247,9 @@ impl World {
         let Some(repo) = repo.filter(|&r| self.repos[r].state != RepoState::Deleted && (who.sees)(self, r)) else {
             return (template, not_found());
         };
+        if let Some(refusal) = who.installation.and_then(|i| i.refuses(self, repo, rest)) {
+            return (template, refusal);
+        }
         if self.repos[repo].state == RepoState::Dmca {
             let body = format!(
                 r#"{{"message":"Repository access blocked","block":{{"reason":"dmca","created_at":"{}","html_url":"https://github.com/github/dmca/blob/master/2024/01/2024-01-15-example.md"}}}}"#,
@@ -256,7 +271,7 @@ impl World {
         }
         Some(match *rest {
             [] => object(|o| self.full_repo(o, repo, view)),
-            ["collaborators"] if who.user.is_none() => needs_auth(),
+            ["collaborators"] if who.user.is_none() && who.installation.is_none() => needs_auth(),
             ["collaborators"] => rows(repo, Kind::Collaborator, upto(r.collaborators.len())),
             ["contributors"] if empty => Answer::Status(204, String::new(), vec![]),
             ["contributors"] => {

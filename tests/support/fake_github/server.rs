@@ -1,4 +1,5 @@
 //! The server: it listens on a free port of 127.0.0.1, in a runtime of its own.
+use super::app::{Apps, Caller, Installation, NOT_FOR_APPS};
 use super::connection::{Breakable, Broken};
 use super::faults::{Fault, FaultKind};
 use super::json::*;
@@ -15,6 +16,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,8 +31,10 @@ pub struct Record {
     pub path_and_query: String,
     /// `/repos/{owner}/{repo}/issues`, ...; "unknown" when it is none that is known.
     pub template: &'static str,
-    /// Empty for none.
+    /// Empty for none; `installation:ID` for an app's installation, and `app` for the app itself.
     pub token: String,
+    /// The token as it was sent.
+    pub sent_token: String,
     /// 0 when no answer was given.
     pub status: u16,
     /// Whether it drew on the primary limit.
@@ -42,14 +46,15 @@ pub struct Record {
     pub user_agent: Option<String>,
 }
 
-struct Shared {
-    world: RwLock<World>,
+pub(super) struct Shared {
+    pub(super) world: RwLock<World>,
     options: Options,
     base: String,
     ledger: Mutex<Ledger>,
     log: Mutex<Vec<Record>>,
     faults: Mutex<Vec<Fault>>,
     revoked: Mutex<HashSet<String>>,
+    pub(super) apps: Mutex<Apps>,
     /// Changes of the world that wait for a request.
     awaited: Mutex<Vec<Awaited>>,
     serial: AtomicU64,
@@ -62,7 +67,7 @@ struct Awaited {
 }
 
 pub struct FakeGitHub {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -83,6 +88,7 @@ impl FakeGitHub {
             }
         }
         world.set_api(options.link_base.as_deref().unwrap_or(&base));
+        let apps = Mutex::new(Apps::new(&mut world, &options));
         let shared = Arc::new(Shared {
             world: RwLock::new(world),
             options,
@@ -91,6 +97,7 @@ impl FakeGitHub {
             log: Mutex::default(),
             faults: Mutex::default(),
             revoked: Mutex::default(),
+            apps,
             awaited: Mutex::default(),
             serial: AtomicU64::new(0),
         });
@@ -142,7 +149,7 @@ impl FakeGitHub {
         let view = View { version };
         let user = self.shared.options.tokens.first().and_then(|t| world.find_user(&t.login));
         let sees = |_: &World, _: RepoIx| true;
-        let who = Viewer { user, sees: &sees, view, star_times: path.ends_with("/stargazers") };
+        let who = Viewer { user, installation: None, sees: &sees, view, star_times: path.ends_with("/stargazers") };
         match world.answer(path.trim_start_matches('/'), &Query::parse(Some(query)), &who).1 {
             Answer::List(list) => {
                 let mut o = String::from("[");
@@ -288,6 +295,20 @@ impl Reply {
     }
 }
 
+/// Who sends a request.
+struct Sender<'a> {
+    /// As the ledger and the log call it.
+    name: String,
+    /// The token as it was sent.
+    token: Option<String>,
+    spec: Option<Cow<'a, TokenSpec>>,
+    is_app: bool,
+    /// The installation of an app whose token it is.
+    installation: Option<Arc<Installation>>,
+    /// Why nothing is answered.
+    refused: Option<(u16, &'static str)>,
+}
+
 /// Takes the request out of flight, also when the client goes away.
 struct Flight<'a> {
     shared: &'a Shared,
@@ -321,12 +342,13 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
     let body = axum::body::to_bytes(body, 1024 * 1024).await.unwrap_or_default();
     let header = |name: &str| req.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let path_and_query = req.uri.path_and_query().map_or(String::new(), |p| p.to_string());
-    let token = header("authorization").map(|a| a.split_once(' ').map_or(a.clone(), |(_, t)| t.trim().to_string()));
+    let from = shared.sender(header("authorization").as_deref(), req.uri.path());
     let mut record = Record {
         method: req.method.to_string(),
         path_and_query: path_and_query.clone(),
         template: "unknown",
-        token: token.clone().unwrap_or_default(),
+        token: from.name.clone(),
+        sent_token: from.token.clone().unwrap_or_default(),
         status: 0,
         counted: false,
         at: SystemTime::now(),
@@ -335,8 +357,7 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
         version: header("x-github-api-version"),
         user_agent: header("user-agent"),
     };
-    let name = token.clone().unwrap_or_default();
-    let spec = shared.options.tokens.iter().find(|s| Some(&s.token) == token.as_ref());
+    let (name, spec) = (from.name.clone(), from.spec.as_deref());
     let free =
         path_and_query.trim_start_matches('/').trim_start_matches(&shared.options.prefix).starts_with("rate_limit");
     let verdict = shared.ledger.lock().unwrap().arrive(&name, spec, &shared.options.limits, &path_and_query, free);
@@ -362,12 +383,12 @@ async fn handle(State(shared): State<Arc<Shared>>, ConnectInfo(broken): ConnectI
             unreachable!()
         }
         Some(FaultKind::Revoke) => {
-            shared.revoked.lock().unwrap().insert(name.clone());
+            shared.revoked.lock().unwrap().extend(from.token.clone());
         }
         _ => {}
     }
     shared.awaited_changes(&path_and_query);
-    let reply = shared.reply((&req, &body), spec, token.as_deref(), verdict, fault.as_ref(), &mut record);
+    let reply = shared.reply((&req, &body), &from, verdict, fault.as_ref(), &mut record);
     record.status = reply.status;
     if record.counted {
         flight.reserved = None;
@@ -412,6 +433,37 @@ fn refused(world: &World, path: &str, spec: &TokenSpec, answer: &Answer) -> Opti
 }
 
 impl Shared {
+    /// A path within the API, without a slash before it.
+    fn path<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.trim_start_matches('/').strip_prefix(self.options.prefix.as_str())
+    }
+
+    fn sender(&self, authorization: Option<&str>, path: &str) -> Sender<'_> {
+        let token = authorization.map(|a| a.split_once(' ').map_or(a, |(_, token)| token.trim()).to_string());
+        let known = self.options.tokens.iter().find(|s| Some(&s.token) == token.as_ref()).map(Cow::Borrowed);
+        let (mut is_app, mut installation, mut refused) = (false, None, None);
+        let spec = match self.apps.lock().unwrap().caller(authorization, self.path(path).unwrap_or_default()) {
+            None => {
+                refused = (token.is_some() && known.is_none()).then_some((401, "Bad credentials"));
+                known
+            }
+            Some(Caller::App(spec)) => {
+                is_app = true;
+                Some(Cow::Owned(spec))
+            }
+            Some(Caller::Installation(found, spec)) => {
+                installation = Some(found);
+                Some(Cow::Owned(spec))
+            }
+            Some(Caller::Refused { spec, status, message }) => {
+                refused = Some((status, message));
+                spec.map(Cow::Owned).or(known)
+            }
+        };
+        let name = spec.as_ref().map_or_else(|| token.clone().unwrap_or_default(), |spec| spec.token.clone());
+        Sender { name, token, spec, is_app, installation, refused }
+    }
+
     fn awaited_changes(&self, path_and_query: &str) {
         let mut awaited = self.awaited.lock().unwrap();
         for waiting in awaited.iter_mut().filter(|waiting| path_and_query.contains(&waiting.path)) {
@@ -428,13 +480,12 @@ impl Shared {
     fn reply(
         &self,
         req: (&Parts, &[u8]),
-        spec: Option<&TokenSpec>,
-        token: Option<&str>,
+        from: &Sender,
         verdict: Verdict,
         fault: Option<&FaultKind>,
         record: &mut Record,
     ) -> Reply {
-        let name = token.unwrap_or_default();
+        let name = from.name.as_str();
         let limits = &self.options.limits;
         if record.user_agent.as_deref().unwrap_or("").is_empty() {
             return Reply::refuse(
@@ -442,10 +493,13 @@ impl Shared {
                 "Request forbidden by administrative rules. Please make sure your request has a User-Agent header (https://docs.github.com/en/rest/overview/resources-in-the-rest-api#user-agent-required). Check https://developer.github.com for other possible causes.",
             );
         }
-        if token.is_some() && (spec.is_none() || self.revoked.lock().unwrap().contains(name)) {
+        if let Some((status, message)) = from.refused {
+            return Reply::refuse(status, message);
+        }
+        if from.token.as_ref().is_some_and(|token| self.revoked.lock().unwrap().contains(token)) {
             return Reply::refuse(401, "Bad credentials");
         }
-        if token.is_none() && !self.options.anonymous {
+        if from.token.is_none() && !self.options.anonymous {
             return Reply::refuse(401, "Requires authentication");
         }
         let version = match record.version.as_deref() {
@@ -456,7 +510,10 @@ impl Shared {
         match verdict {
             Verdict::Go(_) => {}
             Verdict::Primary => {
-                let message = format!("API rate limit exceeded for user ID {}.", 1_000_000 + name.len());
+                let message = match &from.installation {
+                    Some(installation) => format!("API rate limit exceeded for installation ID {}.", installation.id()),
+                    None => format!("API rate limit exceeded for user ID {}.", 1_000_000 + name.len()),
+                };
                 return Reply::refuse(limits.status, &message);
             }
             Verdict::Secondary(retry_after) => {
@@ -497,8 +554,11 @@ impl Shared {
                 return Reply::refuse(*status, "API rate limit exceeded for user ID 1000001.");
             }
             Some(FaultKind::Permission(needs)) => {
-                return Reply::refuse(403, "Resource not accessible by personal access token")
-                    .with("x-accepted-github-permissions", needs);
+                let message = match &from.installation {
+                    Some(_) => NOT_FOR_APPS,
+                    None => "Resource not accessible by personal access token",
+                };
+                return Reply::refuse(403, message).with("x-accepted-github-permissions", needs);
             }
             Some(FaultKind::SsoRequired) => {
                 return Reply::refuse(403, SSO).with("x-github-sso", sso("contoso"));
@@ -508,7 +568,7 @@ impl Shared {
             }
             _ => {}
         }
-        let mut reply = self.content(req, spec, name, version, fault, record);
+        let mut reply = self.content(req, from, version, fault, record);
         if matches!(fault, Some(FaultKind::SsoPartial)) && reply.status == 200 {
             reply = reply.with("x-github-sso", "partial-results; organizations=1,2");
         }
@@ -519,54 +579,59 @@ impl Shared {
     fn content(
         &self,
         (req, sent): (&Parts, &[u8]),
-        spec: Option<&TokenSpec>,
-        name: &str,
+        from: &Sender,
         version: ApiVersion,
         fault: Option<&FaultKind>,
         record: &mut Record,
     ) -> Reply {
-        let path = req.uri.path().trim_start_matches('/');
-        let Some(path) = path.strip_prefix(self.options.prefix.as_str()) else {
+        let Some(path) = self.path(req.uri.path()) else {
             return Reply::refuse(404, "Not Found");
         };
+        let spec = from.spec.as_deref();
+        let installation = from.installation.as_deref();
         if path == "rate_limit" {
             record.template = "/rate_limit";
-            return self.rate_limit(name, spec, version);
+            return self.rate_limit(&from.name, spec, version);
         }
-        if req.method != "GET" && path.contains("/hooks") {
+        if req.method != "GET" && !from.is_app && path.contains("/hooks") {
             let mut world = self.world.write().unwrap();
             let user = spec.and_then(|s| world.find_user(&s.login));
-            if let Some((template, answer)) = world.hook_answer(req.method.as_str(), path, user, sent) {
+            if let Some((template, answer)) = world.hook_answer(req.method.as_str(), path, user, installation, sent) {
                 record.template = template;
-                let (status, body) = match answer {
-                    Answer::Status(status, body, _) => (status, body),
-                    Answer::Object(body) => (200, body),
+                let (status, body, headers) = match answer {
+                    Answer::Status(status, body, headers) => (status, body, headers),
+                    Answer::Object(body) => (200, body, vec![]),
                     Answer::List(_) | Answer::Paged { .. } => unreachable!(),
                 };
-                return count(Reply { status, body: body.into_bytes(), html: false, headers: vec![] }, record);
+                return count(Reply { status, body: body.into_bytes(), html: false, headers }, record);
             }
         }
-        if req.method != "GET" {
+        if req.method != "GET" && !from.is_app {
             return Reply::refuse(404, "Not Found");
         }
         let query = Query::parse(req.uri.query());
         let world = self.world.read().unwrap();
         let sees = |w: &World, r: RepoIx| {
             !w.repos[r].private
-                || match spec.map(|s| &s.private) {
-                    Some(Visible::All) => true,
-                    Some(Visible::Only(names)) => {
+                || match (installation, spec.map(|s| &s.private)) {
+                    (Some(installation), _) => installation.covers(w, r),
+                    (None, Some(Visible::All)) => true,
+                    (None, Some(Visible::Only(names))) => {
                         let full = w.full_name(r);
                         names.iter().any(|n| n.eq_ignore_ascii_case(&full))
                     }
-                    Some(Visible::None) | None => false,
+                    (None, Some(Visible::None) | None) => false,
                 }
         };
         let star_times = record.accept.as_deref().is_some_and(|a| a.contains("star+json"));
         let view = View { version };
         let user = spec.and_then(|s| world.find_user(&s.login));
-        let who = Viewer { user, sees: &sees, view, star_times };
-        let (template, mut answer) = world.answer(path, &query, &who);
+        let who = Viewer { user, installation, sees: &sees, view, star_times };
+        let (template, mut answer) = if from.is_app {
+            self.apps.lock().unwrap().answer(&world, req.method.as_str(), path, &query)
+        } else {
+            world.answer(path, &query, &who)
+        };
         record.template = template;
         if let Some(spec) = spec
             && let Some(refusal) = refused(&world, path, spec, &answer)
@@ -614,7 +679,7 @@ impl Shared {
             hash.update(body.as_bytes());
             hash.update(if star_times { b"star" } else { b"" });
             if self.options.etag_per_token {
-                hash.update(name.as_bytes());
+                hash.update(from.token.as_deref().unwrap_or_default().as_bytes());
             }
             // The page that comes after belongs to the answer too.
             links.iter().for_each(|(_, l)| hash.update(l.as_bytes()));
@@ -727,6 +792,10 @@ impl Shared {
             .header("x-github-request-id", format!("FA4E:{serial:08X}"))
             .header("cache-control", "private, max-age=60, s-maxage=60")
             .header("vary", "Accept, Authorization, Cookie, X-GitHub-OTP,Accept-Encoding, Accept, X-Requested-With");
+        if self.options.clock_skew != 0 {
+            let at = chrono::Utc::now() + chrono::TimeDelta::seconds(self.options.clock_skew);
+            b = b.header("date", at.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        }
         if !matches!(reply.status, 204 | 304) {
             b = b.header("content-type", kind);
         }

@@ -92,7 +92,8 @@ impl World {
 
     /// GitHub: outsiders are sent on to the members whom everybody may know.
     pub(super) fn members_answer(&self, org: UserIx, public: bool, q: &Query, who: &Viewer) -> Answer {
-        if !public && who.user.is_none() {
+        let granted = who.installation.is_some_and(|i| i.account == org && i.may("members", false));
+        if !public && who.user.is_none() && !granted {
             let to = format!("{}orgs/{}/public_members{}", self.api, self.users[org as usize].login, q.with(&[]));
             return Answer::Status(302, String::new(), vec![("location", to)]);
         }

@@ -1,4 +1,5 @@
 //! Teams and outside collaborators of organisations: as they change, and as GitHub answers for them.
+use super::app::not_for_apps;
 use super::json::*;
 use super::paging::Query;
 use super::routes::{Answer, Kind, Viewer, not_found, refusal, rows};
@@ -57,14 +58,20 @@ impl World {
 
     /// `/orgs/{org}/teams/...` and `/orgs/{org}/outside_collaborators`.
     pub(super) fn team_answer(&self, org: UserIx, rest: &[&str], who: &Viewer) -> Option<(&'static str, Answer)> {
-        let inside = who.user.is_some_and(|u| self.members.iter().any(|m| m.org == org && m.user == u));
-        let owner = who.user.is_some_and(|u| self.owners.contains(&(org, u)));
+        let installed = who.installation.is_some_and(|i| i.account == org);
+        let granted = installed && who.installation.is_some_and(|i| i.may("members", false));
+        let inside = granted || who.user.is_some_and(|u| self.members.iter().any(|m| m.org == org && m.user == u));
+        let owner = granted || who.user.is_some_and(|u| self.owners.contains(&(org, u)));
         let named = |slug: &str| self.teams.iter().position(|t| t.org == org && !t.deleted && t.slug() == slug);
         let upto = |list: &[RepoIx]| {
             let live = |&&r: &&RepoIx| self.repos[r].state == RepoState::Live && (who.sees)(self, r);
             list.iter().filter(live).map(|&r| r as u32).collect()
         };
         Some(match *rest {
+            ["outside_collaborators"] if installed && !granted => {
+                ("/orgs/{org}/outside_collaborators", not_for_apps("members=read"))
+            }
+            ["teams", ..] if installed && !granted => ("/orgs/{org}/teams", not_for_apps("members=read")),
             ["outside_collaborators"] if !owner => {
                 ("/orgs/{org}/outside_collaborators", refusal(403, "Must be an owner of the organization."))
             }
