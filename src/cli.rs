@@ -78,6 +78,8 @@ pub enum Command {
     Load(LoadArgs),
     /// Upgrade GHTorrent's databases in place; without --apply only check what that takes
     Migrate(MigrateArgs),
+    /// Try everything that a run needs: tokens, App, organisations, stores, clock
+    Check(CheckArgs),
     /// Show the settings and where each came from, or try their stores
     Config(ConfigArgs),
     /// Print a completion script for a shell
@@ -303,6 +305,20 @@ pub struct MigrateArgs {
     pub repair_duplicates: bool,
 }
 
+/// Options of `msght check`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght check\n  \
+    msght check --orgs /etc/msght/orgs.txt --json")]
+pub struct CheckArgs {
+    /// The organisations that are to be read, one login a line
+    #[arg(long, value_name = "FILE", default_value = "orgs.txt")]
+    pub orgs: PathBuf,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Options of `msght config`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
@@ -357,6 +373,7 @@ impl Cli {
             | Command::RetrieveUser(_)
             | Command::RetrieveUsers(_)
             | Command::Migrate(_)
+            | Command::Check(_)
             | Command::Config(_)
             | Command::Completions(_) => Ok(()),
         }
@@ -540,6 +557,7 @@ mod tests {
             "retrieve-users",
             "load",
             "migrate",
+            "check",
             "config",
             "completions",
         ];

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`cli`] | what users type |
 //! | [`commands`] | one thin file a subcommand: wires the rooms together |
+//! | [`check`] | a look at all that a run needs: tokens, organisations, stores |
 //! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
 //! | [`files`] | `orgs.txt` and `projects.txt`, which users keep |
 //! | [`schedule`] | a run over all repositories: which are due, in which order, and when it is enough |
@@ -20,6 +21,7 @@
 //!
 //! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
 
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -93,6 +93,7 @@ fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
         "retrieve-users",
         "load",
         "migrate",
+        "check",
         "config",
         "completions",
     ];

@@ -1,16 +1,12 @@
 //! `msght config`: the effective settings and where each came from; with `--check`, what they lead to.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
 
+use super::check::{part_as_json, parts_as_table};
 use super::{Outcome, plain_table, print};
+use crate::check::look_at_stores;
 use crate::cli::{ConfigArgs, UsageError};
-use crate::config::{Entry, Settings, StoreUrl};
-use crate::patience::Patience;
-use crate::queue::{self, Route};
-use crate::store::look::Found;
-use crate::store::{self, StoreError, documents, relational};
+use crate::config::{Entry, Settings};
 
 /// Prints the settings, secrets hidden.
 ///
@@ -53,50 +49,17 @@ fn cell(value: &Value) -> String {
 /// # Errors
 /// Standard output that can't be written, or a [`UsageError`] when any of them can't be used.
 pub async fn check(settings: &Settings, args: &ConfigArgs) -> anyhow::Result<Outcome> {
-    // Whoever asks wants to know how it is now.
-    let patience = Patience::new(Duration::ZERO, |_| {});
-    let Settings { documents, sql, queue, .. } = settings;
-    let routes = [Route::Projects, Route::Users];
-    let checked = [
-        ("documents", &documents.url, documents::look(&documents.url, &patience).await),
-        ("sql", &sql.url, look_at_tables(&documents.url, &sql.url, &patience).await),
-        ("queue", &queue.url, queue::look(&queue.url, &queue.exchange, &routes, &patience).await),
-    ];
-    let unusable: Vec<&str> = checked.iter().filter(|(_, _, looked)| looked.is_err()).map(|(name, ..)| *name).collect();
+    let parts = look_at_stores(settings).await;
     let text = if args.json {
-        let object: Map<String, Value> =
-            checked.iter().map(|(name, url, looked)| ((*name).to_owned(), looked_as_json(url, looked))).collect();
+        let object: Map<String, Value> = parts.iter().map(|part| (part.name.to_owned(), part_as_json(part))).collect();
         format!("{}\n", serde_json::to_string_pretty(&object)?)
     } else {
-        let row = |(name, url, looked): &(&str, &StoreUrl, Result<Found, StoreError>)| match looked {
-            Ok(found) => [(*name).to_owned(), found.product.clone(), found.place.clone(), found.state.clone()],
-            Err(error) => [(*name).to_owned(), "unusable".to_owned(), url.to_string(), problem(error)],
-        };
-        plain_table(["store", "product", "place", "found"], checked.iter().map(row).collect())
+        parts_as_table(&parts)
     };
     print(text.as_bytes())?;
+    let unusable: Vec<&str> = parts.iter().filter(|part| part.is_unusable()).map(|part| part.name).collect();
     if unusable.is_empty() {
         return Ok(Outcome::Complete);
     }
     Err(UsageError::new(format!("can't be used as set: {}", unusable.join(", "))).into())
-}
-
-async fn look_at_tables(documents: &StoreUrl, sql: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
-    store::refuse_same_file(documents, sql)?;
-    relational::look(sql, patience).await
-}
-
-fn problem(error: &StoreError) -> String {
-    format!("{}; {}", error.problem, error.advice)
-}
-
-fn looked_as_json(url: &StoreUrl, looked: &Result<Found, StoreError>) -> Value {
-    match looked {
-        Ok(found) => {
-            json!({"url": url.to_string(), "usable": true, "product": found.product, "place": found.place, "found": found.state})
-        }
-        Err(error) => {
-            json!({"url": url.to_string(), "usable": false, "problem": error.problem, "advice": error.advice})
-        }
-    }
 }

@@ -1,24 +1,28 @@
 //! `msght get-repos`: lists every organisation, and rewrites `projects.txt`.
 
+mod hooks;
+mod show;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, client, open_mirror, plain_table, print};
+use super::{Outcome, open_mirror, print};
 use crate::cli::{GetReposArgs, ListArgs};
 use crate::config::Settings;
 use crate::files::{FileError, Orgs, Projects};
-use crate::github::hooks::{HookState, WantedHook};
-use crate::github::{GitHub, Meter};
+use crate::github::hooks::HookState;
 use crate::mirror::{Inventory, Mirror, MirrorError, Organization};
 use crate::names::RepoName;
 use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::leases::process_name;
 use crate::telemetry::Console;
+
+use hooks::Hooks;
+use show::{as_json, as_table};
 
 /// Organisations that are listed side by side.
 const ORGANIZATIONS_AT_A_TIME: usize = 4;
@@ -116,7 +120,7 @@ pub(super) async fn list(
     for organization in &mut found {
         mirror.vanished(organization, process).await?;
     }
-    let mut hooks = Hooks::new(settings, mirror, args, console, dry_run).await?;
+    let hooks = Hooks::new(settings, mirror, args, console, dry_run).await?;
     let mut organizations = Vec::new();
     for mut found in found {
         let own = mirror.stores.relational.inventory_of(&found.login).await?;
@@ -129,63 +133,6 @@ pub(super) async fn list(
         projects.write().map_err(after_work)?;
     }
     Ok(Listed { organizations, projects, problems })
-}
-
-/// The webhooks of organisations, managed with a token of their own.
-struct Hooks {
-    client: Option<(GitHub, WantedHook)>,
-}
-
-impl Hooks {
-    /// None where no address is set, or none are wanted.
-    async fn new(
-        settings: &Settings,
-        mirror: &Mirror,
-        args: &ListArgs,
-        console: &Console,
-        dry_run: bool,
-    ) -> anyhow::Result<Self> {
-        let Some(url) = settings.webhooks.public_url.clone().filter(|_| !args.no_hooks && !dry_run) else {
-            if args.repair_hooks {
-                console.line("webhooks.public_url is not set: there are no webhooks to repair");
-            }
-            return Ok(Self { client: None });
-        };
-        let wanted = WantedHook { url, secret: settings.webhooks.secret.clone(), repair: args.repair_hooks };
-        let github = match settings.hook_token() {
-            Some(token) => {
-                let mut settings = settings.clone();
-                settings.set_read_token(token);
-                client(&settings, console).await?
-            }
-            None => mirror.github.clone(),
-        };
-        Ok(Self { client: Some((github, wanted)) })
-    }
-
-    /// An organisation's hook; a problem with it is one of the organisation's.
-    async fn of(&mut self, found: &mut Organization) -> Option<HookState> {
-        let (github, wanted) = self.client.as_ref().filter(|_| found.listed && !found.person)?;
-        let meter = Meter::default();
-        let state = github.organization_hook(&found.login, wanted, &meter).await;
-        found.requests += meter.counted();
-        found.free += meter.free();
-        match &state {
-            HookState::Repaired(wrong) => found.notes.push(format!("webhook repaired: {wrong}")),
-            state => {
-                let advice =
-                    if matches!(state, HookState::Wrong(_)) { " (--repair-hooks puts that right)" } else { "" };
-                found.problems.extend(state.problem().map(|problem| format!("webhook: {problem}{advice}")));
-            }
-        }
-        Some(state)
-    }
-
-    async fn leave(&self) {
-        if let Some((github, _)) = &self.client {
-            github.leave().await;
-        }
-    }
 }
 
 /// A file's error that is no longer one of usage: work was done before it.
@@ -287,90 +234,4 @@ impl Listed {
         }
         if incomplete == 0 && self.problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete }
     }
-}
-
-/// The repositories that count as an organisation's.
-fn present(own: &[Inventoried]) -> impl Iterator<Item = &Inventoried> {
-    own.iter().filter(|known| known.listed.is_some() && !known.deleted)
-}
-
-fn as_table(listed: &Listed) -> String {
-    let mut total = [0_usize; 7];
-    let mut rows: Vec<[String; 10]> = Vec::new();
-    for ListedOrganization { found: organization, own, hook } in &listed.organizations {
-        let numbers = numbers(organization, own);
-        total.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
-        let result = if organization.problems.is_empty() { "done" } else { "incomplete" };
-        let hook = hook.as_ref().map_or("-".to_owned(), ToString::to_string);
-        rows.push(row(&organization.login, numbers, hook, result));
-    }
-    rows.push(row("total", total, String::new(), ""));
-    let mut text = plain_table(
-        [
-            "organisation",
-            "repositories",
-            "new",
-            "renamed",
-            "gone",
-            "private",
-            "requests",
-            "free (304)",
-            "webhook",
-            "result",
-        ],
-        rows,
-    );
-    for ListedOrganization { found: organization, .. } in &listed.organizations {
-        text.extend(organization.renamed.iter().map(|(from, to)| format!("renamed: {from} is now {to}\n")));
-        text.extend(organization.gone.iter().map(|name| format!("gone: {name}, marked as deleted\n")));
-        text.extend(organization.unreadable.iter().map(|name| format!("no longer readable: {name}\n")));
-    }
-    text
-}
-
-fn row(name: &str, numbers: [usize; 7], hook: String, result: &str) -> [String; 10] {
-    let [repositories, new, renamed, gone, private, requests, free] = numbers.map(|number| number.to_string());
-    [name.to_owned(), repositories, new, renamed, gone, private, requests, free, hook, result.to_owned()]
-}
-
-fn numbers(organization: &Organization, own: &[Inventoried]) -> [usize; 7] {
-    let private = present(own).filter(|known| known.visibility.as_deref().is_some_and(|v| v != "public")).count();
-    let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-    [
-        present(own).count(),
-        organization.new.len(),
-        organization.renamed.len(),
-        organization.gone.len() + organization.unreadable.len(),
-        private,
-        number(organization.requests),
-        number(organization.free),
-    ]
-}
-
-fn as_json(listed: &Listed) -> anyhow::Result<String> {
-    let organization = |ListedOrganization { found: organization, own, hook }: &ListedOrganization| {
-        let [repositories, _, _, _, private, requests, free] = numbers(organization, own);
-        let renamed: Vec<Value> =
-            organization.renamed.iter().map(|(from, to)| json!({"from": from, "to": to})).collect();
-        json!({
-            "organization": organization.asked,
-            "login": organization.login,
-            "person": organization.person,
-            "repositories": repositories,
-            "private": private,
-            "new": organization.new,
-            "renamed": renamed,
-            "gone": organization.gone,
-            "unreadable": organization.unreadable,
-            "webhook": hook.as_ref().map(ToString::to_string),
-            "notes": organization.notes,
-            "problems": organization.problems,
-            "complete": organization.problems.is_empty(),
-            "requests": requests,
-            "free": free,
-        })
-    };
-    let organizations: Vec<Value> = listed.organizations.iter().map(organization).collect();
-    let all = json!({"organizations": organizations, "problems": listed.problems});
-    Ok(format!("{}\n", serde_json::to_string_pretty(&all)?))
 }

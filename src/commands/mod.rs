@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, WorkArgs};
 use crate::config::{ConfigError, QueueSettings, Settings, Sources};
-use crate::github::{ClientSettings, GitHub, TokenSetting};
+use crate::github::ledger::Ledger;
+use crate::github::{AppSetting, ClientSettings, GitHub, Meter, Notice, TokenSetting};
 use crate::mirror::{Mirror, MirrorError};
 use crate::patience::Patience;
 use crate::queue::{Queue, Route};
@@ -19,6 +20,7 @@ use crate::store::{self, StoreError, Stores};
 use crate::telemetry::{self, Console};
 use crate::workers::{self, Handler, Policy, Worked};
 
+pub mod check;
 pub mod completions;
 pub mod config;
 pub mod get_repos;
@@ -57,6 +59,7 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
     };
     match &cli.command {
         Command::Completions(args) => completions::run(args),
+        Command::Check(args) => check::run(logged()?, args.clone(), console, shutdown).await,
         Command::Config(args) if args.check => config::check(&settings()?, args).await,
         Command::Config(args) => config::run(&settings()?, args),
         Command::Migrate(args) => migrate::run(logged()?, args, console, shutdown).await,
@@ -214,18 +217,31 @@ async fn work_queue<H: Handler>(
 async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
     // Other processes may use the same tokens, now or in a while.
     let ledger = store::ledger::open(&settings.sql.url, &patience(settings, console)).await?;
-    let tokens = settings.tokens().into_iter();
     let console = console.clone();
+    let github = unopened_client(settings, Some(ledger), move |notice| {
+        tracing::warn!(%notice, "GitHub");
+        console.line(&notice.to_string());
+    })?;
+    github.find_installations(&Meter::default()).await?;
+    Ok(github)
+}
+
+/// The same, before it has asked where the App is installed.
+fn unopened_client(
+    settings: &Settings,
+    ledger: Option<Arc<dyn Ledger>>,
+    notify: impl Fn(Notice) + Send + Sync + 'static,
+) -> anyhow::Result<GitHub> {
+    let tokens = settings.tokens().into_iter();
+    let reserve = settings.github.reserve;
     GitHub::new(ClientSettings {
         api_url: settings.github.api_url.clone(),
         tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
+        app: settings.app().map(|(id, key)| AppSetting { id: id.to_owned(), key: key.clone(), reserve }),
         concurrency: settings.github.concurrency,
         user_agent: settings.github.user_agent.clone(),
-        ledger: Some(ledger),
-        notify: Arc::new(move |notice| {
-            tracing::warn!(%notice, "GitHub");
-            console.line(&notice.to_string());
-        }),
+        ledger,
+        notify: Arc::new(notify),
     })
     .context("can't set up the GitHub client")
 }

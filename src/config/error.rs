@@ -52,7 +52,7 @@ pub enum ConfigError {
         /// What is wrong and what was expected.
         problem: String,
     },
-    /// A file that holds nothing.
+    /// A file that does not hold what it is to.
     #[error("{path}: {problem}", path = path.display())]
     Empty {
         /// The file.

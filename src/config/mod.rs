@@ -1,5 +1,6 @@
 //! Typed settings, read once at the start: flags, environment, configuration file, defaults, in this order of strength.
 
+mod app_key;
 mod duration;
 mod error;
 mod keys;
@@ -114,6 +115,8 @@ pub struct GithubSettings {
     pub app_id: Option<String>,
     /// The GitHub App's private key, a PEM file. Set whenever `app_id` is.
     pub app_private_key_file: Option<PathBuf>,
+    /// What that file held when it was read.
+    app_private_key: Option<Secret>,
     /// Requests in flight, 1 to 90; unset: 16 a token, 90 at most.
     pub concurrency: Option<usize>,
     /// Requests an hour to leave unused on each token.
@@ -168,15 +171,21 @@ impl Settings {
         tokens::all(&self.github.tokens, &self.github.file_tokens, self.github.reserve)
     }
 
-    /// Puts one token in the place of all read tokens.
+    /// Puts one token in the place of all read tokens and the App.
     pub fn set_read_token(&mut self, token: Secret) {
         self.github.tokens = vec![token];
         self.github.file_tokens.clear();
+        self.github.app_private_key = None;
     }
 
     /// The token that manages hooks: `github.hook_token`, else the first read token.
     pub fn hook_token(&self) -> Option<Secret> {
         self.github.hook_token.clone().or_else(|| self.tokens().into_iter().next().map(|token| token.secret))
+    }
+
+    /// The GitHub App's id and its private key in PEM form, where there is an App.
+    pub fn app(&self) -> Option<(&str, &Secret)> {
+        self.github.app_id.as_deref().zip(self.github.app_private_key.as_ref())
     }
 
     /// Requests in flight at most: `github.concurrency`, else 16 a token and 90 in all.

@@ -58,6 +58,7 @@ fn the_documented_file_holds_every_key_and_shows_exactly_the_defaults() {
     let directory = tempfile::tempdir().unwrap();
     let (tokens, pem) = (directory.path().join("tokens.txt"), directory.path().join("app.pem"));
     std::fs::write(&tokens, "ghp_third\n").unwrap();
+    std::fs::write(&pem, include_str!("../../tests/support/fake_github/app_key.pem")).unwrap();
     let uncommented: String = DOCUMENTED
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -294,4 +295,23 @@ fn a_named_file_must_be_there_and_the_default_one_need_not() {
 fn a_file_that_is_not_toml_is_named_with_its_line() {
     let error = load("[github]\nreserve = 5\ntokens = [\n", &[]).unwrap_err();
     assert!(error.contains("msght.toml, line 3") || error.contains("msght.toml, line 4"), "{error}");
+}
+
+#[test]
+fn a_key_file_that_holds_no_key_is_an_error_that_shows_nothing_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("app.pem");
+    let settings = format!("[github]\napp_id = 5\napp_private_key_file = {:?}", file.display().to_string());
+    let public = include_str!("../../tests/support/fake_github/app_public.pem");
+    for (content, found) in [
+        ("", "no RSA private key"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END RSA PRIVATE KEY-----\n", "no RSA private key"),
+        (public, "a public key where the private one is needed"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let error = load(&settings, &[]).unwrap_err().to_string();
+        assert!(error.contains(found) && error.contains("app.pem") && !error.contains("c2VjcmV0"), "{error}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(load(&settings, &[]).unwrap_err().to_string().contains("can't read the App's private key"));
 }

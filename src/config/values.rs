@@ -49,6 +49,10 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         None => Vec::new(),
     };
     let (app_id, app_private_key_file) = values.app()?;
+    let app_private_key = match &app_private_key_file {
+        Some(path) => Some(app_key::read_file(path, &layers.origin("github.app_private_key_file").to_string())?),
+        None => None,
+    };
     Ok(Settings {
         documents: DocumentSettings {
             url: values
@@ -88,6 +92,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             hook_token: values.token("github.hook_token")?,
             app_id,
             app_private_key_file,
+            app_private_key,
             concurrency: values
                 .number("github.concurrency", 1..=MAX_CONCURRENCY as u64)?
                 .map(|number| usize::try_from(number).unwrap_or(MAX_CONCURRENCY)),

@@ -13,7 +13,6 @@ const REPOS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap(); // Ch
 
 /// What is known of the tokens' access. Tokens are told apart by their place in the pool.
 pub(super) struct Readers {
-    tokens: usize,
     repos: LruCache<String, Access>,
 }
 
@@ -22,7 +21,7 @@ pub(super) struct Readers {
 struct Access {
     /// Everybody can read it.
     public: bool,
-    tokens: Vec<Option<bool>>,
+    tokens: HashMap<usize, bool>,
     /// When tokens may be probed again whose last probe brought no clear answer.
     probe_after: HashMap<usize, Instant>,
     /// What tokens that can read the repository may nevertheless not read of it.
@@ -30,14 +29,18 @@ struct Access {
 }
 
 impl Readers {
-    pub fn new(tokens: usize) -> Self {
-        Self { tokens, repos: LruCache::new(REPOS_REMEMBERED) }
+    pub fn new() -> Self {
+        Self { repos: LruCache::new(REPOS_REMEMBERED) }
     }
 
-    /// Whether a token can read a repository: what it was answered itself says more than that everybody can.
-    pub fn verdict(&self, repo: &RepoName, token: usize) -> Option<bool> {
-        let access = self.repos.peek(&key(repo))?;
-        access.tokens.get(token).copied().flatten().or(access.public.then_some(true))
+    /// Whether a token can read a repository by what it was answered itself.
+    pub fn told(&self, repo: &RepoName, token: usize) -> Option<bool> {
+        self.repos.peek(&key(repo))?.tokens.get(&token).copied()
+    }
+
+    /// Whether everybody can read a repository.
+    pub fn is_public(&self, repo: &RepoName) -> bool {
+        self.repos.peek(&key(repo)).is_some_and(|access| access.public)
     }
 
     /// Whether a token was refused this of a repository.
@@ -53,9 +56,7 @@ impl Readers {
     /// Remembers whether a token can read a repository, and whether everybody can.
     pub fn remember(&mut self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
         let access = self.of(repo);
-        if let Some(known) = access.tokens.get_mut(token) {
-            *known = Some(can);
-        }
+        access.tokens.insert(token, can);
         access.public = public.unwrap_or(access.public);
     }
 
@@ -77,10 +78,9 @@ impl Readers {
     }
 
     fn of(&mut self, repo: &RepoName) -> &mut Access {
-        let tokens = self.tokens;
         self.repos.get_or_insert_mut(key(repo), || Access {
             public: false,
-            tokens: vec![None; tokens],
+            tokens: HashMap::new(),
             probe_after: HashMap::new(),
             refused: HashSet::new(),
         })
@@ -101,22 +101,23 @@ mod tests {
     }
 
     #[test]
-    fn a_tokens_own_answer_counts_more_than_that_everybody_can_read() {
-        let mut readers = Readers::new(3);
+    fn names_know_no_case_and_nothing_is_known_of_others() {
+        let mut readers = Readers::new();
         readers.remember(&name("o/r"), 0, false, None);
         readers.remember(&name("O/R"), 1, true, Some(true));
-        assert_eq!([0, 1, 2].map(|token| readers.verdict(&name("o/R"), token)), [Some(false), Some(true), Some(true)]);
-        assert_eq!(readers.verdict(&name("o/other"), 0), None);
+        assert_eq!([0, 1, 2].map(|token| readers.told(&name("o/R"), token)), [Some(false), Some(true), None]);
+        assert!(readers.is_public(&name("o/R")) && !readers.is_public(&name("o/other")));
+        assert_eq!(readers.told(&name("o/other"), 0), None);
     }
 
     #[test]
     fn what_is_known_follows_a_rename() {
-        let mut readers = Readers::new(2);
+        let mut readers = Readers::new();
         readers.remember(&name("o/old"), 0, false, None);
         readers.remember(&name("o/old"), 1, true, Some(false));
         readers.refuse(&name("o/old"), 1, "stargazers");
         readers.is_called(&name("o/old"), &name("o/new"), None);
-        assert_eq!([0, 1].map(|token| readers.verdict(&name("o/new"), token)), [Some(false), Some(true)]);
+        assert_eq!([0, 1].map(|token| readers.told(&name("o/new"), token)), [Some(false), Some(true)]);
         assert!(readers.is_refused(&name("o/new"), 1, "stargazers"));
     }
 }

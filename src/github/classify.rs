@@ -33,8 +33,8 @@ pub(super) enum Outcome {
     Redirect(String),
     /// Not now.
     Limited(Limit),
-    /// 401.
-    Rejected,
+    /// 401, and GitHub's words.
+    Rejected(String),
     /// Worth another attempt.
     Failed(Failure),
     /// Another attempt would get the same.
@@ -100,6 +100,11 @@ impl Response {
             Some(naive) => Some(chrono::NaiveDateTime::parse_from_str(naive, "%Y-%m-%d %H:%M:%S").ok()?.and_utc()),
             None => Some(DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %z").ok()?.to_utc()),
         }
+    }
+
+    /// A classic token's scopes; GitHub names none of other kinds.
+    pub fn scopes(&self) -> Option<&str> {
+        self.header("x-oauth-scopes")
     }
 
     fn is_json(&self) -> bool {
@@ -210,7 +215,7 @@ impl Response {
                 None => return Outcome::Failed(Failure::new(format!("{status} without a Location"))),
             },
             400 => ApiError::BadRequest { path: path(), message: self.message() },
-            401 => return Outcome::Rejected,
+            401 => return Outcome::Rejected(self.message()),
             403 => ApiError::Forbidden {
                 path: path(),
                 token: token(),

@@ -22,6 +22,9 @@ pub enum ClientError {
         /// The token's first characters.
         hint: String,
     },
+    /// The App's private key can't sign.
+    #[error("the GitHub App's key (github.app_private_key_file) is no RSA private key in PEM form")]
+    AppKey,
     /// The user agent holds characters that can't be sent, or is empty (GitHub answers 403 without one).
     #[error("github.user_agent {given:?} is empty or can't be sent in a header")]
     UserAgent {
@@ -151,6 +154,20 @@ pub enum ApiError {
         path: String,
         /// The tokens' hints.
         tokens: Vec<String>,
+    },
+    /// 401 to what a GitHub App signed, or no App of this id.
+    #[error("GitHub refused the App {app} ({message}): check github.app_id, its private key and this machine's clock")]
+    AppRefused {
+        /// The App's id.
+        app: String,
+        /// GitHub's words.
+        message: String,
+    },
+    /// The App is all there is to ask with, and it is installed on no account.
+    #[error("the GitHub App {app} is installed on no account: install it on the organisations that it is to read")]
+    NotInstalled {
+        /// The App's id.
+        app: String,
     },
     /// 401 to a request without a token: GitHub answers this only to somebody.
     #[error("GET {path}: GitHub answers this only to a token (401); set GITHUB_TOKEN")]

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, Meter};
+use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, Meter, TokenRef};
 use crate::secret::Secret;
 
 /// Hooks that a page holds at most.
@@ -62,9 +62,29 @@ impl fmt::Display for HookState {
 
 impl GitHub {
     /// Sees to it that an organisation has one hook for the address. One that is there is left as it is, unless it is wrong and
-    /// is to be repaired.
-    pub async fn organization_hook(&self, organization: &str, wanted: &WantedHook, meter: &Meter) -> HookState {
-        let hooks = match self.hooks_for(organization, &wanted.url, meter).await {
+    /// is to be repaired. `only`: the one token that may see to it.
+    pub async fn organization_hook(
+        &self,
+        organization: &str,
+        wanted: &WantedHook,
+        only: Option<&TokenRef>,
+        meter: &Meter,
+    ) -> HookState {
+        Keeper { github: self, organization, only, meter }.keep(wanted).await
+    }
+}
+
+/// Who looks after one organisation's hook.
+struct Keeper<'a> {
+    github: &'a GitHub,
+    organization: &'a str,
+    only: Option<&'a TokenRef>,
+    meter: &'a Meter,
+}
+
+impl Keeper<'_> {
+    async fn keep(&self, wanted: &WantedHook) -> HookState {
+        let hooks = match self.hooks_for(&wanted.url).await {
             Ok(hooks) => hooks,
             Err(error) => return HookState::Unknown(said("GET", &error)),
         };
@@ -82,53 +102,47 @@ impl GitHub {
             "secret": secret,
             "insecure_ssl": "0",
         });
-        let (method, url, body) = match (&hooks[..], state_of(&hooks)) {
-            ([], _) => (
-                Method::POST,
-                ApiUrl::path(&["orgs", organization, "hooks"]),
-                json!({"name": "web", "active": true, "events": ["*"], "config": config}),
-            ),
-            (_, None) => return HookState::Fine,
-            ([hook], Some(wrong)) if wanted.repair && hook.is_wrong_inside_alone() => {
-                return self.repair(organization, hook, &["config"], config, wrong, meter).await;
+        match (&hooks[..], state_of(&hooks)) {
+            ([], _) => {
+                let body = json!({"name": "web", "active": true, "events": ["*"], "config": config});
+                match self.change(Method::POST, &[], body).await {
+                    Ok(()) => HookState::Created,
+                    Err(error) => HookState::Unknown(said("POST", &error)),
+                }
             }
+            (_, None) => HookState::Fine,
             ([hook], Some(wrong)) if wanted.repair => {
-                // A change that leaves the secret out takes it away (GitHub docs: update an organization webhook).
-                let body = json!({"active": true, "events": ["*"], "config": config});
-                return self.repair(organization, hook, &[], body, wrong, meter).await;
+                let number = hook.number.to_string();
+                let changed = if hook.is_wrong_inside_alone() {
+                    self.change(Method::PATCH, &[&number, "config"], config).await
+                } else {
+                    // A change that leaves the secret out takes it away (GitHub docs: update an organization webhook).
+                    let body = json!({"active": true, "events": ["*"], "config": config});
+                    self.change(Method::PATCH, &[&number], body).await
+                };
+                match changed {
+                    Ok(()) => HookState::Repaired(wrong),
+                    Err(error) => HookState::Wrong(format!("{wrong}; {}", said("PATCH", &error))),
+                }
             }
-            (_, Some(wrong)) => return HookState::Wrong(wrong),
-        };
-        match self.change(&Change { method, url, body }, meter).await {
-            Ok(_) => HookState::Created,
-            Err(error) => HookState::Unknown(said("POST", &error)),
+            (_, Some(wrong)) => HookState::Wrong(wrong),
         }
     }
 
-    async fn repair(
-        &self,
-        organization: &str,
-        hook: &Hook,
-        below: &[&str],
-        body: Value,
-        wrong: String,
-        meter: &Meter,
-    ) -> HookState {
-        let number = hook.number.to_string();
-        let url = ApiUrl::path(&[&["orgs", organization, "hooks", &number], below].concat());
-        match self.change(&Change { method: Method::PATCH, url, body }, meter).await {
-            Ok(_) => HookState::Repaired(wrong),
-            Err(error) => HookState::Wrong(format!("{wrong}; {}", said("PATCH", &error))),
-        }
+    async fn change(&self, method: Method, below: &[&str], body: Value) -> Result<(), ApiError> {
+        let url = ApiUrl::path(&[&["orgs", self.organization, "hooks"], below].concat());
+        let change = Change { method, url, body, only: self.only.cloned() };
+        self.github.change(&change, self.meter).await.map(drop)
     }
 
     /// The organisation's hooks for an address, whatever its case.
-    async fn hooks_for(&self, organization: &str, address: &Url, meter: &Meter) -> Result<Vec<Hook>, ApiError> {
+    async fn hooks_for(&self, address: &Url) -> Result<Vec<Hook>, ApiError> {
         let mut found = Vec::new();
-        let mut next = Some(ApiUrl::path(&["orgs", organization, "hooks"]).query("per_page", PER_PAGE));
+        let mut next = Some(ApiUrl::path(&["orgs", self.organization, "hooks"]).query("per_page", PER_PAGE));
         while let Some(url) = next.take() {
-            let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only: None };
-            let Fetched::Page(page) = self.get(&request, meter).await? else { break };
+            let only = self.only.cloned();
+            let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
+            let Fetched::Page(page) = self.github.get(&request, self.meter).await? else { break };
             let hooks: Vec<Value> = serde_json::from_slice(&page.body).unwrap_or_default();
             found.extend(hooks.iter().filter_map(Hook::read).filter(|hook| hook.is_for(address)));
             next = page.links.next;

@@ -6,9 +6,13 @@
 //! | file | decides |
 //! |---|---|
 //! | `request.rs` | the types a caller asks with and gets |
-//! | `client.rs` | one request from question to answer: redirects, retries, which token next |
+//! | `client.rs` | what the client can be asked |
+//! | `client/run.rs` | one request from question to answer: redirects, retries, which token next |
+//! | `client/lease.rs` | how a request gets its token: waits, probes, the other processes, an App's new tokens |
+//! | `client/learn.rs` | what every answer tells beside what was asked for |
 //! | `transport.rs` | one exchange over HTTP, and what its failure is called |
-//! | `tokens.rs` | which token serves a request, and who waits for what; leases; in `tokens/shared.rs` what of it is shared |
+//! | `tokens.rs` | who waits for what; leases; in `tokens/`: `choose.rs` which token serves a request, `token.rs` one token, `shared.rs` what is shared |
+//! | `app.rs` | a GitHub App: how it says who it is, where it is installed, the tokens it is given |
 //! | `access.rs` | which token can read which repository, and what of it |
 //! | `budget.rs` | what is left of a token's hour |
 //! | `pace.rs` | how fast one token may go |
@@ -22,6 +26,7 @@
 //! | `error.rs`, `notice.rs` | what the user reads |
 
 mod access;
+pub mod app;
 mod budget;
 mod classify;
 mod client;
@@ -48,6 +53,7 @@ pub use error::{ApiError, ClientError, ConnectProblem};
 pub use links::Links;
 pub use notice::{Notice, WaitReason};
 pub use request::{
-    Accept, Budget, Change, ClientSettings, Fetched, Get, Meter, Page, TokenRef, TokenSetting, Validator,
+    Accept, AppSetting, Budget, Change, ClientSettings, Fetched, Get, Installation, Meter, Page, TokenRef,
+    TokenSetting, TokenState, Validator,
 };
 pub use url::{ApiUrl, UrlProblem};

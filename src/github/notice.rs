@@ -23,6 +23,13 @@ pub enum Notice {
         /// The token's first characters.
         hint: String,
     },
+    /// A token is not used any more in this run, for another reason.
+    TokenLost {
+        /// What users are shown of it.
+        hint: String,
+        /// GitHub's words, or what was missing.
+        why: String,
+    },
     /// A token ends soon.
     TokenExpiring {
         /// The token's first characters.
@@ -78,6 +85,7 @@ impl fmt::Display for Notice {
                     "GitHub refused the token {hint} (401): it is expired, revoked or mistyped; going on without it"
                 )
             }
+            Self::TokenLost { hint, why } => write!(f, "{hint} is of no use ({why}); going on without it"),
             Self::TokenExpiring { hint, at } => {
                 write!(f, "the token {hint} expires at {}", at.format("%Y-%m-%d %H:%M UTC"))
             }

@@ -11,6 +11,7 @@ use url::Url;
 use super::ledger::Ledger;
 use super::links::Links;
 use super::notice::Notice;
+use super::tokens::fingerprint;
 use super::url::ApiUrl;
 use crate::names::RepoName;
 use crate::secret::Secret;
@@ -24,13 +25,26 @@ pub struct TokenSetting {
     pub reserve: u32,
 }
 
+/// A GitHub App: one more set of tokens, one for each account that it is installed on.
+#[derive(Debug, Clone)]
+pub struct AppSetting {
+    /// Its id or its client id.
+    pub id: String,
+    /// Its private key, the text of a PEM file.
+    pub key: Secret,
+    /// Requests an hour to leave unused on each of its installations.
+    pub reserve: u32,
+}
+
 /// What a client is made from.
 #[derive(Clone)]
 pub struct ClientSettings {
     /// `https://api.github.com/`, or `https://HOST/api/v3/` on GHES.
     pub api_url: Url,
-    /// Read tokens; none means anonymous.
+    /// Read tokens; none, and no App, means anonymous.
     pub tokens: Vec<TokenSetting>,
+    /// A GitHub App.
+    pub app: Option<AppSetting>,
     /// Requests in flight over all tokens; `None`: 16 a token, 90 at most in all.
     pub concurrency: Option<usize>,
     /// GitHub refuses requests without one.
@@ -67,6 +81,8 @@ pub struct Change {
     pub url: ApiUrl,
     /// How.
     pub body: serde_json::Value,
+    /// The one token that may serve it; `None`: any.
+    pub only: Option<TokenRef>,
 }
 
 /// One of a client's tokens, for questions whose answer depends on who asks.
@@ -74,10 +90,62 @@ pub struct Change {
 pub struct TokenRef {
     /// Its place in the pool.
     pub(super) index: usize,
-    /// 8 hex digits of its SHA-256; empty for anonymous.
+    /// What it is called where it must not be named: 8 hex digits, the same from day to day; empty for anonymous.
     pub fingerprint: String,
     /// What users are shown of it.
     pub hint: String,
+    /// The account that its App is installed on, if it is an App's.
+    pub installed_on: Option<String>,
+}
+
+impl TokenRef {
+    /// Whether it is the App's on this account.
+    pub fn is_installed_on(&self, login: &str) -> bool {
+        self.installed_on.as_ref().is_some_and(|account| account.eq_ignore_ascii_case(login))
+    }
+
+    /// Whether it stands for this token.
+    pub fn is(&self, secret: &Secret) -> bool {
+        self.installed_on.is_none() && self.fingerprint == fingerprint(secret.expose())
+    }
+
+    pub(super) fn is_at(&self, place: usize) -> bool {
+        self.index == place
+    }
+}
+
+/// What GitHub has said of a token until now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenState {
+    /// GitHub refused it (401).
+    pub rejected: bool,
+    /// A classic token's scopes, with commas; other kinds have none.
+    pub scopes: Option<String>,
+    /// When it ends, if it does.
+    pub expires: Option<DateTime<Utc>>,
+    /// Requests that are left of its hour, and the hour's limit; both `u64::MAX` on a server without limits.
+    pub budget: Option<(u64, u64)>,
+    /// When the hour ends, on this machine's clock.
+    pub resets_at: Option<DateTime<Utc>>,
+}
+
+/// A GitHub App on an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// GitHub's number of the installation.
+    pub number: i64,
+    /// The account's login.
+    pub account: String,
+    /// Whether the account is an organisation.
+    pub organization: bool,
+    /// Whether only some of the account's repositories are shown to the App.
+    pub selected: bool,
+    /// Whether the account's owner has it suspended: it can do nothing.
+    pub suspended: bool,
+    /// What it may do, `issues` and `read` for example.
+    pub permissions: Vec<(String, String)>,
+    /// Its token; none while it is suspended.
+    pub token: Option<TokenRef>,
 }
 
 /// The representation asked for.
@@ -95,7 +163,7 @@ pub enum Accept {
 pub struct Validator {
     /// As the 200 carried it, `W/` included.
     pub etag: String,
-    /// The token's fingerprint: 8 hex digits of its SHA-256; empty for anonymous.
+    /// 8 hex digits of the SHA-256 of the token's very text; empty for anonymous. An App's tokens are others each hour.
     pub token: String,
 }
 

@@ -1,4 +1,4 @@
-//! The tokens: which one serves a request, who waits for what, and leases, which are given back when they are dropped.
+//! The tokens: who waits for what, and leases, which are given back when they are dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,22 +6,27 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::HeaderValue;
-use sha2::{Digest, Sha256};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::access::Readers;
-use super::budget::{Budget, Left, RateHeaders};
+use super::app::App;
+use super::budget::{Left, RateHeaders};
 use super::error::{ApiError, ClientError};
 use super::ledger::IN_FLIGHT_MOST;
 use super::notice::{Notice, WaitReason};
-use super::outbox::Outbox;
-use super::pace::{self, Pace};
-use super::request::{Budget as Total, TokenRef, TokenSetting};
+use super::pace;
+use super::request::{Budget as Total, Installation, TokenRef, TokenSetting, TokenState};
 use crate::names::RepoName;
+use crate::secret::Secret;
 
+pub(super) use token::fingerprint;
+use token::{Credential, Token};
+
+mod choose;
 mod shared;
+mod token;
 
 /// Requests in flight a token: enough to hide the network's latency at GitHub's pace.
 const PER_TOKEN: usize = 16;
@@ -30,9 +35,13 @@ const LANES_KEPT: usize = 64;
 /// A token that ends within this time is worth a line.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
 
+/// So many tokens in a row that an installation was given and GitHub then refused mean that it will not be let in: one that is
+/// just made may not be known everywhere yet.
+const REFUSED_MOST: u32 = 3;
+
 type Notifier = Arc<dyn Fn(Notice) + Send + Sync>;
 
-/// All tokens of a client. Without any, one anonymous "token".
+/// All tokens of a client, and the App that makes further ones. Without any, one anonymous "token".
 pub(super) struct Pool {
     state: Mutex<State>,
     /// Told whenever a request that had to wait might go now.
@@ -41,8 +50,10 @@ pub(super) struct Pool {
     /// kept, a change wakes one waiter a queue, and a request that needs one token does not hold up those that need another.
     lanes: Mutex<HashMap<Vec<usize>, Arc<tokio::sync::Mutex<()>>>>,
     notify: Notifier,
-    total: usize,
-    per_token: usize,
+    /// Requests in flight over all tokens, where the user has set it.
+    concurrency: Option<usize>,
+    /// The App, and its place among the tokens.
+    app: Option<(App, usize)>,
 }
 
 struct State {
@@ -55,28 +66,6 @@ struct State {
     announced: Option<Instant>,
 }
 
-struct Token {
-    authorization: Option<HeaderValue>,
-    hint: String,
-    fingerprint: String,
-    reserve: u64,
-    budget: Budget,
-    pace: Pace,
-    in_flight: usize,
-    /// The most of them, as divided among the processes.
-    share: usize,
-    paused: Option<(Instant, WaitReason)>,
-    /// Other processes hold all that may go at the moment.
-    held: Option<Instant>,
-    /// When the ledger was last asked for a request that it granted.
-    granted: Option<Instant>,
-    outbox: Outbox,
-    /// Secondary limits in a row.
-    strikes: u32,
-    rejected: bool,
-    expiry_told: bool,
-}
-
 /// What a request needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Want<'a> {
@@ -86,6 +75,8 @@ pub(super) struct Want<'a> {
     /// What is asked for of the repository, `stargazers`.
     pub endpoint: &'a str,
     pub purpose: Purpose<'a>,
+    /// What it counts on the secondary limit.
+    pub points: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +93,11 @@ pub(super) enum Purpose<'a> {
 
 /// What came of looking for a token.
 pub(super) enum Try {
-    Lease(Lease),
+    Lease(Box<Lease>),
     /// The known readers have nothing left; this token might be one.
     Probe(usize),
+    /// This installation needs a token before it can serve.
+    Renew(usize),
     /// Look again at `wake` or on a change. `told`: it is a wait the user should know of.
     Blocked {
         wake: Option<Instant>,
@@ -114,18 +107,6 @@ pub(super) enum Try {
     Nobody,
 }
 
-enum Standing {
-    Ready {
-        left: u64,
-    },
-    /// Until a request ends.
-    Busy,
-    /// For some milliseconds.
-    Paced(Instant),
-    /// For long.
-    Until(Instant, WaitReason),
-}
-
 /// A token's permission to send one request.
 pub(super) struct Lease {
     pool: Arc<Pool>,
@@ -133,6 +114,8 @@ pub(super) struct Lease {
     pub authorization: Option<HeaderValue>,
     pub hint: String,
     pub fingerprint: String,
+    /// Who the tags are told apart by that it is given.
+    pub tags: String,
     /// Requests an hour to leave unused.
     pub reserve: u64,
     /// The ledger has granted this already.
@@ -163,32 +146,34 @@ impl Drop for Lease {
 impl Pool {
     pub fn new(
         settings: &[TokenSetting],
+        app: Option<App>,
         concurrency: Option<usize>,
         notify: Notifier,
     ) -> Result<Arc<Self>, ClientError> {
         let mut tokens: Vec<Token> = Vec::new();
         for setting in settings {
-            let token = Token::new(setting)?;
+            let token = Token::given(setting)?;
             // The same token twice has one budget.
-            if tokens.iter().all(|known| known.authorization != token.authorization) {
+            if tokens.iter().all(|known| known.authorization() != token.authorization()) {
                 tokens.push(token);
             }
         }
+        let app = app.map(|app| {
+            tokens.push(Token::app(app.id()));
+            (app, tokens.len() - 1)
+        });
         if tokens.is_empty() {
             tokens.push(Token::anonymous());
             notify(Notice::Anonymous);
         }
-        let count = tokens.len();
-        let total = concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
-        let state =
-            State { tokens, in_flight: 0, share: IN_FLIGHT_MOST, readers: Readers::new(count), announced: None };
+        let state = State { tokens, in_flight: 0, share: IN_FLIGHT_MOST, readers: Readers::new(), announced: None };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Notify::new(),
             lanes: Mutex::default(),
             notify,
-            total,
-            per_token: PER_TOKEN.max(total.div_ceil(count)),
+            concurrency,
+            app,
         }))
     }
 
@@ -197,8 +182,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn total(&self) -> usize {
-        self.total
+    /// Requests in flight at most: in all, and a token.
+    fn bounds(&self, state: &State) -> (usize, usize) {
+        let count = state.tokens.iter().filter(|token| !matches!(token.credential, Credential::App)).count().max(1);
+        let total = self.concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
+        (total, PER_TOKEN.max(total.div_ceil(count)))
     }
 
     /// Resolves when something changes after this call.
@@ -222,9 +210,11 @@ impl Pool {
     /// Looks for a token once. The caller waits when it is blocked, and says so if the wait is a long one.
     pub fn try_lease(self: &Arc<Self>, want: &Want<'_>, now: Instant) -> Try {
         let mut state = self.state();
-        let found = state.choose(want, now, self.per_token);
+        let (total, per_token) = self.bounds(&state);
+        let found = state.choose(want, now, per_token);
         let token = match found {
-            Ok(_) if state.in_flight >= self.total.min(state.share) => return Try::Blocked { wake: None, told: None },
+            Ok(token) if state.is_due(token, now) => return Try::Renew(token),
+            Ok(_) if state.in_flight >= total.min(state.share) => return Try::Blocked { wake: None, told: None },
             Ok(token) => token,
             Err(blocked) => return blocked,
         };
@@ -232,16 +222,18 @@ impl Pool {
         // `choose` gives indexes into `tokens`.
         let Some(chosen) = state.tokens.get_mut(token) else { return Try::Nobody };
         chosen.in_flight += 1;
-        chosen.pace.take(now);
-        Try::Lease(Lease {
+        (0..want.points).for_each(|_| chosen.pace.take(now));
+        let signed = || self.app.as_ref().filter(|(_, place)| *place == token).map(|(app, _)| app.sign());
+        Try::Lease(Box::new(Lease {
             pool: Arc::clone(self),
             token,
-            authorization: chosen.authorization.clone(),
+            authorization: chosen.authorization().or_else(signed),
             hint: chosen.hint.clone(),
+            tags: chosen.tags().to_owned(),
             fingerprint: chosen.fingerprint.clone(),
             reserve: chosen.reserve,
             granted: chosen.is_granted(now),
-        })
+        }))
     }
 
     /// Says that a request waits until `until`, once for each wait.
@@ -267,9 +259,10 @@ impl Pool {
     }
 
     /// Learns from an answer's headers. `regular`: an answer of the API itself, whose missing limit headers mean something.
-    pub fn learn(&self, token: usize, rate: &RateHeaders, regular: bool, server_now: DateTime<Utc>, now: Instant) {
+    pub fn learn(&self, lease: &Lease, rate: &RateHeaders, regular: bool, server_now: DateTime<Utc>, now: Instant) {
         let mut state = self.state();
-        let Some(token) = state.tokens.get_mut(token) else { return };
+        let Some(token) = state.tokens.get_mut(lease.token) else { return };
+        token.served(lease.authorization.as_ref());
         token.budget.learn(rate, server_now, now);
         if regular {
             if rate.limit.is_none() && rate.remaining.is_none() {
@@ -305,6 +298,17 @@ impl Pool {
         Some(token.strikes - 1)
     }
 
+    /// What follows from a 401: an installation gets a new token, unless several in a row were of no use; else the token is
+    /// taken out for this run.
+    pub fn refused(&self, lease: &Lease) -> Option<u32> {
+        let again = self.state().tokens.get_mut(lease.token)?.refused(lease.authorization.as_ref());
+        let again = again.filter(|refused| *refused < REFUSED_MOST);
+        if again.is_none() {
+            self.reject(lease.token);
+        }
+        again
+    }
+
     /// Takes a token out for this run (401).
     pub fn reject(&self, token: usize) {
         let mut state = self.state();
@@ -317,10 +321,36 @@ impl Pool {
         }
     }
 
-    /// Says once that a token ends soon.
-    pub fn expires(&self, token: usize, at: DateTime<Utc>) {
+    /// Takes a token out for this run for another reason than a 401. Where nothing is left to go on with, the error that follows
+    /// says so.
+    pub fn lose(&self, token: usize, why: String) {
+        let mut state = self.state();
+        let Some(lost) = state.tokens.get_mut(token) else { return };
+        let told = std::mem::replace(&mut lost.rejected, true);
+        let hint = lost.hint.clone();
+        let tell = !told && state.tokens.iter().any(Token::reads);
+        drop(state);
+        self.changed.notify_waiters();
+        if tell {
+            self.tell(Notice::TokenLost { hint, why });
+        }
+    }
+
+    /// Whether GitHub's words to an installation's token mean that its account's owner has let the App out.
+    pub fn is_suspended(&self, token: usize, message: &str) -> bool {
+        let installed = self.state().tokens.get(token).is_some_and(|token| token.installed().is_some());
+        installed && message.to_ascii_lowercase().contains("installation has been suspended")
+    }
+
+    /// Learns from what GitHub says of a token itself: its scopes, and its end, which is told once where it is near.
+    pub fn describe(&self, token: usize, scopes: Option<&str>, expires: Option<DateTime<Utc>>) {
         let mut state = self.state();
         let Some(token) = state.tokens.get_mut(token) else { return };
+        if let Some(scopes) = scopes {
+            token.scopes = Some(scopes.to_owned());
+        }
+        let Some(at) = expires.filter(|_| token.lasts()) else { return };
+        token.expires = Some(at);
         if token.expiry_told || at - Utc::now() > EXPIRY_WARNING {
             return;
         }
@@ -353,15 +383,21 @@ impl Pool {
             state.readers.refuse(repo, token, want.endpoint);
         }
         let want = Want { purpose: Purpose::Read, ..*want };
-        let may = |i: &usize| {
-            state.readers.verdict(repo, *i) == Some(true) && !state.readers.is_refused(repo, *i, want.endpoint)
-        };
+        let may =
+            |i: &usize| state.verdict(repo, *i) == Some(true) && !state.readers.is_refused(repo, *i, want.endpoint);
         state.candidates(&want).iter().any(may)
     }
 
     /// Leaves it open whether a token can read a repository, until then.
     pub fn probe_later(&self, repo: &RepoName, token: usize, at: Instant) {
         self.state().readers.probe_later(repo, token, at);
+    }
+
+    /// Whether a token is out that might be shown an account's private repositories, or there is none such.
+    pub fn is_blind_to(&self, login: &str) -> bool {
+        let state = self.state();
+        let near = || state.tokens.iter().filter(|token| !token.is_foreign_to(login));
+        !near().any(Token::reads) || near().any(|token| token.rejected)
     }
 
     /// Whether any token was rejected.
@@ -372,21 +408,75 @@ impl Pool {
     /// The tokens that GitHub has not refused.
     pub fn live(&self) -> Vec<TokenRef> {
         let state = self.state();
-        let live = state.tokens.iter().enumerate().filter(|(_, token)| !token.rejected);
-        live.map(|(index, token)| TokenRef { index, fingerprint: token.fingerprint.clone(), hint: token.hint.clone() })
-            .collect()
+        let live = state.tokens.iter().enumerate().filter(|(_, token)| token.reads());
+        live.map(|(index, token)| TokenRef {
+            index,
+            fingerprint: token.fingerprint.clone(),
+            hint: token.hint.clone(),
+            installed_on: token.installed().map(|installed| installed.account.clone()),
+        })
+        .collect()
     }
 
+    /// What is known of a token.
+    pub fn known(&self, token: usize, now: Instant) -> TokenState {
+        let state = self.state();
+        let Some(token) = state.tokens.get(token) else { return TokenState::default() };
+        let (budget, resets_at) = match token.budget.left(now) {
+            Left::Unknown => (None, None),
+            Left::Unlimited => (Some((u64::MAX, u64::MAX)), None),
+            Left::Requests { remaining, limit, reset_at } => (Some((remaining, limit)), Some(utc(reset_at, now))),
+        };
+        let (scopes, expires) = (token.scopes.clone(), token.expires);
+        TokenState { rejected: token.rejected, scopes, expires, budget, resets_at }
+    }
+
+    /// The hints of the tokens that data is asked for with.
     pub fn hints(&self) -> Vec<String> {
-        self.state().tokens.iter().map(|token| token.hint.clone()).collect()
+        let state = self.state();
+        let asked = state.tokens.iter().filter(|token| !matches!(token.credential, Credential::App));
+        asked.map(|token| token.hint.clone()).collect()
+    }
+
+    /// The App, and its place among the tokens.
+    pub fn app(&self) -> Option<(&App, usize)> {
+        self.app.as_ref().map(|(app, place)| (app, *place))
+    }
+
+    /// Takes in an installation of the App. Returns its place among the tokens.
+    pub fn install(&self, installation: &Installation, reserve: u64) -> usize {
+        let mut state = self.state();
+        let known = |token: &Token| token.installed().is_some_and(|known| known.number == installation.number);
+        if let Some(place) = state.tokens.iter().position(known) {
+            return place;
+        }
+        state.tokens.push(Token::installation(installation.number, &installation.account, reserve));
+        let place = state.tokens.len() - 1;
+        drop(state);
+        self.changed.notify_waiters();
+        place
+    }
+
+    /// An installation that needs a token: its number, and what is held by who gets it.
+    pub fn renewal(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
+        let state = self.state();
+        let installed = state.tokens.get(token)?.installed().filter(|installed| installed.is_due(now))?;
+        Some((installed.number, Arc::clone(&installed.renewing)))
+    }
+
+    /// Takes a new token of an installation. Returns whether it is one.
+    pub fn renew(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
+        let taken = self.state().tokens.get_mut(token).is_some_and(|token| token.renew(secret, lifetime, now));
+        self.changed.notify_waiters();
+        taken
     }
 
     pub fn budget(&self, now: Instant) -> Total {
         let state = self.state();
         let mut total =
             Total { tokens: 0, remaining: 0, hourly: 0, next_reset: None, unlimited: false, per_second: 0.0 };
-        for token in state.tokens.iter().filter(|token| !token.rejected) {
-            total.tokens += usize::from(token.authorization.is_some());
+        for token in state.tokens.iter().filter(|token| token.reads()) {
+            total.tokens += usize::from(!matches!(token.credential, Credential::Nobody));
             total.per_second += pace::PER_SECOND;
             match token.budget.left(now) {
                 Left::Unknown => {}
@@ -406,192 +496,9 @@ impl Pool {
 }
 
 impl State {
-    /// The tokens that may serve it at all.
-    fn candidates(&self, want: &Want<'_>) -> Vec<usize> {
-        let live = |&i: &usize| self.tokens.get(i).is_some_and(|token| !token.rejected);
-        let all = (0..self.tokens.len()).filter(live);
-        let verdict = |i: usize| self.readers.verdict(want.repo?, i);
-        let refused = |i: &usize| want.repo.is_some_and(|repo| self.readers.is_refused(repo, *i, want.endpoint));
-        let pick = |all: Vec<usize>, keep: &dyn Fn(Option<bool>) -> bool| -> Vec<usize> {
-            all.into_iter().filter(|&i| keep(verdict(i))).collect()
-        };
-        let all: Vec<usize> = all.collect();
-        let or = |first: Vec<usize>, second: Vec<usize>| if first.is_empty() { second } else { first };
-        match want.purpose {
-            Purpose::Probe(token) | Purpose::Only(token) => all.into_iter().filter(|&i| i == token).collect(),
-            Purpose::Read => {
-                let hopeful = or(pick(all.clone(), &|v| v != Some(false)), all.clone());
-                let readers = or(pick(all, &|v| v == Some(true)), hopeful);
-                let (refused, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(refused);
-                or(allowed, refused)
-            }
-            Purpose::Discover { tried } => {
-                let rest: Vec<usize> = all.into_iter().filter(|i| !tried.contains(i)).collect();
-                or(pick(rest.clone(), &|v| v != Some(false)), rest)
-            }
-        }
-    }
-
-    fn preferred(&self, want: &Want<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
-        let prefer = want.prefer?;
-        let token =
-            candidates.iter().copied().find(|&i| self.tokens.get(i).is_some_and(|t| t.fingerprint == prefer))?;
-        // Its 304 is free: worth the milliseconds until it may go, not worth the hour.
-        (!matches!(self.tokens.get(token)?.standing(now, usize::MAX), Standing::Until(..))).then_some(token)
-    }
-
-    /// The queue to wait in: the tokens waited for.
-    fn lane(&self, want: &Want<'_>, now: Instant) -> Vec<usize> {
-        let candidates = self.candidates(want);
-        match self.preferred(want, &candidates, now) {
-            Some(token) => vec![token],
-            None => candidates,
-        }
-    }
-
-    fn choose(&self, want: &Want<'_>, now: Instant, per_token: usize) -> Result<usize, Try> {
-        let mut candidates = self.candidates(want);
-        if candidates.is_empty() {
-            return Err(Try::Nobody);
-        }
-        if let Some(token) = self.preferred(want, &candidates, now) {
-            candidates = vec![token];
-        }
-        let (mut best, mut wake, mut long, mut short) = (None, None, None, false);
-        let sooner = |known: Option<Instant>, at: Instant| Some(known.map_or(at, |known| known.min(at)));
-        for &i in &candidates {
-            let Some(token) = self.tokens.get(i) else { continue };
-            match token.standing(now, per_token) {
-                Standing::Ready { left } => {
-                    let merit = (
-                        want.repo.and_then(|repo| self.readers.verdict(repo, i)) == Some(true),
-                        left,
-                        std::cmp::Reverse((token.in_flight, i)),
-                    );
-                    if best.as_ref().is_none_or(|(known, _)| merit > *known) {
-                        best = Some((merit, i));
-                    }
-                }
-                Standing::Busy => short = true,
-                Standing::Paced(at) => (short, wake) = (true, sooner(wake, at)),
-                Standing::Until(at, reason) => {
-                    wake = sooner(wake, at);
-                    if long.is_none_or(|(known, _)| at < known) {
-                        long = Some((at, reason));
-                    }
-                }
-            }
-        }
-        match best {
-            Some((_, token)) => Ok(token),
-            None if short => Err(Try::Blocked { wake, told: None }),
-            None => Err(match self.unproven(want, &candidates, now, per_token) {
-                Unproven::Now(token) => Try::Probe(token),
-                Unproven::Later(at) => Try::Blocked { wake: sooner(wake, at), told: long },
-                Unproven::None => Try::Blocked { wake, told: long },
-            }),
-        }
-    }
-
-    /// A token with budget that nobody has tried on this repository.
-    fn unproven(&self, want: &Want<'_>, known: &[usize], now: Instant, per_token: usize) -> Unproven {
-        let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return Unproven::None };
-        let mut later = None;
-        for (i, token) in self.tokens.iter().enumerate() {
-            let ready = matches!(token.standing(now, per_token), Standing::Ready { .. });
-            if token.rejected || known.contains(&i) || self.readers.verdict(repo, i).is_some() || !ready {
-                continue;
-            }
-            match self.readers.probe_after(repo, i) {
-                Some(at) if at > now => later = Some(later.map_or(at, |known: Instant| known.min(at))),
-                _ => return Unproven::Now(i),
-            }
-        }
-        later.map_or(Unproven::None, Unproven::Later)
-    }
-}
-
-/// A token of which it is not known whether it can read a repository.
-enum Unproven {
-    Now(usize),
-    Later(Instant),
-    None,
-}
-
-impl Token {
-    fn new(setting: &TokenSetting) -> Result<Self, ClientError> {
-        let secret = setting.secret.expose();
-        let hint = setting.secret.hint();
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {secret}"))
-            .ok()
-            .filter(|_| !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_graphic()))
-            .ok_or_else(|| ClientError::Token { hint: hint.clone() })?;
-        authorization.set_sensitive(true);
-        let digest = Sha256::digest(secret.as_bytes());
-        let fingerprint = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self {
-            authorization: Some(authorization),
-            hint,
-            fingerprint,
-            reserve: setting.reserve.into(),
-            ..Self::anonymous()
-        })
-    }
-
-    fn anonymous() -> Self {
-        Self {
-            authorization: None,
-            hint: "anonymous".to_owned(),
-            fingerprint: String::new(),
-            reserve: 0,
-            budget: Budget::Unknown,
-            pace: Pace::default(),
-            in_flight: 0,
-            share: IN_FLIGHT_MOST,
-            paused: None,
-            held: None,
-            granted: None,
-            outbox: Outbox::default(),
-            strikes: 0,
-            rejected: false,
-            expiry_told: false,
-        }
-    }
-
-    fn standing(&self, now: Instant, per_token: usize) -> Standing {
-        if let Some((until, reason)) = self.paused
-            && until > now
-        {
-            return Standing::Until(until, reason);
-        }
-        if let Some(until) = self.held
-            && until > now
-        {
-            return Standing::Paced(until);
-        }
-        let in_flight = self.in_flight as u64;
-        match self.budget.left(now) {
-            // One request teaches; more could run into a spent budget.
-            Left::Unknown if in_flight > 0 => Standing::Busy,
-            // Promises at least as much as any known budget, so every token gets known early.
-            Left::Unknown => Standing::Ready { left: u64::MAX },
-            _ if self.in_flight >= per_token.min(self.share) => Standing::Busy,
-            Left::Unlimited => Standing::Ready { left: u64::MAX },
-            Left::Requests { remaining, limit, reset_at } => {
-                // A reserve of the whole limit would mean waiting for ever.
-                let free = remaining.saturating_sub(self.reserve.min(limit.saturating_sub(1)));
-                let next = self.pace.next(now);
-                if free == 0 {
-                    Standing::Until(reset_at, WaitReason::RateLimit)
-                } else if free <= in_flight {
-                    Standing::Busy
-                } else if next > now {
-                    Standing::Paced(next)
-                } else {
-                    Standing::Ready { left: free - in_flight }
-                }
-            }
-        }
+    /// Whether a token is an installation's that has to be got first.
+    fn is_due(&self, token: usize, now: Instant) -> bool {
+        self.tokens.get(token).and_then(Token::installed).is_some_and(|installed| installed.is_due(now))
     }
 }
 

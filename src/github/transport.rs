@@ -10,6 +10,7 @@ use url::Url;
 use super::API_VERSION;
 use super::classify::{Failure, Response};
 use super::error::{ApiError, ClientError, ConnectProblem};
+use super::ledger::IN_FLIGHT_MOST;
 use super::request::Accept;
 use super::retry::Tuning;
 use super::tokens::Lease;
@@ -32,7 +33,7 @@ pub(super) enum Trouble {
 }
 
 impl Transport {
-    pub fn new(api_url: &Url, user_agent: &str, idle: usize, tuning: &Tuning) -> Result<Self, ClientError> {
+    pub fn new(api_url: &Url, user_agent: &str, tuning: &Tuning) -> Result<Self, ClientError> {
         let agent = HeaderValue::from_str(user_agent.trim())
             .ok()
             .filter(|agent| !agent.is_empty())
@@ -48,7 +49,7 @@ impl Transport {
             // Over HTTP/2 a first run with 16 requests in flight and 50 ms an answer takes the same time (5.4 s for 1,303
             // requests); but one connection for all of them loses or delays them all at once.
             .http1_only()
-            .pool_max_idle_per_host(idle)
+            .pool_max_idle_per_host(IN_FLIGHT_MOST)
             .connect_timeout(tuning.connect_timeout)
             .read_timeout(tuning.read_timeout)
             .timeout(tuning.whole_timeout);
@@ -59,34 +60,27 @@ impl Transport {
         Ok(Self { http, body_cap: tuning.body_cap })
     }
 
-    /// Sends a GET and reads the whole answer.
+    /// Sends a question, or what is to be changed, and reads the whole answer.
     pub async fn exchange(
         &self,
         api_url: &Url,
         url: &ApiUrl,
         accept: Accept,
         etag: Option<&HeaderValue>,
+        change: Option<(http::Method, Vec<u8>)>,
         lease: &Lease,
     ) -> Result<Response, Trouble> {
-        let mut request = self.http.get(url.resolve(api_url));
+        let address = url.resolve(api_url);
+        let mut request = match change {
+            None => self.http.get(address),
+            Some((method, body)) => {
+                self.http.request(method, address).header(header::CONTENT_TYPE, "application/json").body(body)
+            }
+        };
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag.clone());
         }
         self.send(request, url, accept, lease).await
-    }
-
-    /// Sends a change and reads the whole answer.
-    pub async fn change(
-        &self,
-        api_url: &Url,
-        url: &ApiUrl,
-        method: http::Method,
-        body: Vec<u8>,
-        lease: &Lease,
-    ) -> Result<Response, Trouble> {
-        let request = self.http.request(method, url.resolve(api_url));
-        let request = request.header(header::CONTENT_TYPE, "application/json").body(body);
-        self.send(request, url, Accept::Json, lease).await
     }
 
     async fn send(

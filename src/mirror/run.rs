@@ -198,7 +198,7 @@ impl Mirror {
             }
             (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
             (Err(error), known) => {
-                let Some(known) = known.as_ref().filter(|_| self.proves_deletion(&error)) else {
+                let Some(known) = known.as_ref().filter(|_| self.proves_deletion(name, &error)) else {
                     return Err(error.into());
                 };
                 if relational.mark_project_deleted(known.id).await? {
@@ -256,12 +256,12 @@ impl Mirror {
 
     /// Whether an answer means that GitHub has the repository no more (data model, §4: 404 and 451). 403 tells nothing of
     /// the repository, only of the token; nor does a 404 where the token that could read it may be out.
-    fn proves_deletion(&self, error: &ApiError) -> bool {
+    fn proves_deletion(&self, name: &RepoName, error: &ApiError) -> bool {
         match error {
             ApiError::NoAccess { tried, .. } => {
-                tried.iter().all(|(_, status)| *status == 404) && !self.github.has_rejected()
+                tried.iter().all(|(_, status)| *status == 404) && !self.github.is_blind_to(name.owner())
             }
-            ApiError::NotFound { .. } => !self.github.has_rejected(),
+            ApiError::NotFound { .. } => !self.github.is_blind_to(name.owner()),
             error => matches!(error, ApiError::Legal { .. }),
         }
     }
@@ -302,7 +302,7 @@ impl Mirror {
                     other.owner
                 ));
                 self.rename_documents(other, &format!("{}/{aside}", other.owner)).await?;
-                self.stores.relational.set_aside(other.id, &aside, self.proves_deletion(&error)).await?;
+                self.stores.relational.set_aside(other.id, &aside, self.proves_deletion(name, &error)).await?;
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -89,12 +89,36 @@ impl File {
         }
     }
 
-    pub async fn found(self, state: String) -> Found {
-        let found = Found { product: product(), place: self.path.display().to_string(), state };
+    pub async fn found(mut self, state: String) -> Found {
+        let version: Result<String, _> =
+            sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut self.connection).await;
+        let product = version.map_or_else(|_| product(), |version| format!("{} {version}", product()));
+        let found = Found { product, place: self.path.display().to_string(), state };
         // It was only read; what closing it could still do is no matter.
         let _ = self.connection.close().await;
         found
     }
+}
+
+/// What is known of a file that a command will write, or of its directory: whether that can be made or written.
+///
+/// # Errors
+/// It can't.
+pub fn directory_for(what: &str, product: &str, path: &Path) -> Result<Found, StoreError> {
+    can_be_made(what, path)?;
+    let directory = path.parent().unwrap_or(path);
+    let there = if product == "file" { path } else { directory };
+    let state = if there.exists() { "writable" } else { "not there yet: the first command makes it" };
+    if product == "file" && path.exists() {
+        let opened = std::fs::OpenOptions::new().append(true).open(path);
+        opened.map_err(|reason| StoreError {
+            tried: format!("{what} {}", path.display()),
+            problem: reason.to_string(),
+            advice: "make the file writable for this user, or set another one",
+            at_open: true,
+        })?;
+    }
+    Ok(Found { product: product.to_owned(), place: there.display().to_string(), state: state.to_owned() })
 }
 
 /// What all embedded stores run on.

@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod app;
 mod bad_input;
 mod completeness;
 mod cost;

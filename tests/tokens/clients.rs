@@ -17,6 +17,7 @@ fn client(fake: &FakeGitHub, ledger: Arc<dyn Ledger>, concurrency: Option<usize>
     GitHub::new(ClientSettings {
         api_url: fake.url().parse().unwrap(),
         tokens: vec![TokenSetting { secret: Secret::new("fake-token"), reserve: 0 }],
+        app: None,
         concurrency,
         user_agent: "msght-test".to_owned(),
         ledger: Some(ledger),

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::super::budget::{Left, RateHeaders};
 use super::super::ledger::{ALL_TOKENS, News, Use};
-use super::{Pool, Token};
+use super::Pool;
+use super::token::Token;
 
 /// A server without limits has no budget and no pace to be counted; only its pauses are shared. A grant is good for as
 /// long as it takes a pause to get around anyway, so that hundreds of requests a second need not ask one by one.
@@ -47,16 +48,17 @@ impl Pool {
     /// still hold; otherwise only what is in flight is its own.
     pub fn uses(&self, vouched: bool) -> Vec<Use> {
         let state = self.state();
+        let (total, per_token) = self.bounds(&state);
         let holding = |share: usize, in_flight: usize| if vouched { share.max(in_flight) } else { in_flight };
         let each = state.tokens.iter().map(|token| Use {
             token: token.fingerprint.clone(),
-            holding: holding(token.share.min(self.per_token), token.in_flight),
-            most: self.per_token,
+            holding: holding(token.share.min(per_token), token.in_flight),
+            most: per_token,
         });
         let all = Use {
             token: ALL_TOKENS.to_owned(),
-            holding: holding(state.share.min(self.total), state.in_flight),
-            most: self.total,
+            holding: holding(state.share.min(total), state.in_flight),
+            most: total,
         };
         each.chain([all]).collect()
     }

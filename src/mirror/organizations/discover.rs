@@ -23,7 +23,7 @@ pub struct Discovered {
 }
 
 impl Mirror {
-    /// Asks with every token which organisations its user belongs to.
+    /// Asks with every token which organisations its user belongs to, and takes those that the App is installed on.
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
@@ -31,7 +31,9 @@ impl Mirror {
         let (writer, tasks) = Writer::start(&self.stores);
         let mut found = Discovered::default();
         let mut asked = Ok(());
-        for token in self.github.tokens() {
+        let installations = self.github.installations().iter();
+        found.logins.extend(installations.filter(|on| on.organization).map(|on| on.account.clone()));
+        for token in self.github.tokens().into_iter().filter(|token| token.installed_on.is_none()) {
             asked = self.organizations_of(&token, &writer, &mut found).await;
             if asked.is_err() {
                 break;

@@ -109,8 +109,12 @@ impl Look<'_> {
         let relational = &self.mirror.stores.relational;
         let state = relational.list(NO_PROJECT, &own.list_name(TEAMS)).await?;
         let known = relational.pages(state.id).await?.into_iter().find_map(|page| page.validator);
-        let mut tokens = self.mirror.github.tokens();
-        tokens.sort_by_key(|token| known.as_ref().is_none_or(|known| known.token != token.fingerprint));
+        let login = own.account.login.as_str();
+        let mut tokens = self.mirror.github.tokens_for(login);
+        // Of the others those that last come before the App, whose tags are void with each new token.
+        tokens.sort_by_key(|token| {
+            (known.as_ref().is_none_or(|known| known.token != token.fingerprint), token.installed_on.is_some())
+        });
         for token in tokens {
             let asking = asked_with(own, &token);
             match self.teams(&asking, tally).await {

@@ -57,7 +57,9 @@ impl Look<'_> {
         let before = Before { by_number: Arc::clone(before), numbers };
         let before = Arc::new(before);
         let shown: Arc<Mutex<Shown>> = Arc::default();
-        let tokens = self.mirror.github.tokens();
+        let login = own.account.login.as_str();
+        let github = &self.mirror.github;
+        let tokens = github.tokens_for(login);
         let mut refused = Vec::new();
         for token in &tokens {
             let Some(url) = self.list_url(own, token, found.listed, tally).await? else { continue };
@@ -75,9 +77,11 @@ impl Look<'_> {
                 Err(error) => found.problem(error.to_string()),
             }
         }
-        if self.mirror.github.tokens().len() < tokens.len() {
+        let live = github.tokens();
+        if tokens.iter().any(|token| !live.contains(token)) {
             found.problem("GitHub refused a token (401): what only that one is shown is not known".to_owned());
         }
+        self.say_what_the_app_is_shown(login, &tokens, found);
         for error in refused {
             if found.listed {
                 found.notes.push(format!("not listed with every token: {error}"));
@@ -97,6 +101,32 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// The App sees what its owner lets it, which need not be all.
+    fn say_what_the_app_is_shown(&self, login: &str, tokens: &[TokenRef], found: &mut Organization) {
+        let own = self.mirror.github.installations().iter().find(|on| on.account.eq_ignore_ascii_case(login));
+        let suspended = own.is_some_and(|own| own.suspended);
+        if suspended {
+            found.problem("the App's installation is suspended: what only the App is shown is not known".to_owned());
+        } else if tokens.iter().all(|token| token.installed_on.is_some() && !token.is_installed_on(login)) {
+            found.problem(
+                "the App is not installed there, and there is no other token: only public repositories are listed, and \
+                 what is not listed stays as it was"
+                    .to_owned(),
+            );
+        }
+        let Some(own) = own else { return };
+        if own.selected {
+            found.notes.push(
+                "the App is installed on selected repositories only: other private ones are not shown to it".to_owned(),
+            );
+        }
+        if !own.organization {
+            found
+                .notes
+                .push("GitHub lists a person's private repositories to that person alone, not to the App".to_owned());
+        }
+    }
+
     /// Where a token lists the owner's repositories. A person's private ones are shown to that person alone, and the public
     /// ones need to be listed only once.
     async fn list_url(
@@ -111,11 +141,14 @@ impl Look<'_> {
         if own.account.organization {
             return Ok(Some(sorted(ApiUrl::path(&["orgs", login, "repos"]).query("type", "all"))));
         }
+        if token.installed_on.is_some() {
+            return Ok((!listed).then(|| sorted(ApiUrl::path(&["users", login, "repos"]).query("type", "owner"))));
+        }
         let work = self.work(asked_with(own, token), tally);
         let whose = match work.get_page(&ApiUrl::path(&["user"]), Accept::Json).await {
             Ok(page) => Item::single(&page.body, crate::mirror::context::read_now())?.integer("id"),
             Err(error) if error.ends_the_run() => return Err(error),
-            // No token, or one that is nobody's: an installation's.
+            // Without a token.
             Err(_) => None,
         };
         if whose == Some(own.github_id) {

@@ -1,0 +1,145 @@
+//! A GitHub App as itself: it signs a short statement of who it is, and with that gets a token for each account that it is
+//! installed on (GitHub docs: generating a JSON web token for a GitHub App).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use http::HeaderValue;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde::{Deserialize, Serialize};
+
+use super::error::ClientError;
+use super::request::{AppSetting, Installation};
+use crate::secret::Secret;
+
+/// GitHub's advice: a clock that is ahead of theirs by less does no harm.
+const ISSUED_BEFORE: TimeDelta = TimeDelta::seconds(60);
+/// GitHub takes ten minutes at most, counted on its own clock.
+const VALID_FOR: TimeDelta = TimeDelta::minutes(8);
+/// Clocks that differ by less explain no refusal.
+const SAME_TIME: TimeDelta = TimeDelta::seconds(30);
+
+/// The App.
+pub(super) struct App {
+    id: String,
+    key: EncodingKey,
+    /// So much is GitHub's clock ahead of this machine's.
+    ahead: Mutex<TimeDelta>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iat: i64,
+    exp: i64,
+    iss: Issuer<'a>,
+}
+
+/// GitHub takes an App's id as text too, but older servers want a number where it is one.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Issuer<'a> {
+    Number(u64),
+    Text(&'a str),
+}
+
+/// What is wrong with a text that is to be an App's private key, if anything is.
+pub fn key_problem(pem: &Secret) -> Option<&'static str> {
+    match key(pem) {
+        Ok(_) => None,
+        Err(_) if pem.expose().contains("PUBLIC KEY") => Some("a public key where the private one is needed"),
+        Err(_) => Some("no RSA private key in PEM form"),
+    }
+}
+
+/// Reads a key, and sees whether it can sign.
+fn key(pem: &Secret) -> Result<EncodingKey, jsonwebtoken::errors::Error> {
+    let key = EncodingKey::from_rsa_pem(pem.expose().as_bytes())?;
+    signed("0", &key, DateTime::<Utc>::UNIX_EPOCH)?;
+    Ok(key)
+}
+
+fn signed(id: &str, key: &EncodingKey, now: DateTime<Utc>) -> Result<String, jsonwebtoken::errors::Error> {
+    let iss = id.parse().map_or(Issuer::Text(id), Issuer::Number);
+    let claims = Claims { iat: (now - ISSUED_BEFORE).timestamp(), exp: (now + VALID_FOR).timestamp(), iss };
+    encode(&Header::new(Algorithm::RS256), &claims, key)
+}
+
+impl App {
+    pub fn new(setting: &AppSetting) -> Result<Self, ClientError> {
+        let key = key(&setting.key).map_err(|_| ClientError::AppKey)?;
+        Ok(Self { id: setting.id.clone(), key, ahead: Mutex::new(TimeDelta::zero()) })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What one request of the App itself is sent with. A key that could be read signs; GitHub refuses what is not signed.
+    pub fn sign(&self) -> HeaderValue {
+        let ahead = *self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = signed(&self.id, &self.key, Utc::now() + ahead).unwrap_or_default();
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+        value.set_sensitive(true);
+        value
+    }
+
+    /// Sets the clock by GitHub's. Returns whether it was so far off that what was signed could not be taken.
+    pub fn set_clock(&self, server_now: DateTime<Utc>) -> bool {
+        let ahead = server_now - Utc::now();
+        let mut known = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if (ahead - *known).abs() < SAME_TIME {
+            return false;
+        }
+        *known = ahead;
+        true
+    }
+}
+
+/// A page of `/app/installations`.
+pub(super) fn installations(body: &[u8]) -> Result<Vec<Installation>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Account {
+        login: String,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Listed {
+        id: i64,
+        // An enterprise has a slug instead of a login, and no repositories.
+        account: Option<serde_json::Value>,
+        #[serde(default)]
+        permissions: serde_json::Map<String, serde_json::Value>,
+        repository_selection: Option<String>,
+        suspended_at: Option<String>,
+    }
+    let listed: Vec<Listed> = serde_json::from_slice(body)?;
+    let read = |listed: Listed| {
+        let account: Account = serde_json::from_value(listed.account?).ok()?;
+        let text = |(name, level): (String, serde_json::Value)| Some((name, level.as_str()?.to_owned()));
+        Some(Installation {
+            number: listed.id,
+            account: account.login,
+            organization: account.kind.as_deref() == Some("Organization"),
+            selected: listed.repository_selection.as_deref() == Some("selected"),
+            suspended: listed.suspended_at.is_some(),
+            permissions: listed.permissions.into_iter().filter_map(text).collect(),
+            token: None,
+        })
+    };
+    Ok(listed.into_iter().filter_map(read).collect())
+}
+
+/// An installation's new token, and how long it is good for.
+pub(super) fn token(body: &[u8], server_now: DateTime<Utc>) -> Result<(Secret, Duration), serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Issued {
+        token: String,
+        expires_at: DateTime<Utc>,
+    }
+    let issued: Issued = serde_json::from_slice(body)?;
+    let lifetime = (issued.expires_at - server_now).to_std().unwrap_or_default();
+    Ok((Secret::new(issued.token), lifetime))
+}

@@ -1,0 +1,251 @@
+//! A GitHub App as a set of tokens: alone, beside others, and as it comes and goes.
+
+use std::time::Duration;
+
+use crate::support::fake_github::{
+    APP_KEY, APP_KEY_FILE, AppSpec, FakeGitHub, InstallationSpec, Limits, Options, TokenSpec, Visible, World,
+    installation_name,
+};
+use crate::support::program::{Place, Ran, finish};
+
+const CONTOSO: u64 = 101;
+const FABRIKAM: u64 = 102;
+
+fn app() -> AppSpec {
+    AppSpec::new(4711)
+        .installed(InstallationSpec::on("contoso").numbered(CONTOSO))
+        .installed(InstallationSpec::on("fabrikam").numbered(FABRIKAM))
+}
+
+/// Two organisations, and the App on both.
+async fn estate(sizes: [usize; 2], options: Options) -> (FakeGitHub, Place) {
+    let world = World::estate(31, &[("contoso", sizes[0]), ("fabrikam", sizes[1])]);
+    let fake = FakeGitHub::start(world, options).await;
+    let place = place(&fake, "");
+    (fake, place)
+}
+
+fn place(fake: &FakeGitHub, tokens: &str) -> Place {
+    let place = Place::new(fake.url())
+        .tokens(tokens)
+        .with("MSGHT_GITHUB__APP_ID", "4711")
+        .with("MSGHT_GITHUB__APP_PRIVATE_KEY_FILE", APP_KEY_FILE);
+    std::fs::write(place.path().join("orgs.txt"), "contoso\nfabrikam\n").unwrap();
+    place
+}
+
+fn with_app(app: AppSpec) -> Options {
+    Options { app: Some(app), ..Options::unlimited() }
+}
+
+async fn start(place: &Place, args: &[&str]) -> Ran {
+    let mut all = vec!["start", "--detail", "skeleton"];
+    all.extend(args);
+    place.run(&all).await
+}
+
+/// The requests on the tokens of an installation.
+fn asked(fake: &FakeGitHub, installation: u64) -> usize {
+    fake.by_token().get(&installation_name(installation)).copied().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn alone_it_mirrors_all_that_it_is_installed_on_and_shows_no_secret() {
+    let (fake, place) = estate([6, 4], with_app(app())).await;
+    let place = place.with("MSGHT_LOGGING__LEVEL", "trace");
+    let ran = start(&place, &["--verbose"]).await;
+    ran.said(0, &["10 repositories are due"]);
+    assert!(ran.out.ends_with("10 done\n"), "{}", ran.out);
+    // What a person's token that sees all of it mirrors; only who has starred it is not shown to an App.
+    let by_hand = Place::new(fake.url());
+    let names = std::fs::read_to_string(place.path().join("projects.txt")).unwrap().replace(' ', "/");
+    let mut args: Vec<&str> = names.lines().collect();
+    assert_eq!(args.len(), 10);
+    args.extend(["--detail", "skeleton"]);
+    by_hand.mirror(&args).await;
+    let (own, whole) = (place.stores().tables().await, by_hand.stores().tables().await);
+    for table in ["projects", "commits", "issues", "issue_comments", "pull_requests", "issue_events", "repo_labels"] {
+        assert_eq!(own[table], whole[table], "{table}");
+    }
+    assert!(place.stores().number("SELECT count(*) FROM team_members").await > 0);
+    // Each organisation is asked about with its own installation.
+    for request in fake.requests().iter().filter(|request| request.token == installation_name(FABRIKAM)) {
+        let path = &request.path_and_query;
+        assert!(!path.starts_with("/repos/contoso") && !path.starts_with("/orgs/contoso"), "{path}");
+    }
+    let key_line = APP_KEY.lines().nth(3).unwrap();
+    let tokens = [fake.issued(CONTOSO), fake.issued(FABRIKAM)].concat();
+    assert_eq!(tokens.len(), 2, "one token an installation");
+    let mut places = vec![ran.out.into_bytes(), ran.err.into_bytes()];
+    for entry in std::fs::read_dir(place.data_dir()).unwrap() {
+        places.push(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    for bytes in places {
+        for secret in tokens.iter().map(|token| &token[..30]).chain([key_line, "eyJ0eXAi", "eyJhbGci"]) {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn its_tokens_are_replaced_in_the_middle_of_a_run() {
+    // GitHub says that they are good for a second, and after a second they are not.
+    let (fake, place) = estate(
+        [8, 6],
+        Options { latency: Duration::from_millis(25), ..with_app(app().token_life(Duration::from_secs(1))) },
+    )
+    .await;
+    start(&place, &["--jobs", "2"]).await.said(0, &[]);
+    assert!(fake.issued(CONTOSO).len() > 1, "{:?}", fake.by_status());
+    // Refused ones are replaced at once: no request is lost.
+    let (fake, place) = estate([8, 6], with_app(app())).await;
+    let run = place.spawn(&["start", "--detail", "skeleton"]);
+    for _ in 0..3 {
+        let before = fake.request_count();
+        while fake.request_count() < before + 40 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        fake.revoke_installation_tokens(CONTOSO);
+    }
+    finish(run).await.said(0, &[]);
+    assert_eq!(fake.issued(CONTOSO).len(), 4);
+    assert_eq!(fake.issued(FABRIKAM).len(), 1);
+}
+
+#[tokio::test]
+async fn its_budget_stands_beside_that_of_the_tokens() {
+    let token = TokenSpec { login: "dev0".to_owned(), ..TokenSpec::new("token-one") }.budget(5_000, 60, 8);
+    let limits = Limits { secondary: false, ..Limits::default() };
+    let options = Options { tokens: vec![token], limits, app: Some(app()), ..Options::default() };
+    let (fake, _) = estate([6, 4], options).await;
+    let place = place(&fake, "token-one").with("MSGHT_GITHUB__RESERVE", "0");
+    // Who has starred what only the token is shown, which the App does not stand in for.
+    start(&place, &[]).await.said(0, &["10 repositories are due", "for the rate limit"]);
+    assert_eq!(fake.limit_violations().len(), 0, "{:?}", fake.limit_violations());
+    let shares = [asked(&fake, CONTOSO), asked(&fake, FABRIKAM)];
+    assert!(shares.iter().all(|requests| *requests > 30), "{shares:?}");
+}
+
+#[tokio::test]
+async fn what_lasts_is_asked_with_a_token_that_lasts() {
+    let token = TokenSpec { login: "dev0".to_owned(), ..TokenSpec::new("token-one") };
+    let (fake, _) = estate([6, 4], Options { tokens: vec![token], ..with_app(app()) }).await;
+    let place = place(&fake, "token-one");
+    start(&place, &["--jobs", "1"]).await.said(0, &[]);
+    fake.revoke_installation_tokens(CONTOSO);
+    fake.revoke_installation_tokens(FABRIKAM);
+    let before = fake.request_count();
+    start(&place, &["--max-age", "0"]).await.said(0, &[]);
+    let counted = fake.requests().iter().skip(before).filter(|request| request.counted).count();
+    // The App's own list, and two tokens; the rest is as it was.
+    assert!(counted <= 12, "{counted} requests where nothing has changed");
+}
+
+#[tokio::test]
+async fn where_it_is_no_more_nothing_is_taken_for_deleted() {
+    let (fake, place) = estate([6, 4], with_app(app())).await;
+    start(&place, &[]).await.said(0, &[]);
+    let deleted = async || place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await;
+    let listed = async || place.stores().number("SELECT count(*) FROM project_listings WHERE state = 'listed'").await;
+    let all = listed().await;
+
+    fake.suspend(CONTOSO);
+    let ran = start(&place, &["--max-age", "0"]).await;
+    ran.said(
+        1,
+        &[
+            "App on contoso is of no use (the installation is suspended)",
+            "contoso: the App's installation is suspended",
+        ],
+    );
+    // What everybody may read, the App is shown elsewhere too.
+    assert!(ran.out.ends_with("8 done, 2 inaccessible\n"), "{}", ran.out);
+    assert_eq!((deleted().await, listed().await), (0, all));
+
+    fake.uninstall(CONTOSO);
+    let ran = start(&place, &["--max-age", "0"]).await;
+    ran.said(1, &["contoso: the App is not installed there, and there is no other token"]);
+    assert_eq!((deleted().await, listed().await), (0, all));
+
+    fake.install(InstallationSpec::on("contoso").numbered(CONTOSO + 10));
+    start(&place, &["--max-age", "0"]).await.said(0, &[]);
+
+    // The same in the middle of a run.
+    let before = fake.request_count();
+    let run = place.spawn(&["start", "--detail", "skeleton", "--max-age", "0"]);
+    while fake.request_count() < before + 30 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    fake.uninstall(CONTOSO + 10);
+    let ran = finish(run).await;
+    ran.said(1, &["App on contoso is of no use"]);
+    assert_eq!((deleted().await, listed().await), (0, all));
+}
+
+#[tokio::test]
+async fn an_app_that_github_does_not_take_is_told_and_tokens_serve_alone() {
+    let token = TokenSpec { login: "dev0".to_owned(), ..TokenSpec::new("token-one") };
+    let (fake, place) = estate([2, 2], Options { tokens: vec![token], ..with_app(app()) }).await;
+    let place = place.with("MSGHT_GITHUB__APP_ID", "9999");
+    let alone = start(&place, &[]).await;
+    alone.said(1, &["GitHub refused the App 9999", "check github.app_id, its private key and this machine's clock"]);
+    let place = self::place(&fake, "token-one").with("MSGHT_GITHUB__APP_ID", "9999");
+    start(&place, &[]).await.said(0, &["App 9999 is of no use", "going on without it"]);
+
+    let (_fake, place) = estate([2, 2], with_app(AppSpec::new(4711))).await;
+    start(&place, &[]).await.said(1, &["the GitHub App 4711 is installed on no account"]);
+    let place = place.with("MSGHT_GITHUB__APP_PRIVATE_KEY_FILE", "nowhere.pem");
+    start(&place, &[]).await.said(2, &["can't read the App's private key", "nowhere.pem"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_does_it_no_harm() {
+    for clock_skew in [-4_000, 4_000] {
+        let (_fake, place) = estate([2, 1], Options { clock_skew, ..with_app(app()) }).await;
+        start(&place, &[]).await.said(0, &["3 repositories are due"]);
+    }
+    // By its client id, too.
+    let (_fake, place) = estate([2, 1], with_app(app())).await;
+    let place = place.with("MSGHT_GITHUB__APP_ID", &app().client_id);
+    start(&place, &[]).await.said(0, &[]);
+}
+
+#[tokio::test]
+async fn it_discovers_organisations_and_makes_their_hooks() {
+    let (fake, place) = estate([2, 2], with_app(app())).await;
+    std::fs::remove_file(place.path().join("orgs.txt")).unwrap();
+    let place = place
+        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook")
+        .with("GHT_WEBHOOK_SECRET", "correct-horse-battery");
+    let ran = place.run(&["get-repos", "--discover"]).await;
+    ran.said(0, &["contoso added to orgs.txt", "fabrikam added to orgs.txt"]);
+    assert_eq!(fake.world(|w| w.hooks.len()), 2);
+    // A read token that may not manage hooks is no obstacle, unless it was set for just that.
+    let outsider = TokenSpec::new("outsider-token").private(Visible::None);
+    let (fake, _) = estate([2, 2], Options { tokens: vec![outsider], ..with_app(app()) }).await;
+    let hooks = |place: Place| {
+        place
+            .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook")
+            .with("GHT_WEBHOOK_SECRET", "correct-horse-battery")
+    };
+    hooks(self::place(&fake, "outsider-token")).run(&["get-repos"]).await.said(0, &[]);
+    assert_eq!(fake.world(|w| w.hooks.len()), 2);
+    let place = hooks(self::place(&fake, "outsider-token")).with("GHT_WEBHOOK_TOKEN", "outsider-token");
+    place.run(&["get-repos"]).await.said(1, &["the hook token may not manage the organisation's webhooks"]);
+}
+
+#[tokio::test]
+async fn what_it_is_not_shown_is_said() {
+    let app = AppSpec::new(4711)
+        .installed(InstallationSpec::on("contoso").selected(&["contoso/r002"]))
+        .installed(InstallationSpec::on("fabrikam").without("issues"));
+    let (_fake, place) = estate([6, 3], with_app(app)).await;
+    let ran = start(&place, &[]).await;
+    // r005 is private and not selected; f002 is private, and its issues may not be read.
+    ran.said(
+        1,
+        &["contoso: the App is installed on selected repositories only", "fabrikam/f002: incomplete", "issues=read"],
+    );
+    let projects = std::fs::read_to_string(place.path().join("projects.txt")).unwrap();
+    assert!(projects.contains("contoso r002") && !projects.contains("contoso r005"), "{projects}");
+}
