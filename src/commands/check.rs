@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, plain_table, print, unopened_client};
+use super::{Outcome, client_settings, new_client, plain_table, print};
 use crate::check::{
     CheckedOrganization, CheckedToken, GithubSide, Part, Wanted, Webhooks, look_at_files, look_at_github,
     look_at_stores,
@@ -42,7 +42,11 @@ pub async fn run(
     };
     settings.github.tokens.extend(settings.github.hook_token.clone());
     // What there is to say of a token is in the table. And no store is needed to ask GitHub, nor its ledger of tokens.
-    let github = unopened_client(&settings, None, |notice| tracing::warn!(%notice, "GitHub"))?;
+    let mut asking = client_settings(&settings, None, |notice| tracing::warn!(%notice, "GitHub"));
+    // A few requests more or less are no matter, and a wait for a reserve's sake would be.
+    asking.tokens.iter_mut().for_each(|token| token.reserve = 0);
+    asking.app.iter_mut().for_each(|app| app.reserve = 0);
+    let github = new_client(asking)?;
     console.line("asking GitHub");
     let github_side = tokio::select! {
         side = look_at_github(&github, &wanted) => side,

@@ -218,23 +218,28 @@ async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub
     // Other processes may use the same tokens, now or in a while.
     let ledger = store::ledger::open(&settings.sql.url, &patience(settings, console)).await?;
     let console = console.clone();
-    let github = unopened_client(settings, Some(ledger), move |notice| {
+    let notify = move |notice: Notice| {
         tracing::warn!(%notice, "GitHub");
         console.line(&notice.to_string());
-    })?;
+    };
+    let github = new_client(client_settings(settings, Some(ledger), notify))?;
     github.find_installations(&Meter::default()).await?;
     Ok(github)
 }
 
-/// The same, before it has asked where the App is installed.
-fn unopened_client(
+fn new_client(settings: ClientSettings) -> anyhow::Result<GitHub> {
+    GitHub::new(settings).context("can't set up the GitHub client")
+}
+
+/// What the settings say of GitHub.
+fn client_settings(
     settings: &Settings,
     ledger: Option<Arc<dyn Ledger>>,
     notify: impl Fn(Notice) + Send + Sync + 'static,
-) -> anyhow::Result<GitHub> {
+) -> ClientSettings {
     let tokens = settings.tokens().into_iter();
     let reserve = settings.github.reserve;
-    GitHub::new(ClientSettings {
+    ClientSettings {
         api_url: settings.github.api_url.clone(),
         tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
         app: settings.app().map(|(id, key)| AppSetting { id: id.to_owned(), key: key.clone(), reserve }),
@@ -242,6 +247,5 @@ fn unopened_client(
         user_agent: settings.github.user_agent.clone(),
         ledger,
         notify: Arc::new(notify),
-    })
-    .context("can't set up the GitHub client")
+    }
 }

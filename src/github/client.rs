@@ -137,7 +137,7 @@ impl GitHub {
             Ok((Fetched::Page(page), _)) => Ok(Some(*page)),
             Ok((Fetched::Unchanged, _)) => Ok(None),
             Err(Stop::Nobody) => Err(self.shared.unauthorized(&url)),
-            Err(Stop::Error { error, .. }) => Err(error),
+            Err(Stop::Error { error, .. }) => Err(self.shared.app_refused(error)),
         }
     }
 

@@ -6,6 +6,7 @@ mod support;
 mod access;
 mod app;
 mod bad_input;
+mod check;
 mod completeness;
 mod cost;
 mod faults;

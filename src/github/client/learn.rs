@@ -34,7 +34,8 @@ impl Shared {
             remaining = rate.remaining,
             "request"
         );
-        let free = status == 304 && lease.authorization.is_some();
+        // What is left can be asked for nothing (GitHub docs: rate limit status).
+        let free = (status == 304 && lease.authorization.is_some()) || url.to_string() == "/rate_limit";
         for meter in [meter, &self.total] {
             (if free { &meter.free } else { &meter.counted }).fetch_add(1, Ordering::Relaxed);
         }

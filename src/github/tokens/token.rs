@@ -320,7 +320,7 @@ mod tests {
     fn a_refused_token_is_replaced_and_those_that_never_served_are_counted() {
         let now = Instant::now();
         let mut token = Token::installation(7, "contoso", 0);
-        let mut next = |token: &mut Token, text: &str| {
+        let next = |token: &mut Token, text: &str| {
             token.renew(&Secret::new(text), Duration::from_secs(3600), now);
             token.authorization()
         };

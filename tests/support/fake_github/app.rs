@@ -332,7 +332,9 @@ impl Apps {
             return Err((401, "'Issuer' claim ('iss') must be an Integer"));
         }
         let is = |app: &AppSpec| {
-            issuer.as_u64() == Some(app.id) || *issuer == app.id.to_string() || *issuer == app.client_id
+            let text = issuer.as_str();
+            let number = text.and_then(|text| text.parse().ok()).or(issuer.as_u64());
+            number == Some(app.id) || text == Some(&app.client_id)
         };
         if !self.spec.as_ref().is_some_and(is) {
             return Err((404, "Integration not found"));

@@ -29,6 +29,10 @@ pub struct TokenSpec {
     pub no_stars: bool,
     /// Full names of repositories that answer this token 403 for want of single sign-on, even where public.
     pub refused: Vec<String>,
+    /// A classic token's scopes. GitHub: other kinds have none, and no header that would tell.
+    pub scopes: Option<String>,
+    /// Its end, as the header says it.
+    pub expires: Option<String>,
 }
 
 impl TokenSpec {
@@ -43,6 +47,8 @@ impl TokenSpec {
             reset_in: 3_600,
             no_stars: false,
             refused: vec![],
+            scopes: None,
+            expires: None,
         }
     }
 
@@ -55,6 +61,18 @@ impl TokenSpec {
     /// GitHub: a token that its owner's organisation has not authorised is refused there, also what all may read.
     pub fn refused(mut self, repositories: &[&str]) -> TokenSpec {
         self.refused = repositories.iter().map(|r| r.to_string()).collect();
+        self
+    }
+
+    /// A classic token.
+    pub fn scopes(mut self, scopes: &str) -> TokenSpec {
+        self.scopes = Some(scopes.into());
+        self
+    }
+
+    /// That ends at `2025-02-04 16:42:10 UTC`, for example.
+    pub fn expires(mut self, at: &str) -> TokenSpec {
+        self.expires = Some(at.into());
         self
     }
 

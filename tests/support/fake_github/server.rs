@@ -771,6 +771,10 @@ impl Shared {
         sent: &HeaderMap,
     ) -> Response {
         let limits = &self.options.limits;
+        if let Some(spec) = spec.filter(|_| reply.status != 401) {
+            let told = [("x-oauth-scopes", &spec.scopes), ("github-authentication-token-expiration", &spec.expires)];
+            reply.headers.extend(told.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
+        }
         if limits.on && reply.status != 401 {
             let mut ledger = self.ledger.lock().unwrap();
             let a = ledger.account(name, spec, limits);

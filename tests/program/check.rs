@@ -1,0 +1,177 @@
+//! `msght check`: what a run needs, tried before it is needed.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::fake_github::{
+    APP_KEY_FILE, AppSpec, FakeGitHub, InstallationSpec, Options, TokenSpec, Visible, World,
+};
+use crate::support::program::{Place, Ran};
+
+const FABRIKAM: u64 = 102;
+
+fn owner(token: &str) -> TokenSpec {
+    TokenSpec { login: "dev0".to_owned(), ..TokenSpec::new(token) }
+}
+
+/// Two organisations of six and three repositories, of which two and one are private.
+async fn estate(options: Options) -> (FakeGitHub, Place) {
+    let fake = FakeGitHub::start(World::estate(41, &[("contoso", 6), ("fabrikam", 3)]), options).await;
+    let place = Place::new(fake.url());
+    std::fs::write(place.path().join("orgs.txt"), "contoso\nfabrikam\n").unwrap();
+    (fake, place)
+}
+
+async fn check(place: &Place) -> (Ran, Value) {
+    let ran = place.run(&["check", "--json"]).await;
+    let json = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}\n{}\n{}", ran.out, ran.err));
+    (ran, json)
+}
+
+/// The row of a table that begins with these cells.
+fn row<'a>(ran: &'a Ran, cells: &[&str]) -> &'a str {
+    let is = |line: &&str| {
+        line.split_whitespace().zip(cells).filter(|(cell, wanted)| cell == *wanted).count() == cells.len()
+    };
+    ran.out.lines().find(is).unwrap_or_else(|| panic!("no row {cells:?} in\n{}\n{}", ran.out, ran.err))
+}
+
+#[tokio::test]
+async fn where_all_is_well_it_says_what_each_token_is_and_may() {
+    let classic =
+        owner("classic-token-001").scopes("repo, read:org, admin:org_hook").expires("2099-02-04 16:42:10 UTC");
+    let narrow = TokenSpec { login: "dev3".to_owned(), ..TokenSpec::new("narrow-token-002") }
+        .private(Visible::Only(vec!["contoso/r002".to_owned()]))
+        .budget(5_000, 4_000, 3_600);
+    let (fake, place) = estate(Options { tokens: vec![classic, narrow], ..Options::default() }).await;
+    let place = place
+        .tokens("classic-token-001,narrow-token-002")
+        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook");
+    let (ran, json) = check(&place).await;
+    ran.said(0, &[]);
+    assert_eq!(json["ok"], true, "{json}");
+    let [classic, narrow] = &json["tokens"].as_array().unwrap()[..] else { panic!("{json}") };
+    assert_eq!([&classic["login"], &classic["kind"]], ["dev0", "classic"]);
+    assert_eq!(classic["rights"], "repo, read:org, admin:org_hook");
+    assert_eq!(classic["expires_at"], "2099-02-04T16:42:10Z");
+    assert_eq!(classic["uses"], serde_json::json!(["read", "webhooks"]));
+    assert_eq!([&narrow["login"], &narrow["kind"]], ["dev3", "fine-grained"]);
+    assert!(narrow["remaining"].as_u64().unwrap() > 3_900 && narrow["limit"] == 5_000, "{narrow}");
+    let access = |org: usize, token: usize| json["organizations"][org]["access"][token].clone();
+    assert_eq!(access(0, 0)["private_repositories"], 2);
+    assert_eq!(access(0, 0)["webhooks"], "yes");
+    assert_eq!(
+        [access(0, 1)["private_repositories"].as_u64(), access(1, 1)["private_repositories"].as_u64()],
+        [Some(1), Some(0)]
+    );
+    assert_eq!(access(1, 1)["member"], true);
+    for part in ["documents", "sql", "queue", "dump", "log"] {
+        assert_eq!(json["parts"][part]["usable"], true, "{json}");
+    }
+    assert!(json["clock_ahead_seconds"].as_i64().unwrap().abs() <= 1, "{json}");
+    assert_eq!(json["requests"], fake.counted());
+
+    let ran = place.run(&["check"]).await;
+    ran.said(0, &[]);
+    assert!(row(&ran, &["clas…", "dev0", "classic"]).contains("2099-02-04 16:42"), "{}", ran.out);
+    assert!(row(&ran, &["contoso", "narr…", "1", "yes", "no", "fine"]).len() > 10);
+    assert!(ran.out.contains("GitHub's clock: 0 s") || ran.out.contains("GitHub's clock: -1 s"), "{}", ran.out);
+    assert!(!place.data_dir().join("github.db").exists(), "nothing is made");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_and_the_rest_is_looked_at_all_the_same() {
+    let tokens = vec![owner("good-token-00001"), owner("gone-token-00002"), TokenSpec::new("hook-token-00003")];
+    let (fake, place) = estate(Options { tokens, ..Options::default() }).await;
+    fake.revoke("gone-token-00002");
+    std::fs::write(place.path().join("orgs.txt"), "contoso\nnowhere\ndev4\n").unwrap();
+    std::fs::create_dir_all(place.data_dir().join("queue.db")).unwrap();
+    let place = place
+        .tokens("good-token-00001,gone-token-00002")
+        .with("GHT_WEBHOOK_TOKEN", "hook-token-00003")
+        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook")
+        .with("MSGHT_DUMP__TARGET", "az://container/prefix");
+    let ran = place.run(&["check"]).await;
+    ran.said(
+        1,
+        &[
+            "error: gone…: GET /rate_limit: GitHub refused every token (401",
+            "error: nowhere: GET /users/nowhere: not found (404)",
+            "error: contoso: no token may manage its webhooks",
+            "error: queue: ",
+            "4 of what a run needs is missing",
+        ],
+    );
+    assert!(row(&ran, &["good…", "dev0", "fine-grained", "read"]).ends_with("fine"), "{}", ran.out);
+    assert!(row(&ran, &["hook…", "contoso-reader"]).contains("webhooks"), "{}", ran.out);
+    assert!(row(&ran, &["contoso", "good…", "2"]).contains("yes"), "{}", ran.out);
+    assert!(row(&ran, &["dev4"]).ends_with("a person"), "{}", ran.out);
+    assert!(row(&ran, &["dump", "-"]).contains("az://container/prefix"), "{}", ran.out);
+    for token in ["good-token", "gone-token", "hook-token"] {
+        assert!(!ran.out.contains(token) && !ran.err.contains(token), "{}\n{}", ran.out, ran.err);
+    }
+}
+
+#[tokio::test]
+async fn what_is_worth_knowing_is_a_note() {
+    let tokens = vec![owner("weak-token-00001").scopes("gist").expires("2026-01-01 00:00:00 UTC")];
+    let (_fake, place) = estate(Options { tokens, clock_skew: 300, ..Options::default() }).await;
+    let (ran, json) = check(&place.tokens("weak-token-00001")).await;
+    ran.said(0, &[]);
+    let notes = json["notes"].to_string();
+    for note in ["scope repo", "scope read:org", "ends at 2026-01-01", "this machine's clock is 300 s behind GitHub's"]
+    {
+        assert!(notes.contains(note) || notes.contains(&note.replace("300", "299")), "{note} is not in {notes}");
+    }
+}
+
+#[tokio::test]
+async fn it_waits_for_no_limit_and_no_server() {
+    let tokens = vec![owner("spent-token-0001").budget(5_000, 0, 3_600), owner("other-token-0002")];
+    let (fake, place) = estate(Options { tokens, ..Options::default() }).await;
+    let place = place.tokens("spent-token-0001,other-token-0002");
+    let begun = Instant::now();
+    let (ran, json) = check(&place).await;
+    ran.said(1, &["error: spen…: nothing is left of its hour"]);
+    assert_eq!(json["tokens"][0]["remaining"], 0);
+    assert_eq!(json["organizations"][0]["access"][0]["token"], "othe…");
+    assert_eq!(fake.limit_violations().len(), 0);
+    drop(fake);
+    std::fs::write(place.path().join("orgs.txt"), "").unwrap();
+    let (ran, json) = check(&place).await;
+    ran.said(1, &["can't connect to"]);
+    assert_eq!(json["parts"]["sql"]["usable"], true, "{json}");
+    assert!(json["notes"].to_string().contains("orgs.txt"), "{json}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    std::fs::write(place.path().join("orgs.txt"), "a b/c\n").unwrap();
+    place.run(&["check"]).await.said(2, &["orgs.txt"]);
+}
+
+#[tokio::test]
+async fn an_app_is_looked_at_where_it_is_installed() {
+    let app = AppSpec::new(4711).installed(InstallationSpec::on("contoso").selected(&["contoso/r002"])).installed(
+        InstallationSpec::on("fabrikam").numbered(FABRIKAM).without("issues").with("organization_hooks", "read"),
+    );
+    let (fake, place) = estate(Options { app: Some(app), ..Options::default() }).await;
+    let place = place
+        .tokens("")
+        .with("MSGHT_GITHUB__APP_ID", "4711")
+        .with("MSGHT_GITHUB__APP_PRIVATE_KEY_FILE", APP_KEY_FILE)
+        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook");
+    let (ran, json) = check(&place).await;
+    ran.said(1, &["error: the App lacks permissions on fabrikam: issues: read, organization_hooks: write"]);
+    assert_eq!(json["app"]["installed_on"], serde_json::json!(["contoso", "fabrikam"]), "{json}");
+    assert!(json["notes"].to_string().contains("on contoso the App is shown selected repositories only"), "{json}");
+    assert_eq!(json["tokens"][0]["kind"], "App");
+    assert_eq!(json["organizations"][0]["access"][0]["private_repositories"], 1);
+    assert_eq!(json["organizations"][0]["access"][0]["webhooks"], "yes");
+    assert_eq!(json["organizations"][1]["access"][0]["webhooks"], "seen");
+    fake.suspend(FABRIKAM);
+    let (ran, _) = check(&place).await;
+    ran.said(1, &["error: the App is suspended on fabrikam", "error: fabrikam: no token may read it"]);
+    let place = place.with("MSGHT_GITHUB__APP_ID", "5");
+    let (ran, json) = check(&place).await;
+    ran.said(1, &["error: the App: GitHub refused the App 5"]);
+    assert_eq!(json["app"]["id"], "5");
+}
