@@ -231,6 +231,12 @@ impl GitHub {
         self.shared.pool.is_blind_to(login)
     }
 
+    /// Whether a repository is known to be read by the App, and by no token that lasts: the tags that were given for it are void
+    /// with each new token of the App's, so that what has not changed is read again.
+    pub fn is_the_apps_alone(&self, repo: &RepoName) -> bool {
+        self.shared.pool.is_the_apps_alone(repo)
+    }
+
     /// Fetches one page. Dropping the future ends the request and gives its slot back.
     ///
     /// # Errors

@@ -400,6 +400,16 @@ impl Pool {
         !near().any(Token::reads) || near().any(|token| token.rejected)
     }
 
+    /// Whether a repository is known to be read by the App, and by no token that lasts.
+    pub fn is_the_apps_alone(&self, repo: &RepoName) -> bool {
+        let state = self.state();
+        let reads = |lasts: bool| {
+            let tokens = state.tokens.iter().enumerate().filter(|(_, token)| token.reads() && token.lasts() == lasts);
+            tokens.map(|(token, _)| state.verdict(repo, token)).any(|verdict| verdict == Some(true))
+        };
+        reads(false) && !reads(true)
+    }
+
     /// Whether any token was rejected.
     pub fn has_rejected(&self) -> bool {
         self.state().tokens.iter().any(|token| token.rejected)

@@ -1,6 +1,7 @@
 //! What retrieving repositories is expected to cost.
 //!
-//! A repository that is known costs what has changed. Of one that was never retrieved its owner's list tells little: the
+//! A repository that is known costs what has changed; or each of its lists, where only an App reads it, for which nothing is
+//! answered 304 from one day to the next. Of one that was never retrieved its owner's list tells little: the
 //! largest, and some of all others, are asked for how many pull requests and commits they have, and the rest are taken to
 //! have as many as those.
 
@@ -61,7 +62,8 @@ pub async fn estimate(mirror: &Mirror, due: &[Due], stages: &[Stage]) -> Result<
             facts.asked = asked;
         }
     }
-    Ok(of(due, &facts, stages))
+    let read_again: Vec<bool> = due.iter().map(|due| mirror.github.is_the_apps_alone(&due.name)).collect();
+    Ok(of(due, &facts, &read_again, stages))
 }
 
 async fn known(mirror: &Mirror, due: &Due) -> Result<Facts, MirrorError> {
@@ -122,7 +124,7 @@ async fn ask(mirror: &Mirror, due: &Due) -> Result<Option<Asked>, MirrorError> {
 }
 
 /// The estimate from what is known.
-fn of(due: &[Due], facts: &[Option<Facts>], stages: &[Stage]) -> Estimate {
+fn of(due: &[Due], facts: &[Option<Facts>], read_again: &[bool], stages: &[Stage]) -> Estimate {
     // Those that were asked for as the largest say nothing of the others, unless there are no others.
     let asked: Vec<Asked> = asked_for(facts).into_iter().filter_map(|at| facts[at]?.asked).collect();
     let typical = if asked.len() > ASKED { &asked[ASKED..] } else { &asked[..] };
@@ -143,9 +145,13 @@ fn of(due: &[Due], facts: &[Option<Facts>], stages: &[Stage]) -> Estimate {
         .sum();
     let (mut first, mut pages, mut pulls, mut details, mut changed) = (0, 0, 0, 0, 0);
     let mut each = Vec::with_capacity(due.len());
-    for (due, facts) in due.iter().zip(facts) {
+    for ((due, facts), read_again) in due.iter().zip(facts).zip(read_again) {
         let Some(facts) = facts else {
-            let cost = if due.changed { CHANGED } else { 0 };
+            let cost = match (read_again, due.changed) {
+                (true, _) => lists,
+                (false, true) => CHANGED,
+                (false, false) => 0,
+            };
             changed += cost;
             each.push(cost);
             continue;
@@ -169,7 +175,7 @@ fn of(due: &[Due], facts: &[Option<Facts>], stages: &[Stage]) -> Estimate {
         ("further pages of these lists", pages),
         ("commits of their pull requests", pulls),
         ("details of their commits and pull requests", details),
-        ("repositories that have changed", changed),
+        ("repositories retrieved before", changed),
     ];
     Estimate { each, kinds: kinds.into_iter().filter(|(_, requests)| *requests > 0).collect() }
 }
@@ -192,7 +198,7 @@ mod tests {
         facts.extend([small(asked(2, 10)), small(asked(4, 10)), small(None)]);
         let due: Vec<_> = (0..facts.len()).map(|at| due(&format!("r{at}"), false, true)).collect();
         let stages = [Stage::Repo, Stage::Pulls, Stage::Commits];
-        let each = of(&due, &facts, &stages).each;
+        let each = of(&due, &facts, &[false; 40][..due.len()], &stages).each;
         assert_eq!(each[0], 3 + 9 + 49 + 1000);
         assert_eq!(&each[ASKED..], [3 + 2, 3 + 4, 3 + 3]);
     }
@@ -200,8 +206,9 @@ mod tests {
     #[test]
     fn what_is_known_costs_what_has_changed() {
         let due = [due("a", true, true), due("b", true, false)];
-        let estimate = of(&due, &[None, None], &[Stage::Repo]);
+        let estimate = of(&due, &[None, None], &[false, false], &[Stage::Repo]);
         assert_eq!(estimate.each, [CHANGED, 0]);
-        assert_eq!(estimate.kinds, [("repositories that have changed", CHANGED)]);
+        assert_eq!(estimate.kinds, [("repositories retrieved before", CHANGED)]);
+        assert_eq!(of(&due, &[None, None], &[true, true], &[Stage::Repo, Stage::Labels]).each, [2, 2]);
     }
 }

@@ -152,6 +152,39 @@ async fn renamed_transferred_and_vanished_repositories_are_accounted_for() {
 }
 
 #[tokio::test]
+async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_data() {
+    let estate = Estate::new(World::estate(7, &[("contoso", 30), ("fabrikam", 2)]), ORGS).await;
+    estate.list().await.said(0, &[]);
+    estate.place.mirror(&["contoso/r000", "contoso/r001", "--detail", "skeleton"]).await;
+    let commits = estate.place.stores().number("SELECT count(*) FROM commits").await;
+    let before: BTreeSet<String> = estate.projects().lines().map(str::to_owned).collect();
+    estate.fake.world_mut(|w| {
+        for r in 0..20 {
+            let repo = w.repo(&format!("contoso/r{r:03}"));
+            w.delete_repo(repo);
+        }
+    });
+    let asked = estate.fake.request_count();
+    let ran = estate.list().await;
+    ran.said(0, &[]);
+    let after: BTreeSet<String> = estate.projects().lines().map(str::to_owned).collect();
+    let gone = before.difference(&after).count();
+    assert_eq!(ran.out.matches(", marked as deleted").count(), gone, "{}", ran.out);
+    // Of every three one is private, and of these the tokens are shown three.
+    assert_eq!(gone, 17, "{}", ran.out);
+    let probes: Vec<String> = estate.fake.requests().into_iter().skip(asked).map(|r| r.path_and_query).collect();
+    for r in (0..20).filter(|r| r % 3 != 2) {
+        let path = format!("/repos/contoso/r{r:03}");
+        assert_eq!(probes.iter().filter(|probe| **probe == path).count(), 3, "{path}: once with each token");
+    }
+    let stores = estate.place.stores();
+    assert_eq!(stores.number("SELECT count(*) FROM projects WHERE deleted = 1").await, 17);
+    assert_eq!(stores.number("SELECT count(*) FROM commits").await, commits, "what was mirrored stays");
+    let cost = estate.cost(async || estate.list().await.said(0, &[])).await;
+    assert!(cost <= 8, "{cost} requests where nothing is new");
+}
+
+#[tokio::test]
 async fn members_teams_and_outside_collaborators_follow_the_organisation() {
     // The owner is shown all, the others a part.
     let mut tokens = tokens();
