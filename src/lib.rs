@@ -17,10 +17,13 @@
 //! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
 //! | [`telemetry`] | the log file, and what users read on their terminal |
 //! | [`patience`] | waiting for servers that are away |
+//! | [`azure`] | a storage account, as far as it is asked what is there |
+//! | [`web`] | what all that speaks HTTP has in common |
 //! | [`names`], [`secret`], [`store_url`] | values parsed once at the edge |
 //!
 //! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
 
+pub mod azure;
 pub mod check;
 pub mod cli;
 pub mod commands;
@@ -36,4 +39,5 @@ pub mod secret;
 pub mod store;
 pub mod store_url;
 pub mod telemetry;
+pub mod web;
 pub mod workers;

@@ -18,6 +18,7 @@ use serde_json::Value;
 use support::fake_github::{FakeGitHub, Options, World, names};
 use support::family::Family;
 use support::program::{Place, Ran};
+use support::servers::azurite::{self, Azurite};
 use support::servers::free_port;
 use support::servers::mariadb::MariaDb;
 use support::servers::mongodb::{MongoServer, ScriptedServer};
@@ -299,4 +300,66 @@ async fn the_check_knows_servers_before_and_after_they_are_used() {
     assert!(found(&after, "sql").contains("tables at version"), "{after:#}");
     assert!(found(&after, "queue").contains("queue msght.projects: 0 messages"), "{after:#}");
     assert!(!MongoServer::shared().is_genuine() || after["documents"]["product"] != "");
+}
+
+/// What `msght check` says of one part, with its exit code.
+async fn part(place: &Place, name: &str) -> (Option<i32>, Value) {
+    let ran = place.run(&["check", "--json"]).await;
+    let json: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}\n{}", ran.err));
+    shows_no_password(place, &ran);
+    assert!(!ran.out.contains(azurite::KEY) && !ran.err.contains(azurite::KEY), "{}\n{}", ran.out, ran.err);
+    (ran.code, json["parts"][name].clone())
+}
+
+#[tokio::test]
+async fn check_tries_the_azure_container_that_dumps_go_to() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let azure = Azurite::start();
+    let place = |endpoint: &str, key: &str| {
+        Place::over(fake.url(), Family::Embedded, Family::Embedded)
+            .with("MSGHT_DUMP__TARGET", "az://dumps/daily")
+            .with("AZURE_STORAGE_ACCOUNT", azurite::ACCOUNT)
+            .with("AZURE_STORAGE_ACCESS_KEY", key)
+            .with("MSGHT_DUMP__AZURE_ENDPOINT", endpoint)
+    };
+    let fine = place(&azure.endpoint, azurite::KEY);
+    let (code, found) = part(&fine, "dump").await;
+    assert_eq!((code, found["usable"].as_bool()), (Some(0), Some(true)), "{found}");
+    assert!(found["found"].as_str().unwrap().contains("no such container yet"), "{found}");
+    azure.create_container("dumps").await;
+    let (_, found) = part(&fine, "dump").await;
+    assert_eq!((&found["product"], &found["found"]), (&"Azure Blob Storage".into(), &"writable".into()), "{found}");
+
+    let (code, found) = part(&place(&azure.endpoint, "d3Jvbmcga2V5"), "dump").await;
+    assert_eq!((code, found["usable"].as_bool()), (Some(1), Some(false)), "{found}");
+    assert!(found["problem"].as_str().unwrap().contains("the account refused its key (403"), "{found}");
+    let (_, found) = part(&place(NOWHERE, azurite::KEY), "dump").await;
+    assert!(found["advice"].as_str().unwrap().contains("dump.azure_endpoint"), "{found}");
+    let without = Place::over(fake.url(), Family::Embedded, Family::Embedded).with("MSGHT_DUMP__TARGET", "az://dumps");
+    let (code, found) = part(&without, "dump").await;
+    assert_eq!(code, Some(1));
+    assert!(found["advice"].as_str().unwrap().contains("AZURE_STORAGE_ACCESS_KEY"), "{found}");
+}
+
+#[tokio::test]
+async fn check_tries_servers_and_where_telemetry_goes() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let key = "00000000-1111-2222-3333-444444444444";
+    let place = |endpoint: &str| {
+        let connection = format!("InstrumentationKey={key};IngestionEndpoint={endpoint}");
+        Place::over(fake.url(), Family::Servers, Family::Servers)
+            .with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url())
+            .with("APPLICATIONINSIGHTS_CONNECTION_STRING", &connection)
+    };
+    let ran = place(fake.url()).run(&["check"]).await;
+    ran.said(0, &[]);
+    for product in ["MariaDB", "RabbitMQ", "Application Insights"] {
+        assert!(ran.out.contains(product), "{product} is not in\n{}", ran.out);
+    }
+    assert!(!ran.out.contains("1111-2222"), "{}", ran.out);
+    let (code, found) = part(&place(NOWHERE), "telemetry").await;
+    assert_eq!(code, Some(1));
+    assert!(found["advice"].as_str().unwrap().contains("IngestionEndpoint"), "{found}");
+    let place = place("ftp://nowhere/");
+    place.run(&["check"]).await.said(2, &["telemetry.connection_string", "neither http nor https"]);
 }

@@ -4,7 +4,7 @@
 //! | file | looks at |
 //! |---|---|
 //! | `github.rs` | tokens, the App, and what they are shown of each organisation |
-//! | `parts.rs` | the stores, the queue, where dumps go, the log file |
+//! | `parts.rs` | the stores, the queue, where dumps, telemetry and the log go |
 
 mod github;
 mod parts;
@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 pub use github::{Wanted, look_at_github};
-pub use parts::{Part, look_at_files, look_at_stores};
+pub use parts::{Part, look_at_outlets, look_at_stores};
 
 /// What GitHub said.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use crate::config::{Backend, Settings, StoreUrl};
+use crate::azure::{Account, Container};
+use crate::config::{Settings, StoreUrl};
 use crate::patience::Patience;
 use crate::queue::{self, Route};
 use crate::store::look::{Found, directory_for};
 use crate::store::{self, StoreError, documents, relational};
+use crate::telemetry::Connection;
+use crate::web;
+
+/// Whoever looks wants to know how it is now.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// One of them.
 #[derive(Debug)]
@@ -15,24 +21,24 @@ pub struct Part {
     pub name: &'static str,
     /// Where it is, without a password.
     pub url: String,
-    /// What is there; `None` where this msght can't look.
-    pub looked: Option<Result<Found, StoreError>>,
+    /// What is there, or why it can't be used.
+    pub looked: Result<Found, StoreError>,
 }
 
 impl Part {
-    /// Whether it was looked at, and can't be used.
+    /// Whether it can't be used.
     pub fn is_unusable(&self) -> bool {
-        matches!(self.looked, Some(Err(_)))
+        self.looked.is_err()
     }
 }
 
 /// Looks at the stores and the queue, each by itself; nothing is made.
 pub async fn look_at_stores(settings: &Settings) -> Vec<Part> {
-    // Whoever asks wants to know how it is now.
+    // A server that is away is not waited for.
     let patience = Patience::new(Duration::ZERO, |_| {});
     let Settings { documents, sql, queue, .. } = settings;
     let routes = [Route::Projects, Route::Users];
-    let part = |name, url: &StoreUrl, looked| Part { name, url: url.to_string(), looked: Some(looked) };
+    let part = |name, url: &StoreUrl, looked| Part { name, url: url.to_string(), looked };
     vec![
         part("documents", &documents.url, documents::look(&documents.url, &patience).await),
         part("sql", &sql.url, look_at_tables(&documents.url, &sql.url, &patience).await),
@@ -45,16 +51,64 @@ async fn look_at_tables(documents: &StoreUrl, sql: &StoreUrl, patience: &Patienc
     relational::look(sql, patience).await
 }
 
-/// Looks at where dumps and the log go; nothing is made.
-pub fn look_at_files(settings: &Settings) -> Vec<Part> {
-    let target = &settings.dump.target;
-    let dumps = match (target.backend(), target.folder()) {
-        (Backend::File, Some(folder)) => Some(directory_for("dumps", "directory", &folder.join("dump"))),
-        _ => None,
+/// Looks at where dumps, telemetry and the log go; nothing is made.
+pub async fn look_at_outlets(settings: &Settings) -> Vec<Part> {
+    let (target, log) = (&settings.dump.target, &settings.logging.file);
+    let dumps = match target.folder() {
+        Some(folder) => directory_for("dumps", "directory", &folder.join("dump")),
+        None => container(target, settings.dump.azure.as_ref()).await,
     };
-    let log = &settings.logging.file;
-    vec![
-        Part { name: "dump", url: target.to_string(), looked: dumps },
-        Part { name: "log", url: log.display().to_string(), looked: Some(directory_for("log", "file", log)) },
-    ]
+    let mut parts = vec![Part { name: "dump", url: target.to_string(), looked: dumps }];
+    if let Some(connection) = &settings.telemetry.connection {
+        let url = connection.endpoint.to_string();
+        parts.push(Part { name: "telemetry", url, looked: ingestion(connection).await });
+    }
+    parts.push(Part { name: "log", url: log.display().to_string(), looked: directory_for("log", "file", log) });
+    parts
+}
+
+/// The container of an `az:` target.
+async fn container(target: &StoreUrl, account: Option<&Account>) -> Result<Found, StoreError> {
+    let failed = |problem: String, advice| StoreError {
+        tried: format!("Azure Blob Storage, {target}"),
+        problem,
+        advice,
+        at_open: true,
+    };
+    let Some(account) = account else {
+        return Err(failed(
+            "there is no account to reach it with".to_owned(),
+            "set AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY",
+        ));
+    };
+    let name = target.expose().trim_start_matches("az://").split(['/', '?']).next().unwrap_or_default();
+    let advice = "check the account's name and key, dump.azure_endpoint, and the network";
+    let http = web::client().map_err(|problem| failed(problem, advice))?;
+    let state = match account.container(&http, name).await.map_err(|problem| failed(problem, advice))? {
+        Container::There => "writable",
+        Container::Absent => "the account can be written; there is no such container yet",
+    };
+    let place = format!("{target} at {}", account.endpoint);
+    Ok(Found { product: "Azure Blob Storage".to_owned(), place, state: state.to_owned() })
+}
+
+/// Where Application Insights takes telemetry: that it answers at all.
+async fn ingestion(connection: &Connection) -> Result<Found, StoreError> {
+    let failed = |problem: String| StoreError {
+        tried: format!("Application Insights, {}", connection.endpoint),
+        problem,
+        advice: "check the connection string's IngestionEndpoint, and the network",
+        at_open: true,
+    };
+    let http = web::client().map_err(failed)?;
+    let asked = http.get(connection.endpoint.clone()).timeout(PATIENCE).send().await;
+    let answer = asked.map_err(|error| failed(web::chain(&error.without_url())))?;
+    if answer.status().is_server_error() {
+        return Err(failed(format!("it answers {}", answer.status())));
+    }
+    Ok(Found {
+        product: "Application Insights".to_owned(),
+        place: connection.endpoint.to_string(),
+        state: "answers; this version writes its events to the log alone".to_owned(),
+    })
 }

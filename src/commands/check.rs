@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, client_settings, new_client, plain_table, print};
 use crate::check::{
-    CheckedOrganization, CheckedToken, GithubSide, Part, Wanted, Webhooks, look_at_files, look_at_github,
+    CheckedOrganization, CheckedToken, GithubSide, Part, Wanted, Webhooks, look_at_github, look_at_outlets,
     look_at_stores,
 };
 use crate::cli::CheckArgs;
@@ -53,7 +53,7 @@ pub async fn run(
         () = shutdown.cancelled() => return Ok(Outcome::Incomplete),
     };
     let mut parts = look_at_stores(&settings).await;
-    parts.extend(look_at_files(&settings));
+    parts.extend(look_at_outlets(&settings).await);
     let checked = Checked { github: github_side, parts, notes };
     print(if args.json { checked.as_json()? } else { checked.as_text() }.as_bytes())?;
     let problems = checked.problems();
@@ -75,10 +75,7 @@ struct Checked {
 
 impl Checked {
     fn problems(&self) -> Vec<String> {
-        let part = |part: &Part| match &part.looked {
-            Some(Err(error)) => Some(format!("{}: {error}", part.name)),
-            Some(Ok(_)) | None => None,
-        };
+        let part = |part: &Part| part.looked.as_ref().err().map(|error| format!("{}: {error}", part.name));
         self.github.problems.iter().cloned().chain(self.parts.iter().filter_map(part)).collect()
     }
 
@@ -180,13 +177,10 @@ fn organization_rows(checked: &CheckedOrganization) -> Vec<[String; 6]> {
 /// Stores and places, one a line.
 pub(super) fn parts_as_table(parts: &[Part]) -> String {
     let row = |Part { name, url, looked }: &Part| match looked {
-        Some(Ok(found)) => [(*name).to_owned(), found.product.clone(), found.place.clone(), found.state.clone()],
-        Some(Err(error)) => {
+        Ok(found) => [(*name).to_owned(), found.product.clone(), found.place.clone(), found.state.clone()],
+        Err(error) => {
             let problem = format!("{}; {}", error.problem, error.advice);
             [(*name).to_owned(), "unusable".to_owned(), url.clone(), problem]
-        }
-        None => {
-            [(*name).to_owned(), "-".to_owned(), url.clone(), "not looked at: this version can't reach it".to_owned()]
         }
     };
     plain_table(["store", "product", "place", "found"], parts.iter().map(row).collect())
@@ -195,10 +189,9 @@ pub(super) fn parts_as_table(parts: &[Part]) -> String {
 /// A store or a place for machines.
 pub(super) fn part_as_json(Part { url, looked, .. }: &Part) -> Value {
     match looked {
-        Some(Ok(found)) => {
+        Ok(found) => {
             json!({"url": url, "usable": true, "product": found.product, "place": found.place, "found": found.state})
         }
-        Some(Err(error)) => json!({"url": url, "usable": false, "problem": error.problem, "advice": error.advice}),
-        None => json!({"url": url, "usable": null}),
+        Err(error) => json!({"url": url, "usable": false, "problem": error.problem, "advice": error.advice}),
     }
 }

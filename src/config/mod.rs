@@ -27,8 +27,10 @@ pub use show::Entry;
 pub use sources::Sources;
 pub use tokens::{ReadToken, problem as token_problem};
 
+use crate::azure::Account;
 use crate::mirror::ForkCommits;
 use crate::secret::Secret;
+use crate::telemetry::Connection;
 
 /// Every setting of msght, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,8 @@ pub struct Settings {
     pub mirror: MirrorSettings,
     /// The webhook server.
     pub webhooks: WebhookSettings,
+    /// Where telemetry is sent, beside the log.
+    pub telemetry: TelemetrySettings,
     /// The log file.
     pub logging: LoggingSettings,
     /// Where each key's value came from.
@@ -98,6 +102,8 @@ pub struct StoreSettings {
 pub struct DumpSettings {
     /// Where dumps are put.
     pub target: StoreUrl,
+    /// The Azure account that an `az:` target is in.
+    pub azure: Option<Account>,
 }
 
 /// `github.*`
@@ -143,6 +149,13 @@ pub struct WebhookSettings {
     pub public_url: Option<Url>,
     /// The secret that deliveries are signed with.
     pub secret: Option<Secret>,
+}
+
+/// `telemetry.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct TelemetrySettings {
+    /// A resource of Application Insights.
+    pub connection: Option<Connection>,
 }
 
 /// `logging.*`

@@ -39,6 +39,9 @@ impl Settings {
             "queue.retry_after" => json!(duration_text(self.queue.retry_after)),
             "stores.timeout" => json!(duration_text(self.stores.timeout)),
             "dump.target" => json!(self.dump.target.to_string()),
+            "dump.azure_account" => json!(self.dump.azure.as_ref().map(|account| &account.name)),
+            "dump.azure_access_key" => json!(self.dump.azure.as_ref().map(|account| account.key.hint())),
+            "dump.azure_endpoint" => json!(self.dump.azure.as_ref().map(|account| account.endpoint.as_str())),
             "github.api_url" => json!(self.github.api_url.as_str()),
             "github.tokens" if self.github.tokens.is_empty() => Value::Null,
             "github.tokens" => json!(self.github.tokens.iter().map(Secret::hint).collect::<Vec<_>>()),
@@ -57,6 +60,9 @@ impl Settings {
                 json!(self.webhooks.public_url.as_ref().map(|url| without_password(url.as_str())))
             }
             "webhooks.secret" => hint(&self.webhooks.secret),
+            "telemetry.connection_string" => {
+                json!(self.telemetry.connection.as_ref().map(|connection| connection.key.hint()))
+            }
             "logging.file" => json!(self.logging.file.to_string_lossy()),
             "logging.level" => json!(self.logging.level.name()),
             "logging.keep_days" => json!(self.logging.keep_days),

@@ -27,10 +27,16 @@ const TOKEN_VARIABLES: [&str; 3] = ["GHT_READ_TOKEN", "MSGHT_TOKENS", "MSGHT_GIT
 /// A read token of the surroundings (a CI job, the `gh` tool), taken only when no other source gives one.
 const FALLBACK_TOKEN_VARIABLE: &str = "GITHUB_TOKEN";
 /// Other names of keys; the key's own variable is stronger.
-const ALIASES: [(&str, &str); 3] = [
+const ALIASES: [(&str, &str); 8] = [
     ("GHT_WEBHOOK_TOKEN", "github.hook_token"),
     ("GHT_WEBHOOK_URL", "webhooks.public_url"),
     ("GHT_WEBHOOK_SECRET", "webhooks.secret"),
+    ("AZURE_STORAGE_ACCOUNT", "dump.azure_account"),
+    ("AZURE_STORAGE_ACCESS_KEY", "dump.azure_access_key"),
+    // The first msght's names of it, then Microsoft's, which is stronger.
+    ("APPINSIGHTS_INSTRUMENTATIONKEY", "telemetry.connection_string"),
+    ("APPLICATION_INSTRUMENTATIONKEY", "telemetry.connection_string"),
+    ("APPLICATIONINSIGHTS_CONNECTION_STRING", "telemetry.connection_string"),
 ];
 
 /// What settings are read from.

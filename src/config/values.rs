@@ -84,6 +84,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             target: values
                 .store("dump.target", &[Backend::File, Backend::Azure], "file:PATH or az://CONTAINER/PREFIX")?
                 .unwrap_or_else(|| StoreUrl::file(data_dir.join("dumps"))),
+            azure: values.azure()?,
         },
         github: GithubSettings {
             api_url: values.api_url()?,
@@ -106,6 +107,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             public_url: values.web_url("webhooks.public_url")?,
             secret: values.webhook_secret()?,
         },
+        telemetry: TelemetrySettings { connection: values.connection()? },
         logging: LoggingSettings {
             file: values.path("logging.file")?.unwrap_or_else(|| data_dir.join("logfile.txt")),
             level: values.level()?.unwrap_or(LEVEL),
@@ -222,6 +224,25 @@ impl Values<'_> {
             url.set_path(&format!("{}/", url.path()));
         }
         Ok(url)
+    }
+
+    /// An Azure account; `None` unless both its name and its key are set.
+    fn azure(&self) -> Result<Option<Account>, ConfigError> {
+        const NAME: &str = "dump.azure_account";
+        const KEY: &str = "dump.azure_access_key";
+        let endpoint = self.web_url("dump.azure_endpoint")?;
+        let (Some(name), Some(key)) = (self.0.text(NAME), self.0.text(KEY)) else { return Ok(None) };
+        let Some(default) = Account::default_endpoint(&name) else {
+            return Err(self.bad(NAME, format!("{name:?}"), "3 to 24 lower-case letters and digits"));
+        };
+        Ok(Some(Account { name, key: Secret::new(key), endpoint: endpoint.unwrap_or(default) }))
+    }
+
+    fn connection(&self) -> Result<Option<Connection>, ConfigError> {
+        const KEY: &str = "telemetry.connection_string";
+        let Some(text) = self.0.text(KEY) else { return Ok(None) };
+        let expected = "InstrumentationKey=...;IngestionEndpoint=https://..., or the key alone";
+        text.parse().map(Some).map_err(|found: &str| self.bad(KEY, found, expected))
     }
 
     fn user_agent(&self) -> Result<Option<String>, ConfigError> {

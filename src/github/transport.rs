@@ -1,7 +1,6 @@
 //! One exchange over HTTP: a request out, a whole response in, or what went wrong on the way.
 
 use std::error::Error;
-use std::fmt::Write;
 
 use bytes::BytesMut;
 use http::{HeaderValue, header};
@@ -15,6 +14,7 @@ use super::request::Accept;
 use super::retry::Tuning;
 use super::tokens::Lease;
 use super::url::ApiUrl;
+use crate::web::{chain, install_crypto, sources};
 
 /// The HTTP client with this house's rules.
 #[derive(Debug, Clone)]
@@ -38,8 +38,7 @@ impl Transport {
             .ok()
             .filter(|agent| !agent.is_empty())
             .ok_or_else(|| ClientError::UserAgent { given: user_agent.to_owned() })?;
-        // An error means that the process has a provider already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_crypto();
         let mut builder = reqwest::Client::builder()
             .user_agent(agent)
             .redirect(reqwest::redirect::Policy::none())
@@ -141,25 +140,8 @@ fn failure(error: reqwest::Error) -> Failure {
     Failure { heavy: timeout && connect.is_none(), connect, ..Failure::new(why) }
 }
 
-fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
-}
-
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     // An I/O error shows its inner error's source, not the inner error, which may be an I/O error again.
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<rustls::Error>() || inner.is_some_and(|inner| is_tls(inner))
-}
-
-/// The error and its causes in one line, outermost first, without what repeats.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
-    for cause in sources(error).skip(1) {
-        let cause = cause.to_string();
-        if !line.contains(&cause) {
-            // Writing to a String can't fail.
-            let _ = write!(line, ": {cause}");
-        }
-    }
-    line
 }

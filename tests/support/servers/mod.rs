@@ -1,6 +1,7 @@
 //! Real servers for tests, started privately: free ports, temporary data, 127.0.0.1 only, ended with the test process.
 
 pub mod apart;
+pub mod azurite;
 pub mod mariadb;
 pub mod mongodb;
 pub mod rabbitmq;

@@ -1,0 +1,70 @@
+//! Where Application Insights takes telemetry, as a connection string says it (Microsoft Learn: connection strings).
+
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// Where a key alone leads to, as the first msght was given it.
+const GLOBAL_ENDPOINT: &str = "https://dc.services.visualstudio.com/";
+
+/// A resource of Application Insights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connection {
+    /// Which resource it is; whoever knows it can send to it.
+    pub key: Secret,
+    /// Where telemetry is sent to; ends in a slash.
+    pub endpoint: Url,
+}
+
+impl FromStr for Connection {
+    type Err = &'static str;
+
+    /// Reads a connection string, or an instrumentation key alone.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let part = |name: &str| {
+            text.split(';').find_map(|part| {
+                let (key, value) = part.split_once('=')?;
+                key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+            })
+        };
+        let key = if text.contains('=') { part("InstrumentationKey").unwrap_or_default() } else { text.trim() };
+        let hex = |b: u8| b.is_ascii_hexdigit() || b == b'-';
+        if key.len() != 36 || !key.bytes().all(hex) {
+            return Err("no InstrumentationKey=, which is 32 hex digits in five groups");
+        }
+        let suffixed = || part("EndpointSuffix").map(|suffix| format!("https://dc.{suffix}/"));
+        let endpoint = part("IngestionEndpoint").map(str::to_owned).or_else(suffixed);
+        let endpoint = endpoint.unwrap_or_else(|| GLOBAL_ENDPOINT.to_owned());
+        let mut endpoint = Url::parse(&endpoint).map_err(|_| "an IngestionEndpoint that is no URL")?;
+        if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
+            return Err("an IngestionEndpoint that is neither http nor https");
+        }
+        if !endpoint.path().ends_with('/') {
+            endpoint.set_path(&format!("{}/", endpoint.path()));
+        }
+        Ok(Self { key: Secret::new(key), endpoint })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "00000000-1111-2222-3333-444444444444";
+
+    #[test]
+    fn a_connection_string_says_where_to_and_a_key_alone_leads_to_the_common_place() {
+        let endpoint = |text: String| text.parse::<Connection>().unwrap().endpoint.to_string();
+        let regional = format!("InstrumentationKey={KEY};IngestionEndpoint=https://westeurope.in.example.com");
+        assert_eq!(endpoint(regional), "https://westeurope.in.example.com/");
+        assert_eq!(endpoint(format!("instrumentationkey={KEY};EndpointSuffix=example.cn")), "https://dc.example.cn/");
+        assert_eq!(endpoint(KEY.to_owned()), GLOBAL_ENDPOINT);
+        for bad in ["", "x", "InstrumentationKey=x", "IngestionEndpoint=https://h/", &format!("{KEY}x")] {
+            assert!(bad.parse::<Connection>().is_err(), "{bad}");
+        }
+        assert!(format!("InstrumentationKey={KEY};IngestionEndpoint=ftp://h/").parse::<Connection>().is_err());
+        assert!(!format!("{:?}", KEY.parse::<Connection>()).contains("1111"));
+    }
+}
