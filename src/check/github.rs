@@ -1,5 +1,7 @@
 //! Tokens, the App, and what they are shown of each organisation.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -32,8 +34,8 @@ const ENDS_SOON: TimeDelta = TimeDelta::days(7);
 pub struct Wanted {
     /// The organisations that are to be read.
     pub organizations: Vec<String>,
-    /// Whether they are to have webhooks.
-    pub webhooks: bool,
+    /// Whether they are to have webhooks, and if so, whether there is a secret to sign deliveries with.
+    pub webhooks: Option<bool>,
     /// The tokens to read with.
     pub read: Vec<Secret>,
     /// The token that manages webhooks, and whether it was set for just this: else the App may stand in for it.
@@ -46,6 +48,15 @@ pub struct Wanted {
 struct Asker<'a> {
     github: &'a GitHub,
     meter: &'a Meter,
+    /// Tokens that gave no answer once are not waited for again.
+    silent: Mutex<HashSet<String>>,
+}
+
+/// Why there is no answer.
+struct Unanswered {
+    why: String,
+    /// GitHub keeps it from the token, which is an answer too.
+    refused: bool,
 }
 
 /// A token that can be used, and what for.
@@ -59,11 +70,12 @@ struct Usable {
 pub async fn look_at_github(github: &GitHub, wanted: &Wanted) -> GithubSide {
     let (mut side, meter) = (GithubSide::default(), Meter::default());
     look_at_app(github, wanted, &meter, &mut side).await;
-    let asker = Asker { github, meter: &meter };
+    let asker = Asker { github, meter: &meter, silent: Mutex::default() };
     let mut usable = Vec::new();
     for token in github.tokens() {
         let is_app = token.installed_on.is_some();
-        let reads = is_app || wanted.read.is_empty() || wanted.read.iter().any(|secret| token.is(secret));
+        let nobody = token.fingerprint.is_empty();
+        let reads = is_app || nobody || wanted.read.iter().any(|secret| token.is(secret));
         let hooks = match &wanted.hooks {
             Some((secret, own)) => (is_app && !own) || token.is(secret),
             None => is_app,
@@ -103,14 +115,34 @@ async fn look_at_app(github: &GitHub, wanted: &Wanted, meter: &Meter, side: &mut
 }
 
 impl Asker<'_> {
-    async fn ask(&self, url: ApiUrl, token: &TokenRef) -> Result<Page, String> {
+    async fn ask(&self, url: ApiUrl, token: &TokenRef) -> Result<Page, Unanswered> {
+        let failed = |why| Unanswered { why, refused: false };
+        let silent = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent().contains(&token.fingerprint) {
+            return Err(failed("not asked: it gave no answer before".to_owned()));
+        }
         let only = Some(token.clone());
         let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
         match tokio::time::timeout(PATIENCE, self.github.get(&request, self.meter)).await {
             Ok(Ok(Fetched::Page(page))) => Ok(*page),
-            Ok(Ok(Fetched::Unchanged)) => Err("304 to an unconditional request".to_owned()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(no_answer()),
+            Ok(Ok(Fetched::Unchanged)) => Err(failed("304 to an unconditional request".to_owned())),
+            Ok(Err(error)) => Err(Unanswered { refused: error.is_refusal(), why: error.to_string() }),
+            Err(_) => {
+                silent().insert(token.fingerprint.clone());
+                Err(failed(no_answer()))
+            }
+        }
+    }
+
+    /// Whether a token is shown something; what can't be told is a problem of the access.
+    async fn is_shown(&self, url: ApiUrl, token: &TokenRef, access: &mut Access) -> bool {
+        match self.ask(url, token).await {
+            Ok(_) => true,
+            Err(unanswered) if unanswered.refused => false,
+            Err(unanswered) => {
+                access.problem.get_or_insert(unanswered.why);
+                false
+            }
         }
     }
 
@@ -129,9 +161,9 @@ impl Asker<'_> {
         }
         // A server without limits has no such address.
         if let Err(problem) = &limits
-            && (state.rejected || state.budget.is_none())
+            && (state.out.is_some() || state.budget.is_none())
         {
-            checked.problem = Some(problem.clone());
+            checked.problem = Some(problem.why.clone());
             return checked;
         }
         if checked.remaining == Some(0) {
@@ -150,8 +182,8 @@ impl Asker<'_> {
                 checked.login = text(&page, "login");
                 side.hear(Some(&page));
             }
-            Err(problem) if self.github.token_state(token).rejected => checked.problem = Some(problem),
-            Err(problem) => side.notes.push(format!("whose {} is can't be told: {problem}", token.hint)),
+            Err(problem) if self.github.token_state(token).out.is_some() => checked.problem = Some(problem.why),
+            Err(problem) => side.notes.push(format!("whose {} is can't be told: {}", token.hint, problem.why)),
         }
         let state = self.github.token_state(token);
         checked.take(&state);
@@ -165,7 +197,7 @@ impl Asker<'_> {
     async fn organization(&self, login: &str, usable: &[Usable]) -> CheckedOrganization {
         let mut checked = CheckedOrganization { organization: login.to_owned(), ..CheckedOrganization::default() };
         // An installation elsewhere is shown what everybody is.
-        let foreign = |one: &&Usable| one.token.installed_on.is_some() && !one.token.is_installed_on(login);
+        let foreign = |one: &&Usable| one.token.is_foreign_to(login);
         let (_, near): (Vec<&Usable>, Vec<&Usable>) = usable.iter().partition(foreign);
         let Some(first) = near.first().copied().or(usable.first()) else {
             checked.problem = Some("there is no token to ask with".to_owned());
@@ -173,7 +205,7 @@ impl Asker<'_> {
         };
         match self.ask(ApiUrl::path(&["users", login]), &first.token).await {
             Ok(page) => checked.person = text(&page, "type").is_some_and(|kind| kind != "Organization"),
-            Err(problem) => checked.problem = Some(problem),
+            Err(problem) => checked.problem = Some(problem.why),
         }
         if checked.problem.is_some() || checked.person {
             return checked;
@@ -199,15 +231,16 @@ impl Asker<'_> {
         let first = |path: &[&str]| ApiUrl::path(path).query("per_page", "1");
         match self.ask(first(&["orgs", login, "repos"]).query("type", "private"), token).await {
             Ok(page) => access.private_repositories = Some(count(&page)),
-            Err(problem) => access.problem = Some(problem),
+            Err(problem) => access.problem = Some(problem.why),
         }
         if one.reads && access.problem.is_none() {
-            access.member = self.ask(first(&["orgs", login, "teams"]), token).await.is_ok();
+            access.member = self.is_shown(first(&["orgs", login, "teams"]), token, &mut access).await;
         }
-        if one.hooks && self.ask(first(&["orgs", login, "hooks"]), token).await.is_ok() {
+        if one.hooks && self.is_shown(first(&["orgs", login, "hooks"]), token, &mut access).await {
             access.webhooks = match self.may_write_hooks(token) {
                 Some(true) => Webhooks::Yes,
-                Some(false) | None => Webhooks::Seen,
+                Some(false) => Webhooks::No,
+                None => Webhooks::Seen,
             };
         }
         access
@@ -242,7 +275,7 @@ impl GithubSide {
 
     /// Says what is missing, and what is worth knowing.
     fn judge(&mut self, wanted: &Wanted, installations: &[Installation]) {
-        self.judge_installations(installations, wanted.webhooks);
+        self.judge_installations(installations, wanted);
         let (mut problems, mut notes) = (Vec::new(), Vec::new());
         if let Some(app) = &self.app {
             problems.extend(app.problem.iter().map(|problem| format!("the App: {problem}")));
@@ -280,12 +313,20 @@ impl GithubSide {
             if !access.iter().any(|access| access.member) {
                 notes.push(format!("{organization}: no token is a member's: members and teams will not be read"));
             }
-            if wanted.webhooks && access.iter().all(|access| access.webhooks == Webhooks::No) {
+            if wanted.webhooks.is_some() && access.iter().all(|access| access.webhooks == Webhooks::No) {
                 problems.push(format!(
                     "{organization}: no token may manage its webhooks: a classic one needs admin:org_hook of an owner, \
                      others the organisation permission Webhooks"
                 ));
             }
+        }
+        if wanted.webhooks == Some(false) {
+            problems.push("webhooks.public_url is set and webhooks.secret is not: no webhook can be made".to_owned());
+        }
+        if wanted.read.is_empty() && wanted.app.is_none() {
+            notes.push(
+                "there is no token to read with: GitHub answers 60 requests an hour, about what is public".to_owned(),
+            );
         }
         if let Some(ahead) = self.clock_ahead_seconds.filter(|ahead| ahead.abs() > CLOCK_OFF) {
             let way = if ahead > 0 { "behind" } else { "ahead of" };
@@ -295,21 +336,21 @@ impl GithubSide {
         self.notes.extend(notes);
     }
 
-    /// What the App's installations lack.
-    fn judge_installations(&mut self, installations: &[Installation], webhooks: bool) {
+    /// What the App's installations lack. That is a problem where they are wanted.
+    fn judge_installations(&mut self, installations: &[Installation], wanted: &Wanted) {
         for on in installations {
+            let is_wanted = wanted.organizations.iter().any(|login| login.eq_ignore_ascii_case(&on.account));
+            let list = if is_wanted { &mut self.problems } else { &mut self.notes };
             if on.suspended {
-                self.problems.push(format!("the App is suspended on {}: its owner has to let it in again", on.account));
+                list.push(format!("the App is suspended on {}: its owner has to let it in again", on.account));
                 continue;
             }
-            let needed = NEEDED.into_iter().chain(webhooks.then_some(HOOKS));
-            let lacking: Vec<String> = needed
-                .filter(|needed| on.organization || !matches!(needed.0, "members" | "organization_hooks"))
-                .filter(|needed| !has(on, *needed))
-                .map(|(name, level)| format!("{name}: {level}"))
-                .collect();
+            // Whether any token may manage the webhooks is seen organisation by organisation.
+            let needed = NEEDED.into_iter().filter(|needed| on.organization || needed.0 != "members");
+            let lacking: Vec<String> =
+                needed.filter(|needed| !has(on, *needed)).map(|(name, level)| format!("{name}: {level}")).collect();
             if !lacking.is_empty() {
-                self.problems.push(format!("the App lacks permissions on {}: {}", on.account, lacking.join(", ")));
+                list.push(format!("the App lacks permissions on {}: {}", on.account, lacking.join(", ")));
             }
             if on.selected {
                 self.notes.push(format!("on {} the App is shown selected repositories only", on.account));

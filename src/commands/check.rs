@@ -35,7 +35,7 @@ pub async fn run(
     let hook_token = settings.hook_token();
     let wanted = Wanted {
         organizations,
-        webhooks: settings.webhooks.public_url.is_some(),
+        webhooks: settings.webhooks.public_url.as_ref().map(|_| settings.webhooks.secret.is_some()),
         read: settings.tokens().into_iter().map(|token| token.secret).collect(),
         hooks: hook_token.map(|token| (token, settings.github.hook_token.is_some())),
         app: settings.app().map(|(id, _)| id.to_owned()),

@@ -142,7 +142,10 @@ fn policy(settings: &Settings, route: Route, jobs: u16, drain: bool) -> Policy {
 /// A store or a setting that can't be used.
 async fn open_mirror(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> anyhow::Result<Mirror> {
     let stores = open_stores(settings, console).await?;
-    let github = client(settings, console).await?;
+    let github = tokio::select! {
+        github = client(settings, console) => github?,
+        () = shutdown.cancelled() => return Err(MirrorError::Cancelled.into()),
+    };
     Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone(), alone_as: None })
 }
 

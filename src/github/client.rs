@@ -6,6 +6,7 @@ mod run;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use url::Url;
@@ -27,6 +28,8 @@ use run::{Call, Sent, Stop};
 
 /// Installations a page, GitHub's most.
 const INSTALLATIONS_A_PAGE: &str = "100";
+/// So long an App is waited for where there are other tokens to begin with.
+const INSTALLATIONS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The client; clones share everything.
 #[derive(Clone)]
@@ -77,48 +80,50 @@ impl GitHub {
     }
 
     /// Finds the accounts that the App is installed on, so that their tokens serve requests; without an App there is nothing to
-    /// do. Where there are other tokens, an App that GitHub refuses is told of, and they serve alone.
+    /// do. Where there are other tokens, an App that can't be asked is told of, and they serve alone.
     ///
     /// # Errors
-    /// [`ApiError::AppRefused`] or [`ApiError::NotInstalled`] where there is nothing else to ask with; else as
-    /// [`GitHub::get`].
+    /// [`ApiError::AppRefused`], [`ApiError::NotInstalled`] or [`ApiError::Unauthorized`] where there is nothing else to ask
+    /// with; else as [`GitHub::get`].
     pub async fn find_installations(&self, meter: &Meter) -> Result<(), ApiError> {
         let pool = &self.shared.pool;
         let Some((app, place)) = pool.app() else { return Ok(()) };
-        let mut found = Vec::new();
-        let mut next = Some(ApiUrl::path(&["app", "installations"]).query("per_page", INSTALLATIONS_A_PAGE));
-        while let Some(url) = next.take() {
-            let page = match self.shared.run(&Call::new(&url, Purpose::Only(place)), meter).await {
-                Ok((Fetched::Page(page), _)) => page,
-                Ok((Fetched::Unchanged, _)) | Err(Stop::Nobody) => break,
-                Err(Stop::Error { error, .. }) => {
-                    let error = self.shared.app_refused(error);
-                    // It was told when it happened.
-                    if matches!(error, ApiError::AppRefused { .. }) && !pool.live().is_empty() {
-                        break;
-                    }
-                    return Err(error);
+        let alone = pool.live().is_empty();
+        let asked = self.shared.list_installations(place, meter);
+        let found = if alone {
+            asked.await?
+        } else {
+            match tokio::time::timeout(INSTALLATIONS_PATIENCE, asked).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => {
+                    pool.lose(place, error.to_string());
+                    return Ok(());
                 }
-            };
-            let listed = app::installations(&page.body);
-            found.extend(listed.map_err(|error| not_understood(&url, &error))?);
-            next = page.links.next;
-        }
-        for installation in &mut found {
-            let place = pool.install(installation, self.shared.app_reserve);
-            installation.token = pool.live().into_iter().find(|token| token.is_at(place));
-        }
-        for suspended in found.iter_mut().filter(|installation| installation.suspended) {
+                Err(_) => {
+                    pool.lose(place, format!("no answer within {} s", INSTALLATIONS_PATIENCE.as_secs()));
+                    return Ok(());
+                }
+            }
+        };
+        let placed = found.into_iter().map(|mut installation| {
+            let place = pool.install(&installation, self.shared.app_reserve);
+            installation.token = pool.live().into_iter().find(|token| token.index == place);
+            installation
+        });
+        let mut placed: Vec<Installation> = placed.collect();
+        for suspended in placed.iter_mut().filter(|installation| installation.suspended) {
             if let Some(token) = suspended.token.take() {
                 pool.lose(token.index, "the installation is suspended".to_owned());
             }
         }
-        if pool.live().is_empty() {
-            return Err(ApiError::NotInstalled { app: app.id().to_owned() });
-        }
+        let nowhere = placed.is_empty();
         // Who asks again knows already.
-        let _ = self.shared.installations.set(found);
-        Ok(())
+        let _ = self.shared.installations.set(placed);
+        match pool.live().is_empty() {
+            true if nowhere => Err(ApiError::NotInstalled { app: app.id().to_owned() }),
+            true => Err(self.shared.unauthorized(&ApiUrl::path(&["app", "installations"]), Purpose::Read)),
+            false => Ok(()),
+        }
     }
 
     /// Where the App is installed, as [`GitHub::find_installations`] found.
@@ -136,7 +141,7 @@ impl GitHub {
         match self.shared.run(&Call::new(&url, Purpose::Only(place)), meter).await {
             Ok((Fetched::Page(page), _)) => Ok(Some(*page)),
             Ok((Fetched::Unchanged, _)) => Ok(None),
-            Err(Stop::Nobody) => Err(self.shared.unauthorized(&url)),
+            Err(Stop::Nobody) => Err(self.shared.unauthorized(&url, Purpose::Only(place))),
             Err(Stop::Error { error, .. }) => Err(self.shared.app_refused(error)),
         }
     }
@@ -162,7 +167,7 @@ impl GitHub {
                     self.shared.pool.remember(repo, token, true, public(&fetched));
                     return Ok(fetched);
                 }
-                Err(Stop::Nobody) if statuses.is_empty() => return Err(self.shared.unauthorized(&url)),
+                Err(Stop::Nobody) if statuses.is_empty() => return Err(self.shared.unauthorized(&url, Purpose::Read)),
                 Err(Stop::Nobody) => {
                     return Err(sso.unwrap_or_else(|| ApiError::NoAccess { repo: repo.clone(), tried: statuses }));
                 }
@@ -197,13 +202,26 @@ impl GitHub {
 
     /// The tokens that an account's own things may be shown to: all but the App's installations on other accounts.
     pub fn tokens_for(&self, login: &str) -> Vec<TokenRef> {
-        let foreign = |token: &TokenRef| token.installed_on.is_some() && !token.is_installed_on(login);
-        let (foreign, mut near): (Vec<_>, Vec<_>) = self.tokens().into_iter().partition(foreign);
+        let (mut near, foreign) = self.by_account(login);
         if near.is_empty() {
             // What everybody is shown, any of them is.
             near.extend(foreign.into_iter().next());
         }
         near
+    }
+
+    /// The App's installations on other accounts.
+    pub fn tokens_elsewhere(&self, login: &str) -> Vec<TokenRef> {
+        self.by_account(login).1
+    }
+
+    fn by_account(&self, login: &str) -> (Vec<TokenRef>, Vec<TokenRef>) {
+        self.tokens().into_iter().partition(|token| !token.is_foreign_to(login))
+    }
+
+    /// The tokens that are out and might be shown an account's private repositories, and why each is out.
+    pub fn out_for(&self, login: &str) -> Vec<(String, String)> {
+        self.shared.pool.out_for(login)
     }
 
     /// What GitHub has said of a token until now.
@@ -221,14 +239,22 @@ impl GitHub {
         self.shared.total.counted()
     }
 
-    /// Whether GitHub has refused a token in this run (401): then a 404 may only mean that the one that could read is out.
+    /// Whether GitHub has refused a token that the user has given (401): then a 404 may only mean that the one that could read
+    /// is out.
     pub fn has_rejected(&self) -> bool {
         self.shared.pool.has_rejected()
     }
 
-    /// Whether a token is missing that might be shown an account's private repositories: then a 404 proves nothing.
+    /// Whether a token is missing that might be shown an account's private repositories, or is shown some only: then a 404
+    /// proves nothing of those.
     pub fn is_blind_to(&self, login: &str) -> bool {
         self.shared.pool.is_blind_to(login)
+    }
+
+    /// Whether the token is at hand that was given a tag, as [`Validator::token`] names it, or else the App is installed on the
+    /// account.
+    pub fn has_reader(&self, tags: &str, login: &str) -> bool {
+        self.shared.pool.has_reader(tags, login)
     }
 
     /// Whether a repository is known to be read by the App, and by no token that lasts: the tags that were given for it are void
@@ -251,7 +277,7 @@ impl GitHub {
         };
         match self.shared.run(&call, meter).await {
             Ok((fetched, _)) => Ok(fetched),
-            Err(Stop::Nobody) => Err(self.shared.unauthorized(&request.url)),
+            Err(Stop::Nobody) => Err(self.shared.unauthorized(&request.url, call.purpose)),
             Err(Stop::Error { error, .. }) => Err(error),
         }
     }
@@ -266,7 +292,7 @@ impl GitHub {
         let call = Call { sent: Some(&sent), ..Call::new(&change.url, purpose_of(change.only.as_ref())) };
         match self.shared.run(&call, meter).await {
             Ok((Fetched::Page(page), _)) => Ok(*page),
-            Ok((Fetched::Unchanged, _)) | Err(Stop::Nobody) => Err(self.shared.unauthorized(&change.url)),
+            Ok((Fetched::Unchanged, _)) | Err(Stop::Nobody) => Err(self.shared.unauthorized(&change.url, call.purpose)),
             Err(Stop::Error { error, .. }) => Err(error),
         }
     }
@@ -281,6 +307,25 @@ impl GitHub {
     /// What is left, for estimates.
     pub fn budget(&self) -> Budget {
         self.shared.pool.budget(Instant::now())
+    }
+}
+
+impl Shared {
+    async fn list_installations(&self, app: usize, meter: &Meter) -> Result<Vec<Installation>, ApiError> {
+        let mut found = Vec::new();
+        let mut next = Some(ApiUrl::path(&["app", "installations"]).query("per_page", INSTALLATIONS_A_PAGE));
+        while let Some(url) = next.take() {
+            let purpose = Purpose::Only(app);
+            let page = match self.run(&Call::new(&url, purpose), meter).await {
+                Ok((Fetched::Page(page), _)) => page,
+                Ok((Fetched::Unchanged, _)) | Err(Stop::Nobody) => return Err(self.unauthorized(&url, purpose)),
+                Err(Stop::Error { error, .. }) => return Err(self.app_refused(error)),
+            };
+            let listed = app::installations(&page.body);
+            found.extend(listed.map_err(|error| not_understood(&url, &error))?);
+            next = page.links.next;
+        }
+        Ok(found)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::tokens::REFUSED;
 use crate::names::RepoName;
 
 /// Why a client can't be made from its settings.
@@ -147,13 +148,21 @@ pub enum ApiError {
         /// The numeric ids of the missing organisations, comma-separated.
         organizations: String,
     },
-    /// GitHub refused every token (401).
-    #[error("GET {path}: GitHub refused every token (401: {}): they are expired, revoked or mistyped", .tokens.join(", "))]
+    /// No token is left at all.
+    #[error("GET {path}: {}", out(.tokens))]
     Unauthorized {
         /// Path and query.
         path: String,
-        /// The tokens' hints.
-        tokens: Vec<String>,
+        /// The tokens' hints, and why each is out.
+        tokens: Vec<(String, String)>,
+    },
+    /// The only tokens that may be asked with are out, while others are not.
+    #[error("GET {path}: nobody is left to ask with: {}", out(.tokens))]
+    TokenOut {
+        /// Path and query.
+        path: String,
+        /// The tokens' hints, and why each is out.
+        tokens: Vec<(String, String)>,
     },
     /// 401 to what a GitHub App signed, or no App of this id.
     #[error("GitHub refused the App {app} ({message}): check github.app_id, its private key and this machine's clock")]
@@ -298,6 +307,20 @@ fn needs(permissions: Option<&str>) -> String {
 
 fn at(url: Option<&str>) -> String {
     url.map_or_else(|| " on GitHub under Settings, Applications".to_owned(), |url| format!(" at {url}"))
+}
+
+/// Tokens that are out, and why.
+fn out(tokens: &[(String, String)]) -> String {
+    let hints = || tokens.iter().map(|(hint, _)| hint.as_str()).collect::<Vec<_>>().join(", ");
+    let refused = tokens.iter().all(|(_, why)| why == REFUSED);
+    match tokens {
+        [] => "there is no token for it".to_owned(),
+        [(hint, _)] if refused => format!("GitHub refused the token {hint} (401): it is expired, revoked or mistyped"),
+        _ if refused => {
+            format!("GitHub refused every token (401: {}): they are expired, revoked or mistyped", hints())
+        }
+        _ => tokens.iter().map(|(hint, why)| format!("{hint} ({why})")).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// `ghp_…, ghs_…: 404` when all got the same, else `ghp_…: 404, ghs_…: 403`.

@@ -57,6 +57,8 @@ pub enum WaitReason {
     RetryAfter,
     /// GitHub's secondary limit, which names no end.
     SecondaryLimit,
+    /// The App got no token for an account.
+    NoToken,
 }
 
 impl fmt::Display for WaitReason {
@@ -65,6 +67,7 @@ impl fmt::Display for WaitReason {
             Self::RateLimit => "the rate limit",
             Self::RetryAfter => "the pause GitHub asked for",
             Self::SecondaryLimit => "the secondary rate limit",
+            Self::NoToken => "a token that GitHub did not give the App",
         })
     }
 }

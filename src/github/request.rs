@@ -109,16 +109,17 @@ impl TokenRef {
         self.installed_on.is_none() && self.fingerprint == fingerprint(secret.expose())
     }
 
-    pub(super) fn is_at(&self, place: usize) -> bool {
-        self.index == place
+    /// Whether it is the App's on another account, which is shown only what everybody is.
+    pub fn is_foreign_to(&self, login: &str) -> bool {
+        self.installed_on.is_some() && !self.is_installed_on(login)
     }
 }
 
 /// What GitHub has said of a token until now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenState {
-    /// GitHub refused it (401).
-    pub rejected: bool,
+    /// Why it is not used any more in this run.
+    pub out: Option<String>,
     /// A classic token's scopes, with commas; other kinds have none.
     pub scopes: Option<String>,
     /// When it ends, if it does.

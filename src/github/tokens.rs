@@ -39,6 +39,9 @@ const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
 /// just made may not be known everywhere yet.
 const REFUSED_MOST: u32 = 3;
 
+/// What is said of a token that GitHub has answered 401.
+pub(super) const REFUSED: &str = "refused (401): expired, revoked or mistyped";
+
 type Notifier = Arc<dyn Fn(Notice) + Send + Sync>;
 
 /// All tokens of a client, and the App that makes further ones. Without any, one anonymous "token".
@@ -229,7 +232,7 @@ impl Pool {
             token,
             authorization: chosen.authorization().or_else(signed),
             hint: chosen.hint.clone(),
-            tags: chosen.tags().to_owned(),
+            tags: chosen.tags().unwrap_or_default().to_owned(),
             fingerprint: chosen.fingerprint.clone(),
             reserve: chosen.reserve,
             granted: chosen.is_granted(now),
@@ -313,7 +316,8 @@ impl Pool {
     pub fn reject(&self, token: usize) {
         let mut state = self.state();
         let Some(token) = state.tokens.get_mut(token) else { return };
-        let hint = (!std::mem::replace(&mut token.rejected, true)).then(|| token.hint.clone());
+        let hint = token.out.is_none().then(|| token.hint.clone());
+        token.out.get_or_insert_with(|| REFUSED.to_owned());
         drop(state);
         self.changed.notify_waiters();
         if let Some(hint) = hint {
@@ -326,14 +330,28 @@ impl Pool {
     pub fn lose(&self, token: usize, why: String) {
         let mut state = self.state();
         let Some(lost) = state.tokens.get_mut(token) else { return };
-        let told = std::mem::replace(&mut lost.rejected, true);
-        let hint = lost.hint.clone();
+        let (hint, told) = (lost.hint.clone(), lost.out.is_some());
+        lost.out.get_or_insert_with(|| why.clone());
         let tell = !told && state.tokens.iter().any(Token::reads);
         drop(state);
         self.changed.notify_waiters();
         if tell {
             self.tell(Notice::TokenLost { hint, why });
         }
+    }
+
+    /// The tokens that are out, and why; only this one, if it is given.
+    pub fn out(&self, only: Option<usize>) -> Vec<(String, String)> {
+        let state = self.state();
+        let asked = state.tokens.iter().enumerate().filter(|(place, _)| only.is_none_or(|only| only == *place));
+        asked.filter_map(|(_, token)| Some((token.hint.clone(), token.out.clone()?))).collect()
+    }
+
+    /// The tokens that are out and might be shown an account's private repositories, and why.
+    pub fn out_for(&self, login: &str) -> Vec<(String, String)> {
+        let state = self.state();
+        let near = state.tokens.iter().filter(|token| !token.is_foreign_to(login));
+        near.filter_map(|token| Some((token.hint.clone(), token.out.clone()?))).collect()
     }
 
     /// Whether GitHub's words to an installation's token mean that its account's owner has let the App out.
@@ -393,11 +411,25 @@ impl Pool {
         self.state().readers.probe_later(repo, token, at);
     }
 
-    /// Whether a token is out that might be shown an account's private repositories, or there is none such.
+    /// Whether an account's private repositories may be hidden from all tokens: one that might be shown them is out, or there
+    /// is none such, or it is shown some only.
     pub fn is_blind_to(&self, login: &str) -> bool {
         let state = self.state();
         let near = || state.tokens.iter().filter(|token| !token.is_foreign_to(login));
-        !near().any(Token::reads) || near().any(|token| token.rejected)
+        let selected = |token: &Token| token.installed().is_some_and(|installed| installed.selected);
+        !near().any(Token::reads) || near().any(|token| token.out.is_some() || selected(token))
+    }
+
+    /// Whether a token is at hand that was given tags under this name, or else the App is installed on the account.
+    pub fn has_reader(&self, tags: &str, login: &str) -> bool {
+        let state = self.state();
+        let near = |token: &Token| token.installed().is_some_and(|on| on.account.eq_ignore_ascii_case(login));
+        state.tokens.iter().any(|token| token.reads() && (token.tags() == Some(tags) || near(token)))
+    }
+
+    /// Whether another token than this may serve a request too.
+    pub fn has_other(&self, want: &Want<'_>, token: usize) -> bool {
+        self.state().candidates(want).iter().any(|candidate| *candidate != token)
     }
 
     /// Whether a repository is known to be read by the App, and by no token that lasts.
@@ -410,9 +442,10 @@ impl Pool {
         reads(false) && !reads(true)
     }
 
-    /// Whether any token was rejected.
+    /// Whether a token that the user has given is out.
     pub fn has_rejected(&self) -> bool {
-        self.state().tokens.iter().any(|token| token.rejected)
+        let given = |token: &&Token| matches!(token.credential, Credential::Given(_));
+        self.state().tokens.iter().filter(given).any(|token| token.out.is_some())
     }
 
     /// The tokens that GitHub has not refused.
@@ -438,14 +471,7 @@ impl Pool {
             Left::Requests { remaining, limit, reset_at } => (Some((remaining, limit)), Some(utc(reset_at, now))),
         };
         let (scopes, expires) = (token.scopes.clone(), token.expires);
-        TokenState { rejected: token.rejected, scopes, expires, budget, resets_at }
-    }
-
-    /// The hints of the tokens that data is asked for with.
-    pub fn hints(&self) -> Vec<String> {
-        let state = self.state();
-        let asked = state.tokens.iter().filter(|token| !matches!(token.credential, Credential::App));
-        asked.map(|token| token.hint.clone()).collect()
+        TokenState { out: token.out.clone(), scopes, expires, budget, resets_at }
     }
 
     /// The App, and its place among the tokens.
@@ -460,7 +486,8 @@ impl Pool {
         if let Some(place) = state.tokens.iter().position(known) {
             return place;
         }
-        state.tokens.push(Token::installation(installation.number, &installation.account, reserve));
+        let Installation { number, account, selected, .. } = installation;
+        state.tokens.push(Token::installation(*number, account, *selected, reserve));
         let place = state.tokens.len() - 1;
         drop(state);
         self.changed.notify_waiters();

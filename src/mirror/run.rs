@@ -18,7 +18,7 @@ use super::repository::{project_row, repository_document, unknown_parent};
 use super::stage::Stage;
 use super::writer::{PageWrite, Writer};
 use super::{commits, details, events, issues, labels, people, pulls, refs, repository, stars};
-use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, GitHub, Validator};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, GitHub, Page, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::Collection;
@@ -165,14 +165,13 @@ impl Mirror {
         let relational = &self.stores.relational;
         let known = relational.known_project(name.owner(), name.name()).await?;
         let mut validator = None;
-        if let Some(known) = &known
-            && !options.full
-        {
+        if let Some(known) = &known {
             let list = relational.list(known.id, "repo").await?.id;
             let page = relational.pages(list).await?.into_iter().next();
             validator = page.and_then(|page| page.validator);
         }
-        let sent = validator.map(|v| Validator { etag: v.etag, token: v.token });
+        let last_reader = validator.as_ref().map(|v| v.token.clone());
+        let sent = validator.filter(|_| !options.full).map(|v| Validator { etag: v.etag, token: v.token });
         let fetched = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
@@ -197,19 +196,12 @@ impl Mirror {
                 self.read_again(name, tally).await?
             }
             (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
-            (Err(error), known) => {
-                let Some(known) = known.as_ref().filter(|_| self.proves_deletion(name, &error)) else {
-                    return Err(error.into());
-                };
-                if relational.mark_project_deleted(known.id).await? {
-                    self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
-                } else if !known.deleted {
-                    return Err(error.into());
-                }
-                let id = format!("{}/{}", known.owner, known.name);
-                self.stores.documents.mark_deleted(Collection::Repos, &[id], read_now()).await?;
-                return Err(MirrorError::Gone(error));
-            }
+            (Err(error), Some(known)) if is_denied(&error) => match self.elsewhere(known, name, tally).await? {
+                Some(page) => page,
+                None if !self.is_gone(name, known, last_reader.as_deref(), &error).await? => return Err(error.into()),
+                None => return Err(self.mark_gone(name, known, error).await?),
+            },
+            (Err(error), _) => return Err(error.into()),
         };
         let item = Item::single(&page.body, read_now())?;
         let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
@@ -255,7 +247,7 @@ impl Mirror {
     }
 
     /// Whether an answer means that GitHub has the repository no more (data model, §4: 404 and 451). 403 tells nothing of
-    /// the repository, only of the token; nor does a 404 where the token that could read it may be out.
+    /// the repository, only of the token; nor does a 404 where a token that could read it may be out.
     fn proves_deletion(&self, name: &RepoName, error: &ApiError) -> bool {
         match error {
             ApiError::NoAccess { tried, .. } => {
@@ -264,6 +256,76 @@ impl Mirror {
             ApiError::NotFound { .. } => !self.github.is_blind_to(name.owner()),
             error => matches!(error, ApiError::Legal { .. }),
         }
+    }
+
+    /// The same of one that was mirrored. A private one is only gone if who read it last could still read it.
+    async fn is_gone(
+        &self,
+        name: &RepoName,
+        known: &KnownProject,
+        last_reader: Option<&str>,
+        error: &ApiError,
+    ) -> Result<bool, MirrorError> {
+        if matches!(error, ApiError::Legal { .. }) {
+            return Ok(true);
+        }
+        let id = format!("{}/{}", known.owner, known.name);
+        let stored = self.stores.documents.get(Collection::Repos, &id).await?;
+        let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+        let private = facts.and_then(|facts| facts.get("private")?.as_bool()).unwrap_or(true);
+        let could_read = last_reader.is_none_or(|tags| self.github.has_reader(tags, name.owner()));
+        Ok(self.proves_deletion(name, error) && (could_read || !private))
+    }
+
+    /// A repository that the App may be shown on another account: it may have gone there, or its owner may have another name.
+    async fn elsewhere(
+        &self,
+        known: &KnownProject,
+        name: &RepoName,
+        tally: &Tally,
+    ) -> Result<Option<Page>, MirrorError> {
+        let Some(number) = known.github_id else { return Ok(None) };
+        let url = ApiUrl::path(&["repositories", &number.to_string()]);
+        for token in self.github.tokens_elsewhere(name.owner()) {
+            let (url, only) = (url.clone(), Some(token.clone()));
+            let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
+            let fetched = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
+                fetched = self.github.get(&request, &tally.meter) => fetched,
+            };
+            match fetched {
+                Ok(Fetched::Page(page)) => {
+                    let item = Item::single(&page.body, read_now())?;
+                    let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+                        .map_err(|error| MirrorError::Answer(error.to_string()))?;
+                    let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
+                    self.github.can_read(&token, &present, !private);
+                    return Ok(Some(*page));
+                }
+                Ok(Fetched::Unchanged) => {}
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Marks a repository as deleted; says so the first time.
+    async fn mark_gone(
+        &self,
+        name: &RepoName,
+        known: &KnownProject,
+        error: ApiError,
+    ) -> Result<MirrorError, MirrorError> {
+        if self.stores.relational.mark_project_deleted(known.id).await? {
+            self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
+        } else if !known.deleted {
+            return Ok(error.into());
+        }
+        let id = format!("{}/{}", known.owner, known.name);
+        self.stores.documents.mark_deleted(Collection::Repos, &[id], read_now()).await?;
+        Ok(MirrorError::Gone(error))
     }
 
     /// Another repository was mirrored under this name before: it bears another name now, and its data go with it, or it
@@ -331,6 +393,11 @@ impl Mirror {
             Fetched::Unchanged => Err(MirrorError::Answer(format!("{name} answered 304 to an unconditional request"))),
         }
     }
+}
+
+/// Whether an answer may mean that a repository is no more, or has gone elsewhere.
+fn is_denied(error: &ApiError) -> bool {
+    matches!(error, ApiError::NoAccess { .. } | ApiError::NotFound { .. } | ApiError::Legal { .. })
 }
 
 /// The stages of one repository at work.

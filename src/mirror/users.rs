@@ -170,7 +170,13 @@ impl Mirror {
     async fn user_through(&self, login: &str, full: bool, writer: &Writer) -> Result<Report, MirrorError> {
         let started = Instant::now();
         let tally = Tally::default();
-        let subject = self.open_user(login, full, &tally, writer).await?;
+        let mut subject = self.open_user(login, full, &tally, writer).await?;
+        if subject.account.organization {
+            // Where the App is installed, it is shown the members; elsewhere it is an outsider.
+            let login = subject.account.login.as_str();
+            let tokens = self.github.tokens_for(login);
+            subject.token = tokens.into_iter().find(|token| token.is_installed_on(login));
+        }
         writer.flush().await?;
         let opened = End { result: &Ok(()), cut_off: None, time: started.elapsed() };
         let mut stages = vec![StageReport::of(PROFILE, &tally, Some(&opened))];
@@ -267,6 +273,10 @@ pub(super) async fn read_relation(work: &Work<User>, relation: &'static Relation
         && seen.is_multiple_of(PER_PAGE as u64)
     {
         work.shortfall(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
+    }
+    if listing.moved {
+        // GitHub sends outsiders on to those members who want to be seen: who is not among them may be one all the same.
+        return Ok(());
     }
     if listing.settled {
         let mut rows = Rows::default();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::fake_github::{
-    APP_KEY, APP_KEY_FILE, AppSpec, FakeGitHub, InstallationSpec, Limits, Options, TokenSpec, Visible, World,
-    installation_name,
+    APP_KEY, APP_KEY_FILE, AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Limits, Options, TokenSpec,
+    Visible, World, installation_name,
 };
 use crate::support::program::{Place, Ran, finish};
 
@@ -155,7 +155,7 @@ async fn where_it_is_no_more_nothing_is_taken_for_deleted() {
         1,
         &[
             "App on contoso is of no use (the installation is suspended)",
-            "contoso: the App's installation is suspended",
+            "contoso: App on contoso is out (the installation is suspended)",
         ],
     );
     // What everybody may read, the App is shown elsewhere too.
@@ -190,7 +190,12 @@ async fn an_app_that_github_does_not_take_is_told_and_tokens_serve_alone() {
     let alone = start(&place, &[]).await;
     alone.said(1, &["GitHub refused the App 9999", "check github.app_id, its private key and this machine's clock"]);
     let place = self::place(&fake, "token-one").with("MSGHT_GITHUB__APP_ID", "9999");
-    start(&place, &[]).await.said(0, &["App 9999 is of no use", "going on without it"]);
+    let ran = start(&place, &[]).await;
+    ran.said(
+        1,
+        &["App 9999 is of no use", "going on without it", "contoso: App 9999 is out", "4 repositories are due"],
+    );
+    assert!(ran.out.ends_with("4 done\n"), "{}", ran.out);
 
     let (_fake, place) = estate([2, 2], with_app(AppSpec::new(4711))).await;
     start(&place, &[]).await.said(1, &["the GitHub App 4711 is installed on no account"]);
@@ -248,4 +253,138 @@ async fn what_it_is_not_shown_is_said() {
     );
     let projects = std::fs::read_to_string(place.path().join("projects.txt")).unwrap();
     assert!(projects.contains("contoso r002") && !projects.contains("contoso r005"), "{projects}");
+}
+
+/// A private repository of contoso's: the third.
+const PRIVATE: &str = "contoso/r002";
+
+fn member(token: &str, private: Visible) -> TokenSpec {
+    TokenSpec { login: "dev0".to_owned(), ..TokenSpec::new(token) }.private(private)
+}
+
+async fn deleted(place: &Place) -> i64 {
+    place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await
+}
+
+#[tokio::test]
+async fn what_a_reader_that_is_out_was_shown_is_not_asked_of_others() {
+    // Once the App is out, and once a token that alone was shown the repository.
+    let tokens = vec![member("token-one", Visible::Only(vec![PRIVATE.to_owned()])), member("token-two", Visible::None)];
+    let (fake, alone) = estate([6, 4], Options { tokens, ..with_app(app()) }).await;
+    let whole = Place::new(fake.url()).tokens("token-one");
+    whole.mirror(&[PRIVATE]).await;
+    let with_tokens = Place::new(fake.url()).tokens("token-one,token-two");
+    for (place, by_token) in [(&alone, false), (&with_tokens, true)] {
+        let before = fake.request_count();
+        let run = place.spawn(&["retrieve-repo", PRIVATE]);
+        let details = || fake.requests().iter().skip(before).filter(|r| r.path_and_query.contains("/commits/")).count();
+        while details() < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if by_token {
+            fake.revoke("token-one")
+        } else {
+            fake.uninstall(CONTOSO)
+        }
+        let ran = finish(run).await;
+        ran.said(1, &[if by_token { "token … (401)" } else { "App on contoso" }]);
+        assert_eq!(deleted(place).await, 0);
+        if by_token {
+            fake.reinstate("token-one")
+        } else {
+            _ = fake.install(InstallationSpec::on("contoso").numbered(CONTOSO))
+        };
+        place.mirror(&[PRIVATE]).await;
+        let (own, all) = (place.stores().documents().await, whole.stores().documents().await);
+        assert_eq!(own["commits"], all["commits"], "every commit has its details");
+    }
+}
+
+#[tokio::test]
+async fn where_the_last_reader_is_missing_a_private_repository_is_not_taken_for_deleted() {
+    let (fake, _) =
+        estate([6, 4], Options { tokens: vec![member("token-one", Visible::None)], ..with_app(app()) }).await;
+    let place = place(&fake, "token-one");
+    place.mirror(&[PRIVATE, "contoso/r000", "--detail", "skeleton"]).await;
+    fake.uninstall(CONTOSO);
+    place.run(&["retrieve-repo", PRIVATE]).await.said(1, &["no token can read contoso/r002"]);
+    place.run(&["get-repos"]).await.said(0, &[]);
+    assert_eq!(deleted(&place).await, 0);
+    // What everybody could read is gone for everybody.
+    fake.world_mut(|w| w.delete_repo(w.repo("contoso/r000")));
+    place.run(&["retrieve-repo", "contoso/r000"]).await;
+    assert_eq!(deleted(&place).await, 1);
+    // Nor where the App is shown less than before.
+    let again = fake.install(InstallationSpec::on("contoso"));
+    place.run(&["retrieve-repo", PRIVATE, "--detail", "skeleton"]).await.said(0, &[]);
+    fake.reinstall(again, |on| on.selected = Some(vec![]));
+    place.run(&["get-repos"]).await.said(0, &["selected repositories only"]);
+    assert_eq!(deleted(&place).await, 1);
+}
+
+#[tokio::test]
+async fn what_has_gone_to_another_account_is_found_by_its_number() {
+    let (fake, place) = estate([6, 4], with_app(app())).await;
+    place.mirror(&[PRIVATE, "--detail", "skeleton"]).await;
+    fake.world_mut(|w| {
+        let repo = w.repo(PRIVATE);
+        w.transfer_repo(repo, "fabrikam");
+    });
+    let before = fake.request_count();
+    let ran = place.run(&["retrieve-repo", PRIVATE, "--detail", "skeleton"]).await;
+    ran.said(0, &["contoso/r002 is now fabrikam/r002"]);
+    assert_eq!(deleted(&place).await, 0);
+    // One that is nowhere costs one question more for each other installation, and one that was never known none.
+    let cost = |from: usize| fake.requests().iter().skip(from).filter(|request| request.status == 404).count();
+    assert_eq!(cost(before), 1);
+    let before = fake.request_count();
+    place.run(&["retrieve-repo", "elsewhere/typo"]).await.said(1, &["no token can read elsewhere/typo (1 tried"]);
+    assert_eq!(cost(before), 1);
+}
+
+#[tokio::test]
+async fn members_who_want_not_to_be_seen_stay_members_for_outsiders() {
+    let app = app().installed(InstallationSpec::on("dev3"));
+    let (fake, place) = estate([1, 1], with_app(app)).await;
+    place.run(&["get-repos"]).await.said(0, &[]);
+    let members = async || place.stores().number("SELECT count(*) FROM organization_members").await;
+    let all = members().await;
+    assert_eq!(all, 16);
+    place.run(&["retrieve-user", "contoso"]).await.said(0, &[]);
+    assert_eq!(members().await, all);
+    fake.uninstall(CONTOSO);
+    for _ in 0..2 {
+        place.run(&["retrieve-user", "contoso"]).await;
+        assert_eq!(members().await, all, "who is not shown to outsiders may be one all the same");
+    }
+}
+
+#[tokio::test]
+async fn where_a_tokens_hour_is_spent_the_app_takes_over_and_where_the_app_fails_a_token() {
+    // The hour of the only known reader ends in the middle.
+    let spent = member("token-one", Visible::All).budget(5_000, 12, 3_600);
+    let limits = Limits { secondary: false, ..Limits::default() };
+    let options = Options { tokens: vec![spent], limits: limits.clone(), app: Some(app()), ..Options::default() };
+    let (fake, _) = estate([6, 4], options).await;
+    let place = self::place(&fake, "token-one").with("MSGHT_GITHUB__RESERVE", "0");
+    place.mirror(&[PRIVATE, "--detail", "skeleton", "--skip", "stars,people"]).await;
+    assert!(asked(&fake, CONTOSO) > 5, "{:?}", fake.by_token());
+
+    // GitHub gives the App no tokens.
+    let options =
+        Options { tokens: vec![member("token-one", Visible::All)], limits, app: Some(app()), ..Options::default() };
+    let (fake, _) = estate([6, 4], options).await;
+    let place = self::place(&fake, "token-one");
+    fake.set_fault(Fault::always("/access_tokens", FaultKind::Status { status: 502, html: false }));
+    place.mirror(&[PRIVATE, "--detail", "skeleton"]).await;
+}
+
+#[tokio::test]
+async fn a_limit_on_the_app_itself_is_waited_for() {
+    let (fake, place) = estate([2, 1], Options { app: Some(app()), ..Options::default() }).await;
+    let limit = FaultKind::Secondary { status: 403, retry_after: Some(1) };
+    fake.set_fault(Fault::next(1, "/app/installations?", limit.clone()));
+    fake.set_fault(Fault::next(1, "/access_tokens", limit));
+    start(&place, &[]).await.said(0, &["3 repositories are due"]);
+    assert_eq!(fake.limit_violations().len(), 0, "{:?}", fake.limit_violations());
 }

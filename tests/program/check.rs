@@ -47,7 +47,8 @@ async fn where_all_is_well_it_says_what_each_token_is_and_may() {
     let (fake, place) = estate(Options { tokens: vec![classic, narrow], ..Options::default() }).await;
     let place = place
         .tokens("classic-token-001,narrow-token-002")
-        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook");
+        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook")
+        .with("GHT_WEBHOOK_SECRET", "correct-horse-battery");
     let (ran, json) = check(&place).await;
     ran.said(0, &[]);
     assert_eq!(json["ok"], true, "{json}");
@@ -91,12 +92,13 @@ async fn what_is_missing_is_named_and_the_rest_is_looked_at_all_the_same() {
         .tokens("good-token-00001,gone-token-00002")
         .with("GHT_WEBHOOK_TOKEN", "hook-token-00003")
         .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook")
+        .with("GHT_WEBHOOK_SECRET", "correct-horse-battery")
         .with("MSGHT_DUMP__TARGET", "az://container/prefix");
     let ran = place.run(&["check"]).await;
     ran.said(
         1,
         &[
-            "error: gone…: GET /rate_limit: GitHub refused every token (401",
+            "error: gone…: GET /rate_limit: nobody is left to ask with: GitHub refused the token gone… (401): it is expired",
             "error: nowhere: GET /users/nowhere: not found (404)",
             "error: contoso: no token may manage its webhooks",
             "error: queue: ",
@@ -158,15 +160,22 @@ async fn an_app_is_looked_at_where_it_is_installed() {
         .tokens("")
         .with("MSGHT_GITHUB__APP_ID", "4711")
         .with("MSGHT_GITHUB__APP_PRIVATE_KEY_FILE", APP_KEY_FILE)
-        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook");
+        .with("MSGHT_WEBHOOKS__PUBLIC_URL", "https://msght.example.com/hook")
+        .with("GHT_WEBHOOK_SECRET", "correct-horse-battery");
     let (ran, json) = check(&place).await;
-    ran.said(1, &["error: the App lacks permissions on fabrikam: issues: read, organization_hooks: write"]);
+    ran.said(
+        1,
+        &[
+            "error: the App lacks permissions on fabrikam: issues: read",
+            "error: fabrikam: no token may manage its webhooks",
+        ],
+    );
     assert_eq!(json["app"]["installed_on"], serde_json::json!(["contoso", "fabrikam"]), "{json}");
     assert!(json["notes"].to_string().contains("on contoso the App is shown selected repositories only"), "{json}");
     assert_eq!(json["tokens"][0]["kind"], "App");
     assert_eq!(json["organizations"][0]["access"][0]["private_repositories"], 1);
     assert_eq!(json["organizations"][0]["access"][0]["webhooks"], "yes");
-    assert_eq!(json["organizations"][1]["access"][0]["webhooks"], "seen");
+    assert_eq!(json["organizations"][1]["access"][0]["webhooks"], "no");
     fake.suspend(FABRIKAM);
     let (ran, _) = check(&place).await;
     ran.said(1, &["error: the App is suspended on fabrikam", "error: fabrikam: no token may read it"]);

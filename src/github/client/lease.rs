@@ -10,6 +10,7 @@ use super::super::app;
 use super::super::classify::Outcome;
 use super::super::error::ApiError;
 use super::super::ledger::LedgerError;
+use super::super::notice::WaitReason;
 use super::super::request::{Accept, Fetched, Meter};
 use super::super::tokens::{Lease, Purpose, Try, Want};
 use super::super::url::ApiUrl;
@@ -17,6 +18,8 @@ use super::run::{Call, HOPS_MOST, Sent, Stop};
 use super::{Shared, not_understood, private_flag};
 use crate::names::RepoName;
 
+/// An installation that got no token is left alone for so long.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
 /// A probe that brought no clear answer is not repeated for so long.
 const PROBE_PAUSE: Duration = Duration::from_secs(30);
 /// Nor one for which no request was free.
@@ -45,7 +48,16 @@ impl Shared {
                     return Ok(Some(lease));
                 }
                 Try::Nobody => return Ok(None),
-                Try::Renew(token) => self.renew(token, meter).await?,
+                Try::Renew(token) => {
+                    if let Err(error) = self.renew(token, meter).await {
+                        // Another one may serve meanwhile; and whoever comes next need not find out anew.
+                        self.pool.pause(token, Instant::now() + RENEWAL_PAUSE, WaitReason::NoToken);
+                        if !self.pool.has_other(want, token) {
+                            return Err(error);
+                        }
+                        tracing::warn!(%error, "an installation got no token");
+                    }
+                }
                 Try::Probe(token) => {
                     let Some(repo) = want.repo else { return Ok(None) };
                     self.probe(repo, token, meter).await;
@@ -99,6 +111,10 @@ impl Shared {
             Err(Stop::Error { error, .. }) if error.is_refusal() || matches!(error, ApiError::AppRefused { .. }) => {
                 self.pool.lose(token, error.to_string().replacen("GET ", "POST ", 1));
             }
+            // Not the caller's page was too heavy.
+            Err(Stop::Error { error: ApiError::Unavailable { path, attempts, last, .. }, .. }) => {
+                return Err(ApiError::Unavailable { path, attempts, last, heavy: false });
+            }
             Err(Stop::Error { error, .. }) => return Err(error),
         }
         Ok(())
@@ -119,9 +135,16 @@ impl Shared {
         let mut again = PROBE_PAUSE;
         for _ in 0..=HOPS_MOST {
             let want = Want { repo: None, prefer: None, purpose: Purpose::Probe(token), endpoint: "", points: 1 };
-            let Try::Lease(lease) = self.pool.try_lease(&want, Instant::now()) else {
-                again = PROBE_BUSY_PAUSE;
-                break;
+            let lease = match self.pool.try_lease(&want, Instant::now()) {
+                Try::Lease(lease) => lease,
+                Try::Renew(token) => match self.renew(token, meter).await {
+                    Ok(()) => continue,
+                    Err(_) => break,
+                },
+                Try::Probe(_) | Try::Blocked { .. } | Try::Nobody => {
+                    again = PROBE_BUSY_PAUSE;
+                    break;
+                }
             };
             // What goes wrong in asking the others is said by the request that this one is for.
             let Ok(Some(lease)) = self.granted(*lease).await else {

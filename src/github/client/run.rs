@@ -20,6 +20,8 @@ use crate::names::RepoName;
 pub(super) const HOPS_MOST: u32 = 5;
 /// A request that fails so often is worth a line to the user; a hiccup is in the log alone.
 const RETRIES_TOLD_FROM: u32 = 3;
+/// So many 401s to one request are enough, however many tokens it went out with.
+const REFUSALS_MOST: u32 = 20;
 /// What a change counts on the secondary limit, where a question counts 1 (GitHub docs: secondary rate limits).
 const POINTS_OF_A_CHANGE: u32 = 5;
 
@@ -58,6 +60,7 @@ struct Trials {
     secondary: u32,
     primary: u32,
     hops: u32,
+    refused: u32,
     /// A redirect is followed with the token that got it.
     pinned: Option<usize>,
 }
@@ -147,7 +150,10 @@ impl Shared {
                 Outcome::Rejected(_) if lease.authorization.is_none() => {
                     return Err(stop(ApiError::NeedsToken { path: url.to_string() }));
                 }
-                Outcome::Rejected(message) => self.rejected(&lease, &response, message).await.map_err(stop)?,
+                Outcome::Rejected(message) => {
+                    trials.refused += 1;
+                    self.rejected(&lease, &response, message, trials.refused).await.map_err(stop)?;
+                }
                 Outcome::Redirect(_) if call.sent.is_some() => {
                     let last = format!("{} to a change", response.status);
                     return Err(stop(ApiError::Unavailable { path: url.to_string(), attempts: 1, last, heavy: false }));
@@ -160,7 +166,10 @@ impl Shared {
                     url = self.foreign_checked(&url, &location).map_err(stop)?;
                     trials.pinned = Some(lease.token);
                 }
-                Outcome::Limited(limit) => self.limited(&lease, &url, limit, &mut trials).await.map_err(stop)?,
+                Outcome::Limited(limit) => {
+                    let only = matches!(call.purpose, Purpose::Only(_));
+                    self.limited(&lease, &url, limit, only, &mut trials).await.map_err(stop)?;
+                }
                 Outcome::Failed(failure) => {
                     drop(lease);
                     self.failed(call, &url, failure, first_contact, &mut trials).await?;
@@ -181,36 +190,48 @@ impl Shared {
     }
 
     /// A 401. The App may have a clock that is wrong, an installation needs another token; any other token is out.
-    async fn rejected(&self, lease: &Lease, response: &Response, message: String) -> Result<(), ApiError> {
+    async fn rejected(&self, lease: &Lease, response: &Response, message: String, times: u32) -> Result<(), ApiError> {
         if let Some((app, place)) = self.pool.app()
             && place == lease.token
         {
-            if response.date().is_some_and(|server_now| app.set_clock(server_now)) {
+            if times == 1 && response.date().is_some_and(|server_now| app.set_clock(server_now)) {
                 tracing::warn!(%message, "the App's clock is set by GitHub's");
                 return Ok(());
             }
             self.pool.lose(lease.token, message.clone());
             return Err(ApiError::AppRefused { app: app.id().to_owned(), message });
         }
-        if let Some(refused) = self.pool.refused(lease) {
+        if times > REFUSALS_MOST {
+            self.pool.reject(lease.token);
+        } else if let Some(refused) = self.pool.refused(lease) {
             tracing::info!(token = %lease.hint, %message, "an installation's token was refused, and is replaced");
             if refused > 0 {
-                tokio::time::sleep(self.tuning.backoff(refused, None)).await;
+                tokio::time::sleep(self.tuning.backoff(refused + 2, None)).await;
             }
         }
         Ok(())
     }
 
     /// A limit's answer: the token pauses, the request goes on when a token may, unless limits keep coming.
-    async fn limited(&self, lease: &Lease, url: &ApiUrl, limit: Limit, trials: &mut Trials) -> Result<(), ApiError> {
+    async fn limited(
+        &self,
+        lease: &Lease,
+        url: &ApiUrl,
+        limit: Limit,
+        only: bool,
+        trials: &mut Trials,
+    ) -> Result<(), ApiError> {
         tracing::warn!(path = %url, token = %lease.hint, pause = ?limit.pause, message = %limit.message, "rate limit");
-        let tokens = u32::try_from(self.pool.hints().len()).unwrap_or(u32::MAX);
+        let tokens = match only {
+            true => 1,
+            false => u32::try_from(self.pool.live().len()).unwrap_or(u32::MAX).max(1),
+        };
         let over = match self.pause(lease, &limit).await {
             WaitReason::RateLimit => {
                 trials.primary += 1;
                 trials.primary >= self.tuning.primary_tries.saturating_mul(tokens)
             }
-            WaitReason::RetryAfter | WaitReason::SecondaryLimit => {
+            WaitReason::RetryAfter | WaitReason::SecondaryLimit | WaitReason::NoToken => {
                 trials.secondary += 1;
                 trials.secondary >= self.tuning.secondary_tries.saturating_mul(tokens)
             }
@@ -270,7 +291,8 @@ impl Shared {
         })?;
         let validator = response
             .etag()
-            .filter(|_| response.status.as_u16() == 200)
+            // A tag belongs to the address that gave it.
+            .filter(|_| response.status.as_u16() == 200 && !moved)
             .map(|etag| Validator { etag: etag.to_owned(), token: lease.tags.clone() });
         let date = response.date();
         Ok(Page { validator, links, date, moved, body: response.body })
@@ -284,7 +306,18 @@ impl Shared {
         })
     }
 
-    pub fn unauthorized(&self, url: &ApiUrl) -> ApiError {
-        ApiError::Unauthorized { path: url.to_string(), tokens: self.pool.hints() }
+    /// Why there is nobody to ask with.
+    pub fn unauthorized(&self, url: &ApiUrl, purpose: Purpose<'_>) -> ApiError {
+        let path = url.to_string();
+        let only = match purpose {
+            Purpose::Only(token) | Purpose::Probe(token) => Some(token),
+            Purpose::Read | Purpose::Discover { .. } => None,
+        };
+        let tokens = self.pool.out(only);
+        if self.pool.live().is_empty() {
+            ApiError::Unauthorized { path, tokens }
+        } else {
+            ApiError::TokenOut { path, tokens }
+        }
     }
 }

@@ -12,6 +12,9 @@ impl State {
         let every = |keep: &dyn Fn(usize, &Token) -> bool| -> Vec<usize> {
             self.tokens.iter().enumerate().filter(|(i, token)| keep(*i, token)).map(|(i, _)| i).collect()
         };
+        if let Purpose::Probe(only) | Purpose::Only(only) = want.purpose {
+            return every(&|i, token| i == only && token.out.is_none());
+        }
         // An installation on another account is shown what everybody is, and refused some of that.
         let near = every(&|i, token| token.reads() && !self.is_foreign(i, want.repo));
         let all = if near.is_empty() { every(&|_, token| token.reads()) } else { near };
@@ -21,20 +24,28 @@ impl State {
             all.iter().copied().filter(|&i| keep(verdict(i))).collect()
         };
         let or = |first: Vec<usize>, second: Vec<usize>| if first.is_empty() { second } else { first };
-        match want.purpose {
-            Purpose::Probe(only) | Purpose::Only(only) => every(&|i, token| i == only && !token.rejected),
-            Purpose::Read => {
-                let hopeful = or(pick(&all, &|v| v != Some(false)), all.clone());
-                let readers = or(pick(&all, &|v| v == Some(true)), hopeful);
-                let (refused, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(refused);
-                or(allowed, refused)
-            }
-            Purpose::Discover { tried } => {
-                let mut rest = all;
-                rest.retain(|i| !tried.contains(i));
-                or(pick(&rest, &|v| v != Some(false)), rest)
-            }
+        if let Purpose::Discover { tried } = want.purpose {
+            let foreign = all.iter().all(|i| self.is_foreign(*i, want.repo));
+            // One of them says as much as all.
+            let mut rest = if foreign { all.into_iter().take(1).collect() } else { all };
+            rest.retain(|i| !tried.contains(i));
+            return or(pick(&rest, &|v| v != Some(false)), rest);
         }
+        let mut readers = pick(&all, &|v| v == Some(true));
+        if readers.is_empty() {
+            if want.repo.is_some_and(|repo| self.has_lost_reader(repo)) {
+                return Vec::new();
+            }
+            readers = or(pick(&all, &|v| v != Some(false)), all);
+        }
+        let (refused, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(refused);
+        or(allowed, refused)
+    }
+
+    /// Whether a token is out that was shown a repository: what those are answered that were not says nothing of it.
+    fn has_lost_reader(&self, repo: &RepoName) -> bool {
+        let lost = |(i, token): (usize, &Token)| token.out.is_some() && self.readers.told(repo, i) == Some(true);
+        self.tokens.iter().enumerate().any(lost)
     }
 
     /// Whether a token can read a repository, as far as that is known: what it was answered itself counts most.
@@ -50,7 +61,8 @@ impl State {
 
     fn preferred(&self, want: &Want<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
         let prefer = want.prefer?;
-        let token = candidates.iter().copied().find(|&i| self.tokens.get(i).is_some_and(|t| t.tags() == prefer))?;
+        let token =
+            candidates.iter().copied().find(|&i| self.tokens.get(i).is_some_and(|t| t.tags() == Some(prefer)))?;
         // Its 304 is free: worth the milliseconds until it may go, not worth the hour.
         (!matches!(self.tokens.get(token)?.standing(now, usize::MAX), Standing::Until(..))).then_some(token)
     }
@@ -67,7 +79,7 @@ impl State {
     pub(super) fn choose(&self, want: &Want<'_>, now: Instant, per_token: usize) -> Result<usize, Try> {
         let mut candidates = self.candidates(want);
         if candidates.is_empty() {
-            return Err(Try::Nobody);
+            return Err(self.successor(want, now, per_token));
         }
         if let Some(token) = self.preferred(want, &candidates, now) {
             candidates = vec![token];
@@ -108,6 +120,25 @@ impl State {
                 Unproven::None => Try::Blocked { wake, told: long },
             }),
         }
+    }
+
+    /// Who might read a repository whose readers are all out.
+    fn successor(&self, want: &Want<'_>, now: Instant, per_token: usize) -> Try {
+        let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return Try::Nobody };
+        let mut found = Try::Nobody;
+        for (i, token) in self.tokens.iter().enumerate() {
+            if !token.reads() || self.verdict(repo, i).is_some() {
+                continue;
+            }
+            let later = self.readers.probe_after(repo, i).filter(|at| *at > now);
+            found = match (later, token.standing(now, per_token)) {
+                (None, Standing::Ready { .. }) => return Try::Probe(i),
+                (Some(at), _) | (None, Standing::Paced(at)) => Try::Blocked { wake: Some(at), told: None },
+                (None, Standing::Busy) => Try::Blocked { wake: None, told: None },
+                (None, Standing::Until(at, reason)) => Try::Blocked { wake: Some(at), told: Some((at, reason)) },
+            };
+        }
+        found
     }
 
     /// A token with budget that nobody has tried on this repository.

@@ -42,7 +42,8 @@ pub(super) struct Token {
     pub outbox: Outbox,
     /// Secondary limits in a row.
     pub strikes: u32,
-    pub rejected: bool,
+    /// Why it is not used any more in this run.
+    pub out: Option<String>,
     pub expiry_told: bool,
     /// What GitHub's answers said of it.
     pub scopes: Option<String>,
@@ -67,6 +68,8 @@ pub(super) struct Installed {
     pub number: i64,
     /// The account's login.
     pub account: String,
+    /// Whether it is shown only some of the account's repositories.
+    pub selected: bool,
     current: Option<Current>,
     /// Tokens in a row that GitHub refused before they had served once.
     refused: u32,
@@ -141,12 +144,13 @@ impl Token {
     }
 
     /// The App on an account. What is left belongs to the installation, whatever token it has at the moment.
-    pub fn installation(number: i64, account: &str, reserve: u64) -> Self {
-        let renewing = Arc::default();
-        let installed = Installed { number, account: account.to_owned(), current: None, refused: 0, renewing };
+    pub fn installation(number: i64, account: &str, selected: bool, reserve: u64) -> Self {
+        let (account, renewing) = (account.to_owned(), Arc::default());
+        let installed = Installed { number, account, selected, current: None, refused: 0, renewing };
+        let hint = format!("App on {}", installed.account);
         Self {
             credential: Credential::Installation(installed),
-            hint: format!("App on {account}"),
+            hint,
             fingerprint: fingerprint(&format!("installation {number}")),
             reserve,
             ..Self::anonymous()
@@ -168,7 +172,7 @@ impl Token {
             granted: None,
             outbox: Outbox::default(),
             strikes: 0,
-            rejected: false,
+            out: None,
             expiry_told: false,
             scopes: None,
             expires: None,
@@ -177,7 +181,7 @@ impl Token {
 
     /// Whether it is asked for data: the App itself is not.
     pub fn reads(&self) -> bool {
-        !self.rejected && !matches!(self.credential, Credential::App)
+        self.out.is_none() && !matches!(self.credential, Credential::App)
     }
 
     /// Whether it stays the same from day to day, and with it the tags that it is given.
@@ -204,13 +208,12 @@ impl Token {
         self.installed().is_some_and(|installed| !installed.account.eq_ignore_ascii_case(account))
     }
 
-    /// Who GitHub's tags are told apart by: 8 hex digits of the text that is sent.
-    pub fn tags(&self) -> &str {
+    /// Who GitHub's tags are told apart by: 8 hex digits of the text that is sent, empty for none. `None`: an installation
+    /// that has no token at the moment.
+    pub fn tags(&self) -> Option<&str> {
         match &self.credential {
-            Credential::Installation(installed) => {
-                installed.current.as_ref().map_or("", |current| current.tags.as_str())
-            }
-            Credential::Nobody | Credential::Given(_) | Credential::App => &self.fingerprint,
+            Credential::Installation(installed) => Some(&installed.current.as_ref()?.tags),
+            Credential::Nobody | Credential::Given(_) | Credential::App => Some(&self.fingerprint),
         }
     }
 
@@ -301,16 +304,16 @@ mod tests {
     #[test]
     fn an_installations_token_is_replaced_before_it_ends_and_what_is_left_stays() {
         let (start, hour) = (Instant::now(), Duration::from_secs(3600));
-        let mut token = Token::installation(7, "contoso", 50);
+        let mut token = Token::installation(7, "contoso", false, 50);
         let due = |token: &Token, after: u64| token.installed().unwrap().is_due(start + Duration::from_secs(after));
         assert!(due(&token, 0), "there is none at first");
         let called = token.fingerprint.clone();
         assert!(token.renew(&Secret::new("ghs_first.with.dots"), hour, start));
-        let first = token.tags().to_owned();
+        let first = token.tags().map(str::to_owned);
         assert!(!due(&token, 3299) && due(&token, 3300));
         assert!(token.renew(&Secret::new("ghs_second.with.dots"), hour, start + hour));
         assert_eq!(token.fingerprint, called);
-        assert_ne!(token.tags(), first, "GitHub's tags belong to the text");
+        assert_ne!(token.tags().map(str::to_owned), first, "GitHub's tags belong to the text");
         // A clock at the other end that is wrong makes no endless loop.
         assert!(token.renew(&Secret::new("ghs_third"), Duration::ZERO, start) && !due(&token, 29));
         assert!(!token.renew(&Secret::new("with a space"), hour, start));
@@ -319,7 +322,7 @@ mod tests {
     #[test]
     fn a_refused_token_is_replaced_and_those_that_never_served_are_counted() {
         let now = Instant::now();
-        let mut token = Token::installation(7, "contoso", 0);
+        let mut token = Token::installation(7, "contoso", false, 0);
         let next = |token: &mut Token, text: &str| {
             token.renew(&Secret::new(text), Duration::from_secs(3600), now);
             token.authorization()

@@ -72,6 +72,11 @@ impl Look<'_> {
         tally: &Arc<Tally>,
         found: &mut Organization,
     ) -> Result<(), MirrorError> {
+        if !self.mirror.github.out_for(&own.account.login).is_empty() {
+            // Another token may be shown less: who is not shown then would seem to have left.
+            found.notes.push("members, teams and outside collaborators are not read while a token is out".to_owned());
+            return Ok(());
+        }
         let Some(insider) = self.insider(own, tally, found).await? else {
             found
                 .notes

@@ -77,9 +77,8 @@ impl Look<'_> {
                 Err(error) => found.problem(error.to_string()),
             }
         }
-        let live = github.tokens();
-        if tokens.iter().any(|token| !live.contains(token)) {
-            found.problem("GitHub refused a token (401): what only that one is shown is not known".to_owned());
+        for (hint, why) in github.out_for(login) {
+            found.problem(format!("{hint} is out ({why}): what only that one is shown is not known"));
         }
         self.say_what_the_app_is_shown(login, &tokens, found);
         for error in refused {
@@ -104,10 +103,7 @@ impl Look<'_> {
     /// The App sees what its owner lets it, which need not be all.
     fn say_what_the_app_is_shown(&self, login: &str, tokens: &[TokenRef], found: &mut Organization) {
         let own = self.mirror.github.installations().iter().find(|on| on.account.eq_ignore_ascii_case(login));
-        let suspended = own.is_some_and(|own| own.suspended);
-        if suspended {
-            found.problem("the App's installation is suspended: what only the App is shown is not known".to_owned());
-        } else if tokens.iter().all(|token| token.installed_on.is_some() && !token.is_installed_on(login)) {
+        if tokens.iter().all(|token| token.is_foreign_to(login)) && own.is_none_or(|own| !own.suspended) {
             found.problem(
                 "the App is not installed there, and there is no other token: only public repositories are listed, and \
                  what is not listed stays as it was"

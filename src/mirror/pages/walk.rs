@@ -40,6 +40,8 @@ pub struct Listing {
     pub last_page: u32,
     /// Whether it is certain that nothing else is in the list.
     pub settled: bool,
+    /// Whether GitHub has answered from another address than it was asked for.
+    pub moved: bool,
 }
 
 /// Which end of a list new items come to.
@@ -100,6 +102,8 @@ struct Walk<'a, S = Repository> {
     moved: bool,
     /// Whether any page came anew.
     changed: bool,
+    /// Whether GitHub has answered from another address.
+    sent_on: bool,
     /// Pages that were read before the page in front of them.
     seams: Vec<u32>,
     /// When the walk's first answer came, by the server's clock.
@@ -121,6 +125,7 @@ impl<'a, S: Subject> Walk<'a, S> {
             pages,
             moved: false,
             changed: false,
+            sent_on: false,
             seams: Vec::new(),
             started: None,
             newest: None,
@@ -237,6 +242,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         }
         let keys = keys_of(self.list, &documents);
         self.changed = true;
+        self.sent_on |= answer.page.moved;
         self.moved |= match self.pages.get(&number) {
             Some(before) => !keys.starts_with(&before.keys),
             None => last_before.is_none_or(|last| number <= last),
@@ -406,7 +412,7 @@ pub async fn look<S: Subject>(work: &Work<S>, list: &List<'_, S>) -> Result<List
     if !walk.state.completed || walk.changed {
         walk.complete(None, u32::MAX).await?;
     }
-    Ok(Listing { ids, gone, last_page: walk.last_page(), settled })
+    Ok(Listing { ids, gone, last_page: walk.last_page(), settled, moved: walk.sent_on })
 }
 
 /// Reads all pages of a list that can't change, going on where an earlier reading was cut off. Returns the fingerprints of
@@ -477,7 +483,8 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
     }
     let watermark = Some(walk.newest.map_or(began, |newest| began.min(newest)));
     let settled = !work.falls_short();
-    let listing = Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page(), settled };
+    let listing =
+        Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page(), settled, moved: walk.sent_on };
     // The first page's tag lets the next run see for free that nothing has come at the front, or, where it is the only
     // page, that nothing has changed at all.
     let only = walk.last_page() == 1 && walk.total() < PER_PAGE;

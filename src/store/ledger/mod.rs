@@ -319,7 +319,7 @@ fn micros(time: Duration) -> i64 {
 fn code(reason: WaitReason) -> i64 {
     match reason {
         WaitReason::RateLimit => 0,
-        WaitReason::RetryAfter => 1,
+        WaitReason::RetryAfter | WaitReason::NoToken => 1,
         WaitReason::SecondaryLimit => 2,
     }
 }
