@@ -12,6 +12,7 @@ mod events;
 mod issues;
 mod item;
 mod labels;
+mod open;
 mod organizations;
 mod pages;
 mod people;

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use super::context::{Options, Tally};
 use super::error::MirrorError;
-use super::run::{Mirror, Opened};
+use super::open::Opened;
+use super::run::Mirror;
 use super::writer::Writer;
 use crate::names::RepoName;
 

@@ -1,0 +1,279 @@
+//! Whether a repository is there, what it is called now, and whether it is the one that was mirrored under its name.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::context::{Options, Repository, Tally, page_validator, read_now};
+use super::error::MirrorError;
+use super::item::Item;
+use super::repository::{project_row, repository_document, unknown_parent};
+use super::run::{Mirror, lease_of};
+use super::writer::{PageWrite, Writer};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
+use crate::names::RepoName;
+use crate::store::documents::Collection;
+use crate::store::relational::leases::Lease;
+use crate::store::relational::rows::Progress as Step;
+use crate::store::relational::state::PageState;
+use crate::store::relational::{KnownProject, Rows};
+
+/// A repository that GitHub has answered for.
+pub(super) struct Opened {
+    /// The repository.
+    pub repository: Repository,
+    /// The name that its documents bore until now, where that was another one.
+    pub renamed_from: Option<String>,
+    /// On its present name, where it was asked for by another one and must not be in two hands.
+    pub lease: Option<Lease>,
+}
+
+impl Mirror {
+    /// Asks for the repository itself: decides access, and follows a rename.
+    ///
+    /// # Errors
+    /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so.
+    pub(super) async fn open(
+        &self,
+        name: &RepoName,
+        options: &Options,
+        tally: &Tally,
+        writer: &Writer,
+    ) -> Result<Opened, MirrorError> {
+        let relational = &self.stores.relational;
+        let known = relational.known_project(name.owner(), name.name()).await?;
+        let mut validator = None;
+        if let Some(known) = &known {
+            let list = relational.list(known.id, "repo").await?.id;
+            let page = relational.pages(list).await?.into_iter().next();
+            validator = page.and_then(|page| page.validator);
+        }
+        let last_reader = validator.as_ref().map(|v| v.token.clone());
+        let sent = validator.filter(|_| !options.full).map(|v| Validator { etag: v.etag, token: v.token });
+        let fetched = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
+            fetched = self.github.repository(name, sent.as_ref(), &tally.meter) => fetched,
+        };
+        let page = match (fetched, &known) {
+            (Ok(Fetched::Page(page)), _) => *page,
+            (Ok(Fetched::Unchanged), Some(known)) => {
+                let id = format!("{}/{}", known.owner, known.name);
+                let stored = self.stores.documents.get(Collection::Repos, &id).await?;
+                let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+                if let Some(facts) = facts {
+                    let asked = name;
+                    let name = RepoName::new(&known.owner, &known.name)
+                        .map_err(|error| MirrorError::Answer(error.to_string()))?;
+                    let public = facts.get("private").and_then(Value::as_bool).map(|private| !private);
+                    self.github.is_called(asked, &name, public);
+                    let repository = Repository { project: known.id, name, facts };
+                    let lease = self.lease_under(asked, &repository.name).await?;
+                    return Ok(Opened { repository, renamed_from: None, lease });
+                }
+                self.read_again(name, tally).await?
+            }
+            (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
+            (Err(error), Some(known)) if is_denied(&error) => match self.elsewhere(known, name, tally).await? {
+                Some(page) => page,
+                None if !self.is_gone(name, known, last_reader.as_deref(), &error).await? => return Err(error.into()),
+                None => return Err(self.mark_gone(name, known, error).await?),
+            },
+            (Err(error), _) => return Err(error.into()),
+        };
+        let item = Item::single(&page.body, read_now())?;
+        let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+            .map_err(|error| MirrorError::Answer(error.to_string()))?;
+        let public = item.at("private").and_then(Value::as_bool).map(|private| !private);
+        self.github.is_called(name, &present, public);
+        let lease = self.lease_under(name, &present).await?;
+        let github_id = item.need_integer("id")?;
+        if let Some(other) = relational.known_project(present.owner(), present.name()).await?
+            && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
+        {
+            self.make_room(&present, &other, other_id, tally).await?;
+        }
+        let mut renamed_from = None;
+        if let Some(before) = relational.project_by_github_id(github_id).await? {
+            renamed_from = before.documents_as.clone().filter(|before| *before != present.to_string());
+            self.rename_documents(&before, &present.to_string()).await?;
+        }
+        let parent = unknown_parent(item.value());
+        let row = project_row(item.value(), parent, true)
+            .ok_or_else(|| MirrorError::Answer(format!("{name} came without an owner or a name")))?;
+        let project = relational.project(row).await?;
+        relational.set_documents_name(project, &present.to_string()).await?;
+        if options.full {
+            relational.forget(project).await?;
+        }
+        let list = relational.list(project, "repo").await?.id;
+        let state = PageState::only(&ApiUrl::repo(&present, &[]), page_validator(&page));
+        let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
+        let counts = Arc::clone(&tally.counts);
+        writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;
+        let repository = Repository { project, name: present, facts: item.value().clone() };
+        Ok(Opened { repository, renamed_from, lease })
+    }
+
+    /// A worker holds a lease on the name that it was given; where the repository bears another one, on that too.
+    async fn lease_under(&self, asked: &RepoName, present: &RepoName) -> Result<Option<Lease>, MirrorError> {
+        let Some(process) = self.alone_as.as_deref().filter(|_| !asked.is_same_as(present)) else { return Ok(None) };
+        match self.stores.relational.lease(&lease_of(present), process).await? {
+            Ok(lease) => Ok(Some(lease)),
+            Err(holder) => Err(MirrorError::Busy(holder.to_string())),
+        }
+    }
+
+    /// Whether an answer means that GitHub has the repository no more (data model, §4: 404 and 451). 403 tells nothing of
+    /// the repository, only of the token; nor does a 404 where a token that could read it may be out.
+    fn proves_deletion(&self, name: &RepoName, error: &ApiError) -> bool {
+        match error {
+            ApiError::NoAccess { tried, .. } => {
+                tried.iter().all(|(_, status)| *status == 404) && !self.github.is_blind_to(name.owner())
+            }
+            ApiError::NotFound { .. } => !self.github.is_blind_to(name.owner()),
+            error => matches!(error, ApiError::Legal { .. }),
+        }
+    }
+
+    /// The same of one that was mirrored. A private one is only gone if who read it last could still read it.
+    async fn is_gone(
+        &self,
+        name: &RepoName,
+        known: &KnownProject,
+        last_reader: Option<&str>,
+        error: &ApiError,
+    ) -> Result<bool, MirrorError> {
+        if matches!(error, ApiError::Legal { .. }) {
+            return Ok(true);
+        }
+        let id = format!("{}/{}", known.owner, known.name);
+        let stored = self.stores.documents.get(Collection::Repos, &id).await?;
+        let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+        let private = facts.and_then(|facts| facts.get("private")?.as_bool()).unwrap_or(true);
+        let could_read = last_reader.is_none_or(|tags| self.github.has_reader(tags, name.owner()));
+        Ok(self.proves_deletion(name, error) && (could_read || !private))
+    }
+
+    /// A repository that the App may be shown on another account: it may have gone there, or its owner may have another name.
+    async fn elsewhere(
+        &self,
+        known: &KnownProject,
+        name: &RepoName,
+        tally: &Tally,
+    ) -> Result<Option<Page>, MirrorError> {
+        let Some(number) = known.github_id else { return Ok(None) };
+        let url = ApiUrl::path(&["repositories", &number.to_string()]);
+        for token in self.github.tokens_elsewhere(name.owner()) {
+            let (url, only) = (url.clone(), Some(token.clone()));
+            let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
+            let fetched = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
+                fetched = self.github.get(&request, &tally.meter) => fetched,
+            };
+            match fetched {
+                Ok(Fetched::Page(page)) => {
+                    let item = Item::single(&page.body, read_now())?;
+                    let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+                        .map_err(|error| MirrorError::Answer(error.to_string()))?;
+                    let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
+                    self.github.can_read(&token, &present, !private);
+                    return Ok(Some(*page));
+                }
+                Ok(Fetched::Unchanged) => {}
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Marks a repository as deleted; says so the first time.
+    async fn mark_gone(
+        &self,
+        name: &RepoName,
+        known: &KnownProject,
+        error: ApiError,
+    ) -> Result<MirrorError, MirrorError> {
+        if self.stores.relational.mark_project_deleted(known.id).await? {
+            self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
+        } else if !known.deleted {
+            return Ok(error.into());
+        }
+        let id = format!("{}/{}", known.owner, known.name);
+        self.stores.documents.mark_deleted(Collection::Repos, &[id], read_now()).await?;
+        Ok(MirrorError::Gone(error))
+    }
+
+    /// Another repository was mirrored under this name before: it bears another name now, and its data go with it, or it
+    /// can't be had, and its data stay under a name that no repository can have.
+    async fn make_room(
+        &self,
+        name: &RepoName,
+        other: &KnownProject,
+        other_id: i64,
+        tally: &Tally,
+    ) -> Result<(), MirrorError> {
+        let request = Get {
+            url: ApiUrl::path(&["repositories", &other_id.to_string()]),
+            repo: Some(name.clone()),
+            accept: Accept::Json,
+            validator: None,
+            divisible: false,
+            only: None,
+        };
+        match self.github.get(&request, &tally.meter).await {
+            Ok(Fetched::Page(page)) => {
+                let item = Item::single(&page.body, read_now())?;
+                let present = format!("{}/{}", item.need_text("owner.login")?, item.need_text("name")?);
+                let row = project_row(item.value(), unknown_parent(item.value()), true)
+                    .ok_or_else(|| MirrorError::Answer(format!("{present} came without an owner or a name")))?;
+                self.rename_documents(other, &present).await?;
+                self.stores.relational.project(row).await?;
+                Ok(())
+            }
+            Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{} answered 304", request.url))),
+            Err(error @ (ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. })) => {
+                let aside = format!("{}~{other_id}", other.name);
+                self.console.line(&format!(
+                    "{name} is not the repository that was mirrored under this name before; the former one's data are \
+                     kept as {}/{aside}",
+                    other.owner
+                ));
+                self.rename_documents(other, &format!("{}/{aside}", other.owner)).await?;
+                self.stores.relational.set_aside(other.id, &aside, self.proves_deletion(name, &error)).await?;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Moves a repository's documents to its present name, whenever and by whatever the rename was learnt.
+    async fn rename_documents(&self, project: &KnownProject, present: &str) -> Result<(), MirrorError> {
+        let Some(before) = project.documents_as.as_deref().filter(|before| *before != present) else { return Ok(()) };
+        if let (Some(from), Some(to)) = (before.split_once('/'), present.split_once('/')) {
+            self.console.line(&format!("{before} is now {present}; its data go with it"));
+            self.stores.documents.rename_repository(from, to).await?;
+            if !before.eq_ignore_ascii_case(present) {
+                self.stores.relational.add_former_name(project.id, from.0, from.1).await?;
+            }
+            let generation = self.stores.documents.identity().await?.generation;
+            let progress = vec![Step::Documents { generation }];
+            self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?;
+        }
+        Ok(self.stores.relational.set_documents_name(project.id, present).await?)
+    }
+
+    async fn read_again(&self, name: &RepoName, tally: &Tally) -> Result<Page, MirrorError> {
+        match self.github.repository(name, None, &tally.meter).await? {
+            Fetched::Page(page) => Ok(*page),
+            Fetched::Unchanged => Err(MirrorError::Answer(format!("{name} answered 304 to an unconditional request"))),
+        }
+    }
+}
+
+/// Whether an answer may mean that a repository is no more, or has gone elsewhere.
+fn is_denied(error: &ApiError) -> bool {
+    matches!(error, ApiError::NoAccess { .. } | ApiError::NotFound { .. } | ApiError::Legal { .. })
+}
