@@ -1,0 +1,125 @@
+//! Options of the commands that list organisations: `start` and `get-repos`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::NaiveTime;
+use clap::Args;
+
+use super::{Detail, UsageError};
+use crate::config::{Settings, duration_argument, token_problem};
+use crate::schedule::parse_time_of_day;
+use crate::secret::Secret;
+use crate::telemetry::Console;
+
+/// Options of `msght start`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght start\n  \
+    msght start --max-age 20h --jobs 8 --until 06:00\n  \
+    msght start --dry-run")]
+pub struct StartArgs {
+    /// What is listed.
+    #[command(flatten)]
+    pub lists: ListArgs,
+    /// Retrieve what was not completely retrieved within this time: 12h, 10d, 0 for everything
+    #[arg(long, value_name = "TIME", value_parser = duration_argument, default_value = "10d")]
+    pub max_age: Duration,
+    /// How many repositories to retrieve at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=90))]
+    pub jobs: u16,
+    /// How much to ask for of each item
+    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
+    pub detail: Detail,
+    /// Begin no repository after this time of day, by this machine's clock; those in hand are finished
+    #[arg(long, value_name = "HH:MM", value_parser = parse_time_of_day)]
+    pub until: Option<NaiveTime>,
+    /// Begin no repository after so many requests that count on a rate limit; those in hand are finished
+    #[arg(long, value_name = "N")]
+    pub max_requests: Option<u64>,
+    /// List the organisations, and show what would be retrieved and what that would cost; projects.txt stays as it is
+    #[arg(long, conflicts_with_all = ["enqueue", "discover"])]
+    pub dry_run: bool,
+    /// Put what is due on the queue of `msght retrieve-repos` instead of retrieving it
+    #[arg(long, conflicts_with_all = ["jobs", "until", "max_requests", "detail"])]
+    pub enqueue: bool,
+}
+
+/// Options of `msght get-repos`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght get-repos\n  \
+    msght get-repos --discover --json")]
+pub struct GetReposArgs {
+    /// What is listed.
+    #[command(flatten)]
+    pub lists: ListArgs,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of the commands that list organisations.
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    /// The organisations to list, one login a line
+    #[arg(long, value_name = "FILE", default_value = "orgs.txt")]
+    pub orgs: PathBuf,
+    /// Where their repositories are written, one a line; lines of other organisations stay
+    #[arg(long, value_name = "FILE", default_value = "projects.txt")]
+    pub projects: PathBuf,
+    /// Ask GitHub which organisations the tokens belong to, and add them to the file
+    #[arg(long)]
+    pub discover: bool,
+    /// Put right what is wrong with organisations' webhooks: not active, not JSON, not all events, no secret
+    #[arg(long, conflicts_with = "no_hooks")]
+    pub repair_hooks: bool,
+    /// Don't look at organisations' webhooks, and make none
+    #[arg(long)]
+    pub no_hooks: bool,
+    /// Tokens as the first msght took them.
+    #[command(flatten)]
+    pub tokens: TokenArgs,
+}
+
+/// Tokens as arguments.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TokenArgs {
+    /// A token to read with, instead of those that are set. A process list shows it: better set GHT_READ_TOKEN
+    #[arg(value_name = "TOKEN_READ", value_parser = token)]
+    pub read: Option<Secret>,
+    /// A token to manage webhooks with. A process list shows it: better set GHT_WEBHOOK_TOKEN
+    #[arg(value_name = "TOKEN_WRITE_HOOKS", value_parser = token)]
+    pub hooks: Option<Secret>,
+}
+
+/// Takes a token as it is: a refusal by the parser would show it.
+fn token(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+impl TokenArgs {
+    /// What is wrong with a token, said without it.
+    pub(super) fn check(&self) -> Result<(), UsageError> {
+        for (name, token) in [("TOKEN_READ", &self.read), ("TOKEN_WRITE_HOOKS", &self.hooks)] {
+            if let Some(problem) = token.as_ref().and_then(|token| token_problem(token.expose())) {
+                return Err(UsageError(format!("{name} is {problem}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings with these tokens in the place of those that are set.
+    pub fn apply(&self, mut settings: Settings, console: &Console) -> Settings {
+        if self.read.is_some() || self.hooks.is_some() {
+            console.line("tokens given as arguments are shown in the process list: better set GHT_READ_TOKEN and GHT_WEBHOOK_TOKEN");
+        }
+        if let Some(token) = &self.read {
+            settings.set_read_token(token.clone());
+        }
+        if let Some(token) = &self.hooks {
+            settings.github.hook_token = Some(token.clone());
+        }
+        settings
+    }
+}

@@ -1,0 +1,201 @@
+//! Options of the commands that are given repositories by name: `retrieve-repo` and `update-repo`.
+
+use clap::Args;
+
+use super::{Detail, UsageError};
+use crate::mirror::stage::Stage;
+use crate::names::RepoName;
+
+/// Options of `msght retrieve-repo`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght retrieve-repo octocat/Hello-World\n  \
+    msght retrieve-repo octocat Hello-World\n  \
+    msght retrieve-repo contoso/web contoso/api --skip stars,forks")]
+pub struct RetrieveRepoArgs {
+    /// Repositories as ORG/NAME, or one as ORG NAME
+    #[arg(value_name = "ORG/NAME", required = true)]
+    pub names: Vec<String>,
+    /// Run these stages only; comma-separated, repeatable
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub only: Vec<Stage>,
+    /// Leave these stages out; the same names as for --only
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', hide_possible_values = true)]
+    pub skip: Vec<Stage>,
+    /// How much to ask for of each item
+    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
+    pub detail: Detail,
+    /// Ignore what is known from earlier runs and fetch everything
+    #[arg(long)]
+    pub full: bool,
+    /// Leave the repository's events feed out, as --skip events
+    #[arg(long)]
+    pub no_events: bool,
+    /// Leave events of these types out, as PushEvent; comma-separated, repeatable
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = event_type)]
+    pub exclude_events: Vec<String>,
+    /// Only events with a higher id
+    #[arg(long, value_name = "ID")]
+    pub events_after: Option<u64>,
+    /// Only events with a lower id
+    #[arg(long, value_name = "ID")]
+    pub events_before: Option<u64>,
+}
+
+/// Options of `msght update-repo`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght update-repo octocat/Hello-World\n  \
+    msght update-repo contoso/web contoso/api")]
+pub struct UpdateRepoArgs {
+    /// Repositories as ORG/NAME, or one as ORG NAME
+    #[arg(value_name = "ORG/NAME", required = true)]
+    pub names: Vec<String>,
+}
+
+/// The stages of a whole retrieval at this detail.
+pub fn stages_of(detail: Detail) -> Vec<Stage> {
+    Stage::ALL.into_iter().filter(|stage| detail == Detail::Full || *stage != Stage::Details).collect()
+}
+
+impl RetrieveRepoArgs {
+    /// The repositories that the positional arguments name.
+    ///
+    /// # Errors
+    /// The first argument that is not a repository's name.
+    pub fn repositories(&self) -> Result<Vec<RepoName>, UsageError> {
+        repositories(&self.names)
+    }
+
+    /// The stages to run, in their order, after `--only`, `--skip` and `--no-events`.
+    ///
+    /// # Errors
+    /// When the options together leave nothing to do.
+    pub fn stages(&self) -> Result<Vec<Stage>, UsageError> {
+        let wanted = |stage: &Stage| {
+            (self.only.is_empty() || self.only.contains(stage))
+                && !self.skip.contains(stage)
+                && !(self.no_events && *stage == Stage::Events)
+                && !(self.detail == Detail::Skeleton && *stage == Stage::Details)
+        };
+        let stages: Vec<Stage> = Stage::ALL.into_iter().filter(wanted).collect();
+        if stages.is_empty() {
+            return Err(UsageError("--only, --skip and --no-events together leave no stage to run".to_owned()));
+        }
+        Ok(stages)
+    }
+
+    /// Checks that `--events-after` and `--events-before` leave room for an event.
+    pub(super) fn event_ids(&self) -> Result<(), UsageError> {
+        match (self.events_after, self.events_before) {
+            (Some(after), Some(before)) if after >= before => Err(UsageError(format!(
+                "--events-after {after} and --events-before {before} leave no event: expected the first to be lower"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The repositories that arguments name, each once, in the order given: `ORG/NAME...`, or exactly two arguments without a
+/// slash, `ORG NAME`. Names that differ only in case are one repository to GitHub.
+fn repositories(names: &[String]) -> Result<Vec<RepoName>, UsageError> {
+    if let [owner, name] = names
+        && !owner.contains('/')
+        && !name.contains('/')
+    {
+        return Ok(vec![RepoName::new(owner, name).map_err(|error| UsageError(error.to_string()))?]);
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut repositories = Vec::new();
+    for text in names {
+        let repository: RepoName = text.parse().map_err(|error| UsageError(format!("{error}")))?;
+        if seen.insert(repository.to_string().to_ascii_lowercase()) {
+            repositories.push(repository);
+        }
+    }
+    Ok(repositories)
+}
+
+impl UpdateRepoArgs {
+    /// The repositories that the positional arguments name.
+    ///
+    /// # Errors
+    /// The first argument that is not a repository's name.
+    pub fn repositories(&self) -> Result<Vec<RepoName>, UsageError> {
+        repositories(&self.names)
+    }
+}
+
+/// Parses an event type's name; unknown types are fine, GitHub adds some.
+fn event_type(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Ok(text.to_owned())
+    } else {
+        Err("expected an event type such as PushEvent".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn retrieve(args: &[&str]) -> RetrieveRepoArgs {
+        match Cli::try_parse_from(["msght", "retrieve-repo"].iter().chain(args)).unwrap().command {
+            Command::RetrieveRepo(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn shown(args: &[&str]) -> Vec<String> {
+        retrieve(args).repositories().unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn repositories_are_named_in_both_ways_and_each_is_taken_once() {
+        assert_eq!(shown(&["octocat/Hello-World"]), ["octocat/Hello-World"]);
+        assert_eq!(shown(&["octocat", "Hello-World"]), ["octocat/Hello-World"]);
+        assert_eq!(shown(&["a/b", "c/d", "A/B"]), ["a/b", "c/d"]);
+    }
+
+    #[test]
+    fn an_argument_that_is_not_a_name_is_a_usage_error_that_shows_it() {
+        for (args, named) in [
+            (vec!["a"], "\"a\""),
+            (vec!["a", "b", "c"], "\"a\""),
+            (vec!["a/b", "c"], "\"c\""),
+            (vec!["a", "b/c"], "\"a\""),
+            (vec!["a/b/c"], "\"a/b/c\""),
+            (vec!["../x"], "\"../x\""),
+            (vec!["a", ".."], "\"a/..\""),
+            (vec!["a/b\u{1b}[2J"], "\\u{1b}"),
+        ] {
+            let error = retrieve(&args).repositories().unwrap_err().to_string();
+            assert!(error.contains(named), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn stages_are_chosen_by_commas_and_by_repetition() {
+        assert_eq!(retrieve(&["a/b"]).stages().unwrap(), Stage::ALL);
+        assert_eq!(
+            retrieve(&["a/b", "--only", "issues,repo", "--only", "pulls"]).stages().unwrap(),
+            [Stage::Repo, Stage::Pulls, Stage::Issues]
+        );
+        assert_eq!(retrieve(&["a/b", "--skip", "stars,forks", "--no-events"]).stages().unwrap().len(), 16);
+        assert!(retrieve(&["a/b", "--only", "events", "--no-events"]).stages().is_err());
+        assert!(Cli::try_parse_from(["msght", "retrieve-repo", "a/b", "--only", "everything"]).is_err());
+    }
+
+    #[test]
+    fn an_empty_range_of_events_is_refused() {
+        let cli = |after, before| {
+            Cli::try_parse_from(["msght", "retrieve-repo", "a/b", "--events-after", after, "--events-before", before])
+                .unwrap()
+        };
+        assert!(cli("1", "3").check().is_ok());
+        assert!(cli("3", "3").check().is_err());
+    }
+}
