@@ -11,7 +11,7 @@
 //! | `client/lease.rs` | how a request gets its token: waits, probes, the other processes, an App's new tokens |
 //! | `client/learn.rs` | what every answer tells beside what was asked for |
 //! | `transport.rs` | one exchange over HTTP, and what its failure is called |
-//! | `tokens.rs` | who waits for what; leases; in `tokens/`: `choose.rs` which token serves a request, `token.rs` one token, `shared.rs` what is shared |
+//! | `tokens.rs` | who waits for what; leases; in `tokens/`: `choose.rs` which token serves a request, `token.rs` one token, `app.rs` the App's, `out.rs` those that are out, `shared.rs` what is shared |
 //! | `app.rs` | a GitHub App: how it says who it is, where it is installed, the tokens it is given |
 //! | `access.rs` | which token can read which repository, and what of it |
 //! | `budget.rs` | what is left of a token's hour |

@@ -17,14 +17,15 @@ use super::error::{ApiError, ClientError};
 use super::ledger::IN_FLIGHT_MOST;
 use super::notice::{Notice, WaitReason};
 use super::pace;
-use super::request::{Budget as Total, Installation, TokenRef, TokenSetting, TokenState};
+use super::request::{Budget as Total, TokenRef, TokenSetting, TokenState};
 use crate::names::RepoName;
-use crate::secret::Secret;
 
 pub(super) use token::fingerprint;
 use token::{Credential, Token};
 
+mod app;
 mod choose;
+mod out;
 mod shared;
 mod token;
 
@@ -301,65 +302,6 @@ impl Pool {
         Some(token.strikes - 1)
     }
 
-    /// What follows from a 401: an installation gets a new token, unless several in a row were of no use; else the token is
-    /// taken out for this run.
-    pub fn refused(&self, lease: &Lease) -> Option<u32> {
-        let again = self.state().tokens.get_mut(lease.token)?.refused(lease.authorization.as_ref());
-        let again = again.filter(|refused| *refused < REFUSED_MOST);
-        if again.is_none() {
-            self.reject(lease.token);
-        }
-        again
-    }
-
-    /// Takes a token out for this run (401).
-    pub fn reject(&self, token: usize) {
-        let mut state = self.state();
-        let Some(token) = state.tokens.get_mut(token) else { return };
-        let hint = token.out.is_none().then(|| token.hint.clone());
-        token.out.get_or_insert_with(|| REFUSED.to_owned());
-        drop(state);
-        self.changed.notify_waiters();
-        if let Some(hint) = hint {
-            self.tell(Notice::TokenRejected { hint });
-        }
-    }
-
-    /// Takes a token out for this run for another reason than a 401. Where nothing is left to go on with, the error that follows
-    /// says so.
-    pub fn lose(&self, token: usize, why: String) {
-        let mut state = self.state();
-        let Some(lost) = state.tokens.get_mut(token) else { return };
-        let (hint, told) = (lost.hint.clone(), lost.out.is_some());
-        lost.out.get_or_insert_with(|| why.clone());
-        let tell = !told && state.tokens.iter().any(Token::reads);
-        drop(state);
-        self.changed.notify_waiters();
-        if tell {
-            self.tell(Notice::TokenLost { hint, why });
-        }
-    }
-
-    /// The tokens that are out, and why; only this one, if it is given.
-    pub fn out(&self, only: Option<usize>) -> Vec<(String, String)> {
-        let state = self.state();
-        let asked = state.tokens.iter().enumerate().filter(|(place, _)| only.is_none_or(|only| only == *place));
-        asked.filter_map(|(_, token)| Some((token.hint.clone(), token.out.clone()?))).collect()
-    }
-
-    /// The tokens that are out and might be shown an account's private repositories, and why.
-    pub fn out_for(&self, login: &str) -> Vec<(String, String)> {
-        let state = self.state();
-        let near = state.tokens.iter().filter(|token| !token.is_foreign_to(login));
-        near.filter_map(|token| Some((token.hint.clone(), token.out.clone()?))).collect()
-    }
-
-    /// Whether GitHub's words to an installation's token mean that its account's owner has let the App out.
-    pub fn is_suspended(&self, token: usize, message: &str) -> bool {
-        let installed = self.state().tokens.get(token).is_some_and(|token| token.installed().is_some());
-        installed && message.to_ascii_lowercase().contains("installation has been suspended")
-    }
-
     /// Learns from what GitHub says of a token itself: its scopes, and its end, which is told once where it is near.
     pub fn describe(&self, token: usize, scopes: Option<&str>, expires: Option<DateTime<Utc>>) {
         let mut state = self.state();
@@ -411,41 +353,9 @@ impl Pool {
         self.state().readers.probe_later(repo, token, at);
     }
 
-    /// Whether an account's private repositories may be hidden from all tokens: one that might be shown them is out, or there
-    /// is none such, or it is shown some only.
-    pub fn is_blind_to(&self, login: &str) -> bool {
-        let state = self.state();
-        let near = || state.tokens.iter().filter(|token| !token.is_foreign_to(login));
-        let selected = |token: &Token| token.installed().is_some_and(|installed| installed.selected);
-        !near().any(Token::reads) || near().any(|token| token.out.is_some() || selected(token))
-    }
-
-    /// Whether a token is at hand that was given tags under this name, or else the App is installed on the account.
-    pub fn has_reader(&self, tags: &str, login: &str) -> bool {
-        let state = self.state();
-        let near = |token: &Token| token.installed().is_some_and(|on| on.account.eq_ignore_ascii_case(login));
-        state.tokens.iter().any(|token| token.reads() && (token.tags() == Some(tags) || near(token)))
-    }
-
     /// Whether another token than this may serve a request too.
     pub fn has_other(&self, want: &Want<'_>, token: usize) -> bool {
         self.state().candidates(want).iter().any(|candidate| *candidate != token)
-    }
-
-    /// Whether a repository is known to be read by the App, and by no token that lasts.
-    pub fn is_the_apps_alone(&self, repo: &RepoName) -> bool {
-        let state = self.state();
-        let reads = |lasts: bool| {
-            let tokens = state.tokens.iter().enumerate().filter(|(_, token)| token.reads() && token.lasts() == lasts);
-            tokens.map(|(token, _)| state.verdict(repo, token)).any(|verdict| verdict == Some(true))
-        };
-        reads(false) && !reads(true)
-    }
-
-    /// Whether a token that the user has given is out.
-    pub fn has_rejected(&self) -> bool {
-        let given = |token: &&Token| matches!(token.credential, Credential::Given(_));
-        self.state().tokens.iter().filter(given).any(|token| token.out.is_some())
     }
 
     /// The tokens that GitHub has not refused.
@@ -472,40 +382,6 @@ impl Pool {
         };
         let (scopes, expires) = (token.scopes.clone(), token.expires);
         TokenState { out: token.out.clone(), scopes, expires, budget, resets_at }
-    }
-
-    /// The App, and its place among the tokens.
-    pub fn app(&self) -> Option<(&App, usize)> {
-        self.app.as_ref().map(|(app, place)| (app, *place))
-    }
-
-    /// Takes in an installation of the App. Returns its place among the tokens.
-    pub fn install(&self, installation: &Installation, reserve: u64) -> usize {
-        let mut state = self.state();
-        let known = |token: &Token| token.installed().is_some_and(|known| known.number == installation.number);
-        if let Some(place) = state.tokens.iter().position(known) {
-            return place;
-        }
-        let Installation { number, account, selected, .. } = installation;
-        state.tokens.push(Token::installation(*number, account, *selected, reserve));
-        let place = state.tokens.len() - 1;
-        drop(state);
-        self.changed.notify_waiters();
-        place
-    }
-
-    /// An installation that needs a token: its number, and what is held by who gets it.
-    pub fn renewal(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
-        let state = self.state();
-        let installed = state.tokens.get(token)?.installed().filter(|installed| installed.is_due(now))?;
-        Some((installed.number, Arc::clone(&installed.renewing)))
-    }
-
-    /// Takes a new token of an installation. Returns whether it is one.
-    pub fn renew(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
-        let taken = self.state().tokens.get_mut(token).is_some_and(|token| token.renew(secret, lifetime, now));
-        self.changed.notify_waiters();
-        taken
     }
 
     pub fn budget(&self, now: Instant) -> Total {

@@ -1,0 +1,65 @@
+//! The App among the tokens: where it is installed, and the tokens that it gets there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::app::App;
+use super::super::request::Installation;
+use super::Pool;
+use super::token::Token;
+use crate::names::RepoName;
+use crate::secret::Secret;
+
+impl Pool {
+    /// Whether GitHub's words to an installation's token mean that its account's owner has let the App out.
+    pub fn is_suspended(&self, token: usize, message: &str) -> bool {
+        let installed = self.state().tokens.get(token).is_some_and(|token| token.installed().is_some());
+        installed && message.to_ascii_lowercase().contains("installation has been suspended")
+    }
+
+    /// Whether a repository is known to be read by the App, and by no token that lasts.
+    pub fn is_the_apps_alone(&self, repo: &RepoName) -> bool {
+        let state = self.state();
+        let reads = |lasts: bool| {
+            let tokens = state.tokens.iter().enumerate().filter(|(_, token)| token.reads() && token.lasts() == lasts);
+            tokens.map(|(token, _)| state.verdict(repo, token)).any(|verdict| verdict == Some(true))
+        };
+        reads(false) && !reads(true)
+    }
+
+    /// The App, and its place among the tokens.
+    pub fn app(&self) -> Option<(&App, usize)> {
+        self.app.as_ref().map(|(app, place)| (app, *place))
+    }
+
+    /// Takes in an installation of the App. Returns its place among the tokens.
+    pub fn install(&self, installation: &Installation, reserve: u64) -> usize {
+        let mut state = self.state();
+        let known = |token: &Token| token.installed().is_some_and(|known| known.number == installation.number);
+        if let Some(place) = state.tokens.iter().position(known) {
+            return place;
+        }
+        let Installation { number, account, selected, .. } = installation;
+        state.tokens.push(Token::installation(*number, account, *selected, reserve));
+        let place = state.tokens.len() - 1;
+        drop(state);
+        self.changed.notify_waiters();
+        place
+    }
+
+    /// An installation that needs a token: its number, and what is held by who gets it.
+    pub fn renewal(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
+        let state = self.state();
+        let installed = state.tokens.get(token)?.installed().filter(|installed| installed.is_due(now))?;
+        Some((installed.number, Arc::clone(&installed.renewing)))
+    }
+
+    /// Takes a new token of an installation. Returns whether it is one.
+    pub fn renew(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
+        let taken = self.state().tokens.get_mut(token).is_some_and(|token| token.renew(secret, lifetime, now));
+        self.changed.notify_waiters();
+        taken
+    }
+}
