@@ -46,6 +46,11 @@ impl Account {
         is_name.then(|| Url::parse(&format!("https://{name}.blob.core.windows.net/")).ok()).flatten()
     }
 
+    /// Whether a text may be a key.
+    pub fn is_key(key: &Secret) -> bool {
+        STANDARD.decode(key.expose().trim()).is_ok_and(|key| !key.is_empty())
+    }
+
     /// Asks whether a container is there. An account's key may do all, so that an answer means that it can be written.
     ///
     /// # Errors
@@ -67,6 +72,9 @@ impl Account {
             .header("authorization", format!("SharedKey {}:{signature}", self.name));
         let response = request.send().await.map_err(|error| chain(&error.without_url()))?;
         let code = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
+        if !response.headers().contains_key("x-ms-request-id") {
+            return Err(format!("what answers is not Azure Blob Storage ({})", response.status().as_u16()));
+        }
         match response.status() {
             StatusCode::OK => Ok(Container::There),
             StatusCode::NOT_FOUND if code == "ContainerNotFound" => Ok(Container::Absent),

@@ -104,6 +104,14 @@ impl StoreUrl {
                     _ => "no host".to_owned(),
                 });
             }
+            if backend == Backend::Azure {
+                let container = host.split(['/', '?']).next().unwrap_or_default();
+                let is_name = (3..=63).contains(&container.len())
+                    && container.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+                if !is_name {
+                    return Err("no container's name (3 to 63 lower-case letters, digits and hyphens)".to_owned());
+                }
+            }
             if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
                 return Err("a URL with a space or a control character".to_owned());
             }
@@ -174,7 +182,8 @@ pub fn without_password(text: &str) -> String {
     if let Some(user) = user {
         match user.split_once(':') {
             Some((name, _)) => shown.extend([name, ":***@"]),
-            None => shown.extend([user, "@"]),
+            // A token is given as a user without a password, too.
+            None => shown.push_str("***@"),
         }
     }
     let (before, query) = match rest.split_once('?') {
@@ -194,7 +203,7 @@ pub fn without_password(text: &str) -> String {
 
 fn is_secret_parameter(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["pass", "pwd", "secret", "token", "key", "sig", "auth"].iter().any(|word| name.contains(word))
+    ["pass", "pwd", "secret", "token", "key", "sig", "auth", "code"].iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]

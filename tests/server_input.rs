@@ -259,7 +259,7 @@ async fn the_check_makes_no_embedded_store_and_knows_those_that_are_there() {
     let after = checked(&place, 0).await;
     assert!(found(&after, "documents").contains("layout 2, writable"), "{after:#}");
     assert!(found(&after, "sql").contains("tables at version") && !found(&after, "sql").contains("more"), "{after:#}");
-    assert_eq!(after["queue"]["product"], "SQLite");
+    assert!(after["queue"]["product"].as_str().unwrap().starts_with("SQLite 3."), "{after:#}");
     let ran = place.run(&["config", "--check"]).await;
     assert!(ran.out.lines().count() == 4 && ran.out.contains("github.db"), "{}", ran.out);
 }

@@ -4,9 +4,11 @@
 //! | file | looks at |
 //! |---|---|
 //! | `github.rs` | tokens, the App, and what they are shown of each organisation |
+//! | `judge.rs` | what of that is missing, and what is worth knowing |
 //! | `parts.rs` | the stores, the queue, where dumps, telemetry and the log go |
 
 mod github;
+mod judge;
 mod parts;
 
 use chrono::{DateTime, Utc};

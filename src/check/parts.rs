@@ -81,7 +81,8 @@ async fn container(target: &StoreUrl, account: Option<&Account>) -> Result<Found
             "set AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_ACCESS_KEY",
         ));
     };
-    let name = target.expose().trim_start_matches("az://").split(['/', '?']).next().unwrap_or_default();
+    let rest = target.expose().split_once("://").map_or("", |(_, rest)| rest);
+    let name = rest.split(['/', '?']).next().unwrap_or_default();
     let advice = "check the account's name and key, dump.azure_endpoint, and the network";
     let http = web::client().map_err(|problem| failed(problem, advice))?;
     let state = match account.container(&http, name).await.map_err(|problem| failed(problem, advice))? {

@@ -82,6 +82,22 @@ pub struct ListArgs {
     pub tokens: TokenArgs,
 }
 
+impl ListArgs {
+    /// Makes sure that the lists are no files of msght's own.
+    ///
+    /// # Errors
+    /// The option, and the setting that the file is of.
+    pub fn check_files(&self, settings: &Settings) -> Result<(), UsageError> {
+        for (option, file) in [("--orgs", &self.orgs), ("--projects", &self.projects)] {
+            if let Some(key) = settings.user_of(file) {
+                let problem = format!("{option} {} is the file of {key}: name another one", file.display());
+                return Err(UsageError::new(problem));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Tokens as arguments.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TokenArgs {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, client_settings, new_client, plain_table, print};
+use super::{Outcome, client_settings, new_client, one_line, plain_table, print};
 use crate::check::{
     CheckedOrganization, CheckedToken, GithubSide, Part, Wanted, Webhooks, look_at_github, look_at_outlets,
     look_at_stores,
@@ -107,7 +107,7 @@ impl Checked {
         if let Some(app) = app {
             let on = if app.installed_on.is_empty() { "nothing".to_owned() } else { app.installed_on.join(", ") };
             let name = app.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
-            text.push_str(&format!("\nApp {}{name}, installed on {on}\n", app.id));
+            text.push_str(&format!("\n{}\n", one_line(&format!("App {}{name}, installed on {on}", app.id))));
         }
         if !organizations.is_empty() {
             let header = ["organisation", "token", "private repositories", "member", "webhooks", "found"];
@@ -118,11 +118,12 @@ impl Checked {
         text.push_str(&parts_as_table(&self.parts));
         let clock = match clock_ahead_seconds {
             None => "not told".to_owned(),
+            Some(ahead @ ..0) => format!("{} s behind this machine's", -ahead),
             Some(ahead) => format!("{ahead} s ahead of this machine's"),
         };
         text.push_str(&format!("\nGitHub's clock: {clock}; requests used: {requests}\n"));
         for note in self.notes() {
-            text.push_str(&format!("note: {note}\n"));
+            text.push_str(&format!("note: {}\n", one_line(note)));
         }
         text
     }

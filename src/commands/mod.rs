@@ -8,8 +8,8 @@ use anyhow::Context;
 use comfy_table::{Table, presets};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, WorkArgs};
-use crate::config::{ConfigError, QueueSettings, Settings, Sources};
+use crate::cli::{Cli, Command, GetReposArgs, StartArgs, WorkArgs};
+use crate::config::{QueueSettings, Settings, Sources};
 use crate::github::ledger::Ledger;
 use crate::github::{AppSetting, ClientSettings, GitHub, Meter, Notice, TokenSetting};
 use crate::mirror::{Mirror, MirrorError};
@@ -54,8 +54,12 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
     let settings = || Settings::load(&Sources::of_process(&cli.global));
     let logged = || {
         let settings = settings()?;
+        // The log is a file, too.
+        if let Command::Start(StartArgs { lists, .. }) | Command::GetRepos(GetReposArgs { lists, .. }) = &cli.command {
+            lists.check_files(&settings)?;
+        }
         telemetry::start(&settings.logging, cli.global.verbose, &console);
-        Ok::<_, ConfigError>(settings)
+        Ok::<_, anyhow::Error>(settings)
     };
     match &cli.command {
         Command::Completions(args) => completions::run(args),

@@ -12,7 +12,7 @@ mod tokens;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
@@ -175,7 +175,39 @@ impl Settings {
     /// # Errors
     /// The first unknown key, bad value or unreadable file, by source, key, what was found and what was expected.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        values::settings(&sources.read()?)
+        let settings = values::settings(&sources.read()?)?;
+        settings.refuse_files_with_two_jobs()?;
+        Ok(settings)
+    }
+
+    /// The key of the setting that a file is used by, if it is.
+    pub fn user_of(&self, file: &Path) -> Option<&'static str> {
+        let same = |other: &Path| std::path::absolute(other).ok() == std::path::absolute(file).ok();
+        self.files().into_iter().find(|(_, used)| same(used)).map(|(key, _)| key)
+    }
+
+    /// The files that msght writes to.
+    fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let stores =
+            [("documents.url", &self.documents.url), ("sql.url", &self.sql.url), ("queue.url", &self.queue.url)];
+        let stores = stores.into_iter().filter_map(|(key, url)| Some((key, url.sqlite_path()?.to_owned())));
+        stores.chain([("logging.file", self.logging.file.clone())]).collect()
+    }
+
+    /// That the two stores share no file is said by who opens them.
+    fn refuse_files_with_two_jobs(&self) -> Result<(), ConfigError> {
+        for (key, file) in self.files().into_iter().skip_while(|(key, _)| *key != "queue.url" && *key != "logging.file")
+        {
+            if let Some(other) = self.user_of(&file).filter(|other| *other != key) {
+                return Err(ConfigError::Value {
+                    origin: self.origin(key).clone(),
+                    key: key.to_owned(),
+                    found: format!("the file of {other}"),
+                    expected: "a file of its own".to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Every read token once: those of `github.tokens` (or the environment), then those of the tokens file.

@@ -41,7 +41,9 @@ impl Settings {
             "dump.target" => json!(self.dump.target.to_string()),
             "dump.azure_account" => json!(self.dump.azure.as_ref().map(|account| &account.name)),
             "dump.azure_access_key" => json!(self.dump.azure.as_ref().map(|account| account.key.hint())),
-            "dump.azure_endpoint" => json!(self.dump.azure.as_ref().map(|account| account.endpoint.as_str())),
+            "dump.azure_endpoint" => {
+                json!(self.dump.azure.as_ref().map(|account| without_password(account.endpoint.as_str())))
+            }
             "github.api_url" => json!(self.github.api_url.as_str()),
             "github.tokens" if self.github.tokens.is_empty() => Value::Null,
             "github.tokens" => json!(self.github.tokens.iter().map(Secret::hint).collect::<Vec<_>>()),

@@ -32,6 +32,8 @@ pub(super) const MAX_CONCURRENCY: usize = 90;
 pub(super) const CONCURRENCY_PER_TOKEN: usize = 16;
 /// AMQP's longest exchange name, in bytes.
 const EXCHANGE_MAX: usize = 255;
+/// Characters of an App's id: a client id has 20.
+const APP_ID_MAX: usize = 64;
 /// Ten years: more is a typing error.
 const KEEP_DAYS_MAX: u64 = 3650;
 
@@ -48,6 +50,8 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         Some(path) => tokens::read_file(path, &layers.origin("github.tokens_file").to_string())?,
         None => Vec::new(),
     };
+    let target = values.store("dump.target", &[Backend::File, Backend::Azure], "file:PATH or az://CONTAINER/PREFIX")?;
+    let is_azure = target.as_ref().is_some_and(|target| target.backend() == Backend::Azure);
     let (app_id, app_private_key_file) = values.app()?;
     let app_private_key = match &app_private_key_file {
         Some(path) => Some(app_key::read_file(path, &layers.origin("github.app_private_key_file").to_string())?),
@@ -81,10 +85,12 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         },
         stores: StoreSettings { timeout: values.duration("stores.timeout")?.unwrap_or(STORE_TIMEOUT) },
         dump: DumpSettings {
-            target: values
-                .store("dump.target", &[Backend::File, Backend::Azure], "file:PATH or az://CONTAINER/PREFIX")?
-                .unwrap_or_else(|| StoreUrl::file(data_dir.join("dumps"))),
-            azure: values.azure()?,
+            target: target.unwrap_or_else(|| StoreUrl::file(data_dir.join("dumps"))),
+            // Azure's variables may be there for other programs: what is wrong with them is no matter then.
+            azure: match values.azure() {
+                Err(error) if is_azure => return Err(error),
+                account => account.unwrap_or_default(),
+            },
         },
         github: GithubSettings {
             api_url: values.api_url()?,
@@ -126,6 +132,12 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     })
 }
 
+/// Whether a text begins as GitHub's tokens do.
+fn looks_like_a_token(text: &str) -> bool {
+    let kind = text.strip_prefix("gh").and_then(|rest| rest.split_once('_'));
+    text.starts_with("github_pat_") || kind.is_some_and(|(kind, _)| kind.len() == 1)
+}
+
 /// The layers' values, checked one by one.
 struct Values<'a>(&'a Layers);
 
@@ -143,6 +155,10 @@ impl Values<'_> {
         match self.0.text(key) {
             Some(text) if text.is_empty() || text.contains('\0') => {
                 Err(self.bad(key, format!("{text:?}"), "a path that is not empty"))
+            }
+            // Whatever it is, it may be a secret: it is not shown.
+            Some(text) if text.contains('\n') || looks_like_a_token(&text) => {
+                Err(self.bad(key, "a key or a token itself", "the path of a file that holds it"))
             }
             text => Ok(text.map(PathBuf::from)),
         }
@@ -187,9 +203,12 @@ impl Values<'_> {
         const KEY_FILE: &str = "github.app_private_key_file";
         let id = self.0.text(ID);
         if let Some(text) = &id
-            && (text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-'))
+            && (text.is_empty()
+                || text.len() > APP_ID_MAX
+                || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-'))
         {
-            return Err(self.bad(ID, format!("{text:?}"), "the app's id or its client id"));
+            let shown = if text.len() > APP_ID_MAX { "a long text".to_owned() } else { format!("{text:?}") };
+            return Err(self.bad(ID, shown, "the app's id or its client id"));
         }
         let file = self.path(KEY_FILE)?;
         match (&id, &file) {
@@ -203,7 +222,10 @@ impl Values<'_> {
     fn web_url(&self, key: &str) -> Result<Option<Url>, ConfigError> {
         const EXPECTED: &str = "an http:// or https:// URL without a user or password in it";
         let Some(text) = self.0.text(key) else { return Ok(None) };
-        let shown = || format!("{:?}", without_password(&text));
+        let shown = || match text.contains("://") {
+            true => format!("{:?}", without_password(&text)),
+            false => "a text that is no URL".to_owned(),
+        };
         let url = Url::parse(&text).map_err(|_| self.bad(key, shown(), EXPECTED))?;
         if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
             return Err(self.bad(key, shown(), EXPECTED));
@@ -230,12 +252,21 @@ impl Values<'_> {
     fn azure(&self) -> Result<Option<Account>, ConfigError> {
         const NAME: &str = "dump.azure_account";
         const KEY: &str = "dump.azure_access_key";
-        let endpoint = self.web_url("dump.azure_endpoint")?;
+        const ENDPOINT: &str = "dump.azure_endpoint";
+        let endpoint = self.web_url(ENDPOINT)?;
+        if endpoint.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
+            return Err(self.bad(ENDPOINT, "a URL with a query or a fragment", "the address alone"));
+        }
         let (Some(name), Some(key)) = (self.0.text(NAME), self.0.text(KEY)) else { return Ok(None) };
+        // Neither is shown: they are easily taken for each other.
         let Some(default) = Account::default_endpoint(&name) else {
-            return Err(self.bad(NAME, format!("{name:?}"), "3 to 24 lower-case letters and digits"));
+            return Err(self.bad(NAME, "no account's name", "3 to 24 lower-case letters and digits"));
         };
-        Ok(Some(Account { name, key: Secret::new(key), endpoint: endpoint.unwrap_or(default) }))
+        let key = Secret::new(key);
+        if !Account::is_key(&key) {
+            return Err(self.bad(KEY, "no account's key", "one of the account's keys, in base64"));
+        }
+        Ok(Some(Account { name, key, endpoint: endpoint.unwrap_or(default) }))
     }
 
     fn connection(&self) -> Result<Option<Connection>, ConfigError> {

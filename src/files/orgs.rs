@@ -6,7 +6,7 @@ use super::{FileError, lines, read, replace};
 use crate::names::is_login;
 
 const ADVICE: &str = "write one organisation's login a line into it, name another file with --orgs, or have it made with \
-                      --discover";
+                      `msght get-repos --discover`";
 
 /// The organisations of an `orgs.txt`.
 #[derive(Debug, Clone, PartialEq, Eq)]

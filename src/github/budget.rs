@@ -61,7 +61,7 @@ impl RateHeaders {
     pub fn until_reset(&self, server_now: DateTime<Utc>) -> Duration {
         let Some(reset) = self.reset else { return WINDOW };
         let seconds = reset.saturating_sub(server_now.timestamp());
-        Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST_WAIT)
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(2 * WINDOW)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
 use super::API_VERSION;
@@ -20,6 +20,8 @@ pub(super) struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// What the request was sent with: never shown, whoever repeats it.
+    pub sent: Option<HeaderValue>,
 }
 
 /// What to do with it.
@@ -124,6 +126,11 @@ impl Response {
             message: Option<String>,
         }
         let words = serde_json::from_slice::<Body>(&self.body).ok().and_then(|body| body.message);
+        let sent = self.sent.as_ref().and_then(|sent| sent.to_str().ok()?.strip_prefix("Bearer "));
+        let words = match (words, sent) {
+            (Some(words), Some(sent)) => Some(words.replace(sent, "***")),
+            (words, _) => words,
+        };
         match words {
             Some(words) => {
                 words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_MAX_CHARS).collect()
@@ -294,7 +301,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", content_type.parse().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
-        Response { status, headers, body: Bytes::from_static(body.as_bytes()) }.outcome("/x", "ghp_…", false)
+        Response { status, headers, body: Bytes::from_static(body.as_bytes()), sent: None }
+            .outcome("/x", "ghp_…", false)
     }
 
     #[test]
@@ -304,6 +312,14 @@ mod tests {
         for (status, body) in [(200, ""), (202, ""), (202, "{}"), (200, "[{\"a\":1")] {
             assert!(matches!(outcome(status, "application/json", body), Outcome::Failed(_)), "{status} {body:?}");
         }
+    }
+
+    #[test]
+    fn a_token_that_a_server_repeats_is_not_shown() {
+        let body = Bytes::from_static(br#"{"message":"bad Bearer ghp_0123456789abcdef, sorry"}"#);
+        let sent = Some(HeaderValue::from_static("Bearer ghp_0123456789abcdef"));
+        let response = Response { status: StatusCode::BAD_REQUEST, headers: HeaderMap::new(), body, sent };
+        assert_eq!(response.message(), "bad Bearer ***, sorry");
     }
 
     #[test]

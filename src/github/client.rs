@@ -335,7 +335,8 @@ fn purpose_of(only: Option<&TokenRef>) -> Purpose<'static> {
 
 /// An answer of the right form in which something is missing.
 fn not_understood(url: &ApiUrl, error: &serde_json::Error) -> ApiError {
-    let last = format!("an answer that can't be understood ({error})");
+    // The error's own words may show what was found, a token for example.
+    let last = format!("an answer of another form (line {}, column {})", error.line(), error.column());
     ApiError::Unavailable { path: url.to_string(), attempts: 1, last, heavy: false }
 }
 

@@ -178,6 +178,12 @@ pub enum ApiError {
         /// The App's id.
         app: String,
     },
+    /// The App got no token for an account, and nothing else may be asked with.
+    #[error("the GitHub App got no token: {why}")]
+    NoToken {
+        /// What was tried and what came back.
+        why: String,
+    },
     /// 401 to a request without a token: GitHub answers this only to somebody.
     #[error("GET {path}: GitHub answers this only to a token (401); set GITHUB_TOKEN")]
     NeedsToken {

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::ledger::Ledger;
 use super::links::Links;
-use super::notice::Notice;
+use super::notice::{Notice, WaitReason};
 use super::tokens::fingerprint;
 use super::url::ApiUrl;
 use crate::names::RepoName;
@@ -128,6 +128,8 @@ pub struct TokenState {
     pub budget: Option<(u64, u64)>,
     /// When the hour ends, on this machine's clock.
     pub resets_at: Option<DateTime<Utc>>,
+    /// Until when it pauses, on this machine's clock, and why.
+    pub paused: Option<(DateTime<Utc>, WaitReason)>,
 }
 
 /// A GitHub App on an account.

@@ -381,7 +381,8 @@ impl Pool {
             Left::Requests { remaining, limit, reset_at } => (Some((remaining, limit)), Some(utc(reset_at, now))),
         };
         let (scopes, expires) = (token.scopes.clone(), token.expires);
-        TokenState { out: token.out.clone(), scopes, expires, budget, resets_at }
+        let paused = token.paused.filter(|(until, _)| *until > now).map(|(until, why)| (utc(until, now), why));
+        TokenState { out: token.out.clone(), scopes, expires, budget, resets_at, paused }
     }
 
     pub fn budget(&self, now: Instant) -> Total {

@@ -107,7 +107,8 @@ impl Transport {
             body.extend_from_slice(&chunk);
         }
         let headers = std::mem::take(response.headers_mut());
-        Ok(Response { status: response.status(), headers, body: body.freeze() })
+        let sent = lease.authorization.clone();
+        Ok(Response { status: response.status(), headers, body: body.freeze(), sent })
     }
 }
 

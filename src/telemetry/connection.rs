@@ -30,8 +30,9 @@ impl FromStr for Connection {
             })
         };
         let key = if text.contains('=') { part("InstrumentationKey").unwrap_or_default() } else { text.trim() };
-        let hex = |b: u8| b.is_ascii_hexdigit() || b == b'-';
-        if key.len() != 36 || !key.bytes().all(hex) {
+        let groups: Vec<&str> = key.split('-').collect();
+        let is_hex = |group: &&str| group.bytes().all(|b| b.is_ascii_hexdigit());
+        if groups.iter().map(|group| group.len()).ne([8, 4, 4, 4, 12]) || !groups.iter().all(is_hex) {
             return Err("no InstrumentationKey=, which is 32 hex digits in five groups");
         }
         let suffixed = || part("EndpointSuffix").map(|suffix| format!("https://dc.{suffix}/"));
@@ -40,6 +41,10 @@ impl FromStr for Connection {
         let mut endpoint = Url::parse(&endpoint).map_err(|_| "an IngestionEndpoint that is no URL")?;
         if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
             return Err("an IngestionEndpoint that is neither http nor https");
+        }
+        let is_bare = endpoint.username().is_empty() && endpoint.password().is_none();
+        if !is_bare || endpoint.query().is_some() || endpoint.fragment().is_some() {
+            return Err("an IngestionEndpoint with a user, a query or a fragment");
         }
         if !endpoint.path().ends_with('/') {
             endpoint.set_path(&format!("{}/", endpoint.path()));
@@ -64,7 +69,11 @@ mod tests {
         for bad in ["", "x", "InstrumentationKey=x", "IngestionEndpoint=https://h/", &format!("{KEY}x")] {
             assert!(bad.parse::<Connection>().is_err(), "{bad}");
         }
-        assert!(format!("InstrumentationKey={KEY};IngestionEndpoint=ftp://h/").parse::<Connection>().is_err());
+        for endpoint in ["ftp://h/", "http://u:s3cret@h/", "http://h/?code=s3cret", "h"] {
+            let error = format!("InstrumentationKey={KEY};IngestionEndpoint={endpoint}").parse::<Connection>();
+            assert!(!error.unwrap_err().contains("s3cret"), "{endpoint}");
+        }
+        assert!("-".repeat(36).parse::<Connection>().is_err());
         assert!(!format!("{:?}", KEY.parse::<Connection>()).contains("1111"));
     }
 }

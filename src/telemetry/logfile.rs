@@ -21,6 +21,8 @@ const ROTATE_AT_BYTES: u64 = 100 * 1024 * 1024;
 /// is better than a program that waits for one that was stopped in the middle.
 const LOCK_PATIENCE: Duration = Duration::from_millis(50);
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
+/// So often it is tried to put a file away before that is left to a later line.
+const PUT_AWAY_TRIES: u32 = 5;
 /// Numbers tried for a rotated file's name; this many times 100 MB a day is far beyond any log.
 const NAMES_A_DAY: u32 = 10_000;
 
@@ -100,6 +102,7 @@ impl State {
         // Another process may put the file away between opening and locking; each turn opens the new one.
         // Two would do; the bound only makes the end plain.
         const TURNS: usize = 8;
+        let mut later = false;
         for _ in 0..TURNS {
             let open = match self.open.take() {
                 Some(open) => open,
@@ -109,28 +112,28 @@ impl State {
             if !is_at(&open.file, &self.path) {
                 continue;
             }
-            let due = self.rotates && ((self.today)() != open.day || open.file.metadata()?.len() >= self.rotate_at);
+            let due =
+                !later && self.rotates && ((self.today)() != open.day || open.file.metadata()?.len() >= self.rotate_at);
             if due {
                 drop(locked);
                 match self.put_away(&open) {
-                    Ok(true) => continue,
-                    Ok(false) => {}
+                    Ok(true) => {}
+                    // Somebody else is writing or putting it away just now: a later line rotates it. This one is written
+                    // under the lock like any other, for what is put away may be compressed already.
+                    Ok(false) => (later, self.open) = (true, Some(open)),
                     // The directory can't be changed: better one long file than none.
                     Err(error) => {
                         if let Some(complain) = self.complain.take() {
                             complain(format!("can't start a new log file beside {}: {error}", self.path.display()));
                         }
                         self.rotates = false;
+                        self.open = Some(open);
                     }
                 }
-            } else {
-                (&open.file).write_all(line)?;
-                drop(locked);
-                self.open = Some(open);
-                return Ok(());
+                continue;
             }
-            // Somebody else is writing or putting it away just now: write here and rotate with a later line.
             (&open.file).write_all(line)?;
+            drop(locked);
             self.open = Some(open);
             return Ok(());
         }
@@ -154,12 +157,16 @@ impl State {
 
     /// Renames the file to its day's name. False when another process holds it: then it is left.
     fn put_away(&self, open: &Open) -> io::Result<bool> {
-        match open.file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(false),
-            // A file system without locks: go on without, as every single process did before there were locks.
-            Err(TryLockError::Error(_)) => {}
+        // Who writes a line holds it for a moment only.
+        let mut tries = 0;
+        while let Err(TryLockError::WouldBlock) = open.file.try_lock() {
+            tries += 1;
+            if tries == PUT_AWAY_TRIES {
+                return Ok(false);
+            }
+            std::thread::sleep(LOCK_PAUSE);
         }
+        // A file system without locks: go on without, as every single process did before there were locks.
         let moved = if is_at(&open.file, &self.path) { rotate(&self.path, open.day) } else { Ok(()) };
         // Closing the file would unlock it too; this is for the case that it stays open.
         drop(open.file.unlock());
@@ -215,6 +222,8 @@ fn rotate(path: &Path, day: NaiveDate) -> io::Result<()> {
         }
         // A hard link fails where the name is taken, so that two processes can't choose the same one.
         match fs::hard_link(path, &target) {
+            // Compressed meanwhile, it has left its name free, which is still its own.
+            Ok(()) if with_suffix(&target, ".gz").exists() => fs::remove_file(&target)?,
             Ok(()) => return fs::remove_file(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(_) if target.exists() => {}

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::fake_github::{
-    APP_KEY_FILE, AppSpec, FakeGitHub, InstallationSpec, Options, TokenSpec, Visible, World,
+    APP_KEY_FILE, AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Options, TokenSpec, Visible, World,
 };
-use crate::support::program::{Place, Ran};
+use crate::support::program::{Place, Ran, finish};
 
 const FABRIKAM: u64 = 102;
 
@@ -77,7 +77,7 @@ async fn where_all_is_well_it_says_what_each_token_is_and_may() {
     ran.said(0, &[]);
     assert!(row(&ran, &["clas…", "dev0", "classic"]).contains("2099-02-04 16:42"), "{}", ran.out);
     assert!(row(&ran, &["contoso", "narr…", "1", "yes", "no", "fine"]).len() > 10);
-    assert!(ran.out.contains("GitHub's clock: 0 s") || ran.out.contains("GitHub's clock: -1 s"), "{}", ran.out);
+    assert!(ran.out.contains("GitHub's clock: 0 s") || ran.out.contains("GitHub's clock: 1 s"), "{}", ran.out);
     assert!(!place.data_dir().join("github.db").exists(), "nothing is made");
 }
 
@@ -98,7 +98,7 @@ async fn what_is_missing_is_named_and_the_rest_is_looked_at_all_the_same() {
     ran.said(
         1,
         &[
-            "error: gone…: GET /rate_limit: nobody is left to ask with: GitHub refused the token gone… (401): it is expired",
+            "error: gone…: GET /user: nobody is left to ask with: GitHub refused the token gone… (401): it is expired",
             "error: nowhere: GET /users/nowhere: not found (404)",
             "error: contoso: no token may manage its webhooks",
             "error: queue: ",
@@ -183,4 +183,68 @@ async fn an_app_is_looked_at_where_it_is_installed() {
     let (ran, json) = check(&place).await;
     ran.said(1, &["error: the App: GitHub refused the App 5"]);
     assert_eq!(json["app"]["id"], "5");
+}
+
+#[tokio::test]
+async fn what_does_not_answer_as_github_does_is_never_fine() {
+    let (fake, place) = estate(Options { tokens: vec![owner("good-token-00001")], ..Options::default() }).await;
+    let place = place.tokens("good-token-00001");
+    // Something that answers everything.
+    let answers = |body: &'static str| {
+        let app = axum::Router::new()
+            .fallback(move || async move { axum::Json(serde_json::from_str::<Value>(body).unwrap()) });
+        async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("http://{}/", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, app).await });
+            address
+        }
+    };
+    for body in ["{}", "null", "[]", "\"x\"", r#"{"login": 5, "type": []}"#] {
+        let address = answers(body).await;
+        let ran = place.command(&["check"]).env("MSGHT_GITHUB__API_URL", address).spawn().unwrap();
+        finish(ran).await.said(1, &["error: good…: GitHub's answer does not say whose it is", "error: contoso: "]);
+    }
+    // A list that is none.
+    fake.set_fault(Fault::always("/orgs/contoso/repos", FaultKind::HtmlOk));
+    fake.set_fault(Fault::always("/orgs/fabrikam/teams", FaultKind::Status { status: 502, html: false }));
+    let (ran, json) = check(&place).await;
+    ran.said(1, &["error: contoso: no token can list its repositories"]);
+    assert_eq!(json["organizations"][1]["access"][0]["member"], false);
+    assert!(json["organizations"][1]["access"][0]["problem"].as_str().unwrap().contains("no answer"), "{json}");
+}
+
+#[tokio::test]
+async fn a_token_that_pauses_is_told_and_not_waited_for() {
+    let (fake, place) = estate(Options { tokens: vec![owner("good-token-00001")], ..Options::default() }).await;
+    let place = place.tokens("good-token-00001");
+    fake.set_fault(Fault::next(1, "/rate_limit", FaultKind::Secondary { status: 429, retry_after: Some(86_400) }));
+    let begun = Instant::now();
+    let (ran, _) = check(&place).await;
+    ran.said(1, &["error: good…: it waits for the pause GitHub asked for until "]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(fake.limit_violations().len(), 0);
+}
+
+#[tokio::test]
+async fn no_file_has_two_jobs_and_no_setting_shows_a_secret_in_the_wrong_place() {
+    let (_fake, place) = estate(Options::default()).await;
+    let refused = async |name: &str, value: &str, args: &[&str], shown: &[&str]| {
+        let ran = finish(place.command(args).env(name, value).spawn().unwrap()).await;
+        ran.said(2, shown);
+        assert!(!ran.err.contains("s3cret") && !ran.out.contains("s3cret"), "{}\n{}", ran.out, ran.err);
+    };
+    let key = "-----BEGIN RSA PRIVATE KEY-----\ns3cret\n-----END RSA PRIVATE KEY-----\n";
+    let config: &[&str] = &["config"];
+    refused("MSGHT_GITHUB__APP_PRIVATE_KEY_FILE", key, config, &["a key or a token itself"]).await;
+    refused("MSGHT_GITHUB__TOKENS_FILE", "ghp_s3cret", config, &["a key or a token itself"]).await;
+    refused("MSGHT_GITHUB__APP_ID", key, config, &["found a long text"]).await;
+    refused("MSGHT_GITHUB__API_URL", "https://ghp_s3cret@api.github.com/", config, &["***@api.github.com"]).await;
+    refused("MSGHT_DUMP__TARGET", "az://c:s3cret/x", config, &["no container's name"]).await;
+    refused("MSGHT_LOGGING__FILE", "msght-data/queue.db", config, &["logging.file: found the file of queue.url"]).await;
+    refused("MSGHT_QUEUE__URL", "sqlite:msght-data/github.db", config, &["queue.url: found the file of sql.url"]).await;
+    refused("MSGHT_LOGGING__FILE", "orgs.txt", &["get-repos"], &["--orgs orgs.txt is the file of logging.file"]).await;
+    let database = ["get-repos", "--projects", "p.db"];
+    refused("MSGHT_SQL__URL", "sqlite:p.db", &database, &["--projects p.db is the file of sql.url"]).await;
+    assert_eq!(std::fs::read_to_string(place.path().join("orgs.txt")).unwrap(), "contoso\nfabrikam\n");
 }

@@ -250,7 +250,8 @@ async fn tags_are_used_whichever_token_they_were_given_to() {
     let all = |name: &str, login: &str| TokenSpec { login: login.to_owned(), ..TokenSpec::new(name) };
     let tokens = vec![all("token-one", "dev0"), all("token-two", "dev1"), all("token-three", "dev2")];
     let fake = FakeGitHub::start(world, Options { tokens, ..Options::unlimited() }).await;
-    let place = place(&fake);
+    let place = Place::new(fake.url()).tokens(TOKENS);
+    std::fs::write(place.path().join("orgs.txt"), ORGS).unwrap();
     start(&place, &["--jobs", "8"]).await.said(0, &[]);
     let before = fake.request_count();
     start(&place, &["--max-age", "0", "--jobs", "8"]).await.said(0, &[]);

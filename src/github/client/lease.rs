@@ -15,7 +15,7 @@ use super::super::request::{Accept, Fetched, Meter};
 use super::super::tokens::{Lease, Purpose, Try, Want};
 use super::super::url::ApiUrl;
 use super::run::{Call, HOPS_MOST, Sent, Stop};
-use super::{Shared, not_understood, private_flag};
+use super::{Shared, private_flag};
 use crate::names::RepoName;
 
 /// An installation that got no token is left alone for so long.
@@ -99,11 +99,14 @@ impl Shared {
         match Box::pin(self.run(&call, meter)).await {
             Ok((Fetched::Page(page), _)) => {
                 let issued = app::token(&page.body, page.date.unwrap_or_else(Utc::now));
-                let (secret, lifetime) = issued.map_err(|error| not_understood(&url, &error))?;
-                if !self.pool.renew(token, &secret, lifetime, Instant::now()) {
-                    self.pool.lose(token, "it was given a token that can't be sent".to_owned());
+                let taken = match issued {
+                    Ok((secret, lifetime)) => self.pool.renew(token, &secret, lifetime, Instant::now()),
+                    Err(_) => false,
+                };
+                if !taken {
+                    self.pool.lose(token, "what it was given is no token that can be sent".to_owned());
                 }
-                tracing::debug!(installation = number, lifetime = lifetime.as_secs(), "new token");
+                tracing::debug!(installation = number, taken, "new token");
             }
             Ok((Fetched::Unchanged, _)) | Err(Stop::Nobody) => {
                 self.pool.lose(token, "GitHub refused the App itself".to_owned());
@@ -111,11 +114,13 @@ impl Shared {
             Err(Stop::Error { error, .. }) if error.is_refusal() || matches!(error, ApiError::AppRefused { .. }) => {
                 self.pool.lose(token, error.to_string().replacen("GET ", "POST ", 1));
             }
-            // Not the caller's page was too heavy.
-            Err(Stop::Error { error: ApiError::Unavailable { path, attempts, last, .. }, .. }) => {
-                return Err(ApiError::Unavailable { path, attempts, last, heavy: false });
+            Err(Stop::Error { error: error @ (ApiError::Connect { .. } | ApiError::Ledger { .. }), .. }) => {
+                return Err(error);
             }
-            Err(Stop::Error { error, .. }) => return Err(error),
+            // It is not what the caller asked for that failed.
+            Err(Stop::Error { error, .. }) => {
+                return Err(ApiError::NoToken { why: error.to_string().replacen("GET ", "POST ", 1) });
+            }
         }
         Ok(())
     }

@@ -294,6 +294,10 @@ impl Shared {
             // A tag belongs to the address that gave it.
             .filter(|_| response.status.as_u16() == 200 && !moved)
             .map(|etag| Validator { etag: etag.to_owned(), token: lease.tags.clone() });
+        if links.next.as_ref() == Some(url) {
+            let last = "a page whose next page is itself".to_owned();
+            return Err(ApiError::Unavailable { path: url.to_string(), attempts: 1, last, heavy: false });
+        }
         let date = response.date();
         Ok(Page { validator, links, date, moved, body: response.body })
     }

@@ -19,6 +19,8 @@ use crate::secret::Secret;
 
 /// An installation's token is replaced so long before its end: no request that is under way meets that.
 const RENEWED_BEFORE: Duration = Duration::from_secs(5 * 60);
+/// Bytes of a token: no server takes headers that are longer by far.
+const TOKEN_MAX: usize = 8 * 1024;
 /// A lifetime that can't be, for want of a sound clock at the other end, is taken to be this.
 const LIFETIME_LEAST: Duration = Duration::from_secs(60);
 
@@ -107,7 +109,7 @@ fn bearer(secret: &Secret) -> Option<HeaderValue> {
     let text = secret.expose();
     let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
         .ok()
-        .filter(|_| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))?;
+        .filter(|_| (1..=TOKEN_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()))?;
     value.set_sensitive(true);
     Some(value)
 }
