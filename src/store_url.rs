@@ -182,8 +182,9 @@ pub fn without_password(text: &str) -> String {
     if let Some(user) = user {
         match user.split_once(':') {
             Some((name, _)) => shown.extend([name, ":***@"]),
-            // A token is given as a user without a password, too.
-            None => shown.push_str("***@"),
+            // A token is given as a user without a password, too; a database's user is no secret.
+            None if scheme.starts_with("http") => shown.push_str("***@"),
+            None => shown.extend([user, "@"]),
         }
     }
     let (before, query) = match rest.split_once('?') {

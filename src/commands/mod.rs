@@ -47,7 +47,7 @@ pub enum Outcome {
 /// `shutdown` is cancelled by the first signal: work in hand is then finished or left resumable.
 ///
 /// # Errors
-/// What kept the command from its work. A [`ConfigError`] or a
+/// What kept the command from its work. A [`ConfigError`](crate::config::ConfigError) or a
 /// [`UsageError`](crate::cli::UsageError) in the chain means that nothing was touched.
 pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> anyhow::Result<Outcome> {
     cli.check()?;
