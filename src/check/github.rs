@@ -111,6 +111,10 @@ impl Asker<'_> {
             Ok(Err(error)) => app.problem = Some(error.to_string()),
             Err(_) => app.problem = Some(no_answer()),
         }
+        // Where there are other tokens, they go on without it.
+        let hint = format!("App {}", app.id);
+        let out = self.github.out_for("").into_iter().find(|(out, _)| *out == hint);
+        app.problem = app.problem.or(out.map(|(_, why)| why));
         app.installed_on = self.github.installations().iter().map(|on| on.account.clone()).collect();
         Some(app)
     }

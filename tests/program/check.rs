@@ -179,6 +179,12 @@ async fn an_app_is_looked_at_where_it_is_installed() {
     fake.suspend(FABRIKAM);
     let (ran, _) = check(&place).await;
     ran.said(1, &["error: the App is suspended on fabrikam", "error: fabrikam: no token may read it"]);
+    // Beside other tokens, it is missed all the same.
+    let place = place.tokens("fake-token");
+    fake.set_fault(Fault::always("/app/installations?", FaultKind::Permission("none")));
+    let (ran, _) = check(&place).await;
+    ran.said(1, &["error: the App: "]);
+    fake.clear_faults();
     let place = place.with("MSGHT_GITHUB__APP_ID", "5");
     let (ran, json) = check(&place).await;
     ran.said(1, &["error: the App: GitHub refused the App 5"]);

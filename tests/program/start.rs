@@ -77,7 +77,7 @@ fn change(fake: &FakeGitHub, every: usize) {
 #[tokio::test]
 async fn everything_is_retrieved_and_a_day_later_only_what_has_changed() {
     // The servers of the tests are slow.
-    let sizes = if family() == Family::Embedded { [270, 180, 50] } else { [12, 8, 4] };
+    let sizes = if family() == Family::Embedded { [270, 180, 50] } else { [12, 10, 2] };
     let all: usize = sizes.iter().sum();
     let (fake, place) = estate(11, sizes).await;
     let ran = start(&place, &[]).await;

@@ -194,8 +194,10 @@ impl Shared {
         if let Some((app, place)) = self.pool.app()
             && place == lease.token
         {
-            if times == 1 && response.date().is_some_and(|server_now| app.set_clock(server_now)) {
-                tracing::warn!(%message, "the App's clock is set by GitHub's");
+            // Of several requests at once only one finds the clock wrong: each is signed once more.
+            if times == 1 {
+                let wrong = response.date().is_some_and(|server_now| app.set_clock(server_now));
+                tracing::warn!(%message, wrong, "GitHub refused the App; it signs once more, by GitHub's clock");
                 return Ok(());
             }
             self.pool.lose(lease.token, message.clone());
