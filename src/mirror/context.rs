@@ -196,6 +196,8 @@ pub struct Tally {
     pub refusals: Mutex<Vec<String>>,
     /// What the repository has switched off.
     pub switched_off: Mutex<Vec<String>>,
+    /// What GitHub doesn't have or doesn't give to anybody, and never will: known, listed, and no failure.
+    pub final_gaps: Mutex<Vec<String>>,
 }
 
 /// One stage at work.
@@ -363,6 +365,13 @@ impl<S: Subject> Work<S> {
     pub fn switched_off(&self, what: String) {
         tracing::info!(subject = %self.subject(), %what, "disabled");
         self.tally.switched_off.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// Records something that can't be had from GitHub by asking again, such as a commit's files beyond the 3,000 that it
+    /// gives: every run lists it, and it doesn't make the stage incomplete.
+    pub fn record_final_gap(&self, what: String) {
+        tracing::info!(subject = %self.subject(), %what, "final gap");
+        self.tally.final_gaps.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Marks documents as gone from GitHub.

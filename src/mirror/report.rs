@@ -11,6 +11,9 @@ use super::context::Tally;
 use super::error::MirrorError;
 use crate::github::ApiError;
 
+/// Notes shown of one stage; the log has all of them.
+const MAX_NOTES: usize = 20;
+
 /// How a stage ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -20,6 +23,8 @@ pub enum Outcome {
     NotPermitted(Vec<String>),
     /// The repository has the feature switched off: GitHub has nothing to show.
     Disabled(Vec<String>),
+    /// All that GitHub gives was read; these are the gaps that asking again can't close.
+    Limited(Vec<String>),
     /// Something is missing, and this is what.
     Partial(Vec<String>),
     /// It stopped at an error.
@@ -33,14 +38,14 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the stage did what it could: nothing failed, and nothing that may be read is missing.
     pub fn is_complete(&self) -> bool {
-        matches!(self, Self::Done | Self::NotPermitted(_) | Self::Disabled(_))
+        matches!(self, Self::Done | Self::NotPermitted(_) | Self::Disabled(_) | Self::Limited(_))
     }
 
     /// What there is to say about it.
     pub fn notes(&self) -> &[String] {
         match self {
             Self::Done => &[],
-            Self::NotPermitted(notes) | Self::Disabled(notes) | Self::Partial(notes) => notes,
+            Self::NotPermitted(notes) | Self::Disabled(notes) | Self::Limited(notes) | Self::Partial(notes) => notes,
             Self::Failed(note) | Self::Unreachable(note) | Self::NotReached(note) => std::slice::from_ref(note),
         }
     }
@@ -52,6 +57,7 @@ impl fmt::Display for Outcome {
             Self::Done => "done",
             Self::NotPermitted(_) => "not permitted",
             Self::Disabled(_) => "disabled",
+            Self::Limited(_) => "limited",
             Self::Partial(_) => "incomplete",
             Self::Failed(_) | Self::Unreachable(_) => "failed",
             Self::NotReached(_) => "not reached",
@@ -97,7 +103,7 @@ impl StageReport {
     pub fn of(stage: &'static str, tally: &Tally, end: Option<&End<'_>>) -> Self {
         let notes = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (shortfalls, refusals) = (notes(&tally.shortfalls), notes(&tally.refusals));
-        let switched_off = notes(&tally.switched_off);
+        let (switched_off, final_gaps) = (notes(&tally.switched_off), notes(&tally.final_gaps));
         let outcome = match end {
             None => Outcome::NotReached("the run ended before it".to_owned()),
             Some(End { cut_off: Some(why), .. }) => Outcome::NotReached((*why).to_owned()),
@@ -105,9 +111,13 @@ impl StageReport {
                 Outcome::Unreachable(error.to_string())
             }
             Some(End { result: Err(error), .. }) => Outcome::Failed(error.to_string()),
-            Some(_) if !shortfalls.is_empty() => Outcome::Partial(shortfalls),
-            Some(_) if !refusals.is_empty() => Outcome::NotPermitted(refusals),
-            Some(_) if !switched_off.is_empty() => Outcome::Disabled(switched_off),
+            // The worst names the outcome; what else there is to say is said behind it.
+            Some(_) if !shortfalls.is_empty() => {
+                Outcome::Partial([shortfalls, refusals, switched_off, final_gaps].concat())
+            }
+            Some(_) if !refusals.is_empty() => Outcome::NotPermitted([refusals, switched_off, final_gaps].concat()),
+            Some(_) if !switched_off.is_empty() => Outcome::Disabled([switched_off, final_gaps].concat()),
+            Some(_) if !final_gaps.is_empty() => Outcome::Limited(final_gaps),
             Some(_) => Outcome::Done,
         };
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -215,8 +225,12 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.subject)?;
         writeln!(f, "{table}")?;
         for stage in &self.stages {
-            for note in stage.outcome.notes() {
+            let notes = stage.outcome.notes();
+            for note in notes.iter().take(MAX_NOTES) {
                 writeln!(f, "{}: {}: {note}", stage.stage, stage.outcome)?;
+            }
+            if let Some(more) = notes.len().checked_sub(MAX_NOTES).filter(|more| *more > 0) {
+                writeln!(f, "{}: {}: and {more} more, each in the log", stage.stage, stage.outcome)?;
             }
         }
         Ok(())
