@@ -217,7 +217,7 @@ async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
         && listing.last_page >= DEEP_PAGE
         && listing.ids.len().is_multiple_of(PER_PAGE)
     {
-        work.shortfall(format!(
+        work.record_final_gap(format!(
             "GitHub's list of issue events ends at page {}; events older than the {} newest may be missing",
             listing.last_page,
             listing.ids.len()
