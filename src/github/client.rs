@@ -2,6 +2,7 @@
 
 mod learn;
 mod lease;
+mod outage;
 mod run;
 
 use std::sync::atomic::AtomicBool;
@@ -24,6 +25,7 @@ use super::url::ApiUrl;
 use crate::names::RepoName;
 use crate::telemetry::Event;
 
+use outage::Outage;
 use run::{Call, Sent, Stop};
 
 /// Installations a page, GitHub's most.
@@ -52,6 +54,7 @@ struct Shared {
     total: Meter,
     /// Something that speaks like GitHub's API has answered.
     contacted: AtomicBool,
+    outage: Outage,
 }
 
 impl GitHub {
@@ -72,10 +75,11 @@ impl GitHub {
         let transport = Transport::new(&api_url, &settings.user_agent, &tuning)?;
         let sharing = settings.ledger.filter(|_| has_tokens).map(Sharing::new);
         let app_reserve = settings.app.map_or(0, |app| app.reserve.into());
-        let contacted = AtomicBool::new(false);
+        let (contacted, outage) = (AtomicBool::new(false), Outage::default());
         let total = Meter::default();
         let installations = OnceLock::new();
-        let shared = Shared { api_url, transport, pool, app_reserve, installations, sharing, tuning, total, contacted };
+        let shared =
+            Shared { api_url, transport, pool, app_reserve, installations, sharing, tuning, total, contacted, outage };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -302,6 +306,11 @@ impl GitHub {
         if let Some(sharing) = &self.shared.sharing {
             sharing.leave().await;
         }
+    }
+
+    /// Returns whether GitHub counts as down: several requests in a row got no usable answer, however often they were sent.
+    pub fn is_down(&self) -> bool {
+        self.shared.outage.is_open()
     }
 
     /// What is left, for estimates.

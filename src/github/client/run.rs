@@ -125,6 +125,7 @@ impl Shared {
             let outcome = response.outcome(&url.to_string(), &lease.hint, etag.is_some());
             if !matches!(outcome, Outcome::Failed(_)) {
                 self.contacted.store(true, Ordering::Relaxed);
+                self.outage.record_answer();
             }
             match outcome {
                 Outcome::Unchanged => return Ok((Fetched::Unchanged, lease.token)),
@@ -258,7 +259,7 @@ impl Shared {
         trials.failed += 1;
         let attempts = trials.failed;
         let hopeless = first_contact && (failure.connect.is_some() || failure.foreign);
-        let most = if call.sent.is_some_and(|sent| sent.once) {
+        let most = if call.sent.is_some_and(|sent| sent.once) || self.outage.is_open() {
             1
         } else if hopeless {
             self.tuning.first_contact_attempts
@@ -277,6 +278,7 @@ impl Shared {
             return Ok(());
         }
         let (path, api_url) = (url.to_string(), self.api_url.to_string());
+        self.outage.record_exhausted(&path);
         let error = match failure.connect {
             Some(problem) if first_contact => ApiError::Connect { api_url, problem, attempts, chain: failure.why },
             None if hopeless => ApiError::NotGitHub { api_url, path, found: failure.why },

@@ -1,0 +1,60 @@
+//! Circuit breaker: retries must not multiply over all stages and repositories while GitHub is down.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+/// Different requests that use up all their attempts, with no answer to any request in between, for GitHub to count as down.
+const EXHAUSTED_REQUESTS: usize = 3;
+
+/// The requests in a row that GitHub gave no usable answer to, however often they were sent.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    exhausted: Mutex<HashSet<String>>,
+}
+
+impl Outage {
+    /// Returns whether GitHub counts as down: until it answers again, a request is sent once.
+    pub fn is_open(&self) -> bool {
+        self.exhausted().len() >= EXHAUSTED_REQUESTS
+    }
+
+    /// Records an answer, of whatever status, that came from GitHub.
+    pub fn record_answer(&self) {
+        self.exhausted().clear();
+    }
+
+    /// Records a request that used up its attempts.
+    pub fn record_exhausted(&self, path: &str) {
+        let mut exhausted = self.exhausted();
+        if exhausted.len() < EXHAUSTED_REQUESTS {
+            exhausted.insert(path.to_owned());
+        }
+    }
+
+    fn exhausted(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.exhausted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_different_requests_open_it_and_an_answer_closes_it() {
+        let outage = Outage::default();
+        for _ in 0..5 {
+            outage.record_exhausted("/repos/a/b/labels");
+        }
+        outage.record_exhausted("/repos/a/b/issues");
+        assert!(!outage.is_open(), "one request that keeps failing is no outage");
+        outage.record_answer();
+        outage.record_exhausted("/repos/a/b/pulls");
+        outage.record_exhausted("/repos/a/b/forks");
+        assert!(!outage.is_open(), "an answer in between starts anew");
+        outage.record_exhausted("/repos/a/b/commits");
+        assert!(outage.is_open());
+        outage.record_answer();
+        assert!(!outage.is_open());
+    }
+}
