@@ -301,6 +301,36 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Returns whether any other request would fail in the same way: nobody is left to ask with, or GitHub isn't there.
+    pub fn concerns_all_requests(&self) -> bool {
+        matches!(
+            self,
+            Self::NoAccess { .. }
+                | Self::SsoRequired { .. }
+                | Self::Unauthorized { .. }
+                | Self::TokenOut { .. }
+                | Self::AppRefused { .. }
+                | Self::NotInstalled { .. }
+                | Self::NoToken { .. }
+                | Self::NeedsToken { .. }
+                | Self::RetiredVersion { .. }
+                | Self::NotGitHub { .. }
+                | Self::Connect { .. }
+                | Self::LimitExhausted { .. }
+                | Self::Ledger { .. }
+        )
+    }
+
+    /// Returns whether it says that the one thing that was asked for isn't there. A 422 says so of a commit only in these
+    /// words; with others it means that GitHub could not make the answer now.
+    pub fn says_missing(&self) -> bool {
+        match self {
+            Self::NotFound { .. } => true,
+            Self::Unprocessable { message, .. } => message.to_ascii_lowercase().contains("no commit found"),
+            _ => false,
+        }
+    }
+
     /// Whether GitHub keeps this from the tokens at hand, whatever is there: an answer to "may I?", not to "what is it?".
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::NotFound { .. } | Self::NeedsToken { .. })

@@ -34,6 +34,10 @@ const COMMITS_SHORT: &str = concat!(
     " JOIN msght_commit_details d ON d.commit_id = c.id WHERE d.short IS NOT NULL ORDER BY c.sha"
 );
 
+/// Commits that have no more than a SHA, because something else refers to them.
+const MENTIONED_COMMITS: &str = "SELECT c.id, c.sha FROM commits c WHERE c.project_id = ?1 AND c.created_at IS NULL \
+     AND c.id > ?2 AND NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) ORDER BY c.id LIMIT ?3";
+
 const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
      WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
 
@@ -133,6 +137,21 @@ impl Relational {
         Ok(rows.iter().filter_map(|row| Some((text(&row[0])?, text(&row[1])?))).collect())
     }
 
+    /// SHAs of commits that the project's own refer to, such as a fork point and the parents of a fork's own commits, and of
+    /// which nothing else is known, in order of their rows, at most `limit` after `after`.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn mentioned_commits(
+        &self,
+        project: i64,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        let rows = self.read(MENTIONED_COMMITS, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
+    }
+
     /// The next pull requests to read, newest change first: number and `updated_at`.
     ///
     /// # Errors
@@ -178,6 +197,7 @@ impl Relational {
         let sql = "DELETE FROM msght_commit_details WHERE commit_id IN \
                    (SELECT commit_id FROM project_commits WHERE project_id = ?1 \
                     UNION SELECT id FROM commits WHERE project_id = ?1)";
-        self.write(sql, vec![project.into()]).await.map(drop)
+        self.write(sql, vec![project.into()]).await?;
+        self.write("DELETE FROM msght_missing_items WHERE project_id = ?", vec![project.into()]).await.map(drop)
     }
 }

@@ -11,6 +11,7 @@ mod ids;
 pub mod inventory;
 pub mod leases;
 mod look;
+pub mod missing_items;
 mod mysql;
 pub mod rows;
 mod sql;

@@ -428,6 +428,17 @@ pub enum Progress {
         /// For this `updated_at`.
         of: String,
     },
+    /// GitHub was asked for an item and says that it doesn't have it.
+    ItemMissing(super::missing_items::MissingItem),
+    /// An item that was missing is there.
+    ItemFound {
+        /// The project.
+        project: i64,
+        /// What it is.
+        kind: super::missing_items::ItemKind,
+        /// Its SHA or number.
+        item: String,
+    },
     /// An issue that something refers to was asked for and GitHub has it no more.
     IssueGone {
         /// The project.

@@ -209,7 +209,8 @@ impl Relational {
         Ok(rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
     }
 
-    /// Pull requests whose commits have not been read for their present head, by number, at most `limit` after `after`.
+    /// Pull requests whose commits have not been read for their present head, by number, at most `limit` after `after`:
+    /// number, head, and whether the stored document tells how many commits it has at this head.
     ///
     /// # Errors
     /// The store could not be read.
@@ -218,13 +219,36 @@ impl Relational {
         project: i64,
         after: i64,
         limit: u32,
-    ) -> Result<Vec<(i64, String)>, StoreError> {
-        let sql = "SELECT p.pullreq_id, coalesce(m.head, '') FROM pull_requests p \
-                   JOIN msght_pulls m ON m.pull_request_id = p.id \
+    ) -> Result<Vec<(i64, String, bool)>, StoreError> {
+        let sql = "SELECT p.pullreq_id, coalesce(m.head, ''), coalesce(m.detailed_of = m.updated_at, 0) \
+                   FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
                    WHERE p.base_repo_id = ? AND p.pullreq_id > ? AND m.updated_at IS NOT NULL \
                    AND (m.commits_of IS NULL OR m.commits_of <> coalesce(m.head, '')) ORDER BY p.pullreq_id LIMIT ?";
         let rows = self.read(sql, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
-        Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
+        let pull = |row: Vec<Value>| Some((row[0].as_i64()?, row[1].as_str()?.to_owned(), row[2] == Value::Integer(1)));
+        Ok(rows.into_iter().filter_map(pull).collect())
+    }
+
+    /// For which head a pull request's commits were read, and how many are stored; `None` where they were not.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn pull_commits_read(&self, project: i64, number: i64) -> Result<Option<(String, i64)>, StoreError> {
+        let sql = "SELECT m.commits_of, (SELECT count(*) FROM pull_request_commits x WHERE x.pull_request_id = p.id) \
+                   FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
+                   WHERE p.base_repo_id = ? AND p.pullreq_id = ? AND m.commits_of = m.head";
+        let rows = self.read(sql, vec![project.into(), number.into()]).await?;
+        Ok(rows.first().and_then(|row| Some((row[0].as_str()?.to_owned(), row[1].as_i64()?))))
+    }
+
+    /// Makes a pull request's commits count as not read; those that are stored stay.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn forget_pull_commits(&self, project: i64, number: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE msght_pulls SET commits_of = NULL WHERE pull_request_id IN \
+                   (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)";
+        self.write(sql, vec![project.into(), number.into()]).await.map(drop)
     }
 
     /// Numbers of pull requests that something refers to but that no list has given.

@@ -14,6 +14,8 @@ pub enum Times {
 pub enum FaultKind {
     /// 500, 502, 503, ... with a JSON or an HTML body.
     Status { status: u16, html: bool },
+    /// GitHub's own refusal in its own words.
+    Refusal { status: u16, message: &'static str },
     /// A server error that says when to come back.
     Unavailable { status: u16, retry_after: u64 },
     /// The connection ends before any answer.

@@ -122,7 +122,7 @@ impl World {
             return Some(refusal(404, &format!("No common ancestor between {base_name} and {head_name}.")));
         };
         let ahead = c.ahead.len();
-        let paged = q.get("page").is_some() || q.get("per_page").is_some();
+        let paged = !self.unpaged_comparisons && (q.get("page").is_some() || q.get("per_page").is_some());
         let per = if paged { q.per_page() } else { 250 };
         let commits = if paged {
             let first = (q.page() - 1).saturating_mul(per).min(ahead);

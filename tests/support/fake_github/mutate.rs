@@ -350,6 +350,16 @@ impl World {
         self.add_person(&name, &email, Account::User(user))
     }
 
+    /// Takes a commit out of git: nothing knows its hash any more but what mentions it.
+    pub fn lose_commit(&mut self, commit: CommitIx) {
+        self.commits[commit as usize].network = usize::MAX;
+    }
+
+    /// Puts it back.
+    pub fn restore_commit(&mut self, repo: RepoIx, commit: CommitIx) {
+        self.commits[commit as usize].network = self.repos[repo].network;
+    }
+
     /// Makes a commit that no branch points at yet.
     pub fn new_commit(&mut self, repo: RepoIx, parents: &[CommitIx], author: u32, message: &str) -> CommitIx {
         let ix = self.commits.len() as CommitIx;

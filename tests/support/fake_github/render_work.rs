@@ -134,6 +134,24 @@ impl World {
         o.push(']');
     }
 
+    /// `/git/commits/{sha}`: the commit as git has it.
+    pub fn git_commit(&self, o: &mut String, repo: RepoIx, commit: CommitIx) {
+        let c = &self.commits[commit as usize];
+        let (url, sha) = (self.repo_url(repo), self.sha(commit));
+        cat(o, &[r#"{"sha":""#, &sha, r#"","url":""#, &url, "/git/commits/", &sha, r#"","author":"#]);
+        self.git_user(o, c.author, c.authored);
+        o.push_str(r#","committer":"#);
+        self.git_user(o, c.committer, c.committed);
+        o.push_str(r#","message":"#);
+        esc(o, &c.message);
+        o.push_str(r#","parents":["#);
+        for (i, parent) in self.parents(commit).iter().enumerate() {
+            let lead = if i > 0 { r#",{"sha":""# } else { r#"{"sha":""# };
+            cat(o, &[lead, parent, r#"","url":""#, &url, "/git/commits/", parent, r#""}"#]);
+        }
+        o.push_str("]}");
+    }
+
     /// `/commits/{sha}`, with the files from `first` to before `last`.
     pub fn full_commit(&self, o: &mut String, repo: RepoIx, commit: CommitIx, files: std::ops::Range<u32>) {
         o.push('{');

@@ -355,6 +355,13 @@ impl World {
                 let items = Arc::new(upto(n));
                 Answer::List(List { repo, kind: Kind::GitRef(kind, Arc::new(names)), items, rule: Rule::Whole })
             }
+            ["git", "commits", sha] => {
+                if empty {
+                    return Some(refusal(409, EMPTY));
+                }
+                let commit = unhex(sha).and_then(|_| self.resolve(repo, sha))?;
+                object(|o| self.git_commit(o, repo, commit))
+            }
             ["commits"] => {
                 if empty {
                     return Some(refusal(409, EMPTY));
@@ -542,6 +549,7 @@ fn template(rest: &[&str]) -> &'static str {
         ["branches", ..] => "/repos/{owner}/{repo}/branches/{branch}",
         ["tags"] => "/repos/{owner}/{repo}/tags",
         ["git", "matching-refs", ..] => "/repos/{owner}/{repo}/git/matching-refs/{ref}",
+        ["git", "commits", _] => "/repos/{owner}/{repo}/git/commits/{sha}",
         ["commits"] => "/repos/{owner}/{repo}/commits",
         ["commits", _, "comments"] => "/repos/{owner}/{repo}/commits/{sha}/comments",
         ["commits", ..] => "/repos/{owner}/{repo}/commits/{sha}",

@@ -527,6 +527,7 @@ impl Shared {
         }
         match fault {
             Some(FaultKind::Status { status, html: false }) => return Reply::refuse(*status, "Server Error"),
+            Some(FaultKind::Refusal { status, message }) => return Reply::refuse(*status, message),
             Some(FaultKind::Status { status, html: true }) => {
                 return Reply { status: *status, body: HTML.into(), html: true, headers: vec![] };
             }

@@ -394,6 +394,8 @@ pub struct World {
     pub hooks: Vec<Hook>,
     /// Organisation and outside collaborator.
     pub outside: Vec<(UserIx, UserIx)>,
+    /// Whether comparisons have no pages, as on older Enterprise Servers.
+    pub unpaged_comparisons: bool,
     /// Names that repositories had before, in lower case.
     pub old_names: HashMap<String, RepoIx>,
     pub(super) by_sha: HashMap<Sha, CommitIx>,
@@ -443,6 +445,7 @@ impl World {
             teams: vec![],
             hooks: vec![],
             outside: vec![],
+            unpaged_comparisons: false,
             old_names: HashMap::new(),
             by_sha: HashMap::new(),
             by_login: HashMap::new(),

@@ -29,6 +29,18 @@ const COMMITS_DETAILED: Upsert = Upsert {
     update: &[("short", Rule::Replace)],
 };
 
+const MISSING_ITEMS: Upsert = Upsert {
+    table: "msght_missing_items",
+    columns: &["project_id", "kind", "item", "answer", "attempts", "first_at", "last_at"],
+    key: &["project_id", "kind", "item"],
+    update: &[
+        ("answer", Rule::Replace),
+        ("attempts", Rule::Replace),
+        ("first_at", Rule::Replace),
+        ("last_at", Rule::Replace),
+    ],
+};
+
 const PULLS_DETAILED: Upsert = Upsert {
     table: "msght_pulls",
     columns: &["pull_request_id", "detailed_of"],
@@ -132,6 +144,22 @@ impl Batch<'_> {
                 let sql = "UPDATE msght_lists SET completed_at = ?, pending = NULL, watermark = coalesce(?, watermark) \
                            WHERE id = ?";
                 self.tx.execute(sql, vec![now.into(), watermark.clone().into(), (*list).into()]).await?;
+            }
+            Progress::ItemMissing(missing) => {
+                let row = vec![
+                    missing.project.into(),
+                    missing.kind.name().into(),
+                    missing.item.as_str().into(),
+                    missing.answer.as_str().into(),
+                    missing.attempts.into(),
+                    date(missing.first_at).into(),
+                    date(missing.last_at).into(),
+                ];
+                self.tx.upsert(&MISSING_ITEMS, vec![row]).await?;
+            }
+            Progress::ItemFound { project, kind, item } => {
+                let sql = "DELETE FROM msght_missing_items WHERE project_id = ? AND kind = ? AND item = ?";
+                self.tx.execute(sql, vec![(*project).into(), kind.name().into(), item.as_str().into()]).await?;
             }
             Progress::IssueGone { project, number } => {
                 // Where nothing is known of it but its number, it was the ghost's: then it isn't asked for again.

@@ -1,0 +1,133 @@
+//! Items that GitHub says it doesn't have though others refer to them, and when they are asked for again.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Duration, NaiveDateTime, Utc};
+
+use super::Relational;
+use super::sql::Value;
+use crate::store::StoreError;
+
+/// A missing item is asked for by every run for so many days after it was first missed: a passing fault may look the same.
+const DAYS_OF_EVERY_RUN: i64 = 3;
+/// Bounds of the days between two attempts afterwards; they double from the one to the other.
+const DAYS_BETWEEN: (i64, i64) = (1, 30);
+
+/// What kind of item it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemKind {
+    /// A commit, by its SHA.
+    Commit,
+    /// A pull request, by its number.
+    Pull,
+}
+
+impl ItemKind {
+    /// Its name in the table.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Pull => "pull",
+        }
+    }
+}
+
+/// An item that GitHub says it doesn't have.
+#[derive(Debug, Clone)]
+pub struct MissingItem {
+    /// The project that refers to it.
+    pub project: i64,
+    /// What it is.
+    pub kind: ItemKind,
+    /// Its SHA or number.
+    pub item: String,
+    /// GitHub's last answer.
+    pub answer: String,
+    /// How often it was asked for.
+    pub attempts: i64,
+    /// When it was first missed.
+    pub first_at: DateTime<Utc>,
+    /// When it was last asked for.
+    pub last_at: DateTime<Utc>,
+}
+
+impl MissingItem {
+    /// Returns whether it is time to ask for it again: in every run of the first days, then at doubling distances.
+    pub fn is_due(&self, now: DateTime<Utc>) -> bool {
+        let missing_for = self.last_at - self.first_at;
+        // A clock that was wrong must not put it off.
+        if self.last_at > now || missing_for < Duration::days(DAYS_OF_EVERY_RUN) {
+            return true;
+        }
+        let (least, most) = DAYS_BETWEEN;
+        let wait = missing_for - Duration::days(DAYS_OF_EVERY_RUN - least);
+        now >= self.last_at + wait.clamp(Duration::days(least), Duration::days(most))
+    }
+}
+
+impl Relational {
+    /// A project's missing items of a kind, by SHA or number.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn missing_items(
+        &self,
+        project: i64,
+        kind: ItemKind,
+    ) -> Result<HashMap<String, MissingItem>, StoreError> {
+        let sql = "SELECT item, answer, attempts, first_at, last_at FROM msght_missing_items \
+                   WHERE project_id = ? AND kind = ?";
+        let rows = self.read(sql, vec![project.into(), kind.name().into()]).await?;
+        let missing = |row: Vec<Value>| {
+            let item = row[0].as_str()?.to_owned();
+            let missing = MissingItem {
+                project,
+                kind,
+                item: item.clone(),
+                answer: row[1].as_str()?.to_owned(),
+                attempts: row[2].as_i64()?,
+                first_at: time(&row[3])?,
+                last_at: time(&row[4])?,
+            };
+            Some((item, missing))
+        };
+        Ok(rows.into_iter().filter_map(missing).collect())
+    }
+}
+
+fn time(value: &Value) -> Option<DateTime<Utc>> {
+    let naive = NaiveDateTime::parse_from_str(value.as_str()?, "%Y-%m-%d %H:%M:%S").ok()?;
+    Some(naive.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The days on which a nightly run asks, the first one on day 0.
+    #[test]
+    fn attempts_are_daily_at_first_then_at_doubling_distances() {
+        let start = DateTime::UNIX_EPOCH;
+        let mut missing = MissingItem {
+            project: 1,
+            kind: ItemKind::Commit,
+            item: "a".to_owned(),
+            answer: "404".to_owned(),
+            attempts: 1,
+            first_at: start,
+            last_at: start,
+        };
+        assert!(missing.is_due(start + Duration::minutes(1)), "another run of the same day asks, too");
+        let mut asked = vec![0];
+        for day in 1..120 {
+            let now = start + Duration::days(day);
+            if missing.is_due(now) {
+                missing.last_at = now;
+                asked.push(day);
+            }
+        }
+        assert_eq!(asked, [0, 1, 2, 3, 4, 6, 10, 18, 34, 64, 94]);
+        missing.last_at = start + Duration::days(400);
+        assert!(missing.is_due(start + Duration::days(120)), "a clock that was ahead puts nothing off");
+    }
+}
