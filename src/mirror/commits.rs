@@ -1,17 +1,20 @@
-//! Commits of all branches, each once, and comments on them.
+//! Commits of all branches and tags, each once, and comments on them.
 //!
 //! A project's commits are closed under parents: whatever way they were read in, in the end no commit of a branch may
 //! lack its parent. This is checked, and what is missing is read from there on; so neither a list that ends too early
 //! nor a run that was cut off leaves a hole.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use super::context::{ForkCommits, Map, Mapped, Repository, Subject, Work, read_now};
+use super::context::{ForkCommits, Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
+use super::fork_commits::{fork_point, own_commits};
+use super::heads::{Heads, fingerprint_of_refs};
+use super::independent::for_each_independent;
 use super::item::{Item, account, at, commit_person, split_under};
 use super::pages::{List, PER_PAGE, Pages, read_all, snapshot};
 use super::refs;
@@ -20,10 +23,10 @@ use crate::github::{Accept, ApiError};
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Commit, CommitComment, Progress};
-use crate::store::relational::state::{ListState, PageState, fingerprint};
+use crate::store::relational::state::{ListState, fingerprint};
 
 /// Branches walked at once.
-const BRANCHES_IN_FLIGHT: usize = 8;
+pub(super) const BRANCHES_IN_FLIGHT: usize = 8;
 /// Rounds of looking for parents that are missing. Each round reads on from them; one is enough unless lists end early.
 const CLOSING_ROUNDS: usize = 50;
 
@@ -72,34 +75,57 @@ pub fn commit_row(
     Ok(())
 }
 
-/// The commits of all branches.
+/// The commits that branches and tags lead to.
 pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
-    let branches = relational.list(work.project(), "branches").await?;
-    if !branches.completed || !work.shared.options.stages.contains(&Stage::Branches) {
+    let (branches, tags) =
+        (relational.list(work.project(), "branches").await?, relational.list(work.project(), "tags").await?);
+    if !branches.completed || !tags.completed || !work.shared.options.stages.contains(&Stage::Branches) {
         // Without their heads nothing could be walked, and nothing would look complete.
-        refs::heads(work).await?;
+        refs::branches(work).await?;
         work.flush().await?;
     }
     let state = relational.list(work.project(), "commits").await?;
-    let heads = heads(work).await?;
+    let walked = relational.list(work.project(), "commits:refs").await?;
+    let refs = fingerprint_of_refs(work).await?;
+    if state.completed && refs.is_some() && refs == walked.watermark && !work.shared.options.full {
+        return Ok(());
+    }
+    let whole = walk_refs(work, &state).await?;
+    // What is missing is missed again, and said again, by the next run.
+    if !whole || work.falls_short() {
+        return Ok(());
+    }
+    let mut progress = vec![Progress::Completed { list: state.id, watermark: None }];
+    progress.extend(refs.map(|watermark| Progress::Watermark { list: walked.id, watermark }));
+    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+}
+
+/// Walks what the heads of branches and tags lead to and is not known. Returns whether all of it could be walked.
+async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let heads = Heads::load(work).await?;
     if work.repository().facts.get("fork").and_then(Value::as_bool) == Some(true) {
         match (work.shared.options.fork_commits, fork_point(work, &heads).await?) {
-            (ForkCommits::None, _) => return complete(work, state.id).await,
-            (ForkCommits::ForkPoint, Some(point)) => return own_commits(work, state.id, &heads, &point).await,
+            (ForkCommits::None, _) => return Ok(true),
+            (ForkCommits::ForkPoint, Some(point)) => {
+                own_commits(work, state.id, &heads, &point).await?;
+                return Ok(true);
+            }
             // Without anything in common with a parent all commits are its own.
             (ForkCommits::ForkPoint, None) | (ForkCommits::All, _) => {}
         }
     }
-    let unknown = unknown(work, &heads).await?;
+    let all: Vec<String> = heads.all().cloned().collect();
+    let unknown = unknown(work, &all).await?;
     if unknown.is_empty() && state.completed {
-        return Ok(());
+        return Ok(true);
     }
     // Whoever asks for everything anew has the commits of this run alone for known.
     let seen = work.shared.options.full.then(|| Mutex::new(HashSet::new()));
-    let mut heads = if seen.is_some() { heads } else { unknown };
+    let mut next = if seen.is_some() { all } else { unknown };
     if state.watermark.is_none() {
-        let read = first_branch(work, &state, &heads).await?;
+        let read = first_branch(work, state, &next).await?;
         if let Some(seen) = &seen {
             *seen.lock().unwrap_or_else(PoisonError::into_inner) = read;
         }
@@ -107,11 +133,30 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
         relational.set_pending(state.id, "").await?;
     }
     if seen.is_none() {
-        heads = self::unknown(work, &heads).await?;
+        next = self::unknown(work, &next).await?;
     }
-    walk(work, heads, seen.as_ref()).await?;
+    let no_commits = Mutex::new(Vec::new());
+    let (heads, noted) = (&heads, &no_commits);
+    walk(work, next, seen.as_ref(), |sha, error| async move {
+        if heads.is_branch(&sha) {
+            return Err(error.into());
+        }
+        // A tag may point at something else than a commit: then nothing leads to it.
+        match work.get_page(&work.url(&["git", "commits", &sha]), Accept::Json).await {
+            Ok(_) => Err(MirrorError::Contradiction(format!("its git object is there, and {error}"))),
+            Err(MirrorError::Api(second)) if second.says_missing() => {
+                noted.lock().unwrap_or_else(PoisonError::into_inner).push(format!("a tag's {sha}: {error}"));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    })
+    .await?;
+    let no_commits = no_commits.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let whole = no_commits.is_empty();
+    no_commits.into_iter().for_each(|tag| work.record_final_gap(tag));
     close(work).await?;
-    complete(work, state.id).await
+    Ok(whole)
 }
 
 /// The first walk reads the whole history of one branch, many pages at a time. A SHA's history never changes, so a walk
@@ -128,6 +173,11 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
             relational.set_pending(state.id, "").await?;
             return Ok(HashSet::new());
         }
+        // The other branches may be had all the same.
+        Err(error) if !error.concerns_all_of_a_kind() && !work.shared.github.is_down() => {
+            work.shortfall(format!("{}: {error}", history_of(first)));
+            return Ok(HashSet::new());
+        }
         read => read?,
     };
     let watermark = Progress::Watermark { list: state.id, watermark: first.clone() };
@@ -137,49 +187,15 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
     Ok(read)
 }
 
-async fn complete(work: &Work, list: i64) -> Result<(), MirrorError> {
-    let step = Progress::Completed { list, watermark: None };
-    work.write(Vec::new(), Rows { progress: vec![step], ..Rows::default() }).await
-}
-
-/// The SHAs that branches point at, the default branch's first.
-async fn heads(work: &Work) -> Result<Vec<String>, MirrorError> {
-    const BRANCHES_AT_A_TIME: u32 = 500;
-    let Repository { name, facts, .. } = work.repository();
-    let documents = &work.shared.stores.documents;
-    let default = at(facts, "default_branch").and_then(Value::as_str).unwrap_or("main");
-    let default = format!("{name}/{default}");
-    let (mut heads, mut after) = (Vec::new(), String::new());
-    loop {
-        let ids =
-            documents.ids_after(Collection::Branches, &work.repository().key(), &after, BRANCHES_AT_A_TIME).await?;
-        let Some(last) = ids.last() else { break };
-        after.clone_from(last);
-        for id in ids {
-            let Some(json) = documents.get(Collection::Branches, &id).await? else { continue };
-            let value: Value = serde_json::from_str(&json).unwrap_or_default();
-            let Some(sha) = at(&value, "commit.sha").and_then(Value::as_str) else { continue };
-            if id == default {
-                heads.insert(0, sha.to_owned());
-            } else {
-                heads.push(sha.to_owned());
-            }
-        }
-    }
-    let mut seen = HashSet::new();
-    heads.retain(|sha| seen.insert(sha.clone()));
-    Ok(heads)
-}
-
 async fn unknown(work: &Work, heads: &[String]) -> Result<Vec<String>, MirrorError> {
     let known = work.shared.stores.relational.known_commits(work.project(), heads).await?;
     Ok(heads.iter().filter(|sha| !known.contains(*sha)).cloned().collect())
 }
 
-const ON_BRANCH: &Map =
+pub(super) const ON_BRANCH: &Map =
     &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_commit(repository, item, out, true).map(drop);
 
-fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
+pub(super) fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
     let url = work.url(&["commits"]).query("sha", sha);
     List { name, url, accept: Accept::Json, collection: Collection::Commits, map: ON_BRANCH }
 }
@@ -187,13 +203,36 @@ fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
 /// What a run for everything has read so far: fingerprints of SHAs.
 type Seen = Mutex<HashSet<i64>>;
 
-/// Reads histories from these SHAs down to commits that are known; with `seen`, to those that this run has read.
-async fn walk(work: &Work, shas: Vec<String>, seen: Option<&Seen>) -> Result<(), MirrorError> {
-    futures::stream::iter(shas)
-        .map(Ok)
-        .try_for_each_concurrent(BRANCHES_IN_FLIGHT, |sha| async move { walk_one(work, &sha, seen).await })
-        .await?;
+/// Reads histories from these SHAs down to commits that are known; with `seen`, to those that this run has read. `missing`
+/// handles a SHA that GitHub says it doesn't have.
+async fn walk<F>(
+    work: &Work,
+    shas: Vec<String>,
+    seen: Option<&Seen>,
+    missing: impl Fn(String, ApiError) -> F,
+) -> Result<(), MirrorError>
+where
+    F: Future<Output = Result<(), MirrorError>>,
+{
+    let missing = &missing;
+    for_each_independent(
+        work,
+        BRANCHES_IN_FLIGHT,
+        shas,
+        |sha| history_of(sha),
+        |sha| async move {
+            match walk_one(work, &sha, seen).await {
+                Err(MirrorError::Api(error)) if error.says_missing() => missing(sha, error).await,
+                done => done,
+            }
+        },
+    )
+    .await?;
     work.flush().await
+}
+
+fn history_of(sha: &str) -> String {
+    format!("the history of {sha}")
 }
 
 async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), MirrorError> {
@@ -224,13 +263,15 @@ async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), Mir
 
 /// Where a history that is being read goes on: parents that have not come yet.
 #[derive(Default)]
-struct OpenEnds {
+pub(super) struct OpenEnds {
     read: HashSet<i64>,
-    open: HashSet<String>,
+    /// Their SHAs.
+    pub(super) open: HashSet<String>,
 }
 
 impl OpenEnds {
-    fn take(&mut self, commits: &[Commit]) {
+    /// Takes in commits that came.
+    pub(super) fn take(&mut self, commits: &[Commit]) {
         for commit in commits {
             self.open.remove(&commit.sha);
             self.read.insert(fingerprint(&commit.sha));
@@ -240,7 +281,7 @@ impl OpenEnds {
     }
 
     /// Takes away those that the project is known to have.
-    async fn close_known(&mut self, work: &Work) -> Result<(), MirrorError> {
+    pub(super) async fn close_known(&mut self, work: &Work) -> Result<(), MirrorError> {
         let asked: Vec<String> = self.open.iter().cloned().collect();
         for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
             self.open.remove(&known);
@@ -261,118 +302,45 @@ async fn close(work: &Work) -> Result<(), MirrorError> {
         if missing == before {
             break;
         }
-        walk(work, missing.clone(), None).await?;
+        walk(work, missing.clone(), None, async |_, error| Err(error.into())).await?;
         before = missing;
     }
     work.shortfall(format!("the history before {} could not be read", before.join(", ")));
     Ok(())
 }
 
-/// Where a fork left its parent, as GitHub's comparison of their default branches tells it (data model, §4).
-async fn fork_point(work: &Work, heads: &[String]) -> Result<Option<String>, MirrorError> {
-    let relational = &work.shared.stores.relational;
-    if let Some(known) = relational.fork_point(work.project()).await? {
-        return Ok(Some(known));
-    }
-    let facts = &work.repository().facts;
-    let text = |path: &str| at(facts, path).and_then(Value::as_str);
-    let (Some(owner), Some(branch), Some(head)) =
-        (text("parent.owner.login"), text("parent.default_branch"), heads.first())
-    else {
-        return Ok(None);
-    };
-    let url = work.url(&["compare", &format!("{owner}:{branch}...{head}")]).query("per_page", "1");
-    match work.get_page(&url, Accept::Json).await {
-        Ok(page) => {
-            let item = Item::single(&page.body, read_now())?;
-            let sha = item.need_text("merge_base_commit.sha")?;
-            relational.set_fork_point(work.project(), &sha).await?;
-            Ok(Some(sha))
-        }
-        // The parent is gone or private, or they have no common history: then all commits are the fork's own.
-        Err(MirrorError::Api(
-            ApiError::NotFound { .. } | ApiError::Unprocessable { .. } | ApiError::Forbidden { .. },
-        )) => Ok(None),
-        Err(error) => Err(error),
-    }
+/// What `head` has and `base` lacks.
+pub struct Comparison {
+    /// The SHAs of the commits that came.
+    pub shas: Vec<String>,
+    /// How many there are, where GitHub says so.
+    pub total: Option<u64>,
 }
 
-/// A fork's own commits: those of its branches that are not reachable from the fork point.
-///
-/// Most of a fork's branches are copies of its parent's, with nothing of their own: the heads that were compared are
-/// remembered one by one, so that they are not compared again.
-async fn own_commits(work: &Work, list: i64, heads: &[String], fork_point: &str) -> Result<(), MirrorError> {
-    let pages = work.shared.stores.relational.pages(list).await?;
-    let before: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
-    let known = heads.iter().map(|head| fingerprint(head)).filter(|key| before.contains(key)).collect();
-    // Held while the state is handed in, so that a shorter one never follows a longer one.
-    let compared: &tokio::sync::Mutex<Vec<i64>> = &tokio::sync::Mutex::new(known);
-    let refreshes = !before.is_empty();
-    let new: Vec<String> =
-        heads.iter().filter(|head| !before.contains(&fingerprint(head)) && *head != fork_point).cloned().collect();
-    futures::stream::iter(new)
-        .map(Ok)
-        .try_for_each_concurrent(BRANCHES_IN_FLIGHT, |head| async move {
-            own_commits_of(work, &head, fork_point, refreshes).await?;
-            let mut compared = compared.lock().await;
-            compared.push(fingerprint(&head));
-            let page = PageState { keys: compared.clone(), ..PageState::only(&"", None) };
-            work.write(Vec::new(), Rows { progress: vec![Progress::Page { list, page }], ..Rows::default() }).await
-        })
-        .await
-}
-
-async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {
-    if refreshes && few_new_commits(work, head, fork_point).await? {
-        return Ok(());
-    }
-    match compare(work, fork_point, head, ON_BRANCH).await {
-        // No history in common: all that leads to it is the fork's own.
-        Err(MirrorError::Api(ApiError::NotFound { .. })) => {
-            let name = format!("commits:{head}");
-            read_all(work, &history(work, &name, head)).await.map(drop)
-        }
-        done => done.map(drop),
-    }
-}
-
-/// A push to a fork's own branch is one page that ends at commits that are known as its own, or at the fork point: it is
-/// stored then. Otherwise nothing is, and a comparison has to tell what is the fork's own.
-async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
-    let list = history(work, "commits", head);
-    let Some(Mapped { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };
-    let Rows { mut commits, emails, .. } = rows;
-    let shas: Vec<String> = commits.iter().map(|commit| commit.sha.clone()).collect();
-    let known = work.shared.stores.relational.known_commits(work.project(), &shas).await?;
-    let Some(new) = shas.iter().position(|sha| known.contains(sha) || sha == fork_point) else { return Ok(false) };
-    commits.truncate(new);
-    let mut ends = OpenEnds::default();
-    ends.take(&commits);
-    ends.open.remove(fork_point);
-    ends.close_known(work).await?;
-    if !ends.open.is_empty() {
-        return Ok(false);
-    }
-    let new: HashSet<&String> = shas[..new].iter().collect();
-    let documents = documents.into_iter().filter(|document| new.contains(&document.id())).collect();
-    work.write(documents, Rows { commits, emails, ..Rows::default() }).await?;
-    Ok(true)
-}
-
-/// Stores the commits that `head` has and `base` lacks, and returns their SHAs. GitHub's comparison is paged without
-/// the cap that other lists of commits have.
-pub async fn compare(work: &Work, base: &str, head: &str, map: &Map) -> Result<Vec<String>, MirrorError> {
+/// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap that other lists of
+/// commits have; older servers don't, and give a part of it.
+pub async fn compare(work: &Work, base: &str, head: &str, map: &Map) -> Result<Comparison, MirrorError> {
     let mut url = Some(work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100"));
-    let mut shas = Vec::new();
+    let mut comparison = Comparison { shas: Vec::new(), total: None };
     while let Some(next) = url.take() {
         let page = work.get_page(&next, Accept::Json).await?;
         let items = split_under(&page.body, "commits")?;
+        comparison.total = comparison.total.max(total_commits(&page.body));
         let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
-        shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
+        comparison.shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
         work.write(documents, rows).await?;
         url = page.links.next;
     }
-    Ok(shas)
+    Ok(comparison)
+}
+
+/// How many commits a comparison has in all. The rest of the answer, files with their patches, is not held.
+fn total_commits(body: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        total_commits: Option<u64>,
+    }
+    serde_json::from_slice::<Answer>(body).ok()?.total_commits
 }
 
 /// The comments on commits. Their list has no key to read on from: every page is asked for, conditionally.

@@ -3,19 +3,23 @@
 //! It runs when everything else is stored, newest first, and can be stopped at any time: what is left is not a list
 //! that was made once but whatever the tables still lack.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Duration, Local, Utc};
-use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::commits::commit_row;
 use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
+use super::independent::for_each_independent;
 use super::item::{Item, account, split, whole};
-use super::pulls::map_pull;
+use super::missing::MissingItems;
+use super::pulls::{commits_of, map_pull};
 use super::repository::{profile_document, profile_row};
 use crate::github::{Accept, ApiError, ApiUrl, Budget};
 use crate::store::documents::{Collection, Shape};
+use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::{Position, Rows, date};
 
@@ -31,7 +35,11 @@ const FILES_CAP: usize = 3000;
 /// Reads what is left.
 pub async fn details(work: &Work) -> Result<(), MirrorError> {
     let stale = stale(work);
-    let left = work.shared.stores.relational.details_left(work.project(), stale).await?;
+    let mut left = work.shared.stores.relational.details_left(work.project(), stale).await?;
+    let (missing_commits, missing_pulls) =
+        (MissingItems::load(work, ItemKind::Commit).await?, MissingItems::load(work, ItemKind::Pull).await?);
+    left.commits = left.commits.saturating_sub(missing_commits.not_due() as u64);
+    left.pulls = left.pulls.saturating_sub(missing_pulls.not_due() as u64);
     let requests = left.commits + 2 * left.pulls + left.users;
     if requests > 0 {
         let estimate = estimate(&work.shared.github.budget(), requests);
@@ -44,15 +52,31 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
         ));
     }
     work.progress.set_length(left.commits + left.pulls + left.users);
-    pulls(work).await?;
-    commits(work).await?;
-    people(work).await?;
+    let mut failure = None;
+    for kind in ["pull requests", "commits", "profiles"] {
+        let done = match kind {
+            "pull requests" => pulls(work, &missing_pulls).await,
+            "commits" => commits(work, &missing_commits).await,
+            _ => people(work).await,
+        };
+        match done {
+            Ok(()) => {}
+            Err(error) if error.concerns_all_items() => return Err(error),
+            // The other kinds may be had all the same.
+            Err(error) => {
+                tracing::warn!(repository = %work.repository(), kind, %error, "details end early");
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    missing_pulls.settle(work).await?;
+    missing_commits.settle(work).await?;
     work.flush().await?;
     // Said by every run, not only by the one that met it: the data are as short as they were.
     for (sha, short) in work.shared.stores.relational.commits_short(work.project()).await? {
-        work.shortfall(format!("commit {sha}: {short}"));
+        work.record_final_gap(format!("commit {sha}: {short}"));
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// Profiles that were read before this are read again.
@@ -79,33 +103,50 @@ fn estimate(budget: &Budget, requests: u64) -> String {
     format!(", until {} at the earliest", until.with_timezone(&Local).format("%Y-%m-%d %H:%M"))
 }
 
-async fn commits(work: &Work) -> Result<(), MirrorError> {
+/// Whose history a commit belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The repository's own: of its branches, its pull requests, or commented on.
+    Own,
+    /// Another repository's, such as the point where a fork left its parent: its own parents are nobody's business here.
+    Foreign,
+}
+
+/// Reads the project's own commits, then those that they refer to and of which nothing is known but the SHA.
+async fn commits(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let name = |sha: &String| missing.name(sha);
     let mut position = Position::start();
+    let mut asked: HashSet<String> = HashSet::new();
     loop {
-        let relational = &work.shared.stores.relational;
-        let (shas, end) = relational.commits_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
-        let Some(end) = end else { return Ok(()) };
+        let (mut shas, end) = relational.commits_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
+        let Some(end) = end else { break };
         position = end;
-        futures::stream::iter(shas)
-            .map(Ok)
-            .try_for_each_concurrent(ITEMS_IN_FLIGHT, |sha| async move { commit(work, sha).await })
+        shas.retain(|sha| missing.is_due(work, sha));
+        asked.extend(shas.iter().cloned());
+        for_each_independent(work, ITEMS_IN_FLIGHT, shas, name, |sha| commit(work, missing, sha, Origin::Own)).await?;
+    }
+    work.flush().await?;
+    let mut after = 0;
+    loop {
+        let mentioned = relational.mentioned_commits(work.project(), after, ITEMS_AT_A_TIME).await?;
+        let Some((last, _)) = mentioned.last() else { return Ok(()) };
+        after = *last;
+        let mut shas: Vec<String> = mentioned.into_iter().map(|(_, sha)| sha).collect();
+        shas.retain(|sha| !asked.contains(sha) && missing.is_due(work, sha));
+        for_each_independent(work, ITEMS_IN_FLIGHT, shas, name, |sha| commit(work, missing, sha, Origin::Foreign))
             .await?;
     }
 }
 
 /// A commit with its statistics and files. More files than a page holds come on further pages.
-async fn commit(work: &Work, sha: String) -> Result<(), MirrorError> {
+async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin) -> Result<(), MirrorError> {
     let first = work.url(&["commits", &sha]);
     let mut short = None;
     let page = match work.get_page(&first, Accept::Json).await {
         Ok(page) => page,
-        // Something refers to it, but GitHub has it no more: a force-push or a deleted fork took it away.
-        Err(MirrorError::Api(
-            ApiError::NotFound { .. } | ApiError::Unprocessable { .. } | ApiError::EmptyRepository { .. },
-        )) => {
-            let progress = vec![Progress::CommitDetailed { sha, short }];
-            return work.write(Vec::new(), Rows { progress, ..Rows::default() }).await;
-        }
+        // Something refers to it, but GitHub may have it no more: a force-push or a deleted fork took it away.
+        Err(MirrorError::Api(error)) if error.says_missing() => return missing.miss_commit(work, &sha, error).await,
         Err(error) => return Err(error),
     };
     let mut next = page.links.next.clone();
@@ -137,44 +178,80 @@ async fn commit(work: &Work, sha: String) -> Result<(), MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let sha = item.need_text("sha")?;
         out.documents.push(item.full_document(Collection::Commits, vec![sha.into()], &[]));
-        commit_row(repository, item, &mut out.rows, on_branch)
+        commit_row(repository, item, &mut out.rows, on_branch)?;
+        if origin == Origin::Foreign {
+            // Parents would be rows that nothing but their SHA is known of, and that were completed next, down to the root.
+            out.rows.commits.iter_mut().for_each(|commit| commit.parents.clear());
+        }
+        Ok(())
     };
     let map: &Map = &map;
     let Mapped { documents, mut rows, .. } = work.map(map, &[raw], read_now());
     // One that could not be understood was noted, and is asked for again.
     if !documents.is_empty() {
+        rows.progress.extend(missing.record_found(work, &sha));
         rows.progress.push(Progress::CommitDetailed { sha, short });
     }
     work.write(documents, rows).await
 }
 
-async fn pulls(work: &Work) -> Result<(), MirrorError> {
+async fn pulls(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
+    if !work.repository().has("has_pull_requests") {
+        return Ok(());
+    }
     let mut position = Position::start();
     loop {
         let relational = &work.shared.stores.relational;
-        let (pulls, end) = relational.pulls_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
+        let (mut pulls, end) = relational.pulls_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
         let Some(end) = end else { return Ok(()) };
         position = end;
-        futures::stream::iter(pulls)
-            .map(Ok)
-            .try_for_each_concurrent(ITEMS_IN_FLIGHT, |(number, of)| async move { pull(work, number, of).await })
+        pulls.retain(|(number, _)| missing.is_due(work, &number.to_string()));
+        let name = |(number, _): &(i64, String)| missing.name(&number.to_string());
+        for_each_independent(work, ITEMS_IN_FLIGHT, pulls, name, |(number, of)| pull(work, missing, number, of))
             .await?;
     }
 }
 
 /// A pull request with its merger and sizes, and its reviews.
-async fn pull(work: &Work, number: i64, listed: String) -> Result<(), MirrorError> {
+async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) -> Result<(), MirrorError> {
     let text = number.to_string();
     let page = match work.get_page(&work.url(&["pulls", &text]), Accept::Json).await {
         Ok(page) => page,
-        Err(MirrorError::Api(ApiError::NotFound { .. })) => {
-            work.shortfall(format!("pull request #{number} is in the list, and GitHub answers 404 for it"));
-            return Ok(());
+        Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Gone { .. }))) => {
+            return missing.miss_pull(work, number, error).await;
         }
         Err(error) => return Err(error),
     };
     let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
-    let Mapped { mut documents, mut rows, newest } = work.map(map, &[whole(&page.body)?], read_now());
+    let Mapped { documents, mut rows, newest } = work.map(map, &[whole(&page.body)?], read_now());
+    rows.progress.extend(missing.record_found(work, &text));
+    let understood = !documents.is_empty();
+    work.write(documents, rows).await?;
+    // What could not be understood was noted, and is asked for again.
+    if reviews(work, number).await? && understood {
+        let of = newest.map_or(listed, date);
+        let progress = vec![Progress::PullDetailed { project: work.project(), number, of }];
+        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    }
+    count_commits(work, number, &Item::single(&page.body, read_now())?).await
+}
+
+/// Compares the number of commits that a pull request says it has with those that are stored; where it has more, they are
+/// read again.
+async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), MirrorError> {
+    let (Some(said), Some(head)) = (pull.integer("commits"), pull.text("head.sha")) else { return Ok(()) };
+    let relational = &work.shared.stores.relational;
+    match relational.pull_commits_read(work.project(), number).await? {
+        Some((of, stored)) if stored < said && of.split(' ').next() == Some(head.as_str()) => {
+            relational.forget_pull_commits(work.project(), number).await?;
+            commits_of(work, number, of, u64::try_from(said).ok()).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A pull request's reviews. Returns whether all of them were understood.
+async fn reviews(work: &Work, number: i64) -> Result<bool, MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let id = item.need_integer("id")?;
         let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
@@ -184,17 +261,17 @@ async fn pull(work: &Work, number: i64, listed: String) -> Result<(), MirrorErro
         Ok(())
     };
     let map: &Map = &map;
-    let mut url = Some(work.url(&["pulls", &text, "reviews"]).query("per_page", "100"));
+    let mut url = Some(work.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100"));
+    let mut understood = true;
     while let Some(next) = url.take() {
         let page = work.get_page(&next, Accept::Json).await?;
-        let reviews = work.map(map, &split(&page.body)?, read_now());
-        documents.extend(reviews.documents);
-        rows.append(reviews.rows);
+        let items = split(&page.body)?;
+        let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
+        understood &= documents.len() == items.len();
+        work.write(documents, rows).await?;
         url = page.links.next;
     }
-    let of = newest.map_or(listed, date);
-    rows.progress.push(Progress::PullDetailed { project: work.project(), number, of });
-    work.write(documents, rows).await
+    Ok(understood)
 }
 
 async fn people(work: &Work) -> Result<(), MirrorError> {
@@ -206,10 +283,8 @@ async fn people(work: &Work) -> Result<(), MirrorError> {
         let users = relational.users_left(work.project(), stale, after, ITEMS_AT_A_TIME).await?;
         let Some((last, _)) = users.last() else { return Ok(()) };
         after = *last;
-        futures::stream::iter(users)
-            .map(Ok)
-            .try_for_each_concurrent(ITEMS_IN_FLIGHT, |(_, login)| async move { profile(work, login).await })
-            .await?;
+        let name = |(_, login): &(i64, String)| format!("profile of {login}");
+        for_each_independent(work, ITEMS_IN_FLIGHT, users, name, |(_, login)| profile(work, login)).await?;
     }
 }
 

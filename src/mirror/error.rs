@@ -15,6 +15,9 @@ pub enum MirrorError {
     /// An answer came that can't be understood.
     #[error("GitHub's answer can't be used: {0}; nothing of it was stored, the next run asks again")]
     Answer(String),
+    /// An answer says something else than another one that is held.
+    #[error("GitHub contradicts itself: {0}; the next run asks again")]
+    Contradiction(String),
     /// A store can't be written or read: nothing more can be done in this run.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -37,5 +40,19 @@ impl MirrorError {
     /// Whether it ends the run, and not only its stage.
     pub fn ends_the_run(&self) -> bool {
         matches!(self, Self::Store(_) | Self::WriterStopped | Self::Cancelled)
+    }
+
+    /// Returns whether it ends work on all items, and not only on the one that met it.
+    pub(super) fn concerns_all_items(&self) -> bool {
+        match self {
+            Self::Api(error) => error.concerns_all_requests(),
+            error => error.ends_the_run() || matches!(error, Self::Gone(_) | Self::Busy(_)),
+        }
+    }
+
+    /// Returns whether it concerns all items of one kind: a permission is missing that each of them needs.
+    pub(super) fn concerns_all_of_a_kind(&self) -> bool {
+        self.concerns_all_items()
+            || matches!(self, Self::Api(ApiError::Forbidden { accepted_permissions: Some(_), .. }))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
+use super::independent::for_each_independent;
 use super::item::{Item, account, as_person, at, whole};
 use super::pages::{
     Backfill, DEEP_PAGE, Grows, List, PER_PAGE, Pages, backfill, mark_gone, newest_first, since, whole_then_since,
@@ -110,28 +110,28 @@ pub async fn read_again_with_labels(work: &Work, labels: &[&str]) -> Result<(), 
 }
 
 async fn read_again(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
-    futures::stream::iter(numbers)
-        .map(Ok)
-        .try_for_each_concurrent(ITEMS_IN_FLIGHT, |number| async move {
-            let url = work.url(&["issues", &number.to_string()]);
-            let page = match work.get_page(&url, Accept::Json).await {
-                Ok(page) => page,
-                Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-                    return gone(work, number).await;
-                }
-                Err(error) => return Err(error),
-            };
-            // An issue that was transferred answers with a redirect to another repository's issue.
-            let item = Item::single(&page.body, read_now())?;
-            let home = format!("/repos/{}", work.repository().name).to_lowercase();
-            let at_home = item.text("repository_url").is_none_or(|url| url.to_lowercase().ends_with(&home));
-            if page.moved && !(at_home && item.integer("number") == Some(number)) {
-                return gone(work, number).await;
-            }
-            let Mapped { documents, rows, .. } = work.map(ISSUE, &[whole(&page.body)?], read_now());
-            work.write(documents, rows).await
-        })
-        .await
+    let name = |number: &i64| format!("issue #{number}");
+    for_each_independent(work, ITEMS_IN_FLIGHT, numbers, name, |number| read_issue(work, number)).await
+}
+
+async fn read_issue(work: &Work, number: i64) -> Result<(), MirrorError> {
+    let url = work.url(&["issues", &number.to_string()]);
+    let page = match work.get_page(&url, Accept::Json).await {
+        Ok(page) => page,
+        Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+            return gone(work, number).await;
+        }
+        Err(error) => return Err(error),
+    };
+    // An issue that was transferred answers with a redirect to another repository's issue.
+    let item = Item::single(&page.body, read_now())?;
+    let home = format!("/repos/{}", work.repository().name).to_lowercase();
+    let at_home = item.text("repository_url").is_none_or(|url| url.to_lowercase().ends_with(&home));
+    if page.moved && !(at_home && item.integer("number") == Some(number)) {
+        return gone(work, number).await;
+    }
+    let Mapped { documents, rows, .. } = work.map(ISSUE, &[whole(&page.body)?], read_now());
+    work.write(documents, rows).await
 }
 
 /// An issue that was deleted or transferred: what was stored of it stays, marked.

@@ -35,10 +35,17 @@ pub fn split(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
 /// # Errors
 /// The answer is no object, or the key holds no array.
 pub fn split_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawValue>, MirrorError> {
+    split(object_under(body, key)?.get().as_bytes())
+}
+
+/// The object that stands under a key of an answer.
+///
+/// # Errors
+/// The answer is no object, or lacks the key.
+pub fn object_under<'a>(body: &'a [u8], key: &str) -> Result<&'a RawValue, MirrorError> {
     let object: HashMap<String, &RawValue> =
         serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))?;
-    let array = object.get(key).ok_or_else(|| MirrorError::Answer(format!("the answer has no `{key}`")))?;
-    split(array.get().as_bytes())
+    object.get(key).copied().ok_or_else(|| MirrorError::Answer(format!("the answer has no `{key}`")))
 }
 
 /// An answer that is one item, as [`split`] gives the items of a list.

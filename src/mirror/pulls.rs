@@ -1,19 +1,23 @@
 //! Pull requests, their commits and review comments.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use super::commits::{compare, map_commit};
+use super::commits::{Comparison, compare, map_commit};
 use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
+use super::independent::for_each_independent;
 use super::issues::{assignee, label_names, number_of};
 use super::item::{Item, account, as_person, at, parse_date, split, whole};
+use super::missing::MissingItems;
 use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_first, one_page, whole_then_since};
 use super::repository::{project_row, unknown_parent};
 use crate::github::{Accept, ApiError};
 use crate::store::documents::{Collection, Document, Shape};
 use crate::store::relational::Rows;
+use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::{PullCommits, PullFact, PullRequest, ReviewComment};
 
 /// Pull requests whose commits are asked for at once.
@@ -117,24 +121,26 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
         work.flush().await?;
         numbers = relational.pulls_never_read(work.project()).await?;
     }
-    futures::stream::iter(numbers)
-        .map(Ok)
-        .try_for_each_concurrent(PULLS_IN_FLIGHT, |number| async move {
-            let url = work.url(&["pulls", &number.to_string()]);
-            match work.get_page(&url, Accept::Json).await {
-                Ok(page) => {
-                    let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
-                    let Mapped { documents, rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
-                    work.write(documents, rows).await
-                }
-                Err(MirrorError::Api(ApiError::NotFound { .. })) => {
-                    work.shortfall(format!("pull request #{number} is referred to, and GitHub answers 404 for it"));
-                    Ok(())
-                }
-                Err(error) => Err(error),
+    let missing = &MissingItems::load(work, ItemKind::Pull).await?;
+    numbers.retain(|number| missing.is_due(work, &number.to_string()));
+    let name = |number: &i64| missing.name(&number.to_string());
+    for_each_independent(work, PULLS_IN_FLIGHT, numbers, name, |number| async move {
+        let url = work.url(&["pulls", &number.to_string()]);
+        match work.get_page(&url, Accept::Json).await {
+            Ok(page) => {
+                let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+                let Mapped { documents, mut rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
+                rows.progress.extend(missing.record_found(work, &number.to_string()));
+                work.write(documents, rows).await
             }
-        })
-        .await?;
+            Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Gone { .. }))) => {
+                missing.miss_pull(work, number, error).await
+            }
+            Err(error) => Err(error),
+        }
+    })
+    .await?;
+    missing.settle(work).await?;
     work.flush().await?;
     commits(work).await
 }
@@ -142,20 +148,55 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
 /// The commits of every pull request whose head is not the one that they were read for.
 async fn commits(work: &Work) -> Result<(), MirrorError> {
     const PULLS_AT_A_TIME: u32 = 500;
+    let missing = &MissingItems::load(work, ItemKind::Pull).await?;
     let mut after = 0;
     loop {
         let relational = &work.shared.stores.relational;
-        let pulls = relational.pulls_without_commits(work.project(), after, PULLS_AT_A_TIME).await?;
-        let Some((last, _)) = pulls.last() else { return work.flush().await };
+        let mut pulls = relational.pulls_without_commits(work.project(), after, PULLS_AT_A_TIME).await?;
+        let Some((last, ..)) = pulls.last() else { break };
         after = *last;
-        futures::stream::iter(pulls)
-            .map(Ok)
-            .try_for_each_concurrent(PULLS_IN_FLIGHT, |(number, head)| commits_of(work, number, head))
-            .await?;
+        pulls.retain(|(number, ..)| missing.is_due(work, &number.to_string()));
+        let name = |(number, ..): &(i64, String, bool)| missing.name(&number.to_string());
+        for_each_independent(work, PULLS_IN_FLIGHT, pulls, name, |(number, head, counted)| async move {
+            let said = if counted { commits_said(work, number).await? } else { None };
+            match commits_of(work, number, head, said).await {
+                Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
+                    no_commits(work, missing, number, error).await
+                }
+                done => done,
+            }
+        })
+        .await?;
+    }
+    missing.settle(work).await?;
+    work.flush().await
+}
+
+/// Handles a pull request whose list of commits is not found: the pull request may be gone as a whole.
+async fn no_commits(work: &Work, missing: &MissingItems, number: i64, error: ApiError) -> Result<(), MirrorError> {
+    match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
+        Ok(_) => Err(MirrorError::Contradiction(format!("the pull request is there, and {error}"))),
+        Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+            missing.miss_pull(work, number, error).await
+        }
+        Err(error) => Err(error),
     }
 }
 
-async fn commits_of(work: &Work, number: i64, head: String) -> Result<(), MirrorError> {
+/// How many commits a pull request has by its own answer, as it is stored.
+async fn commits_said(work: &Work, number: i64) -> Result<Option<u64>, MirrorError> {
+    Ok(stored_pull(work, number).await?.get("commits").and_then(Value::as_u64))
+}
+
+async fn stored_pull(work: &Work, number: i64) -> Result<Value, MirrorError> {
+    let id = format!("{}/{number}", work.repository().name);
+    let json = work.shared.stores.documents.get(Collection::PullRequests, &id).await?.unwrap_or_default();
+    Ok(serde_json::from_str(&json).unwrap_or_default())
+}
+
+/// Reads a pull request's commits. What came is stored; they count as read only where all came: those of its list, of the
+/// comparison that goes beyond the list's cap, and as many as GitHub `said` that there are.
+pub(super) async fn commits_of(work: &Work, number: i64, head: String, said: Option<u64>) -> Result<(), MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let sha = map_commit(repository, item, out, false)?;
         let tags = [("pull_request_id", Value::from(number))];
@@ -164,46 +205,43 @@ async fn commits_of(work: &Work, number: i64, head: String) -> Result<(), Mirror
     };
     let map: &Map = &map;
     let mut url = Some(work.url(&["pulls", &number.to_string(), "commits"]).query("per_page", "100"));
-    let mut shas: Vec<String> = Vec::new();
-    let mut complete = true;
+    let (mut shas, mut items): (Vec<String>, usize) = (Vec::new(), 0);
+    let mut failure = None;
     let mut stored: Vec<(Vec<Document>, Rows)> = Vec::new();
     while let Some(next) = url.take() {
         let page = match work.get_page(&next, Accept::Json).await {
             Ok(page) => page,
-            Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Unprocessable { .. }))) => {
-                work.shortfall(format!("pull request #{number}: only {} of its commits ({error})", shas.len()));
-                complete = false;
+            Err(error) => {
+                failure = Some(error);
                 break;
             }
-            Err(error) => return Err(error),
         };
-        let Mapped { documents, rows, .. } = work.map(map, &split(&page.body)?, read_now());
+        let on_page = split(&page.body)?;
+        items += on_page.len();
+        let Mapped { documents, rows, .. } = work.map(map, &on_page, read_now());
         shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
         stored.push((documents, rows));
         url = page.links.next;
     }
+    // One that could not be understood was noted, and is asked for again.
+    let mut complete = failure.is_none() && shas.len() == items;
+    let mut expected = said.unwrap_or(0);
     if shas.len() >= COMMITS_CAP {
-        // The list may have ended at its cap: the comparison of base and head has no such cap.
-        let id = format!("{}/{number}", work.repository().name);
-        let json = work.shared.stores.documents.get(Collection::PullRequests, &id).await?.unwrap_or_default();
-        let pull: Value = serde_json::from_str(&json).unwrap_or_default();
-        let sha = |path: &str| at(&pull, path).and_then(Value::as_str).map(str::to_owned);
-        let (Some(base), Some(head)) = (sha("base.sha"), sha("head.sha")) else {
-            return Err(MirrorError::Answer(format!("pull request #{number} came without its base or head")));
-        };
-        match compare(work, &base, &head, map).await {
-            Ok(all) => shas = all,
-            Err(MirrorError::Api(error)) if !matches!(error, ApiError::Unavailable { .. }) => {
-                work.shortfall(format!(
-                    "pull request #{number}: only the first {} of its commits ({error})",
-                    shas.len()
-                ));
-                complete = false;
+        match compare_ends(work, number, map).await {
+            Ok(comparison) => {
+                let listed: HashSet<String> = shas.iter().cloned().collect();
+                shas.extend(comparison.shas.into_iter().filter(|sha| !listed.contains(sha)));
+                expected = expected.max(comparison.total.unwrap_or(0));
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                complete = false;
+                failure.get_or_insert(error);
+            }
         }
     }
-    let read = PullCommits { project: work.project(), number, head, shas, complete };
+    let came = shas.len();
+    let short = (came as u64) < expected;
+    let read = PullCommits { project: work.project(), number, head, shas, complete: complete && !short };
     if stored.is_empty() {
         stored.push((Vec::new(), Rows::default()));
     }
@@ -212,7 +250,24 @@ async fn commits_of(work: &Work, number: i64, head: String) -> Result<(), Mirror
     for (documents, rows) in stored {
         work.write(documents, rows).await?;
     }
-    Ok(())
+    match failure {
+        Some(error) => Err(error),
+        None if short => {
+            work.shortfall(format!("pull request #{number}: only {came} of its {expected} commits came"));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Compares a pull request's base and head: its list of commits may have ended at its cap, and the comparison has none.
+async fn compare_ends(work: &Work, number: i64, map: &Map) -> Result<Comparison, MirrorError> {
+    let pull = stored_pull(work, number).await?;
+    let sha = |path: &str| at(&pull, path).and_then(Value::as_str);
+    match (sha("base.sha"), sha("head.sha")) {
+        (Some(base), Some(head)) => compare(work, base, head, map).await,
+        _ => Err(MirrorError::Answer(format!("pull request #{number} came without its base or head"))),
+    }
 }
 
 /// Review comments.

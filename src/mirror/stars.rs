@@ -45,7 +45,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     let stars = work.repository().count("stargazers_count").unwrap_or(0);
     if listing.last_page >= STARGAZER_PAGES && stars > listing.ids.len() as u64 {
         let seen = listing.ids.len();
-        work.shortfall(format!("{seen} of {stars} stars: GitHub's list ends at page {STARGAZER_PAGES}"));
+        work.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {STARGAZER_PAGES}"));
     }
     let project = work.project();
     let gone = logins(work, &listing.gone).map(|login| (project, login)).collect();
@@ -69,7 +69,7 @@ pub async fn forks(work: &Work) -> Result<(), MirrorError> {
     let forks = work.repository().count("forks_count").unwrap_or(0);
     let seen = listing.ids.len();
     if listing.last_page >= DEEP_PAGE && forks > seen as u64 && seen % PER_PAGE == 0 {
-        work.shortfall(format!("{seen} of {forks} forks: GitHub's list ends at page {}", listing.last_page));
+        work.record_final_gap(format!("{seen} of {forks} forks: GitHub's list ends at page {}", listing.last_page));
     }
     Ok(())
 }

@@ -272,7 +272,7 @@ pub(super) async fn read_relation(work: &Work<User>, relation: &'static Relation
         && listing.last_page >= DEEP_PAGE
         && seen.is_multiple_of(PER_PAGE as u64)
     {
-        work.shortfall(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
+        work.record_final_gap(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
     }
     if listing.moved {
         // GitHub sends outsiders on to those members who want to be seen: who is not among them may be one all the same.

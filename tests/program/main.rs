@@ -17,6 +17,7 @@ mod kills;
 mod moving;
 mod organizations;
 mod refresh;
+mod refused;
 mod repair;
 mod stages;
 mod start;

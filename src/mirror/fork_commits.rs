@@ -1,0 +1,195 @@
+//! A fork's own commits: what it has beyond the point where it left its parent.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::commits::{BRANCHES_IN_FLIGHT, ON_BRANCH, OpenEnds, compare, history, map_commit};
+use super::context::{Map, Mapped, Repository, Work, read_now};
+use super::error::MirrorError;
+use super::heads::Heads;
+use super::independent::for_each_independent;
+use super::item::{Item, at, object_under};
+use super::pages::{Pages, read_all};
+use crate::github::{Accept, ApiError, ApiUrl, Page};
+use crate::names::RepoName;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::Progress;
+use crate::store::relational::state::{PageState, fingerprint};
+
+/// Where a fork left its parent, as GitHub's comparison of their default branches tells it (data model, §4).
+pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    if let Some(known) = relational.fork_point(work.project()).await? {
+        return Ok(Some(known));
+    }
+    let facts = &work.repository().facts;
+    let text = |path: &str| at(facts, path).and_then(Value::as_str);
+    let (Some(owner), Some(branch), Some(head)) =
+        (text("parent.owner.login"), text("parent.default_branch"), heads.branches.first())
+    else {
+        return Ok(None);
+    };
+    let compared = match compare_with(work, &format!("{owner}:{branch}"), head).await {
+        Err(MirrorError::Api(error)) if is_no_common_history(&error) => match parent_head(work, branch).await? {
+            // One answer is no proof: the parent is there, and its commit is compared by its SHA.
+            Some(parent) => compare_with(work, &parent, head).await,
+            None => return Ok(None),
+        },
+        compared => compared,
+    };
+    let page = match compared {
+        Ok(page) => page,
+        // They have no common history: then all commits are the fork's own.
+        Err(MirrorError::Api(error)) if is_no_common_history(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The fork point is its parent's commit, and its own parents are, too.
+    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+        map_commit(repository, item, out, false)?;
+        out.rows.commits.iter_mut().for_each(|commit| commit.parents.clear());
+        Ok(())
+    };
+    let commit = object_under(&page.body, "merge_base_commit")?;
+    let sha = Item::new(commit, read_now())?.need_text("sha")?;
+    let Mapped { documents, rows, .. } = work.map(map, &[commit], read_now());
+    work.write(documents, rows).await?;
+    work.flush().await?;
+    relational.set_fork_point(work.project(), &sha).await?;
+    Ok(Some(sha))
+}
+
+async fn compare_with(work: &Work, base: &str, head: &str) -> Result<Page, MirrorError> {
+    let url = work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "1");
+    work.get_page(&url, Accept::Json).await
+}
+
+/// GitHub's answers to a comparison of histories that have nothing in common, or one of which it doesn't show.
+fn is_no_common_history(error: &ApiError) -> bool {
+    matches!(error, ApiError::NotFound { .. } | ApiError::Unprocessable { .. } | ApiError::Forbidden { .. })
+}
+
+/// The commit that the parent's default branch points at; `None` where the parent is gone, private or empty.
+async fn parent_head(work: &Work, branch: &str) -> Result<Option<String>, MirrorError> {
+    let Some(parent) = parent_name(work) else { return Ok(None) };
+    let url = ApiUrl::repo(&parent, &["branches", branch]);
+    match work.get_page(&url, Accept::Json).await {
+        Ok(page) => Ok(Item::single(&page.body, read_now())?.text("commit.sha")),
+        Err(MirrorError::Api(
+            ApiError::NotFound { .. }
+            | ApiError::Forbidden { .. }
+            | ApiError::Legal { .. }
+            | ApiError::EmptyRepository { .. },
+        )) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn parent_name(work: &Work) -> Option<RepoName> {
+    let facts = &work.repository().facts;
+    let text = |path: &str| at(facts, path).and_then(Value::as_str);
+    RepoName::new(text("parent.owner.login")?, text("parent.name")?).ok()
+}
+
+/// Of a fork's tags those that point where a tag of its parent's points, too. All of them are compared one by one where the
+/// parent's list can't be had.
+async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>, MirrorError> {
+    let mut found = HashSet::new();
+    let Some(parent) = parent_name(work).filter(|_| !tags.is_empty()) else { return Ok(found) };
+    let wanted: HashSet<&str> = tags.iter().map(String::as_str).collect();
+    let mut url = Some(ApiUrl::repo(&parent, &["tags"]).query("per_page", "100"));
+    while let Some(next) = url.take() {
+        let page = match work.get_page(&next, Accept::Json).await {
+            Ok(page) => page,
+            Err(error) if error.concerns_all_items() => return Err(error),
+            Err(_) => break,
+        };
+        let listed: Vec<Value> =
+            serde_json::from_slice(&page.body).map_err(|error| MirrorError::unexpected("an array", &error))?;
+        let shas = listed.iter().filter_map(|tag| at(tag, "commit.sha")?.as_str());
+        found.extend(shas.filter(|sha| wanted.contains(sha)).map(str::to_owned));
+        url = page.links.next.filter(|_| found.len() < wanted.len());
+    }
+    Ok(found)
+}
+
+/// A fork's own commits: those of its branches that are not reachable from the fork point.
+///
+/// Most of a fork's branches are copies of its parent's, with nothing of their own: the heads that were compared are
+/// remembered one by one, so that they are not compared again.
+pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str) -> Result<(), MirrorError> {
+    let pages = work.shared.stores.relational.pages(list).await?;
+    let before: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
+    let is_new = |head: &&String| !before.contains(&fingerprint(head)) && *head != fork_point;
+    let new_tags: Vec<String> = heads.tags.iter().filter(is_new).cloned().collect();
+    let of_parent = tags_of_parent(work, &new_tags).await?;
+    let settled = heads.all().filter(|head| before.contains(&fingerprint(head)) || of_parent.contains(*head));
+    // Held while the state is handed in, so that a shorter one never follows a longer one.
+    let compared: &tokio::sync::Mutex<Vec<i64>> =
+        &tokio::sync::Mutex::new(settled.map(|head| fingerprint(head)).collect());
+    let refreshes = !before.is_empty();
+    let new: Vec<String> = heads.all().filter(is_new).filter(|head| !of_parent.contains(*head)).cloned().collect();
+    if !of_parent.is_empty() {
+        record_compared(work, list, &compared.lock().await).await?;
+    }
+    let name = |head: &String| format!("the fork's own commits up to {head}");
+    for_each_independent(work, BRANCHES_IN_FLIGHT, new, name, |head| async move {
+        own_commits_of(work, &head, fork_point, refreshes).await?;
+        let mut compared = compared.lock().await;
+        compared.push(fingerprint(&head));
+        record_compared(work, list, &compared).await
+    })
+    .await
+}
+
+async fn record_compared(work: &Work, list: i64, compared: &[i64]) -> Result<(), MirrorError> {
+    let page = PageState { keys: compared.to_vec(), ..PageState::only(&"", None) };
+    work.write(Vec::new(), Rows { progress: vec![Progress::Page { list, page }], ..Rows::default() }).await
+}
+
+async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {
+    if refreshes && few_new_commits(work, head, fork_point).await? {
+        return Ok(());
+    }
+    match compare(work, fork_point, head, ON_BRANCH).await {
+        Ok(comparison) => {
+            let came = comparison.shas.len() as u64;
+            match comparison.total.filter(|total| *total > came) {
+                Some(total) => Err(MirrorError::Contradiction(format!("there are {total} commits, and {came} came"))),
+                None => Ok(()),
+            }
+        }
+        // No history in common, if both are there: all that leads to it is the fork's own.
+        Err(MirrorError::Api(ApiError::NotFound { .. })) => {
+            for sha in [fork_point, head] {
+                work.get_page(&work.url(&["git", "commits", sha]), Accept::Json).await?;
+            }
+            let name = format!("commits:{head}");
+            read_all(work, &history(work, &name, head)).await.map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A push to a fork's own branch is one page that ends at commits that are known as its own, or at the fork point: it is
+/// stored then. Otherwise nothing is, and a comparison has to tell what is the fork's own.
+async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
+    let list = history(work, "commits", head);
+    let Some(Mapped { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };
+    let Rows { mut commits, emails, .. } = rows;
+    let shas: Vec<String> = commits.iter().map(|commit| commit.sha.clone()).collect();
+    let known = work.shared.stores.relational.known_commits(work.project(), &shas).await?;
+    let Some(new) = shas.iter().position(|sha| known.contains(sha) || sha == fork_point) else { return Ok(false) };
+    commits.truncate(new);
+    let mut ends = OpenEnds::default();
+    ends.take(&commits);
+    ends.open.remove(fork_point);
+    ends.close_known(work).await?;
+    if !ends.open.is_empty() {
+        return Ok(false);
+    }
+    let new: HashSet<&String> = shas[..new].iter().collect();
+    let documents = documents.into_iter().filter(|document| new.contains(&document.id())).collect();
+    work.write(documents, Rows { commits, emails, ..Rows::default() }).await?;
+    Ok(true)
+}

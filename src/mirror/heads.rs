@@ -1,0 +1,94 @@
+//! What branches and tags point at.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::context::{Repository, Subject, Work};
+use super::error::MirrorError;
+use super::item::at;
+use crate::store::documents::Collection;
+use crate::store::relational::state::fingerprint;
+
+/// Documents whose ids are read at a time.
+const IDS_PER_READ: u32 = 500;
+
+/// SHAs that branches and tags point at, each once.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// Those of branches, the default branch's first.
+    pub branches: Vec<String>,
+    /// Those that only tags point at.
+    pub tags: Vec<String>,
+}
+
+impl Heads {
+    /// Loads the heads as they are stored.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn load(work: &Work) -> Result<Self, MirrorError> {
+        let Repository { name, facts, .. } = work.repository();
+        let default = at(facts, "default_branch").and_then(Value::as_str).unwrap_or("main");
+        let default = format!("{name}/{default}");
+        let mut heads = Self::default();
+        for (id, sha) in pointed_at(work, Collection::Branches).await? {
+            if id == default {
+                heads.branches.insert(0, sha);
+            } else {
+                heads.branches.push(sha);
+            }
+        }
+        heads.tags = pointed_at(work, Collection::Tags).await?.into_iter().map(|(_, sha)| sha).collect();
+        let mut seen = HashSet::new();
+        heads.branches.retain(|sha| seen.insert(sha.clone()));
+        heads.tags.retain(|sha| seen.insert(sha.clone()));
+        Ok(heads)
+    }
+
+    /// All of them, the branches' first.
+    pub fn all(&self) -> impl Iterator<Item = &String> {
+        self.branches.iter().chain(&self.tags)
+    }
+
+    /// Returns whether a branch points at this SHA.
+    pub fn is_branch(&self, sha: &str) -> bool {
+        self.branches.iter().any(|head| head == sha)
+    }
+}
+
+/// Ids and SHAs of all branches or tags.
+async fn pointed_at(work: &Work, collection: Collection) -> Result<Vec<(String, String)>, MirrorError> {
+    let documents = &work.shared.stores.documents;
+    let (mut heads, mut after) = (Vec::new(), String::new());
+    loop {
+        let ids = documents.ids_after(collection, &work.repository().key(), &after, IDS_PER_READ).await?;
+        let Some(last) = ids.last() else { return Ok(heads) };
+        after.clone_from(last);
+        for id in ids {
+            let Some(json) = documents.get(collection, &id).await? else { continue };
+            let value: Value = serde_json::from_str(&json).unwrap_or_default();
+            let sha = at(&value, "commit.sha").and_then(Value::as_str).map(str::to_owned);
+            heads.extend(sha.map(|sha| (id, sha)));
+        }
+    }
+}
+
+/// Identifies the present state of the lists of branches and tags, and which commits are wanted of them: while it is the
+/// same, so are the heads. `None` where a page came without an entity tag.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn fingerprint_of_refs(work: &Work) -> Result<Option<String>, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let mut state = work.shared.options.fork_commits.name().to_owned();
+    for list in ["branches", "tags"] {
+        let list = relational.list(work.project(), list).await?;
+        for page in relational.pages(list.id).await? {
+            let Some(validator) = page.validator else { return Ok(None) };
+            state.push('\n');
+            state.push_str(&validator.etag);
+        }
+    }
+    Ok(Some(fingerprint(&state).to_string()))
+}

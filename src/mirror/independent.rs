@@ -1,0 +1,67 @@
+//! Work on items that don't depend on each other: one that can't be had keeps none of the others away.
+
+use std::future::Future;
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::context::Work;
+use super::error::MirrorError;
+use crate::github::{Accept, ApiError, ApiUrl};
+
+/// Runs `run` on all items, at most `limit` at a time. An item's failure is recorded as a shortfall under its name, and the
+/// others go on.
+///
+/// # Errors
+/// What the other items would meet as well: the stores fail, the run is cancelled, no token is left, GitHub is down.
+pub async fn for_each_independent<T, F>(
+    work: &Work,
+    limit: usize,
+    items: impl IntoIterator<Item = T>,
+    name: impl Fn(&T) -> String,
+    run: impl Fn(T) -> F,
+) -> Result<(), MirrorError>
+where
+    F: Future<Output = Result<(), MirrorError>>,
+{
+    futures::stream::iter(items)
+        .map(Ok)
+        .try_for_each_concurrent(limit, |item| {
+            let (name, done) = (name(&item), run(item));
+            async move {
+                match done.await {
+                    Ok(()) => Ok(()),
+                    Err(error) if error.concerns_all_of_a_kind() => Err(error),
+                    Err(error) if is_outage(work, &error).await? => Err(error),
+                    Err(error) => {
+                        work.shortfall(format!("{name}: {error}"));
+                        Ok(())
+                    }
+                }
+            }
+        })
+        .await
+}
+
+/// Returns whether GitHub is down rather than unable to serve one item: then not even the repository itself answers.
+async fn is_outage(work: &Work, error: &MirrorError) -> Result<bool, MirrorError> {
+    if !matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) || !work.shared.github.is_down() {
+        return Ok(false);
+    }
+    Ok(!answers(work).await?)
+}
+
+/// Returns whether GitHub gives the repository itself: what it says of the repository's items is worth nothing otherwise.
+///
+/// # Errors
+/// The run ends.
+pub async fn answers(work: &Work) -> Result<bool, MirrorError> {
+    match work.get_page(&ApiUrl::repo(&work.repository().name, &[]), Accept::Json).await {
+        Ok(page) => {
+            let id = |value: &serde_json::Value| value.get("id").and_then(serde_json::Value::as_i64);
+            let answer = serde_json::from_slice(&page.body).unwrap_or_default();
+            Ok(id(&answer).is_some() && id(&answer) == id(&work.repository().facts))
+        }
+        Err(error) if error.ends_the_run() => Err(error),
+        Err(_) => Ok(false),
+    }
+}

@@ -1,0 +1,157 @@
+//! Items that others refer to and that GitHub says it doesn't have.
+//!
+//! One answer proves little: an outage may answer 404 for a while. So an item counts as missing only if GitHub says so at
+//! two addresses while the repository itself answers, and not if many are missed at once; and it is asked for again ever
+//! after. Until it comes it is listed as a final gap. Anything else that keeps an item away is a shortfall.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::context::{Work, read_now};
+use super::error::MirrorError;
+use super::independent::answers;
+use crate::github::{Accept, ApiError};
+use crate::store::relational::Rows;
+use crate::store::relational::missing_items::{ItemKind, MissingItem};
+use crate::store::relational::rows::Progress;
+
+/// New missing items of a run, if they outnumber those that came, are rather an outage from this many on.
+const OUTAGE_ITEMS: usize = 10;
+
+/// The missing items of one kind: those of the tables, and what a run finds.
+pub struct MissingItems {
+    kind: ItemKind,
+    known: HashMap<String, MissingItem>,
+    /// Items that GitHub said it doesn't have, and its answers.
+    missed: Mutex<Vec<(String, String)>>,
+    /// Items that came.
+    found: AtomicUsize,
+}
+
+impl MissingItems {
+    /// Loads what is known.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn load(work: &Work, kind: ItemKind) -> Result<Self, MirrorError> {
+        let known = work.shared.stores.relational.missing_items(work.project(), kind).await?;
+        Ok(Self { kind, known, missed: Mutex::default(), found: AtomicUsize::new(0) })
+    }
+
+    /// Names an item for users.
+    pub fn name(&self, item: &str) -> String {
+        match self.kind {
+            ItemKind::Commit => format!("commit {item}"),
+            ItemKind::Pull => format!("pull request #{item}"),
+        }
+    }
+
+    /// Counts the items that are not asked for in this run.
+    pub fn not_due(&self) -> usize {
+        let now = read_now();
+        self.known.values().filter(|missing| !missing.is_due(now)).count()
+    }
+
+    /// Returns whether an item is to be asked for now. One that isn't is listed as a final gap.
+    pub fn is_due(&self, work: &Work, item: &str) -> bool {
+        match self.known.get(item) {
+            Some(missing) if !missing.is_due(read_now()) => {
+                work.record_final_gap(self.gap(missing));
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Records that an item came; returns the step that stores this, where it was missing before.
+    pub fn record_found(&self, work: &Work, item: &str) -> Option<Progress> {
+        self.found.fetch_add(1, Ordering::Relaxed);
+        self.known.contains_key(item).then(|| Progress::ItemFound {
+            project: work.project(),
+            kind: self.kind,
+            item: item.to_owned(),
+        })
+    }
+
+    /// Handles an answer that says that a commit isn't there: asks for its git object by the other address.
+    ///
+    /// # Errors
+    /// The second answer is another one, so that the commit may still be there.
+    pub async fn miss_commit(&self, work: &Work, sha: &str, error: ApiError) -> Result<(), MirrorError> {
+        let relational = &work.shared.stores.relational;
+        if !relational.known_commits(work.project(), &[sha.to_owned()]).await?.is_empty() {
+            return Err(MirrorError::Contradiction(format!("a branch or tag leads to it, and {error}")));
+        }
+        match work.get_page(&work.url(&["git", "commits", sha]), Accept::Json).await {
+            Ok(_) => Err(MirrorError::Contradiction(format!("its git object is there, and {error}"))),
+            Err(MirrorError::Api(second)) if second.says_missing() => {
+                self.miss(sha.to_owned(), &error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Handles an answer that says that a pull request isn't there: asks for the issue that every pull request is, too.
+    ///
+    /// # Errors
+    /// The second answer is another one, so that the pull request may still be there.
+    pub async fn miss_pull(&self, work: &Work, number: i64, error: ApiError) -> Result<(), MirrorError> {
+        if !work.repository().has("has_issues") {
+            // There is no other address.
+            return Err(error.into());
+        }
+        match work.get_page(&work.url(&["issues", &number.to_string()]), Accept::Json).await {
+            Ok(_) => Err(MirrorError::Contradiction(format!("it is there as an issue, and {error}"))),
+            Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+                self.miss(number.to_string(), &error);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn miss(&self, item: String, error: &ApiError) {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).push((item, error.to_string()));
+    }
+
+    /// Decides on what was missed: recorded as missing and listed, or a shortfall where it may be an outage.
+    ///
+    /// # Errors
+    /// The run ends.
+    pub async fn settle(&self, work: &Work) -> Result<(), MirrorError> {
+        let missed = std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner));
+        if missed.is_empty() {
+            return Ok(());
+        }
+        let new = missed.iter().filter(|(item, _)| !self.known.contains_key(item)).count();
+        let doubt = if !answers(work).await? {
+            Some("the repository itself doesn't answer".to_owned())
+        } else if new >= OUTAGE_ITEMS && new > self.found.load(Ordering::Relaxed) {
+            Some(format!("{new} items were missing at once, which may pass"))
+        } else {
+            None
+        };
+        let now = read_now();
+        let mut progress = Vec::new();
+        for (item, answer) in missed {
+            if let Some(doubt) = &doubt {
+                work.shortfall(format!("{}: {answer}; {doubt}; the next run asks again", self.name(&item)));
+                continue;
+            }
+            let (attempts, first_at) =
+                self.known.get(&item).map_or((1, now), |known| (known.attempts + 1, known.first_at));
+            let (project, kind) = (work.project(), self.kind);
+            let missing = MissingItem { project, kind, item, answer, attempts, first_at, last_at: now };
+            work.record_final_gap(self.gap(&missing));
+            progress.push(Progress::ItemMissing(missing));
+        }
+        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+    }
+
+    fn gap(&self, missing: &MissingItem) -> String {
+        let (name, since) = (self.name(&missing.item), missing.first_at.format("%Y-%m-%d"));
+        format!("{name}: {}; missing since {since}, attempt {}", missing.answer, missing.attempts)
+    }
+}
