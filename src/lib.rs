@@ -19,6 +19,8 @@
 //! | [`patience`] | waiting for servers that are away |
 //! | [`azure`] | a storage account, as far as it is asked what is there |
 //! | [`web`] | what all that speaks HTTP has in common |
+//! | [`private_files`] | files and directories for this user alone |
+//! | [`json`] | lenient parsing of GitHub's JSON |
 //! | [`names`], [`secret`], [`store_url`] | values parsed once at the edge |
 //!
 //! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
@@ -30,9 +32,11 @@ pub mod commands;
 pub mod config;
 pub mod files;
 pub mod github;
+pub mod json;
 pub mod mirror;
 pub mod names;
 pub mod patience;
+pub mod private_files;
 pub mod queue;
 pub mod schedule;
 pub mod secret;

@@ -24,6 +24,7 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     memory::give_back();
+    msght::private_files::restrict_umask();
     // clap itself exits with 2 on a usage error and with 0 after --help.
     let cli = Cli::parse();
     let console = Console::new(cli.global.quiet);

@@ -78,6 +78,11 @@ impl RepoName {
         &self.name
     }
 
+    /// The name without its capitals: the same for all spellings that GitHub takes for one.
+    pub fn folded(&self) -> String {
+        format!("{}/{}", self.owner, self.name).to_ascii_lowercase()
+    }
+
     /// Whether GitHub takes both for the same: names compare without case.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.owner.eq_ignore_ascii_case(&other.owner) && self.name.eq_ignore_ascii_case(&other.name)

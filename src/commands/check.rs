@@ -23,7 +23,7 @@ pub async fn run(
     console: Console,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Outcome> {
-    let mut notes = Vec::new();
+    let mut notes = settings.exposed_secrets();
     let organizations = match Orgs::read(&args.orgs, false) {
         Ok(orgs) => orgs.logins,
         Err(error @ (FileError::Missing { .. } | FileError::Empty { .. })) => {

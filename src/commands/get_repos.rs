@@ -189,11 +189,11 @@ async fn update(
     let mut repositories: Vec<RepoName> =
         kept.filter_map(|known| RepoName::new(&known.owner, &known.name).ok()).collect();
     let relational = &mirror.stores.relational;
+    let mut taken: HashSet<String> = repositories.iter().map(RepoName::folded).collect();
     for name in projects.of(&organization.asked).into_iter().chain(projects.of(&organization.login)) {
         // Under its organisation's present name it is the same.
         let present = RepoName::new(&organization.login, name.name()).unwrap_or_else(|_| name.clone());
-        let listed = repositories.iter().any(|known| known.is_same_as(&present));
-        if listed
+        if taken.contains(&present.folded())
             || relational.is_accounted_for(name.owner(), name.name()).await?
             || relational.is_accounted_for(present.owner(), present.name()).await?
         {
@@ -202,6 +202,7 @@ async fn update(
         if organization.listed {
             tracing::info!(repository = %name, file = %args.projects.display(), "in no list, kept");
         }
+        taken.insert(name.folded());
         repositories.push(name);
     }
     let renamed = !organization.asked.eq_ignore_ascii_case(&organization.login);

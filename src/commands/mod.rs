@@ -14,6 +14,7 @@ use crate::github::ledger::Ledger;
 use crate::github::{AppSetting, ClientSettings, GitHub, Meter, Notice, TokenSetting};
 use crate::mirror::{Mirror, MirrorError};
 use crate::patience::Patience;
+use crate::private_files;
 use crate::queue::{Queue, Route};
 use crate::store::relational::leases::process_name;
 use crate::store::{self, StoreError, Stores};
@@ -59,6 +60,10 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
             lists.check_files(&settings)?;
         }
         telemetry::start(&settings.logging, cli.global.verbose, &console);
+        // A check changes nothing, and has these warnings among its findings.
+        if !matches!(cli.command, Command::Check(_)) {
+            keep_private(&settings, &console);
+        }
         Ok::<_, anyhow::Error>(settings)
     };
     match &cli.command {
@@ -75,6 +80,19 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::GetRepos(args) => get_repos::run(logged()?, args.clone(), console, shutdown).await,
         Command::Start(args) => start::run(logged()?, args.clone(), console, shutdown).await,
         Command::Load(args) => load::run(logged()?, args.clone(), console, shutdown).await,
+    }
+}
+
+/// Takes the permissions of others from files that earlier versions have made, and warns of secrets that they can read.
+fn keep_private(settings: &Settings, console: &Console) {
+    if let Some(first) = private_files::tighten(&settings.own_files()).first() {
+        console.line(&format!(
+            "{} and what is beside it could be read by other users of this machine: now only by this one",
+            first.display()
+        ));
+    }
+    for warning in settings.exposed_secrets() {
+        console.error(&format!("warning: {warning}"));
     }
 }
 

@@ -3,6 +3,7 @@
 mod app_key;
 mod duration;
 mod error;
+mod exposure;
 mod keys;
 mod logging;
 mod origin;
@@ -184,6 +185,13 @@ impl Settings {
     pub fn user_of(&self, file: &Path) -> Option<&'static str> {
         let same = |other: &Path| std::path::absolute(other).ok() == std::path::absolute(file).ok();
         self.files().into_iter().find(|(_, used)| same(used)).map(|(key, _)| key)
+    }
+
+    /// The files that msght makes beside those of users: stores, the queue, the token ledger and the log.
+    pub fn own_files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.files().into_iter().map(|(_, file)| file).collect();
+        files.extend(self.sql.url.sqlite_path().map(crate::store::ledger::path_beside));
+        files
     }
 
     /// The files that msght writes to.

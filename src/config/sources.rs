@@ -404,28 +404,8 @@ fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<Strin
         return None;
     }
     candidates
-        .map(|candidate| (distance(name, &candidate), candidate))
+        .map(|candidate| (strsim::levenshtein(name, &candidate), candidate))
         .filter(|(distance, _)| *distance <= SLIPS)
         .min()
         .map(|(_, candidate)| format!("did you mean {candidate}?"))
-}
-
-/// Levenshtein's distance between two texts.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, found) in left.chars().enumerate() {
-        let mut diagonal = index;
-        let mut before = index + 1;
-        for (cell, wanted) in row.iter_mut().skip(1).zip(&right) {
-            let here = (diagonal + usize::from(found != *wanted)).min(before + 1).min(*cell + 1);
-            diagonal = *cell;
-            *cell = here;
-            before = here;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = index + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }

@@ -163,6 +163,22 @@ fn a_tokens_file_adds_tokens_with_their_own_reserves() {
 }
 
 #[test]
+fn byte_order_mark_and_line_end_are_no_part_of_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens");
+    std::fs::write(&path, "\u{feff}b 100\r\nc\r\n").unwrap();
+    let environment = [
+        ("MSGHT_GITHUB__TOKENS_FILE", path.to_str().unwrap()),
+        ("GHT_READ_TOKEN", "\u{feff}a, d\r\n"),
+        ("MSGHT_GITHUB__HOOK_TOKEN", "\u{feff}h\r\n"),
+    ];
+    let settings = load("", &environment).unwrap();
+    let tokens = [("a", 50), ("d", 50), ("b", 100), ("c", 50)].map(|(token, reserve)| (token.to_owned(), reserve));
+    assert_eq!(exposed(&settings), tokens);
+    assert_eq!(settings.hook_token().unwrap().expose(), "h");
+}
+
+#[test]
 fn a_bad_tokens_file_is_named_with_its_line_and_shows_no_token() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens");
@@ -258,7 +274,7 @@ fn no_error_shows_a_secret() {
         assert!(!error.contains("s3cret"), "{file}: {error}");
     }
     for name in ["GHT_READ_TOKEN", "MSGHT_TOKENS", "GITHUB_TOKEN", "GHT_WEBHOOK_TOKEN", "GHT_WEBHOOK_SECRET"] {
-        let error = load("", &[(name, "s3cret \n")]).unwrap_err();
+        let error = load("", &[(name, "s3cret s3cret\u{1}")]).unwrap_err();
         assert!(error.contains(name) && !error.contains("s3cret"), "{error}");
     }
 }

@@ -24,6 +24,11 @@ pub(super) struct FileToken {
 pub(super) const EXPECTED_LIST: &str = "tokens of visible ASCII characters, with commas between";
 const EXPECTED_LINE: &str = "expected one token a line, then, if wanted, the requests an hour to leave unused";
 
+/// A single token without the byte order mark and line end that come with values that are read from files.
+pub(super) fn trimmed(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n'])
+}
+
 /// What is wrong with a token, in words that don't show it.
 pub fn problem(token: &str) -> Option<&'static str> {
     if token.is_empty() {
@@ -37,8 +42,10 @@ pub fn problem(token: &str) -> Option<&'static str> {
 
 /// The tokens of a list with commas.
 pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
-    let tokens: Vec<&str> =
-        text.split(',').map(|token| token.trim_matches([' ', '\t'])).filter(|token| !token.is_empty()).collect();
+    // A byte order mark and the end of a line come with values that are read from files.
+    let tokens = text.trim_start_matches('\u{feff}').split(',');
+    let tokens = tokens.map(|token| token.trim_matches([' ', '\t', '\r', '\n'])).filter(|token| !token.is_empty());
+    let tokens: Vec<&str> = tokens.collect();
     if tokens.is_empty() {
         return Err("no token".to_owned());
     }
@@ -62,7 +69,8 @@ pub(super) fn read_file(path: &Path, named_by: &str) -> Result<Vec<FileToken>, C
         expected: EXPECTED_LINE.to_owned(),
     })?;
     let mut tokens = Vec::new();
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+    let lines = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
         let malformed = |problem: String| ConfigError::Malformed { path: path.to_owned(), line: index + 1, problem };
         let line = String::from_utf8_lossy(line);
         let mut fields = line.split_ascii_whitespace().take_while(|field| !field.starts_with('#'));

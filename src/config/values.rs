@@ -191,9 +191,9 @@ impl Values<'_> {
     fn token(&self, key: &str) -> Result<Option<Secret>, ConfigError> {
         match self.0.text(key) {
             None => Ok(None),
-            Some(text) => match tokens::problem(&text) {
+            Some(text) => match tokens::problem(tokens::trimmed(&text)) {
                 Some(problem) => Err(self.bad(key, problem, "a token of visible ASCII characters")),
-                None => Ok(Some(Secret::new(text))),
+                None => Ok(Some(Secret::new(tokens::trimmed(&text)))),
             },
         }
     }

@@ -59,11 +59,14 @@ impl Orgs {
         self.logins.iter().any(|known| known.eq_ignore_ascii_case(login))
     }
 
-    /// Adds organisations at the file's end; what stands there stays. Returns those that were not among them.
+    /// Adds organisations at the end of the file, which is read again first; what stands there by now stays, and counts.
+    /// Returns those that were not among them.
     ///
     /// # Errors
-    /// The file can't be written; it is as it was.
+    /// The file holds a line that is no login by now, or can't be written; it is as it was.
     pub fn add(&mut self, logins: &[String]) -> Result<Vec<String>, FileError> {
+        let _lock = replace::lock(&self.path);
+        *self = Self::read(&self.path, true)?;
         let mut added: Vec<String> = Vec::new();
         for login in logins {
             if !self.has(login) {
@@ -123,5 +126,10 @@ mod tests {
         let mut orgs = Orgs::read(&path, true).unwrap();
         assert_eq!(orgs.add(&["Contoso".to_owned(), "fabrikam".to_owned()]).unwrap(), ["fabrikam"]);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "# ours\ncontoso\nfabrikam\n");
+        // What a user has written meanwhile stays.
+        std::fs::write(&path, "contoso\nmine\n").unwrap();
+        assert_eq!(orgs.add(&["Mine".to_owned(), "found".to_owned()]).unwrap(), ["found"]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "contoso\nmine\nfound\n");
+        assert_eq!(orgs.logins, ["contoso", "mine", "found"]);
     }
 }

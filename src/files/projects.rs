@@ -1,5 +1,6 @@
 //! `projects.txt`: which repositories are mirrored.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::{FileError, lines, read, replace};
@@ -11,8 +12,12 @@ pub struct Projects {
     path: PathBuf,
     text: String,
     owners: Vec<Owner>,
+    /// Places in `owners` by lower-case login.
+    places: HashMap<String, usize>,
     /// Comments behind the last repository.
     rest: Vec<String>,
+    /// What stood in the file of the owners whose repositories were set, by lower-case login.
+    replaced: HashMap<String, Vec<RepoName>>,
 }
 
 /// The repositories of one owner, in the file's order.
@@ -31,7 +36,15 @@ impl Projects {
     /// A file that can't be read or holds a line that names nothing.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let text = read(path)?.unwrap_or_default();
-        let mut projects = Self { path: path.to_owned(), text: String::new(), owners: Vec::new(), rest: Vec::new() };
+        let mut projects = Self {
+            path: path.to_owned(),
+            text: String::new(),
+            owners: Vec::new(),
+            places: HashMap::new(),
+            rest: Vec::new(),
+            replaced: HashMap::new(),
+        };
+        let mut seen = HashSet::new();
         for line in lines(&text) {
             if line.word.is_empty() {
                 if !line.text.trim().is_empty() {
@@ -47,7 +60,7 @@ impl Projects {
             let comments = std::mem::take(&mut projects.rest);
             let owner = projects.owner(name.owner());
             owner.comments.extend(comments);
-            if !owner.repositories.iter().any(|known| known.is_same_as(&name)) {
+            if seen.insert(name.folded()) {
                 owner.repositories.push(name);
             }
         }
@@ -56,8 +69,7 @@ impl Projects {
     }
 
     fn owner(&mut self, login: &str) -> &mut Owner {
-        let at = self.owners.iter().position(|owner| owner.login.eq_ignore_ascii_case(login));
-        let at = at.unwrap_or_else(|| {
+        let at = *self.places.entry(login.to_ascii_lowercase()).or_insert_with(|| {
             self.owners.push(Owner { login: login.to_owned(), comments: Vec::new(), repositories: Vec::new() });
             self.owners.len() - 1
         });
@@ -79,32 +91,56 @@ impl Projects {
 
     /// The repositories of one owner.
     pub fn of(&self, login: &str) -> Vec<RepoName> {
-        let owner = self.owners.iter().find(|owner| owner.login.eq_ignore_ascii_case(login));
+        let owner = self.places.get(&login.to_ascii_lowercase()).and_then(|at| self.owners.get(*at));
         owner.map(|owner| owner.repositories.clone()).unwrap_or_default()
     }
 
     /// Puts these in the place of an owner's repositories.
     pub fn set(&mut self, login: &str, mut repositories: Vec<RepoName>) {
         repositories.sort_by_cached_key(|name| (name.name().to_lowercase(), name.name().to_owned()));
-        self.owner(login).repositories = repositories;
+        let before = std::mem::replace(&mut self.owner(login).repositories, repositories);
+        self.replaced.entry(login.to_ascii_lowercase()).or_insert(before);
     }
 
     /// Writes the file anew, if it says something else than before. Comments stay in front of their owner's repositories.
     ///
+    /// The file is read again first: lines that were added since it was read, and all that belongs to other owners, stay.
+    ///
     /// # Errors
-    /// It can't be written; the old one is as it was.
+    /// It holds a line that names nothing by now, or can't be written; it is as it was.
     pub fn write(&mut self) -> Result<(), FileError> {
+        let _lock = replace::lock(&self.path);
+        let mut present = Self::read(&self.path)?;
+        for Owner { login, repositories, .. } in &self.owners {
+            let Some(before) = self.replaced.get(&login.to_ascii_lowercase()) else { continue };
+            let known: HashSet<String> = before.iter().map(RepoName::folded).collect();
+            let mut repositories = repositories.clone();
+            let set: HashSet<String> = repositories.iter().map(RepoName::folded).collect();
+            let added = present.of(login).into_iter().filter(|name| {
+                let name = name.folded();
+                !known.contains(&name) && !set.contains(&name)
+            });
+            repositories.extend(added);
+            present.set(login, repositories);
+        }
+        let text = present.as_text();
+        if text != present.text || !self.path.exists() {
+            replace::replace(&self.path, &text)?;
+            present.text = text;
+        }
+        present.replaced.clear();
+        *self = present;
+        Ok(())
+    }
+
+    fn as_text(&self) -> String {
         let mut text = String::new();
         for owner in &self.owners {
             text.extend(owner.comments.iter().map(|comment| format!("{comment}\n")));
             text.extend(owner.repositories.iter().map(|name| format!("{} {}\n", name.owner(), name.name())));
         }
         text.extend(self.rest.iter().map(|comment| format!("{comment}\n")));
-        if text != self.text || !self.path.exists() {
-            replace::replace(&self.path, &text)?;
-            self.text = text;
-        }
-        Ok(())
+        text
     }
 }
 
@@ -130,6 +166,23 @@ mod tests {
         let left: Vec<_> =
             std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["projects.txt"]);
+    }
+
+    #[test]
+    fn lines_added_while_repositories_are_listed_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("projects.txt");
+        std::fs::write(&path, "contoso a\ncontoso gone\n").unwrap();
+        let mut projects = Projects::read(&path).unwrap();
+        projects.set("contoso", names(&["contoso/a", "contoso/new"]));
+        std::fs::write(&path, "contoso a\ncontoso gone\nContoso Mine\n# theirs\nother/thing\n").unwrap();
+        projects.write().unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(written, "contoso a\nContoso Mine\ncontoso new\n# theirs\nother thing\n");
+        assert_eq!(projects.repositories().count(), 4, "what is added is mirrored by the same run");
+        std::fs::write(&path, "half a li").unwrap();
+        assert!(projects.write().unwrap_err().to_string().contains("line 1"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "half a li");
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! Replacing a file so that a crash leaves the old one or the new one (data model, §1: write beside, fsync, rename).
+//! Replacing a user's file so that a crash leaves the old one or the new one (data model, §1: write beside, fsync, rename),
+//! and so that two processes that do it one after the other lose nothing of each other's.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::FileError;
 
@@ -18,8 +21,19 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
     if fs::metadata(path).is_ok_and(|meta| meta.permissions().readonly()) {
         return Err(unwritable(io::Error::new(io::ErrorKind::PermissionDenied, "it is read-only")));
     }
-    let beside = beside(&target(path));
-    open(&beside).and_then(|_| fs::remove_file(&beside)).map_err(unwritable)
+    beside(&target(path)).map(drop).map_err(unwritable)
+}
+
+/// Keeps other msght processes from replacing a file until it is dropped: what is read under it is what will be replaced.
+/// Where directories can't be locked there is no lock, and the time between reading and replacing is all that is at stake.
+pub(super) struct Lock {
+    _directory: Option<File>,
+}
+
+/// Locks a file's directory, so that no lock file is left beside users' files.
+pub(super) fn lock(path: &Path) -> Lock {
+    let directory = File::open(directory(&target(path))).ok();
+    Lock { _directory: directory.filter(|directory| directory.lock().is_ok()) }
 }
 
 /// Replaces a file's content; its permissions stay. A symbolic link stays one, and what it leads to is replaced.
@@ -28,22 +42,19 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
 /// It can't be written; the old one is as it was.
 pub(super) fn replace(path: &Path, content: &str) -> Result<(), FileError> {
     let target = target(path);
-    let beside = beside(&target);
     let written = || -> io::Result<()> {
-        let mut file = open(&beside)?;
+        // Made for this user alone, and removed by itself if anything fails.
+        let mut new = beside(&target)?;
         if let Ok(meta) = fs::metadata(&target) {
-            file.set_permissions(meta.permissions())?;
+            new.as_file().set_permissions(meta.permissions())?;
         }
-        file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &target)?;
+        new.write_all(content.as_bytes())?;
+        new.as_file().sync_all()?;
+        new.persist(&target)?;
         // The name itself is safe only with its directory.
         File::open(directory(&target))?.sync_all()
     };
-    written().map_err(|reason| {
-        let _ = fs::remove_file(&beside);
-        FileError::Unwritable { path: path.to_owned(), reason }
-    })
+    written().map_err(|reason| FileError::Unwritable { path: path.to_owned(), reason })
 }
 
 fn target(path: &Path) -> PathBuf {
@@ -54,14 +65,10 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A name beside the file, of this process alone.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.new", std::process::id()));
-    directory(path).join(name)
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).open(path)
+/// A new file beside another one.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push(".");
+    tempfile::Builder::new().prefix(&prefix).suffix(".new").tempfile_in(directory(path))
 }

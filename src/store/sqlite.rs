@@ -9,6 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::StoreError;
+use crate::private_files;
 
 /// How long a statement waits for another process's transaction. Transactions here are short (one batch); a minute
 /// is far beyond any healthy one, and short enough that a hung process is noticed.
@@ -41,6 +42,8 @@ pub(super) async fn open_with(
     busy_timeout: Duration,
 ) -> Result<SqlitePool, StoreError> {
     create_parent(what, path)?;
+    // SQLite gives the files beside it the mode of the database. What can't be made or opened, it explains itself.
+    drop(private_files::open(OpenOptions::new().create(true).append(true), path));
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -69,13 +72,24 @@ pub(super) async fn open_with(
         .map_err(failed)
 }
 
+/// Whether an error is about a value or a row: too big, against a constraint or a trigger, of another type
+/// (<https://sqlite.org/rescode.html>).
+pub(super) fn is_rejected_value(error: &sqlx::Error) -> bool {
+    const TOO_BIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = code.and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, TOO_BIG | CONSTRAINT | MISMATCH))
+}
+
 pub(crate) fn tried(what: &str, path: &Path) -> String {
     format!("opening the {what} {}", path.display())
 }
 
 pub(crate) fn create_parent(what: &str, path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
-    std::fs::create_dir_all(parent).map_err(|error| StoreError {
+    private_files::create_dir_all(parent).map_err(|error| StoreError {
         tried: tried(what, path),
         problem: format!("its directory {} can't be created: {error}", parent.display()),
         advice: "make the directory writable for this user, or set `data_dir` to another place",
@@ -95,7 +109,8 @@ pub(crate) async fn lock_for_setup(store: &Path) -> Result<File, StoreError> {
         advice: "make the data directory writable for this user, or set `data_dir` to another place",
         at_open: true,
     };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| failed(&e))?;
+    let file = private_files::open(OpenOptions::new().create(true).truncate(false).write(true), &path)
+        .map_err(|e| failed(&e))?;
     let deadline = tokio::time::Instant::now() + BUSY_TIMEOUT;
     loop {
         match file.try_lock() {

@@ -15,6 +15,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::private_files;
+
 /// A file of this many bytes is put away before its day ends: editors and `grep` still work on it.
 const ROTATE_AT_BYTES: u64 = 100 * 1024 * 1024;
 /// A lock is held for the time of one write. Who can't have it so long writes without: a line at the wrong place
@@ -142,9 +144,9 @@ impl State {
 
     fn open_file(&self) -> io::Result<Open> {
         if let Some(directory) = self.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            fs::create_dir_all(directory)?;
+            private_files::create_dir_all(directory)?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let file = private_files::open(OpenOptions::new().create(true).append(true), &self.path)?;
         let metadata = file.metadata()?;
         let today = (self.today)();
         let day = match metadata.modified() {
@@ -319,7 +321,8 @@ fn compress(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let unfinished = with_suffix(path, ".gz.tmp");
-    let mut packed = GzEncoder::new(File::create(&unfinished)?, Compression::default());
+    let packed = private_files::open(OpenOptions::new().create(true).truncate(true).write(true), &unfinished)?;
+    let mut packed = GzEncoder::new(packed, Compression::default());
     io::copy(&mut source, &mut packed)?;
     packed.finish()?.sync_all()?;
     fs::rename(&unfinished, with_suffix(path, ".gz"))?;

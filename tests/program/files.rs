@@ -106,3 +106,49 @@ async fn two_stores_in_one_file_are_refused_before_it_is_made() {
     place.run(&["retrieve-repo", names::QUIET]).await.said(2, &["name the same file"]);
     assert!(!place.path().join("one.db").exists());
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_mirrored_is_readable_by_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+
+    fn below(directory: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { [below(&path), vec![path]].concat() } else { vec![path] }).collect()
+    }
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let widen = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let fake = quiet_world().await;
+    let tokens = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(tokens.path(), "fake-token\n").unwrap();
+    let place = Place::new(fake.url()).tokens("").with("MSGHT_GITHUB__TOKENS_FILE", tokens.path().to_str().unwrap());
+    std::fs::write(place.path().join("orgs.txt"), "fabrikam\n").unwrap();
+    let ran = place.run(&["get-repos"]).await;
+    ran.said(0, &[]);
+    assert!(!ran.err.contains("other users"), "{}", ran.err);
+    place.mirror(&[names::QUIET]).await;
+    assert_eq!(mode(&place.path().join("projects.txt")), 0o600);
+    let data = place.data_dir();
+    let paths = [below(&data), vec![data.clone()]].concat();
+    assert!(paths.len() > 5, "{paths:?}");
+    for path in &paths {
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode(path), expected, "{}", path.display());
+    }
+    // What an earlier version has left open is closed, and said once.
+    for path in &paths {
+        widen(path, if path.is_dir() { 0o755 } else { 0o644 });
+    }
+    widen(tokens.path(), 0o640);
+    let ran = place.mirror(&[names::QUIET]).await;
+    assert_eq!(ran.err.matches("could be read by other users").count(), 1, "{}", ran.err);
+    for path in &paths {
+        assert!(!path.exists() || mode(path) & 0o077 == 0, "{}", path.display());
+    }
+    let warned = format!("the tokens file, {}, can be read by other users", tokens.path().display());
+    assert!(ran.err.contains(&format!("warning: {warned}")), "{}", ran.err);
+    let checked = place.run(&["check"]).await;
+    assert!(checked.out.contains(&warned), "{}\n{}", checked.out, checked.err);
+    assert_eq!(mode(tokens.path()), 0o640, "users' own files are left to them");
+}

@@ -21,6 +21,8 @@ mod mysql;
 mod sql;
 mod sqlite;
 
+pub(crate) use sqlite::path_beside;
+
 /// What is granted and not yet answered comes back within this time, or is spent.
 const BUSY_WAIT: Duration = Duration::from_millis(250);
 /// No request is in flight for longer: the client gives one up after two minutes.

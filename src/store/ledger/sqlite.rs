@@ -21,7 +21,7 @@ pub(super) struct SqliteBackend {
 
 /// The ledger's file is beside the relational one, whose write lock a batch holds for long: `github.db` has
 /// `github-tokens.db`.
-pub(super) fn path_beside(relational: &Path) -> PathBuf {
+pub(crate) fn path_beside(relational: &Path) -> PathBuf {
     let mut name = relational.file_stem().unwrap_or_default().to_owned();
     name.push("-tokens");
     if let Some(extension) = relational.extension() {
