@@ -23,6 +23,17 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     })
 }
 
+/// Parses an answer's bytes as [`parse`] does.
+///
+/// # Errors
+/// The bytes are not JSON, or not of this type.
+pub fn parse_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text),
+        Err(_) => serde_json::from_slice(bytes),
+    }
+}
+
 /// The text with what can't be held replaced; borrowed where there is no such thing.
 fn replaced(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();

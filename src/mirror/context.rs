@@ -346,7 +346,8 @@ impl<S: Subject> Work<S> {
 
     /// Whether something could not be had so far.
     pub fn falls_short(&self) -> bool {
-        !self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.tally.counts.has_rejected()
+            || !self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Notes something that could not be had: the stage ends incomplete, and says so.

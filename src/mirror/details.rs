@@ -18,6 +18,7 @@ use super::missing::MissingItems;
 use super::pulls::{commits_of, map_pull};
 use super::repository::{profile_document, profile_row};
 use crate::github::{Accept, ApiError, ApiUrl, Budget};
+use crate::json;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::Progress;
@@ -154,11 +155,11 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
     let mut raw = whole(&page.body)?;
     if next.is_some() {
         let mut value: Value =
-            serde_json::from_slice(&page.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
+            json::parse_bytes(&page.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
         while let Some(url) = next.take() {
             let more = work.get_page(&url, Accept::Json).await?;
             let mut more_value: Value =
-                serde_json::from_slice(&more.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
+                json::parse_bytes(&more.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
             if let (Some(files), Some(Value::Array(more_files))) =
                 (value.get_mut("files").and_then(Value::as_array_mut), more_value.get_mut("files").map(Value::take))
             {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::context::{Repository, Subject, Work};
 use super::error::MirrorError;
 use super::item::at;
+use crate::json;
 use crate::store::documents::Collection;
 use crate::store::relational::state::fingerprint;
 
@@ -67,7 +68,7 @@ async fn pointed_at(work: &Work, collection: Collection) -> Result<Vec<(String, 
         after.clone_from(last);
         for id in ids {
             let Some(json) = documents.get(collection, &id).await? else { continue };
-            let value: Value = serde_json::from_str(&json).unwrap_or_default();
+            let value: Value = json::parse(&json).unwrap_or_default();
             let sha = at(&value, "commit.sha").and_then(Value::as_str).map(str::to_owned);
             heads.extend(sha.map(|sha| (id, sha)));
         }

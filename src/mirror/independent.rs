@@ -58,7 +58,7 @@ pub async fn answers(work: &Work) -> Result<bool, MirrorError> {
     match work.get_page(&ApiUrl::repo(&work.repository().name, &[]), Accept::Json).await {
         Ok(page) => {
             let id = |value: &serde_json::Value| value.get("id").and_then(serde_json::Value::as_i64);
-            let answer = serde_json::from_slice(&page.body).unwrap_or_default();
+            let answer = crate::json::parse_bytes(&page.body).unwrap_or_default();
             Ok(id(&answer).is_some() && id(&answer) == id(&work.repository().facts))
         }
         Err(error) if error.ends_the_run() => Err(error),

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::MirrorError;
+use crate::json;
 use crate::store::documents::{self, Collection, Document, KeyValue, Shape};
 use crate::store::relational::rows::{Account, Person};
 
@@ -70,8 +71,7 @@ impl<'a> Item<'a> {
     /// # Errors
     /// The item is not a JSON object that can be held.
     pub fn new(raw: &'a RawValue, read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
-        let value: Value =
-            serde_json::from_str(raw.get()).map_err(|error| MirrorError::unexpected("an object", &error))?;
+        let value: Value = json::parse(raw.get()).map_err(|error| MirrorError::unexpected("an object", &error))?;
         if !value.is_object() {
             return Err(MirrorError::Answer("an item of the answer is not an object".to_owned()));
         }

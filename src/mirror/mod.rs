@@ -18,6 +18,7 @@ mod labels;
 mod missing;
 mod open;
 mod organizations;
+mod page_rows;
 mod pages;
 mod people;
 mod profile;

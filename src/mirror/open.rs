@@ -11,6 +11,7 @@ use super::repository::{project_row, repository_document, unknown_parent};
 use super::run::{Mirror, lease_of};
 use super::writer::{PageWrite, Writer};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
+use crate::json;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::leases::Lease;
@@ -60,7 +61,7 @@ impl Mirror {
             (Ok(Fetched::Unchanged), Some(known)) => {
                 let id = format!("{}/{}", known.owner, known.name);
                 let stored = self.stores.documents.get(Collection::Repos, &id).await?;
-                let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+                let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 if let Some(facts) = facts {
                     let asked = name;
                     let name = RepoName::new(&known.owner, &known.name)
@@ -149,7 +150,7 @@ impl Mirror {
         }
         let id = format!("{}/{}", known.owner, known.name);
         let stored = self.stores.documents.get(Collection::Repos, &id).await?;
-        let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+        let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
         let private = facts.and_then(|facts| facts.get("private")?.as_bool()).unwrap_or(true);
         let could_read = last_reader.is_none_or(|tags| self.github.has_reader(tags, name.owner()));
         Ok(self.proves_deletion(name, error) && (could_read || !private))

@@ -15,6 +15,7 @@ use super::run::Mirror;
 use super::users::{User, list_name};
 use super::writer::{PageWrite, Writer};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
+use crate::json;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::state::PageState;
@@ -68,7 +69,7 @@ impl Mirror {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::Unchanged) => {
                 let stored = self.stores.documents.get(Collection::Users, &documents_as).await?;
-                let facts = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+                let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 match facts.and_then(user) {
                     Some(user) => return Ok(user),
                     None => self.profile_page(&url, tally).await?,

@@ -15,6 +15,7 @@ use super::missing::MissingItems;
 use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_first, one_page, whole_then_since};
 use super::repository::{project_row, unknown_parent};
 use crate::github::{Accept, ApiError};
+use crate::json;
 use crate::store::documents::{Collection, Document, Shape};
 use crate::store::relational::Rows;
 use crate::store::relational::missing_items::ItemKind;
@@ -191,7 +192,7 @@ async fn commits_said(work: &Work, number: i64) -> Result<Option<u64>, MirrorErr
 async fn stored_pull(work: &Work, number: i64) -> Result<Value, MirrorError> {
     let id = format!("{}/{number}", work.repository().name);
     let json = work.shared.stores.documents.get(Collection::PullRequests, &id).await?.unwrap_or_default();
-    Ok(serde_json::from_str(&json).unwrap_or_default())
+    Ok(json::parse(&json).unwrap_or_default())
 }
 
 /// Reads a pull request's commits. What came is stored; they count as read only where all came: those of its list, of the

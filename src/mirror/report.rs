@@ -102,7 +102,8 @@ impl StageReport {
     /// A stage's line, from what it has counted and noted and how it ended, if it was reached.
     pub fn of(stage: &'static str, tally: &Tally, end: Option<&End<'_>>) -> Self {
         let notes = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (shortfalls, refusals) = (notes(&tally.shortfalls), notes(&tally.refusals));
+        let shortfalls = [notes(&tally.shortfalls), tally.counts.rejected()].concat();
+        let refusals = notes(&tally.refusals);
         let (switched_off, final_gaps) = (notes(&tally.switched_off), notes(&tally.final_gaps));
         let outcome = match end {
             None => Outcome::NotReached("the run ended before it".to_owned()),

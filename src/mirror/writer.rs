@@ -3,17 +3,20 @@
 //! Two tasks follow each other: the first stores documents, the second the rows and the sync state that belong to
 //! them. A page's state is therefore never stored before its data, and while one batch's rows are written the next
 //! batch's documents are. Both gather what is waiting into one transaction, so that a transaction's cost is shared.
+//!
+//! An item that a store rejects is named, and keeps no other from being stored; the sync state that would have spoken of it
+//! is not recorded ([`page_rows`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::error::MirrorError;
-use crate::store::documents::{Document, Written};
+use super::page_rows::{self, PageRows};
+use crate::store::documents::{Document, Stored as BatchResult, Written};
 use crate::store::relational::Rows;
-use crate::store::relational::rows::Progress;
 use crate::store::{StoreError, Stores};
 
 /// Pages waiting for the writer.
@@ -35,6 +38,25 @@ pub struct Counts {
     pub changed: AtomicU64,
     pub unchanged: AtomicU64,
     pub deleted: AtomicU64,
+    /// What a store has rejected, each with its key and the store's reason.
+    rejected: Mutex<Vec<String>>,
+}
+
+impl Counts {
+    /// Returns what a store has rejected so far: all other items are stored, and these are asked for again.
+    pub fn rejected(&self) -> Vec<String> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns whether a store has rejected anything.
+    pub fn has_rejected(&self) -> bool {
+        !self.rejected.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn add_rejected(&self, what: String) {
+        tracing::warn!(%what, "not stored");
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
 }
 
 /// One page's worth of data.
@@ -54,7 +76,7 @@ enum Message {
 }
 
 enum Stored {
-    Rows(Box<Rows>),
+    Pages(Vec<PageRows>, Option<i64>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -117,7 +139,7 @@ impl Writer {
 
     /// The first to ask gets the store's own error, everybody else that the writer has stopped.
     fn stopped(&self) -> MirrorError {
-        let taken = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let taken = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         taken.map_or(MirrorError::WriterStopped, MirrorError::Store)
     }
 }
@@ -128,7 +150,7 @@ fn bytes_of(documents: &[Document]) -> usize {
 
 fn fail(failure: &Mutex<Option<StoreError>>, error: StoreError) {
     tracing::error!(%error, "the stores can't be written");
-    failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
 }
 
 async fn write_documents(
@@ -139,8 +161,9 @@ async fn write_documents(
 ) {
     while let Some(first) = pages.recv().await {
         let mut documents: Vec<Document> = Vec::new();
-        let mut counts: Vec<Arc<Counts>> = Vec::new();
-        let mut rows = Rows::default();
+        // The page that each document belongs to.
+        let mut owners: Vec<usize> = Vec::new();
+        let mut batch: Vec<PageRows> = Vec::new();
         let mut rooms = Vec::new();
         let mut bytes = 0;
         let mut flush = None;
@@ -150,9 +173,9 @@ async fn write_documents(
                 Message::Page(page, room) => {
                     rooms.push(room);
                     bytes += bytes_of(&page.documents);
-                    counts.extend(std::iter::repeat_n(page.counts, page.documents.len()));
+                    owners.extend(std::iter::repeat_n(batch.len(), page.documents.len()));
                     documents.extend(page.documents);
-                    rows.append(page.rows);
+                    batch.push(PageRows { counts: page.counts, rows: page.rows, lacks_documents: false });
                 }
                 Message::Flush(done) => {
                     flush = Some(done);
@@ -162,17 +185,18 @@ async fn write_documents(
             let full = documents.len() >= DOCUMENTS_A_BATCH || bytes >= BYTES_A_BATCH;
             next = if full { None } else { pages.try_recv().ok() };
         }
+        let mut generation = None;
         if !documents.is_empty() {
             match stores.documents.upsert(documents).await {
                 Ok(stored) => {
-                    count(&counts, &stored.written);
-                    rows.progress.extend(stored.generation.map(|generation| Progress::Documents { generation }));
+                    generation = stored.generation;
+                    account_for(stored, &owners, &mut batch);
                 }
                 Err(error) => return fail(&failure, error),
             }
         }
         drop(rooms);
-        if between.send(Stored::Rows(Box::new(rows))).await.is_err() {
+        if !batch.is_empty() && between.send(Stored::Pages(batch, generation)).await.is_err() {
             return;
         }
         if let Some(done) = flush
@@ -183,12 +207,24 @@ async fn write_documents(
     }
 }
 
-fn count(counts: &[Arc<Counts>], written: &[Written]) {
-    for (counts, written) in counts.iter().zip(written) {
+/// Tells each page what has become of its documents.
+fn account_for(stored: BatchResult, owners: &[usize], batch: &mut [PageRows]) {
+    for (position, reason) in stored.rejected {
+        let Some(page) = owners.get(position).and_then(|owner| batch.get_mut(*owner)) else { continue };
+        page.lacks_documents = true;
+        page.counts.add_rejected(reason);
+    }
+    for (position, reduced) in stored.reduced {
+        let Some(page) = owners.get(position).and_then(|owner| batch.get_mut(*owner)) else { continue };
+        page.record_reduced(&reduced);
+    }
+    for (owner, written) in owners.iter().zip(stored.written) {
+        let counts = &batch[*owner].counts;
         let counter = match written {
             Written::New => &counts.new,
             Written::Changed => &counts.changed,
             Written::Unchanged => &counts.unchanged,
+            Written::Rejected => continue,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -196,24 +232,22 @@ fn count(counts: &[Arc<Counts>], written: &[Written]) {
 
 async fn write_rows(stores: Stores, mut batches: mpsc::Receiver<Stored>, failure: Arc<Mutex<Option<StoreError>>>) {
     while let Some(first) = batches.recv().await {
-        let mut rows = match first {
-            Stored::Rows(rows) => rows,
-            Stored::Flush(done) => {
-                let _ = done.send(());
-                continue;
-            }
-        };
-        let mut flush = None;
-        while let Ok(more) = batches.try_recv() {
-            match more {
-                Stored::Rows(more) => rows.append(*more),
+        let (mut pages, mut generation, mut flush) = (Vec::new(), None, None);
+        let mut next = Some(first);
+        while let Some(stored) = next {
+            match stored {
+                Stored::Pages(more, changed) => {
+                    pages.extend(more);
+                    generation = generation.max(changed);
+                }
                 Stored::Flush(done) => {
                     flush = Some(done);
                     break;
                 }
             }
+            next = batches.try_recv().ok();
         }
-        if let Err(error) = stores.relational.apply(*rows).await {
+        if let Err(error) = page_rows::store(&stores.relational, pages, generation).await {
             return fail(&failure, error);
         }
         if let Some(done) = flush {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::plan::Due;
 use crate::github::{Accept, ApiUrl, Fetched, Get, Meter};
+use crate::json;
 use crate::mirror::stage::Stage;
 use crate::mirror::{Mirror, MirrorError};
 use crate::store::documents::Collection;
@@ -68,7 +69,7 @@ pub async fn estimate(mirror: &Mirror, due: &[Due], stages: &[Stage]) -> Result<
 
 async fn known(mirror: &Mirror, due: &Due) -> Result<Facts, MirrorError> {
     let stored = mirror.stores.documents.get(Collection::Repos, &due.name.to_string()).await?;
-    let document: Value = stored.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let document: Value = stored.and_then(|json| json::parse(&json).ok()).unwrap_or_default();
     let number = |key: &str| document.get(key).and_then(Value::as_u64).unwrap_or(0);
     Ok(Facts {
         size: number("size"),

@@ -130,6 +130,11 @@ pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
+/// Errors about a value or a row: NULL where none may be, a key that is taken, out of range or too long, of another form,
+/// without what it refers to, refused by a trigger or a check, beyond the size of a row, page or packet.
+pub(super) const REJECTED_VALUES: [u16; 15] =
+    [1048, 1062, 1118, 1153, 1264, 1265, 1292, 1366, 1406, 1411, 1452, 1644, 1690, 3819, 4025];
+
 /// Whether an error passes when the same is tried again.
 pub(super) fn passes(error: &sqlx::Error) -> Passes {
     match error {

@@ -15,6 +15,7 @@ mod hooks;
 mod identity;
 mod kills;
 mod moving;
+mod odd_data;
 mod organizations;
 mod refresh;
 mod refused;

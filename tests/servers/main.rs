@@ -22,9 +22,12 @@ mod identity;
 mod kills;
 #[path = "../program/moving.rs"]
 mod moving;
+#[path = "../program/odd_data.rs"]
+mod odd_data;
 #[path = "../program/organizations.rs"]
 mod organizations;
 mod outages;
+mod oversized;
 mod races;
 #[path = "../program/refresh.rs"]
 mod refresh;

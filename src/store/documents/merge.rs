@@ -3,6 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::{Collection, Document, Shape, timestamp};
+use crate::json;
+
+/// The member of `_msght` that names the parts which a document is stored without, where the store has no room for them.
+pub(super) const WITHOUT: &str = "without";
 
 /// What is known of a stored document without reading its JSON.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +50,7 @@ pub(super) fn reads_stored(collection: Collection) -> bool {
 /// The row of a document that is not stored yet.
 pub(super) fn fresh(incoming: &Document, hash: i64) -> Row {
     Row {
-        json: with_meta(&incoming.json, incoming, None),
+        json: with_meta(&incoming.json, incoming, &[]),
         hash,
         summary_hash: None,
         full: incoming.shape == Shape::Full,
@@ -60,8 +64,8 @@ pub(super) fn fresh(incoming: &Document, hash: i64) -> Row {
 /// - A list's answer updates a full document but takes nothing from it; `_msght.detailed_at` then says how old
 ///   the fields are that only the full shape has.
 pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, hash: i64) -> Option<Row> {
-    let old: Map<String, Value> = serde_json::from_str(stored_json).unwrap_or_default();
-    let new: Map<String, Value> = serde_json::from_str(&incoming.json).unwrap_or_default();
+    let old: Map<String, Value> = json::parse(stored_json).unwrap_or_default();
+    let new: Map<String, Value> = json::parse(&incoming.json).unwrap_or_default();
     match incoming.collection {
         // Another repository's answer for the same SHA: it may add the details, and nothing else.
         Collection::Commits
@@ -88,7 +92,7 @@ pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, h
         _ => None,
     };
     Some(Row {
-        json: with_meta(&incoming.json, incoming, None),
+        json: with_meta(&incoming.json, incoming, &[]),
         hash,
         summary_hash,
         full: incoming.shape == Shape::Full,
@@ -98,13 +102,14 @@ pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, h
 fn overlay(mut old: Map<String, Value>, new: Map<String, Value>, incoming: &Document, summary_hash: i64) -> Row {
     let meta = old.remove("_msght");
     let of_meta = |field: &str| meta.as_ref().and_then(|meta| meta.get(field)).and_then(Value::as_str);
-    let detailed_at = of_meta("detailed_at").or_else(|| of_meta("fetched_at")).map(str::to_owned);
+    let detailed_at = of_meta("detailed_at").or_else(|| of_meta("fetched_at")).map(Value::from);
+    let without = meta.as_ref().and_then(|meta| meta.get(WITHOUT)).cloned();
     for (key, value) in new {
         old.insert(key, value);
     }
     let json = Value::Object(old).to_string();
     Row {
-        json: with_meta(&json, incoming, detailed_at.as_deref()),
+        json: with_meta(&json, incoming, &[("detailed_at", detailed_at), (WITHOUT, without)]),
         // Neither answer had this mixture: whatever full answer comes next is a change.
         hash: 0,
         summary_hash: Some(summary_hash),
@@ -113,11 +118,13 @@ fn overlay(mut old: Map<String, Value>, new: Map<String, Value>, incoming: &Docu
 }
 
 /// Adds `_msght` at the end of a JSON object's text, so that GitHub's own bytes stay as they came.
-fn with_meta(json: &str, incoming: &Document, detailed_at: Option<&str>) -> String {
+fn with_meta(json: &str, incoming: &Document, more: &[(&str, Option<Value>)]) -> String {
     let mut meta = Map::new();
     meta.insert("fetched_at".to_owned(), Value::from(timestamp(incoming.fetched_at)));
-    if let Some(detailed_at) = detailed_at {
-        meta.insert("detailed_at".to_owned(), Value::from(detailed_at));
+    for (key, value) in more {
+        if let Some(value) = value {
+            meta.insert((*key).to_owned(), value.clone());
+        }
     }
     splice(json, "_msght", &Value::Object(meta).to_string())
 }

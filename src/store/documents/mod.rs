@@ -86,6 +86,11 @@ impl Document {
         parts.join("/")
     }
 
+    /// Says that it is not stored, and why.
+    fn rejected(&self, reason: &str) -> String {
+        format!("the document {} of {} is not stored: {reason}", self.id(), self.collection.name())
+    }
+
     /// A fingerprint of the payload, by which an unchanged document is recognised.
     fn hash(&self) -> i64 {
         xxh3_64(self.json.as_bytes()).cast_signed()
@@ -101,6 +106,8 @@ pub enum Written {
     Changed,
     /// The stored state was the same; nothing was written.
     Unchanged,
+    /// The store takes other documents, and not this one.
+    Rejected,
 }
 
 /// What tells a document store from every other one, and from its own earlier states.
@@ -117,6 +124,10 @@ pub struct Identity {
 pub struct Stored {
     /// One entry a document, in the batch's order.
     pub written: Vec<Written>,
+    /// Documents that the store doesn't take, by their place in the batch: their collection, key and the store's reason.
+    pub rejected: Vec<(usize, String)>,
+    /// Documents that are stored without a part, by their place in the batch: which part, and why.
+    pub reduced: Vec<(usize, String)>,
     /// The store's generation since then, where it changed.
     pub generation: Option<i64>,
 }
@@ -169,10 +180,11 @@ impl Documents {
         dispatch!(&self.backend, store => store.identity())
     }
 
-    /// Stores a batch. A document that comes twice in it is judged by its first.
+    /// Stores a batch. A document that comes twice in it is judged by its first. One that the store doesn't take keeps no
+    /// other from being stored.
     ///
     /// # Errors
-    /// The batch could not be stored. Of the embedded store's nothing is; on a server a part may be, and storing the
+    /// The store could not be written. Of the embedded store's nothing is; on a server a part may be, and storing the
     /// batch again completes it.
     pub async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
         dispatch!(&self.backend, store => store.upsert(documents))

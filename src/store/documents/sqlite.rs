@@ -26,6 +26,9 @@ pub(super) const LAYOUT_VERSION: i64 = 2;
 /// distinct sizes keep the statement cache small.
 const ROWS_A_STATEMENT: usize = 32;
 
+/// The longest text that SQLite stores is a billion bytes; `_msght` and a later mark have to fit as well.
+const LARGEST_DOCUMENT: usize = 999_999_000;
+
 /// Ids a look-up statement.
 const IDS_A_STATEMENT: usize = 128;
 
@@ -96,17 +99,24 @@ impl SqliteDocuments {
     async fn try_upsert(&self, documents: Vec<Document>) -> Result<Stored, sqlx::Error> {
         let mut written = vec![Written::Unchanged; documents.len()];
         let mut by_collection: BTreeMap<Collection, Vec<(usize, String, Document)>> = BTreeMap::new();
+        let mut rejected = Vec::new();
         for (position, document) in documents.into_iter().enumerate() {
+            if document.json.len() > LARGEST_DOCUMENT {
+                let reason = format!("it has {} bytes, and SQLite stores a billion at most", document.json.len());
+                rejected.push((position, document.rejected(&reason)));
+                written[position] = Written::Rejected;
+                continue;
+            }
             by_collection.entry(document.collection).or_default().push((position, document.id(), document));
         }
         let mut tx = self.begin().await?;
         for (collection, entries) in by_collection {
             self.upsert_collection(&mut tx, collection, entries, &mut written).await?;
         }
-        let changed = written.iter().any(|written| *written != Written::Unchanged);
+        let changed = written.iter().any(|written| matches!(written, Written::New | Written::Changed));
         let generation = if changed { Some(next_generation(&mut tx).await?) } else { None };
         tx.commit().await?;
-        Ok(Stored { written, generation })
+        Ok(Stored { written, rejected, reduced: Vec::new(), generation })
     }
 
     async fn upsert_collection(
@@ -194,9 +204,9 @@ impl SqliteDocuments {
     ) -> Result<u64, StoreError> {
         let failed = self.failed("marking deleted documents in");
         let sql = format!(
-            "UPDATE {} SET deleted_at = ?1, doc = json_set(doc, '$._msght.deleted_at', ?1) \
-             WHERE _id = ?2 AND deleted_at IS NULL",
-            collection.name()
+            "UPDATE {} SET deleted_at = ?1, doc = {} WHERE _id = ?2 AND deleted_at IS NULL",
+            collection.name(),
+            edited("json_set(doc, '$._msght.deleted_at', ?1)")
         );
         let mut tx = self.begin().await.map_err(&failed)?;
         let mut marked = 0;
@@ -215,8 +225,9 @@ impl SqliteDocuments {
             let id_tail = "substr(_id, length(?1) + length(?2) + 2)";
             let sql = format!(
                 "UPDATE OR REPLACE {} SET owner = ?3, repo = ?4, _id = ?3 || '/' || ?4 || {id_tail}, \
-                 doc = json_set(doc, '$.owner', ?3, '$.repo', ?4) WHERE owner = ?1 AND repo = ?2",
-                collection.name()
+                 doc = {} WHERE owner = ?1 AND repo = ?2",
+                collection.name(),
+                edited("json_set(doc, '$.owner', ?3, '$.repo', ?4)")
             );
             sqlx::query(AssertSqlSafe(sql))
                 .bind(from.0.to_owned())
@@ -264,6 +275,12 @@ fn schema(collection: Collection) -> Vec<String> {
     }
     statements.push(format!("CREATE INDEX IF NOT EXISTS {name}_fetched_at ON {name} (fetched_at)"));
     statements
+}
+
+/// An expression that edits a document. SQLite's JSON functions don't read what is nested deeper than 1,000 levels; such a
+/// document keeps its text, and the columns beside it say the same.
+fn edited(expression: &str) -> String {
+    format!("CASE WHEN json_valid(doc) THEN {expression} ELSE doc END")
 }
 
 fn meta_of(row: &Row) -> Meta {

@@ -6,7 +6,7 @@ use super::mysql::{MysqlBackend, MysqlTx};
 use super::sql::{Upsert, Value};
 use super::sqlite::{SqliteBackend, SqliteTx};
 use crate::patience::Patience;
-use crate::store::{StoreError, mysql};
+use crate::store::{StoreError, mysql, sqlite};
 use crate::store_url::{Backend as Kind, StoreUrl};
 
 #[derive(Clone)]
@@ -148,4 +148,17 @@ pub(super) fn unserved(url: &StoreUrl) -> StoreError {
 /// remembered, or has taken a name that was free a moment ago.
 pub(super) fn is_stale(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.is_foreign_key_violation() || error.is_unique_violation())
+}
+
+/// Whether an error is about a value that was to be stored: the database would take other rows. What [`is_stale`] tells of
+/// counts too, where looking everything up anew has not cured it.
+pub(super) fn blames_rows(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(_) => match mysql::number(error) {
+            Some(number) => mysql::REJECTED_VALUES.contains(&number),
+            None => sqlite::is_rejected_value(error),
+        },
+        _ => false,
+    }
 }

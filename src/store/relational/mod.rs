@@ -14,6 +14,7 @@ mod look;
 pub mod missing_items;
 mod mysql;
 pub mod rows;
+mod split;
 mod sql;
 mod sqlite;
 pub mod state;
@@ -26,6 +27,7 @@ pub use accounts::{KnownAccount, Tied};
 pub use details::{DetailsLeft, Position};
 pub use look::look;
 pub use rows::Rows;
+pub use split::Extent;
 pub use sql::date;
 
 use self::backend::Backend;
@@ -70,6 +72,15 @@ pub struct KnownProject {
     pub deleted: bool,
 }
 
+/// What became of a batch of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// All of it is stored.
+    Yes,
+    /// Nothing of it is: the database takes other rows, and not one of these, for this reason.
+    Rejected(String),
+}
+
 /// The relational store.
 #[derive(Clone)]
 pub struct Relational {
@@ -99,6 +110,20 @@ impl Relational {
     /// The batch could not be committed; nothing of it is stored.
     pub async fn apply(&self, rows: Rows) -> Result<(), StoreError> {
         self.try_apply(&rows).await.map_err(|error| self.backend.explain("writing rows to", &error))
+    }
+
+    /// Stores a batch as [`Relational::apply`] does, and tells what the database rejects from what keeps it from working.
+    ///
+    /// # Errors
+    /// The database could not be written; nothing of the batch is stored.
+    pub async fn try_store(&self, rows: &Rows) -> Result<Stored, StoreError> {
+        match self.try_apply(rows).await {
+            Ok(()) => Ok(Stored::Yes),
+            Err(error) if backend::blames_rows(&error) => {
+                Ok(Stored::Rejected(self.backend.explain("writing rows to", &error).problem))
+            }
+            Err(error) => Err(self.backend.explain("writing rows to", &error)),
+        }
     }
 
     async fn try_apply(&self, rows: &Rows) -> Result<(), sqlx::Error> {

@@ -456,7 +456,7 @@ pub enum Progress {
 }
 
 /// A batch of rows of all kinds, with the sync state that becomes true once they are stored.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each field is a list of the rows its type describes")]
 pub struct Rows {
     pub accounts: Vec<Account>,
@@ -510,13 +510,10 @@ pub struct Rows {
     pub progress: Vec<Progress>,
 }
 
-impl Rows {
-    /// Moves everything of another batch behind this one's.
-    pub fn append(&mut self, mut other: Self) {
-        macro_rules! append {
-            ($($field:ident),+) => { $(self.$field.append(&mut other.$field);)+ };
-        }
-        append!(
+/// Calls a macro with the name of every field of [`Rows`], in the order in which rows are applied.
+macro_rules! with_row_fields {
+    ($macro:ident) => {
+        $macro!(
             accounts,
             profiles,
             emails,
@@ -553,6 +550,20 @@ impl Rows {
             languages,
             topics,
             progress
-        );
+        )
+    };
+}
+pub(super) use with_row_fields;
+
+impl Rows {
+    /// Moves everything of another batch behind this one's.
+    pub fn append(&mut self, other: Self) {
+        macro_rules! append {
+            ($($field:ident),+) => {{
+                let Self { $(mut $field),+ } = other;
+                $(self.$field.append(&mut $field);)+
+            }};
+        }
+        with_row_fields!(append);
     }
 }

@@ -50,6 +50,8 @@ pub enum FaultKind {
     Redirect(String),
     /// `Link` has its next page at that base address.
     ForeignNext(String),
+    /// The right answer, with every such text in it replaced.
+    Rewrite { from: String, to: String },
 }
 
 /// A fault, for requests whose path and query contain `path` (and which come on `token`, if one is named).

@@ -1,6 +1,9 @@
 //! Writing JSON straight into a string: documents are rendered on every request, so no tree is built for them.
 use std::fmt::Write;
 
+/// The first half of a surrogate pair alone, which JSON allows and no text of Rust's can hold, stands for itself as this.
+pub const HALF_A_PAIR: char = '\u{e000}';
+
 /// Appends `s` as a JSON string, quotes included.
 pub fn esc(out: &mut String, s: &str) {
     out.push('"');
@@ -15,7 +18,7 @@ pub fn esc(out: &mut String, s: &str) {
             0..=0x1f => "",
             _ => continue,
         };
-        out.push_str(&s[from..i]);
+        plain_text(out, &s[from..i]);
         if plain.is_empty() {
             let _ = write!(out, "\\u{b:04x}");
         } else {
@@ -23,8 +26,15 @@ pub fn esc(out: &mut String, s: &str) {
         }
         from = i + 1;
     }
-    out.push_str(&s[from..]);
+    plain_text(out, &s[from..]);
     out.push('"');
+}
+
+fn plain_text(out: &mut String, s: &str) {
+    match s.contains(HALF_A_PAIR) {
+        true => out.push_str(&s.replace(HALF_A_PAIR, "\\ud83d")),
+        false => out.push_str(s),
+    }
 }
 
 /// Appends a JSON string or `null`.

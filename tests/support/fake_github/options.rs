@@ -31,6 +31,8 @@ pub struct Options {
     pub last_link: bool,
     /// Rows that a page may hold before the server gives up with 502, as GitHub does when a page takes too long.
     pub heavy_page: Option<usize>,
+    /// Whether repositories are git's newer kind, whose ids have 64 digits.
+    pub sha256: bool,
 }
 
 impl Default for Options {
@@ -51,6 +53,7 @@ impl Default for Options {
             deep_page_cap: None,
             last_link: true,
             heavy_page: None,
+            sha256: false,
         }
     }
 }

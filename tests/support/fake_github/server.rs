@@ -8,6 +8,7 @@ use super::options::Options;
 use super::paging::{Query, numbered, page_of};
 use super::render::{ApiVersion, View};
 use super::routes::{Answer, Viewer, lacks, refusal};
+use super::sha256;
 use super::world::*;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -585,9 +586,10 @@ impl Shared {
         fault: Option<&FaultKind>,
         record: &mut Record,
     ) -> Reply {
-        let Some(path) = self.path(req.uri.path()) else {
+        let Some(path) = self.path(req.uri.path()).map(sha256::narrowed) else {
             return Reply::refuse(404, "Not Found");
         };
+        let path = path.as_str();
         let spec = from.spec.as_deref();
         let installation = from.installation.as_deref();
         if path == "rate_limit" {
@@ -610,7 +612,8 @@ impl Shared {
         if req.method != "GET" && !from.is_app {
             return Reply::refuse(404, "Not Found");
         }
-        let query = Query::parse(req.uri.query());
+        let narrow = req.uri.query().map(sha256::narrowed);
+        let query = Query::parse(narrow.as_deref());
         let world = self.world.read().unwrap();
         let sees = |w: &World, r: RepoIx| {
             !w.repos[r].private
@@ -673,7 +676,13 @@ impl Shared {
         }
         links.retain(|(rel, _)| self.options.last_link || *rel != "last");
         if let Some(link) = self.link(&world, path, &links, fault) {
-            headers.push(("link", link));
+            headers.push(("link", if self.options.sha256 { sha256::widened(&link) } else { link }));
+        }
+        if self.options.sha256 {
+            body = sha256::widened(&body);
+        }
+        if let Some(FaultKind::Rewrite { from, to }) = fault {
+            body = body.replace(from, to);
         }
         let tag = {
             let mut hash = xxhash_rust::xxh3::Xxh3::new();

@@ -33,7 +33,7 @@ impl DocumentStore {
         match self {
             Self::Sqlite(path) => {
                 for row in query_sqlite(path, &format!("SELECT _id, doc FROM {name}")).await {
-                    all.insert(row[0].clone(), serde_json::from_str(&row[1]).expect("a document is JSON"));
+                    all.insert(row[0].clone(), msght::json::parse(&row[1]).expect("a document is JSON"));
                 }
             }
             Self::Mongodb { .. } => {

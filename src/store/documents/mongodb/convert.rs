@@ -2,7 +2,8 @@
 //!
 //! Integers are stored as 64-bit, `_msght`'s dates as dates, everything else as JSON has it and in its order. Member names
 //! that MongoDB can't hold, or that queries can't reach, are escaped: a leading `$` as `%24`, a dot as `%2E`, NUL as `%00`,
-//! an empty name as `%`, a top-level `_id` as `%5Fid`; a `%` that would be mistaken for one of these as `%25`.
+//! an empty name as `%`, a top-level `_id` as `%5Fid`; a `%` that would be mistaken for one of these as `%25`. What is nested
+//! deeper than MongoDB takes is stored as its JSON text.
 
 use chrono::{DateTime as UtcDate, Utc};
 use mongodb::bson::{DateTime, Decimal128, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
@@ -10,6 +11,8 @@ use serde_json::{Map, Number, Value};
 
 use super::failure::Failure;
 use super::layout::{META, append};
+use crate::json::MAX_DEPTH;
+use crate::store::documents::merge::WITHOUT;
 use crate::store::documents::timestamp;
 
 /// The dates in `_msght` that a reader of documents sees; the rest of it is bookkeeping.
@@ -23,13 +26,14 @@ pub(super) fn to_bson(object: &Map<String, Value>) -> Result<RawDocumentBuf, Fai
     let mut document = RawDocumentBuf::new();
     for (key, value) in object {
         let key = if key == "_id" { "%5Fid".to_owned() } else { escaped(key) };
-        append(&mut document, &key, value_to_bson(value)?)?;
+        append(&mut document, &key, value_to_bson(value, 1)?)?;
     }
     Ok(document)
 }
 
-fn value_to_bson(value: &Value) -> Result<RawBson, Failure> {
+fn value_to_bson(value: &Value, depth: usize) -> Result<RawBson, Failure> {
     Ok(match value {
+        Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => RawBson::String(value.to_string()),
         Value::Null => RawBson::Null,
         Value::Bool(flag) => RawBson::Boolean(*flag),
         Value::String(text) => RawBson::String(text.clone()),
@@ -37,14 +41,14 @@ fn value_to_bson(value: &Value) -> Result<RawBson, Failure> {
         Value::Array(values) => {
             let mut array = RawArrayBuf::new();
             for value in values {
-                array.push(value_to_bson(value)?);
+                array.push(value_to_bson(value, depth + 1)?);
             }
             RawBson::Array(array)
         }
         Value::Object(members) => {
             let mut document = RawDocumentBuf::new();
             for (key, value) in members {
-                append(&mut document, &escaped(key), value_to_bson(value)?)?;
+                append(&mut document, &escaped(key), value_to_bson(value, depth + 1)?)?;
             }
             RawBson::Document(document)
         }
@@ -85,9 +89,9 @@ pub(super) fn to_json(document: &RawDocument) -> Result<Value, Failure> {
 
 fn shown_meta(meta: &RawDocument) -> Result<Value, Failure> {
     let mut shown = Map::new();
-    for date in DATES {
-        if let Some(value) = meta.get(date).map_err(Failure::of_bson)? {
-            shown.insert(date.to_owned(), value_to_json(value)?);
+    for member in DATES.into_iter().chain([WITHOUT]) {
+        if let Some(value) = meta.get(member).map_err(Failure::of_bson)? {
+            shown.insert(member.to_owned(), value_to_json(value)?);
         }
     }
     Ok(Value::Object(shown))

@@ -36,6 +36,9 @@ const COLLISIONS: [i32; 6] = [24, 46, 112, 117, 12586, 12587];
 /// down, recover or are not primary, interrupted operations, sessions to be authenticated anew.
 const OUTAGES: [i32; 21] =
     [6, 7, 43, 50, 64, 89, 91, 133, 134, 189, 202, 262, 384, 391, 9001, 10058, 10107, 11600, 11601, 11602, 13435];
+/// Bad values, what can't be parsed, another type, nested too deep, names that aren't taken, a validator's refusal, and
+/// what is too large: as a document, as a key, after an update.
+const REJECTED_DOCUMENTS: [i32; 13] = [2, 9, 14, 15, 22, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
 /// A member that recovers.
 const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
 
@@ -53,6 +56,11 @@ impl StatementError {
     pub(super) fn is_duplicate(&self) -> bool {
         self.code == DUPLICATE_KEY
     }
+
+    /// Whether it is about the document of the statement: the server would take another one.
+    pub(super) fn blames_document(&self) -> bool {
+        REJECTED_DOCUMENTS.contains(&self.code)
+    }
 }
 
 impl From<StatementError> for Failure {
@@ -64,6 +72,16 @@ impl From<StatementError> for Failure {
 impl Failure {
     pub(super) fn of_bson(error: mongodb::bson::error::Error) -> Self {
         Self::Driver(Box::new(error.into()))
+    }
+
+    /// Whether it is about a document among those that were sent: the server would take others.
+    pub(super) fn blames_document(&self) -> bool {
+        let code = match self {
+            Self::Driver(error) => code_of(error),
+            Self::Refused { code, .. } => Some(*code),
+            Self::Silent(_) | Self::Contended(_) | Self::Final(_) => None,
+        };
+        code.is_some_and(|code| REJECTED_DOCUMENTS.contains(&code))
     }
 
     /// Whether it passes.

@@ -106,6 +106,8 @@ pub(super) struct State {
     pub revision: Option<i64>,
     /// The fingerprints; `None` likewise.
     pub meta: Option<Meta>,
+    /// Whether it is stored without a part, for want of room.
+    pub is_reduced: bool,
 }
 
 /// Reads a document's bookkeeping.
@@ -117,7 +119,8 @@ pub(super) fn state(document: &RawDocument) -> State {
         full: at(document, "_msght.full").and_then(RawBsonRef::as_bool).unwrap_or(false),
         deleted: at(document, DELETED_AT).is_some_and(|value| value != RawBsonRef::Null),
     });
-    State { revision: number(REVISION), meta }
+    let is_reduced = at(document, "_msght.without").is_some();
+    State { revision: number(REVISION), meta, is_reduced }
 }
 
 /// The projection with which [`state`] and [`natural_key`] can be read.

@@ -7,6 +7,7 @@
 mod connection;
 mod convert;
 mod failure;
+mod fit;
 mod indexes;
 mod layout;
 mod look;
@@ -118,7 +119,7 @@ impl MongoDocuments {
             true => Some(connection.retry("writing documents to", || self.next_generation()).await?),
             false => None,
         };
-        Ok(Stored { written: batch.written(), generation })
+        Ok(batch.result(generation))
     }
 
     pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {

@@ -5,28 +5,25 @@
 //! read and decided on again. So nothing is ever overwritten unseen, without locks or transactions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use mongodb::bson::raw::cstr;
 use mongodb::bson::{Bson, RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use rand::RngExt;
-use serde_json::{Map, Value};
 
-use super::connection::{Connection, From, Statements};
+use super::connection::{Connection, From, Outcome, Statements};
 use super::convert;
 use super::failure::Failure;
-use super::layout::{self, KEY, META, REVISION, State, append, at, bookkeeping, id_path, natural_key, same_key};
-use crate::store::StoreError;
+use super::fit::{Fitted, WITHOUT_PATCHES, fit};
+use super::layout::{self, META, REVISION, State, append, at, bookkeeping, id_path, natural_key, same_key};
 use crate::store::documents::merge::{self, Row, Stored as Meta};
-use crate::store::documents::{Collection, Document, Written};
+use crate::store::documents::{Collection, Document, Stored, Written};
 
 /// Bytes of documents a command. A message may have 48 MB, but a server's reply and its log like it smaller.
 const BYTES_A_COMMAND: usize = 12_000_000;
 /// Statements a command; the server allows 100,000.
 const STATEMENTS_A_COMMAND: usize = 1_000;
-/// The largest document that MongoDB stores: 16 MiB.
-const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
 /// Documents looked up with one command.
 const LOOK_UPS_A_COMMAND: usize = 1_000;
 /// The same by conditions on several fields, of which a server plans each one by itself.
@@ -41,6 +38,9 @@ pub(super) struct Batch<'a> {
     /// Its documents by collection.
     pub parts: Vec<Part<'a>>,
     written: Mutex<Vec<Written>>,
+    /// By the documents' places; an attempt that is repeated comes to the same.
+    rejected: Mutex<BTreeMap<usize, String>>,
+    reduced: Mutex<BTreeMap<usize, String>>,
 }
 
 /// The documents of one collection.
@@ -87,17 +87,40 @@ impl<'a> Batch<'a> {
             groups[group].members.push((position, document));
         }
         let parts = by_collection.into_iter().map(|(collection, (_, groups))| Part { collection, groups }).collect();
-        Self { parts, written: Mutex::new(vec![Written::Unchanged; documents.len()]) }
+        let written = Mutex::new(vec![Written::Unchanged; documents.len()]);
+        Self { parts, written, rejected: Mutex::default(), reduced: Mutex::default() }
     }
 
-    /// What has become of each document.
-    pub(super) fn written(&self) -> Vec<Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What has become of the batch; `generation` is the store's since then.
+    pub(super) fn result(self, generation: Option<i64>) -> Stored {
+        let list = |map: Mutex<BTreeMap<_, _>>| map.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Stored {
+            written: self.written.into_inner().unwrap_or_else(PoisonError::into_inner),
+            rejected: list(self.rejected).into_iter().collect(),
+            reduced: list(self.reduced).into_iter().collect(),
+            generation,
+        }
     }
 
     /// Whether anything was written, or may have been.
     pub(super) fn has_written(&self) -> bool {
-        self.written().iter().any(|written| *written != Written::Unchanged)
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.iter().any(|written| matches!(written, Written::New | Written::Changed))
+    }
+
+    /// Notes that these documents are not stored, for this reason.
+    fn reject(&self, members: &[(usize, &Document)], reason: &str) {
+        for (position, document) in members {
+            self.note(&[(*position, Written::Rejected)]);
+            let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+            rejected.insert(*position, document.rejected(reason));
+        }
+    }
+
+    /// Notes that these documents are stored without their patches.
+    fn note_reduced(&self, members: &[(usize, &Document)]) {
+        let mut reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
+        reduced.extend(members.iter().map(|(position, _)| (*position, WITHOUT_PATCHES.to_owned())));
     }
 
     fn note(&self, results: &[(usize, Written)]) {
@@ -116,9 +139,9 @@ pub(super) async fn store(connection: &Connection, part: &Part<'_>, batch: &Batc
         read_changed(connection, part, &open, &mut known).await?;
         let mut writes = Vec::new();
         for group in open {
-            writes.extend(decide(part, group, known.get(&group))?);
+            writes.extend(decide(part, group, known.get(&group), batch)?);
         }
-        let (conflicts, reason) = write(connection, part.collection, &mut writes, batch).await?;
+        let (conflicts, reason) = write(connection, part, &mut writes, batch).await?;
         if conflicts.is_empty() {
             return Ok(());
         }
@@ -217,9 +240,9 @@ fn known_of(document: &RawDocumentBuf, whole: bool) -> Result<Known, Failure> {
 }
 
 /// What is to be written for the documents of one key, if anything.
-fn decide(part: &Part<'_>, group: usize, known: Option<&Known>) -> Result<Option<Write>, Failure> {
+fn decide(part: &Part<'_>, group: usize, known: Option<&Known>, batch: &Batch<'_>) -> Result<Option<Write>, Failure> {
     let mut meta = known.and_then(|known| known.state.meta);
-    let mut row: Option<(Row, &Document)> = None;
+    let mut row: Option<Row> = None;
     let mut results = Vec::new();
     let Group { id, members } = &part.groups[group];
     for (position, document) in members {
@@ -232,7 +255,7 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>) -> Result<Option
             }
             Some(meta) if merge::is_unchanged(&meta, document, hash) => continue,
             Some(meta) => {
-                let stored = row.as_ref().map(|(row, _)| row.json.as_str());
+                let stored = row.as_ref().map(|row| row.json.as_str());
                 let stored = stored.or(known.and_then(|known| known.json.as_deref())).unwrap_or("{}");
                 let Some(row) = merge::replace(&meta, stored, document, hash) else { continue };
                 results.push((*position, Written::Changed));
@@ -240,14 +263,27 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>) -> Result<Option
             }
         };
         meta = Some(Meta { hash: new.hash, summary_hash: new.summary_hash, full: new.full, deleted: false });
-        row = Some((new, document));
+        row = Some(new);
     }
-    let Some((row, document)) = row else { return Ok(None) };
+    let Some(row) = row else {
+        if known.is_some_and(|known| known.state.is_reduced) {
+            batch.note_reduced(members);
+        }
+        return Ok(None);
+    };
     let revision = known.and_then(|known| known.state.revision);
-    let stored = bson_of(part.collection, id, &row, revision.unwrap_or(0) + 1)?;
-    if stored.as_bytes().len() > LARGEST_DOCUMENT {
-        return Err(too_large(document, stored.as_bytes().len()).into());
-    }
+    let stored = match fit(part.collection, id, &row, revision.unwrap_or(0) + 1)? {
+        Fitted::Document { document, is_reduced } => {
+            if is_reduced {
+                batch.note_reduced(members);
+            }
+            document
+        }
+        Fitted::Rejected(reason) => {
+            batch.reject(members, &reason);
+            return Ok(None);
+        }
+    };
     let condition = same_key(part.collection, &stored)?;
     let natural = natural_key(part.collection, &stored);
     let statement = match known {
@@ -267,98 +303,92 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>) -> Result<Option
     Ok(Some(Write { group, statement, natural, condition, results, fresh: known.is_none() }))
 }
 
-/// A row as it is stored.
-fn bson_of(collection: Collection, id: &str, row: &Row, revision: i64) -> Result<RawDocumentBuf, Failure> {
-    let mut object: Map<String, Value> = serde_json::from_str(&row.json).map_err(|error| StoreError {
-        tried: format!("writing the document {id} of {}", collection.name()),
-        problem: format!("it is not a JSON object that can be stored: {error}"),
-        advice: "report this, with the document's address on GitHub",
-        at_open: false,
-    })?;
-    let dates = object.remove(META).unwrap_or_default();
-    let mut document = convert::to_bson(&object)?;
-    let mut meta = RawDocumentBuf::new();
-    for (name, date) in dates.as_object().into_iter().flatten() {
-        if let Some(date) = date.as_str().and_then(convert::date) {
-            append(&mut meta, name, date)?;
-        }
-    }
-    if id_path(collection) == KEY {
-        meta.append(cstr!("key"), id);
-    }
-    meta.append(cstr!("rev"), revision);
-    meta.append(cstr!("hash"), row.hash);
-    if let Some(hash) = row.summary_hash {
-        meta.append(cstr!("summary_hash"), hash);
-    }
-    meta.append(cstr!("full"), row.full);
-    append(&mut document, META, meta)?;
-    Ok(document)
-}
-
-fn too_large(document: &Document, bytes: usize) -> StoreError {
-    StoreError {
-        tried: format!("writing the document {} of {}", document.id(), document.collection.name()),
-        problem: format!("it has {bytes} bytes, and MongoDB stores {LARGEST_DOCUMENT} at most"),
-        advice: "keep the documents in the embedded store (`documents.url = \"sqlite:...\"`), which has no such limit",
-        at_open: false,
-    }
-}
-
 /// Sends the statements. Returns those whose key was not as decided on, with the server's reason.
 async fn write(
     connection: &Connection,
-    collection: Collection,
+    part: &Part<'_>,
     writes: &mut [Write],
     batch: &Batch<'_>,
 ) -> Result<(Vec<usize>, String), Failure> {
     let mut conflicts = Vec::new();
     let mut reason = String::new();
-    let mut begin = 0;
     writes.sort_by_key(|write| write.fresh);
-    while begin < writes.len() {
-        let fresh = writes[begin].fresh;
-        let mut statements = RawArrayBuf::new();
-        let (mut end, mut bytes) = (begin, 0);
-        while let Some(write) = writes.get_mut(end) {
-            let size = write.statement.as_bytes().len();
-            let full = bytes + size > BYTES_A_COMMAND || end - begin == STATEMENTS_A_COMMAND;
-            if end > begin && (full || write.fresh != fresh) {
-                break;
+    let mut chunks = chunks(writes);
+    while let Some(chunk) = chunks.pop() {
+        let sent = &writes[chunk.clone()];
+        // Once it is sent it may be stored, even if no answer comes back.
+        sent.iter().for_each(|write| batch.note(&write.results));
+        let outcome = match send(connection, part.collection, sent).await {
+            Ok(outcome) => outcome,
+            // The server doesn't say of which document it is: each is sent by itself then.
+            Err(failure) if failure.blames_document() => {
+                match sent {
+                    [write] => batch.reject(&part.groups[write.group].members, &failure.to_string()),
+                    _ => chunks.extend(chunk.map(|write| write..write + 1)),
+                }
+                continue;
             }
-            bytes += size;
-            statements.push(std::mem::take(&mut write.statement));
-            // Once it is sent it may be stored, even if no answer comes back.
-            batch.note(&write.results);
-            end += 1;
-        }
-        let sent = &writes[begin..end];
-        let kind = if fresh { Statements::Insert } else { Statements::Update };
-        let outcome = connection.write(kind, collection.name(), statements).await?;
-        let handled = usize::try_from(outcome.matched).unwrap_or(0) + outcome.errors.len();
-        if handled < sent.len() {
-            return Err(Failure::Refused {
-                code: 0,
-                message: format!("the server has answered for {handled} of {} documents", sent.len()),
-            });
-        }
+            Err(failure) => return Err(failure),
+        };
         let failed: HashMap<usize, _> = outcome.errors.into_iter().map(|error| (error.index, error)).collect();
         for (index, write) in sent.iter().enumerate() {
             match failed.get(&index) {
                 Some(error) if error.is_duplicate() => {
                     let unchanged: Vec<_> = write.results.iter().map(|(at, _)| (*at, Written::Unchanged)).collect();
                     batch.note(&unchanged);
-                    conflicts.push(begin + index);
+                    conflicts.push(chunk.start + index);
                     reason.clone_from(&error.message);
                 }
+                Some(error) if error.blames_document() => {
+                    batch.reject(&part.groups[write.group].members, &error.message);
+                }
                 Some(error) => {
-                    let message = format!("{} of {}: {}", write.natural, collection.name(), error.message);
+                    let message = format!("{} of {}: {}", write.natural, part.collection.name(), error.message);
                     return Err(Failure::Refused { code: error.code, message });
                 }
                 None => {}
             }
         }
-        begin = end;
     }
     Ok((conflicts, reason))
+}
+
+/// Which statements go together into a command: of one kind, and not too many or too large.
+fn chunks(writes: &[Write]) -> Vec<Range<usize>> {
+    let mut chunks: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (position, write) in writes.iter().enumerate() {
+        let size = write.statement.as_bytes().len();
+        match chunks.last_mut() {
+            Some(chunk)
+                if bytes + size <= BYTES_A_COMMAND
+                    && chunk.len() < STATEMENTS_A_COMMAND
+                    && writes[chunk.start].fresh == write.fresh =>
+            {
+                bytes += size;
+                chunk.end += 1;
+            }
+            _ => {
+                bytes = size;
+                chunks.push(position..position + 1);
+            }
+        }
+    }
+    chunks
+}
+
+async fn send(connection: &Connection, collection: Collection, writes: &[Write]) -> Result<Outcome, Failure> {
+    let mut statements = RawArrayBuf::new();
+    for write in writes {
+        statements.push(RawBsonRef::Document(&write.statement));
+    }
+    let fresh = writes.first().is_some_and(|write| write.fresh);
+    let kind = if fresh { Statements::Insert } else { Statements::Update };
+    let outcome = connection.write(kind, collection.name(), statements).await?;
+    let handled = usize::try_from(outcome.matched).unwrap_or(0) + outcome.errors.len();
+    if handled < writes.len() {
+        let message = format!("the server has answered for {handled} of {} documents", writes.len());
+        return Err(Failure::Refused { code: 0, message });
+    }
+    Ok(outcome)
 }

@@ -28,7 +28,7 @@ pub(super) const TEXT: usize = 255;
 /// Characters of a comment's body (data model, §4).
 pub(super) const BODY: usize = 256;
 /// Characters of `issue_events.action_specific` (data model, §4).
-pub(super) const SPECIFIC: usize = 50;
+pub(super) const SPECIFIC: usize = 64;
 
 /// One batch on its way into one transaction.
 pub(super) struct Batch<'a> {

@@ -193,7 +193,8 @@ impl Batch<'_> {
     /// The same fact may come from the list, the details, the events and the feed; it is one row.
     async fn history(&mut self, facts: &[PullFact]) -> Result<(), sqlx::Error> {
         let mut by_pull: BTreeMap<i64, Vec<&PullFact>> = BTreeMap::new();
-        for fact in facts {
+        // What bears a date that no column can hold is in the document alone.
+        for fact in facts.iter().filter(|fact| Value::from(fact.at) != Value::Null) {
             if let Some(id) = self.ids.pulls.get(&(fact.project, fact.number)) {
                 by_pull.entry(id).or_default().push(fact);
             }

@@ -1,0 +1,112 @@
+//! Rows of pages on their way into one transaction, and what becomes of them when the database rejects one.
+
+use std::sync::Arc;
+
+use super::writer::Counts;
+use crate::store::StoreError;
+use crate::store::relational::rows::Progress;
+use crate::store::relational::{Relational, Rows, Stored};
+
+/// A page's rows, after its documents.
+pub(super) struct PageRows {
+    /// The counters of the stage it belongs to.
+    pub counts: Arc<Counts>,
+    pub rows: Rows,
+    /// Whether the document store has rejected one of its documents.
+    pub lacks_documents: bool,
+}
+
+impl PageRows {
+    /// Records with a commit's details that its document is stored without a part, which later runs say again.
+    pub(super) fn record_reduced(&mut self, reduced: &str) {
+        for step in &mut self.rows.progress {
+            if let Progress::CommitDetailed { short, .. } = step {
+                *short = Some(match short.take() {
+                    Some(short) => format!("{short}; {reduced}"),
+                    None => reduced.to_owned(),
+                });
+            }
+        }
+    }
+
+    /// Drops the steps of the sync state that would speak of what is not stored.
+    ///
+    /// Of a page that is not stored as a whole nothing is recorded, so that the next run asks for it again. Neither does a
+    /// list of its stage get a mark of how far it was read: that may lie behind what is missing. Other pages and items are
+    /// recorded where the steps come together with their rows: steps alone may speak of anything that was handed in before.
+    fn drop_untrue_steps(&mut self) {
+        if self.lacks_documents {
+            self.rows.progress.clear();
+        } else if self.counts.has_rejected() {
+            let has_rows = self.rows.has_rows();
+            self.rows.progress.retain(|step| match step {
+                Progress::Watermark { .. } | Progress::Completed { .. } | Progress::PagesEnd { .. } => false,
+                Progress::Page { .. } | Progress::CommitDetailed { .. } | Progress::PullDetailed { .. } => has_rows,
+                _ => true,
+            });
+        }
+    }
+}
+
+/// Stores pages in one transaction. Where the database rejects a row, it is found, named in the counters of its stage and
+/// left out. `generation` is the document store's since their documents are in it.
+pub(super) async fn store(
+    relational: &Relational,
+    mut pages: Vec<PageRows>,
+    generation: Option<i64>,
+) -> Result<(), StoreError> {
+    let mut batch = Rows::default();
+    let mut extents = Vec::with_capacity(pages.len());
+    for page in &mut pages {
+        page.drop_untrue_steps();
+        extents.push(page.rows.extent());
+        batch.append(std::mem::take(&mut page.rows));
+    }
+    batch.progress.extend(generation.map(|generation| Progress::Documents { generation }));
+    if batch.is_empty() || relational.try_store(&batch).await? == Stored::Yes {
+        return Ok(());
+    }
+    for (page, extent) in pages.iter_mut().zip(&extents) {
+        page.rows = batch.take_front(extent);
+        store_page(relational, page).await?;
+    }
+    relational.apply(batch).await
+}
+
+async fn store_page(relational: &Relational, page: &mut PageRows) -> Result<(), StoreError> {
+    page.drop_untrue_steps();
+    let Stored::Rejected(reason) = relational.try_store(&page.rows).await? else { return Ok(()) };
+    let single = page.rows.take_single_rows();
+    let rejected = store_what_can_be(relational, &single).await?;
+    if rejected.is_empty() {
+        // Each row by itself was taken: it is the sync state that can't be recorded.
+        if let Stored::Rejected(reason) = relational.try_store(&page.rows).await? {
+            page.counts.add_rejected(format!("the sync state of a page is not stored: {reason}"));
+        }
+        return Ok(());
+    }
+    tracing::warn!(%reason, rows = rejected.len(), "rows rejected");
+    for (name, reason) in rejected {
+        page.counts.add_rejected(format!("the row {name} is not stored: {reason}"));
+    }
+    Ok(())
+}
+
+/// Stores all rows but those that the database rejects, halving what is rejected until a row stands alone. Returns the
+/// names of these with the database's reasons.
+async fn store_what_can_be(relational: &Relational, rows: &[Rows]) -> Result<Vec<(String, String)>, StoreError> {
+    let mut rejected = Vec::new();
+    let mut left = vec![rows];
+    while let Some(rows) = left.pop() {
+        let mut together = Rows::default();
+        rows.iter().cloned().for_each(|row| together.append(row));
+        let Stored::Rejected(reason) = relational.try_store(&together).await? else { continue };
+        if let [row] = rows {
+            rejected.push((row.describe(), reason));
+        } else {
+            let (front, back) = rows.split_at(rows.len() / 2);
+            left.extend([back, front]);
+        }
+    }
+    Ok(rejected)
+}

@@ -1,0 +1,132 @@
+//! Taking a batch of rows apart again: by the pages that it was put together from, and row by row, so that a row which the
+//! database rejects can be found and named.
+
+use super::rows::{Rows, with_row_fields};
+
+/// Characters shown of a row that has no short name.
+const MAX_SHOWN: usize = 160;
+
+/// How many rows of each kind a page has given to a batch.
+#[derive(Debug, Clone)]
+pub struct Extent(Vec<usize>);
+
+impl Rows {
+    /// Returns how many rows of each kind there are.
+    pub fn extent(&self) -> Extent {
+        macro_rules! extent {
+            ($($field:ident),+) => { Extent(vec![$(self.$field.len()),+]) };
+        }
+        with_row_fields!(extent)
+    }
+
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        self.extent().0.iter().all(|count| *count == 0)
+    }
+
+    /// Whether there are rows beside the steps of the sync state.
+    pub fn has_rows(&self) -> bool {
+        self.extent().0.iter().sum::<usize>() > self.progress.len()
+    }
+
+    /// Takes so many rows of each kind from the front: the inverse of [`Rows::append`].
+    pub fn take_front(&mut self, extent: &Extent) -> Self {
+        let mut counts = extent.0.iter().copied();
+        macro_rules! take {
+            ($($field:ident),+) => {
+                Self { $($field: {
+                    let count = counts.next().unwrap_or(0).min(self.$field.len());
+                    self.$field.drain(..count).collect()
+                }),+ }
+            };
+        }
+        with_row_fields!(take)
+    }
+
+    /// Takes the batch apart into single rows, in the order in which they are applied. Steps of the sync state stay.
+    pub fn take_single_rows(&mut self) -> Vec<Self> {
+        let progress = std::mem::take(&mut self.progress);
+        let mut single = Vec::new();
+        macro_rules! single {
+            ($($field:ident),+) => {
+                $(single.extend(self.$field.drain(..).map(|row| Self { $field: vec![row], ..Self::default() }));)+
+            };
+        }
+        with_row_fields!(single);
+        self.progress = progress;
+        single
+    }
+
+    /// Names the first row, by its table and its key.
+    pub fn describe(&self) -> String {
+        if let Some(commit) = self.commits.first() {
+            return format!("commits {}", commit.sha);
+        }
+        if let Some(issue) = self.issues.first() {
+            return format!("issues #{}", issue.number);
+        }
+        if let Some(pull) = self.pulls.first() {
+            return format!("pull_requests #{}", pull.number);
+        }
+        if let Some(comment) = self.issue_comments.first() {
+            return format!("issue_comments {}, of #{}", comment.comment_id, comment.number);
+        }
+        if let Some(comment) = self.commit_comments.first() {
+            return format!("commit_comments {}", comment.comment_id);
+        }
+        if let Some(comment) = self.review_comments.first() {
+            return format!("pull_request_comments {}, of #{}", comment.comment_id, comment.number);
+        }
+        if let Some(event) = self.issue_events.first() {
+            return format!("issue_events {}, of #{}", event.event_id, event.number);
+        }
+        macro_rules! first {
+            ($($field:ident),+) => {
+                $(if let Some(row) = self.$field.first() {
+                    return format!("{} {}", stringify!($field), shown(&format!("{row:?}")));
+                })+
+            };
+        }
+        with_row_fields!(first);
+        "nothing".to_owned()
+    }
+}
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{} ...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::relational::rows::Progress;
+
+    fn rows(labels: &[&str], teams_gone: &[i64]) -> Rows {
+        Rows {
+            labels: labels.iter().map(|name| (1, (*name).to_owned())).collect(),
+            teams_gone: teams_gone.to_vec(),
+            progress: vec![Progress::Documents { generation: 1 }],
+            ..Rows::default()
+        }
+    }
+
+    #[test]
+    fn a_batch_comes_apart_into_its_pages_and_rows() {
+        let pages = [rows(&["a", "b"], &[]), rows(&[], &[7]), rows(&["c"], &[8])];
+        let extents: Vec<Extent> = pages.iter().map(Rows::extent).collect();
+        let mut batch = Rows::default();
+        pages.iter().cloned().for_each(|page| batch.append(page));
+        for (page, extent) in pages.iter().zip(&extents) {
+            assert_eq!(format!("{:?}", batch.take_front(extent)), format!("{page:?}"));
+        }
+        assert!(batch.is_empty());
+        let mut page = rows(&["a", "b"], &[9]);
+        let single = page.take_single_rows();
+        let names: Vec<String> = single.iter().map(Rows::describe).collect();
+        assert_eq!(names, ["labels (1, \"a\")", "labels (1, \"b\")", "teams_gone 9"]);
+        assert!(!page.has_rows() && !page.is_empty());
+    }
+}

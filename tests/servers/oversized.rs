@@ -1,0 +1,43 @@
+//! Documents beyond the 16 MiB that MongoDB stores: a commit without its patches, all else named by every run.
+
+use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
+use crate::support::program::Place;
+
+const REPOSITORY: &str = "contoso/large";
+
+#[tokio::test]
+async fn oversized_documents_are_reduced_or_named_and_keep_no_other_back() {
+    let mut w = World::empty(1);
+    let r = w.plain(REPOSITORY);
+    let commit = w.repos[r].branches["main"];
+    w.commits[commit as usize].files = 100;
+    let sha = w.sha(commit);
+    let fake = FakeGitHub::start(w, Options::unlimited()).await;
+    let rewrite = |path: &str, from: &str, to: String| {
+        fake.set_fault(Fault::always(path, FaultKind::Rewrite { from: from.to_owned(), to }));
+    };
+    rewrite(&format!("/commits/{sha}"), r#""patch":""#, format!(r#""patch":"{}"#, "+x\\n".repeat(50_000)));
+    rewrite("/issues?", "Nothing happens.", "Nothing happens. ".repeat(1_100_000));
+    let place = Place::new(fake.url());
+    for run in 0..3 {
+        let args: &[&str] =
+            if run == 2 { &["retrieve-repo", REPOSITORY, "--full"] } else { &["retrieve-repo", REPOSITORY] };
+        let ran = place.run(args).await;
+        assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
+        assert_eq!(ran.stage("issues")[0], "incomplete", "{}", ran.out);
+        assert!(ran.out.contains("the document contoso/large/1 of issues is not stored"), "{}", ran.out);
+        assert_eq!(ran.stage("details")[0], "limited", "{}", ran.out);
+        assert!(ran.out.contains(&sha) && ran.out.contains("without the patches"), "{}", ran.out);
+        let stores = place.stores();
+        assert_eq!(stores.collection("issues").await.into_keys().collect::<Vec<_>>(), ["contoso/large/2"]);
+        let commit = &stores.collection("commits").await[&sha];
+        assert_eq!(
+            (commit["files"].as_array().unwrap().len(), &commit["files"][0]["patch"]),
+            (100, &serde_json::Value::Null)
+        );
+        assert_eq!(commit["_msght"]["without"][0], "files.patch");
+    }
+    fake.clear_faults();
+    place.mirror(&[REPOSITORY]).await;
+    assert_eq!(place.stores().collection("issues").await.len(), 2);
+}
