@@ -266,6 +266,7 @@ fn client_settings(
     let reserve = settings.github.reserve;
     ClientSettings {
         api_url: settings.github.api_url.clone(),
+        public_url: settings.github.public_url.clone(),
         tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
         app: settings.app().map(|(id, key)| AppSetting { id: id.to_owned(), key: key.clone(), reserve }),
         concurrency: settings.github.concurrency,

@@ -75,6 +75,7 @@ pub const KEYS: &[Key] = &[
     secret("dump.azure_access_key", Kind::Text),
     text("dump.azure_endpoint"),
     text("github.api_url"),
+    text("github.public_url"),
     secret("github.tokens", Kind::List),
     text("github.tokens_file"),
     secret("github.hook_token", Kind::Text),

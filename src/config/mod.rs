@@ -112,6 +112,8 @@ pub struct DumpSettings {
 pub struct GithubSettings {
     /// The API's root; its path always ends in `/`, so that paths can be joined to it.
     pub api_url: Url,
+    /// The API's root as the server writes it into its answers, where that is another address.
+    pub public_url: Option<Url>,
     /// Read tokens of the file or the environment, in their order; [`Settings::tokens`] has all of them.
     pub tokens: Vec<Secret>,
     /// A file of further read tokens.

@@ -1,6 +1,7 @@
 //! The effective settings as users may see them.
 
 use serde_json::{Value, json};
+use url::Url;
 
 use super::keys::KEYS;
 use super::{Origin, Settings, duration_text};
@@ -45,6 +46,7 @@ impl Settings {
                 json!(self.dump.azure.as_ref().map(|account| without_password(account.endpoint.as_str())))
             }
             "github.api_url" => json!(self.github.api_url.as_str()),
+            "github.public_url" => json!(self.github.public_url.as_ref().map(Url::as_str)),
             "github.tokens" if self.github.tokens.is_empty() => Value::Null,
             "github.tokens" => json!(self.github.tokens.iter().map(Secret::hint).collect::<Vec<_>>()),
             "github.tokens_file" => json!(self.github.tokens_file.as_ref().map(|path| path.to_string_lossy())),

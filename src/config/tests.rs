@@ -74,7 +74,7 @@ fn the_documented_file_holds_every_key_and_shows_exactly_the_defaults() {
     let without_default = ["github.tokens", "github.tokens_file", "github.hook_token", "github.app_id"]
         .into_iter()
         .chain(["github.app_private_key_file", "webhooks.public_url", "webhooks.secret", "telemetry.connection_string"])
-        .chain(["dump.azure_account", "dump.azure_access_key", "dump.azure_endpoint"]);
+        .chain(["github.public_url", "dump.azure_account", "dump.azure_access_key", "dump.azure_endpoint"]);
     let without_default: Vec<&str> = without_default.collect();
     for ((key, value), (_, default)) in values(&settings).into_iter().zip(values(&defaults())) {
         assert!(matches!(settings.origin(key), Origin::File(_)), "{key} is in the documented file");

@@ -93,7 +93,13 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             },
         },
         github: GithubSettings {
-            api_url: values.api_url()?,
+            api_url: match values.api_root("github.api_url")? {
+                Some(url) => url,
+                None => {
+                    Url::parse(API_URL).map_err(|error| values.bad("github.api_url", error.to_string(), "a URL"))?
+                }
+            },
+            public_url: values.api_root("github.public_url")?,
             tokens: layers.list("github.tokens").into_iter().map(Secret::new).collect(),
             tokens_file,
             hook_token: values.token("github.hook_token")?,
@@ -233,19 +239,16 @@ impl Values<'_> {
         Ok(Some(url))
     }
 
-    fn api_url(&self) -> Result<Url, ConfigError> {
-        const KEY: &str = "github.api_url";
-        let mut url = match self.web_url(KEY)? {
-            Some(url) => url,
-            None => Url::parse(API_URL).map_err(|error| self.bad(KEY, error.to_string(), "a URL"))?,
-        };
+    /// The root of an API, with a slash at its end.
+    fn api_root(&self, key: &str) -> Result<Option<Url>, ConfigError> {
+        let Some(mut url) = self.web_url(key)? else { return Ok(None) };
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(self.bad(KEY, "a URL with a query or a fragment", "the API's root, as https://HOST/api/v3/"));
+            return Err(self.bad(key, "a URL with a query or a fragment", "the API's root, as https://HOST/api/v3/"));
         }
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        Ok(url)
+        Ok(Some(url))
     }
 
     /// An Azure account; `None` unless both its name and its key are set.

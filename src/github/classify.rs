@@ -65,7 +65,7 @@ pub(super) enum Pause {
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub why: String,
-    /// The server ran out of time.
+    /// The server ran out of time, or failed at what was asked for: less at a time may succeed.
     pub heavy: bool,
     /// The server's `Retry-After`.
     pub after: Option<Duration>,
@@ -114,7 +114,7 @@ impl Response {
     }
 
     /// A web page or nothing where GitHub's API would have sent JSON.
-    fn is_foreign(&self) -> bool {
+    pub fn is_foreign(&self) -> bool {
         !self.is_json()
             && (self.header("content-type").is_some_and(|t| t.starts_with("text/html")) || self.body.starts_with(b"<"))
     }
@@ -183,19 +183,20 @@ impl Response {
         let server_now = self.date().unwrap_or_else(Utc::now);
         let sso = self.header("x-github-sso").unwrap_or_default();
         let status = self.status.as_u16();
-        // GitHub's refusals are JSON: a page of HTML is the word of a machine in between, and tells nothing of the data.
-        if self.status.is_client_error() && self.is_foreign() {
-            return Outcome::Failed(Failure {
-                foreign: true,
-                ..Failure::new(format!("{status} with a web page instead of JSON"))
-            });
-        }
         if self.status == StatusCode::FORBIDDEN && sso.starts_with("required") {
             let url = parameter(sso, "url").filter(|url| !url.chars().any(char::is_control));
             return Outcome::Final(ApiError::SsoRequired { path: path(), token: token(), url });
         }
         if let Some(limit) = self.limit(server_now) {
             return Outcome::Limited(limit);
+        }
+        // GitHub's refusals are JSON: a page of HTML is the word of a machine in between, and tells nothing of the data. A
+        // limit is one whoever tells it: the edge in front of the API answers with pages of its own.
+        if self.status.is_client_error() && self.is_foreign() {
+            return Outcome::Failed(Failure {
+                foreign: true,
+                ..Failure::new(format!("{status} with a web page instead of JSON"))
+            });
         }
         Outcome::Final(match status {
             // What is still being computed is not there yet, and not nothing (GitHub docs: statistics).
@@ -240,7 +241,7 @@ impl Response {
             451 => self.legal(path()),
             500..=599 => {
                 return Outcome::Failed(Failure {
-                    heavy: matches!(status, 502 | 504),
+                    heavy: matches!(status, 500 | 502 | 504),
                     after: self.retry_after(server_now),
                     ..Failure::new(format!("{status}: {}", self.message()))
                 });
@@ -303,6 +304,32 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         Response { status, headers, body: Bytes::from_static(body.as_bytes()), sent: None }
             .outcome("/x", "ghp_…", false)
+    }
+
+    fn limit(status: u16, headers: &[(&'static str, &str)]) -> Option<Pause> {
+        let mut all = HeaderMap::new();
+        all.insert("content-type", HeaderValue::from_static("text/html"));
+        for (name, value) in headers {
+            all.insert(*name, value.parse().unwrap());
+        }
+        let body = Bytes::from_static(b"<!DOCTYPE html><html>too many requests</html>");
+        let response = Response { status: StatusCode::from_u16(status).unwrap(), headers: all, body, sent: None };
+        match response.outcome("/x", "ghp_…", false) {
+            Outcome::Limited(limit) => Some(limit.pause),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn limits_are_recognized_in_web_pages() {
+        let asked = Some(Pause::Asked(Duration::from_secs(90)));
+        assert_eq!(limit(429, &[("retry-after", "90")]), asked);
+        assert_eq!(limit(403, &[("retry-after", "90")]), asked);
+        assert_eq!(limit(429, &[]), Some(Pause::Secondary));
+        let spent = [("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "0")];
+        assert!(matches!(limit(403, &spent), Some(Pause::Reset(_))));
+        assert_eq!(limit(403, &[]), None);
+        assert_eq!(limit(404, &[("retry-after", "90")]), None);
     }
 
     #[test]

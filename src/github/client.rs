@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::app::{self, App};
+use super::base::ApiBase;
 use super::error::{ApiError, ClientError};
 use super::request::{
     Budget, Change, ClientSettings, Fetched, Get, Installation, Meter, Page, TokenRef, TokenState, Validator,
@@ -22,6 +23,7 @@ use super::sharing::Sharing;
 use super::tokens::{Pool, Purpose};
 use super::transport::Transport;
 use super::url::ApiUrl;
+use super::visited::VisitedUrls;
 use crate::names::RepoName;
 use crate::telemetry::Event;
 
@@ -40,7 +42,7 @@ pub struct GitHub {
 }
 
 struct Shared {
-    api_url: Url,
+    base: ApiBase,
     transport: Transport,
     pool: Arc<Pool>,
     /// Requests an hour to leave unused on each of the App's installations.
@@ -78,8 +80,9 @@ impl GitHub {
         let (contacted, outage) = (AtomicBool::new(false), Outage::default());
         let total = Meter::default();
         let installations = OnceLock::new();
+        let base = ApiBase::new(api_url, settings.public_url);
         let shared =
-            Shared { api_url, transport, pool, app_reserve, installations, sharing, tuning, total, contacted, outage };
+            Shared { base, transport, pool, app_reserve, installations, sharing, tuning, total, contacted, outage };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -323,7 +326,9 @@ impl Shared {
     async fn list_installations(&self, app: usize, meter: &Meter) -> Result<Vec<Installation>, ApiError> {
         let mut found = Vec::new();
         let mut next = Some(ApiUrl::path(&["app", "installations"]).query("per_page", INSTALLATIONS_A_PAGE));
+        let mut visited = VisitedUrls::default();
         while let Some(url) = next.take() {
+            visited.visit(&url)?;
             let purpose = Purpose::Only(app);
             let page = match self.run(&Call::new(&url, purpose), meter).await {
                 Ok((Fetched::Page(page), _)) => page,

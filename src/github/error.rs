@@ -200,6 +200,15 @@ pub enum ApiError {
         /// Where it leads and why that is foreign.
         problem: super::UrlProblem,
     },
+    /// A list's links lead back to a page that the same walk has read: it has no end.
+    #[error(
+        "GET {path}: the list's links lead in a circle: this page was read before, and the list ends nowhere; what was \
+         read is kept, try again later"
+    )]
+    LinkCycle {
+        /// Path and query of the page that came twice.
+        path: String,
+    },
     /// Redirects that don't end.
     #[error("GET {path}: gave up after {hops} redirects")]
     TooManyRedirects {
@@ -235,7 +244,7 @@ pub enum ApiError {
         attempts: u32,
         /// What came back last.
         last: String,
-        /// The server ran out of time (502, 504, time-out): a smaller page may work.
+        /// The server ran out of time or failed at it (500, 502, 504, time-out): a smaller page may work.
         heavy: bool,
     },
     /// The very first answer was no JSON: this is not GitHub's API.
@@ -334,6 +343,23 @@ impl ApiError {
     /// Whether GitHub keeps this from the tokens at hand, whatever is there: an answer to "may I?", not to "what is it?".
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::NotFound { .. } | Self::NeedsToken { .. })
+    }
+}
+
+/// Words of 403s that are about who asks, from where or how often, and not about what may be read.
+const NO_PERMISSIONS: [&str; 4] = ["ip allow list", "login attempts", "administrative rules", "try again"];
+
+impl ApiError {
+    /// Returns whether the tokens at hand lack a permission for this: a 403 that is neither a limit nor about single sign-on,
+    /// nor about the address or the account that asks.
+    pub fn lacks_permission(&self) -> bool {
+        match self {
+            Self::Forbidden { message, .. } => {
+                let words = message.to_ascii_lowercase();
+                !NO_PERMISSIONS.iter().any(|other| words.contains(other))
+            }
+            _ => false,
+        }
     }
 }
 

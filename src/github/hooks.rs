@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, Meter, TokenRef};
+use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, Meter, TokenRef, VisitedUrls};
 use crate::secret::Secret;
 
 /// Hooks that a page holds at most.
@@ -139,7 +139,9 @@ impl Keeper<'_> {
     async fn hooks_for(&self, address: &Url) -> Result<Vec<Hook>, ApiError> {
         let mut found = Vec::new();
         let mut next = Some(ApiUrl::path(&["orgs", self.organization, "hooks"]).query("per_page", PER_PAGE));
+        let mut visited = VisitedUrls::default();
         while let Some(url) = next.take() {
+            visited.visit(&url)?;
             let only = self.only.cloned();
             let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
             let Fetched::Page(page) = self.github.get(&request, self.meter).await? else { break };

@@ -1,8 +1,8 @@
 //! The `Link` header: where a list goes on.
 
 use http::HeaderMap;
-use url::Url;
 
+use super::base::ApiBase;
 use super::url::{ApiUrl, UrlProblem};
 
 /// The pages around a page, as its `Link` header names them. Follow `next` as it came (GitHub docs: pagination).
@@ -29,10 +29,10 @@ impl Links {
     /// # Errors
     /// A link among these four that leads out of the API, or a header that breaks the syntax: taking either for "no more
     /// pages" would lose data.
-    pub(super) fn read(headers: &HeaderMap, api_url: &Url, from: &ApiUrl) -> Result<Self, UrlProblem> {
+    pub(super) fn read(headers: &HeaderMap, base: &ApiBase, from: &ApiUrl) -> Result<Self, UrlProblem> {
         let unreadable = || UrlProblem {
             found: "a Link header".to_owned(),
-            api_url: api_url.as_str().to_owned(),
+            api_url: base.api_url.as_str().to_owned(),
             problem: "it can't be parsed",
         };
         let mut links = Self::default();
@@ -48,7 +48,7 @@ impl Links {
                         _ => continue,
                     };
                     if slot.is_none() {
-                        *slot = Some(ApiUrl::parse(api_url, from, target)?);
+                        *slot = Some(base.parse(from, target)?);
                     }
                 }
             }
@@ -118,7 +118,8 @@ mod tests {
     fn read(api: &str, header: &str) -> Result<Links, UrlProblem> {
         let mut headers = HeaderMap::new();
         headers.insert("link", header.parse().unwrap());
-        Links::read(&headers, &Url::parse(api).unwrap(), &ApiUrl::path(&["repositories", "1", "issues"]))
+        let base = ApiBase::new(url::Url::parse(api).unwrap(), None);
+        Links::read(&headers, &base, &ApiUrl::path(&["repositories", "1", "issues"]))
     }
 
     #[test]

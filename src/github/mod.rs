@@ -20,13 +20,16 @@
 //! | `sharing.rs`, `outbox.rs` | this process's side of it: when it asks, and what it tells |
 //! | `classify.rs` | what a response means |
 //! | `retry.rs` | how long to wait before trying again |
+//! | `base.rs` | the address that the API is reached at, and the one that it writes into its answers |
 //! | `links.rs` | the `Link` header |
+//! | `visited.rs` | whether a list's links lead in a circle |
 //! | `url.rs` | what is inside the API, and how a name becomes part of a path |
 //! | `hooks.rs` | the webhook of an organisation: found, made, put right |
 //! | `error.rs`, `notice.rs` | what the user reads |
 
 mod access;
 pub mod app;
+mod base;
 mod budget;
 mod classify;
 mod client;
@@ -43,6 +46,7 @@ mod sharing;
 mod tokens;
 mod transport;
 mod url;
+mod visited;
 
 /// Still returns a pull request's `merge_commit_sha`, which 2026-03-10 dropped; supported until 2028-03-10 (GitHub docs: API
 /// versions).
@@ -57,3 +61,4 @@ pub use request::{
     TokenSetting, TokenState, Validator,
 };
 pub use url::{ApiUrl, UrlProblem};
+pub use visited::VisitedUrls;

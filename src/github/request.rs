@@ -41,6 +41,8 @@ pub struct AppSetting {
 pub struct ClientSettings {
     /// `https://api.github.com/`, or `https://HOST/api/v3/` on GHES.
     pub api_url: Url,
+    /// The API's address as the server writes it into its answers, where that is another one; `None`: the answers tell.
+    pub public_url: Option<Url>,
     /// Read tokens; none, and no App, means anonymous.
     pub tokens: Vec<TokenSetting>,
     /// A GitHub App.
@@ -66,7 +68,7 @@ pub struct Get {
     pub accept: Accept,
     /// What is known already; makes the request conditional.
     pub validator: Option<Validator>,
-    /// The caller can ask for less at a time: a server that can't make it in time is not asked for the same for long.
+    /// The caller can ask for less at a time: a server that can't make it is not asked for the same for long.
     pub divisible: bool,
     /// The one token that may serve it; `None`: any that can.
     pub only: Option<TokenRef>,

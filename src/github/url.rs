@@ -11,6 +11,9 @@ use crate::names::RepoName;
 /// RFC 3986's unreserved characters stay as they are; every other byte is percent-encoded, `/` included.
 const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+const OTHER_SERVER: &str =
+    "it leads to another server; if that is the public address of this one, set github.public_url to it";
+
 /// The address of something inside the API: a path and a query below the API's base address.
 ///
 /// A value can't leave the API: it is built from encoded segments ([`ApiUrl::path`]) or parsed and checked against
@@ -115,26 +118,31 @@ impl ApiUrl {
     /// resolved against `from`, the address it was found at.
     ///
     /// # Errors
-    /// Not a URL, another origin than the API's, a path outside the API's base path, or userinfo in it.
-    pub fn parse(api_url: &Url, from: &ApiUrl, text: &str) -> Result<Self, UrlProblem> {
+    /// Not a URL, another origin than the API's, a path outside the API's base path, or userinfo in it. `public_url` is
+    /// another address that the server itself uses for the API, if it has one.
+    pub(super) fn parse(
+        api_url: &Url,
+        public_url: Option<&Url>,
+        from: &ApiUrl,
+        text: &str,
+    ) -> Result<Self, UrlProblem> {
         let fail = |url: Option<&Url>, problem| UrlProblem {
             found: url.map_or_else(|| "a text that is no URL".to_owned(), shown),
             api_url: shown(api_url),
             problem,
         };
         let url = from.resolve(api_url).join(text).map_err(|_| fail(None, "it can't be parsed"))?;
-        if url.origin() != api_url.origin() {
-            return Err(fail(Some(&url), "it leads to another server"));
+        let mut bases = [Some(api_url), public_url].into_iter().flatten().filter(|base| base.origin() == url.origin());
+        if bases.clone().next().is_none() {
+            return Err(fail(Some(&url), OTHER_SERVER));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(fail(Some(&url), "it holds a user name or password"));
         }
-        let base = api_url.path().trim_end_matches('/');
-        match url.path().strip_prefix(base) {
-            Some(path) if path.starts_with('/') => {
-                Ok(Self { path: path.to_owned(), query: url.query().map(str::to_owned) })
-            }
-            _ => Err(fail(Some(&url), "it is outside the API's base path")),
+        let below = |base: &Url| url.path().strip_prefix(base.path().trim_end_matches('/'));
+        match bases.find_map(|base| below(base).filter(|path| path.starts_with('/'))) {
+            Some(path) => Ok(Self { path: path.to_owned(), query: url.query().map(str::to_owned) }),
+            None => Err(fail(Some(&url), "it is outside the API's base path")),
         }
     }
 
@@ -185,6 +193,6 @@ impl FromStr for ApiUrl {
             return Err(fail("it does not start with one '/'"));
         }
         let base = Url::parse("http://api.invalid/").map_err(|_| fail("it can't be parsed"))?;
-        Self::parse(&base, &Self::path(&[]), text)
+        Self::parse(&base, None, &Self::path(&[]), text)
     }
 }

@@ -19,7 +19,7 @@ use super::item::{Item, account, at, commit_person, split_under};
 use super::pages::{List, PER_PAGE, Pages, read_all, snapshot};
 use super::refs;
 use super::stage::Stage;
-use crate::github::{Accept, ApiError};
+use crate::github::{Accept, ApiError, VisitedUrls};
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Commit, CommitComment, Progress};
@@ -322,7 +322,9 @@ pub struct Comparison {
 pub async fn compare(work: &Work, base: &str, head: &str, map: &Map) -> Result<Comparison, MirrorError> {
     let mut url = Some(work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100"));
     let mut comparison = Comparison { shas: Vec::new(), total: None };
+    let mut visited = VisitedUrls::default();
     while let Some(next) = url.take() {
+        visited.visit(&next)?;
         let page = work.get_page(&next, Accept::Json).await?;
         let items = split_under(&page.body, "commits")?;
         comparison.total = comparison.total.max(total_commits(&page.body));

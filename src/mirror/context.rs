@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
 use super::item::Item;
+use super::pages::PartSize;
 use super::stage::Stage;
 use super::writer::{Counts, PageWrite, Writer};
 use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, TokenRef, Validator};
@@ -190,6 +191,8 @@ pub struct Tally {
     pub counts: Arc<Counts>,
     /// The size of the list page that came last, in KiB: what the next one is taken for.
     pub page_kib: AtomicU32,
+    /// How many items of a list the server makes at a time.
+    pub part_size: Mutex<PartSize>,
     /// What could not be had, and why: each makes the stage incomplete.
     pub shortfalls: Mutex<Vec<String>>,
     /// What GitHub doesn't permit these tokens to read.
@@ -299,6 +302,11 @@ impl<S: Subject> Work<S> {
         self.tally.page_kib.store(u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
+    /// How many items of its lists the server makes at a time, as far as is known.
+    pub fn part_size(&self) -> MutexGuard<'_, PartSize> {
+        self.tally.part_size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks for something that has no known state, so that the answer is a page.
     ///
     /// # Errors
@@ -354,6 +362,12 @@ impl<S: Subject> Work<S> {
     pub fn shortfall(&self, what: String) {
         tracing::warn!(subject = %self.subject(), %what, "incomplete");
         self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// Returns whether GitHub, or the repository, has refused any of it so far.
+    pub fn is_refused(&self) -> bool {
+        let any = |notes: &Mutex<Vec<String>>| !notes.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        any(&self.tally.refusals) || any(&self.tally.switched_off)
     }
 
     /// Notes something that GitHub doesn't permit these tokens to read.

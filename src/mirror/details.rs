@@ -16,8 +16,9 @@ use super::independent::for_each_independent;
 use super::item::{Item, account, split, whole};
 use super::missing::MissingItems;
 use super::pulls::{commits_of, map_pull};
+use super::refusals::HAS_PULL_REQUESTS;
 use super::repository::{profile_document, profile_row};
-use crate::github::{Accept, ApiError, ApiUrl, Budget};
+use crate::github::{Accept, ApiError, ApiUrl, Budget, VisitedUrls};
 use crate::json;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
@@ -56,6 +57,8 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
     let mut failure = None;
     for kind in ["pull requests", "commits", "profiles"] {
         let done = match kind {
+            // Without them, what is left of them can't be had, and stays as it is.
+            "pull requests" if !work.repository().has(HAS_PULL_REQUESTS) => Ok(()),
             "pull requests" => pulls(work, &missing_pulls).await,
             "commits" => commits(work, &missing_commits).await,
             _ => people(work).await,
@@ -156,7 +159,10 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
     if next.is_some() {
         let mut value: Value =
             json::parse_bytes(&page.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
+        let mut visited = VisitedUrls::default();
+        visited.visit(&first)?;
         while let Some(url) = next.take() {
+            visited.visit(&url)?;
             let more = work.get_page(&url, Accept::Json).await?;
             let mut more_value: Value =
                 json::parse_bytes(&more.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
@@ -264,7 +270,9 @@ async fn reviews(work: &Work, number: i64) -> Result<bool, MirrorError> {
     let map: &Map = &map;
     let mut url = Some(work.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100"));
     let mut understood = true;
+    let mut visited = VisitedUrls::default();
     while let Some(next) = url.take() {
+        visited.visit(&next)?;
         let page = work.get_page(&next, Accept::Json).await?;
         let items = split(&page.body)?;
         let Mapped { documents, rows, .. } = work.map(map, &items, read_now());

@@ -24,6 +24,7 @@ mod people;
 mod profile;
 mod pulls;
 mod refs;
+mod refusals;
 mod report;
 mod repository;
 mod run;

@@ -14,7 +14,7 @@ use super::item::{Item, account, as_person, at, parse_date, split, whole};
 use super::missing::MissingItems;
 use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_first, one_page, whole_then_since};
 use super::repository::{project_row, unknown_parent};
-use crate::github::{Accept, ApiError};
+use crate::github::{Accept, ApiError, VisitedUrls};
 use crate::json;
 use crate::store::documents::{Collection, Document, Shape};
 use crate::store::relational::Rows;
@@ -209,7 +209,9 @@ pub(super) async fn commits_of(work: &Work, number: i64, head: String, said: Opt
     let (mut shas, mut items): (Vec<String>, usize) = (Vec::new(), 0);
     let mut failure = None;
     let mut stored: Vec<(Vec<Document>, Rows)> = Vec::new();
+    let mut visited = VisitedUrls::default();
     while let Some(next) = url.take() {
+        visited.visit(&next)?;
         let page = match work.get_page(&next, Accept::Json).await {
             Ok(page) => page,
             Err(error) => {

@@ -15,8 +15,8 @@ use super::open::Opened;
 use super::report::{End, Report, StageReport};
 use super::stage::Stage;
 use super::writer::Writer;
-use super::{commits, details, events, issues, labels, people, pulls, refs, repository, stars};
-use crate::github::{ApiError, GitHub};
+use super::{commits, details, events, issues, labels, people, pulls, refs, refusals, repository, stars};
+use crate::github::GitHub;
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::telemetry::Console;
@@ -205,10 +205,10 @@ impl Run {
         for stage in [Stage::Issues, Stage::Pulls] {
             let ended_well =
                 self.done.iter().any(|done| done.stage == stage && done.result.is_ok() && done.cut_off.is_none());
-            if !ended_well || self.fatal.is_some() {
+            let work = self.work(stage);
+            if !ended_well || self.fatal.is_some() || work.is_refused() {
                 continue;
             }
-            let work = self.work(stage);
             let started = Instant::now();
             let result = async {
                 work.flush().await?;
@@ -217,7 +217,8 @@ impl Run {
                     _ => pulls::missing(&work).await,
                 }
             }
-            .await;
+            .await
+            .or_else(|error| refusals::accept(stage, &work, error));
             work.progress.finish();
             let time = started.elapsed();
             if let Some(done) = self.done.iter_mut().find(|done| done.stage == stage) {
@@ -292,11 +293,7 @@ async fn run_stage(stage: Stage, work: &Work) -> Done {
         Stage::Events => events::events(work).await,
         Stage::Details => details::details(work).await,
     };
-    // GitHub docs: 409 where a repository has no commits yet.
-    let result = match result {
-        Err(MirrorError::Api(ApiError::EmptyRepository { .. })) => Ok(()),
-        result => result,
-    };
+    let result = result.or_else(|error| refusals::accept(stage, work, error));
     // What a stage handed in counts only once it is stored.
     let result = match result {
         Ok(()) => work.flush().await,

@@ -420,7 +420,7 @@ async fn what_github_says_of_a_token_is_never_shown_and_no_list_is_endless() {
     };
     let address = serve(axum::Router::new().route("/app/installations", axum::routing::get(page))).await;
     let run = place.command(&["get-repos"]).env("MSGHT_GITHUB__API_URL", &address).spawn().unwrap();
-    finish(run).await.said(1, &["a page whose next page is itself"]);
+    finish(run).await.said(1, &["the list's links lead in a circle"]);
 }
 
 fn app_nowhere() -> AppSpec {

@@ -150,7 +150,6 @@ async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done() {
 }
 
 #[rstest]
-#[case::a_permission(FaultKind::Permission("issues=read"), "forbidden")]
 #[case::partial_results(FaultKind::SsoPartial, "partial list")]
 #[case::sso_required(FaultKind::SsoRequired, "single sign-on")]
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod answers;
 mod app;
 mod bad_input;
 mod check;

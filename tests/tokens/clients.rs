@@ -16,6 +16,7 @@ use crate::{Kept, Meeting};
 fn client(fake: &FakeGitHub, ledger: Arc<dyn Ledger>, concurrency: Option<usize>) -> GitHub {
     GitHub::new(ClientSettings {
         api_url: fake.url().parse().unwrap(),
+        public_url: None,
         tokens: vec![TokenSetting { secret: Secret::new("fake-token"), reserve: 0 }],
         app: None,
         concurrency,

@@ -157,7 +157,8 @@ impl Shared {
                 break;
             };
             let started = Instant::now();
-            let Ok(response) = self.transport.exchange(&self.api_url, &url, Accept::Json, None, None, &lease).await
+            let Ok(response) =
+                self.transport.exchange(&self.base.api_url, &url, Accept::Json, None, None, &lease).await
             else {
                 break;
             };
@@ -167,7 +168,7 @@ impl Shared {
                     let public = private_flag(&response.body).map(|private| !private);
                     return self.pool.remember(repo, token, true, public);
                 }
-                Outcome::Redirect(location) => match self.foreign_checked(&url, &location) {
+                Outcome::Redirect(location) => match self.base.parse(&url, &location) {
                     Ok(next) => url = next,
                     Err(_) => break,
                 },

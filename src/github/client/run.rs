@@ -12,7 +12,7 @@ use super::super::notice::{Notice, WaitReason};
 use super::super::request::{Accept, Fetched, Meter, Page, Validator};
 use super::super::tokens::{Lease, Purpose, Want};
 use super::super::transport::Trouble;
-use super::super::url::ApiUrl;
+use super::super::url::{ApiUrl, UrlProblem};
 use super::Shared;
 use crate::names::RepoName;
 
@@ -33,6 +33,8 @@ pub(super) struct Call<'a> {
     pub repo: Option<&'a RepoName>,
     pub purpose: Purpose<'a>,
     pub divisible: bool,
+    /// Whether a link to another server makes the client find out what this one's public address is.
+    pub finds_public_url: bool,
     /// What it changes; `None` for a question.
     pub sent: Option<&'a Sent>,
 }
@@ -65,10 +67,33 @@ struct Trials {
     pinned: Option<usize>,
 }
 
+fn page(response: Response, links: Links, tags: String, moved: bool) -> Page {
+    let validator = response
+        .etag()
+        // A tag belongs to the address that gave it.
+        .filter(|_| response.status.as_u16() == 200 && !moved)
+        .map(|etag| Validator { etag: etag.to_owned(), token: tags });
+    let date = response.date();
+    Page { validator, links, date, moved, body: response.body }
+}
+
+fn foreign(url: &ApiUrl, role: &'static str, problem: UrlProblem, token: usize) -> Stop {
+    Stop::Error { error: ApiError::ForeignUrl { path: url.to_string(), role, problem }, token: Some(token) }
+}
+
 impl<'a> Call<'a> {
     /// A plain question.
     pub fn new(url: &'a ApiUrl, purpose: Purpose<'a>) -> Self {
-        Self { url, accept: Accept::Json, validator: None, repo: None, purpose, divisible: false, sent: None }
+        Self {
+            url,
+            accept: Accept::Json,
+            validator: None,
+            repo: None,
+            purpose,
+            divisible: false,
+            finds_public_url: true,
+            sent: None,
+        }
     }
 }
 
@@ -108,7 +133,7 @@ impl Shared {
             let started = Instant::now();
             let sent = call.sent.map(|sent| (sent.method.clone(), sent.body.clone()));
             let exchanged =
-                self.transport.exchange(&self.api_url, &url, call.accept, etag.as_ref(), sent, &lease).await;
+                self.transport.exchange(&self.base.api_url, &url, call.accept, etag.as_ref(), sent, &lease).await;
             let response = match exchanged {
                 Ok(response) => response,
                 Err(Trouble::Final(error)) => return Err(stop(error)),
@@ -124,14 +149,26 @@ impl Shared {
             self.absorb(&lease, (call.method(), &url), &response, started, meter).await;
             let outcome = response.outcome(&url.to_string(), &lease.hint, etag.is_some());
             if !matches!(outcome, Outcome::Failed(_)) {
-                self.contacted.store(true, Ordering::Relaxed);
+                // A web page is no word of GitHub's API, even where it tells of a limit.
+                if first_contact && !response.is_foreign() {
+                    self.contacted.store(true, Ordering::Relaxed);
+                }
                 self.outage.record_answer();
             }
             match outcome {
                 Outcome::Unchanged => return Ok((Fetched::Unchanged, lease.token)),
                 Outcome::Page => {
-                    let page = self.page(&url, response, &lease, trials.hops > 0).map_err(stop)?;
-                    return Ok((Fetched::Page(Box::new(page)), lease.token));
+                    self.base.record(&url, &response.body);
+                    let (token, tags, moved) = (lease.token, lease.tags.clone(), trials.hops > 0);
+                    // What is asked for beside must not wait for what this request holds.
+                    drop(lease);
+                    let mut links = Links::read(&response.headers, &self.base, &url);
+                    if links.is_err() && self.find_public_url(call, meter).await {
+                        links = Links::read(&response.headers, &self.base, &url);
+                    }
+                    let links = links.map_err(|problem| foreign(&url, "Link", problem, token))?;
+                    let page = page(response, links, tags, moved);
+                    return Ok((Fetched::Page(Box::new(page)), token));
                 }
                 Outcome::Final(ApiError::Forbidden { message, .. })
                     if self.pool.is_suspended(lease.token, &message) =>
@@ -164,8 +201,14 @@ impl Shared {
                     if trials.hops > HOPS_MOST {
                         return Err(stop(ApiError::TooManyRedirects { path: call.url.to_string(), hops: HOPS_MOST }));
                     }
-                    url = self.foreign_checked(&url, &location).map_err(stop)?;
-                    trials.pinned = Some(lease.token);
+                    let token = lease.token;
+                    drop(lease);
+                    let mut target = self.base.parse(&url, &location);
+                    if target.is_err() && self.find_public_url(call, meter).await {
+                        target = self.base.parse(&url, &location);
+                    }
+                    url = target.map_err(|problem| foreign(&url, "redirect", problem, token))?;
+                    trials.pinned = Some(token);
                 }
                 Outcome::Limited(limit) => {
                     let only = matches!(call.purpose, Purpose::Only(_));
@@ -277,8 +320,11 @@ impl Shared {
             tokio::time::sleep(self.tuning.backoff(attempts, failure.after)).await;
             return Ok(());
         }
-        let (path, api_url) = (url.to_string(), self.api_url.to_string());
-        self.outage.record_exhausted(&path);
+        let (path, api_url) = (url.to_string(), self.base.api_url.to_string());
+        // What may succeed in smaller parts tells nothing of GitHub.
+        if !(call.divisible && failure.heavy) {
+            self.outage.record_exhausted(&path);
+        }
         let error = match failure.connect {
             Some(problem) if first_contact => ApiError::Connect { api_url, problem, attempts, chain: failure.why },
             None if hopeless => ApiError::NotGitHub { api_url, path, found: failure.why },
@@ -287,31 +333,27 @@ impl Shared {
         Err(Stop::Error { error, token: None })
     }
 
-    fn page(&self, url: &ApiUrl, response: Response, lease: &Lease, moved: bool) -> Result<Page, ApiError> {
-        let links = Links::read(&response.headers, &self.api_url, url).map_err(|problem| ApiError::ForeignUrl {
-            path: url.to_string(),
-            role: "Link",
-            problem,
-        })?;
-        let validator = response
-            .etag()
-            // A tag belongs to the address that gave it.
-            .filter(|_| response.status.as_u16() == 200 && !moved)
-            .map(|etag| Validator { etag: etag.to_owned(), token: lease.tags.clone() });
-        if links.next.as_ref() == Some(url) {
-            let last = "a page whose next page is itself".to_owned();
-            return Err(ApiError::Unavailable { path: url.to_string(), attempts: 1, last, heavy: false });
+    /// Asks where the API is by its own word, unless that is known: its root names its addresses, a repository its own. Returns
+    /// whether the call may read its links anew.
+    async fn find_public_url(&self, call: &Call<'_>, meter: &Meter) -> bool {
+        if !call.finds_public_url || !self.base.is_open() {
+            return false;
         }
-        let date = response.date();
-        Ok(Page { validator, links, date, moved, body: response.body })
-    }
-
-    pub fn foreign_checked(&self, url: &ApiUrl, location: &str) -> Result<ApiUrl, ApiError> {
-        ApiUrl::parse(&self.api_url, url, location).map_err(|problem| ApiError::ForeignUrl {
-            path: url.to_string(),
-            role: "redirect",
-            problem,
-        })
+        let ask = || async {
+            let mut answers = Vec::new();
+            for url in [Some(ApiUrl::path(&[])), call.repo.map(|repo| ApiUrl::repo(repo, &[]))].into_iter().flatten() {
+                let asked = Call { repo: call.repo, finds_public_url: false, ..Call::new(&url, Purpose::Read) };
+                match Box::pin(self.run(&asked, meter)).await {
+                    Ok((Fetched::Page(page), _)) => answers.push((url, page.body)),
+                    Ok((Fetched::Unchanged, _)) => {}
+                    Err(Stop::Error { error, .. }) if error.is_refusal() => {}
+                    Err(_) => return None,
+                }
+            }
+            Some(answers)
+        };
+        self.base.find(ask).await;
+        true
     }
 
     /// Why there is nobody to ask with.

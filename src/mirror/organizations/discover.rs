@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Look;
-use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
+use crate::github::{Accept, ApiError, ApiUrl, TokenRef, VisitedUrls};
 use crate::mirror::context::{Tally, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::{Item, split};
@@ -57,8 +57,13 @@ impl Mirror {
         let nobody = User { github_id: 0, account, facts: serde_json::Value::Null, token: Some(token.clone()) };
         let work = Look { mirror: self, writer }.work(nobody, &Arc::new(Tally::default()));
         let mut next = Some(ApiUrl::path(&["user", "orgs"]).query("per_page", &PER_PAGE.to_string()));
+        let mut visited = VisitedUrls::default();
         while let Some(url) = next.take() {
-            let page = match work.get_page(&url, Accept::Json).await {
+            let asked = match visited.visit(&url) {
+                Ok(()) => work.get_page(&url, Accept::Json).await,
+                Err(error) => Err(error.into()),
+            };
+            let page = match asked {
                 Ok(page) => page,
                 Err(error) if error.ends_the_run() => return Err(error),
                 Err(MirrorError::Api(ApiError::SsoPartial { token, organizations, .. })) => {

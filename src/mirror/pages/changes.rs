@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::walk::{Backfill, Grows, backfill, mark_gone};
 use super::{Asked, List, PER_PAGE, ask, keys_of};
+use crate::github::VisitedUrls;
 use crate::mirror::context::{Mapped, Work, page_validator, read_now};
 use crate::mirror::error::MirrorError;
 use crate::store::relational::Rows;
@@ -88,7 +89,9 @@ pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<(), MirrorErro
     let stood_first: HashSet<i64> = known.iter().flat_map(|page| page.keys.iter().copied()).collect();
     let mut url = list.first_page();
     let mut first_page = None;
+    let mut visited = VisitedUrls::default();
     loop {
+        visited.visit(&url)?;
         let mut answer = match ask(work, &url, list.accept, known.as_ref()).await? {
             Asked::Unchanged => break,
             Asked::Answer(answer) => answer,
@@ -134,7 +137,9 @@ pub async fn changed_first(
     let known = relational.pages(state.id).await?.into_iter().next();
     let mut url = list.first_page();
     let mut begun: Option<(PageState, Option<DateTime<Utc>>)> = None;
+    let mut visited = VisitedUrls::default();
     loop {
+        visited.visit(&url)?;
         let mut answer = match ask(work, &url, list.accept, known.as_ref()).await? {
             Asked::Unchanged => break,
             Asked::Answer(answer) => answer,
@@ -192,7 +197,9 @@ pub async fn since(work: &Work, list: &List<'_>) -> Result<Option<HashSet<i64>>,
     let mut watermark = state.watermark;
     let mut url = from(&watermark);
     let mut seen = watermark.is_none().then(HashSet::new);
+    let mut visited = VisitedUrls::default();
     loop {
+        visited.visit(&url)?;
         let mut answer = match ask(work, &url, list.accept, known.as_ref()).await? {
             Asked::Unchanged => return Ok(None),
             Asked::Answer(answer) => answer,

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Asked, List, PER_PAGE, ask, keys_of, timestamp};
-use crate::github::ApiUrl;
+use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::{Mapped, Repository, Subject, Work, page_validator};
 use crate::mirror::error::MirrorError;
 use crate::store::documents::Collection;
@@ -204,9 +204,20 @@ impl<'a, S: Subject> Walk<'a, S> {
         trusted: &Range<u32>,
         last_before: Option<u32>,
     ) -> Result<(), MirrorError> {
+        let mut visited = VisitedUrls::default();
+        for before in self.pages.range(..=page).filter_map(|(_, before)| before.url.parse().ok()) {
+            visited.visit(&before)?;
+        }
         loop {
             let next = self.pages.get(&page).and_then(|page| page.next.as_ref());
             let Some(url) = next.and_then(|next| next.parse::<ApiUrl>().ok()) else { return self.trim(page).await };
+            if let Err(error) = visited.visit(&url) {
+                // Where the page led to must not be believed by the next run: its tag, which says nothing of its links,
+                // would keep it.
+                let end = Progress::PagesEnd { list: self.state.id, last: page.saturating_sub(1) };
+                self.work.write(Vec::new(), Rows { progress: vec![end], ..Rows::default() }).await?;
+                return Err(error.into());
+            }
             page += 1;
             if trusted.contains(&page) && self.pages.contains_key(&page) {
                 continue;
@@ -330,7 +341,9 @@ impl<'a, S: Subject> Walk<'a, S> {
         let last_before = Some(last);
         if grows == Grows::AtTheFront {
             let (mut page, mut url) = (1, Some(self.list.first_page()));
+            let mut visited = VisitedUrls::default();
             while let Some(next) = url.take() {
+                visited.visit(&next)?;
                 let state = self.pages.get(&page).filter(|_| page == 1).cloned();
                 let Asked::Answer(answer) = ask(self.work, &next, self.list.accept, state.as_ref()).await? else {
                     break;

@@ -36,6 +36,8 @@ pub enum FaultKind {
     Hang,
     /// A secondary limit, as 403 or 429, with or without `Retry-After`.
     Secondary { status: u16, retry_after: Option<u64> },
+    /// A secondary limit as the edge in front of GitHub tells it: a web page, with `Retry-After`.
+    LimitPage { status: u16, retry_after: u64 },
     /// The primary limit: the token's budget is gone until its reset.
     Primary { status: u16 },
     /// The token is bad from now on.
@@ -52,6 +54,8 @@ pub enum FaultKind {
     ForeignNext(String),
     /// The right answer, with every such text in it replaced.
     Rewrite { from: String, to: String },
+    /// `Link` has the page of this number as its next one.
+    NextPage(usize),
 }
 
 /// A fault, for requests whose path and query contain `path` (and which come on `token`, if one is named).

@@ -29,10 +29,12 @@ pub struct Options {
     pub deep_page_cap: Option<usize>,
     /// Whether `Link` tells the last page; GitHub sometimes leaves it out.
     pub last_link: bool,
-    /// Rows that a page may hold before the server gives up with 502, as GitHub does when a page takes too long.
+    /// Rows that a page may hold before the server gives up, as GitHub does when a page takes too long.
     pub heavy_page: Option<usize>,
     /// Whether repositories are git's newer kind, whose ids have 64 digits.
     pub sha256: bool,
+    /// How it gives up: 502, 504, or 500 in JSON.
+    pub heavy_status: u16,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             last_link: true,
             heavy_page: None,
             sha256: false,
+            heavy_status: 502,
         }
     }
 }

@@ -105,6 +105,14 @@ impl World {
     pub fn answer(&self, path: &str, q: &Query, who: &Viewer) -> (&'static str, Answer) {
         let seg: Vec<&str> = path.split('/').collect();
         match seg[..] {
+            [""] => (
+                "/",
+                object(|o| {
+                    o.push_str(r#"{"current_user_url":"#);
+                    esc(o, &format!("{}user", self.api));
+                    o.push('}');
+                }),
+            ),
             ["versions"] => ("/versions", Answer::Object(r#"["2022-11-28","2026-03-10"]"#.into())),
             ["meta"] => (
                 "/meta",
@@ -268,6 +276,9 @@ impl World {
         let upto = |n: usize| (0..n as u32).collect::<Vec<u32>>();
         if rest.first() == Some(&"issues") && !r.has_issues {
             return Some(refusal(410, "Issues has been disabled in this repository."));
+        }
+        if rest.first() == Some(&"pulls") && !r.has_pull_requests {
+            return None;
         }
         Some(match *rest {
             [] => object(|o| self.full_repo(o, repo, view)),

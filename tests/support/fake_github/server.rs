@@ -551,6 +551,13 @@ impl Shared {
                     None => reply,
                 };
             }
+            Some(FaultKind::LimitPage { status, retry_after }) => {
+                let mut ledger = self.ledger.lock().unwrap();
+                ledger.pause(name, Some(*retry_after), limits);
+                ledger.tell_of_pause(name);
+                let reply = Reply { status: *status, body: HTML.into(), html: true, headers: vec![] };
+                return reply.with("retry-after", retry_after);
+            }
             Some(FaultKind::Primary { status }) => {
                 self.ledger.lock().unwrap().exhaust(name);
                 return Reply::refuse(*status, "API rate limit exceeded for user ID 1000001.");
@@ -661,8 +668,10 @@ impl Shared {
                 Err(_) => unreachable!(),
                 Ok(page) => {
                     if self.options.heavy_page.is_some_and(|max| page.rows.len() > max) {
-                        let reply = Reply { status: 502, body: HTML.into(), html: true, headers: vec![] };
-                        return count(reply, record);
+                        return match self.options.heavy_status {
+                            500 => Reply::refuse(500, "Server Error"),
+                            status => count(Reply { status, body: HTML.into(), html: true, headers: vec![] }, record),
+                        };
                     }
                     body.push('[');
                     world.render_rows(&mut body, &list, &list.items[page.rows], view);
@@ -675,7 +684,13 @@ impl Shared {
             headers.push(("x-poll-interval", "60".to_string()));
         }
         links.retain(|(rel, _)| self.options.last_link || *rel != "last");
-        if let Some(link) = self.link(&world, path, &links, fault) {
+        // A tag says nothing of it.
+        let mut shown = links.clone();
+        if let Some(FaultKind::NextPage(page)) = fault {
+            shown.retain(|(rel, _)| *rel != "next");
+            shown.push(("next", query.with(&[("page", Some(page.to_string()))])));
+        }
+        if let Some(link) = self.link(&world, path, &shown, fault) {
             headers.push(("link", if self.options.sha256 { sha256::widened(&link) } else { link }));
         }
         if self.options.sha256 {

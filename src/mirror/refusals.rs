@@ -1,0 +1,35 @@
+//! Refusals of a whole stage that are no failure: what the repository has switched off, and what its tokens may not read.
+
+use super::context::Work;
+use super::error::MirrorError;
+use super::stage::Stage;
+use crate::github::ApiError;
+
+/// The repository's own word on whether it has pull requests; without them all their addresses answer 404.
+pub const HAS_PULL_REQUESTS: &str = "has_pull_requests";
+
+/// Records a refusal that is no failure of the stage, and returns what is one.
+///
+/// What was mirrored before stays as it is: a refusal tells nothing of what is there.
+///
+/// # Errors
+/// The error that was given, where it is a failure.
+pub fn accept(stage: Stage, work: &Work, error: MirrorError) -> Result<(), MirrorError> {
+    match error {
+        // GitHub docs: 409 where a repository has no commits yet.
+        MirrorError::Api(ApiError::EmptyRepository { .. }) => Ok(()),
+        MirrorError::Api(ApiError::NotFound { path, .. })
+            if matches!(stage, Stage::Pulls | Stage::ReviewComments) && !work.repository().has(HAS_PULL_REQUESTS) =>
+        {
+            work.switched_off(format!(
+                "pull requests are switched off in this repository (GET {path}: 404); what was mirrored of them stays"
+            ));
+            Ok(())
+        }
+        MirrorError::Api(error) if error.lacks_permission() => {
+            work.not_permitted(error.to_string());
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
