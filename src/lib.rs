@@ -37,6 +37,7 @@ pub mod mirror;
 pub mod names;
 pub mod patience;
 pub mod private_files;
+pub mod process_id;
 pub mod queue;
 pub mod schedule;
 pub mod secret;

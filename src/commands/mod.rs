@@ -19,7 +19,7 @@ use crate::queue::{Queue, Route};
 use crate::store::relational::leases::process_name;
 use crate::store::{self, StoreError, Stores};
 use crate::telemetry::{self, Console};
-use crate::workers::{self, Handler, Policy, Worked};
+use crate::workers::{self, Ended, Handler, Policy, Worked};
 
 pub mod check;
 pub mod completions;
@@ -169,6 +169,16 @@ async fn open_mirror(settings: &Settings, console: &Console, shutdown: &Cancella
         () = shutdown.cancelled() => return Err(MirrorError::Cancelled.into()),
     };
     Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone(), alone_as: None })
+}
+
+/// What work under a lease came to, for [`each`]: what another process is at is an error of its own.
+fn in_turn<T>(ended: Ended<T>) -> Result<T, MirrorError> {
+    match ended {
+        Ended::With(result) => result,
+        Ended::Stopped(Some(done)) => Ok(done),
+        Ended::Stopped(None) => Err(MirrorError::Cancelled),
+        Ended::Busy(holder) => Err(MirrorError::Busy(holder)),
+    }
 }
 
 /// Works on things one by one, until the user asks to stop. `work` prints its result and returns whether all of it was

@@ -2,12 +2,14 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, each, open_mirror, print};
+use super::{Outcome, each, in_turn, open_mirror, print};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
-use crate::mirror::Options;
+use crate::mirror::{Mirror, Options, lease_of};
 use crate::names::RepoName;
+use crate::store::relational::leases::process_name;
 use crate::telemetry::Console;
+use crate::workers::alone_in_turn;
 
 /// Mirrors the repositories that the arguments name.
 ///
@@ -22,9 +24,12 @@ pub async fn run(
     let repositories = args.repositories()?;
     let options = options(&settings, &args)?;
     let mirror = open_mirror(&settings, &console, &shutdown).await?;
-
+    let process = process_name();
     let outcome = each(&repositories, "repositories", &console, &shutdown, async |repository: &RepoName| {
-        let report = match mirror.repository(repository, options.clone()).await {
+        let work = async |mirror: Mirror| mirror.repository(repository, options.clone()).await;
+        let (what, lease) = (repository.to_string(), lease_of(repository));
+        let ended = alone_in_turn(&mirror, (&what, &lease), &process, &shutdown, work).await?;
+        let report = match in_turn(ended) {
             Ok(report) => report,
             Err(error) => return Ok(Err(error)),
         };

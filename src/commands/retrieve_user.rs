@@ -2,11 +2,13 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, each, open_mirror, print};
+use super::{Outcome, each, in_turn, open_mirror, print};
 use crate::cli::RetrieveUserArgs;
 use crate::config::Settings;
-use crate::mirror::MirrorError;
+use crate::mirror::{Mirror, MirrorError, lease_of_account};
+use crate::store::relational::leases::process_name;
 use crate::telemetry::Console;
+use crate::workers::alone_in_turn;
 
 /// Mirrors the accounts that the arguments name, and prints a line each.
 ///
@@ -19,8 +21,11 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Outcome> {
     let mirror = open_mirror(&settings, &console, &shutdown).await?;
+    let process = process_name();
     let outcome = each(&args.logins(), "accounts", &console, &shutdown, async |login: &String| {
-        match mirror.user(login, args.full).await {
+        let work = async |mirror: Mirror| mirror.user(login, args.full).await;
+        let lease = lease_of_account(login);
+        match in_turn(alone_in_turn(&mirror, (login, &lease), &process, &shutdown, work).await?) {
             Ok(report) => {
                 print(format!("{}: {}\n", report.subject, report.summary()).as_bytes())?;
                 Ok(Ok(report.is_complete()))

@@ -2,11 +2,14 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, each, open_mirror, print};
+use super::{Outcome, each, in_turn, open_mirror, print};
 use crate::cli::UpdateRepoArgs;
 use crate::config::Settings;
+use crate::mirror::{Mirror, lease_of};
 use crate::names::RepoName;
+use crate::store::relational::leases::process_name;
 use crate::telemetry::Console;
+use crate::workers::alone_in_turn;
 
 /// Asks for the repositories that the arguments name, and prints a line each.
 ///
@@ -20,8 +23,11 @@ pub async fn run(
 ) -> anyhow::Result<Outcome> {
     let repositories = args.repositories()?;
     let mirror = open_mirror(&settings, &console, &shutdown).await?;
+    let process = process_name();
     let outcome = each(&repositories, "repositories", &console, &shutdown, async |name: &RepoName| {
-        match mirror.update(name).await {
+        let work = async |mirror: Mirror| mirror.update(name).await;
+        let (what, lease) = (name.to_string(), lease_of(name));
+        match in_turn(alone_in_turn(&mirror, (&what, &lease), &process, &shutdown, work).await?) {
             Ok((present, update)) => {
                 print(format!("{present}: {update}\n").as_bytes())?;
                 Ok(Ok(true))

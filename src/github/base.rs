@@ -48,20 +48,15 @@ impl ApiBase {
         }
     }
 
-    /// Finds the public address by asking, once for all: `ask` gives the answers' bodies. `None` from it means that there was no
-    /// answer, so that the next one asks again.
-    pub async fn find<F: Future<Output = Option<Vec<(ApiUrl, bytes::Bytes)>>>>(&self, ask: impl FnOnce() -> F) {
-        let found = self.public_url.get_or_try_init(|| async {
-            let answers = ask().await.ok_or(())?;
-            Ok::<_, ()>(answers.iter().find_map(|(asked, body)| base_in(asked, body)))
-        });
+    /// Finds the public address by asking, once for all; where there was no answer, the next one asks again.
+    pub async fn find<F: Future<Output = Result<Option<Url>, ()>>>(&self, ask: impl FnOnce() -> F) {
         // No answer leaves it open.
-        let _ = found.await;
+        let _ = self.public_url.get_or_try_init(ask).await;
     }
 }
 
 /// The base address that an answer shows: the API's root names its addresses, an object its own.
-fn base_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
+pub(super) fn base_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
     #[derive(serde::Deserialize)]
     struct Object {
         url: Option<String>,

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
+use super::allowance::Allowance;
 use super::app::{self, App};
 use super::base::ApiBase;
 use super::error::{ApiError, ClientError};
@@ -52,6 +53,8 @@ struct Shared {
     /// The other processes with the same tokens.
     sharing: Option<Sharing>,
     tuning: Tuning,
+    /// What the run may still ask for.
+    allowance: Allowance,
     /// All requests.
     total: Meter,
     /// Something that speaks like GitHub's API has answered.
@@ -80,9 +83,21 @@ impl GitHub {
         let (contacted, outage) = (AtomicBool::new(false), Outage::default());
         let total = Meter::default();
         let installations = OnceLock::new();
+        let allowance = Allowance::default();
         let base = ApiBase::new(api_url, settings.public_url);
-        let shared =
-            Shared { base, transport, pool, app_reserve, installations, sharing, tuning, total, contacted, outage };
+        let shared = Shared {
+            base,
+            transport,
+            pool,
+            app_reserve,
+            installations,
+            sharing,
+            tuning,
+            allowance,
+            total,
+            contacted,
+            outage,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -244,6 +259,17 @@ impl GitHub {
     /// Requests of this client until now: those that count on a rate limit.
     pub fn counted(&self) -> u64 {
         self.shared.total.counted()
+    }
+
+    /// Bounds all requests from now on: `requests` more that count, and `time`. What would go beyond them fails with
+    /// [`ApiError::LimitReached`], which says the first of `words` for the requests, the second for the time.
+    pub fn limit(&self, requests: Option<u64>, time: Option<Duration>, words: [String; 2]) {
+        self.shared.allowance.set(requests, time, words);
+    }
+
+    /// Why a request was not sent, once a bound of the run has kept one from it.
+    pub fn limit_reached(&self) -> Option<String> {
+        self.shared.allowance.reached()
     }
 
     /// Whether GitHub has refused a token that the user has given (401): then a 404 may only mean that the one that could read

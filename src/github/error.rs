@@ -281,6 +281,12 @@ pub enum ApiError {
         /// GitHub's words.
         message: String,
     },
+    /// The request was not sent: it would be beyond the bounds that the user has set for the run.
+    #[error("{why}; run the command again, it goes on where it stopped")]
+    LimitReached {
+        /// Which bound.
+        why: String,
+    },
     /// The request was not sent: what other processes do with the tokens can't be known.
     #[error("GET {path}: not sent, for the tokens are shared through a store that fails: {problem}")]
     Ledger {

@@ -14,6 +14,7 @@
 //! | `tokens.rs` | who waits for what; leases; in `tokens/`: `choose.rs` which token serves a request, `token.rs` one token, `app.rs` the App's, `out.rs` those that are out, `shared.rs` what is shared |
 //! | `app.rs` | a GitHub App: how it says who it is, where it is installed, the tokens it is given |
 //! | `access.rs` | which token can read which repository, and what of it |
+//! | `allowance.rs` | what a run may still ask for |
 //! | `budget.rs` | what is left of a token's hour |
 //! | `pace.rs` | how fast one token may go |
 //! | `ledger.rs` | what processes that use the same tokens tell each other |
@@ -28,6 +29,7 @@
 //! | `error.rs`, `notice.rs` | what the user reads |
 
 mod access;
+mod allowance;
 pub mod app;
 mod base;
 mod budget;

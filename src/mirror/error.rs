@@ -8,7 +8,7 @@ use crate::store::StoreError;
 pub enum MirrorError {
     /// GitHub did not give what was asked for.
     #[error(transparent)]
-    Api(#[from] ApiError),
+    Api(ApiError),
     /// GitHub has it no more; it was known before and is marked so.
     #[error(transparent)]
     Gone(ApiError),
@@ -27,9 +27,22 @@ pub enum MirrorError {
     /// Another worker is at it.
     #[error("{0}")]
     Busy(String),
+    /// The run's own bounds are reached: no further request is sent.
+    #[error("{0}; run the command again, it goes on where it stopped")]
+    LimitReached(String),
     /// The user asked to stop.
     #[error("stopped on request; run the command again, it goes on where it stopped")]
     Cancelled,
+}
+
+impl From<ApiError> for MirrorError {
+    fn from(error: ApiError) -> Self {
+        match error {
+            // It is no answer of GitHub's: nothing follows from it for what was asked for.
+            ApiError::LimitReached { why } => Self::LimitReached(why),
+            error => Self::Api(error),
+        }
+    }
 }
 
 impl MirrorError {
@@ -39,7 +52,7 @@ impl MirrorError {
 
     /// Whether it ends the run, and not only its stage.
     pub fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::WriterStopped | Self::Cancelled)
+        matches!(self, Self::Store(_) | Self::WriterStopped | Self::LimitReached(_) | Self::Cancelled)
     }
 
     /// Returns whether it ends work on all items, and not only on the one that met it.

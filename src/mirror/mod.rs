@@ -38,5 +38,5 @@ pub use context::{ForkCommits, Options};
 pub use error::MirrorError;
 pub use organizations::{Inventory, Organization};
 pub use report::{Outcome, Report, StageReport};
-pub use run::{Mirror, lease_of};
+pub use run::{Mirror, lease_of, lease_of_account};
 pub use update::Update;

@@ -41,6 +41,11 @@ pub fn lease_of(name: &RepoName) -> String {
     format!("project {name}")
 }
 
+/// The same of an account.
+pub fn lease_of_account(login: &str) -> String {
+    format!("user {login}")
+}
+
 /// Chains of stages that don't wait for each other. Commits are walked from the heads that branches have; issues whose
 /// labels were renamed are read again before those that changed, so that the newer answer is stored last.
 const SIDE_BY_SIDE: [&[Stage]; 14] = [

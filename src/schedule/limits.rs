@@ -1,10 +1,10 @@
-//! When a run begins no further repository.
+//! When a run asks for nothing more.
 
 use chrono::{DateTime, Days, Local, NaiveTime};
 
 use crate::github::GitHub;
 
-/// What ends a run before all is done. Work in hand is finished.
+/// What ends a run before all is done. Work in hand stops where it is, and the next run goes on from there.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     /// Not after this moment.
@@ -28,14 +28,32 @@ impl Limits {
         Self { until, max_requests }
     }
 
-    /// Why no further repository is begun, if none is.
-    pub fn reached(&self, github: &GitHub) -> Option<String> {
-        if let Some(until) = self.until.filter(|until| Local::now() >= *until) {
-            return Some(format!("it is {} (--until)", until.format("%H:%M")));
+    /// Bounds the client's requests. Those that it has sent already count, too.
+    pub fn apply(&self, github: &GitHub) {
+        let left = self.max_requests.map(|most| most.saturating_sub(github.counted()));
+        let time = self.until.map(|until| (until - Local::now()).to_std().unwrap_or_default());
+        if left.is_some() || time.is_some() {
+            github.limit(left, time, [self.requests_used(), self.time_over()]);
         }
-        let most = self.max_requests?;
-        let used = github.counted();
-        (used >= most).then(|| format!("{used} requests are used, of {most} (--max-requests)"))
+    }
+
+    /// Why nothing more is asked for, if nothing is.
+    pub fn reached(&self, github: &GitHub) -> Option<String> {
+        if self.until.is_some_and(|until| Local::now() >= until) {
+            return Some(self.time_over());
+        }
+        if self.max_requests.is_some_and(|most| github.counted() >= most) {
+            return Some(self.requests_used());
+        }
+        github.limit_reached()
+    }
+
+    fn time_over(&self) -> String {
+        self.until.map_or_else(String::new, |until| format!("it is {} (--until)", until.format("%H:%M")))
+    }
+
+    fn requests_used(&self) -> String {
+        self.max_requests.map_or_else(String::new, |most| format!("{most} requests are used (--max-requests)"))
     }
 }
 

@@ -48,6 +48,7 @@ pub async fn work(
     limits: Limits,
     console: &Console,
 ) -> anyhow::Result<Vec<Worked>> {
+    limits.apply(&mirror.github);
     let overall = console.progress("repositories");
     overall.set_length(due.len() as u64);
     let shared = Arc::new(Shared {
@@ -114,7 +115,7 @@ async fn job(shared: Arc<Shared>) -> anyhow::Result<()> {
                 continue;
             }
             // It is the next run's first.
-            Ended::Stopped => {
+            Ended::Stopped(_) => {
                 shared.left.lock().unwrap_or_else(PoisonError::into_inner).push_front((due, looks));
                 break;
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Verdict;
@@ -15,29 +16,34 @@ const BUSY_FOR: Duration = Duration::from_secs(10);
 /// While GitHub can't be reached or does not answer, a message comes back after this long.
 const OUTAGE_WAIT: Duration = Duration::from_secs(60);
 
+/// How long a command waits for its turn: longer than a lease that nobody renews.
+const TURN_TIMEOUT: Duration = Duration::from_secs(70);
+/// How often it asks.
+const TURN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How work under a lease ended.
-pub(crate) enum Ended {
+pub(crate) enum Ended<T> {
     /// Another process is at it, and who that is.
     Busy(String),
-    /// It was stopped.
-    Stopped,
+    /// It was stopped, with what it came to if it could be brought to a point.
+    Stopped(Option<T>),
     /// It came to its end.
-    With(Result<Report, MirrorError>),
+    With(Result<T, MirrorError>),
 }
 
 /// Mirrors under a lease; the work is handed a [`Mirror`] that is cancelled with `stop` and with the lease.
 ///
 /// # Errors
 /// A store that can't be used.
-pub(crate) async fn alone<F>(
+pub(crate) async fn alone<T, F>(
     mirror: &Mirror,
     lease: &str,
     process: &str,
     stop: &CancellationToken,
     work: impl FnOnce(Mirror) -> F,
-) -> Result<Ended, StoreError>
+) -> Result<Ended<T>, StoreError>
 where
-    F: Future<Output = Result<Report, MirrorError>>,
+    F: Future<Output = Result<T, MirrorError>>,
 {
     let held = match mirror.stores.relational.lease(lease, process).await? {
         Ok(held) => held,
@@ -59,11 +65,40 @@ where
     held.release().await?;
     Ok(match result {
         _ if lost => Ended::Busy("its lease was lost".to_owned()),
-        Ok(_) if cancel.is_cancelled() => Ended::Stopped,
-        Err(MirrorError::Cancelled) => Ended::Stopped,
+        Ok(done) if cancel.is_cancelled() => Ended::Stopped(Some(done)),
+        Err(MirrorError::Cancelled | MirrorError::LimitReached(_)) => Ended::Stopped(None),
         Err(MirrorError::Busy(who)) => Ended::Busy(who),
         result => Ended::With(result),
     })
+}
+
+/// The same for a command that the user waits for: what another process is at is waited for, as long as a dead one could hold
+/// its lease, and then given up.
+///
+/// # Errors
+/// A store that can't be used.
+pub(crate) async fn alone_in_turn<T>(
+    mirror: &Mirror,
+    (what, lease): (&str, &str),
+    process: &str,
+    stop: &CancellationToken,
+    work: impl AsyncFn(Mirror) -> Result<T, MirrorError>,
+) -> Result<Ended<T>, StoreError> {
+    let deadline = Instant::now() + TURN_TIMEOUT;
+    let mut told = false;
+    loop {
+        let holder = match alone(mirror, lease, process, stop, |mirror| work(mirror)).await? {
+            Ended::Busy(holder) if Instant::now() < deadline && !stop.is_cancelled() => holder,
+            ended => return Ok(ended),
+        };
+        if !std::mem::replace(&mut told, true) {
+            mirror.console.line(&format!("{what}: {holder}; waiting up to {} s for it", TURN_TIMEOUT.as_secs()));
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(Ended::Stopped(None)),
+            () = tokio::time::sleep(TURN_POLL_INTERVAL) => {}
+        }
+    }
 }
 
 /// Mirrors under a lease what a message names.
@@ -82,7 +117,7 @@ where
 {
     let result = match alone(mirror, lease, process, stop, work).await? {
         Ended::Busy(who) => return Ok(Verdict::NotNow(who, BUSY_FOR)),
-        Ended::Stopped => return Ok(Verdict::Stopped),
+        Ended::Stopped(_) => return Ok(Verdict::Stopped),
         Ended::With(result) => result,
     };
     match result {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use leased::{Ended, alone};
+pub(crate) use leased::{Ended, alone, alone_in_turn};
 pub use repositories::Repositories;
 pub use users::Users;
 

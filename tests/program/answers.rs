@@ -78,7 +78,11 @@ async fn inner_address_reads_links_of_the_public_one(#[case] link_base: &str, #[
     // A repository that has not changed tells its address no more, nor does a page that is moved to another one.
     let quiet = fake.world(|world| world.repo(names::QUIET));
     let more: Vec<String> = (0..100).map(|number| format!("a {number:03}")).collect();
-    fake.world_mut(|world| more.iter().for_each(|name| world.add_label(quiet, name, None)));
+    fake.world_mut(|world| {
+        for name in &more {
+            world.add_label(quiet, name, None);
+        }
+    });
     place.mirror(&[names::QUIET, "--only", "labels"]).await;
     assert_eq!(place.stores().documents().await["repo_labels"].len(), 251);
     place.mirror(&[names::OLD_NAME, "--only", "topics"]).await;
@@ -128,7 +132,7 @@ async fn disabled_pull_requests_keep_mirrored_ones() {
 
 #[rstest]
 #[case::errors_of_the_server(500, 10, 40)]
-#[case::time_outs_down_to_single_items(504, 4, 130)]
+#[case::time_outs_down_to_single_items(504, 4, 240)]
 #[tokio::test]
 async fn pages_shrink_to_what_the_server_makes(#[case] status: u16, #[case] most: usize, #[case] requests: usize) {
     let options = Options { heavy_page: Some(most), heavy_status: status, ..Options::unlimited() };

@@ -23,6 +23,7 @@ mod refused;
 mod repair;
 mod stages;
 mod start;
+mod turns;
 mod update;
 mod users;
 mod workers;

@@ -153,6 +153,9 @@ async fn one_run_at_a_time_and_a_dead_ones_lease_ends() {
     let ran = start(&place, &[]).await;
     ran.said(1, &["another msght start is running", "has it since"]);
     child.kill().await.unwrap();
+    // As if it ran on another machine, which nobody can look at from here.
+    let elsewhere = "UPDATE msght_leases SET holder = 'elsewhere/1/00000000/11111111'";
+    place.stores().relational.execute(elsewhere).await;
     start(&place, &[]).await.said(1, &["another msght start is running"]);
     // Instead of waiting for a minute.
     place.stores().relational.execute("UPDATE msght_leases SET expires_at = 0").await;
@@ -184,13 +187,11 @@ async fn limits_end_the_run_and_the_rest_comes_first_next_time() {
     let (fake, place) = estate(15, [12, 4, 4]).await;
     let ran = start(&place, &["--max-requests", "150", "--jobs", "2"]).await;
     ran.said(1, &["(--max-requests)", "are left for the next run", "not reached"]);
-    let used = counted(&fake, 0);
-    // What is in hand is finished: two repositories of some twenty requests.
-    assert!((150..210).contains(&used), "{used}");
+    assert_eq!(counted(&fake, 0), 150, "not one request beyond");
     let retrieved =
         async || place.stores().number("SELECT count(*) FROM msght_projects WHERE retrieved_at IS NOT NULL").await;
     let done = retrieved().await;
-    assert!((3..9).contains(&done), "{done}");
+    assert!((2..9).contains(&done), "{done}");
     let ran = start(&place, &["--max-age", "0", "--max-requests", "120", "--jobs", "1"]).await;
     ran.said(1, &[]);
     assert!(retrieved().await > done, "those that were not reached come first");

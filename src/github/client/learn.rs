@@ -14,7 +14,7 @@ use super::super::url::ApiUrl;
 use super::Shared;
 
 impl Shared {
-    /// Takes in what every answer tells: the budget, the token's end, the count.
+    /// Takes in what every answer tells: the budget, the token's end, the count. Returns whether the request counts.
     pub async fn absorb(
         &self,
         lease: &Lease,
@@ -22,7 +22,7 @@ impl Shared {
         response: &Response,
         started: Instant,
         meter: &Meter,
-    ) {
+    ) -> bool {
         let (status, now) = (response.status.as_u16(), Instant::now());
         let rate = RateHeaders::read(&response.headers);
         tracing::debug!(
@@ -52,6 +52,7 @@ impl Shared {
             }
         }
         self.pool.describe(lease.token, response.scopes(), response.token_expiry());
+        !free
     }
 
     /// Puts the token in its pause, here and in the other processes.

@@ -94,7 +94,7 @@ impl Shared {
         let url = ApiUrl::path(&["app", "installations", &number.to_string(), "access_tokens"]);
         // One token more does no harm.
         let sent = Sent { method: http::Method::POST, body: b"{}".to_vec(), once: false };
-        let call = Call { sent: Some(&sent), ..Call::new(&url, Purpose::Only(app)) };
+        let call = Call { sent: Some(&sent), is_nested: true, ..Call::new(&url, Purpose::Only(app)) };
         // A request of the App's itself needs no renewal, so that this ends.
         match Box::pin(self.run(&call, meter)).await {
             Ok((Fetched::Page(page), _)) => {
@@ -114,7 +114,10 @@ impl Shared {
             Err(Stop::Error { error, .. }) if error.is_refusal() || matches!(error, ApiError::AppRefused { .. }) => {
                 self.pool.lose(token, error.to_string().replacen("GET ", "POST ", 1));
             }
-            Err(Stop::Error { error: error @ (ApiError::Connect { .. } | ApiError::Ledger { .. }), .. }) => {
+            Err(Stop::Error {
+                error: error @ (ApiError::Connect { .. } | ApiError::Ledger { .. } | ApiError::LimitReached { .. }),
+                ..
+            }) => {
                 return Err(error);
             }
             // It is not what the caller asked for that failed.
@@ -156,13 +159,18 @@ impl Shared {
                 again = PROBE_BUSY_PAUSE;
                 break;
             };
+            let Ok(part) = self.allowance.try_take() else { break };
             let started = Instant::now();
             let Ok(response) =
                 self.transport.exchange(&self.base.api_url, &url, Accept::Json, None, None, &lease).await
             else {
                 break;
             };
-            self.absorb(&lease, ("GET", &url), &response, started, meter).await;
+            if self.absorb(&lease, ("GET", &url), &response, started, meter).await
+                && let Some(part) = part
+            {
+                part.spend();
+            }
             match response.outcome(&url.to_string(), &lease.hint, false) {
                 Outcome::Page => {
                     let public = private_flag(&response.body).map(|private| !private);

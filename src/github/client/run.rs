@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::super::base::base_in;
 use super::super::classify::{Failure, Limit, Outcome, Response};
 use super::super::error::ApiError;
 use super::super::links::Links;
@@ -35,6 +36,8 @@ pub(super) struct Call<'a> {
     pub divisible: bool,
     /// Whether a link to another server makes the client find out what this one's public address is.
     pub finds_public_url: bool,
+    /// Another request waits for it, and holds a part of what the run may still ask for.
+    pub is_nested: bool,
     /// What it changes; `None` for a question.
     pub sent: Option<&'a Sent>,
 }
@@ -92,6 +95,7 @@ impl<'a> Call<'a> {
             purpose,
             divisible: false,
             finds_public_url: true,
+            is_nested: false,
             sent: None,
         }
     }
@@ -116,8 +120,17 @@ impl Shared {
                 endpoint: call.url.last_segment(),
                 points: if call.sent.is_some() { POINTS_OF_A_CHANGE } else { 1 },
             };
-            let leased = self.lease(&want, &url, meter).await;
-            let Some(lease) = leased.map_err(|error| Stop::Error { error, token: None })? else {
+            let unsent = |error| Stop::Error { error, token: None };
+            let part = match call.is_nested {
+                true => self.allowance.try_take(),
+                false => self.allowance.take().await,
+            };
+            let part = part.map_err(unsent)?;
+            let leased = tokio::select! {
+                leased = self.lease(&want, &url, meter) => leased,
+                error = self.allowance.over() => Err(error),
+            };
+            let Some(lease) = leased.map_err(unsent)? else {
                 if trials.pinned.take().is_none() {
                     return Err(Stop::Nobody);
                 }
@@ -146,7 +159,10 @@ impl Shared {
                     continue;
                 }
             };
-            self.absorb(&lease, (call.method(), &url), &response, started, meter).await;
+            let counts = self.absorb(&lease, (call.method(), &url), &response, started, meter).await;
+            if let Some(part) = part.filter(|_| counts) {
+                part.spend();
+            }
             let outcome = response.outcome(&url.to_string(), &lease.hint, etag.is_some());
             if !matches!(outcome, Outcome::Failed(_)) {
                 // A web page is no word of GitHub's API, even where it tells of a limit.
@@ -340,17 +356,21 @@ impl Shared {
             return false;
         }
         let ask = || async {
-            let mut answers = Vec::new();
-            for url in [Some(ApiUrl::path(&[])), call.repo.map(|repo| ApiUrl::repo(repo, &[]))].into_iter().flatten() {
-                let asked = Call { repo: call.repo, finds_public_url: false, ..Call::new(&url, Purpose::Read) };
+            let own = call.repo.map(|repo| (ApiUrl::repo(repo, &[]), call.repo));
+            for (url, repo) in [Some((ApiUrl::path(&[]), None)), own].into_iter().flatten() {
+                let asked = Call { repo, finds_public_url: false, is_nested: true, ..Call::new(&url, Purpose::Read) };
                 match Box::pin(self.run(&asked, meter)).await {
-                    Ok((Fetched::Page(page), _)) => answers.push((url, page.body)),
+                    Ok((Fetched::Page(page), _)) => {
+                        if let Some(found) = base_in(&url, &page.body) {
+                            return Ok(Some(found));
+                        }
+                    }
                     Ok((Fetched::Unchanged, _)) => {}
                     Err(Stop::Error { error, .. }) if error.is_refusal() => {}
-                    Err(_) => return None,
+                    Err(_) => return Err(()),
                 }
             }
-            Some(answers)
+            Ok(None)
         };
         self.base.find(ask).await;
         true

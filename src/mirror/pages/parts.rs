@@ -57,7 +57,7 @@ impl PartSize {
     }
 
     /// Records that it could not; `false` where there is no smaller size.
-    fn failed(&mut self, size: usize) -> bool {
+    pub(super) fn failed(&mut self, size: usize) -> bool {
         let Some(smaller) = SIZES.iter().position(|other| *other < size) else { return false };
         if self.trial {
             self.hold = self.next_hold;

@@ -1,7 +1,6 @@
 //! The embedded queue: one SQLite file for any number of processes on one machine.
 
 mod consumer;
-mod holder;
 mod topic;
 
 use std::path::{Path, PathBuf};

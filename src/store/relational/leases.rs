@@ -10,11 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Relational;
 use super::sql::{Upsert, Value};
+use crate::process_id;
 use crate::store::StoreError;
 
 /// How long a lease holds without being renewed. Longer than a database's restart, so that one doesn't cost the work in
 /// hand; short enough that a dead worker's repository is soon taken up.
 const HOLDS: Duration = Duration::from_secs(60);
+/// No lease ends later than this: a holder whose clock was ahead can't have meant it. Twice [`HOLDS`], so that a clock which
+/// is put back a little costs no live holder its lease.
+const MAX_HOLDS: Duration = Duration::from_secs(120);
 /// How often it is renewed: several times within [`HOLDS`].
 const RENEWED_EVERY: Duration = Duration::from_secs(10);
 
@@ -24,7 +28,7 @@ const LEASES: Upsert =
 /// Who has a lease that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The process, as it calls itself (host, process number, a part made by chance), and a part for its job.
+    /// The process, as it calls itself (host, process number, a mark of its machine), and a part for its job.
     pub name: String,
     /// Since when, by the database's clock.
     pub since: DateTime<Utc>,
@@ -46,11 +50,18 @@ pub struct Lease {
     renewing: JoinHandle<()>,
 }
 
-/// What this process is called among those that share the stores: `HOST/PROCESS/CHANCE`.
+/// What this process is called among those that share the stores: `HOST/PROCESS/MACHINE`.
 pub fn process_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     let host: String = host.as_deref().unwrap_or("host").trim().chars().take(100).collect();
-    format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())
+    format!("{host}/{}/{}", std::process::id(), process_id::surroundings_mark())
+}
+
+/// Whether the process that a holder names has certainly ended.
+fn has_ended(holder: &str) -> bool {
+    let mut parts = holder.rsplit('/').skip(1);
+    let (Some(mark), Some(pid)) = (parts.next(), parts.next()) else { return false };
+    pid.parse().is_ok_and(|pid| process_id::has_ended(pid, mark))
 }
 
 impl Relational {
@@ -61,7 +72,12 @@ impl Relational {
     /// The store can't be read or written.
     pub async fn lease(&self, name: &str, process: &str) -> Result<Result<Lease, Holder>, StoreError> {
         let holder = format!("{process}/{:08x}", rand::random::<u32>());
-        let found = self.take_lease(name, &holder).await?;
+        let mut found = self.take_lease(name, &holder).await?;
+        if has_ended(&found.name) {
+            tracing::info!(lease = name, holder = found.name, "a dead process's lease is taken over");
+            self.end_lease(name, &found.name).await?;
+            found = self.take_lease(name, &holder).await?;
+        }
         if found.name != holder {
             return Ok(Err(found));
         }
@@ -84,6 +100,11 @@ impl Relational {
         self.backend.patiently(renew).await.map_err(|error| self.backend.explain("writing to", &error))
     }
 
+    async fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM msght_leases WHERE name = ? AND holder = ?";
+        self.write(sql, vec![name.into(), holder.into()]).await.map(drop)
+    }
+
     /// Takes a lease that nobody has; returns who has it then.
     async fn take_lease(&self, name: &str, holder: &str) -> Result<Holder, StoreError> {
         let now_sql = self.backend.unix_seconds();
@@ -92,9 +113,10 @@ impl Relational {
             let now = tx.fetch(&format!("SELECT {now_sql}"), Vec::new()).await?;
             let now = now.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
             let until = now.saturating_add(i64::try_from(HOLDS.as_secs()).unwrap_or(0));
+            let latest = now.saturating_add(i64::try_from(MAX_HOLDS.as_secs()).unwrap_or(0));
             let take_over = "UPDATE msght_leases SET holder = ?1, since = ?2, expires_at = ?3 \
-                             WHERE name = ?4 AND expires_at <= ?2";
-            tx.execute(take_over, vec![holder.into(), now.into(), until.into(), name.into()]).await?;
+                             WHERE name = ?4 AND (expires_at <= ?2 OR expires_at > ?5)";
+            tx.execute(take_over, vec![holder.into(), now.into(), until.into(), name.into(), latest.into()]).await?;
             tx.upsert(&LEASES, vec![vec![name.into(), holder.into(), now.into(), until.into()]]).await?;
             let found = tx.fetch("SELECT holder, since FROM msght_leases WHERE name = ?", vec![name.into()]).await?;
             tx.commit().await?;
@@ -144,9 +166,7 @@ impl Lease {
     /// The store can't be written; the lease ends by itself then.
     pub async fn release(self) -> Result<(), StoreError> {
         self.renewing.abort();
-        let sql = "DELETE FROM msght_leases WHERE name = ? AND holder = ?";
-        let params = vec![self.name.as_str().into(), self.holder.as_str().into()];
-        self.relational.write(sql, params).await.map(drop)
+        self.relational.end_lease(&self.name, &self.holder).await
     }
 }
 

@@ -1,0 +1,178 @@
+//! What a run may still ask for: a number of requests, and a moment after which none is sent.
+
+use std::future::pending;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::error::ApiError;
+
+/// The bounds of one run. Nothing is sent beyond them: a request takes its part before it goes out, and gives it back when it
+/// turns out to count on no rate limit.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    limits: OnceLock<Limits>,
+    /// Why a request was not sent, once one was not.
+    reached: OnceLock<String>,
+}
+
+#[derive(Debug)]
+struct Limits {
+    /// Requests that are left; closed with the last one.
+    requests: Option<Semaphore>,
+    /// How many of these have been spent.
+    spent: AtomicUsize,
+    /// How many there were.
+    given: usize,
+    deadline: Option<Instant>,
+    /// What to say when the requests are used up, and at the deadline.
+    words: [String; 2],
+}
+
+/// A request's part of the allowance; given back when it is dropped unspent.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    limits: &'a Limits,
+    permit: SemaphorePermit<'a>,
+}
+
+impl Part<'_> {
+    /// The request has counted on a rate limit.
+    pub fn spend(self) {
+        self.permit.forget();
+        let spent = self.limits.spent.fetch_add(1, Ordering::Relaxed) + 1;
+        if spent >= self.limits.given
+            && let Some(requests) = &self.limits.requests
+        {
+            requests.close();
+        }
+    }
+}
+
+impl Allowance {
+    /// Sets the bounds of all requests from now on, once: `requests` that may still count, and how long any may be sent.
+    pub fn set(&self, requests: Option<u64>, time: Option<Duration>, words: [String; 2]) {
+        let given = requests.map(|number| usize::try_from(number).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
+        let semaphore = given.map(Semaphore::new);
+        if let (Some(0), Some(requests)) = (given, &semaphore) {
+            requests.close();
+        }
+        let deadline = time.and_then(|time| Instant::now().checked_add(time));
+        let limits = Limits {
+            requests: semaphore,
+            spent: AtomicUsize::new(0),
+            given: given.unwrap_or(usize::MAX),
+            deadline,
+            words,
+        };
+        // The first bounds hold.
+        let _ = self.limits.set(limits);
+    }
+
+    /// Why a request was not sent, if one was not.
+    pub fn reached(&self) -> Option<String> {
+        self.reached.get().cloned()
+    }
+
+    /// Takes one request's part. Where all parts are in other requests' hands, this waits until it is known whether those count.
+    ///
+    /// # Errors
+    /// [`ApiError::LimitReached`]
+    pub async fn take(&self) -> Result<Option<Part<'_>>, ApiError> {
+        let Some(limits) = self.limits.get() else { return Ok(None) };
+        self.check_deadline(limits)?;
+        let Some(requests) = &limits.requests else { return Ok(None) };
+        tokio::select! {
+            permit = requests.acquire() => match permit {
+                Ok(permit) => Ok(Some(Part { limits, permit })),
+                Err(_) => Err(self.refuse(&limits.words[0])),
+            },
+            error = self.over() => Err(error),
+        }
+    }
+
+    /// The same for a request that another one waits for, which must not wait for that one's part.
+    ///
+    /// # Errors
+    /// [`ApiError::LimitReached`]
+    pub fn try_take(&self) -> Result<Option<Part<'_>>, ApiError> {
+        let Some(limits) = self.limits.get() else { return Ok(None) };
+        self.check_deadline(limits)?;
+        let Some(requests) = &limits.requests else { return Ok(None) };
+        match requests.try_acquire() {
+            Ok(permit) => Ok(Some(Part { limits, permit })),
+            Err(_) => Err(self.refuse(&limits.words[0])),
+        }
+    }
+
+    /// Returns at the deadline, with the error that says so; never without one.
+    pub async fn over(&self) -> ApiError {
+        match self.limits.get().and_then(|limits| Some((limits, limits.deadline?))) {
+            Some((limits, deadline)) => {
+                tokio::time::sleep_until(deadline).await;
+                self.refuse(&limits.words[1])
+            }
+            None => pending().await,
+        }
+    }
+
+    fn check_deadline(&self, limits: &Limits) -> Result<(), ApiError> {
+        match limits.deadline.filter(|deadline| Instant::now() >= *deadline) {
+            Some(_) => Err(self.refuse(&limits.words[1])),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&self, why: &str) -> ApiError {
+        ApiError::LimitReached { why: self.reached.get_or_init(|| why.to_owned()).clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowance(requests: Option<u64>, time: Option<Duration>) -> Allowance {
+        let allowance = Allowance::default();
+        allowance.set(requests, time, ["used up".to_owned(), "late".to_owned()]);
+        allowance
+    }
+
+    fn why<T>(result: Result<T, ApiError>) -> Option<String> {
+        match result {
+            Err(ApiError::LimitReached { why }) => Some(why),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn spent_requests_are_never_more_than_allowed() {
+        let allowance = allowance(Some(2), None);
+        let first = allowance.take().await.unwrap().unwrap();
+        let free = allowance.take().await.unwrap().unwrap();
+        assert_eq!(why(allowance.try_take()).as_deref(), Some("used up"));
+        // What turns out to be free is another request's.
+        let (_, third) = tokio::join!(async { drop(free) }, allowance.take());
+        third.unwrap().unwrap().spend();
+        first.spend();
+        assert_eq!(why(allowance.take().await).as_deref(), Some("used up"));
+        assert_eq!(allowance.reached().as_deref(), Some("used up"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_after_the_deadline() {
+        let allowance = allowance(None, Some(Duration::from_secs(60)));
+        assert!(allowance.take().await.unwrap().is_none());
+        assert!(matches!(allowance.over().await, ApiError::LimitReached { .. }));
+        assert_eq!(why(allowance.take().await).as_deref(), Some("late"));
+    }
+
+    #[tokio::test]
+    async fn no_allowance_allows_all() {
+        assert!(Allowance::default().take().await.unwrap().is_none());
+        assert_eq!(why(allowance(Some(0), None).take().await).as_deref(), Some("used up"));
+    }
+}
