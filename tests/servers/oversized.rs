@@ -16,7 +16,7 @@ async fn oversized_documents_are_reduced_or_named_and_keep_no_other_back() {
     let rewrite = |path: &str, from: &str, to: String| {
         fake.set_fault(Fault::always(path, FaultKind::Rewrite { from: from.to_owned(), to }));
     };
-    rewrite(&format!("/commits/{sha}"), r#""patch":""#, format!(r#""patch":"{}"#, "+x\\n".repeat(50_000)));
+    rewrite(&format!("/commits/{sha}"), r#""patch":""#, format!(r#""patch":"{}"#, "+x\\n".repeat(60_000)));
     rewrite("/issues?", "Nothing happens.", "Nothing happens. ".repeat(1_100_000));
     let place = Place::new(fake.url());
     for run in 0..3 {
