@@ -52,6 +52,11 @@ impl Heads {
         self.branches.iter().chain(&self.tags)
     }
 
+    /// Forgets which is which.
+    pub fn into_set(self) -> HashSet<String> {
+        self.branches.into_iter().chain(self.tags).collect()
+    }
+
     /// Returns whether a branch points at this SHA.
     pub fn is_branch(&self, sha: &str) -> bool {
         self.branches.iter().any(|head| head == sha)

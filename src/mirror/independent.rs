@@ -9,7 +9,7 @@ use super::error::MirrorError;
 use crate::github::{Accept, ApiError, ApiUrl};
 
 /// Runs `run` on all items, at most `limit` at a time. An item's failure is recorded as a shortfall under its name, and the
-/// others go on.
+/// others go on. What is done only after all of them asks [`Work::falls_short`].
 ///
 /// # Errors
 /// What the other items would meet as well: the stores fail, the run is cancelled, no token is left, GitHub is down.

@@ -24,6 +24,10 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     let prefix = format!("{}/", work.repository().name);
     let names: Vec<&str> = listing.gone.iter().filter_map(|id| id.strip_prefix(&prefix)).collect();
     issues::read_again_with_labels(work, &names).await?;
+    if work.falls_short() {
+        // An issue that could not be read again still carries the old label: the next run finds it gone again.
+        return Ok(());
+    }
     mark(work, Collection::RepoLabels, &listing.gone).await
 }
 

@@ -4,12 +4,15 @@
 //! two addresses while the repository itself answers, and not if many are missed at once; and it is asked for again ever
 //! after. Until it comes it is listed as a final gap. Anything else that keeps an item away is a shortfall.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::OnceCell;
+
 use super::context::{Work, read_now};
 use super::error::MirrorError;
+use super::heads::Heads;
 use super::independent::answers;
 use crate::github::{Accept, ApiError};
 use crate::store::relational::Rows;
@@ -19,6 +22,11 @@ use crate::store::relational::rows::Progress;
 /// New missing items of a run, if they outnumber those that came, are rather an outage from this many on.
 const OUTAGE_ITEMS: usize = 10;
 
+/// Commits of a run whose way to a branch's head is looked for; all others of the project's history count as reachable.
+const SEARCHES: usize = 20;
+/// Steps of such a way; a longer history counts as reachable.
+const SEARCH_DEPTH: usize = 500;
+
 /// The missing items of one kind: those of the tables, and what a run finds.
 pub struct MissingItems {
     kind: ItemKind,
@@ -27,6 +35,10 @@ pub struct MissingItems {
     missed: Mutex<Vec<(String, String)>>,
     /// Items that came.
     found: AtomicUsize,
+    /// Commits whose way to a head was looked for.
+    searched: AtomicUsize,
+    /// What branches and tags point at, once it was needed.
+    heads: OnceCell<HashSet<String>>,
 }
 
 impl MissingItems {
@@ -36,7 +48,14 @@ impl MissingItems {
     /// The store can't be read.
     pub async fn load(work: &Work, kind: ItemKind) -> Result<Self, MirrorError> {
         let known = work.shared.stores.relational.missing_items(work.project(), kind).await?;
-        Ok(Self { kind, known, missed: Mutex::default(), found: AtomicUsize::new(0) })
+        Ok(Self {
+            kind,
+            known,
+            missed: Mutex::default(),
+            found: AtomicUsize::new(0),
+            searched: AtomicUsize::new(0),
+            heads: OnceCell::new(),
+        })
     }
 
     /// Names an item for users.
@@ -79,8 +98,7 @@ impl MissingItems {
     /// # Errors
     /// The second answer is another one, so that the commit may still be there.
     pub async fn miss_commit(&self, work: &Work, sha: &str, error: ApiError) -> Result<(), MirrorError> {
-        let relational = &work.shared.stores.relational;
-        if !relational.known_commits(work.project(), &[sha.to_owned()]).await?.is_empty() {
+        if self.is_reachable(work, sha).await? {
             return Err(MirrorError::Contradiction(format!("a branch or tag leads to it, and {error}")));
         }
         match work.get_page(&work.url(&["git", "commits", sha]), Accept::Json).await {
@@ -91,6 +109,31 @@ impl MissingItems {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns whether a branch or tag leads to a commit. After a force-push its history may be stored without any.
+    async fn is_reachable(&self, work: &Work, sha: &str) -> Result<bool, MirrorError> {
+        let relational = &work.shared.stores.relational;
+        let mut next = vec![sha.to_owned()];
+        if relational.known_commits(work.project(), &next).await?.is_empty() {
+            return Ok(false);
+        }
+        if self.searched.fetch_add(1, Ordering::Relaxed) >= SEARCHES {
+            return Ok(true);
+        }
+        let heads = self.heads.get_or_try_init(async || Heads::load(work).await.map(Heads::into_set)).await?;
+        let mut seen: HashSet<String> = HashSet::new();
+        for _ in 0..SEARCH_DEPTH {
+            if next.iter().any(|sha| heads.contains(sha)) {
+                return Ok(true);
+            }
+            let children = relational.children(&next).await?;
+            next = children.into_iter().filter(|sha| seen.insert(sha.clone())).collect();
+            if next.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Handles an answer that says that a pull request isn't there: asks for the issue that every pull request is, too.

@@ -38,6 +38,22 @@ async fn a_fault_now_and_then_changes_nothing_in_the_end(#[case] kind: FaultKind
     assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
+#[case::not_found(404, "Not Found")]
+#[case::unprocessable(422, "Server Error: try again later")]
+#[tokio::test]
+async fn refusals_now_and_then_are_cured_by_quiet_runs(#[case] status: u16, #[case] message: &'static str) {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let expected = undisturbed(&fake).await;
+    fake.set_fault(Fault::percent(10, 3, "/web/", FaultKind::Refusal { status, message }));
+    let place = Place::new(fake.url());
+    let ran = place.run(&["retrieve-repo", names::WEB]).await;
+    assert_eq!(ran.code, Some(1), "what is missing is said: {}", ran.out);
+    fake.clear_faults();
+    place.mirror(&[names::WEB]).await;
+    assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
+}
+
 #[tokio::test]
 async fn a_page_that_can_not_be_had_in_smaller_parts_is_tried_as_often_as_any() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;

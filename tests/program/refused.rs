@@ -107,6 +107,15 @@ async fn a_commit_that_is_gone_is_listed_and_asked_for_again() {
     // What a branch leads to can't be gone, whatever GitHub says of it.
     fake.world_mut(|w| w.restore_commit(repo, lost));
     let sha_of_head = fake.world(|w| w.sha(head));
+    let pushed = fake.world_mut(|w| w.push(repo, "main", 1, who))[0];
+    place.mirror(&["contoso/r000", "--detail", "skeleton"]).await;
+    fake.world_mut(|w| {
+        w.force_push(repo, "main", 1, 0);
+        w.lose_commit(pushed);
+    });
+    let ran = place.mirror(&["contoso/r000"]).await;
+    assert_eq!(details(&ran), "limited", "no branch leads to it after the force-push: {}", ran.out);
+    fake.world_mut(|w| w.restore_commit(repo, pushed));
     place.mirror(&["contoso/r000"]).await;
     assert_eq!(place.stores().number("SELECT count(*) FROM msght_missing_items").await, 0);
     let (whole, all) = whole_commits(&place).await;
@@ -117,6 +126,21 @@ async fn a_commit_that_is_gone_is_listed_and_asked_for_again() {
         assert_eq!((ran.code, details(&ran).as_str()), (Some(1), "incomplete"), "{}", ran.out);
         assert!(ran.out.contains("a branch or tag leads to it"), "{}", ran.out);
     }
+}
+
+#[tokio::test]
+async fn an_outage_is_not_retried_in_every_stage() {
+    let fake = FakeGitHub::start(World::many(1, 1), Options::unlimited()).await;
+    fake.set_fault(Fault::always("/repos/contoso/r000/", FaultKind::Status { status: 500, html: false }));
+    let place = Place::new(fake.url());
+    let ran = place.run(&["retrieve-repo", "contoso/r000"]).await;
+    assert_eq!((ran.code, ran.stage("events")[0].as_str()), (Some(1), "failed"), "{}", ran.out);
+    let requests = fake.requests();
+    let sent = |list: &str| requests.iter().filter(|r| r.path_and_query.starts_with(list)).count();
+    assert!(sent("/repos/contoso/r000/labels") > 1, "an outage of seconds is waited for");
+    assert_eq!(sent("/repos/contoso/r000/events"), 1, "GitHub is known to be down");
+    fake.clear_faults();
+    place.mirror(&["contoso/r000"]).await;
 }
 
 #[tokio::test]

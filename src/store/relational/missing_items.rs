@@ -93,6 +93,17 @@ impl Relational {
         };
         Ok(rows.into_iter().filter_map(missing).collect())
     }
+
+    /// The commits whose parents are among these.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn children(&self, shas: &[String]) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT c.sha FROM commits p JOIN commit_parents cp ON cp.parent_id = p.id \
+                   JOIN commits c ON c.id = cp.commit_id WHERE p.sha IN ({})";
+        let rows = self.read_many(sql, &[], shas).await?;
+        Ok(rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
+    }
 }
 
 fn time(value: &Value) -> Option<DateTime<Utc>> {
