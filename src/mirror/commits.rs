@@ -92,6 +92,7 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
         return Ok(());
     }
     let whole = walk_refs(work, &state).await?;
+    work.flush().await?;
     // What is missing is missed again, and said again, by the next run.
     if !whole || work.falls_short() {
         return Ok(());

@@ -230,17 +230,29 @@ async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) 
         Err(error) => return Err(error),
     };
     let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
-    let Mapped { documents, mut rows, newest } = work.map(map, &[whole(&page.body)?], read_now());
-    rows.progress.extend(missing.record_found(work, &text));
-    let understood = !documents.is_empty();
-    work.write(documents, rows).await?;
+    let mut mapped = work.map(map, &[whole(&page.body)?], read_now());
+    let of = mapped.newest.map_or(listed, date);
     // What could not be understood was noted, and is asked for again.
-    if reviews(work, number).await? && understood {
-        let of = newest.map_or(listed, date);
-        let progress = vec![Progress::PullDetailed { project: work.project(), number, of }];
-        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    let understood = !mapped.documents.is_empty();
+    let reviews = reviews(work, number).await;
+    let failure = match reviews {
+        Ok((reviews, all)) => {
+            mapped.documents.extend(reviews.documents);
+            mapped.rows.append(reviews.rows);
+            if all && understood {
+                mapped.rows.progress.push(Progress::PullDetailed { project: work.project(), number, of });
+            }
+            None
+        }
+        // The pull request itself came.
+        Err(error) => Some(error),
+    };
+    mapped.rows.progress.extend(missing.record_found(work, &text));
+    work.write(mapped.documents, mapped.rows).await?;
+    match failure {
+        Some(error) => Err(error),
+        None => count_commits(work, number, &Item::single(&page.body, read_now())?).await,
     }
-    count_commits(work, number, &Item::single(&page.body, read_now())?).await
 }
 
 /// Compares the number of commits that a pull request says it has with those that are stored; where it has more, they are
@@ -257,8 +269,8 @@ async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), 
     }
 }
 
-/// A pull request's reviews. Returns whether all of them were understood.
-async fn reviews(work: &Work, number: i64) -> Result<bool, MirrorError> {
+/// A pull request's reviews, and whether all of them were understood.
+async fn reviews(work: &Work, number: i64) -> Result<(Mapped, bool), MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let id = item.need_integer("id")?;
         let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
@@ -269,7 +281,7 @@ async fn reviews(work: &Work, number: i64) -> Result<bool, MirrorError> {
     };
     let map: &Map = &map;
     let mut url = Some(work.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100"));
-    let mut understood = true;
+    let (mut all, mut understood) = (Mapped::default(), true);
     let mut visited = VisitedUrls::default();
     while let Some(next) = url.take() {
         visited.visit(&next)?;
@@ -277,10 +289,11 @@ async fn reviews(work: &Work, number: i64) -> Result<bool, MirrorError> {
         let items = split(&page.body)?;
         let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
         understood &= documents.len() == items.len();
-        work.write(documents, rows).await?;
+        all.documents.extend(documents);
+        all.rows.append(rows);
         url = page.links.next;
     }
-    Ok(understood)
+    Ok((all, understood))
 }
 
 async fn people(work: &Work) -> Result<(), MirrorError> {

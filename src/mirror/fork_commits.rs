@@ -135,6 +135,11 @@ pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str
     let name = |head: &String| format!("the fork's own commits up to {head}");
     for_each_independent(work, BRANCHES_IN_FLIGHT, new, name, |head| async move {
         own_commits_of(work, &head, fork_point, refreshes).await?;
+        work.flush().await?;
+        if work.tally.counts.has_rejected() {
+            // It may be one of these commits that could not be stored.
+            return Ok(());
+        }
         let mut compared = compared.lock().await;
         compared.push(fingerprint(&head));
         record_compared(work, list, &compared).await

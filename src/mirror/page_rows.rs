@@ -37,6 +37,7 @@ impl PageRows {
     fn drop_untrue_steps(&mut self) {
         if self.lacks_documents {
             self.rows.progress.clear();
+            self.rows.pull_commits.iter_mut().for_each(|pull| pull.complete = false);
         } else if self.counts.has_rejected() {
             let has_rows = self.rows.has_rows();
             self.rows.progress.retain(|step| match step {

@@ -16,8 +16,7 @@ use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_fir
 use super::repository::{project_row, unknown_parent};
 use crate::github::{Accept, ApiError, VisitedUrls};
 use crate::json;
-use crate::store::documents::{Collection, Document, Shape};
-use crate::store::relational::Rows;
+use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::{PullCommits, PullFact, PullRequest, ReviewComment};
 
@@ -208,11 +207,14 @@ pub(super) async fn commits_of(work: &Work, number: i64, head: String, said: Opt
     let mut url = Some(work.url(&["pulls", &number.to_string(), "commits"]).query("per_page", "100"));
     let (mut shas, mut items): (Vec<String>, usize) = (Vec::new(), 0);
     let mut failure = None;
-    let mut stored: Vec<(Vec<Document>, Rows)> = Vec::new();
+    let mut came = Mapped::default();
     let mut visited = VisitedUrls::default();
     while let Some(next) = url.take() {
-        visited.visit(&next)?;
-        let page = match work.get_page(&next, Accept::Json).await {
+        let page = match visited.visit(&next) {
+            Ok(()) => work.get_page(&next, Accept::Json).await,
+            Err(cycle) => Err(cycle.into()),
+        };
+        let page = match page {
             Ok(page) => page,
             Err(error) => {
                 failure = Some(error);
@@ -223,7 +225,8 @@ pub(super) async fn commits_of(work: &Work, number: i64, head: String, said: Opt
         items += on_page.len();
         let Mapped { documents, rows, .. } = work.map(map, &on_page, read_now());
         shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
-        stored.push((documents, rows));
+        came.documents.extend(documents);
+        came.rows.append(rows);
         url = page.links.next;
     }
     // One that could not be understood was noted, and is asked for again.
@@ -235,6 +238,9 @@ pub(super) async fn commits_of(work: &Work, number: i64, head: String, said: Opt
                 let listed: HashSet<String> = shas.iter().cloned().collect();
                 shas.extend(comparison.shas.into_iter().filter(|sha| !listed.contains(sha)));
                 expected = expected.max(comparison.total.unwrap_or(0));
+                // Its commits are stored by themselves, and one may have been rejected.
+                work.flush().await?;
+                complete &= !work.tally.counts.has_rejected();
             }
             Err(error) => {
                 complete = false;
@@ -242,21 +248,15 @@ pub(super) async fn commits_of(work: &Work, number: i64, head: String, said: Opt
             }
         }
     }
-    let came = shas.len();
-    let short = (came as u64) < expected;
+    let count = shas.len();
+    let short = (count as u64) < expected;
     let read = PullCommits { project: work.project(), number, head, shas, complete: complete && !short };
-    if stored.is_empty() {
-        stored.push((Vec::new(), Rows::default()));
-    }
-    let last = stored.len() - 1;
-    stored[last].1.pull_commits.push(read);
-    for (documents, rows) in stored {
-        work.write(documents, rows).await?;
-    }
+    came.rows.pull_commits.push(read);
+    work.write(came.documents, came.rows).await?;
     match failure {
         Some(error) => Err(error),
         None if short => {
-            work.shortfall(format!("pull request #{number}: only {came} of its {expected} commits came"));
+            work.shortfall(format!("pull request #{number}: only {count} of its {expected} commits came"));
             Ok(())
         }
         None => Ok(()),

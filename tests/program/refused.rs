@@ -129,6 +129,43 @@ async fn a_commit_that_is_gone_is_listed_and_asked_for_again() {
 }
 
 #[tokio::test]
+async fn unusable_items_are_said_by_every_run_until_they_come() {
+    let mut world = World::many(1, 1);
+    let repo = world.repo("contoso/r000");
+    let user = world.user("dev0");
+    let pull = world.repos[repo].issues.iter().find(|issue| issue.pull.is_some()).unwrap().number;
+    let review = world.add_review(repo, pull, Some(user), "APPROVED", "Fine");
+    let (who, base) = (world.person_of(user), world.repos[repo].branches["main"]);
+    let tagged = world.new_commit(repo, &[base], who, "Tagged");
+    world.add_tag(repo, "v1", tagged);
+    let fake = FakeGitHub::start(world, Options::unlimited()).await;
+    let (tagged, of_pull) = fake.world(|w| {
+        let commit = w.issue(repo, pull).pull.as_ref().unwrap().commits[0];
+        (w.sha(tagged), w.sha(commit))
+    });
+    let without = |path: &str, from: &str| {
+        let key = FaultKind::Rewrite { from: format!(r#""{from},"#), to: r#""lost":0,"#.to_owned() };
+        fake.set_fault(Fault::always(path, key));
+    };
+    without(&format!("/pulls/{pull}/reviews"), &format!(r#"id":{review}"#));
+    without(&format!("/pulls/{pull}/commits"), &format!(r#"sha":"{of_pull}""#));
+    without("/commits?sha=", &format!(r#"sha":"{tagged}""#));
+    let place = Place::new(fake.url());
+    for _ in 0..2 {
+        let ran = place.run(&["retrieve-repo", "contoso/r000"]).await;
+        assert_eq!(ran.code, Some(1));
+        for stage in ["commits", "pulls", "details"] {
+            assert_eq!(ran.stage(stage)[0], "incomplete", "{stage}: {}", ran.out);
+        }
+    }
+    fake.clear_faults();
+    place.mirror(&["contoso/r000"]).await;
+    let fresh = Place::new(fake.url());
+    fresh.mirror(&["contoso/r000"]).await;
+    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+}
+
+#[tokio::test]
 async fn an_outage_is_not_retried_in_every_stage() {
     let fake = FakeGitHub::start(World::many(1, 1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/repos/contoso/r000/", FaultKind::Status { status: 500, html: false }));
