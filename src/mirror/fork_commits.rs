@@ -11,7 +11,7 @@ use super::heads::Heads;
 use super::independent::for_each_independent;
 use super::item::{Item, at, object_under};
 use super::pages::{Pages, read_all};
-use crate::github::{Accept, ApiError, ApiUrl, Page};
+use crate::github::{Accept, ApiError, ApiUrl, Page, VisitedUrls};
 use crate::names::RepoName;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::Progress;
@@ -98,7 +98,11 @@ async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>,
     let Some(parent) = parent_name(work).filter(|_| !tags.is_empty()) else { return Ok(found) };
     let wanted: HashSet<&str> = tags.iter().map(String::as_str).collect();
     let mut url = Some(ApiUrl::repo(&parent, &["tags"]).query("per_page", "100"));
+    let mut visited = VisitedUrls::default();
     while let Some(next) = url.take() {
+        if visited.visit(&next).is_err() {
+            break;
+        }
         let page = match work.get_page(&next, Accept::Json).await {
             Ok(page) => page,
             Err(error) if error.concerns_all_items() => return Err(error),

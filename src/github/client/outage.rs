@@ -23,8 +23,9 @@ impl Outage {
         self.exhausted().clear();
     }
 
-    /// Records a request that used up its attempts.
-    pub fn record_exhausted(&self, path: &str) {
+    /// Records a request that used up its attempts. Parts of one list are one request.
+    pub fn record_exhausted(&self, path_and_query: &str) {
+        let path = path_and_query.split('?').next().unwrap_or_default();
         let mut exhausted = self.exhausted();
         if exhausted.len() < EXHAUSTED_REQUESTS {
             exhausted.insert(path.to_owned());
@@ -43,8 +44,8 @@ mod tests {
     #[test]
     fn three_different_requests_open_it_and_an_answer_closes_it() {
         let outage = Outage::default();
-        for _ in 0..5 {
-            outage.record_exhausted("/repos/a/b/labels");
+        for per_page in [100, 50, 25] {
+            outage.record_exhausted(&format!("/repos/a/b/labels?per_page={per_page}"));
         }
         outage.record_exhausted("/repos/a/b/issues");
         assert!(!outage.is_open(), "one request that keeps failing is no outage");

@@ -344,7 +344,11 @@ impl Shared {
         let error = match failure.connect {
             Some(problem) if first_contact => ApiError::Connect { api_url, problem, attempts, chain: failure.why },
             None if hopeless => ApiError::NotGitHub { api_url, path, found: failure.why },
-            _ => ApiError::Unavailable { path, attempts, last: failure.why, heavy: failure.heavy },
+            _ => {
+                // Smaller parts are of no use while GitHub is down.
+                let heavy = failure.heavy && !self.outage.is_open();
+                ApiError::Unavailable { path, attempts, last: failure.why, heavy }
+            }
         };
         Err(Stop::Error { error, token: None })
     }
