@@ -183,9 +183,19 @@ async fn no_commits(work: &Work, missing: &MissingItems, number: i64, error: Api
     }
 }
 
-/// How many commits a pull request has by its own answer, as it is stored.
+/// How many commits a pull request has by its own answer. It is asked for now: what is stored may have been wrong for a moment.
 async fn commits_said(work: &Work, number: i64) -> Result<Option<u64>, MirrorError> {
-    Ok(stored_pull(work, number).await?.get("commits").and_then(Value::as_u64))
+    let page = match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
+        Ok(page) => page,
+        Err(error) if error.concerns_all_items() => return Err(error),
+        // Its list of commits is read all the same.
+        Err(_) => return Ok(None),
+    };
+    let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+    let Mapped { documents, rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
+    work.write(documents, rows).await?;
+    let said = Item::single(&page.body, read_now())?.integer("commits");
+    Ok(said.and_then(|said| u64::try_from(said).ok()))
 }
 
 async fn stored_pull(work: &Work, number: i64) -> Result<Value, MirrorError> {

@@ -15,6 +15,7 @@ mod files;
 mod hooks;
 mod identity;
 mod kills;
+mod missing;
 mod moving;
 mod odd_data;
 mod organizations;

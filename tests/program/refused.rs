@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
+use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Issue, Options, World, names};
 use crate::support::program::{Place, Ran};
 use crate::support::stores::difference;
 
@@ -84,48 +84,6 @@ async fn one_item_that_is_never_served_keeps_no_other_away() {
     let fresh = Place::new(fake.url());
     fresh.mirror(&[names::WEB]).await;
     assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
-}
-
-#[tokio::test]
-async fn a_commit_that_is_gone_is_listed_and_asked_for_again() {
-    let mut world = World::many(1, 1);
-    let repo = world.repo("contoso/r000");
-    let (user, head) = (world.user("dev0"), world.repos[repo].branches["main"]);
-    let who = world.person_of(user);
-    let lost = world.new_commit(repo, &[head], who, "Pushed away");
-    world.comment_commit(repo, lost, Some(user), "Why?");
-    world.lose_commit(lost);
-    let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let sha = fake.world(|w| w.sha(lost));
-    let place = Place::new(fake.url());
-    for attempt in 1..=2 {
-        let ran = place.mirror(&["contoso/r000"]).await;
-        assert_eq!(details(&ran), "limited", "{}", ran.out);
-        assert!(ran.out.contains(&format!("commit {sha}: GET ")), "{}", ran.out);
-        assert!(ran.out.contains(&format!("attempt {attempt}")), "{}", ran.out);
-    }
-    // What a branch leads to can't be gone, whatever GitHub says of it.
-    fake.world_mut(|w| w.restore_commit(repo, lost));
-    let sha_of_head = fake.world(|w| w.sha(head));
-    let pushed = fake.world_mut(|w| w.push(repo, "main", 1, who))[0];
-    place.mirror(&["contoso/r000", "--detail", "skeleton"]).await;
-    fake.world_mut(|w| {
-        w.force_push(repo, "main", 1, 0);
-        w.lose_commit(pushed);
-    });
-    let ran = place.mirror(&["contoso/r000"]).await;
-    assert_eq!(details(&ran), "limited", "no branch leads to it after the force-push: {}", ran.out);
-    fake.world_mut(|w| w.restore_commit(repo, pushed));
-    place.mirror(&["contoso/r000"]).await;
-    assert_eq!(place.stores().number("SELECT count(*) FROM msght_missing_items").await, 0);
-    let (whole, all) = whole_commits(&place).await;
-    assert_eq!(whole, all);
-    fake.set_fault(refused(&format!("/commits/{sha_of_head}"), 404, "Not Found"));
-    for _ in 0..2 {
-        let ran = place.run(&["retrieve-repo", "contoso/r000", "--full"]).await;
-        assert_eq!((ran.code, details(&ran).as_str()), (Some(1), "incomplete"), "{}", ran.out);
-        assert!(ran.out.contains("a branch or tag leads to it"), "{}", ran.out);
-    }
 }
 
 #[tokio::test]
@@ -222,4 +180,56 @@ async fn what_only_a_tag_leads_to_is_mirrored() {
     assert_eq!(place.stores().number(own).await, expected as i64 + 1);
     let ran = place.mirror(&["contoso/r000"]).await;
     assert_eq!(ran.stage("commits")[5], "0", "known heads cost nothing: {}", ran.out);
+}
+
+#[tokio::test]
+async fn what_github_counts_is_compared_with_what_came() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    let pull = fake.world(|w| {
+        let web = w.repo(names::WEB);
+        let small = |issue: &&Issue| issue.pull.as_ref().is_some_and(|pull| pull.commits.len() == 1);
+        w.repos[web].issues.iter().find(small).unwrap().number
+    });
+    let claim = |path: &str, from: &str, to: &str| {
+        fake.set_fault(Fault::always(path, FaultKind::Rewrite { from: from.to_owned(), to: to.to_owned() }));
+    };
+    claim("/compare/", r#""total_commits":260"#, r#""total_commits":300"#);
+    claim(&format!("/web/pulls/{pull}"), r#""commits":1,"#, r#""commits":3,"#);
+    for (repository, stages, said) in [
+        (names::BIG_PR, ["pulls", "pulls"], "pull request #1: only 260 of its 300 commits came".to_owned()),
+        (names::WEB, ["details", "pulls"], format!("pull request #{pull}: only 1 of its 3 commits came")),
+    ] {
+        for stage in stages {
+            let ran = place.run(&["retrieve-repo", repository]).await;
+            assert_eq!((ran.code, ran.stage(stage)[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
+            assert!(ran.out.contains(&said), "{said} is not in {}", ran.out);
+        }
+    }
+    fake.clear_faults();
+    place.mirror(&[names::BIG_PR, names::WEB]).await;
+}
+
+#[tokio::test]
+async fn a_fork_takes_none_of_its_parents_commits_for_its_own() {
+    let mut world = World::many(1, 1);
+    let parent = world.repo("contoso/r000");
+    let who = world.person_of(world.user("dev0"));
+    let main = world.repos[parent].branches["main"];
+    for version in 0..5 {
+        let release = world.new_commit(parent, &[main], who, "A release");
+        world.add_tag(parent, &format!("v{version}"), release);
+    }
+    let fork = world.fork(parent, "dev1/r000");
+    let own = world.new_commit(fork, &[main], who, "Mine");
+    world.add_tag(fork, "mine", own);
+    let fake = FakeGitHub::start(world, Options::unlimited()).await;
+    // One answer doesn't prove that parent and fork have nothing in common.
+    fake.set_fault(Fault::next(1, "/compare/", FaultKind::Refusal { status: 404, message: "Not Found" }));
+    let place = Place::new(fake.url());
+    place.mirror(&["dev1/r000"]).await;
+    let sql = "SELECT c.sha FROM project_commits x JOIN commits c ON c.id = x.commit_id";
+    assert_eq!(place.stores().sql(sql).await, [[fake.world(|w| w.sha(own))]]);
+    let compared = fake.requests().iter().filter(|request| request.path_and_query.contains("/compare/")).count();
+    assert!(compared <= 4, "tags that the parent has, too, are not compared one by one: {compared}");
 }

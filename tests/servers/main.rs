@@ -20,6 +20,8 @@ mod faults;
 mod identity;
 #[path = "../program/kills.rs"]
 mod kills;
+#[path = "../program/missing.rs"]
+mod missing;
 #[path = "../program/moving.rs"]
 mod moving;
 #[path = "../program/odd_data.rs"]
