@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 /// The first wait after a failure; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -36,13 +37,20 @@ pub struct Patience {
     timeout: Duration,
     notify: Arc<dyn Fn(&str) + Send + Sync>,
     told: Arc<AtomicBool>,
+    cancel: CancellationToken,
 }
 
 impl Patience {
     /// `timeout`: how long one piece of work is tried before its error counts; zero for a single attempt.
     /// `notify` gets a line when an outage begins to last, and when it is over.
     pub fn new(timeout: Duration, notify: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { timeout, notify: Arc::new(notify), told: Arc::default() }
+        Self { timeout, notify: Arc::new(notify), told: Arc::default(), cancel: CancellationToken::new() }
+    }
+
+    /// Waits for no server any more once this is cancelled: work that a server is needed for fails at its next failure.
+    #[must_use]
+    pub fn cancelled_by(self, cancel: CancellationToken) -> Self {
+        Self { cancel, ..self }
     }
 
     /// The same timeout for another server, whose outages are told by themselves.
@@ -72,11 +80,21 @@ impl Patience {
     {
         let started = Instant::now();
         let mut outages = 0;
+        let mut last = None;
         loop {
-            let error = match attempt().await {
+            let done = tokio::select! {
+                biased;
+                done = attempt() => done,
+                // An attempt at a server that is away may itself take long.
+                () = self.cancel.cancelled(), if last.is_some() => match last.take() {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+            };
+            let error = match done {
                 Ok(done) => {
                     if self.told.swap(false, Ordering::Relaxed) {
-                        self.tell(&format!("{server} is back, going on"));
+                        self.notify(&format!("{server} is back, going on"));
                     }
                     return Ok(done);
                 }
@@ -99,13 +117,18 @@ impl Patience {
             tracing::warn!(server, %error, "trying again");
             if outages > 0 && spent >= TOLD_AFTER && !self.told.swap(true, Ordering::Relaxed) {
                 let left = self.timeout.saturating_sub(spent).as_secs();
-                self.tell(&format!("{server} can't be reached ({error}); waiting up to {left} s for it"));
+                self.notify(&format!("{server} can't be reached ({error}); waiting up to {left} s for it"));
             }
-            sleep(wait).await;
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.cancel.cancelled(), if outages > 0 => return Err(error),
+            }
+            last = Some(error).filter(|_| outages > 0);
         }
     }
 
-    fn tell(&self, line: &str) {
+    /// Tells the user something about a store.
+    pub fn notify(&self, line: &str) {
         tracing::warn!("{line}");
         (self.notify)(line);
     }
@@ -139,6 +162,30 @@ mod tests {
         let lines = lines.lock().unwrap();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].starts_with("mysql://h can't be reached (refused)") && lines[1].contains("is back"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancellation_ends_waiting() {
+        let (patience, _) = patience(300);
+        let cancel = CancellationToken::new();
+        let patience = patience.cancelled_by(cancel.clone());
+        let began = Instant::now();
+        let stop = async {
+            sleep(Duration::from_secs(5)).await;
+            cancel.cancel();
+        };
+        let refused = || async { Err::<(), _>("refused") };
+        let (result, ()) = tokio::join!(patience.retry("s", |_| Passes::Outage, refused), stop);
+        assert_eq!((result, began.elapsed().as_secs()), (Err("refused"), 5));
+        // An attempt that hangs is given up as well, and what is there is still done.
+        let mut attempts = 0;
+        let hangs = || {
+            attempts += 1;
+            let first = attempts == 1;
+            async move { if first { Err::<(), _>("refused") } else { std::future::pending().await } }
+        };
+        assert!(patience.retry("s", |_| Passes::Outage, hangs).await.is_err());
+        assert_eq!(patience.retry("s", |_: &&str| Passes::Outage, || async { Ok(1) }).await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]

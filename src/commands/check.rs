@@ -46,6 +46,7 @@ pub async fn run(
     // A few requests more or less are no matter, and a wait for a reserve's sake would be.
     asking.tokens.iter_mut().for_each(|token| token.reserve = 0);
     asking.app.iter_mut().for_each(|app| app.reserve = 0);
+    notes.extend(asking.plain_text_warning());
     let github = new_client(asking)?;
     console.line("asking GitHub");
     let github_side = tokio::select! {

@@ -32,7 +32,7 @@ pub async fn run(
         Some(file) => read(file, &args.route)?,
         None => Vec::new(),
     };
-    let queue = open_queue(&settings, &console).await?;
+    let queue = open_queue(&settings, &console, &shutdown).await?;
     queue.declare(std::slice::from_ref(&args.route)).await?;
     let done = match &args.file {
         Some(_) => publish(&queue, &args.route, bodies, &shutdown).await,

@@ -19,7 +19,7 @@ pub async fn run(
     console: Console,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Outcome> {
-    let patience = patience(&settings, &console);
+    let patience = patience(&settings, &console, &shutdown);
     let examined = ghtorrent::examine(&settings.sql.url, args.apply).await?;
     let duplicates = documents::find_duplicates(&settings.documents.url, &patience).await?;
     let repair = args.repair_duplicates;

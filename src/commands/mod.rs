@@ -124,18 +124,23 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
-/// How servers that go away are waited for; what there is to say goes to the console.
-fn patience(settings: &Settings, console: &Console) -> Patience {
+/// How servers that go away are waited for, until `shutdown`; what there is to say goes to the console.
+fn patience(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> Patience {
     let console = console.clone();
-    Patience::new(settings.stores.timeout, move |line| console.line(line))
+    Patience::new(settings.stores.timeout, move |line| console.line(line)).cancelled_by(shutdown.clone())
 }
 
 /// Opens both stores.
 ///
 /// # Errors
 /// A store that can't be used.
-async fn open_stores(settings: &Settings, console: &Console) -> Result<Stores, StoreError> {
-    let stores = Stores::open(&settings.documents.url, &settings.sql.url, &patience(settings, console)).await?;
+async fn open_stores(
+    settings: &Settings,
+    console: &Console,
+    shutdown: &CancellationToken,
+) -> Result<Stores, StoreError> {
+    let stores =
+        Stores::open(&settings.documents.url, &settings.sql.url, &patience(settings, console, shutdown)).await?;
     if stores.documents_replaced {
         console.line(
             "the document store is not the one that was written to before, or an older state of it: everything is read anew",
@@ -148,8 +153,8 @@ async fn open_stores(settings: &Settings, console: &Console) -> Result<Stores, S
 ///
 /// # Errors
 /// A queue that can't be used.
-async fn open_queue(settings: &Settings, console: &Console) -> Result<Queue, StoreError> {
-    Queue::open(&settings.queue.url, &settings.queue.exchange, &patience(settings, console)).await
+async fn open_queue(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> Result<Queue, StoreError> {
+    Queue::open(&settings.queue.url, &settings.queue.exchange, &patience(settings, console, shutdown)).await
 }
 
 /// How the settings want a queue worked.
@@ -163,9 +168,13 @@ fn policy(settings: &Settings, route: Route, jobs: u16, drain: bool) -> Policy {
 /// # Errors
 /// A store or a setting that can't be used.
 async fn open_mirror(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> anyhow::Result<Mirror> {
-    let stores = open_stores(settings, console).await?;
+    if let Some(warning) = client_settings(settings, None, |_| {}).plain_text_warning() {
+        console.error(&format!("warning: {warning}"));
+        tracing::warn!("{warning}");
+    }
+    let stores = open_stores(settings, console, shutdown).await?;
     let github = tokio::select! {
-        github = client(settings, console) => github?,
+        github = client(settings, console, shutdown) => github?,
         () = shutdown.cancelled() => return Err(MirrorError::Cancelled.into()),
     };
     Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone(), alone_as: None })
@@ -222,7 +231,7 @@ async fn work_mirror_queue<H: Handler>(
     shutdown: &CancellationToken,
     handler: impl FnOnce(Mirror, String) -> H,
 ) -> anyhow::Result<Outcome> {
-    let queue = open_queue(settings, console).await?;
+    let queue = open_queue(settings, console, shutdown).await?;
     let console = console.without_progress();
     let mirror = open_mirror(settings, &console, shutdown).await?;
     let opened = mirror.clone();
@@ -249,9 +258,9 @@ async fn work_queue<H: Handler>(
 }
 
 /// The client that the settings describe; what it has to say goes to the console.
-async fn client(settings: &Settings, console: &Console) -> anyhow::Result<GitHub> {
+async fn client(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> anyhow::Result<GitHub> {
     // Other processes may use the same tokens, now or in a while.
-    let ledger = store::ledger::open(&settings.sql.url, &patience(settings, console)).await?;
+    let ledger = store::ledger::open(&settings.sql.url, &patience(settings, console, shutdown)).await?;
     let console = console.clone();
     let notify = move |notice: Notice| {
         tracing::warn!(%notice, "GitHub");

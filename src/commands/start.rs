@@ -85,7 +85,7 @@ async fn all(
     }
     console.line(&format!("{} repositories are due, {} are fresh enough", plan.due.len(), plan.fresh));
     if args.enqueue {
-        enqueue(settings, &plan.due, console).await?;
+        enqueue(settings, &plan.due, console, &mirror.cancel).await?;
         return Ok(listing);
     }
     let options = Options { fork_commits: settings.mirror.fork_commits, ..Options::of(stages_of(args.detail)) };
@@ -100,8 +100,13 @@ async fn all(
     Ok(Outcome::Incomplete)
 }
 
-async fn enqueue(settings: &Settings, due: &[Due], console: &Console) -> anyhow::Result<()> {
-    let queue = open_queue(settings, console).await?;
+async fn enqueue(
+    settings: &Settings,
+    due: &[Due],
+    console: &Console,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let queue = open_queue(settings, console, shutdown).await?;
     queue.declare(&[Route::Projects]).await?;
     for batch in due.chunks(BATCH) {
         let bodies = batch.iter().map(|due| format!("{} {}", due.name.owner(), due.name.name())).collect();

@@ -330,10 +330,10 @@ impl GitHub {
         }
     }
 
-    /// Leaves the tokens to the other processes at once; without it they notice after some seconds. Requests may follow.
-    pub async fn leave(&self) {
+    /// Leaves the tokens to the other processes at once; without it they notice after some seconds. No request may follow.
+    pub async fn close(&self) {
         if let Some(sharing) = &self.shared.sharing {
-            sharing.leave().await;
+            sharing.close().await;
         }
     }
 

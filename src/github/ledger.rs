@@ -113,4 +113,7 @@ pub trait Ledger: Send + Sync {
 
     /// Says that a process has ended.
     fn leave<'a>(&'a self, process: &'a str) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Closes what it has open; nothing may be asked after that.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -101,7 +101,13 @@ impl Sharing {
         }
     }
 
-    pub async fn leave(&self) {
+    /// Leaves for good, so that nothing of the ledger stays open.
+    pub async fn close(&self) {
+        self.leave().await;
+        self.ledger.close().await;
+    }
+
+    async fn leave(&self) {
         if let Err(error) = self.ledger.leave(&self.process).await {
             tracing::debug!(%error, "the end was not told; it is noticed in a while");
         }

@@ -77,7 +77,7 @@ struct Done {
 impl Mirror {
     /// Gives up this process's part of the tokens, and closes the stores.
     pub async fn close(self) {
-        self.github.leave().await;
+        self.github.close().await;
         self.stores.close().await;
     }
 

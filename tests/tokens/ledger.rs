@@ -159,6 +159,46 @@ async fn absurd_numbers_from_a_server_do_no_harm(#[values(Kept::Sqlite, Kept::Ma
     }
 }
 
+#[rstest]
+#[tokio::test]
+async fn deadlines_of_a_clock_that_was_ahead_are_over(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+    let meeting = Meeting::new(kept);
+    let ledger = meeting.enter().await;
+    let hour_ahead = 3_700_000_000_i64;
+    // What is spent until an hour ends that is further away than any, a pause, the pace.
+    for column in ["reset_at", "paused_until", "due"] {
+        tell(&ledger, hour(0, 100, 60_000), 0).await;
+        if column != "reset_at" {
+            tell(&ledger, hour(100, 1_000_000, 60_000), 0).await;
+        }
+        meeting.put_ahead(column, hour_ahead).await;
+        assert_eq!(ask(&ledger, 0).await, Grant::Go, "{column}");
+        // What GitHub tells then counts again, also of the same hour.
+        tell(&ledger, hour(0, 2_000_000, 60_000), 0).await;
+        assert!(is_exhausted(ask(&ledger, 0).await), "{column}");
+        meeting.forget().await;
+    }
+    // No pause is kept for longer than an hour.
+    ledger.pause(TOKEN, Duration::from_secs(7200), WaitReason::RetryAfter, 0).await.unwrap();
+    let Grant::Later { wait, .. } = ask(&ledger, 0).await else { panic!("it pauses") };
+    assert!(wait <= Duration::from_secs(3600), "{wait:?}");
+}
+
+#[tokio::test]
+async fn damaged_ledger_is_set_aside() {
+    let meeting = Meeting::new(Kept::Sqlite);
+    meeting.enter().await.close().await;
+    let path = meeting.ledger_file();
+    assert!(!path.with_extension("db-wal").exists(), "closed, it leaves nothing behind");
+    for damage in [vec![0x5a; 9000], b"SQLite format 3\0 and no more".to_vec()] {
+        std::fs::write(&path, damage).unwrap();
+        let ledger = meeting.enter().await;
+        assert_eq!(ask(&ledger, 0).await, Grant::Go);
+        assert!(path.with_extension("db.damaged").exists());
+        ledger.close().await;
+    }
+}
+
 /// What one process holds in the game below.
 struct Player {
     ledger: Arc<dyn Ledger>,

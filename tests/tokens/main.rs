@@ -8,6 +8,7 @@ mod ledger;
 mod outages;
 mod program;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use msght::github::ledger::Ledger;
 use msght::patience::Patience;
 use msght::store::ledger::open;
 use msght::store_url::{Backend, StoreUrl};
+use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
 use support::servers::mariadb::MariaDb;
@@ -34,6 +36,8 @@ struct Meeting {
     url: StoreUrl,
     /// The database whose tables are to be on disk.
     innodb: Option<String>,
+    /// The database, where it is on a server.
+    database: Option<String>,
     _directory: TempDir,
 }
 
@@ -48,8 +52,9 @@ impl Meeting {
                 mysql(&MariaDb::shared().url(&database))
             }
         };
-        let innodb = matches!(kept, Kept::Innodb).then_some(database);
-        Self { url, innodb, _directory: directory }
+        let database = Some(database).filter(|database| !database.is_empty());
+        let innodb = database.clone().filter(|_| matches!(kept, Kept::Innodb));
+        Self { url, innodb, database, _directory: directory }
     }
 
     /// The ledger as one more process opens it, over a connection of its own.
@@ -61,6 +66,39 @@ impl Meeting {
             }
         }
         ledger
+    }
+
+    /// Moves a deadline of every token so many microseconds ahead of now.
+    async fn put_ahead(&self, column: &str, micros: i64) {
+        let now = match self.url.sqlite_path() {
+            Some(_) => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            None => "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))",
+        };
+        self.execute(&format!("UPDATE msght_tokens SET {column} = {now} + {micros}")).await;
+    }
+
+    /// Forgets all tokens.
+    async fn forget(&self) {
+        self.execute("DELETE FROM msght_tokens").await;
+    }
+
+    async fn execute(&self, sql: &str) {
+        match &self.database {
+            Some(database) => {
+                MariaDb::shared().execute(&sql.replace("msght_tokens", &format!("{database}.msght_tokens")))
+            }
+            None => {
+                let file = format!("sqlite:{}", self.ledger_file().display());
+                let mut connection = SqliteConnection::connect(&file).await.unwrap();
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+        }
+    }
+
+    /// The embedded ledger's file.
+    fn ledger_file(&self) -> PathBuf {
+        self.url.sqlite_path().unwrap().with_file_name("github-tokens.db")
     }
 
     async fn enter_times(&self, times: usize) -> Vec<Arc<dyn Ledger>> {

@@ -40,7 +40,7 @@ impl Hooks {
             Some(token) => {
                 let mut settings = settings.clone();
                 settings.set_read_token(token);
-                Some(client(&settings, console).await?)
+                Some(client(&settings, console, &mirror.cancel).await?)
             }
             None => None,
         };
@@ -85,7 +85,7 @@ impl Hooks {
     /// Leaves the hook token to other processes.
     pub async fn leave(&self) {
         if let Some(github) = &self.with_token {
-            github.leave().await;
+            github.close().await;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 
 use self::mysql::MysqlBackend;
-use self::sql::{Dialect, Param, Statement, Statements};
+use self::sql::{Dialect, HOUR_MICROS, MAX_AHEAD_MICROS, MAX_PACE_AHEAD_MICROS, Param, Statement, Statements};
 use self::sqlite::SqliteBackend;
 use super::StoreError;
 use crate::github::WaitReason;
@@ -29,8 +29,8 @@ const BUSY_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_FLIGHT: Duration = Duration::from_secs(130);
 /// A token whose standing changes with each look is asked for again later.
 const LOOKS_MOST: u32 = 3;
-/// A pause has no sensible end beyond this.
-const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+/// No pause and no hour ends later. Who is to wait for longer asks again then, and is told again.
+const LONGEST_WAIT: Duration = Duration::from_micros(HOUR_MICROS.unsigned_abs());
 
 /// Opens the ledger beside the relational store at this URL, creating it as needed.
 ///
@@ -43,7 +43,7 @@ pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn Ledger>
         }
         (_, Some(path)) => {
             let name = sqlite::path_beside(path).display().to_string();
-            (KeptIn::Sqlite(SqliteBackend::open(path).await?), Dialect::Sqlite, name)
+            (KeptIn::Sqlite(SqliteBackend::open(path, patience).await?), Dialect::Sqlite, name)
         }
         (_, None) => {
             return Err(StoreError {
@@ -117,32 +117,42 @@ impl Standing {
         })
     }
 
+    /// Whether a moment is still to come; one that is further ahead than anything can explain is over.
+    fn is_ahead(&self, moment: i64, most: i64) -> bool {
+        moment > self.now && moment <= self.now.saturating_add(most)
+    }
+
     fn until(&self, moment: i64) -> Duration {
         Duration::from_micros(u64::try_from(moment.saturating_sub(self.now)).unwrap_or(0))
     }
 
     /// The same decision as the statement that reserves, with its reasons.
     fn verdict(&self, floor: i64) -> Verdict {
-        if self.paused_until > self.now {
+        if self.is_ahead(self.paused_until, MAX_AHEAD_MICROS) {
             let strikes = u32::try_from(self.strikes).unwrap_or(0);
             let (wait, reason) = (self.until(self.paused_until), reason(self.paused_for));
             return Verdict::Refused(Grant::Later { wait, reason, strikes });
         }
         let Some(hourly @ 1..) = self.hourly else { return Verdict::Again };
         let floor = floor.min(hourly - 1);
-        if self.reset_at > self.now && hourly.saturating_sub(self.used) <= floor {
+        if self.is_ahead(self.reset_at, MAX_AHEAD_MICROS) && hourly.saturating_sub(self.used) <= floor {
             if self.remaining <= floor {
                 let wait = self.until(self.reset_at);
                 return Verdict::Refused(Grant::Later { wait, reason: WaitReason::RateLimit, strikes: 0 });
             }
             // GitHub has told of more than is left here: the rest is in flight, or was when its process died.
-            if self.now.saturating_sub(self.reserved_at) > micros(LONGEST_FLIGHT) {
+            let flight = self.now.saturating_sub(self.reserved_at);
+            if flight > micros(LONGEST_FLIGHT) || flight < -micros(LONGEST_FLIGHT) {
                 return Verdict::Settle;
             }
             return Verdict::Refused(Grant::Soon(BUSY_WAIT.min(self.until(self.reset_at))));
         }
         let next = self.due.saturating_sub(micros(INTERVAL * (BURST - 1)));
-        if next > self.now { Verdict::Refused(Grant::Soon(self.until(next))) } else { Verdict::Again }
+        if self.is_ahead(next, MAX_PACE_AHEAD_MICROS) {
+            Verdict::Refused(Grant::Soon(self.until(next)))
+        } else {
+            Verdict::Again
+        }
     }
 }
 
@@ -300,6 +310,16 @@ impl Ledger for StoreLedger {
         }
         .boxed()
     }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            match &self.kept_in {
+                KeptIn::Sqlite(backend) => backend.close().await,
+                KeptIn::Mysql(backend) => backend.close().await,
+            }
+        }
+        .boxed()
+    }
 }
 
 fn told(error: StoreError) -> LedgerError {
@@ -376,6 +396,8 @@ mod tests {
         let (wait, reason) = (Duration::from_secs(7), WaitReason::SecondaryLimit);
         let expected = Verdict::Refused(Grant::Later { wait, reason, strikes: 3 });
         assert_eq!(paused.verdict(0), expected);
+        // A clock that was ahead wrote it: no pause lasts for so long.
+        assert_eq!(Standing { paused_until: 4606 * SECOND, ..paused }.verdict(0), Verdict::Again);
         assert_eq!(Standing { hourly: None, ..paused }.verdict(0), expected);
         let ahead = micros(INTERVAL * (BURST - 1));
         let paced = Standing { due: 1000 * SECOND + ahead + 2000, ..standing() };

@@ -75,6 +75,13 @@ impl MysqlBackend {
         result
     }
 
+    pub(super) async fn close(&self) {
+        if let Some(connection) = self.connection.lock().await.take() {
+            // What a server that is away makes of it is no matter.
+            let _ = timeout(ATTEMPT_TIMEOUT, sqlx::Connection::close(connection)).await;
+        }
+    }
+
     pub(super) async fn execute(&self, statement: &Statement, params: &[Param<'_>]) -> Result<u64, sqlx::Error> {
         let arguments = bind(statement, params)?;
         let sql = AssertSqlSafe(statement.sql.as_str());

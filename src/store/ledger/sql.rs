@@ -91,8 +91,14 @@ pub(super) struct Statements {
     pub leave: Statement,
 }
 
-/// The window's length, which GitHub tells with the next answer (GitHub docs: rate limits for the REST API), in µs.
-const HOUR_MICROS: i64 = 3_600_000_000;
+/// The window's length, which GitHub tells with the next answer (GitHub docs: rate limits for the REST API), in µs. No pause
+/// and no window is written that ends later.
+pub(super) const HOUR_MICROS: i64 = 3_600_000_000;
+/// What ends later than this was written by a clock that was ahead, and is over: an hour, and what a clock may be put back by
+/// between two statements.
+pub(super) const MAX_AHEAD_MICROS: i64 = HOUR_MICROS + 5_000_000;
+/// The pace is never further ahead of the clock than a burst, a second or two.
+pub(super) const MAX_PACE_AHEAD_MICROS: i64 = 60_000_000;
 
 impl Statements {
     pub fn new(dialect: Dialect) -> Self {
@@ -102,16 +108,22 @@ impl Statements {
         // they gone evenly, and may be ahead of the clock by a burst.
         let ahead = interval * u128::from(BURST - 1);
         let presence = PRESENCE.as_micros();
-        let over = "hourly > 0 AND reset_at <= NOW";
+        // What no hour, pace or pause can explain is over, as what has passed is.
+        let unexplained = format!("reset_at > NOW + {MAX_AHEAD_MICROS}");
+        let over = format!("hourly > 0 AND (reset_at <= NOW OR {unexplained})");
+        let longer = format!("(NOW + $2 > paused_until OR paused_until > NOW + {MAX_AHEAD_MICROS})");
+        let unpaused = format!("(paused_until <= NOW OR paused_until > NOW + {MAX_AHEAD_MICROS})");
+        let pace = format!("CASE WHEN due > NOW + {MAX_PACE_AHEAD_MICROS} THEN 0 ELSE due END");
         let reserve = format!(
             "UPDATE msght_tokens SET \
              used = CASE WHEN {over} THEN 1 ELSE used + 1 END, \
              remaining = CASE WHEN {over} THEN hourly ELSE remaining END, \
              assumed = CASE WHEN {over} THEN 1 ELSE assumed END, \
+             reset_epoch = CASE WHEN hourly > 0 AND {unexplained} THEN 0 ELSE reset_epoch END, \
              reset_at = CASE WHEN {over} THEN NOW + {HOUR_MICROS} ELSE reset_at END, \
-             due = GREATEST(due, NOW) + {interval}, reserved_at = NOW \
-             WHERE token = $1 AND paused_until <= NOW AND (hourly IS NULL OR hourly = 0 OR (due - {ahead} <= NOW AND \
-             (reset_at <= NOW OR hourly - used > LEAST($2, hourly - 1))))"
+             due = GREATEST({pace}, NOW) + {interval}, reserved_at = NOW \
+             WHERE token = $1 AND {unpaused} AND (hourly IS NULL OR hourly = 0 OR ({pace} - {ahead} <= NOW AND \
+             (reset_at <= NOW OR {unexplained} OR hourly - used > LEAST($2, hourly - 1))))"
         );
         // An hour that was assumed ends where the next answer's ends, and what was granted of it stays counted.
         let later = "$4 > reset_epoch + 1";
@@ -128,7 +140,11 @@ impl Statements {
              reset_epoch = CASE WHEN {later} THEN $4 ELSE reset_epoch END \
              WHERE token = $1"
         );
-        let others = "FROM msght_token_users WHERE token = $1 AND process <> $2 AND expires_at > NOW";
+        let latest = 2 * presence;
+        let others = format!(
+            "FROM msght_token_users WHERE token = $1 AND process <> $2 AND expires_at > NOW AND \
+             expires_at <= NOW + {latest}"
+        );
         let counted =
             format!("SELECT COUNT(*) AS processes, COALESCE(SUM(GREATEST(holding, share)), 0) AS held {others}");
         let share =
@@ -163,9 +179,11 @@ impl Statements {
                  WHERE token = $1 AND ($2 = 1 OR hourly IS NULL)",
             ),
             pause: statement(
-                "UPDATE msght_tokens SET strikes = CASE WHEN NOW + $2 > paused_until THEN $4 ELSE strikes END, \
-                 paused_for = CASE WHEN NOW + $2 > paused_until THEN $3 ELSE paused_for END, \
-                 paused_until = GREATEST(paused_until, NOW + $2) WHERE token = $1",
+                "UPDATE msght_tokens SET strikes = CASE WHEN LONGER THEN $4 ELSE strikes END, \
+                 paused_for = CASE WHEN LONGER THEN $3 ELSE paused_for END, \
+                 paused_until = CASE WHEN LONGER THEN NOW + $2 ELSE paused_until END WHERE token = $1"
+                    .replace("LONGER", &longer)
+                    .as_str(),
             ),
             join: statement(&format!("{insert} msght_token_users (token, process) VALUES ($1, $2)")),
             beat: statement(&beat),

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteSynchronous};
-use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqlitePool, SqliteSynchronous};
+use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use super::sql::{Param, Statement, tables};
-use crate::patience::Passes;
+use crate::patience::{Passes, Patience};
 use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
@@ -32,9 +32,22 @@ pub(crate) fn path_beside(relational: &Path) -> PathBuf {
 }
 
 impl SqliteBackend {
-    pub(super) async fn open(relational: &Path) -> Result<Self, StoreError> {
+    pub(super) async fn open(relational: &Path, patience: &Patience) -> Result<Self, StoreError> {
         let path = path_beside(relational);
         let _lock = sqlite::lock_for_setup(relational).await?;
+        if let Some(damage) = find_damage(&path).await {
+            let aside = set_aside(&path).map_err(|error| StoreError {
+                tried: sqlite::tried("token ledger", &path),
+                problem: format!("it is damaged ({damage}), and can't be renamed: {error}"),
+                advice: "delete it while no msght runs: what it holds is worth a moment's knowledge",
+                at_open: true,
+            })?;
+            patience.notify(&format!(
+                "the token ledger {} is damaged ({damage}) and was renamed to {}; a new one is made, and nothing is missing",
+                path.display(),
+                aside.display()
+            ));
+        }
         let tuning = Tuning { page_size: 4096, cache_kib: 512, connections: 1 };
         // `NORMAL`: no commit waits for the disk. A power cut may take the last moments, which are worth nothing by then.
         let durability = SqliteSynchronous::Normal;
@@ -44,6 +57,10 @@ impl SqliteBackend {
             sqlx::query(AssertSqlSafe(table)).execute(&pool).await.map_err(failed)?;
         }
         Ok(Self { pool })
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
     }
 
     pub(super) async fn execute(&self, statement: &Statement, params: &[Param<'_>]) -> Result<u64, sqlx::Error> {
@@ -69,6 +86,48 @@ impl SqliteBackend {
             _ => Passes::No,
         }
     }
+}
+
+/// What is wrong with a file that is there, if it is no sound database (<https://sqlite.org/rescode.html>: corrupt, not a
+/// database). What else keeps it from being opened is for whoever opens it to say.
+async fn find_damage(path: &Path) -> Option<String> {
+    const CORRUPT: i32 = 11;
+    const NOT_A_DATABASE: i32 = 26;
+    if !path.is_file() {
+        return None;
+    }
+    let check = async {
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT);
+        let mut connection = options.connect().await?;
+        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok::<_, sqlx::Error>(found)
+    };
+    match check.await {
+        Ok(found) => (found != "ok").then_some(found),
+        Err(error) => {
+            let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+            matches!(code.map(|code| code & 0xff), Some(CORRUPT | NOT_A_DATABASE)).then(|| error.to_string())
+        }
+    }
+}
+
+/// Renames the file, and removes what SQLite keeps beside it.
+fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = beside(".damaged");
+    std::fs::rename(path, &aside)?;
+    for suffix in ["-wal", "-shm"] {
+        match std::fs::remove_file(beside(suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
 }
 
 fn bind(statement: &Statement, params: &[Param<'_>]) -> Result<SqliteArguments, sqlx::Error> {
