@@ -53,7 +53,8 @@ impl fmt::Display for ConnectProblem {
         f.write_str(match self {
             Self::Dns => "the host's name was not found; check github.api_url and the network's DNS",
             Self::Tls => {
-                "no secure (TLS) connection; check the certificate, a proxy in between and this machine's clock"
+                "no secure (TLS) connection; check the certificate, a proxy in between and this machine's clock; a certificate \
+                 of your own has to be one that the system trusts, or be in the file that SSL_CERT_FILE names"
             }
             Self::Host => "the host can't be reached; check github.api_url, the network and the proxy settings",
         })

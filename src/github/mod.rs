@@ -11,6 +11,7 @@
 //! | `client/lease.rs` | how a request gets its token: waits, probes, the other processes, an App's new tokens |
 //! | `client/learn.rs` | what every answer tells beside what was asked for |
 //! | `transport.rs` | one exchange over HTTP, and what its failure is called |
+//! | `tls.rs` | whom it trusts |
 //! | `tokens.rs` | who waits for what; leases; in `tokens/`: `choose.rs` which token serves a request, `token.rs` one token, `app.rs` the App's, `out.rs` those that are out, `shared.rs` what is shared |
 //! | `app.rs` | a GitHub App: how it says who it is, where it is installed, the tokens it is given |
 //! | `access.rs` | which token can read which repository, and what of it |
@@ -45,6 +46,7 @@ mod pace;
 mod request;
 mod retry;
 mod sharing;
+mod tls;
 mod tokens;
 mod transport;
 mod url;

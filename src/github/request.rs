@@ -12,6 +12,7 @@ use super::ledger::Ledger;
 use super::links::Links;
 use super::notice::{Notice, WaitReason};
 use super::tokens::fingerprint;
+use super::transport::is_loopback;
 use super::url::ApiUrl;
 use crate::names::RepoName;
 use crate::secret::Secret;
@@ -217,6 +218,20 @@ impl Meter {
     }
 }
 
+impl ClientSettings {
+    /// Says so where tokens go over the network unencrypted.
+    pub fn plain_text_warning(&self) -> Option<String> {
+        let has_tokens = !self.tokens.is_empty() || self.app.is_some();
+        let is_plain = self.api_url.scheme() == "http" && !is_loopback(&self.api_url);
+        (has_tokens && is_plain).then(|| {
+            format!(
+                "github.api_url is http://{}: tokens are sent unencrypted, and whoever is on the way can read them; use https://",
+                self.api_url.host_str().unwrap_or_default()
+            )
+        })
+    }
+}
+
 impl Budget {
     /// How long so many requests take that count: at the pace of the secondary limit, and no faster than the hourly budgets
     /// are filled again. Budgets that no answer has told of yet don't hold it up.
@@ -248,4 +263,30 @@ pub struct Budget {
     pub unlimited: bool,
     /// Requests a second that GitHub's secondary limit lets pass, over all tokens.
     pub per_second: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_over_plain_http_are_warned_of() {
+        let settings = |api_url: &str, token: bool| ClientSettings {
+            api_url: api_url.parse().unwrap(),
+            public_url: None,
+            tokens: token.then(|| TokenSetting { secret: Secret::new("t"), reserve: 0 }).into_iter().collect(),
+            app: None,
+            concurrency: None,
+            user_agent: String::new(),
+            ledger: None,
+            notify: Arc::new(|_| {}),
+        };
+        let warning = settings("http://ghe.example.com/api/v3/", true).plain_text_warning().unwrap();
+        assert!(warning.contains("http://ghe.example.com") && warning.contains("unencrypted"), "{warning}");
+        for (api_url, token) in
+            [("https://ghe.example.com/", true), ("http://127.0.0.1:8080/", true), ("http://ghe.example.com/", false)]
+        {
+            assert_eq!(settings(api_url, token).plain_text_warning(), None, "{api_url}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::error::{ApiError, ClientError, ConnectProblem};
 use super::ledger::IN_FLIGHT_MOST;
 use super::request::Accept;
 use super::retry::Tuning;
+use super::tls;
 use super::tokens::Lease;
 use super::url::ApiUrl;
 use crate::web::{chain, install_crypto, sources};
@@ -39,7 +40,9 @@ impl Transport {
             .filter(|agent| !agent.is_empty())
             .ok_or_else(|| ClientError::UserAgent { given: user_agent.to_owned() })?;
         install_crypto();
+        let tls = tls::client_config().map_err(|error| ClientError::Http(error.to_string()))?;
         let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .user_agent(agent)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -112,8 +115,8 @@ impl Transport {
     }
 }
 
-/// A proxy from the environment is not meant for this machine itself.
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address is this machine's own: a proxy from the environment is not meant for it, and nobody listens on the way.
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
