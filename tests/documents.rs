@@ -45,7 +45,7 @@ fn read_at(second: i64) -> DateTime<Utc> {
 }
 
 fn document(collection: Collection, key: &[KeyValue], json: Value, shape: Shape) -> Document {
-    Document { collection, key: key.to_vec(), json: json.to_string(), shape, fetched_at: read_at(0) }
+    Document { collection, key: key.to_vec(), json: json.to_string(), shape, fetched_at: read_at(0), source: None }
 }
 
 fn issue(repo: &str, number: i64, title: &str) -> Document {

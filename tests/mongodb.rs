@@ -58,6 +58,7 @@ fn issue(number: i64, title: &str) -> Document {
         json: json!({"number": number, "title": title, "owner": "octo", "repo": "a"}).to_string(),
         shape: Shape::Summary,
         fetched_at: read_at(0),
+        source: None,
     }
 }
 
@@ -137,6 +138,7 @@ async fn ghtorrents_documents_are_taken_over_and_its_indexes_made_unique() {
         json: json!({"sha": "s", "message": "new"}).to_string(),
         shape: Shape::Summary,
         fetched_at: read_at(0),
+        source: None,
     };
     let batch = vec![issue(1, "new"), issue(3, "x"), commit];
     let stored = store.upsert(batch.clone()).await.unwrap();

@@ -20,7 +20,7 @@ use super::writer::{Counts, PageWrite, Writer};
 use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, TokenRef, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
-use crate::store::documents::{Collection, Document};
+use crate::store::documents::{Collection, Document, Source};
 use crate::store::relational::Rows;
 use crate::store::relational::state::{ListState, PageValidator};
 use crate::telemetry::{Console, Progress};
@@ -98,6 +98,9 @@ pub trait Subject: fmt::Display + Send + Sync + 'static {
     fn token(&self) -> Option<&TokenRef> {
         None
     }
+
+    /// Puts what belongs to it as a whole with what is written for it.
+    fn stamp(&self, _documents: &mut [Document], _rows: &mut Rows) {}
 }
 
 /// The repository that is being mirrored.
@@ -109,6 +112,8 @@ pub struct Repository {
     pub name: RepoName,
     /// GitHub's answer for it.
     pub facts: Value,
+    /// What documents that it shares with others tell of it.
+    pub source: Option<Arc<Source>>,
 }
 
 impl Repository {
@@ -151,6 +156,15 @@ impl Subject for Repository {
 
     fn repo(&self) -> Option<&RepoName> {
         Some(&self.name)
+    }
+
+    /// A commit's document tells which repository it was read from, and accounts that no row refers to are remembered as
+    /// mentioned here.
+    fn stamp(&self, documents: &mut [Document], rows: &mut Rows) {
+        for document in documents.iter_mut().filter(|document| document.collection == Collection::Commits) {
+            document.source = self.source.clone();
+        }
+        rows.mentions.extend(rows.accounts.drain(..).map(|account| (self.project, account)));
     }
 }
 
@@ -322,8 +336,9 @@ impl<S: Subject> Work<S> {
     ///
     /// # Errors
     /// The writer has failed.
-    pub async fn write(&self, documents: Vec<Document>, rows: Rows) -> Result<(), MirrorError> {
+    pub async fn write(&self, mut documents: Vec<Document>, mut rows: Rows) -> Result<(), MirrorError> {
         self.progress.inc(documents.len() as u64);
+        self.subject().stamp(&mut documents, &mut rows);
         let counts = Arc::clone(&self.tally.counts);
         self.shared.writer.write(PageWrite { counts, documents, rows }).await
     }

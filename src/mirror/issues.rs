@@ -11,7 +11,7 @@ use super::item::{Item, account, as_person, at, whole};
 use super::pages::{
     Backfill, DEEP_PAGE, Grows, List, PER_PAGE, Pages, backfill, mark_gone, newest_first, since, whole_then_since,
 };
-use crate::github::{Accept, ApiError};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched};
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, Progress, PullFact};
@@ -125,13 +125,30 @@ async fn read_issue(work: &Work, number: i64) -> Result<(), MirrorError> {
     };
     // An issue that was transferred answers with a redirect to another repository's issue.
     let item = Item::single(&page.body, read_now())?;
-    let home = format!("/repos/{}", work.repository().name).to_lowercase();
-    let at_home = item.text("repository_url").is_none_or(|url| url.to_lowercase().ends_with(&home));
-    if page.moved && !(at_home && item.integer("number") == Some(number)) {
+    if page.moved && !(item.integer("number") == Some(number) && is_at_home(work, &item).await?) {
         return gone(work, number).await;
     }
     let Mapped { documents, rows, .. } = work.map(ISSUE, &[whole(&page.body)?], read_now());
     work.write(documents, rows).await
+}
+
+/// Returns whether an issue is one of this repository's, which may bear another name by now: its number decides.
+async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
+    let Some(url) = item.text("repository_url") else { return Ok(true) };
+    let mut names = url.rsplit('/');
+    let (Some(name), Some(owner)) = (names.next(), names.next()) else { return Ok(false) };
+    if format!("{owner}/{name}").eq_ignore_ascii_case(&work.repository().name.to_string()) {
+        return Ok(true);
+    }
+    match work.get_of(None, &ApiUrl::path(&["repos", owner, name]), Accept::Json, None, false).await {
+        Ok(Fetched::Page(page)) => {
+            let number = Item::single(&page.body, read_now())?.integer("id");
+            Ok(number.is_some() && number == work.repository().facts.get("id").and_then(Value::as_i64))
+        }
+        Ok(Fetched::Unchanged) => Ok(false),
+        Err(MirrorError::Api(error)) if error.is_refusal() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// An issue that was deleted or transferred: what was stored of it stays, marked.

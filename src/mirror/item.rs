@@ -167,7 +167,7 @@ impl<'a> Item<'a> {
         } else {
             documents::with_members(self.raw, tags)
         };
-        Document { collection, key, json, shape, fetched_at: self.read_at }
+        Document { collection, key, json, shape, fetched_at: self.read_at, source: None }
     }
 }
 

@@ -13,7 +13,7 @@ use super::writer::{PageWrite, Writer};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
 use crate::json;
 use crate::names::RepoName;
-use crate::store::documents::Collection;
+use crate::store::documents::{Collection, Source};
 use crate::store::relational::leases::Lease;
 use crate::store::relational::rows::Progress as Step;
 use crate::store::relational::state::PageState;
@@ -68,7 +68,8 @@ impl Mirror {
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
                     let public = facts.get("private").and_then(Value::as_bool).map(|private| !private);
                     self.github.is_called(asked, &name, public);
-                    let repository = Repository { project: known.id, name, facts };
+                    let source = self.source(known.id, &name, &facts).await?;
+                    let repository = Repository { project: known.id, name, facts, source };
                     let lease = self.lease_under(asked, &repository.name).await?;
                     return Ok(Opened { repository, renamed_from: None, lease });
                 }
@@ -112,8 +113,17 @@ impl Mirror {
         let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
         let counts = Arc::clone(&tally.counts);
         writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;
-        let repository = Repository { project, name: present, facts: item.value().clone() };
+        let source = self.source(project, &present, item.value()).await?;
+        let repository = Repository { project, name: present, facts: item.value().clone(), source };
         Ok(Opened { repository, renamed_from, lease })
+    }
+
+    /// What the documents tell of the repository that it shares with others.
+    async fn source(&self, project: i64, name: &RepoName, facts: &Value) -> Result<Option<Arc<Source>>, MirrorError> {
+        let Some(repository) = facts.get("id").and_then(Value::as_i64) else { return Ok(None) };
+        let mut names = self.stores.relational.former_names(project).await?;
+        names.push(name.to_string());
+        Ok(Some(Arc::new(Source { repository, names })))
     }
 
     /// A worker holds a lease on the name that it was given; where the repository bears another one, on that too.

@@ -161,6 +161,7 @@ pub async fn topics(work: &Work) -> Result<(), MirrorError> {
             json: with_members("{}", &repository.tags(&[("topic", name.as_str().into())])),
             shape: Shape::Summary,
             fetched_at: item.read_at(),
+            source: None,
         })
         .collect();
     let listed = documents.iter().map(|document| fingerprint(&document.id())).collect();
@@ -187,6 +188,7 @@ pub async fn languages(work: &Work) -> Result<(), MirrorError> {
         json: with_members("{}", &work.repository().tags(&[("languages", item.value().clone())])),
         shape: Shape::Summary,
         fetched_at: item.read_at(),
+        source: None,
     };
     let languages = Languages { project: *project, bytes, at: item.read_at() };
     let rows = Rows { languages: vec![languages], progress: vec![step], ..Rows::default() };

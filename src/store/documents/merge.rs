@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Collection, Document, Shape, timestamp};
+use super::{Collection, Document, REPOSITORY_ID, Shape, Source, timestamp};
 use crate::json;
 
 /// The member of `_msght` that names the parts which a document is stored without, where the store has no room for them.
@@ -70,7 +70,7 @@ pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, h
         // Another repository's answer for the same SHA: it may add the details, and nothing else.
         Collection::Commits
             if !stored.deleted
-                && old.get("url") != new.get("url")
+                && !is_of_same_repository(&old, &new, incoming.source.as_deref())
                 && (stored.full || incoming.shape == Shape::Summary) =>
         {
             return None;
@@ -97,6 +97,21 @@ pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, h
         summary_hash,
         full: incoming.shape == Shape::Full,
     })
+}
+
+/// Returns whether a stored commit was read from the repository that it comes from now, whatever that was called then.
+fn is_of_same_repository(old: &Map<String, Value>, new: &Map<String, Value>, source: Option<&Source>) -> bool {
+    let stored = old.get("_msght").and_then(|meta| meta.get(REPOSITORY_ID)).and_then(Value::as_i64);
+    match (stored, source) {
+        (Some(stored), Some(source)) => stored == source.repository,
+        _ if old.get("url") == new.get("url") => true,
+        (None, Some(source)) => {
+            let url = old.get("url").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+            let had = |name: &String| url.contains(&format!("/repos/{}/commits/", name.to_lowercase()));
+            source.names.iter().any(had)
+        }
+        (_, None) => false,
+    }
 }
 
 fn overlay(mut old: Map<String, Value>, new: Map<String, Value>, incoming: &Document, summary_hash: i64) -> Row {
@@ -126,6 +141,9 @@ fn with_meta(json: &str, incoming: &Document, more: &[(&str, Option<Value>)]) ->
             meta.insert((*key).to_owned(), value.clone());
         }
     }
+    if let Some(source) = &incoming.source {
+        meta.insert(REPOSITORY_ID.to_owned(), Value::from(source.repository));
+    }
     splice(json, "_msght", &Value::Object(meta).to_string())
 }
 
@@ -138,6 +156,8 @@ pub(super) fn splice(object: &str, key: &str, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use chrono::DateTime;
 
@@ -148,6 +168,7 @@ mod tests {
             json: json.to_owned(),
             shape,
             fetched_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+            source: None,
         }
     }
 
@@ -195,6 +216,31 @@ mod tests {
         assert!(replace(&stored(&row), &row.json, &high, 2).is_none());
         let row = fresh(&high, 2);
         assert!(replace(&stored(&row), &row.json, &low, 1).unwrap().json.contains("\"pull_request_id\":3"));
+    }
+
+    #[test]
+    fn renamed_repository_updates_its_commits_and_fork_does_not() {
+        let commit = |url: &str, source: Option<(i64, &[&str])>, more: &str| Document {
+            source: source.map(|(repository, names)| {
+                Arc::new(Source { repository, names: names.iter().map(|name| (*name).to_owned()).collect() })
+            }),
+            ..document(
+                Collection::Commits,
+                Shape::Full,
+                &format!(r#"{{"url":"https://x/repos/{url}/commits/s"{more}}}"#),
+            )
+        };
+        let own = commit("o/old", Some((7, &["o/old"])), "");
+        let row = fresh(&own, 1);
+        let renamed = commit("o/new", Some((7, &["o/new", "o/old"])), "");
+        let fork = commit("f/old", Some((8, &["f/old"])), "");
+        assert!(replace(&stored(&row), &row.json, &renamed, 2).is_some());
+        assert!(replace(&stored(&row), &row.json, &fork, 3).is_none());
+        // One that was stored before documents told their repository is known by the names that this has had.
+        let older = fresh(&Document { source: None, ..own }, 1);
+        assert!(replace(&stored(&older), &older.json, &renamed, 2).is_some());
+        assert!(replace(&stored(&older), &older.json, &fork, 3).is_none());
+        assert!(replace(&stored(&older), &older.json, &commit("O/OLD", None, ",\"n\":1"), 4).is_none());
     }
 
     #[test]

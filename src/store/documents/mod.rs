@@ -9,6 +9,8 @@ mod merge;
 mod mongodb;
 mod sqlite;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -77,6 +79,21 @@ pub struct Document {
     pub shape: Shape,
     /// When this state was read.
     pub fetched_at: DateTime<Utc>,
+    /// The repository that it was read from, where several have the same.
+    pub source: Option<Arc<Source>>,
+}
+
+/// The member of `_msght` that tells which repository a document was read from.
+const REPOSITORY_ID: &str = "repository_id";
+
+/// A repository that a document was read from. Its number survives a rename; of documents that don't tell it, the names do
+/// that it has or had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// GitHub's number of it.
+    pub repository: i64,
+    /// Its present name, `OWNER/NAME`, and its former ones.
+    pub names: Vec<String>,
 }
 
 impl Document {

@@ -229,6 +229,16 @@ impl Relational {
         self.upsert(&FORMER_NAMES, vec![vec![project.into(), owner.into(), name.into(), now.into()]]).await
     }
 
+    /// The names, `OWNER/NAME`, that a project had before.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn former_names(&self, project: i64) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT owner, name FROM project_names WHERE project_id = ?";
+        let rows = self.read(sql, vec![project.into()]).await?;
+        Ok(rows.iter().filter_map(|row| Some(format!("{}/{}", row[0].as_str()?, row[1].as_str()?))).collect())
+    }
+
     /// Records the name that a project's documents bear.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::layout::{META, append};
 use crate::json::MAX_DEPTH;
 use crate::store::documents::merge::WITHOUT;
-use crate::store::documents::timestamp;
+use crate::store::documents::{REPOSITORY_ID, timestamp};
 
 /// The dates in `_msght` that a reader of documents sees; the rest of it is bookkeeping.
 const DATES: [&str; 3] = ["fetched_at", "detailed_at", "deleted_at"];
@@ -89,7 +89,7 @@ pub(super) fn to_json(document: &RawDocument) -> Result<Value, Failure> {
 
 fn shown_meta(meta: &RawDocument) -> Result<Value, Failure> {
     let mut shown = Map::new();
-    for member in DATES.into_iter().chain([WITHOUT]) {
+    for member in DATES.into_iter().chain([WITHOUT, REPOSITORY_ID]) {
         if let Some(value) = meta.get(member).map_err(Failure::of_bson)? {
             shown.insert(member.to_owned(), value_to_json(value)?);
         }

@@ -78,6 +78,8 @@ fn bson_of(
     for (name, value) in shown.as_object().into_iter().flatten() {
         if let Some(date) = value.as_str().and_then(convert::date) {
             append(&mut meta, name, date)?;
+        } else if let Some(number) = value.as_i64() {
+            append(&mut meta, name, number)?;
         }
     }
     if let Some(parts) = shown.get(WITHOUT).and_then(Value::as_array) {
