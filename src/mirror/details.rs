@@ -15,18 +15,16 @@ use super::error::MirrorError;
 use super::independent::for_each_independent;
 use super::item::{Item, account, split, whole};
 use super::missing::MissingItems;
+use super::profiles::{self, PROFILE_DAYS};
 use super::pulls::{commits_of, map_pull};
 use super::refusals::HAS_PULL_REQUESTS;
-use super::repository::{profile_document, profile_row};
-use crate::github::{Accept, ApiError, ApiUrl, Budget, VisitedUrls};
+use crate::github::{Accept, ApiError, Budget, VisitedUrls};
 use crate::json;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::Progress;
-use crate::store::relational::{Position, Rows, date};
+use crate::store::relational::{People, Position, Rows, date};
 
-/// A profile is read again after this long.
-const PROFILE_DAYS: i64 = 30;
 /// Items asked for at once.
 const ITEMS_IN_FLIGHT: usize = 16;
 /// Items taken from the store at a time.
@@ -61,7 +59,7 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
             "pull requests" if !work.repository().has(HAS_PULL_REQUESTS) => Ok(()),
             "pull requests" => pulls(work, &missing_pulls).await,
             "commits" => commits(work, &missing_commits).await,
-            _ => people(work).await,
+            _ => profiles::read_due(work, People::OfProject(work.project()), stale).await,
         };
         match done {
             Ok(()) => {}
@@ -294,33 +292,4 @@ async fn reviews(work: &Work, number: i64) -> Result<(Mapped, bool), MirrorError
         url = page.links.next;
     }
     Ok((all, understood))
-}
-
-async fn people(work: &Work) -> Result<(), MirrorError> {
-    work.flush().await?;
-    let stale = stale(work);
-    let mut after = 0;
-    loop {
-        let relational = &work.shared.stores.relational;
-        let users = relational.users_left(work.project(), stale, after, ITEMS_AT_A_TIME).await?;
-        let Some((last, _)) = users.last() else { return Ok(()) };
-        after = *last;
-        let name = |(_, login): &(i64, String)| format!("profile of {login}");
-        for_each_independent(work, ITEMS_IN_FLIGHT, users, name, |(_, login)| profile(work, login)).await?;
-    }
-}
-
-async fn profile(work: &Work, login: String) -> Result<(), MirrorError> {
-    let page = match work.get_page(&ApiUrl::path(&["users", &login]), Accept::Json).await {
-        Ok(page) => page,
-        Err(MirrorError::Api(ApiError::NotFound { .. })) => {
-            let gone = Progress::UserGone { login, at: read_now() };
-            return work.write(Vec::new(), Rows { progress: vec![gone], ..Rows::default() }).await;
-        }
-        Err(error) => return Err(error),
-    };
-    let item = Item::single(&page.body, read_now())?;
-    let document = profile_document(&item)?;
-    let rows = Rows { profiles: profile_row(&item).into_iter().collect(), ..Rows::default() };
-    work.write(vec![document], rows).await
 }

@@ -8,7 +8,7 @@ use super::item::Item;
 use super::pages::{List, newest_first};
 use crate::github::Accept;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::{PullFact, Tie};
+use crate::store::relational::rows::{Account, Person, PullFact, Tie};
 
 /// Actions of a PullRequestEvent that belong into a pull request's history.
 const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "synchronize"];
@@ -31,7 +31,9 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
             return Ok(());
         }
         out.documents.push(item.document(Collection::Events, vec![id.into()], &[]));
-        out.rows.accounts.extend(item.account("actor").filter(|account| account.login != "ghost"));
+        let as_of = item.date("created_at");
+        let actor = item.account("actor").filter(|account| account.login != "ghost");
+        out.rows.accounts.extend(actor.map(|account| Account { as_of, ..account }));
         rows_of(repository, item, &kind, stars_listed, members_listed, out);
         Ok(())
     };
@@ -59,18 +61,30 @@ fn rows_of(
 ) {
     let project = repository.project;
     let at = item.date("created_at");
+    // An entry shows people as they were called then.
+    let person = |path: &str| match item.person(path) {
+        Person::Account(account) => Person::Account(Account { as_of: at, ..account }),
+        other => other,
+    };
     match kind {
         "WatchEvent" if !stars_listed => {
-            out.rows.watchers_from_events.push(Tie { project, user: item.person("actor"), since: at });
+            out.rows.watchers_from_events.push(Tie { project, user: person("actor"), since: at });
         }
-        "MemberEvent" if !members_listed && item.at("payload.action").and_then(Value::as_str) == Some("added") => {
-            out.rows.members.push(Tie { project, user: item.person("payload.member"), since: at });
+        "MemberEvent" if item.at("payload.action").and_then(Value::as_str) == Some("added") => {
+            // Where the list is read, it decides who is a member, and only the feed tells since when.
+            let tie = Tie { project, user: person("payload.member"), since: at };
+            if !members_listed {
+                out.rows.members.push(tie.clone());
+            }
+            out.rows.member_dates.extend(at.is_some().then_some(tie));
+            let member = item.account("payload.member").filter(|member| !member.login.eq_ignore_ascii_case("ghost"));
+            out.rows.accounts.extend(member.map(|account| Account { as_of: at, ..account }));
         }
         "PullRequestEvent" => {
             let number = item.integer("payload.number").or_else(|| item.integer("payload.pull_request.number"));
             let action = item.text("payload.action").filter(|action| HISTORY_ACTIONS.contains(&action.as_str()));
             if let (Some(number), Some(action), Some(at)) = (number, action, at) {
-                let actor = Some(item.person("actor"));
+                let actor = Some(person("actor"));
                 out.rows.pull_facts.push(PullFact { project, number, action, at, actor });
             }
         }

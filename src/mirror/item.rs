@@ -190,6 +190,7 @@ pub fn account(value: Option<&Value>) -> Option<Account> {
         login: login.to_owned(),
         github_id: value.get("id").and_then(Value::as_i64),
         organization: value.get("type").and_then(Value::as_str) == Some("Organization"),
+        as_of: None,
     })
 }
 

@@ -30,6 +30,7 @@ mod repository;
 mod run;
 pub mod stage;
 mod stars;
+mod ties;
 mod update;
 mod users;
 mod writer;

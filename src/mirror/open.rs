@@ -1,5 +1,6 @@
 //! Whether a repository is there, what it is called now, and whether it is the one that was mirrored under its name.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -17,7 +18,7 @@ use crate::store::documents::{Collection, Source};
 use crate::store::relational::leases::Lease;
 use crate::store::relational::rows::Progress as Step;
 use crate::store::relational::state::PageState;
-use crate::store::relational::{KnownProject, Rows};
+use crate::store::relational::{KnownProject, Rows, date, is_long_missing};
 
 /// A repository that GitHub has answered for.
 pub(super) struct Opened {
@@ -50,7 +51,9 @@ impl Mirror {
             validator = page.and_then(|page| page.validator);
         }
         let last_reader = validator.as_ref().map(|v| v.token.clone());
-        let sent = validator.filter(|_| !options.full).map(|v| Validator { etag: v.etag, token: v.token });
+        // Should one that was gone come back unchanged, a 304 would leave the mark.
+        let conditional = !options.full && known.as_ref().is_none_or(|known| !known.deleted);
+        let sent = validator.filter(|_| conditional).map(|v| Validator { etag: v.etag, token: v.token });
         let fetched = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
@@ -76,10 +79,15 @@ impl Mirror {
                 self.read_again(name, tally).await?
             }
             (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
-            (Err(error), Some(known)) if is_denied(&error) => match self.elsewhere(known, name, tally).await? {
-                Some(page) => page,
-                None if !self.is_gone(name, known, last_reader.as_deref(), &error).await? => return Err(error.into()),
-                None => return Err(self.mark_gone(name, known, error).await?),
+            (Err(error), Some(known)) if is_denied(&error) => match self.by_number(known, name, tally).await? {
+                Look::Found(page) => *page,
+                Look::Absent if self.is_gone(name, known, last_reader.as_deref(), &error).await? => {
+                    return Err(self.mark_gone(name, known, error).await?);
+                }
+                Look::Unknown if self.is_gone(name, known, last_reader.as_deref(), &error).await? => {
+                    return Err(self.miss(name, known, error).await?);
+                }
+                Look::Absent | Look::Unknown | Look::Denied => return Err(error.into()),
             },
             (Err(error), _) => return Err(error.into()),
         };
@@ -108,6 +116,8 @@ impl Mirror {
         if options.full {
             relational.forget(project).await?;
         }
+        let tag = page.validator.as_ref().map(|validator| validator.etag.as_str());
+        relational.set_project_etag(project, tag).await?;
         let list = relational.list(project, "repo").await?.id;
         let state = PageState::only(&ApiUrl::repo(&present, &[]), page_validator(&page));
         let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
@@ -166,16 +176,18 @@ impl Mirror {
         Ok(self.proves_deletion(name, error) && (could_read || !private))
     }
 
-    /// A repository that the App may be shown on another account: it may have gone there, or its owner may have another name.
-    async fn elsewhere(
-        &self,
-        known: &KnownProject,
-        name: &RepoName,
-        tally: &Tally,
-    ) -> Result<Option<Page>, MirrorError> {
-        let Some(number) = known.github_id else { return Ok(None) };
+    /// Looks for a repository by its number, with every token: its name may lead nowhere for a moment, it may have gone to
+    /// another account that only the App's installation there is shown, or its owner may have another name.
+    async fn by_number(&self, known: &KnownProject, name: &RepoName, tally: &Tally) -> Result<Look, MirrorError> {
+        let Some(number) = known.github_id else { return Ok(Look::Unknown) };
         let url = ApiUrl::path(&["repositories", &number.to_string()]);
-        for token in self.github.tokens_elsewhere(name.owner()) {
+        let near = self.github.tokens_for(name.owner()).into_iter().map(|token| (token, true));
+        let tokens = near.chain(self.github.tokens_elsewhere(name.owner()).into_iter().map(|token| (token, false)));
+        let (mut asked, mut denied) = (HashSet::new(), false);
+        for (token, near) in tokens {
+            if !asked.insert(token.fingerprint.clone()) {
+                continue;
+            }
             let (url, only) = (url.clone(), Some(token.clone()));
             let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
             let fetched = tokio::select! {
@@ -190,14 +202,32 @@ impl Mirror {
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
                     let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
                     self.github.can_read(&token, &present, !private);
-                    return Ok(Some(*page));
+                    return Ok(Look::Found(page));
                 }
                 Ok(Fetched::Unchanged) => {}
-                Err(error) if error.is_refusal() => {}
+                Err(ApiError::NotFound { .. } | ApiError::Legal { .. }) => {}
+                // That tells nothing of the repository, only of the token.
+                Err(error) if error.is_refusal() => denied |= near,
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(None)
+        Ok(if denied { Look::Denied } else { Look::Absent })
+    }
+
+    /// A repository whose number is not known, so that it can't be looked for a second time in the same run: it counts as
+    /// gone when a later run misses it, too.
+    async fn miss(&self, name: &RepoName, known: &KnownProject, error: ApiError) -> Result<MirrorError, MirrorError> {
+        let relational = &self.stores.relational;
+        let list = relational.list(known.id, MISSED).await?;
+        match list.watermark {
+            Some(since) if is_long_missing(&since) => self.mark_gone(name, known, error).await,
+            Some(_) => Ok(error.into()),
+            None => {
+                let progress = vec![Step::Watermark { list: list.id, watermark: date(read_now()) }];
+                relational.apply(Rows { progress, ..Rows::default() }).await?;
+                Ok(error.into())
+            }
+        }
     }
 
     /// Marks a repository as deleted; says so the first time.
@@ -207,7 +237,7 @@ impl Mirror {
         known: &KnownProject,
         error: ApiError,
     ) -> Result<MirrorError, MirrorError> {
-        if self.stores.relational.mark_project_deleted(known.id).await? {
+        if self.stores.relational.mark_project_deleted(known).await? {
             self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
         } else if !known.deleted {
             return Ok(error.into());
@@ -283,6 +313,20 @@ impl Mirror {
         }
     }
 }
+
+/// What looking for a repository by its number came to.
+enum Look {
+    Found(Box<Page>),
+    /// No token is shown it.
+    Absent,
+    /// A token that might be shown it is not let in.
+    Denied,
+    /// Its number is not known.
+    Unknown,
+}
+
+/// The list of the sync state whose watermark says since when a repository without a number is not found.
+const MISSED: &str = "missed";
 
 /// Whether an answer may mean that a repository is no more, or has gone elsewhere.
 fn is_denied(error: &ApiError) -> bool {

@@ -1,13 +1,19 @@
 //! Collaborators and contributors.
 
+use chrono::TimeDelta;
+
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::{Item, account, as_person};
 use super::pages::{List, look, mark, snapshot};
+use super::ties::{gone_people, unlisted_people};
 use crate::github::Accept;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::Tie;
+use crate::store::relational::rows::{Account, Tie};
+use crate::store::relational::{ProjectTie, Rows};
+
+/// How old GitHub's list of contributors may be.
+const CONTRIBUTORS_AGE: TimeDelta = TimeDelta::days(1);
 
 /// Who contributed, and who may write. The collaborators need more rights than the rest of the repository.
 pub async fn people(work: &Work) -> Result<(), MirrorError> {
@@ -16,6 +22,8 @@ pub async fn people(work: &Work) -> Result<(), MirrorError> {
             // The contributors are refused where a history is too long for GitHub to count them.
             Err(MirrorError::Api(error)) if error.is_refusal() => {
                 work.not_permitted(format!("{what}: {error}"));
+                // What was listed once goes stale: from here on the feed's members count.
+                work.shared.stores.relational.forget_lists(work.project(), what).await?;
             }
             done => done?,
         }
@@ -28,7 +36,9 @@ async fn contributors(work: &Work) -> Result<(), MirrorError> {
         let login = item.need_text("login")?;
         let key = vec![repository.name.owner().into(), repository.name.name().into(), login.into()];
         out.documents.push(item.document(Collection::Contributors, key, &repository.tags(&[])));
-        out.rows.accounts.extend(account(Some(item.value())));
+        // GitHub keeps this list for hours before it counts again (GitHub docs: list repository contributors).
+        let as_of = Some(item.read_at() - CONTRIBUTORS_AGE);
+        out.rows.accounts.extend(account(Some(item.value())).map(|account| Account { as_of, ..account }));
         Ok(())
     };
     let url = work.url(&["contributors"]);
@@ -48,15 +58,15 @@ async fn collaborators(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["collaborators"]).query("affiliation", "all");
     let list =
         List { name: "collaborators", url, accept: Accept::Json, collection: Collection::RepoCollaborators, map };
+    let state = work.list_state(list.name).await?;
     let listing = look(work, &list).await?;
     let project = work.project();
-    let gone = logins(work, &listing.gone).map(|login| (project, login)).collect();
+    let mut gone = gone_people(work, list.collection, &listing).await?;
+    if !state.completed && listing.settled {
+        // Members that only the feed has told of, while the list could not be read.
+        gone.extend(unlisted_people(work, ProjectTie::Members, &listing).await?);
+    }
+    let gone = gone.into_iter().map(|user| (project, user)).collect();
     work.write(Vec::new(), Rows { members_gone: gone, ..Rows::default() }).await?;
     mark(work, Collection::RepoCollaborators, &listing.gone).await
-}
-
-/// The logins in ids that end with one.
-pub(super) fn logins<'a>(work: &'a Work, ids: &'a [String]) -> impl Iterator<Item = String> + 'a {
-    let prefix = format!("{}/", work.repository().name);
-    ids.iter().filter_map(move |id| id.strip_prefix(&prefix).map(str::to_owned))
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::context::{Tally, page_validator, read_now};
 use super::error::MirrorError;
 use super::item::{Item, account};
+use super::profiles::retire_profile;
 use super::repository::{profile_document, profile_row};
 use super::run::Mirror;
 use super::users::{User, list_name};
@@ -79,7 +80,12 @@ impl Mirror {
                 let Some(known) = known.filter(|_| !self.github.has_rejected()) else { return Err(error.into()) };
                 let by_number = known.github_id.map(|id| ApiUrl::path(&["user", &id.to_string()]));
                 match by_number {
-                    None => return Err(self.user_gone(&known, error).await?),
+                    // Without a number a second run has to say so, too.
+                    None if known.missing => return Err(self.user_gone(&known, error).await?),
+                    None => {
+                        self.note_missing(&known, false).await?;
+                        return Err(error.into());
+                    }
                     Some(by_number) => url = by_number,
                 }
                 match self.profile_page(&url, tally).await {
@@ -97,6 +103,10 @@ impl Mirror {
         self.make_login_free(&present, github_id, tally).await?;
         let name = list_name(github_id, PROFILE);
         let bore = relational.list(NO_PROJECT, &name).await?.watermark.filter(|bore| *bore != present);
+        let former = relational.account_by_github_id(github_id).await?.and_then(|account| account.documents_as);
+        if let Some(former) = former.filter(|former| *former != present) {
+            retire_profile(&self.stores, &former, github_id).await?;
+        }
         if let Some(bore) = &bore {
             self.console.line(&format!("{bore} is now {present}; its lists are read anew"));
             self.mark_lists_of(bore, github_id).await?;
@@ -105,19 +115,15 @@ impl Mirror {
             relational.forget_lists(NO_PROJECT, &list_name(github_id, "%")).await?;
         }
         let list = relational.list(NO_PROJECT, &name).await?.id;
-        let page = PageState::only(&url, page_validator(&page));
+        let tag = page_validator(&page);
+        let page = PageState::only(&url, tag.clone());
         let progress =
             vec![Progress::Page { list, page }, Progress::Completed { list, watermark: Some(present.clone()) }];
-        let rows = Rows { profiles: profile_row(&item).into_iter().collect(), progress, ..Rows::default() };
+        let tag = tag.filter(|_| url == ApiUrl::path(&["users", &present]));
+        let rows = Rows { profiles: profile_row(&item, tag).into_iter().collect(), progress, ..Rows::default() };
         let counts = Arc::clone(&tally.counts);
         writer.write(PageWrite { counts, documents: vec![profile_document(&item)?], rows }).await?;
         writer.flush().await?;
-        // The row may come from a mention without a number.
-        if let Some(row) = relational.known_account(&present).await?.filter(|row| row.github_id.is_none())
-            && relational.account_by_github_id(github_id).await?.is_none()
-        {
-            relational.set_github_id(row.id, github_id).await?;
-        }
         user(item.value().clone()).ok_or_else(|| MirrorError::Answer(format!("{present} came without a login")))
     }
 
@@ -142,10 +148,16 @@ impl Mirror {
     async fn user_gone(&self, known: &KnownAccount, error: ApiError) -> Result<MirrorError, MirrorError> {
         if !known.deleted {
             self.console.line(&format!("{} was known before and is marked as deleted; its data stay", known.login));
-            self.stores.relational.mark_account_deleted(&known.login).await?;
         }
-        self.stores.documents.mark_deleted(Collection::Users, std::slice::from_ref(&known.login), read_now()).await?;
+        self.note_missing(known, true).await?;
+        let bears = known.documents_as.clone().unwrap_or_else(|| known.login.clone());
+        self.stores.documents.mark_deleted(Collection::Users, &[bears], read_now()).await?;
         Ok(MirrorError::Gone(error))
+    }
+
+    async fn note_missing(&self, known: &KnownAccount, certain: bool) -> Result<(), MirrorError> {
+        let progress = vec![Progress::ProfileMissing { user: known.id, at: read_now(), certain }];
+        Ok(self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?)
     }
 
     /// Another account had this login before: it has another one now, or it is gone, and its row stays under a login that
@@ -180,7 +192,7 @@ impl Mirror {
             return Ok(());
         }
         let documents = &self.stores.documents;
-        documents.mark_deleted(Collection::Users, &[login.to_owned()], read_now()).await?;
+        retire_profile(&self.stores, login, github_id).await?;
         for collection in OWN {
             let mut after = String::new();
             loop {

@@ -7,11 +7,12 @@ use super::error::MirrorError;
 use super::item::{Item, account, at, parse_date};
 use super::pages::not_listed;
 use super::profile::PROFILE;
+use super::profiles::retire_profile;
 use super::users::list_name;
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::store::documents::{Collection, Document, Shape, with_members};
 use crate::store::relational::rows::{Languages, Parent, Profile, Progress, Project, Topics};
-use crate::store::relational::state::{PageState, fingerprint};
+use crate::store::relational::state::{PageState, PageValidator, fingerprint};
 use crate::store::relational::{NO_PROJECT, Rows};
 
 /// A repository's row, from any answer that holds the repository.
@@ -41,8 +42,8 @@ pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
     Ok(item.full_document(Collection::Repos, key, &[]))
 }
 
-/// What `/users/{login}` tells.
-pub fn profile_row(item: &Item<'_>) -> Option<Profile> {
+/// What `/users/{login}` tells, with the entity tag of that answer.
+pub fn profile_row(item: &Item<'_>, validator: Option<PageValidator>) -> Option<Profile> {
     Some(Profile {
         account: account(Some(item.value()))?,
         name: item.text("name"),
@@ -51,6 +52,7 @@ pub fn profile_row(item: &Item<'_>) -> Option<Profile> {
         email: item.text("email"),
         created_at: item.date("created_at"),
         read_at: item.read_at(),
+        validator,
     })
 }
 
@@ -109,8 +111,14 @@ async fn owner(work: &Work) -> Result<(), MirrorError> {
         return Ok(());
     };
     let item = Item::single(&page.body, read_now())?;
-    let progress = vec![Progress::Page { list, page: PageState::only(&url, page_validator(&page)) }];
-    let rows = Rows { profiles: profile_row(&item).into_iter().collect(), progress, ..Rows::default() };
+    let (number, present) = (item.need_integer("id")?, item.need_text("login")?);
+    let known = relational.account_by_github_id(number).await?;
+    if let Some(former) = known.and_then(|known| known.documents_as).filter(|former| *former != present) {
+        retire_profile(&work.shared.stores, &former, number).await?;
+    }
+    let tag = page_validator(&page);
+    let progress = vec![Progress::Page { list, page: PageState::only(&url, tag.clone()) }];
+    let rows = Rows { profiles: profile_row(&item, tag).into_iter().collect(), progress, ..Rows::default() };
     work.write(vec![profile_document(&item)?], rows).await
 }
 

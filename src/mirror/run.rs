@@ -255,9 +255,8 @@ impl Run {
             .map(|stage| self.stage_report(*stage))
             .collect();
         let report = Report { subject: self.shared.subject.name.to_string(), stages, time: started.elapsed() };
-        let changed = report.stages.iter().any(|stage| stage.new + stage.changed + stage.deleted > 0);
         if report.is_complete() && self.fatal.is_none() && self.is_whole() {
-            self.shared.stores.relational.retrieved(self.shared.subject.project, changed).await?;
+            self.shared.stores.relational.retrieved(self.shared.subject.project).await?;
         }
         Ok(report)
     }

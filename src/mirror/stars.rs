@@ -4,8 +4,8 @@ use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::{Item, account, as_person};
 use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
-use super::people::logins;
 use super::repository::project_row;
+use super::ties::gone_people;
 use crate::github::Accept;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
@@ -48,7 +48,8 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
         work.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {STARGAZER_PAGES}"));
     }
     let project = work.project();
-    let gone = logins(work, &listing.gone).map(|login| (project, login)).collect();
+    let gone = gone_people(work, list.collection, &listing).await?;
+    let gone = gone.into_iter().map(|user| (project, user)).collect();
     work.write(Vec::new(), Rows { watchers_gone: gone, ..Rows::default() }).await?;
     mark(work, Collection::Watchers, &listing.gone).await
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -13,6 +14,7 @@ use super::context::{Map, Mapped, Options, PAGES_KIB, Shared, Subject, Tally, Wo
 use super::error::MirrorError;
 use super::item::{self, Item};
 use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
+use super::profiles::{self, PROFILE_DAYS};
 use super::report::{End, Report, StageReport};
 use super::run::Mirror;
 use super::writer::Writer;
@@ -21,10 +23,12 @@ use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, AccountTie};
 use crate::store::relational::state::fingerprint;
-use crate::store::relational::{NO_PROJECT, Rows, Tied};
+use crate::store::relational::{NO_PROJECT, People, Rows, Tied};
 
 /// What the profile's line is called.
 const PROFILE: &str = "profile";
+/// What the line of the tied accounts' profiles is called.
+const PROFILES: &str = "profiles";
 /// Ids of documents that are looked through at a time.
 const IDS_AT_A_TIME: u32 = 1000;
 
@@ -193,7 +197,7 @@ impl Mirror {
             console: self.console.clone(),
             cancel: self.cancel.clone(),
         });
-        let works = relations.into_iter().map(|relation| {
+        let lists = relations.into_iter().map(|relation| {
             let progress = self.console.progress(&format!("{} {}", shared.subject, relation.name));
             let work = Work { shared: Arc::clone(&shared), tally: Arc::default(), progress };
             async move {
@@ -202,7 +206,12 @@ impl Mirror {
             }
         });
         let mut fatal = None;
-        for (name, tally, result, time) in join_all(works).await {
+        let mut done = join_all(lists).await;
+        let broken = |result: &Result<(), MirrorError>| result.as_ref().is_err_and(MirrorError::ends_the_run);
+        if !done.iter().any(|(_, _, result, _)| broken(result)) {
+            done.push(self.tied_profiles(&shared).await);
+        }
+        for (name, tally, result, time) in done {
             let cut_off = result.as_ref().err().filter(|error| error.ends_the_run()).map(ToString::to_string);
             let end = End { result: &result, cut_off: cut_off.as_deref(), time };
             stages.push(StageReport::of(name, &tally, Some(&end)));
@@ -219,6 +228,28 @@ impl Mirror {
         }
     }
 }
+
+impl Mirror {
+    /// Reads the profiles of the accounts that the lists tie to this one.
+    async fn tied_profiles(&self, shared: &Arc<Shared<User>>) -> Done {
+        let started = Instant::now();
+        let progress = self.console.progress(&format!("{} {PROFILES}", shared.subject));
+        let work = Work { shared: Arc::clone(shared), tally: Arc::default(), progress };
+        let result = async {
+            let known = work.shared.stores.relational.account_by_github_id(work.subject().github_id).await?;
+            let Some(known) = known else { return Ok(()) };
+            let stale = Utc::now() - TimeDelta::days(PROFILE_DAYS);
+            profiles::read_due(&work, People::OfAccount(known.id), stale).await?;
+            work.flush().await
+        }
+        .await;
+        work.progress.finish();
+        (PROFILES, work.tally, result, started.elapsed())
+    }
+}
+
+/// What became of one list: its name, counters, result and time.
+type Done = (&'static str, Arc<Tally>, Result<(), MirrorError>, Duration);
 
 /// Reads one list; what it handed in counts only once it is stored.
 async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), MirrorError>, Duration) {
@@ -274,6 +305,7 @@ pub(super) async fn read_relation(work: &Work<User>, relation: &'static Relation
     {
         work.record_final_gap(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
     }
+    let relational = &work.shared.stores.relational;
     if listing.moved {
         // GitHub sends outsiders on to those members who want to be seen: who is not among them may be one all the same.
         return Ok(());

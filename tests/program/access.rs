@@ -177,7 +177,10 @@ async fn what_proves_no_deletion_marks_nothing_as_deleted() {
     assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
     // What was deleted, and comes back unchanged, is there again.
     fake.clear_faults();
-    fake.set_fault(Fault::next(1, names::QUIET, FaultKind::Status { status: 404, html: false }));
+    let number = fake.world(|w| w.repos[w.repo(names::QUIET)].id);
+    for path in [names::QUIET.to_owned(), format!("/repositories/{number}")] {
+        fake.set_fault(Fault::next(1, &path, FaultKind::Status { status: 404, html: false }));
+    }
     assert_eq!(place.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
     assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 1);
     place.mirror(&[names::QUIET]).await;

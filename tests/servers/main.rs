@@ -33,6 +33,8 @@ mod oversized;
 mod races;
 #[path = "../program/refresh.rs"]
 mod refresh;
+#[path = "../program/renames.rs"]
+mod renames;
 #[path = "../program/repair.rs"]
 mod repair;
 #[path = "../program/stages.rs"]

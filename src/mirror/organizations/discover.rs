@@ -53,7 +53,7 @@ impl Mirror {
         writer: &Writer,
         found: &mut Discovered,
     ) -> Result<(), MirrorError> {
-        let account = Account { login: token.hint.clone(), github_id: None, organization: false };
+        let account = Account { login: token.hint.clone(), github_id: None, organization: false, as_of: None };
         let nobody = User { github_id: 0, account, facts: serde_json::Value::Null, token: Some(token.clone()) };
         let work = Look { mirror: self, writer }.work(nobody, &Arc::new(Tally::default()));
         let mut next = Some(ApiUrl::path(&["user", "orgs"]).query("per_page", &PER_PAGE.to_string()));

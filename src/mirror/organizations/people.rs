@@ -21,6 +21,7 @@ use crate::mirror::users::{MEMBERS, OUTSIDE_COLLABORATORS, User, list_name, read
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Team as TeamRow, TeamProject};
+use crate::store::relational::state::fingerprint;
 use crate::store::relational::{NO_PROJECT, Rows};
 
 /// Teams that are read side by side.
@@ -110,7 +111,7 @@ impl Look<'_> {
         own: &User,
         tally: &Arc<Tally>,
         found: &mut Organization,
-    ) -> Result<Option<User>, MirrorError> {
+    ) -> Result<Option<(User, Listing)>, MirrorError> {
         let relational = &self.mirror.stores.relational;
         let state = relational.list(NO_PROJECT, &own.list_name(TEAMS)).await?;
         let known = relational.pages(state.id).await?.into_iter().find_map(|page| page.validator);
@@ -132,7 +133,7 @@ impl Look<'_> {
         Ok(None)
     }
 
-    async fn teams(&self, own: &User, tally: &Arc<Tally>) -> Result<(), MirrorError> {
+    async fn teams(&self, own: &User, tally: &Arc<Tally>) -> Result<Listing, MirrorError> {
         let map: &Map<User> = &|own: &User, item: &Item<'_>, out: &mut Mapped| {
             let number = item.need_integer("id")?;
             let login = own.account.login.as_str();

@@ -94,7 +94,8 @@ impl Look<'_> {
         }
         let shown = std::mem::take(&mut *shown.lock().unwrap_or_else(PoisonError::into_inner));
         found.new = shown.new;
-        for moved in shown.moved.into_values() {
+        let revived = before.marked_and_listed(found, &shown.moved);
+        for moved in shown.moved.into_values().chain(revived) {
             self.follow(moved, process, found).await?;
         }
         Ok(())
@@ -239,6 +240,19 @@ impl Look<'_> {
 }
 
 impl Before {
+    /// Returns repositories that are marked as deleted though a list holds them, in a page that is as it was before.
+    fn marked_and_listed(&self, found: &Organization, moved: &HashMap<i64, Moved>) -> Vec<Moved> {
+        let own = self.numbers.values().flatten().filter_map(|number| self.by_number.get(number));
+        let marked = own.filter(|known| known.deleted && !moved.contains_key(&known.github_id));
+        let listed = marked.filter_map(|known| {
+            let name = RepoName::new(&known.owner, &known.name).ok()?;
+            let text = name.to_string();
+            let unseen = found.seen.contains(&fingerprint(&text)) && !found.new.contains(&text);
+            unseen.then(|| Moved { name, from: None, listing: known.listing(Listed::Listed) })
+        });
+        listed.collect()
+    }
+
     /// Maps one repository of a list, unless another name or another's name has to be seen to first.
     fn take(&self, name: &RepoName, item: &Item<'_>, out: &mut Mapped, shown: &mut Shown) -> Result<(), MirrorError> {
         let number = item.need_integer("id")?;

@@ -8,7 +8,7 @@ use crate::mirror::run::{Mirror, lease_of};
 use crate::names::RepoName;
 use crate::store::relational::Rows;
 use crate::store::relational::inventory::Inventoried;
-use crate::store::relational::rows::{Listed, ProjectListing};
+use crate::store::relational::rows::Listed;
 
 impl Mirror {
     /// Asks once for each repository that an organisation's lists hold no more: it is deleted, has gone elsewhere, can be
@@ -72,17 +72,7 @@ impl Mirror {
     }
 
     async fn stand(&self, known: &Inventoried, state: Listed) -> Result<(), MirrorError> {
-        let listing = ProjectListing {
-            github_id: known.github_id,
-            documents_as: None,
-            state,
-            visibility: None,
-            archived: known.archived,
-            fork: known.fork,
-            disabled: known.disabled,
-            pushed_at: None,
-            updated_at: None,
-        };
+        let listing = known.listing(state);
         Ok(self.stores.relational.apply(Rows { listings: vec![listing], ..Rows::default() }).await?)
     }
 }

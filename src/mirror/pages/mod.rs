@@ -24,7 +24,7 @@ use crate::store::relational::state::{PageState, fingerprint};
 
 pub use changes::{changed_first, newest_first, one_page, since, timestamp, whole_then_since};
 pub use parts::PartSize;
-pub use walk::{Backfill, DEEP_PAGE, Grows, backfill, look, mark, mark_gone, not_listed, read_all, snapshot};
+pub use walk::{Backfill, DEEP_PAGE, Grows, Listing, backfill, look, mark, mark_gone, not_listed, read_all, snapshot};
 
 /// Items a page: GitHub's maximum (GitHub docs: using pagination).
 pub const PER_PAGE: usize = 100;

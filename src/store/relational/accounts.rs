@@ -1,9 +1,9 @@
 //! Accounts as the tables know them.
 
+use super::Relational;
 use super::ids::Ids;
-use super::rows::Progress;
-use super::sql::{Rule, Upsert, Value};
-use super::{Relational, Rows};
+use super::profiles::is_long_missing;
+use super::sql::Value;
 use crate::store::StoreError;
 
 /// An account as it is known in the store.
@@ -17,6 +17,10 @@ pub struct KnownAccount {
     pub github_id: Option<i64>,
     /// Whether it is marked as gone from GitHub.
     pub deleted: bool,
+    /// Whether GitHub has answered some time before that there is no profile, and has not given one since.
+    pub missing: bool,
+    /// The login that its profile's document bears; `None` where there is none.
+    pub documents_as: Option<String>,
 }
 
 /// Which of an account's ties, from its own side.
@@ -47,12 +51,25 @@ impl Tied {
     }
 }
 
-const GITHUB_IDS: Upsert = Upsert {
-    table: "msght_users",
-    columns: &["user_id", "github_id"],
-    key: &["user_id"],
-    update: &[("github_id", Rule::Fill)],
-};
+/// A project's people that a list of GitHub's decides over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectTie {
+    /// Collaborators.
+    Members,
+    /// Stargazers.
+    Watchers,
+}
+
+impl ProjectTie {
+    fn table(self) -> &'static str {
+        match self {
+            Self::Members => "project_members",
+            Self::Watchers => "watchers",
+        }
+    }
+}
+
+const KNOWN: &str = "SELECT u.id, u.login, m.github_id, u.deleted, f.missing_since, f.documents_as";
 
 impl Relational {
     /// An account by its present login.
@@ -60,9 +77,11 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn known_account(&self, login: &str) -> Result<Option<KnownAccount>, StoreError> {
-        let sql = "SELECT u.id, u.login, m.github_id, u.deleted FROM users u \
-                   LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.login = ? AND u.fake = 0 AND u.id > 0";
-        Ok(known_account(self.read(sql, vec![login.into()]).await?))
+        let sql = format!(
+            "{KNOWN} FROM users u LEFT JOIN msght_users m ON m.user_id = u.id \
+             LEFT JOIN msght_profiles f ON f.user_id = u.id WHERE u.login = ? AND u.fake = 0 AND u.id > 0"
+        );
+        Ok(known_account(self.read(&sql, vec![login.into()]).await?))
     }
 
     /// An account by GitHub's numeric id, whatever it was called.
@@ -70,9 +89,11 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn account_by_github_id(&self, github_id: i64) -> Result<Option<KnownAccount>, StoreError> {
-        let sql = "SELECT u.id, u.login, m.github_id, u.deleted FROM msght_users m \
-                   JOIN users u ON u.id = m.user_id WHERE m.github_id = ?";
-        Ok(known_account(self.read(sql, vec![github_id.into()]).await?))
+        let sql = format!(
+            "{KNOWN} FROM msght_users m JOIN users u ON u.id = m.user_id \
+             LEFT JOIN msght_profiles f ON f.user_id = u.id WHERE m.github_id = ?"
+        );
+        Ok(known_account(self.read(&sql, vec![github_id.into()]).await?))
     }
 
     /// The logins of the accounts that one is tied to.
@@ -89,21 +110,15 @@ impl Relational {
         Ok(rows.into_iter().filter_map(|mut row| row.pop()?.into_text()).collect())
     }
 
-    /// Records GitHub's number of an account whose row was made without it.
+    /// The rows and logins of the people that a project's table ties to it.
     ///
     /// # Errors
-    /// The store could not be written.
-    pub async fn set_github_id(&self, account: i64, github_id: i64) -> Result<(), StoreError> {
-        self.upsert(&GITHUB_IDS, vec![vec![account.into(), github_id.into()]]).await
-    }
-
-    /// Marks an account as gone from GitHub.
-    ///
-    /// # Errors
-    /// The store could not be written.
-    pub async fn mark_account_deleted(&self, login: &str) -> Result<(), StoreError> {
-        let progress = vec![Progress::UserGone { login: login.to_owned(), at: chrono::Utc::now() }];
-        self.apply(Rows { progress, ..Rows::default() }).await
+    /// The store could not be read.
+    pub async fn tied_to_project(&self, project: i64, tie: ProjectTie) -> Result<Vec<(i64, String)>, StoreError> {
+        let table = tie.table();
+        let sql = format!("SELECT u.id, u.login FROM {table} x JOIN users u ON u.id = x.user_id WHERE x.repo_id = ?");
+        let rows = self.read(&sql, vec![project.into()]).await?;
+        Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
     }
 
     /// Gives an account's login free for another one: its row takes the login that it has now, or one that nobody can have,
@@ -126,5 +141,7 @@ fn known_account(rows: Vec<Vec<Value>>) -> Option<KnownAccount> {
         login: row[1].as_str()?.to_owned(),
         github_id: row[2].as_i64(),
         deleted: row[3].as_i64() == Some(1),
+        missing: row[4].as_str().is_some_and(is_long_missing),
+        documents_as: row[5].as_str().map(str::to_owned),
     })
 }

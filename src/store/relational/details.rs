@@ -1,6 +1,7 @@
 //! What the `details` stage has left to do, newest first.
 
 use super::Relational;
+use super::profiles::PROFILES_DUE;
 use super::sql::{Value, date};
 use crate::store::StoreError;
 
@@ -41,28 +42,6 @@ const MENTIONED_COMMITS: &str = "SELECT c.id, c.sha FROM commits c WHERE c.proje
 const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
      WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
 
-/// Everybody that a project's tables refer to, with a profile that was never read or is older than a date. Nobody's
-/// profile is asked for whom GitHub doesn't know.
-const USERS_LEFT: &str = "FROM (\
-     SELECT owner_id AS user_id FROM projects WHERE id = ?1 OR forked_from = ?1 \
-     UNION SELECT c.author_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
-     UNION SELECT c.committer_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
-     UNION SELECT author_id FROM commits WHERE project_id = ?1 \
-     UNION SELECT committer_id FROM commits WHERE project_id = ?1 \
-     UNION SELECT c.user_id FROM commit_comments c JOIN commits k ON k.id = c.commit_id WHERE k.project_id = ?1 \
-     UNION SELECT reporter_id FROM issues WHERE repo_id = ?1 \
-     UNION SELECT assignee_id FROM issues WHERE repo_id = ?1 \
-     UNION SELECT c.user_id FROM issue_comments c JOIN issues i ON i.id = c.issue_id WHERE i.repo_id = ?1 \
-     UNION SELECT e.actor_id FROM issue_events e JOIN issues i ON i.id = e.issue_id WHERE i.repo_id = ?1 \
-     UNION SELECT c.user_id FROM pull_request_comments c JOIN pull_requests p ON p.id = c.pull_request_id \
-        WHERE p.base_repo_id = ?1 \
-     UNION SELECT h.actor_id FROM pull_request_history h JOIN pull_requests p ON p.id = h.pull_request_id \
-        WHERE p.base_repo_id = ?1 \
-     UNION SELECT user_id FROM project_members WHERE repo_id = ?1 \
-     UNION SELECT user_id FROM watchers WHERE repo_id = ?1) own JOIN users u ON u.id = own.user_id \
-     LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 AND u.id > 0 \
-     AND u.login <> 'ghost' AND (m.profile_at IS NULL OR m.profile_at < ?2)";
-
 /// How much the `details` stage has left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DetailsLeft {
@@ -100,10 +79,11 @@ impl Relational {
             let number = rows.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
             Ok::<u64, StoreError>(u64::try_from(number).unwrap_or(0))
         };
+        let now = date(chrono::Utc::now());
         Ok(DetailsLeft {
             commits: count(COMMITS_LEFT, vec![project.into()]).await?,
             pulls: count(PULLS_LEFT, vec![project.into()]).await?,
-            users: count(USERS_LEFT, vec![project.into(), date(profiles_before).into()]).await?,
+            users: count(PROFILES_DUE, vec![project.into(), date(profiles_before).into(), now.into()]).await?,
         })
     }
 
@@ -170,23 +150,6 @@ impl Relational {
         let rows = self.read(&sql, params).await?;
         let end = rows.last().and_then(|row| Some(Position(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
         Ok((rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect(), end))
-    }
-
-    /// The logins of all users whose profiles are to be read, in order of their rows, at most `limit` after `after`.
-    ///
-    /// # Errors
-    /// The store could not be read.
-    pub async fn users_left(
-        &self,
-        project: i64,
-        profiles_before: chrono::DateTime<chrono::Utc>,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, String)>, StoreError> {
-        let sql = format!("SELECT u.id, u.login {USERS_LEFT} AND u.id > ?3 ORDER BY u.id LIMIT ?4");
-        let params = vec![project.into(), date(profiles_before).into(), after.into(), i64::from(limit).into()];
-        let rows = self.read(&sql, params).await?;
-        Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
     }
 
     /// Forgets which commits' details were read, so that `--full` reads them again.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::Relational;
+use super::rows::{Listed, ProjectListing};
 use super::sql::Value;
 use crate::store::StoreError;
 
@@ -35,6 +36,23 @@ pub struct Inventoried {
     pub retrieved_at: Option<DateTime<Utc>>,
     /// When something was pushed, or about the repository changed, last, as its owner's list told.
     pub changed_at: Option<DateTime<Utc>>,
+}
+
+impl Inventoried {
+    /// Returns the same as a listing with another state; what it doesn't tell stays as it is.
+    pub fn listing(&self, state: Listed) -> ProjectListing {
+        ProjectListing {
+            github_id: self.github_id,
+            documents_as: None,
+            state,
+            visibility: None,
+            archived: self.archived,
+            fork: self.fork,
+            disabled: self.disabled,
+            pushed_at: None,
+            updated_at: None,
+        }
+    }
 }
 
 /// Repositories that only something else mentions, as a fork's parent, are not an organisation's inventory.

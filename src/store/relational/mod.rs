@@ -13,6 +13,7 @@ pub mod leases;
 mod look;
 pub mod missing_items;
 mod mysql;
+mod profiles;
 pub mod rows;
 mod split;
 mod sql;
@@ -23,9 +24,10 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-pub use accounts::{KnownAccount, Tied};
+pub use accounts::{KnownAccount, ProjectTie, Tied};
 pub use details::{DetailsLeft, Position};
 pub use look::look;
+pub use profiles::{DueProfile, People, is_long_missing};
 pub use rows::Rows;
 pub use split::Extent;
 pub use sql::date;
@@ -192,20 +194,33 @@ impl Relational {
         Ok(known_project(self.read(sql, vec![github_id.into()]).await?))
     }
 
-    /// Marks a project as gone from GitHub, if it was ever read or listed. Returns whether it was marked now.
+    /// Marks a project as gone from GitHub, if it was ever read or listed, or bears no number that would tell. Returns whether
+    /// it was marked now.
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn mark_project_deleted(&self, project: i64) -> Result<bool, StoreError> {
-        let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND (EXISTS (SELECT 1 FROM msght_pages p \
+    pub async fn mark_project_deleted(&self, known: &KnownProject) -> Result<bool, StoreError> {
+        let project = known.id;
+        let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND (?2 OR EXISTS (SELECT 1 FROM msght_pages p \
                    JOIN msght_lists l ON l.id = p.list_id WHERE l.project_id = ?1 AND l.name = 'repo') \
                    OR EXISTS (SELECT 1 FROM project_listings g WHERE g.project_id = ?1))";
-        let marked = self.write(sql, vec![project.into()]).await? > 0;
+        let marked = self.write(sql, vec![project.into(), known.github_id.is_none().into()]).await? > 0;
         if marked {
             // Should it come back unchanged, a 304 would leave the mark.
             self.forget_lists(project, "repo").await?;
         }
         Ok(marked)
+    }
+
+    /// Records the entity tag of a project's own answer, without its quotes and as far as the column holds it.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn set_project_etag(&self, project: i64, etag: Option<&str>) -> Result<(), StoreError> {
+        let etag =
+            etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').chars().take(40).collect::<String>());
+        let sql = "UPDATE projects SET etag = ? WHERE id = ?";
+        self.write(sql, vec![etag.into(), project.into()]).await.map(drop)
     }
 
     /// Gives a project's name free for another repository; its rows stay under another name, marked as gone from GitHub

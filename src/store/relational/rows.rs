@@ -3,6 +3,8 @@
 
 use chrono::{DateTime, Utc};
 
+use super::state::PageValidator;
+
 /// An account on GitHub: a person, a bot or an organisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -12,6 +14,8 @@ pub struct Account {
     pub github_id: Option<i64>,
     /// Whether it is an organisation; everything else counts as a user (data model, §4).
     pub organization: bool,
+    /// When its login was so, where that may be long ago, as in a feed; `None` in a live answer.
+    pub as_of: Option<DateTime<Utc>>,
 }
 
 /// Whom a row refers to.
@@ -47,6 +51,8 @@ pub struct Profile {
     pub created_at: Option<DateTime<Utc>>,
     /// When the profile was read.
     pub read_at: DateTime<Utc>,
+    /// The entity tag of the answer, where it was asked for by its login.
+    pub validator: Option<PageValidator>,
 }
 
 /// Where a repository was forked from.
@@ -446,12 +452,21 @@ pub enum Progress {
         /// Its number.
         number: i64,
     },
-    /// A user's profile was asked for and GitHub has none.
-    UserGone {
-        /// The login.
-        login: String,
+    /// An account's profile is as it was.
+    ProfileUnchanged {
+        /// The account's row.
+        user: i64,
         /// When it was asked.
         at: DateTime<Utc>,
+    },
+    /// An account's profile was asked for and GitHub has none.
+    ProfileMissing {
+        /// The account's row.
+        user: i64,
+        /// When it was asked.
+        at: DateTime<Utc>,
+        /// Whether that is certain, so that the account is marked as gone.
+        certain: bool,
     },
 }
 
@@ -460,6 +475,8 @@ pub enum Progress {
 #[allow(missing_docs, reason = "each field is a list of the rows its type describes")]
 pub struct Rows {
     pub accounts: Vec<Account>,
+    /// Project and account that its documents mention.
+    pub mentions: Vec<(i64, Account)>,
     pub profiles: Vec<Profile>,
     /// E-mail addresses of commits with the account that GitHub ties them to.
     pub emails: Vec<(String, Account)>,
@@ -478,13 +495,15 @@ pub struct Rows {
     /// Project and title.
     pub milestones: Vec<(i64, String)>,
     pub members: Vec<Tie>,
+    /// Since when members are members, known only from the events feed: of those that there are.
+    pub member_dates: Vec<Tie>,
     pub watchers: Vec<Tie>,
     /// Stars known only from the events feed: a list's answer has the better date.
     pub watchers_from_events: Vec<Tie>,
-    /// Project and login of members that are no longer.
-    pub members_gone: Vec<(i64, String)>,
-    /// Project and login of stars taken back.
-    pub watchers_gone: Vec<(i64, String)>,
+    /// Project and row of members that are no longer.
+    pub members_gone: Vec<(i64, i64)>,
+    /// Project and row of those who took their star back.
+    pub watchers_gone: Vec<(i64, i64)>,
     pub followers: Vec<AccountTie>,
     /// Logins of the followed and of who follows no longer.
     pub followers_gone: Vec<(String, String)>,
@@ -500,8 +519,8 @@ pub struct Rows {
     pub teams_gone: Vec<i64>,
     /// GitHub's id of the team, and a member.
     pub team_members: Vec<(i64, Account)>,
-    /// GitHub's id of the team, and the login of who is no longer a member.
-    pub team_members_gone: Vec<(i64, String)>,
+    /// GitHub's id of the team, and the row of who is no longer a member.
+    pub team_members_gone: Vec<(i64, i64)>,
     pub team_projects: Vec<TeamProject>,
     /// GitHub's ids of the team and of a repository that it has no access to any more.
     pub team_projects_gone: Vec<(i64, i64)>,
@@ -515,6 +534,7 @@ macro_rules! with_row_fields {
     ($macro:ident) => {
         $macro!(
             accounts,
+            mentions,
             profiles,
             emails,
             projects,
@@ -530,6 +550,7 @@ macro_rules! with_row_fields {
             labels,
             milestones,
             members,
+            member_dates,
             watchers,
             watchers_from_events,
             members_gone,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relational;
-use super::sql::{Upsert, Value, date};
+use super::sql::{Rule, Upsert, Value, date};
 use crate::store::StoreError;
 use crate::store::documents::Identity;
 
@@ -140,6 +140,7 @@ impl Relational {
                 "UPDATE msght_pulls SET commits_of = NULL, detailed_of = NULL",
                 "DELETE FROM msght_commit_details",
                 "UPDATE msght_users SET profile_at = NULL",
+                "UPDATE msght_profiles SET documents_as = NULL, etag = NULL",
                 "UPDATE msght_projects SET documents_as = NULL",
             ] {
                 self.write(sql, Vec::new()).await?;
@@ -331,7 +332,7 @@ impl Relational {
         self.write(sql, vec![project.into()]).await.map(drop)
     }
 
-    /// Records that a project's retrieval is complete. `changed` says whether it stored anything.
+    /// Records that a project's retrieval is complete.
     ///
     /// # Errors
     /// The store could not be written.
@@ -339,7 +340,7 @@ impl Relational {
         let now = date(chrono::Utc::now());
         let sql = "UPDATE msght_projects SET retrieved_at = ? WHERE project_id = ?";
         self.write(sql, vec![now.as_str().into(), project.into()]).await?;
-        let sql = "UPDATE projects SET updated_at = ? WHERE id = ? AND (? OR updated_at IS NULL)";
-        self.write(sql, vec![now.into(), project.into(), changed.into()]).await.map(drop)
+        let sql = "UPDATE projects SET updated_at = ? WHERE id = ?";
+        self.write(sql, vec![now.into(), project.into()]).await.map(drop)
     }
 }

@@ -113,6 +113,7 @@ impl World {
         }
         self.by_login.remove(&old.to_lowercase());
         self.by_login.insert(new.to_lowercase(), user);
+        self.former_logins.push((user, now, self.users[user as usize].login.clone()));
         let u = &mut self.users[user as usize];
         (u.login, u.updated) = (new.into(), now);
         for pull in self.pulls_mut().filter(|p| p.head_user == Some(user)) {

@@ -136,18 +136,18 @@ impl World {
         o.push_str(r#","archived_at":null,"type":"Organization"}"#);
     }
 
-    /// Actor in a feed entry.
-    pub fn actor_json(&self, o: &mut String, user: UserIx, display: bool) {
-        let u = &self.users[user as usize];
-        let _ = write!(o, r#"{{"id":{},"login":"{}""#, u.id, u.login);
+    /// Actor in a feed entry. GitHub: called as at that time.
+    pub fn actor_json(&self, o: &mut String, user: UserIx, at: Time, display: bool) {
+        let (u, login) = (&self.users[user as usize], self.login_at(user, at));
+        let _ = write!(o, r#"{{"id":{},"login":"{login}""#, u.id);
         if display {
-            let _ = write!(o, r#","display_login":"{}""#, u.login.trim_end_matches("[bot]"));
+            let _ = write!(o, r#","display_login":"{}""#, login.trim_end_matches("[bot]"));
         }
         let _ = write!(
             o,
             r#","gravatar_id":"","url":"{}users/{}","avatar_url":"https://avatars.githubusercontent.com/u/{}?"}}"#,
             self.api,
-            u.login.replace('[', "%5B").replace(']', "%5D"),
+            login.replace('[', "%5B").replace(']', "%5D"),
             u.id
         );
     }

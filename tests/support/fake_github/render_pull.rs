@@ -216,7 +216,7 @@ impl World {
         let r = &self.repos[repo];
         let e = &r.feed[at];
         let _ = write!(o, r#"{{"id":"{}","type":"{}","actor":"#, e.id, e.payload.kind());
-        self.actor_json(o, e.actor, true);
+        self.actor_json(o, e.actor, e.created, true);
         let _ = write!(
             o,
             r#","repo":{{"id":{},"name":"{}","url":"{}"}},"payload":{{"#,
@@ -318,7 +318,7 @@ impl World {
         time(o, e.created);
         if self.users[r.owner as usize].kind == UserKind::Organization {
             o.push_str(r#","org":"#);
-            self.actor_json(o, r.owner, false);
+            self.actor_json(o, r.owner, e.created, false);
         }
         o.push('}');
     }

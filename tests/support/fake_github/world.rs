@@ -396,6 +396,8 @@ pub struct World {
     pub outside: Vec<(UserIx, UserIx)>,
     /// Whether comparisons have no pages, as on older Enterprise Servers.
     pub unpaged_comparisons: bool,
+    /// Logins that users had until then, oldest first.
+    pub former_logins: Vec<(UserIx, Time, String)>,
     /// Names that repositories had before, in lower case.
     pub old_names: HashMap<String, RepoIx>,
     pub(super) by_sha: HashMap<Sha, CommitIx>,
@@ -446,6 +448,7 @@ impl World {
             hooks: vec![],
             outside: vec![],
             unpaged_comparisons: false,
+            former_logins: vec![],
             old_names: HashMap::new(),
             by_sha: HashMap::new(),
             by_login: HashMap::new(),
@@ -535,6 +538,12 @@ impl World {
     pub fn add_person(&mut self, name: &str, email: &str, account: Account) -> u32 {
         self.people.push(Person { name: name.into(), email: email.into(), account });
         self.people.len() as u32 - 1
+    }
+
+    /// What a user was called at that time.
+    pub fn login_at(&self, user: UserIx, at: Time) -> &str {
+        let then = self.former_logins.iter().find(|former| former.0 == user && at < former.1);
+        then.map_or(self.users[user as usize].login.as_str(), |former| former.2.as_str())
     }
 
     /// The user of that login; logins ignore case.

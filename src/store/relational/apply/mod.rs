@@ -6,9 +6,11 @@
 
 mod accounts;
 mod commits;
+mod identities;
 mod issues;
 mod organizations;
 mod people;
+mod profiles;
 mod progress;
 mod projects;
 mod pulls;
@@ -20,7 +22,7 @@ pub(super) use commits::MENTIONED as MENTIONED_COMMITS;
 
 use super::backend::Tx;
 use super::ids::Ids;
-use super::rows::{Person, Rows};
+use super::rows::{Account, Person, Rows};
 use super::sql::{Value, marks};
 
 /// Characters of a `varchar(255)` column.
@@ -69,6 +71,11 @@ impl Batch<'_> {
     /// The row id of a person of this batch.
     fn person(&self, person: &Person) -> Value {
         self.people.get(&people::key_of(person)).copied().map_or(Value::Null, Value::Integer)
+    }
+
+    /// The row id of an account of this batch.
+    fn account(&self, account: &Account) -> Option<i64> {
+        self.people.get(&identities::account_key(account)).copied()
     }
 
     fn optional_person(&self, person: Option<&Person>) -> Value {

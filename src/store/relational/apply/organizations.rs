@@ -83,10 +83,10 @@ impl Batch<'_> {
             }
         }
         self.tx.upsert(&TEAM_PROJECTS, projects).await?;
-        for (team, login) in &rows.team_members_gone {
+        for (team, member) in &rows.team_members_gone {
             let sql = "DELETE FROM team_members WHERE team_id = (SELECT id FROM teams WHERE github_id = ?) \
-                       AND user_id = (SELECT id FROM users WHERE login = ?)";
-            self.tx.execute(sql, vec![(*team).into(), login.as_str().into()]).await?;
+                       AND user_id = ?";
+            self.tx.execute(sql, vec![(*team).into(), (*member).into()]).await?;
         }
         for (team, project) in &rows.team_projects_gone {
             let sql = "DELETE FROM team_projects WHERE team_id = (SELECT id FROM teams WHERE github_id = ?) \

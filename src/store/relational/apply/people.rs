@@ -1,12 +1,14 @@
 //! Users: accounts, the one ghost, and authors known only by an e-mail address (data model, §4).
 
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
 use super::super::rows::{Account, Person, Profile, Rows};
 use super::super::sql::{Rule, Upsert, Value, date};
+use super::identities::{Mention, account_key};
 use super::{Batch, TEXT, cut_option, id_of};
 
 /// The login that GitHub shows for people it no longer knows.
@@ -19,14 +21,12 @@ const WEB_FLOW_EMAIL: &str = "noreply@github.com";
 /// Letters of a fake user's login. 26^12 leaves a collision out of the question.
 const FAKE_LOGIN_LETTERS: usize = 12;
 
-const NEW_ACCOUNTS: Upsert = Upsert { table: "users", columns: &["login", "type"], key: &["login"], update: &[] };
-
-const ACCOUNT_FACTS: Upsert =
-    Upsert { table: "msght_users", columns: &["user_id", "github_id"], key: &[], update: &[] };
+pub(super) const NEW_ACCOUNTS: Upsert =
+    Upsert { table: "users", columns: &["login", "type"], key: &["login"], update: &[] };
 
 const PROFILES: Upsert = Upsert {
     table: "users",
-    columns: &["login", "type", "name", "company", "location", "email", "created_at", "deleted"],
+    columns: &["login", "type", "name", "company", "location", "email", "created_at", "deleted", "updated_at"],
     key: &["login"],
     update: &[
         ("type", Rule::Replace),
@@ -36,14 +36,35 @@ const PROFILES: Upsert = Upsert {
         ("email", Rule::Replace),
         ("created_at", Rule::Replace),
         ("deleted", Rule::Replace),
+        ("updated_at", Rule::Replace),
     ],
 };
 
-pub(super) const PROFILE_FACTS: Upsert = Upsert {
+pub(super) const PROFILE_TIMES: Upsert = Upsert {
     table: "msght_users",
     columns: &["user_id", "profile_at"],
     key: &["user_id"],
     update: &[("profile_at", Rule::Replace)],
+};
+
+const PROFILE_FACTS: Upsert = Upsert {
+    table: "msght_profiles",
+    columns: &["user_id", "documents_as", "etag", "token", "missing_since", "look_again_at"],
+    key: &["user_id"],
+    update: &[
+        ("documents_as", Rule::Replace),
+        ("etag", Rule::Replace),
+        ("token", Rule::Replace),
+        ("missing_since", Rule::Replace),
+        ("look_again_at", Rule::Replace),
+    ],
+};
+
+const MENTIONS: Upsert = Upsert {
+    table: "msght_mentions",
+    columns: &["project_id", "user_id"],
+    key: &["project_id", "user_id"],
+    update: &[],
 };
 
 /// Of several names under one address the first in the alphabet stays, whatever order commits come in.
@@ -56,14 +77,29 @@ const FAKES: Upsert = Upsert {
 
 const EMAILS: Upsert = Upsert { table: "msght_emails", columns: &["email", "user_id"], key: &["email"], update: &[] };
 
-fn type_of(account: &Account) -> &'static str {
+pub(super) fn type_of(account: &Account) -> &'static str {
     if account.organization { "ORG" } else { "USR" }
+}
+
+/// The account that stands for everybody whom GitHub no longer knows.
+fn ghost_account() -> Account {
+    Account { login: GHOST.to_owned(), github_id: None, organization: false, as_of: None }
+}
+
+/// Notes what a batch says of an account, unless it says so more reliably elsewhere.
+fn note(accounts: &mut BTreeMap<String, Mention>, account: &Account, own: bool) {
+    let mention = Mention { account: account.clone(), own };
+    match accounts.entry(account_key(account)) {
+        Entry::Vacant(entry) => _ = entry.insert(mention),
+        Entry::Occupied(mut entry) if mention.outranks(entry.get()) => _ = entry.insert(mention),
+        Entry::Occupied(_) => {}
+    }
 }
 
 /// What tells people apart within a batch.
 pub(super) fn key_of(person: &Person) -> String {
     match person {
-        Person::Account(account) => account.login.to_lowercase(),
+        Person::Account(account) => account_key(account),
         Person::Ghost => GHOST.to_owned(),
         Person::Fake { name, email } => fake_login(name.as_deref(), email.as_deref()),
     }
@@ -80,11 +116,6 @@ pub(super) fn fake_login(name: Option<&str>, email: Option<&str>) -> String {
     digest.iter().take(FAKE_LOGIN_LETTERS).map(|byte| char::from(b'A' + byte % 26)).collect()
 }
 
-/// What an account's row is remembered by. GitHub's number is a part of it: a login may pass to another account.
-fn cache_key(login: &str, github_id: Option<i64>) -> String {
-    github_id.map_or_else(|| login.to_owned(), |github_id| format!("{login}#{github_id}"))
-}
-
 /// What an e-mail address is found by: itself, or a digest of one that is longer than its column.
 fn email_key(email: &str) -> Cow<'_, str> {
     if email.chars().count() <= TEXT {
@@ -97,16 +128,11 @@ fn email_key(email: &str) -> Cow<'_, str> {
 impl Batch<'_> {
     /// Makes sure of everybody the batch speaks of, and remembers their row ids.
     pub(super) async fn people(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
-        let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+        let mut accounts: BTreeMap<String, Mention> = BTreeMap::new();
         let mut fakes: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
-        let ghost = Account { login: GHOST.to_owned(), github_id: None, organization: false };
         let mut see = |person: &Person| match person {
-            Person::Account(account) => {
-                accounts.entry(account.login.to_lowercase()).or_insert_with(|| account.clone());
-            }
-            Person::Ghost => {
-                accounts.entry(GHOST.to_owned()).or_insert_with(|| ghost.clone());
-            }
+            Person::Account(account) => note(&mut accounts, account, false),
+            Person::Ghost => note(&mut accounts, &ghost_account(), false),
             Person::Fake { name, email } => {
                 let entry = fakes.entry(key_of(person)).or_insert_with(|| (name.clone(), email.clone()));
                 if name.is_some() && (entry.0.is_none() || *name < entry.0) {
@@ -117,7 +143,11 @@ impl Batch<'_> {
         for person in everybody(rows) {
             see(&person);
         }
-        self.accounts(&accounts).await?;
+        for profile in &rows.profiles {
+            note(&mut accounts, &profile.account, true);
+        }
+        self.accounts(accounts).await?;
+        self.mentions(&rows.mentions).await?;
         self.profiles(&rows.profiles).await?;
         self.emails(&rows.emails).await?;
         self.fakes(fakes).await
@@ -125,94 +155,19 @@ impl Batch<'_> {
 
     /// The row id of the one ghost.
     pub(super) async fn ghost(&mut self) -> Result<i64, sqlx::Error> {
-        let ghost = Account { login: GHOST.to_owned(), github_id: None, organization: false };
-        self.accounts(&BTreeMap::from([(GHOST.to_owned(), ghost)])).await?;
+        let ghost = Mention { account: ghost_account(), own: false };
+        self.accounts(BTreeMap::from([(GHOST.to_owned(), ghost)])).await?;
         Ok(self.people.get(GHOST).copied().unwrap_or(-1))
     }
 
-    async fn accounts(&mut self, accounts: &BTreeMap<String, Account>) -> Result<(), sqlx::Error> {
-        let mut missing: BTreeMap<&String, &Account> = BTreeMap::new();
-        for (login, account) in accounts {
-            match self.ids.users.get(&cache_key(login, account.github_id)) {
-                Some(id) => _ = self.people.insert(login.clone(), id),
-                None => _ = missing.insert(login, account),
-            }
-        }
-        self.find_users(&mut missing).await?;
-        self.find_renamed(&mut missing).await?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let rows = missing.values().map(|account| vec![account.login.as_str().into(), type_of(account).into()]);
-        self.tx.upsert(&NEW_ACCOUNTS, rows.collect()).await?;
-        let new = missing.clone();
-        self.find_users(&mut missing).await?;
-        let facts: Vec<Vec<Value>> = new
-            .iter()
-            .filter_map(|(login, account)| {
-                let id = *self.people.get(*login)?;
-                Some(vec![id.into(), account.github_id.into()])
-            })
-            .collect();
-        self.tx.upsert(&ACCOUNT_FACTS, facts).await?;
-        Ok(())
-    }
-
-    /// Takes out of `missing` whom the table has already.
-    async fn find_users(&mut self, missing: &mut BTreeMap<&String, &Account>) -> Result<(), sqlx::Error> {
-        let keys: Vec<Value> = missing.keys().map(|login| login.as_str().into()).collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let sql = "SELECT u.id, u.login, u.type, m.github_id FROM users u LEFT JOIN msght_users m ON m.user_id = u.id \
-                   WHERE u.login IN ({})";
-        for row in self.lookup(sql, &[], &keys).await? {
-            let (id, login) = (id_of(&row), row[1].as_str().unwrap_or_default().to_lowercase());
-            let Some(account) = missing.get(&login).copied() else { continue };
-            if let (Some(wanted), Some(former)) = (account.github_id, row[3].as_i64())
-                && wanted != former
-            {
-                self.set_login_aside(id, &account.login, former).await?;
-                continue;
-            }
-            missing.remove(&login);
-            if account.organization && row[2].as_str() != Some("ORG") {
-                let sql = "UPDATE users SET type = 'ORG' WHERE id = ?";
-                self.tx.execute(sql, vec![id.into()]).await?;
-            }
-            self.ids.users.put(cache_key(&login, account.github_id), id);
-            self.people.insert(login, id);
-        }
-        Ok(())
-    }
-
-    /// GitHub has given a login to somebody else: the row of who had it before bears a login that nobody can have, until
-    /// that account is met again under its present one.
-    async fn set_login_aside(&mut self, id: i64, login: &str, github_id: i64) -> Result<(), sqlx::Error> {
-        let aside = format!("{login}~{github_id}");
-        self.tx.execute("UPDATE users SET login = ? WHERE id = ?", vec![aside.into(), id.into()]).await?;
-        self.ids.users.forget(&cache_key(&login.to_lowercase(), None));
-        Ok(())
-    }
-
-    /// An unknown login whose numeric id is known belongs to an account that was renamed: its row takes the new login.
-    async fn find_renamed(&mut self, missing: &mut BTreeMap<&String, &Account>) -> Result<(), sqlx::Error> {
-        let by_id: HashMap<i64, String> =
-            missing.iter().filter_map(|(login, account)| Some((account.github_id?, (*login).clone()))).collect();
-        let keys: Vec<Value> = by_id.keys().map(|id| (*id).into()).collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let sql = "SELECT user_id, github_id FROM msght_users WHERE github_id IN ({})";
-        for row in self.lookup(sql, &[], &keys).await? {
-            let Some(login) = row[1].as_i64().and_then(|github_id| by_id.get(&github_id)) else { continue };
-            let Some(account) = missing.remove(login) else { continue };
-            let sql = "UPDATE users SET login = ? WHERE id = ?";
-            self.tx.execute(sql, vec![account.login.as_str().into(), id_of(&row).into()]).await?;
-            self.people.insert(login.clone(), id_of(&row));
-            self.ids.users.put(cache_key(login, account.github_id), id_of(&row));
-        }
-        Ok(())
+    /// Remembers which accounts a project's documents mention, so that their profiles are read with the project's.
+    async fn mentions(&mut self, mentions: &[(i64, Account)]) -> Result<(), sqlx::Error> {
+        let mut rows: Vec<(i64, i64)> =
+            mentions.iter().filter_map(|(project, account)| Some((*project, self.account(account)?))).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let rows = rows.into_iter().map(|(project, user)| vec![project.into(), user.into()]).collect();
+        self.tx.upsert(&MENTIONS, rows).await.map(drop)
     }
 
     async fn profiles(&mut self, profiles: &[Profile]) -> Result<(), sqlx::Error> {
@@ -226,18 +181,20 @@ impl Batch<'_> {
                 cut_option(profile.email.as_ref(), TEXT),
                 profile.created_at.into(),
                 false.into(),
+                profile.read_at.into(),
             ]
         });
         self.tx.upsert(&PROFILES, rows.collect()).await?;
-        let facts: Vec<Vec<Value>> = profiles
-            .iter()
-            .filter_map(|profile| {
-                let id = *self.people.get(&profile.account.login.to_lowercase())?;
-                Some(vec![id.into(), date(profile.read_at).into()])
-            })
-            .collect();
-        self.tx.upsert(&PROFILE_FACTS, facts).await?;
-        Ok(())
+        let (mut times, mut facts): (Vec<Vec<Value>>, Vec<Vec<Value>>) = Default::default();
+        for profile in profiles {
+            let Some(id) = self.account(&profile.account) else { continue };
+            times.push(vec![id.into(), date(profile.read_at).into()]);
+            let (etag, token) = profile.validator.clone().map(|v| (v.etag, v.token)).unzip();
+            let login = profile.account.login.as_str();
+            facts.push(vec![id.into(), login.into(), etag.into(), token.into(), Value::Null, Value::Null]);
+        }
+        self.tx.upsert(&PROFILE_TIMES, times).await?;
+        self.tx.upsert(&PROFILE_FACTS, facts).await.map(drop)
     }
 
     /// Learns which account an e-mail address belongs to. A fake user made for the address earlier becomes that
@@ -250,8 +207,8 @@ impl Batch<'_> {
             if email.is_empty() || email == WEB_FLOW_EMAIL || self.ids.emails.get(&key).is_some() {
                 continue;
             }
-            if let Some(id) = self.people.get(&account.login.to_lowercase()) {
-                unknown.entry(key).or_insert((email, *id));
+            if let Some(id) = self.account(account) {
+                unknown.entry(key).or_insert((email, id));
             }
         }
         for (key, id) in self.known_emails(unknown.keys().map(String::as_str), "").await? {
@@ -366,7 +323,7 @@ impl Batch<'_> {
 fn everybody(rows: &Rows) -> Vec<Person> {
     let mut people: Vec<Person> = Vec::new();
     people.extend(rows.accounts.iter().cloned().map(Person::Account));
-    people.extend(rows.profiles.iter().map(|profile| Person::Account(profile.account.clone())));
+    people.extend(rows.mentions.iter().map(|(_, account)| Person::Account(account.clone())));
     people.extend(rows.emails.iter().map(|(_, account)| Person::Account(account.clone())));
     people.extend(rows.projects.iter().map(|project| Person::Account(project.owner.clone())));
     people.extend(rows.commits.iter().flat_map(|commit| [commit.author.clone(), commit.committer.clone()]));
@@ -383,7 +340,7 @@ fn everybody(rows: &Rows) -> Vec<Person> {
     for ties in [&rows.followers, &rows.organization_members, &rows.outside_collaborators] {
         people.extend(ties.iter().flat_map(|tie| [tie.to.clone(), tie.from.clone()]).map(Person::Account));
     }
-    for ties in [&rows.members, &rows.watchers, &rows.watchers_from_events] {
+    for ties in [&rows.members, &rows.member_dates, &rows.watchers, &rows.watchers_from_events] {
         people.extend(ties.iter().map(|tie| tie.user.clone()));
     }
     people

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::super::rows::Progress;
 use super::super::sql::{Rule, Upsert, Value, date};
 use super::super::state::PageState;
-use super::people::PROFILE_FACTS;
-use super::{Batch, id_of};
+use super::Batch;
 
 const PAGES: Upsert = Upsert {
     table: "msght_pages",
@@ -168,13 +167,8 @@ impl Batch<'_> {
                 let ghost = self.ghost().await?;
                 self.tx.execute(sql, vec![ghost.into(), (*project).into(), (*number).into()]).await?;
             }
-            Progress::UserGone { login, at } => {
-                let sql = "UPDATE users SET deleted = 1 WHERE login = ?";
-                self.tx.execute(sql, vec![login.as_str().into()]).await?;
-                let found = self.tx.fetch("SELECT id FROM users WHERE login = ?", vec![login.as_str().into()]).await?;
-                let rows = found.iter().map(|row| vec![id_of(row).into(), date(*at).into()]).collect();
-                self.tx.upsert(&PROFILE_FACTS, rows).await?;
-            }
+            Progress::ProfileUnchanged { user, at } => self.profile_unchanged(*user, *at).await?,
+            Progress::ProfileMissing { user, at, certain } => self.profile_missing(*user, *at, *certain).await?,
         }
         Ok(())
     }

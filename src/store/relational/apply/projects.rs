@@ -42,6 +42,14 @@ pub(super) fn key_of(owner: &str, name: &str) -> String {
     format!("{owner}/{name}").to_lowercase()
 }
 
+/// The name and owner that a row stands under.
+struct Place {
+    name: String,
+    owner: i64,
+    /// Whether the row is the repository's own, and not that of another one that had its name before.
+    own: bool,
+}
+
 impl Batch<'_> {
     pub(super) async fn projects(&mut self, projects: &[Project]) -> Result<(), sqlx::Error> {
         for project in projects {
@@ -49,8 +57,8 @@ impl Batch<'_> {
             if !project.refresh && self.ids.projects.get(&key).is_some() {
                 continue;
             }
-            let owner = self.people.get(&project.owner.login.to_lowercase()).copied().unwrap_or(-1);
-            self.follow_rename(project, owner).await?;
+            let owner = self.account(&project.owner).unwrap_or(-1);
+            let Place { name, owner, own } = self.place(project, owner).await?;
             let forked_from = match project.parent {
                 Parent::None => Value::Null,
                 Parent::Unknown => Value::Integer(-1),
@@ -59,21 +67,21 @@ impl Batch<'_> {
             let row = vec![
                 cut_option(project.url.as_ref(), TEXT),
                 owner.into(),
-                cut(&project.name, TEXT).into(),
+                name.as_str().into(),
                 cut_option(project.description.as_ref(), TEXT),
                 cut_option(project.language.as_ref(), TEXT),
                 project.created_at.into(),
                 forked_from,
                 false.into(),
             ];
-            let upsert = match (project.refresh, project.parent) {
+            let upsert = match (project.refresh && own, project.parent) {
                 (false, _) => &MENTIONED,
                 (true, Parent::Unknown) => &REFRESHED_PARENT_UNKNOWN,
                 (true, _) => &REFRESHED,
             };
             self.tx.upsert(upsert, vec![row]).await?;
             let sql = "SELECT id FROM projects WHERE name = ? AND owner_id = ?";
-            let found = self.tx.fetch(sql, vec![cut(&project.name, TEXT).into(), owner.into()]).await?;
+            let found = self.tx.fetch(sql, vec![name.into(), owner.into()]).await?;
             let Some(id) = found.first().map(|row| id_of(row)) else { continue };
             if let Some(github_id) = project.github_id {
                 self.tx.upsert(&FACTS, vec![vec![id.into(), github_id.into()]]).await?;
@@ -83,25 +91,54 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A repository is known by its numeric id: renamed or transferred, its row takes the new name and stays one.
-    async fn follow_rename(&mut self, project: &Project, owner: i64) -> Result<(), sqlx::Error> {
-        let Some(github_id) = project.github_id else { return Ok(()) };
+    /// Returns where a repository's row stands. A repository is known by its number: renamed or
+    /// transferred, its row takes the new name, in GitHub's spelling, and stays one. Another repository that had the name
+    /// before makes room, unless it has documents: then it is asked for what it is called now before the name is given
+    /// away, and until then the row keeps its former name.
+    async fn place(&mut self, project: &Project, owner: i64) -> Result<Place, sqlx::Error> {
+        let name = cut(&project.name, TEXT);
+        let Some(github_id) = project.github_id else { return Ok(Place { name, owner, own: true }) };
         let sql = "SELECT p.id, p.name, p.owner_id, u.login FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
-        let found = self.tx.fetch(sql, vec![github_id.into()]).await?;
-        let Some(row) = found.first() else { return Ok(()) };
-        let (old_name, old_login) = (row[1].as_str().unwrap_or_default(), row[3].as_str().unwrap_or_default());
-        if old_name.eq_ignore_ascii_case(&project.name) && row[2].as_i64() == Some(owner) {
-            return Ok(());
+        let own = self.tx.fetch(sql, vec![github_id.into()]).await?.into_iter().next();
+        let own_id = own.as_ref().map(|row| id_of(row));
+        if let Some(row) = &own
+            && row[1].as_str() == Some(name.as_str())
+            && row[2].as_i64() == Some(owner)
+        {
+            return Ok(Place { name, owner, own: true });
         }
-        let sql = "SELECT id FROM projects WHERE name = ? AND owner_id = ?";
-        if !self.tx.fetch(sql, vec![cut(&project.name, TEXT).into(), owner.into()]).await?.is_empty() {
-            // The name is another row's until that one is moved out of the way.
-            return Ok(());
+        let sql = "SELECT p.id, m.github_id, m.documents_as FROM projects p LEFT JOIN msght_projects m \
+                   ON m.project_id = p.id WHERE p.name = ? AND p.owner_id = ?";
+        let holder = self.tx.fetch(sql, vec![name.as_str().into(), owner.into()]).await?.into_iter().next();
+        if let Some(holder) = holder.filter(|holder| Some(id_of(holder)) != own_id) {
+            // A row without a number is this repository's own where that has none yet.
+            let is_own = own.is_none() && holder[1].as_i64().is_none();
+            if !is_own && holder[2].as_str().is_some() {
+                let former = own.and_then(|row| {
+                    Some(Place { name: row[1].as_str()?.to_owned(), owner: row[2].as_i64()?, own: true })
+                });
+                return Ok(former.unwrap_or(Place { name, owner, own: false }));
+            }
+            if !is_own {
+                self.vacate_name(id_of(&holder), &name, holder[1].as_i64()).await?;
+            }
         }
-        let sql = "UPDATE projects SET name = ?, owner_id = ? WHERE id = ?";
-        self.tx.execute(sql, vec![cut(&project.name, TEXT).into(), owner.into(), id_of(row).into()]).await?;
-        self.ids.projects.forget(&key_of(old_login, old_name));
-        Ok(())
+        if let Some(row) = own {
+            let sql = "UPDATE projects SET name = ?, owner_id = ? WHERE id = ?";
+            self.tx.execute(sql, vec![name.as_str().into(), owner.into(), id_of(&row).into()]).await?;
+            let (old_name, old_login) = (row[1].as_str().unwrap_or_default(), row[3].as_str().unwrap_or_default());
+            self.ids.projects.forget(&key_of(old_login, old_name));
+        }
+        self.ids.projects.forget(&key_of(&project.owner.login, &project.name));
+        Ok(Place { name, owner, own: true })
+    }
+
+    /// GitHub has given a name to another repository: the row that had it bears a name that nothing can have, until the
+    /// repository is met again.
+    async fn vacate_name(&mut self, id: i64, name: &str, github_id: Option<i64>) -> Result<(), sqlx::Error> {
+        let aside = github_id.map_or_else(|| format!("{name}~row{id}"), |github_id| format!("{name}~{github_id}"));
+        let sql = "UPDATE projects SET name = ? WHERE id = ?";
+        self.tx.execute(sql, vec![cut(&aside, TEXT).into(), id.into()]).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! What ties people and words to a project: members, stars, milestones, languages, topics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::rows::{Languages, Rows, Tie, Topics};
 use super::super::sql::{Rule, Upsert, Value, date};
@@ -14,6 +14,13 @@ const MEMBERS: Upsert = Upsert {
     columns: &["repo_id", "user_id", "created_at"],
     key: &["repo_id", "user_id"],
     update: &[("created_at", Rule::Fill)],
+};
+
+const MEMBER_DATES: Upsert = Upsert {
+    table: "msght_member_dates",
+    columns: &["project_id", "user_id", "added_at"],
+    key: &["project_id", "user_id"],
+    update: &[],
 };
 
 const WATCHERS: Upsert = Upsert {
@@ -38,6 +45,7 @@ impl Batch<'_> {
             rows.milestones.iter().map(|(project, name)| vec![(*project).into(), cut(name, TEXT).into()]).collect();
         self.tx.upsert(&MILESTONES, milestones).await?;
         self.ties(&MEMBERS, &rows.members).await?;
+        self.date_members(&rows.members, &rows.member_dates).await?;
         self.ties(&WATCHERS, &rows.watchers).await?;
         self.ties(&WATCHERS_FROM_EVENTS, &rows.watchers_from_events).await?;
         self.untie("project_members", &rows.members_gone).await?;
@@ -57,11 +65,33 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn untie(&mut self, table: &str, gone: &[(i64, String)]) -> Result<(), sqlx::Error> {
-        for (project, login) in gone {
+    /// Dates members by what the feed has told of them, which may come before the list that they stand in.
+    async fn date_members(&mut self, members: &[Tie], dates: &[Tie]) -> Result<(), sqlx::Error> {
+        for tie in dates {
+            let (project, user, since) = (Value::from(tie.project), self.person(&tie.user), Value::from(tie.since));
+            if since == Value::Null {
+                continue;
+            }
+            self.tx.upsert(&MEMBER_DATES, vec![vec![project.clone(), user.clone(), since.clone()]]).await?;
             let sql =
-                format!("DELETE FROM {table} WHERE repo_id = ? AND user_id = (SELECT id FROM users WHERE login = ?)");
-            self.tx.execute(&sql, vec![(*project).into(), login.as_str().into()]).await?;
+                "UPDATE msght_member_dates SET added_at = ?1 WHERE project_id = ?2 AND user_id = ?3 AND added_at < ?1";
+            self.tx.execute(sql, vec![since, project, user]).await?;
+        }
+        let projects: BTreeSet<i64> = members.iter().chain(dates).map(|tie| tie.project).collect();
+        for project in projects {
+            let sql = "UPDATE project_members SET created_at = (SELECT d.added_at FROM msght_member_dates d \
+                       WHERE d.project_id = ?1 AND d.user_id = project_members.user_id) \
+                       WHERE repo_id = ?1 AND created_at IS NULL \
+                       AND user_id IN (SELECT user_id FROM msght_member_dates WHERE project_id = ?1)";
+            self.tx.execute(sql, vec![project.into()]).await?;
+        }
+        Ok(())
+    }
+
+    async fn untie(&mut self, table: &str, gone: &[(i64, i64)]) -> Result<(), sqlx::Error> {
+        for (project, user) in gone {
+            let sql = format!("DELETE FROM {table} WHERE repo_id = ? AND user_id = ?");
+            self.tx.execute(&sql, vec![(*project).into(), (*user).into()]).await?;
         }
         Ok(())
     }

@@ -1,0 +1,165 @@
+//! Profiles of the people that rows and documents speak of: each account's is read once for everything that mentions it,
+//! and again, conditionally, when it is a month old.
+//!
+//! GitHub redirects no logins. One that is not found, or is somebody else's now, is asked for by its number: an account
+//! that was renamed is followed, and only one that answers under neither is marked as gone. Without a number that takes
+//! two runs that say so.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+
+use super::context::{Subject, Work, page_validator, read_now};
+use super::error::MirrorError;
+use super::item::Item;
+use super::repository::{profile_document, profile_row};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
+use crate::store::Stores;
+use crate::store::documents::Collection;
+use crate::store::relational::rows::Progress;
+use crate::store::relational::{DueProfile, People, Rows};
+
+/// A profile is read again after this long.
+pub(super) const PROFILE_DAYS: i64 = 30;
+/// Profiles asked for at once.
+const PROFILES_IN_FLIGHT: usize = 16;
+/// Accounts taken from the store at a time.
+const ACCOUNTS_PER_QUERY: u32 = 2000;
+
+/// What GitHub answers for an account.
+enum Answer {
+    Unchanged,
+    /// Its profile.
+    Found {
+        page: Box<Page>,
+        /// Whether the login led to it, so that its entity tag is of use.
+        by_login: bool,
+    },
+    Missing,
+}
+
+/// Reads the profiles that were read before `stale` or never. One that can't be had doesn't keep the others.
+///
+/// # Errors
+/// What every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
+pub(super) async fn read_due<S: Subject>(
+    work: &Work<S>,
+    people: People,
+    stale: DateTime<Utc>,
+) -> Result<(), MirrorError> {
+    work.flush().await?;
+    let unconfirmed = AtomicUsize::new(0);
+    let mut after = 0;
+    loop {
+        let relational = &work.shared.stores.relational;
+        let due = relational.profiles_due(people, stale, after, ACCOUNTS_PER_QUERY).await?;
+        let Some(last) = due.last() else { break };
+        after = last.user;
+        futures::stream::iter(due)
+            .map(Ok)
+            .try_for_each_concurrent(PROFILES_IN_FLIGHT, |due| read(work, due, &unconfirmed))
+            .await?;
+    }
+    let unconfirmed = unconfirmed.into_inner();
+    if unconfirmed > 0 {
+        work.shortfall(format!(
+            "{unconfirmed} accounts whose number is not known are not found by their logins; a later run asks again \
+             before they count as gone"
+        ));
+    }
+    Ok(())
+}
+
+async fn read<S: Subject>(work: &Work<S>, due: DueProfile, unconfirmed: &AtomicUsize) -> Result<(), MirrorError> {
+    match look_up(work, &due).await {
+        Ok(answer) => store(work, &due, answer, unconfirmed).await,
+        Err(error) if error.concerns_all_items() || is_outage(work, &error) => Err(error),
+        Err(error) => {
+            work.shortfall(format!("the profile of {}: {error}", due.login));
+            Ok(())
+        }
+    }
+}
+
+/// Returns whether GitHub is down rather than unable to serve one profile.
+fn is_outage<S: Subject>(work: &Work<S>, error: &MirrorError) -> bool {
+    matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) && work.shared.github.is_down()
+}
+
+async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer, MirrorError> {
+    // A login that was set aside is nobody's.
+    if !due.login.contains('~') {
+        let validator = due.validator.as_ref().filter(|_| !work.shared.options.full);
+        let url = ApiUrl::path(&["users", &due.login]);
+        match work.get_of(None, &url, Accept::Json, validator, false).await {
+            Ok(Fetched::Unchanged) => return Ok(Answer::Unchanged),
+            Ok(Fetched::Page(page)) => {
+                let number = Item::single(&page.body, read_now())?.need_integer("id")?;
+                if due.github_id.is_none_or(|own| own == number) {
+                    return Ok(Answer::Found { page, by_login: true });
+                }
+            }
+            Err(MirrorError::Api(ApiError::NotFound { .. })) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(number) = due.github_id else { return Ok(Answer::Missing) };
+    let url = ApiUrl::path(&["user", &number.to_string()]);
+    match work.get_of(None, &url, Accept::Json, None, false).await {
+        Ok(Fetched::Page(page)) => Ok(Answer::Found { page, by_login: false }),
+        Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
+        // The token that could read it may be the one that GitHub refuses.
+        Err(error @ MirrorError::Api(ApiError::NotFound { .. })) if work.shared.github.has_rejected() => Err(error),
+        Err(MirrorError::Api(ApiError::NotFound { .. })) => Ok(Answer::Missing),
+        Err(error) => Err(error),
+    }
+}
+
+async fn store<S: Subject>(
+    work: &Work<S>,
+    due: &DueProfile,
+    answer: Answer,
+    unconfirmed: &AtomicUsize,
+) -> Result<(), MirrorError> {
+    let progress = |step: Progress| Rows { progress: vec![step], ..Rows::default() };
+    let (user, at) = (due.user, read_now());
+    match answer {
+        Answer::Unchanged => work.write(Vec::new(), progress(Progress::ProfileUnchanged { user, at })).await,
+        Answer::Found { page, by_login } => {
+            let item = Item::single(&page.body, at)?;
+            let (number, present) = (item.need_integer("id")?, item.need_text("login")?);
+            let validator = page_validator(&page).filter(|_| by_login);
+            let rows = Rows { profiles: profile_row(&item, validator).into_iter().collect(), ..Rows::default() };
+            // First, so that a run that is cut off in between does it again.
+            if let Some(former) = due.documents_as.as_deref().filter(|former| *former != present) {
+                retire_profile(&work.shared.stores, former, number).await?;
+            }
+            work.write(vec![profile_document(&item)?], rows).await
+        }
+        Answer::Missing => {
+            let certain = due.github_id.is_some() || due.missing;
+            if certain {
+                let bears = due.documents_as.clone().unwrap_or_else(|| due.login.clone());
+                work.mark_deleted(Collection::Users, &[bears]).await?;
+            } else {
+                unconfirmed.fetch_add(1, Ordering::Relaxed);
+            }
+            work.write(Vec::new(), progress(Progress::ProfileMissing { user, at, certain })).await
+        }
+    }
+}
+
+/// Marks the profile's document that an account had under a former login, unless it is another account's by now.
+///
+/// # Errors
+/// A store can't be read or written.
+pub(super) async fn retire_profile(stores: &Stores, former: &str, github_id: i64) -> Result<(), MirrorError> {
+    let stored = stores.documents.get(Collection::Users, former).await?;
+    let stored = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
+    if stored.and_then(|document| document.get("id")?.as_i64()) == Some(github_id) {
+        stores.documents.mark_deleted(Collection::Users, &[former.to_owned()], read_now()).await?;
+    }
+    Ok(())
+}

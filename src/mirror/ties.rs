@@ -1,0 +1,57 @@
+//! People whom a list ties to what is mirrored, and whom it ties to it no longer.
+//!
+//! Documents bear the logins that people had when they were listed, and rows those that they have now: who is gone is
+//! told by GitHub's number in the document, so that a login that has changed, or is somebody else's now, takes nobody's
+//! row away.
+
+use serde_json::Value;
+
+use super::context::{Subject, Work};
+use super::error::MirrorError;
+use super::item::at;
+use super::pages::Listing;
+use crate::store::documents::Collection;
+use crate::store::relational::ProjectTie;
+use crate::store::relational::state::fingerprint;
+
+/// Returns the rows of those whose documents a list no longer holds, unless it holds them under another login.
+///
+/// # Errors
+/// A store can't be read.
+pub(super) async fn gone_people<S: Subject>(
+    work: &Work<S>,
+    collection: Collection,
+    listing: &Listing,
+) -> Result<Vec<i64>, MirrorError> {
+    let stores = &work.shared.stores;
+    let mut rows = Vec::new();
+    for id in &listing.gone {
+        let Some((prefix, login)) = id.rsplit_once('/') else { continue };
+        let stored = stores.documents.get(collection, id).await?;
+        let document: Option<Value> = stored.and_then(|json| serde_json::from_str(&json).ok());
+        let number = document.as_ref().and_then(|document| {
+            at(document, "user.id").or_else(|| at(document, "id").filter(|_| at(document, "user").is_none()))?.as_i64()
+        });
+        let known = match number {
+            Some(number) => stores.relational.account_by_github_id(number).await?,
+            None => stores.relational.known_account(login).await?,
+        };
+        let Some(known) = known else { continue };
+        if !listing.ids.contains(&fingerprint(&format!("{prefix}/{}", known.login))) {
+            rows.push(known.id);
+        }
+    }
+    Ok(rows)
+}
+
+/// Returns the rows of those whom the tables tie to a repository and its list does not hold.
+///
+/// # Errors
+/// The store can't be read.
+pub(super) async fn unlisted_people(work: &Work, tie: ProjectTie, listing: &Listing) -> Result<Vec<i64>, MirrorError> {
+    let name = &work.repository().name;
+    let tied = work.shared.stores.relational.tied_to_project(work.project(), tie).await?;
+    let unlisted =
+        tied.into_iter().filter(|(_, login)| !listing.ids.contains(&fingerprint(&format!("{name}/{login}"))));
+    Ok(unlisted.map(|(row, _)| row).collect())
+}

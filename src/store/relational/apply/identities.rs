@@ -1,0 +1,334 @@
+//! Which row an account is: the one that bears GitHub's number of it, and only where no number is known the one that
+//! bears its login.
+//!
+//! Logins compare without case, and a row keeps the spelling that GitHub uses now. A row takes another login from its
+//! own profile, and from a mention in a live answer; a mention that may be old (an entry of a feed) never renames a row.
+//! Whatever login a mention tells that a row did not have makes the row's profile due, which then decides.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::super::rows::Account;
+use super::super::sql::{Rule, Upsert, Value, date};
+use super::people::{NEW_ACCOUNTS, type_of};
+use super::{Batch, id_of};
+
+/// Number and row id of an account; a number that is there stays.
+const ACCOUNT_NUMBERS: Upsert = Upsert {
+    table: "msght_users",
+    columns: &["user_id", "github_id"],
+    key: &["user_id"],
+    update: &[("github_id", Rule::Fill)],
+};
+
+const NEVER_ASKED_AGAIN: Upsert = Upsert {
+    table: "msght_profiles",
+    columns: &["user_id", "look_again_at"],
+    key: &["user_id"],
+    update: &[("look_again_at", Rule::Replace)],
+};
+
+const COLUMNS: &str = "SELECT u.id, u.login, u.type, m.github_id, m.profile_at FROM users u";
+
+/// An account as a batch speaks of it.
+#[derive(Debug, Clone)]
+pub(super) struct Mention {
+    pub account: Account,
+    /// Whether the account's own profile says so.
+    pub own: bool,
+}
+
+impl Mention {
+    /// Returns whether this one tells the account's login as it is now, rather than as it was at some time.
+    fn is_live(&self) -> bool {
+        self.own || self.account.as_of.is_none()
+    }
+
+    /// Returns whether this one is to be believed rather than the other one.
+    pub(super) fn outranks(&self, other: &Self) -> bool {
+        let rank = |mention: &Self| (mention.own, mention.account.as_of.is_none(), mention.account.as_of);
+        rank(self) > rank(other)
+    }
+}
+
+/// A row of `users`, as far as it tells who it is.
+#[derive(Debug, Clone)]
+struct AccountRow {
+    id: i64,
+    login: String,
+    organization: bool,
+    github_id: Option<i64>,
+    profile_at: Option<String>,
+}
+
+impl AccountRow {
+    fn of(row: &[Value]) -> Self {
+        let text = |column: usize| row[column].as_str().map(str::to_owned);
+        Self {
+            id: id_of(row),
+            login: text(1).unwrap_or_default(),
+            organization: row[2].as_str() == Some("ORG"),
+            github_id: row[3].as_i64(),
+            profile_at: text(4),
+        }
+    }
+}
+
+/// Rows that a batch's accounts may be, by number and by lower-case login.
+#[derive(Default)]
+struct Candidates {
+    by_number: HashMap<i64, AccountRow>,
+    by_login: HashMap<String, AccountRow>,
+}
+
+/// Returns the key of an account within a batch: its number where that is known.
+pub(super) fn account_key(account: &Account) -> String {
+    account.github_id.map_or_else(|| account.login.to_lowercase(), |github_id| format!("#{github_id}"))
+}
+
+/// Returns the key of an account in the cache of row ids. The number is a part of it, because a login may pass to another
+/// account, and so is the spelling, so that a new one is noticed.
+fn cache_key(account: &Account) -> String {
+    match account.github_id {
+        Some(github_id) => format!("{}#{github_id}", account.login),
+        None => account.login.to_lowercase(),
+    }
+}
+
+impl Batch<'_> {
+    /// Makes sure of the rows of these accounts and remembers their ids.
+    pub(super) async fn accounts(&mut self, mentions: BTreeMap<String, Mention>) -> Result<(), sqlx::Error> {
+        let mut missing: Vec<(String, Mention)> = Vec::new();
+        for (key, mention) in mentions {
+            let cached = self.ids.users.get(&cache_key(&mention.account)).filter(|_| !mention.own);
+            match cached {
+                Some(id) => _ = self.people.insert(key, id),
+                None => missing.push((key, mention)),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut candidates = self.find_candidates(&missing).await?;
+        let mut new: Vec<(String, Mention, String)> = Vec::new();
+        for (key, mention) in missing {
+            match self.resolve(&mention, &mut candidates).await? {
+                Resolved::Row(id) => self.remember(key, &mention, id),
+                Resolved::New(login) => new.push((key, mention, login)),
+            }
+        }
+        self.insert_accounts(new).await
+    }
+
+    /// What an old mention tells is looked up each time: it may have left something undone that a live one does.
+    fn remember(&mut self, key: String, mention: &Mention, id: i64) {
+        if mention.is_live() {
+            self.ids.users.put(cache_key(&mention.account), id);
+        }
+        self.people.insert(key, id);
+    }
+
+    async fn find_candidates(&mut self, missing: &[(String, Mention)]) -> Result<Candidates, sqlx::Error> {
+        let mut found = Candidates::default();
+        let numbers: Vec<Value> = missing.iter().filter_map(|(_, m)| Some(m.account.github_id?.into())).collect();
+        let sql = format!("{COLUMNS} JOIN msght_users m ON m.user_id = u.id WHERE m.github_id IN ({{}})");
+        for row in self.lookup_any(&sql, &numbers).await? {
+            let row = AccountRow::of(&row);
+            found.by_number.extend(row.github_id.map(|github_id| (github_id, row.clone())));
+        }
+        let settled = |account: &Account| {
+            let row = account.github_id.and_then(|github_id| found.by_number.get(&github_id));
+            row.is_some_and(|row| row.login == account.login)
+        };
+        let logins = missing.iter().filter(|(_, mention)| !settled(&mention.account));
+        let logins: Vec<Value> = logins.map(|(_, mention)| mention.account.login.as_str().into()).collect();
+        let sql = format!("{COLUMNS} LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.login IN ({{}})");
+        for row in self.lookup_any(&sql, &logins).await? {
+            let row = AccountRow::of(&row);
+            found.by_login.insert(row.login.to_lowercase(), row);
+        }
+        Ok(found)
+    }
+
+    async fn lookup_any(&mut self, sql: &str, keys: &[Value]) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+        if keys.is_empty() { Ok(Vec::new()) } else { self.lookup(sql, &[], keys).await }
+    }
+
+    /// Finds the row of one account, which may take another login or number by it.
+    async fn resolve(&mut self, mention: &Mention, found: &mut Candidates) -> Result<Resolved, sqlx::Error> {
+        let account = &mention.account;
+        let login = account.login.to_lowercase();
+        let numbered = account.github_id.and_then(|github_id| found.by_number.get(&github_id).cloned());
+        if let Some(mut row) = numbered {
+            if row.login != account.login {
+                if mention.is_live() {
+                    self.rename(&mut row, mention, found).await?;
+                } else {
+                    self.doubt_login(&row, account).await?;
+                }
+            }
+            self.note_organization(&row, account).await?;
+            return Ok(Resolved::Row(row.id));
+        }
+        let Some(mut row) = found.by_login.get(&login).cloned() else {
+            return Ok(Resolved::New(account.login.clone()));
+        };
+        match (account.github_id, row.github_id) {
+            (Some(wanted), Some(former)) if wanted != former => {
+                if !mention.is_live() {
+                    // Its own profile tells what it is called now.
+                    return Ok(Resolved::New(format!("{}~{wanted}", account.login)));
+                }
+                self.vacate_login(&row).await?;
+                found.by_login.remove(&login);
+                Ok(Resolved::New(account.login.clone()))
+            }
+            (Some(wanted), None) => {
+                if mention.is_live() {
+                    self.tx.upsert(&ACCOUNT_NUMBERS, vec![vec![row.id.into(), wanted.into()]]).await?;
+                    row.github_id = Some(wanted);
+                    found.by_number.insert(wanted, row.clone());
+                    if row.login != account.login {
+                        self.rename(&mut row, mention, found).await?;
+                    }
+                }
+                self.note_organization(&row, account).await?;
+                Ok(Resolved::Row(row.id))
+            }
+            _ => {
+                self.note_organization(&row, account).await?;
+                Ok(Resolved::Row(row.id))
+            }
+        }
+    }
+
+    /// Gives a row the login that a live answer tells; who had it before makes room.
+    async fn rename(
+        &mut self,
+        row: &mut AccountRow,
+        mention: &Mention,
+        found: &mut Candidates,
+    ) -> Result<(), sqlx::Error> {
+        let account = &mention.account;
+        let login = account.login.to_lowercase();
+        if let Some(holder) = found.by_login.get(&login).cloned().filter(|holder| holder.id != row.id) {
+            self.vacate_login(&holder).await?;
+            if let Some(holder) = holder.github_id.and_then(|number| found.by_number.get_mut(&number)) {
+                holder.login = aside(holder);
+            }
+        }
+        let sql = "UPDATE users SET login = ? WHERE id = ?";
+        self.tx.execute(sql, vec![account.login.as_str().into(), row.id.into()]).await?;
+        if !mention.own {
+            self.make_profile_due(row.id).await?;
+        }
+        self.forget_login(row);
+        found.by_login.remove(&row.login.to_lowercase());
+        row.login.clone_from(&account.login);
+        found.by_login.insert(login, row.clone());
+        if let Some(github_id) = row.github_id {
+            found.by_number.insert(github_id, row.clone());
+        }
+        Ok(())
+    }
+
+    /// GitHub has given a login to somebody else: the row of who had it before bears a login that nobody can have, until
+    /// its own profile tells its present one. Without a number nobody can be asked for it: it is taken for gone.
+    async fn vacate_login(&mut self, row: &AccountRow) -> Result<(), sqlx::Error> {
+        let unknown = row.github_id.is_none();
+        let sql = "UPDATE users SET login = ?1, deleted = CASE WHEN ?2 THEN 1 ELSE deleted END WHERE id = ?3";
+        self.tx.execute(sql, vec![aside(row).into(), unknown.into(), row.id.into()]).await?;
+        if unknown {
+            self.tx.upsert(&NEVER_ASKED_AGAIN, vec![vec![row.id.into(), "9999-12-31 00:00:00".into()]]).await?;
+        } else {
+            self.make_profile_due(row.id).await?;
+        }
+        self.forget_login(row);
+        Ok(())
+    }
+
+    fn forget_login(&mut self, row: &AccountRow) {
+        self.ids.users.forget(&row.login.to_lowercase());
+        if let Some(github_id) = row.github_id {
+            self.ids.users.forget(&format!("{}#{github_id}", row.login));
+        }
+    }
+
+    /// An older mention tells another login than the row has. If it is younger than the profile that was read last, that is
+    /// read again.
+    async fn doubt_login(&mut self, row: &AccountRow, account: &Account) -> Result<(), sqlx::Error> {
+        let younger = account.as_of.map(date) > row.profile_at;
+        if younger && row.profile_at.is_some() && !row.login.eq_ignore_ascii_case(&account.login) {
+            self.make_profile_due(row.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_profile_due(&mut self, user: i64) -> Result<(), sqlx::Error> {
+        let sql = "UPDATE msght_users SET profile_at = NULL WHERE user_id = ?";
+        self.tx.execute(sql, vec![user.into()]).await?;
+        let sql = "UPDATE msght_profiles SET look_again_at = NULL WHERE user_id = ?";
+        self.tx.execute(sql, vec![user.into()]).await.map(drop)
+    }
+
+    async fn note_organization(&mut self, row: &AccountRow, account: &Account) -> Result<(), sqlx::Error> {
+        if account.organization && !row.organization {
+            self.tx.execute("UPDATE users SET type = 'ORG' WHERE id = ?", vec![row.id.into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes rows of accounts that have none, under these logins.
+    async fn insert_accounts(&mut self, new: Vec<(String, Mention, String)>) -> Result<(), sqlx::Error> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let rows = new.iter().map(|(_, m, login)| vec![login.as_str().into(), type_of(&m.account).into()]);
+        self.tx.upsert(&NEW_ACCOUNTS, rows.collect()).await?;
+        let logins: Vec<Value> = new.iter().map(|(_, _, login)| login.as_str().into()).collect();
+        let mut ids: HashMap<String, i64> = HashMap::new();
+        for row in self.lookup("SELECT id, login FROM users WHERE login IN ({})", &[], &logins).await? {
+            ids.insert(row[1].as_str().unwrap_or_default().to_lowercase(), id_of(&row));
+        }
+        let mut numbers = Vec::new();
+        for (key, mention, login) in new {
+            let Some(id) = ids.get(&login.to_lowercase()).copied() else { continue };
+            numbers.push(vec![id.into(), mention.account.github_id.into()]);
+            self.remember(key, &mention, id);
+        }
+        self.tx.upsert(&ACCOUNT_NUMBERS, numbers).await.map(drop)
+    }
+}
+
+/// What looking for an account's row came to.
+enum Resolved {
+    Row(i64),
+    /// There is none: one is made under this login.
+    New(String),
+}
+
+/// Returns a login that nobody can have, for a row whose own one is another account's now.
+fn aside(row: &AccountRow) -> String {
+    match row.github_id {
+        Some(github_id) => format!("{}~{github_id}", row.login),
+        None => format!("{}~row{}", row.login, row.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    fn mention(as_of: Option<i64>, own: bool) -> Mention {
+        let as_of = as_of.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        Mention { account: Account { login: "a".to_owned(), github_id: Some(1), organization: false, as_of }, own }
+    }
+
+    #[test]
+    fn profile_outranks_live_mention_and_that_an_old_one() {
+        let by_rank = [mention(Some(1), false), mention(Some(2), false), mention(None, false), mention(None, true)];
+        for pair in by_rank.windows(2) {
+            assert!(pair[1].outranks(&pair[0]) && !pair[0].outranks(&pair[1]));
+        }
+    }
+}

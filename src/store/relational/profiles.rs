@@ -1,0 +1,130 @@
+//! Accounts whose profiles are to be read.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Relational;
+use super::sql::{Value, date};
+use super::state::PageValidator;
+use crate::store::StoreError;
+
+/// Everybody that a project's tables refer to or its documents mention, and who belongs to its owner, with a profile that
+/// was never read or is older than a date. One that is gone is looked for again at its own time. Nobody's profile is asked
+/// for whom GitHub doesn't know.
+pub(super) const PROFILES_DUE: &str = "FROM (\
+     SELECT owner_id AS user_id FROM projects WHERE id = ?1 \
+     UNION SELECT owner_id FROM projects WHERE forked_from = ?1 \
+     UNION SELECT r.owner_id FROM projects p JOIN projects r ON r.id = p.forked_from WHERE p.id = ?1 \
+     UNION SELECT h.owner_id FROM pull_requests p JOIN projects h ON h.id = p.head_repo_id WHERE p.base_repo_id = ?1 \
+     UNION SELECT c.author_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
+     UNION SELECT c.committer_id FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ?1 \
+     UNION SELECT author_id FROM commits WHERE project_id = ?1 \
+     UNION SELECT committer_id FROM commits WHERE project_id = ?1 \
+     UNION SELECT c.user_id FROM commit_comments c JOIN commits k ON k.id = c.commit_id WHERE k.project_id = ?1 \
+     UNION SELECT reporter_id FROM issues WHERE repo_id = ?1 \
+     UNION SELECT assignee_id FROM issues WHERE repo_id = ?1 \
+     UNION SELECT c.user_id FROM issue_comments c JOIN issues i ON i.id = c.issue_id WHERE i.repo_id = ?1 \
+     UNION SELECT e.actor_id FROM issue_events e JOIN issues i ON i.id = e.issue_id WHERE i.repo_id = ?1 \
+     UNION SELECT c.user_id FROM pull_request_comments c JOIN pull_requests p ON p.id = c.pull_request_id \
+        WHERE p.base_repo_id = ?1 \
+     UNION SELECT h.actor_id FROM pull_request_history h JOIN pull_requests p ON p.id = h.pull_request_id \
+        WHERE p.base_repo_id = ?1 \
+     UNION SELECT user_id FROM project_members WHERE repo_id = ?1 \
+     UNION SELECT user_id FROM watchers WHERE repo_id = ?1 \
+     UNION SELECT user_id FROM msght_mentions WHERE project_id = ?1 \
+     UNION SELECT x.user_id FROM organization_members x JOIN projects p ON p.owner_id = x.org_id WHERE p.id = ?1 \
+     UNION SELECT x.user_id FROM outside_collaborators x JOIN projects p ON p.owner_id = x.org_id WHERE p.id = ?1 \
+     UNION SELECT x.user_id FROM team_members x JOIN teams t ON t.id = x.team_id \
+        JOIN projects p ON p.owner_id = t.org_id WHERE p.id = ?1) own JOIN users u ON u.id = own.user_id \
+     LEFT JOIN msght_users m ON m.user_id = u.id LEFT JOIN msght_profiles f ON f.user_id = u.id \
+     WHERE u.fake = 0 AND u.id > 0 AND u.login <> 'ghost' \
+     AND ((f.look_again_at IS NULL AND (m.profile_at IS NULL OR m.profile_at < ?2)) OR f.look_again_at <= ?3)";
+
+/// The same of those who follow an account, whom it follows, its members and its organisations.
+const TIED_DUE: &str = "FROM (\
+     SELECT follower_id AS user_id FROM followers WHERE user_id = ?1 \
+     UNION SELECT user_id FROM followers WHERE follower_id = ?1 \
+     UNION SELECT user_id FROM organization_members WHERE org_id = ?1 \
+     UNION SELECT org_id FROM organization_members WHERE user_id = ?1) own JOIN users u ON u.id = own.user_id \
+     LEFT JOIN msght_users m ON m.user_id = u.id LEFT JOIN msght_profiles f ON f.user_id = u.id \
+     WHERE u.fake = 0 AND u.id > 0 AND u.login <> 'ghost' \
+     AND ((f.look_again_at IS NULL AND (m.profile_at IS NULL OR m.profile_at < ?2)) OR f.look_again_at <= ?3)";
+
+/// Two looks at something that is not there are two only if there is this long between them.
+const BETWEEN_LOOKS: TimeDelta = TimeDelta::hours(1);
+
+/// An account whose profile is to be read.
+#[derive(Debug, Clone)]
+pub struct DueProfile {
+    /// Its row.
+    pub user: i64,
+    /// Its login, as far as it is known.
+    pub login: String,
+    /// GitHub's number of it, where it is known.
+    pub github_id: Option<i64>,
+    /// The login that its document bears.
+    pub documents_as: Option<String>,
+    /// The entity tag of its profile, where an unchanged answer would do.
+    pub validator: Option<PageValidator>,
+    /// Whether it is marked as gone from GitHub.
+    pub deleted: bool,
+    /// Whether GitHub has answered some time before that there is none.
+    pub missing: bool,
+}
+
+/// Whose accounts are looked through.
+#[derive(Debug, Clone, Copy)]
+pub enum People {
+    /// Everybody that has to do with a project, by its row.
+    OfProject(i64),
+    /// Everybody that an account is tied to, by its row.
+    OfAccount(i64),
+}
+
+impl Relational {
+    /// Accounts whose profiles were read before `stale`, or never, in order of their rows, at most `limit` after `after`.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn profiles_due(
+        &self,
+        people: People,
+        stale: DateTime<Utc>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<DueProfile>, StoreError> {
+        let (due, of) = match people {
+            People::OfProject(project) => (PROFILES_DUE, project),
+            People::OfAccount(account) => (TIED_DUE, account),
+        };
+        let sql = format!(
+            "SELECT u.id, u.login, m.github_id, f.documents_as, f.etag, f.token, u.deleted, f.missing_since {due} \
+             AND u.id > ?4 ORDER BY u.id LIMIT ?5"
+        );
+        let now = date(Utc::now());
+        let params = vec![of.into(), date(stale).into(), now.into(), after.into(), i64::from(limit).into()];
+        Ok(self.read(&sql, params).await?.into_iter().filter_map(due_profile).collect())
+    }
+}
+
+fn due_profile(row: Vec<Value>) -> Option<DueProfile> {
+    let text = |at: usize| row[at].as_str().map(str::to_owned);
+    let (login, documents_as) = (text(1)?, text(3));
+    let deleted = row[6].as_i64() == Some(1);
+    // Should one that was gone come back unchanged, a 304 would leave the mark; and the tag is of one address.
+    let usable = !deleted && documents_as.as_deref() == Some(login.as_str());
+    let validator = text(4).filter(|_| usable).map(|etag| PageValidator { etag, token: text(5).unwrap_or_default() });
+    Some(DueProfile {
+        user: row[0].as_i64()?,
+        github_id: row[2].as_i64(),
+        missing: row[7].as_str().is_some_and(is_long_missing),
+        login,
+        documents_as,
+        validator,
+        deleted,
+    })
+}
+
+/// Returns whether something that has been missing since this date may count as gone once it is missed again.
+pub fn is_long_missing(since: &str) -> bool {
+    since <= date(Utc::now() - BETWEEN_LOOKS).as_str()
+}
