@@ -3,7 +3,8 @@
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::Item;
-use super::pages::{List, snapshot};
+use super::pages::{List, look, mark, snapshot};
+use super::readers::{RELEASES, keep_hidden};
 use crate::github::Accept;
 use crate::store::documents::Collection;
 
@@ -40,6 +41,8 @@ pub async fn releases(work: &Work) -> Result<(), MirrorError> {
         Ok(())
     };
     let url = work.url(&["releases"]);
-    let list = List { name: "releases", url, accept: Accept::Json, collection: Collection::Releases, map };
-    snapshot(work, &list).await
+    let list = List { name: RELEASES.list, url, accept: Accept::Json, collection: Collection::Releases, map };
+    let mut listing = look(work, &list).await?;
+    keep_hidden(work, &RELEASES, &mut listing, false).await?;
+    mark(work, list.collection, &listing.gone).await
 }

@@ -89,6 +89,8 @@ pub(super) struct Relation {
     tag: &'static str,
     /// The same in the tables.
     tied: Tied,
+    /// Whether some of them are shown to members alone.
+    hides: bool,
     /// How many the profile says that there are.
     count: &'static str,
     /// Puts a tie to another account with the rows.
@@ -103,6 +105,7 @@ const FOLLOWERS: Relation = Relation {
     collection: Collection::Followers,
     tag: "follows",
     tied: Tied::Followers,
+    hides: false,
     count: "followers",
     tie: |rows, own, other| rows.followers.push(AccountTie { to: own, from: other }),
     untie: |rows, own, other| rows.followers_gone.push((own, other)),
@@ -114,6 +117,7 @@ const FOLLOWING: Relation = Relation {
     collection: Collection::Following,
     tag: "follower",
     tied: Tied::Following,
+    hides: false,
     count: "following",
     tie: |rows, own, other| rows.followers.push(AccountTie { to: other, from: own }),
     untie: |rows, own, other| rows.followers_gone.push((other, own)),
@@ -126,6 +130,7 @@ pub(super) const OUTSIDE_COLLABORATORS: Relation = Relation {
     collection: Collection::OutsideCollaborators,
     tag: "org",
     tied: Tied::OutsideCollaborators,
+    hides: false,
     count: "",
     tie: |rows, own, other| rows.outside_collaborators.push(AccountTie { to: own, from: other }),
     untie: |rows, own, other| rows.outside_collaborators_gone.push((own, other)),
@@ -137,6 +142,7 @@ const ORGANIZATIONS: Relation = Relation {
     collection: Collection::UserOrgs,
     tag: "user",
     tied: Tied::Organizations,
+    hides: false,
     count: "",
     tie: |rows, own, other| {
         let to = Account { organization: true, ..other };
@@ -151,6 +157,7 @@ pub(super) const MEMBERS: Relation = Relation {
     collection: Collection::OrgMembers,
     tag: "org",
     tied: Tied::Members,
+    hides: true,
     count: "",
     tie: |rows, own, other| rows.organization_members.push(AccountTie { to: own, from: other }),
     untie: |rows, own, other| rows.organization_members_gone.push((own, other)),
@@ -309,6 +316,18 @@ pub(super) async fn read_relation(work: &Work<User>, relation: &'static Relation
     if listing.moved {
         // GitHub sends outsiders on to those members who want to be seen: who is not among them may be one all the same.
         return Ok(());
+    }
+    if relation.hides {
+        let id = work.list_state(relation.name).await?.id;
+        let before = relational.list_reader(id).await?;
+        if listing.changed {
+            if let Some(reader) = listing.reader.as_ref().filter(|reader| before.as_ref() != Some(reader)) {
+                relational.set_list_reader(id, reader).await?;
+            }
+        } else if before != listing.reader {
+            // Nothing has changed in what an outsider was sent on to.
+            return Ok(());
+        }
     }
     if listing.settled {
         let mut rows = Rows::default();

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod absence;
 mod access;
 mod answers;
 mod app;
@@ -21,6 +22,7 @@ mod odd_data;
 mod organizations;
 mod refresh;
 mod refused;
+mod renames;
 mod repair;
 mod stages;
 mod start;

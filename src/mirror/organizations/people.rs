@@ -15,8 +15,10 @@ use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::context::{Map, Mapped, Subject, Tally};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::{Item, account};
-use crate::mirror::pages::{List, look, mark};
+use crate::mirror::pages::{List, Listing, look, mark};
+use crate::mirror::readers::{self, TEAM_REPOSITORIES, keep_hidden};
 use crate::mirror::repository::{project_row, unknown_parent};
+use crate::mirror::ties::gone_people;
 use crate::mirror::users::{MEMBERS, OUTSIDE_COLLABORATORS, User, list_name, read_relation};
 use crate::names::RepoName;
 use crate::store::documents::Collection;
@@ -78,13 +80,16 @@ impl Look<'_> {
             found.notes.push("members, teams and outside collaborators are not read while a token is out".to_owned());
             return Ok(());
         }
-        let Some(insider) = self.insider(own, tally, found).await? else {
+        let Some((insider, mut teams_listing)) = self.insider(own, tally, found).await? else {
             found
                 .notes
                 .push("no token is a member's: members, teams and outside collaborators are not read".to_owned());
             return Ok(());
         };
-        let teams = self.mirror.stores.relational.teams_of(&insider.account.login).await?;
+        let mut teams = self.mirror.stores.relational.teams_of(&insider.account.login).await?;
+        // Of a team that this token is not shown there is nothing to ask.
+        let login = insider.account.login.as_str();
+        teams.retain(|(number, _)| teams_listing.ids.contains(&fingerprint(&format!("{login}/{number}"))));
         let mut done = stream::iter(teams)
             .map(|(number, slug)| {
                 let team = Team { organization: insider.clone(), number, digits: number.to_string(), slug };
@@ -95,11 +100,16 @@ impl Look<'_> {
             heed(done, "teams", found)?;
         }
         drop(done);
+        let mut owner = false;
         for relation in [&MEMBERS, &OUTSIDE_COLLABORATORS] {
             let work = self.work(insider.clone(), tally);
-            heed(read_relation(&work, relation).await, relation.name, found)?;
+            let done = read_relation(&work, relation).await;
+            // Outside collaborators are shown to owners alone, and to those every team.
+            owner = done.is_ok();
+            heed(done, relation.name, found)?;
             work.flush().await?;
         }
+        self.end_teams(&insider, &mut teams_listing, owner, tally).await?;
         let shortfalls = std::mem::take(&mut *tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
         found.problems.extend(shortfalls);
         Ok(())
@@ -124,10 +134,10 @@ impl Look<'_> {
         for token in tokens {
             let asking = asked_with(own, &token);
             match self.teams(&asking, tally).await {
-                Ok(()) => return Ok(Some(asking)),
+                Ok(listing) => return Ok(Some((asking, listing))),
                 Err(MirrorError::Api(error)) if error.is_refusal() || matches!(error, ApiError::SsoRequired { .. }) => {
                 }
-                Err(error) => heed(Err(error), "teams", found)?,
+                Err(error) => heed::<()>(Err(error), "teams", found)?,
             }
         }
         Ok(None)
@@ -158,6 +168,20 @@ impl Look<'_> {
         let list = List { name: TEAMS, url, accept: Accept::Json, collection: Collection::Teams, map };
         let work = self.work(own.clone(), tally);
         let listing = look(&work, &list).await?;
+        work.flush().await?;
+        Ok(listing)
+    }
+
+    /// Marks teams that the list holds no more, once it is known whether that was an owner's.
+    async fn end_teams(
+        &self,
+        own: &User,
+        listing: &mut Listing,
+        owner: bool,
+        tally: &Arc<Tally>,
+    ) -> Result<(), MirrorError> {
+        let work = self.work(own.clone(), tally);
+        keep_hidden(&work, &readers::TEAMS, listing, owner).await?;
         let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
         work.write(Vec::new(), Rows { teams_gone, ..Rows::default() }).await?;
         mark(&work, Collection::Teams, &listing.gone).await?;
@@ -183,8 +207,8 @@ impl Look<'_> {
         let collection = Collection::TeamMembers;
         let list = List { name: "members", url: url("members"), accept: Accept::Json, collection, map: members };
         let listing = look(&work, &list).await?;
-        let last = |id: &String| id.rsplit('/').next().map(str::to_owned);
-        let gone = listing.gone.iter().filter_map(last).map(|login| (number, login)).collect();
+        let gone = gone_people(&work, collection, &listing).await?;
+        let gone = gone.into_iter().map(|member| (number, member)).collect();
         work.write(Vec::new(), Rows { team_members_gone: gone, ..Rows::default() }).await?;
         mark(&work, collection, &listing.gone).await?;
 
@@ -195,13 +219,14 @@ impl Look<'_> {
             let key = vec![login.into(), number.into(), id.into()];
             out.documents.push(item.document(Collection::TeamRepos, key, &tags));
             out.rows.projects.extend(project_row(item.value(), unknown_parent(item.value()), false));
-            out.rows.team_projects.push(TeamProject { team: number, project: id, role: item.text("role_name") });
+            out.rows.team_projects.push(TeamProject { team: number, project: id, role: role(item) });
             Ok(())
         };
         let collection = Collection::TeamRepos;
         let list =
             List { name: "repositories", url: url("repos"), accept: Accept::Json, collection, map: repositories };
-        let listing = look(&work, &list).await?;
+        let mut listing = look(&work, &list).await?;
+        keep_hidden(&work, &TEAM_REPOSITORIES, &mut listing, false).await?;
         let id = |id: &String| id.rsplit('/').next()?.parse().ok();
         let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
         work.write(Vec::new(), Rows { team_projects_gone: gone, ..Rows::default() }).await?;
@@ -211,12 +236,24 @@ impl Look<'_> {
 }
 
 /// What the list of teams is called in the sync state.
-const TEAMS: &str = "teams";
+const TEAMS: &str = readers::TEAMS.list;
+/// What a team may do in a repository, the most first.
+const PERMISSIONS: [&str; 5] = ["admin", "maintain", "push", "triage", "pull"];
+
+/// Returns the role that a team has in a repository of its list: its name, or else what GitHub says that it may do.
+fn role(item: &Item<'_>) -> Option<String> {
+    item.text("role_name").or_else(|| {
+        let may = item.at("permissions")?;
+        let first =
+            PERMISSIONS.into_iter().find(|permission| may.get(*permission).and_then(Value::as_bool) == Some(true));
+        first.map(str::to_owned)
+    })
+}
 
 /// Takes note of what a list came to.
-fn heed(done: Result<(), MirrorError>, what: &str, found: &mut Organization) -> Result<(), MirrorError> {
+fn heed<T>(done: Result<T, MirrorError>, what: &str, found: &mut Organization) -> Result<(), MirrorError> {
     match done {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(error) if error.ends_the_run() => Err(error),
         Err(MirrorError::Api(error)) if error.is_refusal() => {
             found.notes.push(format!("{what} not permitted: {error}"));

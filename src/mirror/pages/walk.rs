@@ -42,6 +42,10 @@ pub struct Listing {
     pub settled: bool,
     /// Whether GitHub has answered from another address than it was asked for.
     pub moved: bool,
+    /// Whether any page came anew.
+    pub changed: bool,
+    /// The fingerprint of the token that all pages were read with, where it was one.
+    pub reader: Option<String>,
 }
 
 /// Which end of a list new items come to.
@@ -275,6 +279,13 @@ impl<'a, S: Subject> Walk<'a, S> {
         self.pages.values().flat_map(|page| page.keys.iter().copied()).collect()
     }
 
+    /// The fingerprint of the token that all pages were read with.
+    fn reader(&self) -> Option<String> {
+        let mut tokens = self.pages.values().map(|page| page.validator.as_ref().map(|validator| &validator.token));
+        let first = tokens.next()??;
+        tokens.all(|token| token == Some(first)).then(|| first.clone())
+    }
+
     fn last_page(&self) -> u32 {
         self.pages.keys().next_back().copied().unwrap_or(1)
     }
@@ -425,7 +436,8 @@ pub async fn look<S: Subject>(work: &Work<S>, list: &List<'_, S>) -> Result<List
     if !walk.state.completed || walk.changed {
         walk.complete(None, u32::MAX).await?;
     }
-    Ok(Listing { ids, gone, last_page: walk.last_page(), settled, moved: walk.sent_on })
+    let (changed, reader) = (walk.changed, walk.reader());
+    Ok(Listing { ids, gone, last_page: walk.last_page(), settled, moved: walk.sent_on, changed, reader })
 }
 
 /// Reads all pages of a list that can't change, going on where an earlier reading was cut off. Returns the fingerprints of
@@ -496,8 +508,15 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
     }
     let watermark = Some(walk.newest.map_or(began, |newest| began.min(newest)));
     let settled = !work.falls_short();
-    let listing =
-        Listing { ids: walk.ids(), gone: Vec::new(), last_page: walk.last_page(), settled, moved: walk.sent_on };
+    let listing = Listing {
+        ids: walk.ids(),
+        gone: Vec::new(),
+        last_page: walk.last_page(),
+        settled,
+        moved: walk.sent_on,
+        changed: walk.changed,
+        reader: walk.reader(),
+    };
     // The first page's tag lets the next run see for free that nothing has come at the front, or, where it is the only
     // page, that nothing has changed at all.
     let only = walk.last_page() == 1 && walk.total() < PER_PAGE;

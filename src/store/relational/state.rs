@@ -64,6 +64,13 @@ pub struct ListState {
 const LISTS: Upsert =
     Upsert { table: "msght_lists", columns: &["project_id", "name"], key: &["project_id", "name"], update: &[] };
 
+const LIST_READERS: Upsert = Upsert {
+    table: "msght_list_readers",
+    columns: &["list_id", "token"],
+    key: &["list_id"],
+    update: &[("token", Rule::Replace)],
+};
+
 impl Relational {
     /// The state of a project's list; a list that was never read gets its row here.
     ///
@@ -159,6 +166,23 @@ impl Relational {
     pub async fn set_pending(&self, list: i64, pending: &str) -> Result<(), StoreError> {
         let sql = "UPDATE msght_lists SET pending = ?, completed_at = NULL WHERE id = ?";
         self.write(sql, vec![pending.into(), list.into()]).await.map(drop)
+    }
+
+    /// The fingerprint of the token that a list was read with when everything in it was seen.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn list_reader(&self, list: i64) -> Result<Option<String>, StoreError> {
+        let rows = self.read("SELECT token FROM msght_list_readers WHERE list_id = ?", vec![list.into()]).await?;
+        Ok(rows.into_iter().next().and_then(|mut row| row.pop()?.into_text()))
+    }
+
+    /// Remembers the token that a list was read with.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn set_list_reader(&self, list: i64, token: &str) -> Result<(), StoreError> {
+        self.upsert(&LIST_READERS, vec![vec![list.into(), token.into()]]).await
     }
 
     /// The pages of a list, in order.
@@ -336,7 +360,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn retrieved(&self, project: i64, changed: bool) -> Result<(), StoreError> {
+    pub async fn retrieved(&self, project: i64) -> Result<(), StoreError> {
         let now = date(chrono::Utc::now());
         let sql = "UPDATE msght_projects SET retrieved_at = ? WHERE project_id = ?";
         self.write(sql, vec![now.as_str().into(), project.into()]).await?;

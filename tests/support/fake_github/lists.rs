@@ -191,6 +191,11 @@ impl World {
                 Kind::Event { with_issue } => self.event_json(o, repo, at, *with_issue, view),
                 Kind::Stargazer { with_time } => self.stargazer(o, repo, at, *with_time),
                 Kind::User => o.push_str(self.stub(k)),
+                Kind::TeamRepo => {
+                    let repository = self.repo_json(at, view);
+                    o.push_str(repository.strip_suffix('}').unwrap_or(repository));
+                    o.push_str(r#","role_name":"write"}"#);
+                }
                 Kind::Label => o.push_str(&self.labels(repo)[at]),
                 Kind::Milestone => o.push_str(&self.milestones(repo)[at]),
                 Kind::Release => self.release(o, repo, at),

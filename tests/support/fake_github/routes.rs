@@ -28,9 +28,15 @@ pub enum Kind {
     ReviewComment,
     CommitComment,
     Review,
-    Event { with_issue: bool },
-    Stargazer { with_time: bool },
+    Event {
+        with_issue: bool,
+    },
+    Stargazer {
+        with_time: bool,
+    },
     User,
+    /// A repository with what a team may do there.
+    TeamRepo,
     Label,
     Milestone,
     Release,
@@ -325,7 +331,10 @@ impl World {
             }),
             ["releases"] => {
                 let mut list = upto(r.releases.len());
-                list.retain(|&rel| !r.releases[rel as usize].deleted);
+                // GitHub: drafts are shown to those who may push.
+                let writes = |c: &(UserIx, &str)| Some(c.0) == who.user && matches!(c.1, "admin" | "write");
+                let drafts = r.collaborators.iter().any(writes);
+                list.retain(|&rel| !r.releases[rel as usize].deleted && (drafts || !r.releases[rel as usize].draft));
                 list.reverse();
                 rows(repo, Kind::Release, list)
             }

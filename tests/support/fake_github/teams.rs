@@ -16,6 +16,8 @@ pub struct Team {
     pub repos: Vec<RepoIx>,
     /// Position in the world's teams.
     pub parent: Option<usize>,
+    /// Shown to its members and to owners alone.
+    pub secret: bool,
     pub deleted: bool,
 }
 
@@ -38,6 +40,7 @@ impl World {
             members: members.to_vec(),
             repos: repos.to_vec(),
             parent: None,
+            secret: false,
             deleted: false,
         });
         self.teams.len() - 1
@@ -82,7 +85,9 @@ impl World {
             // GitHub: teams are shown to members alone.
             ["teams", ..] if !inside => ("/orgs/{org}/teams", not_found()),
             ["teams"] => {
-                let list = (0..self.teams.len()).filter(|&t| self.teams[t].org == org && !self.teams[t].deleted);
+                let shown = |t: &Team| !t.secret || owner || who.user.is_some_and(|u| t.members.contains(&u));
+                let here = |t: &Team| t.org == org && !t.deleted && shown(t);
+                let list = (0..self.teams.len()).filter(|&t| here(&self.teams[t]));
                 ("/orgs/{org}/teams", rows(0, Kind::Team, list.map(|t| t as u32).collect()))
             }
             ["teams", slug, "members"] => (
@@ -91,7 +96,7 @@ impl World {
             ),
             ["teams", slug, "repos"] => (
                 "/orgs/{org}/teams/{team_slug}/repos",
-                named(slug).map_or_else(not_found, |t| rows(0, Kind::Repo, upto(&self.teams[t].repos))),
+                named(slug).map_or_else(not_found, |t| rows(0, Kind::TeamRepo, upto(&self.teams[t].repos))),
             ),
             _ => return None,
         })
@@ -121,8 +126,11 @@ impl World {
         esc_opt(o, t.description.as_deref());
         let _ = write!(
             o,
-            r#","privacy":"closed","notification_setting":"notifications_enabled","permission":"pull","type":"organization","organization_id":{0},"url":"{api}organizations/{0}/team/{1}","html_url":"{html}orgs/{2}/teams/{slug}","members_url":"{api}organizations/{0}/team/{1}/members{{/member}}","repositories_url":"{api}organizations/{0}/team/{1}/repos""#,
-            org.id, t.id, org.login
+            r#","privacy":"{3}","notification_setting":"notifications_enabled","permission":"pull","type":"organization","organization_id":{0},"url":"{api}organizations/{0}/team/{1}","html_url":"{html}orgs/{2}/teams/{slug}","members_url":"{api}organizations/{0}/team/{1}/members{{/member}}","repositories_url":"{api}organizations/{0}/team/{1}/repos""#,
+            org.id,
+            t.id,
+            org.login,
+            if t.secret { "secret" } else { "closed" },
         );
     }
 

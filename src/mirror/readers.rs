@@ -1,0 +1,116 @@
+//! Absence in lists that don't show everybody the same: drafts of releases, secret teams, private repositories of teams.
+//!
+//! Whose token read a list before is remembered beside its state. What another token doesn't find there may only be
+//! hidden from it: it counts as gone where that one looks again, or one that has seen all that there is.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::context::{Subject, Work};
+use super::error::MirrorError;
+use super::pages::Listing;
+use crate::store::documents::Collection;
+use crate::store::relational::state::fingerprint;
+
+/// Documents that are looked through at a time.
+const IDS_PER_QUERY: u32 = 1000;
+
+/// A kind of list in which some items are hidden from some readers.
+pub(super) struct Restricted {
+    /// Its name in the sync state.
+    pub list: &'static str,
+    /// The collection of its documents.
+    pub collection: Collection,
+    /// Returns whether a document is shown to some readers only.
+    pub is_hidden: fn(&Value) -> bool,
+    /// Whether a reader that is shown one of these is shown all.
+    pub all_or_none: bool,
+}
+
+/// Drafts are shown to those who may push.
+pub(super) const RELEASES: Restricted = Restricted {
+    list: "releases",
+    collection: Collection::Releases,
+    is_hidden: |release| release.get("draft").and_then(Value::as_bool) == Some(true),
+    all_or_none: true,
+};
+
+/// Secret teams are shown to their members and to owners.
+pub(super) const TEAMS: Restricted = Restricted {
+    list: "teams",
+    collection: Collection::Teams,
+    is_hidden: |team| team.get("privacy").and_then(Value::as_str) == Some("secret"),
+    all_or_none: false,
+};
+
+/// Private repositories are shown to those who can read them.
+pub(super) const TEAM_REPOSITORIES: Restricted = Restricted {
+    list: "repositories",
+    collection: Collection::TeamRepos,
+    is_hidden: |repository| repository.get("private").and_then(Value::as_bool) != Some(false),
+    all_or_none: false,
+};
+
+/// Takes out of a listing's `gone` what may only be hidden from who has read the list now. `sees_all`: that reader is known to
+/// be shown everything.
+///
+/// # Errors
+/// A store can't be read or written.
+pub(super) async fn keep_hidden<S: Subject>(
+    work: &Work<S>,
+    kind: &Restricted,
+    listing: &mut Listing,
+    sees_all: bool,
+) -> Result<(), MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let list = work.list_state(kind.list).await?.id;
+    let before = relational.list_reader(list).await?;
+    let trusted = listing.gone.is_empty() || sees_all || before.is_none() || before == listing.reader;
+    if !trusted && !(kind.all_or_none && shows_hidden(work, kind, &listing.ids).await?) {
+        let missing = listing.gone.len();
+        let mut gone = Vec::new();
+        for id in std::mem::take(&mut listing.gone) {
+            if !is_hidden(work, kind, &id).await? {
+                gone.push(id);
+            }
+        }
+        let hidden = missing - gone.len();
+        listing.gone = gone;
+        if hidden > 0 {
+            tracing::info!(subject = %work.subject(), list = kind.list, hidden, "read with another token than before");
+            return Ok(());
+        }
+    }
+    if let Some(reader) = listing.reader.as_ref().filter(|reader| before.as_ref() != Some(reader)) {
+        relational.set_list_reader(list, reader).await?;
+    }
+    Ok(())
+}
+
+async fn is_hidden<S: Subject>(work: &Work<S>, kind: &Restricted, id: &str) -> Result<bool, MirrorError> {
+    let stored = work.shared.stores.documents.get(kind.collection, id).await?;
+    let document: Option<Value> = stored.and_then(|json| serde_json::from_str(&json).ok());
+    Ok(document.is_some_and(|document| (kind.is_hidden)(&document)))
+}
+
+/// Returns whether a list shows any of the items that are hidden from some.
+async fn shows_hidden<S: Subject>(
+    work: &Work<S>,
+    kind: &Restricted,
+    listed: &HashSet<i64>,
+) -> Result<bool, MirrorError> {
+    let key = work.subject().key();
+    let mut after = String::new();
+    loop {
+        let documents = &work.shared.stores.documents;
+        let ids = documents.ids_after(kind.collection, &key, &after, IDS_PER_QUERY).await?;
+        let Some(last) = ids.last() else { return Ok(false) };
+        after.clone_from(last);
+        for id in ids.iter().filter(|id| listed.contains(&fingerprint(id))) {
+            if is_hidden(work, kind, id).await? {
+                return Ok(true);
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What is not found once, or not shown to one token, is not gone; and nobody who is mentioned stays without a profile.
+
+use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, UserKind, Visible, World, names};
+use crate::support::program::Place;
+
+const NOT_FOUND: FaultKind = FaultKind::Status { status: 404, html: false };
+
+#[tokio::test]
+async fn single_404_marks_no_account_as_gone() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    place.mirror(&[names::QUIET]).await;
+    let stores = place.stores();
+    let due = "UPDATE msght_users SET profile_at = NULL";
+    let details = [names::QUIET, "--only", "details"];
+    let gone = "SELECT count(*) FROM users WHERE login = 'alice' AND deleted = 1";
+    let alice = fake.world(|w| w.users[w.user("alice") as usize].id);
+
+    stores.relational.execute(due).await;
+    fake.set_fault(Fault::always("/users/alice", NOT_FOUND));
+    place.mirror(&details).await;
+    assert_eq!(stores.number(gone).await, 0, "the number still leads to it");
+
+    // A profile that can't be had is told in every run, and keeps no other.
+    stores.relational.execute(due).await;
+    fake.clear_faults();
+    fake.set_fault(Fault::always("/users/alice", FaultKind::Permission("metadata=read")));
+    for _ in 0..2 {
+        let ran = place.run(&["retrieve-repo", names::QUIET]).await;
+        assert_eq!((ran.code, ran.stage("details")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
+        assert!(ran.out.contains("the profile of alice"), "{}", ran.out);
+        let read = "SELECT count(*) FROM users u JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 \
+                    AND u.login <> 'ghost' AND m.profile_at IS NULL";
+        assert_eq!(stores.number(read).await, 1);
+    }
+
+    fake.clear_faults();
+    fake.set_fault(Fault::always("/users/alice", NOT_FOUND));
+    fake.set_fault(Fault::always(&format!("/user/{alice}"), NOT_FOUND));
+    place.mirror(&details).await;
+    assert_eq!(stores.number(gone).await, 1);
+    assert!(stores.collection("users").await["alice"]["_msght"]["deleted_at"].is_string());
+    // It is looked for again, but not at once; and the mark goes by itself.
+    fake.clear_faults();
+    place.mirror(&details).await;
+    assert_eq!(stores.number(gone).await, 1);
+    stores
+        .relational
+        .execute("UPDATE msght_profiles SET look_again_at = '2020-01-01 00:00:00' WHERE look_again_at IS NOT NULL")
+        .await;
+    place.mirror(&details).await;
+    assert_eq!(stores.number(gone).await, 0);
+    assert!(stores.collection("users").await["alice"]["_msght"]["deleted_at"].is_null());
+
+    // Without a number it takes two looks, some time apart.
+    stores.relational.execute("DELETE FROM msght_profiles").await;
+    stores.relational.execute("DELETE FROM msght_users").await;
+    fake.world_mut(|w| w.account_becomes_ghost(w.user("alice")));
+    let ran = place.run(&["retrieve-repo", names::QUIET, "--only", "details"]).await;
+    ran.said(1, &[]);
+    assert!(ran.out.contains("not found by their logins"), "{}", ran.out);
+    assert_eq!(stores.number(gone).await, 0);
+    stores
+        .relational
+        .execute("UPDATE msght_profiles SET missing_since = '2020-01-01 00:00:00' WHERE missing_since IS NOT NULL")
+        .await;
+    place.mirror(&details).await;
+    assert_eq!(stores.number(gone).await, 1);
+}
+
+#[tokio::test]
+async fn single_404_marks_no_repository_as_gone() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    let stores = place.stores();
+    place.mirror(&[names::QUIET]).await;
+    let number = fake.world(|w| w.repos[w.repo(names::QUIET)].id);
+    let gone = "SELECT count(*) FROM projects WHERE name = 'quiet' AND deleted = 1";
+    fake.set_fault(Fault::next(1, &format!("/repos/{}", names::QUIET), NOT_FOUND));
+    place.mirror(&[names::QUIET]).await;
+    assert_eq!(stores.number(gone).await, 0);
+    fake.set_fault(Fault::next(1, &format!("/repos/{}", names::QUIET), NOT_FOUND));
+    fake.set_fault(Fault::next(1, &format!("/repositories/{number}"), NOT_FOUND));
+    assert_eq!(place.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
+    assert_eq!(stores.number(gone).await, 1);
+    fake.clear_faults();
+    place.mirror(&[names::QUIET]).await;
+    assert_eq!(stores.number(gone).await, 0);
+    assert!(stores.collection("repos").await[names::QUIET]["_msght"]["deleted_at"].is_null());
+    // A mark that something else has left goes in spite of an entity tag.
+    stores.relational.execute("UPDATE projects SET deleted = 1 WHERE name = 'quiet'").await;
+    place.mirror(&[names::QUIET]).await;
+    assert_eq!(stores.number(gone).await, 0);
+    // Where no number is known, it takes two looks, some time apart.
+    stores.relational.execute("DELETE FROM msght_projects").await;
+    fake.world_mut(|w| w.delete_repo(w.repo(names::QUIET)));
+    for expected in [0, 1] {
+        assert_eq!(place.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
+        assert_eq!(stores.number(gone).await, expected);
+        stores
+            .relational
+            .execute("UPDATE msght_lists SET watermark = '2020-01-01 00:00:00' WHERE name = 'missed'")
+            .await;
+    }
+}
+
+/// Two tokens: of somebody who sees all, and of somebody who sees less.
+fn two_tokens(owner: &str, other: &str) -> Options {
+    let token = |name: &str, login: &str, private: Visible| {
+        TokenSpec { login: login.to_owned(), ..TokenSpec::new(name) }.private(private)
+    };
+    let tokens = vec![token("token-owner", owner, Visible::All), token("token-other", other, Visible::None)];
+    Options { tokens, ..Options::unlimited() }
+}
+
+/// The same stores, with other tokens.
+fn beside(place: &Place, fake: &FakeGitHub, tokens: &str) -> Place {
+    let data_dir = place.data_dir();
+    Place::new(fake.url()).tokens(tokens).with("MSGHT_DATA_DIR", data_dir.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn drafts_hidden_from_another_token_are_kept() {
+    let mut world = World::edge_cases(1);
+    let (quiet, alice) = (world.repo(names::QUIET), world.user("alice"));
+    let drafts = ["v1", "v2"].map(|tag| world.add_release(quiet, tag, alice, None));
+    let public = world.add_release(quiet, "v0", alice, None);
+    world.repos[quiet].releases.iter_mut().filter(|r| drafts.contains(&r.id)).for_each(|r| r.draft = true);
+    let fake = FakeGitHub::start(world, two_tokens("alice", "bob")).await;
+    let owner = Place::new(fake.url()).tokens("token-owner");
+    let stores = owner.stores();
+    let other = beside(&owner, &fake, "token-other");
+    let only = [names::QUIET, "--only", "releases"];
+    let marked = async || -> Vec<u64> {
+        let releases = stores.collection("releases").await;
+        let gone = releases.values().filter(|release| release["_msght"]["deleted_at"].is_string());
+        gone.map(|release| release["id"].as_u64().unwrap()).collect()
+    };
+    owner.mirror(&only).await;
+    fake.world_mut(|w| w.delete_release(quiet, public));
+    for _ in 0..2 {
+        other.mirror(&only).await;
+        assert_eq!(marked().await, [public]);
+    }
+    fake.world_mut(|w| w.delete_release(quiet, drafts[0]));
+    owner.mirror(&only).await;
+    assert_eq!(marked().await.len(), 2);
+    assert!(!marked().await.contains(&drafts[1]));
+}
+
+#[tokio::test]
+async fn teams_and_members_hidden_from_another_token_are_kept() {
+    let mut world = World::estate(5, &[("contoso", 6)]);
+    let (contoso, users) = (world.user("contoso"), ["dev0", "dev1", "dev2"].map(|login| world.user(login)));
+    let secret = world.add_team("contoso", "Secret", &users[..1], &[0, 2]);
+    world.teams[secret].secret = true;
+    let readers = world.teams.iter().position(|team| team.name == "Readers").unwrap();
+    let fake = FakeGitHub::start(world, two_tokens("dev0", "dev1")).await;
+    let owner = Place::new(fake.url()).tokens("token-owner");
+    let stores = owner.stores();
+    let (other, anonymous) = (beside(&owner, &fake, "token-other"), beside(&owner, &fake, ""));
+    for place in [&owner, &other] {
+        std::fs::write(place.path().join("orgs.txt"), "contoso\n").unwrap();
+    }
+    let list = async |place: &Place| place.run(&["get-repos"]).await.said(0, &[]);
+    let counts = async || {
+        let of = async |sql: &str| stores.number(sql).await;
+        [
+            of("SELECT count(*) FROM teams WHERE deleted = 0").await,
+            of("SELECT count(*) FROM team_projects").await,
+            of("SELECT count(*) FROM organization_members").await,
+        ]
+    };
+    list(&owner).await;
+    let before = counts().await;
+    assert_eq!(stores.number("SELECT count(*) FROM team_projects WHERE role = 'write'").await, before[1]);
+    for _ in 0..2 {
+        list(&other).await;
+        assert_eq!(counts().await, before);
+    }
+    // Whoever is no member is sent on to the public members, and then told that nothing has changed there.
+    for _ in 0..2 {
+        anonymous.run(&["retrieve-user", "contoso"]).await.said(0, &[]);
+        assert_eq!(counts().await, before);
+    }
+    // What everybody is shown is gone for everybody; the secret one where its own reader looks again.
+    fake.world_mut(|w| {
+        w.teams[readers].deleted = true;
+        w.teams[secret].deleted = true;
+        w.leave(contoso, users[2]);
+    });
+    list(&other).await;
+    assert_eq!((counts().await[0], counts().await[2]), (before[0] - 1, before[2] - 1));
+    list(&owner).await;
+    assert_eq!(counts().await[0], before[0] - 2);
+}
+
+#[tokio::test]
+async fn feed_tells_since_when_members_are_members() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    let stores = place.stores();
+    place.mirror(&[names::QUIET]).await;
+    assert_eq!(stores.number("SELECT count(*) FROM project_members WHERE created_at IS NULL").await, 0);
+    assert_eq!(stores.number("SELECT count(*) FROM project_members").await, 1);
+    // Once the list is refused, the feed alone tells of members; once it can be read again, it decides.
+    fake.set_fault(Fault::always("/collaborators", FaultKind::Permission("metadata=read")));
+    fake.world_mut(|w| w.add_collaborator(w.repo(names::QUIET), w.user("bob"), "write"));
+    place.mirror(&[names::QUIET]).await;
+    place.mirror(&[names::QUIET, "--only", "events", "--full"]).await;
+    assert_eq!(stores.number("SELECT count(*) FROM project_members").await, 2);
+    fake.clear_faults();
+    fake.world_mut(|w| w.remove_collaborator(w.repo(names::QUIET), w.user("bob")));
+    place.mirror(&[names::QUIET]).await;
+    assert_eq!(stores.number("SELECT count(*) FROM project_members").await, 1);
+}
+
+#[tokio::test]
+async fn nobody_stays_without_a_profile_and_no_column_empty() {
+    let mut world = World::edge_cases(1);
+    let web = world.repo(names::WEB);
+    let fan = world.add_user("only-a-fan", UserKind::User);
+    world.follow(fan, world.user("alice"));
+    world.let_in("contoso", fan);
+    world.add_team("contoso", "Keepers", &[world.user("alice")], &[web]);
+    world.make_owner("contoso", world.user("alice"));
+    let token = TokenSpec { login: "alice".to_owned(), ..TokenSpec::new("fake-token") };
+    let fake = FakeGitHub::start(world, Options { tokens: vec![token], ..Options::unlimited() }).await;
+    let place = Place::new(fake.url());
+    std::fs::write(place.path().join("orgs.txt"), "contoso\n").unwrap();
+    place.run(&["get-repos", "--no-hooks"]).await.said(0, &[]);
+    place.mirror(&[names::WEB, names::WEB_FORK, names::QUIET]).await;
+    place.run(&["retrieve-user", "alice"]).await.said(0, &[]);
+    let stores = place.stores();
+    let without = "SELECT u.login FROM users u LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 AND u.id > 0 \
+                   AND u.login <> 'ghost' AND m.profile_at IS NULL";
+    assert_eq!(stores.sql(without).await, Vec::<Vec<String>>::new());
+    let profiles = fake.by_template()["/users/{login}"];
+    let accounts = stores.number("SELECT count(*) FROM users WHERE fake = 0 AND id > 0").await;
+    // The owner's and alice's own are read by their lists, too.
+    assert!(profiles <= usize::try_from(accounts).unwrap() + 4, "{profiles} requests for {accounts} profiles");
+    for (table, column) in [
+        ("users", "updated_at"),
+        ("projects", "updated_at"),
+        ("projects", "etag"),
+        ("team_projects", "role"),
+        ("project_members", "created_at"),
+    ] {
+        let filled = stores.number(&format!("SELECT count(*) FROM {table} WHERE {column} IS NOT NULL")).await;
+        assert!(filled > 0, "{table}.{column}");
+    }
+    // A month later they are asked for conditionally, and are as they were.
+    let month_ago = "UPDATE msght_users SET profile_at = '2020-01-01 00:00:00'";
+    stores.relational.execute(month_ago).await;
+    let before = stores.data_fingerprint().await;
+    fake.reset_counters();
+    place.mirror(&[names::WEB, "--only", "details"]).await;
+    assert!(fake.by_status()[&304] > 10, "{:?}", fake.by_status());
+    assert!(fake.counted() <= 5, "{:?}", fake.by_template());
+    assert!(stores.data_fingerprint().await == before);
+}
