@@ -379,6 +379,11 @@ async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
     );
     let place = place_at(fake.url(), &[TABLES, &known]);
     ended(&place.run(&["migrate", "--apply"]).await, 0, &[]);
+    // Who was known by a login alone, and is not there any more, is missed by two runs before that is believed.
+    let first = place.run(&["retrieve-repo", names::WEB]).await;
+    ended(&first, 1, &[]);
+    assert!(first.out.contains("1 accounts whose number is not known"), "{}", first.out);
+    place.stores().relational.execute("UPDATE msght_profiles SET missing_since = '2020-01-01 00:00:00'").await;
     place.mirror(&[names::WEB]).await;
     place.mirror(&[names::WEB]).await;
     let fresh = Place::over(fake.url(), Family::Embedded, Family::Embedded);

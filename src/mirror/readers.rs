@@ -66,8 +66,12 @@ pub(super) async fn keep_hidden<S: Subject>(
     let relational = &work.shared.stores.relational;
     let list = work.list_state(kind.list).await?.id;
     let before = relational.list_reader(list).await?;
-    let trusted = listing.gone.is_empty() || sees_all || before.is_none() || before == listing.reader;
-    if !trusted && !(kind.all_or_none && shows_hidden(work, kind, &listing.ids).await?) {
+    let trusted = listing.gone.is_empty()
+        || sees_all
+        || before.is_none()
+        || before == listing.reader
+        || (kind.all_or_none && shows_hidden(work, kind, &listing.ids).await?);
+    if !trusted {
         let missing = listing.gone.len();
         let mut gone = Vec::new();
         for id in std::mem::take(&mut listing.gone) {
