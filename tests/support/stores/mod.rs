@@ -224,6 +224,15 @@ impl StoredData {
     }
 }
 
+/// The members that differ between two documents.
+fn differing(expected: &Value, found: &Value) -> String {
+    let (Some(expected), Some(found)) = (expected.as_object(), found.as_object()) else { return String::new() };
+    let keys: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let differ = keys.into_iter().filter(|key| expected.get(*key) != found.get(*key));
+    let shown = differ.map(|key| format!("{key}: {:.80?} {:.80?}", expected.get(key), found.get(key)));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 /// What differs between two dumps, as a short text for a failing test.
 pub fn difference(expected: &(Documents, Tables), found: &(Documents, Tables)) -> Option<String> {
     let mut lines = Vec::new();
@@ -237,7 +246,9 @@ pub fn difference(expected: &(Documents, Tables), found: &(Documents, Tables)) -
         for (id, document) in documents {
             match other.get(id) {
                 None => lines.push(format!("{name}: missing document {id}")),
-                Some(there) if there != document => lines.push(format!("{name}: document {id} differs")),
+                Some(there) if there != document => {
+                    lines.push(format!("{name}: document {id} differs: {}", differing(document, there)));
+                }
                 Some(_) => {}
             }
         }
