@@ -23,7 +23,7 @@ use crate::json;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::Progress;
-use crate::store::relational::{People, Position, Rows, date};
+use crate::store::relational::{People, Position, date};
 
 /// Items asked for at once.
 const ITEMS_IN_FLIGHT: usize = 16;
@@ -59,7 +59,7 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
             "pull requests" if !work.repository().has(HAS_PULL_REQUESTS) => Ok(()),
             "pull requests" => pulls(work, &missing_pulls).await,
             "commits" => commits(work, &missing_commits).await,
-            _ => profiles::read_due(work, People::OfProject(work.project()), stale).await,
+            _ => Box::pin(profiles::read_due(work, People::OfProject(work.project()), stale)).await,
         };
         match done {
             Ok(()) => {}

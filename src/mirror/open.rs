@@ -79,7 +79,8 @@ impl Mirror {
                 self.read_again(name, tally).await?
             }
             (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
-            (Err(error), Some(known)) if is_denied(&error) => match self.by_number(known, name, tally).await? {
+            (Err(error), Some(known)) if is_denied(&error) => match Box::pin(self.by_number(known, name, tally)).await?
+            {
                 Look::Found(page) => *page,
                 Look::Absent if self.is_gone(name, known, last_reader.as_deref(), &error).await? => {
                     return Err(self.mark_gone(name, known, error).await?);

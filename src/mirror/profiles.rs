@@ -59,7 +59,7 @@ pub(super) async fn read_due<S: Subject>(
         after = last.user;
         futures::stream::iter(due)
             .map(Ok)
-            .try_for_each_concurrent(PROFILES_IN_FLIGHT, |due| read(work, due, &unconfirmed))
+            .try_for_each_concurrent(PROFILES_IN_FLIGHT, |due| Box::pin(read(work, due, &unconfirmed)))
             .await?;
     }
     let unconfirmed = unconfirmed.into_inner();

@@ -171,7 +171,7 @@ impl Mirror {
     /// answer for it otherwise, or a store can't be used. What goes wrong within a list is in the report.
     pub async fn user(&self, login: &str, full: bool) -> Result<Report, MirrorError> {
         let (writer, tasks) = Writer::start(&self.stores);
-        let report = self.user_through(login, full, &writer).await;
+        let report = Box::pin(self.user_through(login, full, &writer)).await;
         // The writer ends with its last sender.
         drop(writer);
         tasks.finished().await;
@@ -181,7 +181,7 @@ impl Mirror {
     async fn user_through(&self, login: &str, full: bool, writer: &Writer) -> Result<Report, MirrorError> {
         let started = Instant::now();
         let tally = Tally::default();
-        let mut subject = self.open_user(login, full, &tally, writer).await?;
+        let mut subject = Box::pin(self.open_user(login, full, &tally, writer)).await?;
         if subject.account.organization {
             // Where the App is installed, it is shown the members; elsewhere it is an outsider.
             let login = subject.account.login.as_str();
@@ -216,7 +216,7 @@ impl Mirror {
         let mut done = join_all(lists).await;
         let broken = |result: &Result<(), MirrorError>| result.as_ref().is_err_and(MirrorError::ends_the_run);
         if !done.iter().any(|(_, _, result, _)| broken(result)) {
-            done.push(self.tied_profiles(&shared).await);
+            done.push(Box::pin(self.tied_profiles(&shared)).await);
         }
         for (name, tally, result, time) in done {
             let cut_off = result.as_ref().err().filter(|error| error.ends_the_run()).map(ToString::to_string);

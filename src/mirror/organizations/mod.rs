@@ -145,7 +145,7 @@ impl Mirror {
         let look = Look { mirror: self, writer };
         look.repositories(&own, before, process, tally, found).await?;
         if own.account.organization {
-            look.people(&own, tally, found).await?;
+            Box::pin(look.people(&own, tally, found)).await?;
         }
         Ok(())
     }
