@@ -31,7 +31,7 @@ pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, Mi
         return Ok(None);
     };
     let compared = match compare_with(work, &format!("{owner}:{branch}"), head).await {
-        Err(MirrorError::Api(error)) if is_no_common_history(&error) => match parent_head(work, branch).await? {
+        Err(MirrorError::Api(error)) if may_be_no_common_history(&error) => match parent_head(work, branch).await? {
             // One answer is no proof: the parent is there, and its commit is compared by its SHA.
             Some(parent) => compare_with(work, &parent, head).await,
             None => return Ok(None),
@@ -41,7 +41,7 @@ pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, Mi
     let page = match compared {
         Ok(page) => page,
         // They have no common history: then all commits are the fork's own.
-        Err(MirrorError::Api(error)) if is_no_common_history(&error) => return Ok(None),
+        Err(MirrorError::Api(ApiError::NotFound { .. })) => return Ok(None),
         Err(error) => return Err(error),
     };
     // The fork point is its parent's commit, and its own parents are, too.
@@ -64,8 +64,8 @@ async fn compare_with(work: &Work, base: &str, head: &str) -> Result<Page, Mirro
     work.get_page(&url, Accept::Json).await
 }
 
-/// GitHub's answers to a comparison of histories that have nothing in common, or one of which it doesn't show.
-fn is_no_common_history(error: &ApiError) -> bool {
+/// Returns whether a comparison is refused as one of histories that have nothing in common is, or one that GitHub doesn't show.
+fn may_be_no_common_history(error: &ApiError) -> bool {
     matches!(error, ApiError::NotFound { .. } | ApiError::Unprocessable { .. } | ApiError::Forbidden { .. })
 }
 

@@ -10,13 +10,14 @@ use crate::store::documents::Collection;
 
 /// The branches with their heads, and the tags.
 pub async fn branches(work: &Work) -> Result<(), MirrorError> {
-    heads(work).await?;
-    named(work, "tags", Collection::Tags).await
-}
-
-/// The branches with their heads.
-pub async fn heads(work: &Work) -> Result<(), MirrorError> {
-    named(work, "branches", Collection::Branches).await
+    let branches = named(work, "branches", Collection::Branches).await;
+    if let Err(error) = &branches
+        && error.concerns_all_items()
+    {
+        return branches;
+    }
+    // The one list doesn't wait for the other.
+    named(work, "tags", Collection::Tags).await.and(branches)
 }
 
 async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), MirrorError> {
