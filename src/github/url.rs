@@ -101,6 +101,15 @@ impl ApiUrl {
         if replaced { self } else { self.query(key, value) }
     }
 
+    /// The address of something below this one, without its query.
+    #[must_use]
+    pub fn child(mut self, segment: &str) -> Self {
+        self.path.push('/');
+        self.path.extend(utf8_percent_encode(segment, NOT_UNRESERVED));
+        self.query = None;
+        self
+    }
+
     /// The last segment of the path, encoded as it is: what is asked for, whatever it belongs to.
     pub(super) fn last_segment(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()

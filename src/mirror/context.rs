@@ -22,6 +22,7 @@ use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document, Source};
 use crate::store::relational::Rows;
+use crate::store::relational::rows::GoneRow;
 use crate::store::relational::state::{ListState, PageValidator};
 use crate::telemetry::{Console, Progress};
 
@@ -356,15 +357,28 @@ impl<S: Subject> Work<S> {
     pub fn map(&self, map: &Map<S>, items: &[&RawValue], read_at: DateTime<Utc>) -> Mapped {
         let mut mapped = Mapped::default();
         for raw in items {
-            let done = Item::new(raw, read_at).and_then(|item| {
-                mapped.newest = mapped.newest.max(item.date("updated_at"));
-                map(self.subject(), &item, &mut mapped)
-            });
-            if let Err(error) = done {
+            if let Err(error) = self.map_item(map, raw, read_at, &mut mapped) {
                 self.shortfall(error.to_string());
             }
         }
         mapped
+    }
+
+    /// Maps one item behind those that are mapped already.
+    ///
+    /// # Errors
+    /// The item can't be used.
+    pub fn map_item(
+        &self,
+        map: &Map<S>,
+        raw: &RawValue,
+        read_at: DateTime<Utc>,
+        mapped: &mut Mapped,
+    ) -> Result<(), MirrorError> {
+        let item = Item::new(raw, read_at)?;
+        mapped.newest = mapped.newest.max(item.date("updated_at"));
+        mapped.oldest = mapped.oldest.into_iter().chain(item.date("created_at")).min();
+        map(self.subject(), &item, mapped)
     }
 
     /// Whether something could not be had so far.
@@ -404,14 +418,23 @@ impl<S: Subject> Work<S> {
         self.tally.final_gaps.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// Marks documents as gone from GitHub.
+    /// Marks documents as gone from GitHub, and the rows that were made from them.
     ///
     /// # Errors
     /// The store can't be written.
     pub async fn mark_deleted(&self, collection: Collection, ids: &[String]) -> Result<(), MirrorError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         let marked = self.shared.stores.documents.mark_deleted(collection, ids, Utc::now()).await?;
         self.tally.counts.deleted.fetch_add(marked, Ordering::Relaxed);
-        Ok(())
+        let prefix = format!("{}/", self.subject().key().join("/"));
+        let rest = ids.iter().filter_map(|id| id.strip_prefix(&prefix));
+        let gone: Vec<GoneRow> = rest.filter_map(|rest| GoneRow::of(collection, self.project(), rest)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.write(Vec::new(), Rows { gone, ..Rows::default() }).await
     }
 }
 
@@ -424,6 +447,8 @@ pub struct Mapped {
     pub rows: Rows,
     /// The newest `updated_at` among the items.
     pub newest: Option<DateTime<Utc>>,
+    /// The oldest `created_at` among the items.
+    pub oldest: Option<DateTime<Utc>>,
 }
 
 /// How one item of a list becomes documents and rows.

@@ -1,11 +1,12 @@
 //! The repository's events feed: a hint of at most 300 entries and 30 days, kept as it comes.
 
+use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::Item;
-use super::pages::{List, newest_first};
+use super::pages::{List, Reach, newest_first};
 use crate::github::Accept;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, Person, PullFact, Tie};
@@ -44,11 +45,30 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     let filtered =
         options.events_after.is_some() || options.events_before.is_some() || !options.exclude_events.is_empty();
     if !filtered {
-        return newest_first(work, &list("events")).await;
+        let reach = newest_first(work, &list("events")).await?;
+        if has_gap(&reach, Utc::now()) {
+            work.shortfall(
+                "older entries are lost: GitHub's feed no longer reaches back to those that were read before"
+                    .to_owned(),
+            );
+        }
+        return Ok(());
     }
     // A run that leaves events out says nothing about how far the feed is known: the next whole one reads all of it.
     work.shared.stores.relational.forget_lists(work.project(), "events%").await?;
-    newest_first(work, &list("events:filtered")).await
+    newest_first(work, &list("events:filtered")).await.map(drop)
+}
+
+/// GitHub's feed shows the newest entries only (GitHub docs: events), some of which it hides.
+const MAX_FEED_ENTRIES: usize = 300;
+const MAX_HIDDEN_ENTRIES: usize = 50;
+/// And those of so many days (GitHub's changelog of 2024-11-08).
+const MAX_FEED_DAYS: i64 = 30;
+
+/// Whether entries may have passed through the feed between two runs that neither saw.
+fn has_gap(reach: &Reach, now: DateTime<Utc>) -> bool {
+    let Some(read_before) = reach.read_before.filter(|_| !reach.joined) else { return false };
+    reach.items + MAX_HIDDEN_ENTRIES >= MAX_FEED_ENTRIES || now - read_before > Duration::days(MAX_FEED_DAYS)
 }
 
 fn rows_of(

@@ -27,19 +27,25 @@ where
         .map(Ok)
         .try_for_each_concurrent(limit, |item| {
             let (name, done) = (name(&item), run(item));
-            async move {
-                match done.await {
-                    Ok(()) => Ok(()),
-                    Err(error) if error.concerns_all_of_a_kind() => Err(error),
-                    Err(error) if is_outage(work, &error).await? => Err(error),
-                    Err(error) => {
-                        work.shortfall(format!("{name}: {error}"));
-                        Ok(())
-                    }
-                }
-            }
+            async move { record_failure(work, &name, done.await).await }
         })
         .await
+}
+
+/// Records an item's failure as a shortfall under its name.
+///
+/// # Errors
+/// What other items would meet as well.
+pub async fn record_failure(work: &Work, name: &str, done: Result<(), MirrorError>) -> Result<(), MirrorError> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(error) if error.concerns_all_of_a_kind() => Err(error),
+        Err(error) if is_outage(work, &error).await? => Err(error),
+        Err(error) => {
+            work.shortfall(format!("{name}: {error}"));
+            Ok(())
+        }
+    }
 }
 
 /// Returns whether GitHub is down rather than unable to serve one item: then not even the repository itself answers.

@@ -1,18 +1,19 @@
 //! Issues (pull requests among them), their comments and events.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use serde_json::Value;
 
 use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
-use super::independent::for_each_independent;
+use super::independent::{for_each_independent, record_failure};
 use super::item::{Item, account, as_person, at, whole};
 use super::pages::{
-    Backfill, DEEP_PAGE, Grows, List, PER_PAGE, Pages, backfill, mark_gone, newest_first, since, whole_then_since,
+    Absent, Backfill, DEEP_PAGE, Expected, Grows, List, PER_PAGE, Pages, backfill, look_expecting, mark, newest_first,
+    sync_since,
 };
 use crate::github::{Accept, ApiError, ApiUrl, Fetched};
-use crate::store::documents::Collection;
+use crate::store::documents::{Collection, Document};
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, Progress, PullFact};
 
@@ -52,19 +53,53 @@ const ISSUE: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped
         pull_request: item.at("pull_request").is_some(),
         created_at: item.date("created_at"),
         labels: label_names(item),
+        open: item.text("state").as_deref() == Some("open"),
+        comments: item.integer("comments"),
     });
     Ok(())
 };
 
-/// Issues and pull requests in their shape as issues, in the order of change.
+/// Issues and pull requests in their shape as issues.
 pub async fn issues(work: &Work) -> Result<(), MirrorError> {
-    let url = work.url(&["issues"]).query("state", "all").query("sort", "updated").query("direction", "asc");
+    let url = work.url(&["issues"]).query("state", "all");
     let list = List { name: "issues", url, accept: Accept::Json, collection: Collection::Issues, map: ISSUE };
-    match since(work, &list).await {
-        Ok(Some(seen)) => mark_gone(work, Collection::Issues, &seen).await,
-        Ok(None) => Ok(()),
-        Err(error) => if_not_disabled(work, error),
+    let open = work.repository().count("open_issues_count");
+    let absent = match sync_since(work, &list, Expected::at_least(open)).await {
+        Ok(absent) => absent,
+        Err(error) => return if_not_disabled(work, error),
+    };
+    remove(work, &absent.ids).await?;
+    recount(work, &list, open).await
+}
+
+/// Compares how many issues are open with what GitHub counts: where they differ, the whole list is looked at, conditionally.
+/// A difference that stays is GitHub's own (it counts issues of accounts that it hides), and not looked at again.
+async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), MirrorError> {
+    let Some(said) = open.filter(|_| !work.falls_short()) else { return Ok(()) };
+    work.flush().await?;
+    let relational = &work.shared.stores.relational;
+    let stored = relational.open_issues(work.project()).await?;
+    let settled = work.list_state("issues:open").await?;
+    if stored == said || settled.watermark.as_deref() == Some(&format!("{stored} of {said}")) {
+        return Ok(());
     }
+    let by_creation = List { url: list.url.clone().query("sort", "created").query("direction", "asc"), ..*list };
+    let listing = look_expecting(work, &by_creation, Expected::at_least(open)).await?;
+    remove(work, &listing.gone).await?;
+    if listing.settled {
+        work.flush().await?;
+        let stored = relational.open_issues(work.project()).await?;
+        let watermark = format!("{stored} of {said}");
+        let progress = vec![Progress::Watermark { list: settled.id, watermark }];
+        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    }
+    Ok(())
+}
+
+/// Asks for each of these issues, which the list no longer holds, and marks those that are gone.
+async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
+    let number = |id: &String| id.rsplit('/').next()?.parse().ok();
+    read_again(work, ids.iter().filter_map(number).collect()).await
 }
 
 /// GitHub docs: 410 where a repository has its issues disabled.
@@ -87,18 +122,11 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     read_again(work, numbers).await
 }
 
-/// Issues that carry labels which are gone or renamed: GitHub doesn't count that as a change of the issue. They are asked
-/// for one by one, or with all others in the list where that takes fewer requests.
-pub async fn read_again_with_labels(work: &Work, labels: &[&str]) -> Result<(), MirrorError> {
-    let relational = &work.shared.stores.relational;
-    let mut numbers = BTreeSet::new();
-    for label in labels {
-        numbers.extend(relational.issues_with_label(work.project(), label).await?);
-    }
-    // A pull request's own document has its labels too: it counts as never read until it is read again.
-    relational.forget_pulls_of_issues(work.project(), labels).await?;
-    if numbers.len() <= relational.issues_known(work.project()).await?.div_ceil(PER_PAGE) {
-        return read_again(work, numbers.into_iter().collect()).await;
+/// Reads these issues again: one by one, or with all others in the list where that takes fewer requests.
+pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
+    let known = work.shared.stores.relational.issues_known(work.project()).await?;
+    if numbers.len() <= known.div_ceil(PER_PAGE) {
+        return read_again(work, numbers).await;
     }
     let url = work.url(&["issues"]).query("state", "all").query("sort", "created").query("direction", "asc");
     let list = List { name: "issues", url, accept: Accept::Json, collection: Collection::Issues, map: ISSUE };
@@ -119,14 +147,14 @@ async fn read_issue(work: &Work, number: i64) -> Result<(), MirrorError> {
     let page = match work.get_page(&url, Accept::Json).await {
         Ok(page) => page,
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-            return gone(work, number).await;
+            return mark_issue_gone(work, number).await;
         }
         Err(error) => return Err(error),
     };
     // An issue that was transferred answers with a redirect to another repository's issue.
     let item = Item::single(&page.body, read_now())?;
     if page.moved && !(item.integer("number") == Some(number) && is_at_home(work, &item).await?) {
-        return gone(work, number).await;
+        return mark_issue_gone(work, number).await;
     }
     let Mapped { documents, rows, .. } = work.map(ISSUE, &[whole(&page.body)?], read_now());
     work.write(documents, rows).await
@@ -151,36 +179,123 @@ async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
     }
 }
 
-/// An issue that was deleted or transferred: what was stored of it stays, marked.
-async fn gone(work: &Work, number: i64) -> Result<(), MirrorError> {
-    let id = format!("{}/{number}", work.repository().name);
-    work.mark_deleted(Collection::Issues, &[id]).await?;
+/// What hangs on an issue or pull request: gone with it, though their own lists don't tell.
+const PARTS: [Collection; 6] = [
+    Collection::Issues,
+    Collection::IssueComments,
+    Collection::IssueEvents,
+    Collection::PullRequests,
+    Collection::PullRequestComments,
+    Collection::PullRequestReviews,
+];
+
+/// Marks an issue that was deleted or transferred, and all that hangs on it: what was stored stays.
+pub async fn mark_issue_gone(work: &Work, number: i64) -> Result<(), MirrorError> {
+    const IDS_AT_A_TIME: u32 = 1000;
+    work.flush().await?;
+    let (name, digits) = (&work.repository().name, number.to_string());
+    let documents = &work.shared.stores.documents;
+    for collection in PARTS {
+        if matches!(collection, Collection::Issues | Collection::PullRequests) {
+            let id = format!("{name}/{digits}");
+            if documents.get(collection, &id).await?.is_some() || collection == Collection::Issues {
+                work.mark_deleted(collection, &[id]).await?;
+            }
+            continue;
+        }
+        let mut after = String::new();
+        loop {
+            let ids =
+                documents.ids_after(collection, &[name.owner(), name.name(), &digits], &after, IDS_AT_A_TIME).await?;
+            let Some(last) = ids.last() else { break };
+            after.clone_from(last);
+            work.mark_deleted(collection, &ids).await?;
+        }
+    }
     let progress = vec![Progress::IssueGone { project: work.project(), number }];
     work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
 }
 
+const COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let id = item.need_integer("id")?;
+    let url = item.need_text("issue_url")?;
+    let number = number_of(Some(&url))
+        .ok_or_else(|| MirrorError::Answer(format!("comment {id} has an issue_url without a number: {url}")))?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let tags = repository.tags(&[("issue_id", number.into())]);
+    out.documents.push(item.document(Collection::IssueComments, key, &tags));
+    out.rows.issue_comments.push(IssueComment {
+        project: repository.project,
+        number,
+        user: item.person("user"),
+        comment_id: id,
+        created_at: item.date("created_at"),
+    });
+    Ok(())
+};
+
 /// Comments of issues and of pull requests' discussions.
 pub async fn comments(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let id = item.need_integer("id")?;
-        let url = item.need_text("issue_url")?;
-        let number = number_of(Some(&url))
-            .ok_or_else(|| MirrorError::Answer(format!("comment {id} has an issue_url without a number: {url}")))?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
-        let tags = repository.tags(&[("issue_id", number.into())]);
-        out.documents.push(item.document(Collection::IssueComments, key, &tags));
-        out.rows.issue_comments.push(IssueComment {
-            project: repository.project,
-            number,
-            user: item.person("user"),
-            comment_id: id,
-            created_at: item.date("created_at"),
-        });
-        Ok(())
-    };
     let url = work.url(&["issues", "comments"]);
-    let list = List { name: "issue-comments", url, accept: Accept::Json, collection: Collection::IssueComments, map };
-    whole_then_since(work, &list).await.or_else(|error| if_not_disabled(work, error))
+    let list =
+        List { name: "issue-comments", url, accept: Accept::Json, collection: Collection::IssueComments, map: COMMENT };
+    match sync_since(work, &list, Expected::Unknown).await {
+        Ok(absent) => remove_comments(work, &list, &absent).await,
+        Err(error) => if_not_disabled(work, error),
+    }
+}
+
+/// Marks comments that their list no longer holds; where that is not certain, those that are not found by their own address
+/// either.
+pub async fn remove_comments(work: &Work, list: &List<'_>, absent: &Absent) -> Result<(), MirrorError> {
+    if absent.certain {
+        return mark(work, list.collection, &absent.ids).await;
+    }
+    for id in &absent.ids {
+        record_failure(work, &format!("comment {id}"), remove_comment(work, list, id).await).await?;
+    }
+    Ok(())
+}
+
+async fn remove_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(), MirrorError> {
+    let url = list.url.clone().child(id.rsplit('/').next().unwrap_or_default());
+    match work.get_page(&url, Accept::Json).await {
+        Ok(page) => {
+            let Mapped { documents, rows, .. } = work.map(list.map, &[whole(&page.body)?], read_now());
+            work.write(documents, rows).await
+        }
+        Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+            mark(work, list.collection, &[id.to_owned()]).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the comments of one issue by its own list. Returns the ids of their documents.
+pub async fn comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
+    let url = work.url(&["issues", &number.to_string(), "comments"]);
+    read_by_own_list(
+        work,
+        &List {
+            name: "issue-comments",
+            url,
+            accept: Accept::Json,
+            collection: Collection::IssueComments,
+            map: COMMENT,
+        },
+    )
+    .await
+}
+
+/// Reads a short list, page by page. Returns the ids of its documents.
+pub async fn read_by_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
+    let mut ids = HashSet::new();
+    let mut pages = Pages::new(work, list);
+    while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
+        ids.extend(documents.iter().filter(|document| document.collection == list.collection).map(Document::id));
+        work.write(documents, rows).await?;
+    }
+    Ok(ids)
 }
 
 /// Actions of an issue's events that belong into a pull request's history.
@@ -223,9 +338,11 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "events"]);
     let list =
         List { name: "issue-events", url, accept: Accept::Json, collection: Collection::IssueEvents, map: EVENT };
-    let state = work.shared.stores.relational.list(work.project(), list.name).await?;
-    let done =
-        if state.watermark.is_some() { newest_first(work, &list).await } else { first_events(work, &list).await };
+    let state = work.list_state(list.name).await?;
+    let done = match state.watermark {
+        Some(_) => newest_first(work, &list).await.map(drop),
+        None => first_events(work, &list).await,
+    };
     done.or_else(|error| if_not_disabled(work, error))
 }
 

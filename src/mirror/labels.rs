@@ -1,29 +1,35 @@
 //! Labels and milestones.
 
-use super::context::{Map, Mapped, Repository, Work};
+use serde_json::Value;
+
+use super::context::{Map, Mapped, Repository, Subject, Work};
+use super::embedded::{self, Embedded};
 use super::error::MirrorError;
-use super::issues;
 use super::item::Item;
-use super::pages::{List, look, mark, snapshot};
+use super::pages::{List, look, mark};
 use crate::github::Accept;
 use crate::store::documents::Collection;
+use crate::store::relational::Rows;
 
-/// The labels. A label that was renamed or deleted changes issues and pull requests without changing their `updated_at`:
-/// those are read again.
+/// The labels. One that was renamed, recolored or deleted changes issues and pull requests without changing their
+/// `updated_at`: those that carry it are read again.
 pub async fn labels(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let mark_unchecked = embedded::unchecked(work, Embedded::Labels).await?;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let name = item.need_text("name")?;
         let key = vec![repository.name.owner().into(), repository.name.name().into(), name.as_str().into()];
         out.documents.push(item.document(Collection::RepoLabels, key, &repository.tags(&[])));
         out.rows.labels.push((repository.project, name));
+        if out.rows.progress.is_empty() {
+            out.rows.progress.push(mark_unchecked.clone());
+        }
         Ok(())
     };
+    let map: &Map = &map;
     let url = work.url(&["labels"]);
     let list = List { name: "labels", url, accept: Accept::Json, collection: Collection::RepoLabels, map };
     let listing = look(work, &list).await?;
-    let prefix = format!("{}/", work.repository().name);
-    let names: Vec<&str> = listing.gone.iter().filter_map(|id| id.strip_prefix(&prefix)).collect();
-    issues::read_again_with_labels(work, &names).await?;
+    embedded::refresh_carriers(work, Embedded::Labels, !listing.gone.is_empty()).await?;
     if work.falls_short() {
         // An issue that could not be read again still carries the old label: the next run finds it gone again.
         return Ok(());
@@ -31,9 +37,10 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     mark(work, Collection::RepoLabels, &listing.gone).await
 }
 
-/// The milestones, open and closed.
+/// The milestones, open and closed. Their changes are none of the issues that carry them, either.
 pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let mark_unchecked = embedded::unchecked(work, Embedded::Milestones).await?;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let number = item.need_integer("number")?;
         let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
         out.documents.push(item.document(Collection::Milestones, key, &repository.tags(&[])));
@@ -41,9 +48,25 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
         if let Some(title) = item.text("title") {
             out.rows.milestones.push((repository.project, title));
         }
+        if out.rows.progress.is_empty() {
+            out.rows.progress.push(mark_unchecked.clone());
+        }
         Ok(())
     };
+    let map: &Map = &map;
     let url = work.url(&["milestones"]).query("state", "all");
     let list = List { name: "milestones", url, accept: Accept::Json, collection: Collection::Milestones, map };
-    snapshot(work, &list).await
+    let listing = look(work, &list).await?;
+    let changed = embedded::refresh_carriers(work, Embedded::Milestones, !listing.gone.is_empty()).await?;
+    mark(work, Collection::Milestones, &listing.gone).await?;
+    if changed { mark_titles(work).await } else { Ok(()) }
+}
+
+/// GHTorrent knows milestones by their titles: those that none has any more are marked.
+async fn mark_titles(work: &Work) -> Result<(), MirrorError> {
+    work.flush().await?;
+    let milestones = embedded::live_documents(work, Collection::Milestones, &work.subject().key()).await?;
+    let title = |milestone: &Value| milestone.get("title").and_then(Value::as_str).map(str::to_owned);
+    let titles = milestones.iter().filter_map(title).collect();
+    work.write(Vec::new(), Rows { milestone_titles: vec![(work.project(), titles)], ..Rows::default() }).await
 }

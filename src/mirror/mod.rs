@@ -6,7 +6,9 @@
 
 mod commits;
 mod context;
+mod counts;
 mod details;
+mod embedded;
 mod error;
 mod events;
 mod fork_commits;

@@ -9,12 +9,15 @@ use super::commits::{Comparison, compare, map_commit};
 use super::context::{Map, Mapped, Repository, Work, read_now};
 use super::error::MirrorError;
 use super::independent::for_each_independent;
-use super::issues::{assignee, label_names, number_of};
+use super::issues::{assignee, label_names, mark_issue_gone, number_of, read_by_own_list, remove_comments};
 use super::item::{Item, account, as_person, at, parse_date, split, whole};
 use super::missing::MissingItems;
-use super::pages::{Backfill, Grows, List, PER_PAGE, Pages, backfill, changed_first, one_page, whole_then_since};
+use super::pages::{
+    Backfill, Expected, Grows, List, PER_PAGE, Pages, backfill, changed_first, look_if_single, recheck_pages,
+    sync_since,
+};
 use super::repository::{project_row, unknown_parent};
-use crate::github::{Accept, ApiError, VisitedUrls};
+use crate::github::{Accept, ApiError, ApiUrl, VisitedUrls};
 use crate::json;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
@@ -63,6 +66,7 @@ pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shap
         created_at: item.date("created_at"),
         updated_at: item.date("updated_at"),
         labels: (!repository.has("has_issues")).then(|| label_names(item)),
+        review_comments: item.integer("review_comments"),
     });
     Ok(())
 }
@@ -83,24 +87,51 @@ pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
     // The whole history is read in the order of creation, where pages don't move; what changed later, by change.
     let history = list("pulls", "created", "asc");
     let changes = list("pulls:changed", "updated", "desc");
-    if one_page(work, &history).await? {
+    if let Some(listing) = look_if_single(work, &history).await? {
+        remove(work, &listing.gone).await?;
         work.flush().await?;
         return commits(work).await;
     }
-    let state = work.shared.stores.relational.list(work.project(), history.name).await?;
+    let state = work.list_state(history.name).await?;
     let (watermark, read_now) = match state.watermark.as_deref().and_then(parse_date) {
         Some(watermark) => (Some(watermark), false),
         None => match backfill(work, &history, Grows::AtTheBack, false).await? {
-            Backfill::Whole { watermark, resumed, .. } => (watermark, !resumed),
-            Backfill::TooDeep => (None, false),
+            Backfill::Whole { watermark, resumed, .. } => (Some(watermark), !resumed),
+            Backfill::Partial | Backfill::TooDeep => (None, true),
         },
     };
     if !read_now {
         work.flush().await?;
         changed_first(work, &changes, &history, watermark).await?;
+        // Where issues are listed, they tell which pull requests are gone.
+        if !work.repository().has("has_issues") {
+            let absent = recheck_pages(work, &history).await?;
+            remove(work, &absent.ids).await?;
+        }
     }
     work.flush().await?;
     commits(work).await
+}
+
+/// Asks for each of these pull requests, which the list no longer holds, and marks those that are gone: GitHub removes those
+/// of accounts that it bans.
+async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
+    let numbers: Vec<i64> = ids.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
+    let name = |number: &i64| format!("pull request #{number}");
+    for_each_independent(work, PULLS_IN_FLIGHT, numbers, name, |number| async move {
+        match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
+            Ok(page) => {
+                let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+                let Mapped { documents, rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
+                work.write(documents, rows).await
+            }
+            Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+                mark_issue_gone(work, number).await
+            }
+            Err(error) => Err(error),
+        }
+    })
+    .await
 }
 
 /// Pull requests that something refers to but that no list has given, or that changed where no list tells: one request
@@ -283,31 +314,41 @@ async fn compare_ends(work: &Work, number: i64, map: &Map) -> Result<Comparison,
     }
 }
 
+const REVIEW_COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let id = item.need_integer("id")?;
+    let url = item.need_text("pull_request_url")?;
+    let number = number_of(Some(&url)).ok_or_else(|| {
+        MirrorError::Answer(format!("review comment {id} has a pull_request_url without a number: {url}"))
+    })?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let tags = repository.tags(&[("pullreq_id", number.into())]);
+    out.documents.push(item.document(Collection::PullRequestComments, key, &tags));
+    out.rows.review_comments.push(ReviewComment {
+        project: repository.project,
+        number,
+        user: item.person("user"),
+        comment_id: id,
+        position: item.integer("original_position"),
+        body: item.text("body"),
+        sha: item.text("original_commit_id"),
+        created_at: item.date("created_at"),
+    });
+    Ok(())
+};
+
 /// Review comments.
 pub async fn review_comments(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let id = item.need_integer("id")?;
-        let url = item.need_text("pull_request_url")?;
-        let number = number_of(Some(&url)).ok_or_else(|| {
-            MirrorError::Answer(format!("review comment {id} has a pull_request_url without a number: {url}"))
-        })?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
-        let tags = repository.tags(&[("pullreq_id", number.into())]);
-        out.documents.push(item.document(Collection::PullRequestComments, key, &tags));
-        out.rows.review_comments.push(ReviewComment {
-            project: repository.project,
-            number,
-            user: item.person("user"),
-            comment_id: id,
-            position: item.integer("original_position"),
-            body: item.text("body"),
-            sha: item.text("original_commit_id"),
-            created_at: item.date("created_at"),
-        });
-        Ok(())
-    };
-    let url = work.url(&["pulls", "comments"]);
-    let list =
-        List { name: "review-comments", url, accept: Accept::Json, collection: Collection::PullRequestComments, map };
-    whole_then_since(work, &list).await
+    let list = review_comment_list(work.url(&["pulls", "comments"]));
+    let absent = sync_since(work, &list, Expected::Unknown).await?;
+    remove_comments(work, &list, &absent).await
+}
+
+/// Reads the review comments of one pull request by its own list. Returns the ids of their documents.
+pub async fn review_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
+    read_by_own_list(work, &review_comment_list(work.url(&["pulls", &number.to_string(), "comments"]))).await
+}
+
+fn review_comment_list(url: ApiUrl) -> List<'static> {
+    let (accept, collection) = (Accept::Json, Collection::PullRequestComments);
+    List { name: "review-comments", url, accept, collection, map: REVIEW_COMMENT }
 }

@@ -15,10 +15,11 @@ use super::open::Opened;
 use super::report::{End, Report, StageReport};
 use super::stage::Stage;
 use super::writer::Writer;
-use super::{commits, details, events, issues, labels, people, pulls, refs, refusals, repository, stars};
+use super::{commits, counts, details, events, issues, labels, people, pulls, refs, refusals, repository, stars};
 use crate::github::GitHub;
 use crate::names::RepoName;
 use crate::store::Stores;
+use crate::store::relational::Counted;
 use crate::telemetry::Console;
 
 /// What a run needs from outside.
@@ -158,8 +159,12 @@ impl Run {
         self.side_by_side(&[&[Stage::Repo]]).await;
         self.side_by_side(&SIDE_BY_SIDE).await;
         self.side_by_side(&[&[Stage::Events]]).await;
-        self.missing().await;
+        for stage in [Stage::Issues, Stage::Pulls, Stage::IssueComments] {
+            self.follow_up(stage).await;
+        }
         self.side_by_side(&[&[Stage::Details]]).await;
+        // Pull requests tell how many review comments they have only where they were read whole.
+        self.follow_up(Stage::ReviewComments).await;
     }
 
     async fn side_by_side(&mut self, chains: &[&[Stage]]) {
@@ -205,35 +210,47 @@ impl Run {
         self.done.push(done);
     }
 
-    /// What lists have not given though others refer to it; it counts with the stage that it belongs to.
-    async fn missing(&mut self) {
-        for stage in [Stage::Issues, Stage::Pulls] {
-            let ended_well =
-                self.done.iter().any(|done| done.stage == stage && done.result.is_ok() && done.cut_off.is_none());
-            let work = self.work(stage);
-            if !ended_well || self.fatal.is_some() || work.is_refused() {
-                continue;
+    /// Reads what a stage's lists have not given though others refer to it or count it; it counts with that stage.
+    async fn follow_up(&mut self, stage: Stage) {
+        let ended_well = |stage: Stage| {
+            self.done.iter().any(|done| done.stage == stage && done.result.is_ok() && done.cut_off.is_none())
+        };
+        // Counts are compared with lists that were read in the same run.
+        let counted_by = match stage {
+            Stage::IssueComments => Stage::Issues,
+            Stage::ReviewComments => Stage::Details,
+            _ => stage,
+        };
+        if !ended_well(stage) || !ended_well(counted_by) || self.fatal.is_some() {
+            return;
+        }
+        let work = self.work(stage);
+        if work.is_refused() {
+            return;
+        }
+        let started = Instant::now();
+        let result = async {
+            work.flush().await?;
+            match stage {
+                Stage::Issues => issues::missing(&work).await?,
+                Stage::Pulls => pulls::missing(&work).await?,
+                Stage::IssueComments => counts::reconcile(&work, Counted::IssueComments).await?,
+                Stage::ReviewComments => counts::reconcile(&work, Counted::ReviewComments).await?,
+                _ => {}
             }
-            let started = Instant::now();
-            let result = async {
-                work.flush().await?;
-                match stage {
-                    Stage::Issues => issues::missing(&work).await,
-                    _ => pulls::missing(&work).await,
-                }
-            }
-            .await
-            .or_else(|error| refusals::accept(stage, &work, error));
-            work.progress.finish();
-            let time = started.elapsed();
-            if let Some(done) = self.done.iter_mut().find(|done| done.stage == stage) {
-                done.time += time;
-            }
-            if result.is_err() {
-                let before = self.done.iter().position(|done| done.stage == stage);
-                let time = before.map_or(time, |position| self.done.remove(position).time);
-                self.take(Done { stage, result, cut_off: None, time });
-            }
+            work.flush().await
+        }
+        .await
+        .or_else(|error| refusals::accept(stage, &work, error));
+        work.progress.finish();
+        let time = started.elapsed();
+        if let Some(done) = self.done.iter_mut().find(|done| done.stage == stage) {
+            done.time += time;
+        }
+        if result.is_err() {
+            let before = self.done.iter().position(|done| done.stage == stage);
+            let time = before.map_or(time, |position| self.done.remove(position).time);
+            self.take(Done { stage, result, cut_off: None, time });
         }
     }
 

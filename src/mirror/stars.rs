@@ -3,7 +3,7 @@
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::{Item, account, as_person};
-use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
+use super::pages::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting, mark};
 use super::repository::project_row;
 use super::ties::gone_people;
 use crate::github::Accept;
@@ -19,10 +19,9 @@ const STARGAZER_PAGES: u32 = 400;
 pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
-        let user = item.at("user").or(Some(item.value()));
-        let Some(account) = account(user) else {
-            return Err(MirrorError::Answer("a stargazer came without a login".to_owned()));
-        };
+        let user = item.value().get("user").unwrap_or(item.value());
+        // GitHub docs: `user` is nullable. A star of nobody has no key; it is counted below.
+        let Some(account) = account(Some(user)) else { return Ok(()) };
         let login = account.login.clone();
         let key = vec![repository.name.owner().into(), repository.name.name().into(), login.as_str().into()];
         let tags = repository.tags(&[("login", login.into())]);
@@ -33,7 +32,8 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["stargazers"]);
     let list = List { name: "stars", url, accept: Accept::StarJson, collection: Collection::Watchers, map };
-    let listing = match look(work, &list).await {
+    let expected = Expected::exactly(work.repository().count("stargazers_count"));
+    let listing = match look_expecting(work, &list, expected).await {
         Err(MirrorError::Api(error)) if error.is_refusal() => {
             work.not_permitted(format!("stargazers: {error}"));
             // What was listed once goes stale: from here on the feed's stars count.
@@ -46,6 +46,9 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     if listing.last_page >= STARGAZER_PAGES && stars > listing.ids.len() as u64 {
         let seen = listing.ids.len();
         work.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {STARGAZER_PAGES}"));
+    }
+    if listing.unidentified > 0 {
+        work.record_final_gap(format!("{} stars are of accounts that are no more", listing.unidentified));
     }
     let project = work.project();
     let gone = gone_people(work, list.collection, &listing).await?;
@@ -65,7 +68,8 @@ pub async fn forks(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["forks"]).query("sort", "oldest");
     let list = List { name: "forks", url, accept: Accept::Json, collection: Collection::Forks, map };
-    let listing = look(work, &list).await?;
+    let expected = Expected::exactly(work.repository().count("forks_count"));
+    let listing = look_expecting(work, &list, expected).await?;
     mark(work, Collection::Forks, &listing.gone).await?;
     let forks = work.repository().count("forks_count").unwrap_or(0);
     let seen = listing.ids.len();

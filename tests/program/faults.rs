@@ -215,9 +215,9 @@ async fn lists_that_end_silently_at_a_cap_are_read_to_the_end_otherwise() {
     let expected = undisturbed(&fake).await;
     let capped = FakeGitHub::start(World::edge_cases(1), options).await;
     let place = Place::new(capped.url());
-    place.mirror(&[names::WEB, "--skip", "issue-comments"]).await;
+    place.mirror(&[names::WEB]).await;
     let (expected, found) = (expected.stores().documents().await, place.stores().documents().await);
-    for collection in ["commits", "pull_requests"] {
+    for collection in ["commits", "pull_requests", "issue_comments"] {
         let missing: Vec<_> = expected[collection].keys().filter(|id| !found[collection].contains_key(*id)).collect();
         assert!(missing.is_empty(), "{collection} lacks {missing:?}");
     }

@@ -11,7 +11,7 @@ use crate::mirror::Update;
 use crate::mirror::context::{Map, Mapped, Tally};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::Item;
-use crate::mirror::pages::{DEEP_PAGE, List, PER_PAGE, look};
+use crate::mirror::pages::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting};
 use crate::mirror::repository::{project_row, unknown_parent};
 use crate::mirror::run::lease_of;
 use crate::mirror::users::User;
@@ -180,7 +180,7 @@ impl Look<'_> {
         let work = self.work(asked_with(own, token), tally);
         let name = format!("repositories/{}", token.fingerprint);
         let list = List { name: &name, url, accept: Accept::Json, collection: Collection::Repos, map };
-        let listing = look(&work, &list).await?;
+        let listing = look_expecting(&work, &list, Expected::Irrelevant).await?;
         work.flush().await?;
         let shown = listing.ids.len();
         if listing.last_page >= DEEP_PAGE && shown.is_multiple_of(PER_PAGE) {

@@ -4,27 +4,39 @@
 //! |---|---|
 //! | `mod.rs` | one page |
 //! | `parts.rs` | one page in smaller parts, where the server can't make it in one |
-//! | `walk.rs` | a list's numbered pages from beginning to end: as it is now, or once with the proof that nothing was missed |
-//! | `changes.rs` | what is new or changed since the last run |
+//! | `successor.rs` | where a list goes on behind a page, also where the page doesn't say so |
+//! | `walk.rs` | passes over a list's pages |
+//! | `snapshot.rs` | a list as it is now, and what has gone from it |
+//! | `backfill.rs` | a list from beginning to end, once, with the proof that nothing was missed |
+//! | `since.rs` | what changed in a list with a `since` key, and what has gone from it |
+//! | `recent.rs` | what is new or changed in a list that is sorted newest first |
 
-mod changes;
+mod backfill;
 mod parts;
+mod recent;
+mod since;
+mod snapshot;
+mod successor;
 mod walk;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::context::{Map, Mapped, Repository, Subject, Work, read_now};
+use super::context::{Map, Mapped, Repository, Subject, Work, page_validator, read_now};
 use super::error::MirrorError;
 use super::item::split;
-use crate::github::{Accept, ApiUrl, Fetched, Page, VisitedUrls};
+use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
 use crate::store::documents::{Collection, Document};
-use crate::store::relational::state::{PageState, fingerprint};
+use crate::store::relational::Rows;
+use crate::store::relational::state::{PageState, PageValidator, fingerprint};
 
-pub use changes::{changed_first, newest_first, one_page, since, timestamp, whole_then_since};
+pub use backfill::{Backfill, DEEP_PAGE, Grows, backfill, read_all};
 pub use parts::PartSize;
-pub use walk::{Backfill, DEEP_PAGE, Grows, Listing, backfill, look, mark, mark_gone, not_listed, read_all, snapshot};
+pub use recent::{Reach, changed_first, newest_first};
+pub use since::{Absent, recheck_pages, sync_since};
+pub use snapshot::{Expected, Listing, look, look_expecting, look_if_single, mark, not_listed, snapshot};
+use successor::Successor;
 
 /// Items a page: GitHub's maximum (GitHub docs: using pagination).
 pub const PER_PAGE: usize = 100;
@@ -49,10 +61,26 @@ impl<S> List<'_, S> {
     }
 }
 
-/// Fingerprints of the list's own documents among these.
-fn keys_of<S>(list: &List<'_, S>, documents: &[Document]) -> Vec<i64> {
-    let own = documents.iter().filter(|document| document.collection == list.collection);
-    own.map(|document| fingerprint(&document.id())).collect()
+/// A page's items in the form of the stores.
+struct MappedPage {
+    documents: Vec<Document>,
+    rows: Rows,
+    /// The newest `updated_at` among the items.
+    newest: Option<DateTime<Utc>>,
+    /// The oldest `created_at` among the items.
+    oldest: Option<DateTime<Utc>>,
+    /// A fingerprint an item, in the page's order; [`UNIDENTIFIED`] for one without a document of the list's own.
+    keys: Vec<i64>,
+    /// Items that could not be used. Each is noted as a shortfall, and the page has to be asked for again.
+    unusable: usize,
+}
+
+/// The fingerprint of items that nothing identifies.
+const UNIDENTIFIED: i64 = 0;
+
+/// A watermark's text: a date as GitHub's `since` takes it.
+fn timestamp(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 /// One answer of a list, perhaps put together from several smaller requests.
@@ -107,15 +135,39 @@ fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> Answer
 
 impl Answer {
     /// Maps its items. The bodies are not kept: while the writer is waited for, only one form of the page is held.
-    fn map<S: Subject>(&mut self, work: &Work<S>, map: &Map<S>) -> Result<Mapped, MirrorError> {
+    fn map<S: Subject>(&mut self, work: &Work<S>, list: &List<'_, S>) -> Result<MappedPage, MirrorError> {
         let _room = self.room.take();
         self.page.body = Bytes::new();
         let bodies = std::mem::take(&mut self.bodies);
-        let mut items = Vec::new();
+        let (mut mapped, mut keys, mut unusable) = (Mapped::default(), Vec::new(), 0);
         for body in &bodies {
-            items.extend(split(body)?);
+            for raw in split(body)? {
+                let before = mapped.documents.len();
+                if let Err(error) = work.map_item(list.map, raw, self.read_at, &mut mapped) {
+                    unusable += 1;
+                    work.shortfall(format!("`{}`, item {} of {}: {error}", list.name, keys.len() + 1, self.url));
+                }
+                let own = mapped.documents[before..].iter().find(|document| document.collection == list.collection);
+                keys.push(own.map_or(UNIDENTIFIED, |document| fingerprint(&document.id())));
+            }
         }
-        Ok(work.map(map, &items, self.read_at))
+        let Mapped { documents, rows, newest, oldest } = mapped;
+        Ok(MappedPage { documents, rows, newest, oldest, keys, unusable })
+    }
+
+    /// Where the list goes on behind it, given how many items it showed.
+    fn successor(&self, shown: usize) -> Successor {
+        Successor::of(&self.url, self.next.as_ref(), shown)
+    }
+
+    /// The server's clock when it answered, or ours where it doesn't tell.
+    fn answered_at(&self) -> DateTime<Utc> {
+        self.page.date.unwrap_or(self.read_at)
+    }
+
+    /// The tag of a page whose items are all stored; one that holds an unusable item is asked for without a tag again.
+    fn tag(&self, mapped: &MappedPage) -> Option<PageValidator> {
+        page_validator(&self.page).filter(|_| mapped.unusable == 0)
     }
 }
 
@@ -123,18 +175,40 @@ fn number(url: &ApiUrl, key: &str) -> Option<u32> {
     url.query_value(key).and_then(|value| value.parse().ok())
 }
 
+/// Asks for what may stand behind a page that shows no next one; `None` where GitHub doesn't serve it.
+async fn ask_behind<S: Subject>(
+    work: &Work<S>,
+    list: &List<'_, S>,
+    successor: &Successor,
+    known: Option<&PageState>,
+) -> Result<Option<Asked>, MirrorError> {
+    let Some(url) = successor.url() else { return Ok(None) };
+    match ask(work, url, list.accept, known).await {
+        Ok(asked) => Ok(Some(asked)),
+        Err(MirrorError::Api(error)) if successor.is_guess() && error.is_beyond_the_end() => {
+            if let ApiError::Unprocessable { message, .. } = &error
+                && message.contains("cursor")
+            {
+                work.shortfall(format!("`{}` may go on behind {url}, which GitHub refuses: {message}", list.name));
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A list's pages, one after the other, for a reader who decides when it is enough.
 pub struct Pages<'a> {
     work: &'a Work,
     list: &'a List<'a>,
-    next: Option<ApiUrl>,
+    next: Successor,
     visited: VisitedUrls,
 }
 
 impl<'a> Pages<'a> {
     /// Before the first page.
     pub fn new(work: &'a Work, list: &'a List<'a>) -> Self {
-        Self { work, list, next: Some(list.first_page()), visited: VisitedUrls::default() }
+        Self { work, list, next: Successor::Linked(list.first_page()), visited: VisitedUrls::default() }
     }
 
     /// The next page, mapped and not yet written; `None` behind the last.
@@ -142,10 +216,13 @@ impl<'a> Pages<'a> {
     /// # Errors
     /// The page could not be had.
     pub async fn next(&mut self) -> Result<Option<Mapped>, MirrorError> {
-        let Some(url) = self.next.take() else { return Ok(None) };
-        self.visited.visit(&url)?;
-        let Asked::Answer(mut answer) = ask(self.work, &url, self.list.accept, None).await? else { return Ok(None) };
-        self.next.clone_from(&answer.next);
-        answer.map(self.work, self.list.map).map(Some)
+        let next = std::mem::replace(&mut self.next, Successor::End);
+        next.visit(&mut self.visited)?;
+        let Some(Asked::Answer(mut answer)) = ask_behind(self.work, self.list, &next, None).await? else {
+            return Ok(None);
+        };
+        let MappedPage { documents, rows, newest, oldest, keys, .. } = answer.map(self.work, self.list)?;
+        self.next = answer.successor(keys.len());
+        Ok((!keys.is_empty()).then_some(Mapped { documents, rows, newest, oldest }))
     }
 }

@@ -7,6 +7,7 @@ use super::{Answer, PER_PAGE, answer, number};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::mirror::context::{Subject, Work};
 use crate::mirror::error::MirrorError;
+use crate::mirror::item::split;
 
 /// The sizes that a page is asked for in, largest first. Each divides [`PER_PAGE`], so that parts can be numbered; a server
 /// that can't make even one item has failed.
@@ -125,10 +126,12 @@ pub(super) async fn ask_in_parts<S: Subject>(
             let items = last as usize * size;
             last_page = u32::try_from(items.div_ceil(PER_PAGE)).ok();
         }
-        next = page.links.next.clone();
         let body = page.body.clone();
+        // A part that is half empty and leads nowhere is the list's end.
+        let ends = page.links.next.is_none() && (cursor.is_some() || split(&body)?.len() < size.div_ceil(2));
+        next = page.links.next.clone();
         read.get_or_insert_with(|| (page, Vec::new())).1.push(body);
-        if next.is_none() {
+        if ends {
             break;
         }
     }

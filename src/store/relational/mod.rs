@@ -5,6 +5,7 @@
 mod accounts;
 mod apply;
 mod backend;
+mod counts;
 mod details;
 pub mod ghtorrent;
 mod ids;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 pub use accounts::{KnownAccount, ProjectTie, Tied};
+pub use counts::{CountMismatch, Counted};
 pub use details::{DetailsLeft, Position};
 pub use look::look;
 pub use profiles::{DueProfile, People, is_long_missing};

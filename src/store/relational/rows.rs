@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::state::PageValidator;
+use crate::store::documents::Collection;
 
 /// An account on GitHub: a person, a bot or an organisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +158,8 @@ pub struct PullRequest {
     pub updated_at: Option<DateTime<Utc>>,
     /// Its labels, where no issue list tells them.
     pub labels: Option<Vec<String>>,
+    /// How many review comments GitHub says that it has, where the answer tells.
+    pub review_comments: Option<i64>,
 }
 
 /// Something that happened to a pull request.
@@ -227,6 +230,10 @@ pub struct Issue {
     pub created_at: Option<DateTime<Utc>>,
     /// Its labels' names.
     pub labels: Vec<String>,
+    /// Whether it is open.
+    pub open: bool,
+    /// How many comments GitHub says that it has.
+    pub comments: Option<i64>,
 }
 
 /// A comment of an issue or of a pull request's discussion.
@@ -399,6 +406,13 @@ pub enum Progress {
         /// The last page.
         last: u32,
     },
+    /// Pages of a list are still as they are known.
+    PagesChecked {
+        /// The list.
+        list: i64,
+        /// Their numbers.
+        pages: Vec<u32>,
+    },
     /// The list has been read so far.
     Watermark {
         /// The list.
@@ -470,6 +484,39 @@ pub enum Progress {
     },
 }
 
+/// A row whose origin GitHub has no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GoneRow {
+    /// An issue of a project, by its number.
+    Issue(i64, i64),
+    /// A pull request of a project, by its number.
+    PullRequest(i64, i64),
+    /// A comment of an issue, by GitHub's id.
+    IssueComment(i64),
+    /// A review comment, by GitHub's id.
+    ReviewComment(i64),
+    /// A comment on a commit, by GitHub's id.
+    CommitComment(i64),
+    /// A label of a project.
+    Label(i64, String),
+}
+
+impl GoneRow {
+    /// The row that was made from a document of a project, by the document's id behind the repository's name.
+    pub fn of(collection: Collection, project: i64, id: &str) -> Option<Self> {
+        let number = || id.rsplit('/').next()?.parse().ok();
+        match collection {
+            Collection::Issues => Some(Self::Issue(project, number()?)),
+            Collection::PullRequests => Some(Self::PullRequest(project, number()?)),
+            Collection::IssueComments => Some(Self::IssueComment(number()?)),
+            Collection::PullRequestComments => Some(Self::ReviewComment(number()?)),
+            Collection::CommitComments => Some(Self::CommitComment(number()?)),
+            Collection::RepoLabels => Some(Self::Label(project, id.to_owned())),
+            _ => None,
+        }
+    }
+}
+
 /// A batch of rows of all kinds, with the sync state that becomes true once they are stored.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each field is a list of the rows its type describes")]
@@ -526,6 +573,10 @@ pub struct Rows {
     pub team_projects_gone: Vec<(i64, i64)>,
     pub languages: Vec<Languages>,
     pub topics: Vec<Topics>,
+    /// Rows to mark as gone.
+    pub gone: Vec<GoneRow>,
+    /// Project, and all titles that its milestones have: others are of milestones that are gone or renamed.
+    pub milestone_titles: Vec<(i64, Vec<String>)>,
     pub progress: Vec<Progress>,
 }
 
@@ -570,6 +621,8 @@ macro_rules! with_row_fields {
             team_projects_gone,
             languages,
             topics,
+            gone,
+            milestone_titles,
             progress
         )
     };

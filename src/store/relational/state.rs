@@ -33,12 +33,22 @@ pub struct PageState {
     pub next: Option<String>,
     /// Fingerprints of what it held.
     pub keys: Vec<i64>,
+    /// When it was last seen to be so, where pages are looked at in turn; `None`: it has to be asked for again.
+    pub checked_at: Option<String>,
 }
 
 impl PageState {
     /// The state of a page whose items nobody will ask for: its tag is what it is kept for.
     pub fn only(url: &impl ToString, validator: Option<PageValidator>) -> Self {
-        Self { page: 1, url: url.to_string(), validator, last_page: None, next: None, keys: Vec::new() }
+        Self {
+            page: 1,
+            url: url.to_string(),
+            validator,
+            last_page: None,
+            next: None,
+            keys: Vec::new(),
+            checked_at: None,
+        }
     }
 }
 
@@ -190,8 +200,7 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, StoreError> {
-        let sql =
-            "SELECT page, url, etag, token, last_page, next, `keys` FROM msght_pages WHERE list_id = ? ORDER BY page";
+        let sql = "SELECT page, url, etag, token, last_page, next, `keys`, checked_at FROM msght_pages WHERE list_id = ? ORDER BY page";
         let number = |value: &Value| value.as_i64().and_then(|number| u32::try_from(number).ok());
         let rows = self.read(sql, vec![list.into()]).await?;
         Ok(rows
@@ -206,6 +215,7 @@ impl Relational {
                 last_page: number(&row[4]),
                 next: row[5].as_str().map(str::to_owned),
                 keys: row[6].as_str().and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default(),
+                checked_at: row[7].as_str().map(str::to_owned),
             })
             .collect())
     }
@@ -247,7 +257,7 @@ impl Relational {
     ) -> Result<Vec<(i64, String, bool)>, StoreError> {
         let sql = "SELECT p.pullreq_id, coalesce(m.head, ''), coalesce(m.detailed_of = m.updated_at, 0) \
                    FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
-                   WHERE p.base_repo_id = ? AND p.pullreq_id > ? AND m.updated_at IS NOT NULL \
+                   WHERE p.base_repo_id = ? AND p.deleted = 0 AND p.pullreq_id > ? AND m.updated_at IS NOT NULL \
                    AND (m.commits_of IS NULL OR m.commits_of <> coalesce(m.head, '')) ORDER BY p.pullreq_id LIMIT ?";
         let rows = self.read(sql, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
         let pull = |row: Vec<Value>| Some((row[0].as_i64()?, row[1].as_str()?.to_owned(), row[2] == Value::Integer(1)));
@@ -282,7 +292,7 @@ impl Relational {
     /// The store could not be read.
     pub async fn pulls_never_read(&self, project: i64) -> Result<Vec<i64>, StoreError> {
         let sql = "SELECT p.pullreq_id FROM pull_requests p LEFT JOIN msght_pulls m ON m.pull_request_id = p.id \
-                   WHERE p.base_repo_id = ? AND m.updated_at IS NULL ORDER BY p.pullreq_id";
+                   WHERE p.base_repo_id = ? AND p.deleted = 0 AND m.updated_at IS NULL ORDER BY p.pullreq_id";
         self.numbers(sql, project).await
     }
 
@@ -295,16 +305,15 @@ impl Relational {
         self.numbers(sql, project).await
     }
 
-    /// Makes the pull requests that carry one of these labels count as never read.
+    /// Makes pull requests count as never read, so that they are read again.
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn forget_pulls_of_issues(&self, project: i64, labels: &[&str]) -> Result<(), StoreError> {
-        let sql = "UPDATE msght_pulls SET updated_at = NULL WHERE pull_request_id IN \
-                   (SELECT i.pull_request_id FROM issues i JOIN issue_labels il ON il.issue_id = i.id \
-                    JOIN repo_labels l ON l.id = il.label_id WHERE i.repo_id = ?1 AND l.repo_id = ?1 AND l.name = ?2)";
-        for label in labels {
-            self.write(sql, vec![project.into(), (*label).into()]).await?;
+    pub async fn reset_pulls(&self, project: i64, numbers: &[i64]) -> Result<(), StoreError> {
+        let sql = "UPDATE msght_pulls SET updated_at = NULL WHERE pull_request_id = \
+                   (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)";
+        for number in numbers {
+            self.write(sql, vec![project.into(), (*number).into()]).await?;
         }
         Ok(())
     }
@@ -328,17 +337,6 @@ impl Relational {
     async fn count(&self, sql: &str, project: i64) -> Result<usize, StoreError> {
         let counted = self.numbers(sql, project).await?;
         Ok(counted.first().and_then(|count| usize::try_from(*count).ok()).unwrap_or(0))
-    }
-
-    /// Numbers of the issues that carry a label.
-    ///
-    /// # Errors
-    /// The store could not be read.
-    pub async fn issues_with_label(&self, project: i64, label: &str) -> Result<Vec<i64>, StoreError> {
-        let sql = "SELECT i.issue_id FROM issues i JOIN issue_labels il ON il.issue_id = i.id \
-                   JOIN repo_labels l ON l.id = il.label_id WHERE i.repo_id = ?1 AND l.repo_id = ?1 AND l.name = ?2";
-        let rows = self.read(sql, vec![project.into(), label.into()]).await?;
-        Ok(rows.iter().filter_map(|row| row[0].as_i64()).collect())
     }
 
     async fn numbers(&self, sql: &str, project: i64) -> Result<Vec<i64>, StoreError> {

@@ -1,4 +1,7 @@
 //! What can be made to go wrong.
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a fault strikes the requests that it matches.
@@ -56,6 +59,61 @@ pub enum FaultKind {
     Rewrite { from: String, to: String },
     /// `Link` has the page of this number as its next one.
     NextPage(usize),
+    /// The right answer without its `Link` header.
+    NoLink,
+    /// 200 with another body than the right one; its entity tag is that of the body sent.
+    Edited(Edit),
+}
+
+/// Changes a right answer into another one.
+#[derive(Clone)]
+pub struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+impl Edit {
+    pub fn new(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Edit {
+        Edit(Arc::new(edit))
+    }
+
+    pub(super) fn apply(&self, body: &str) -> String {
+        let mut value = serde_json::from_str(body).expect("valid JSON");
+        (self.0)(&mut value);
+        value.to_string()
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edit")
+    }
+}
+
+impl FaultKind {
+    /// A list shows `null` in the place of the items that match.
+    pub fn nulls(matches: impl Fn(&Value) -> bool + Send + Sync + 'static) -> FaultKind {
+        FaultKind::Edited(Edit::new(move |body| {
+            for item in body.as_array_mut().into_iter().flatten().filter(|item| matches(item)) {
+                *item = Value::Null;
+            }
+        }))
+    }
+
+    /// A list leaves out the items that match after its pages were cut, as GitHub hides accounts.
+    pub fn hidden(matches: impl Fn(&Value) -> bool + Send + Sync + 'static) -> FaultKind {
+        FaultKind::Edited(Edit::new(move |body| {
+            if let Some(items) = body.as_array_mut() {
+                items.retain(|item| !matches(item));
+            }
+        }))
+    }
+
+    /// Every list is empty, and knows no further page.
+    pub fn empty_list() -> FaultKind {
+        FaultKind::Edited(Edit::new(|body| {
+            if body.is_array() {
+                *body = Value::Array(Vec::new());
+            }
+        }))
+    }
 }
 
 /// A fault, for requests whose path and query contain `path` (and which come on `token`, if one is named).

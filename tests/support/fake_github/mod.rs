@@ -40,7 +40,7 @@ mod world;
 pub use app::{APP_KEY, APP_KEY_FILE, APP_NAME, AppSpec, InstallationSpec, Permissions, installation_name};
 pub use decoy::{Decoy, Seen};
 pub use edge::names;
-pub use faults::{Fault, FaultKind, Times};
+pub use faults::{Edit, Fault, FaultKind, Times};
 pub use generate::WorldSize;
 pub use hooks::Hook;
 pub use json::HALF_A_PAIR;

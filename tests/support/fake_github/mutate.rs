@@ -567,6 +567,20 @@ impl World {
         number - 1
     }
 
+    /// GitHub: neither is a change of the issues that carry it.
+    pub fn recolor_label(&mut self, repo: RepoIx, name: &str, color: &'static str) {
+        let at = self.label_ix(repo, name);
+        self.tick(60);
+        self.repos[repo].labels[at as usize].color = color;
+    }
+
+    /// GitHub: renaming a milestone does not bump the issues that carry it.
+    pub fn rename_milestone(&mut self, repo: RepoIx, number: u32, title: &str) {
+        let now = self.tick(60);
+        let milestone = &mut self.repos[repo].milestones[number as usize - 1];
+        (milestone.title, milestone.updated) = (title.into(), now);
+    }
+
     pub fn close_milestone(&mut self, repo: RepoIx, number: u32) {
         let now = self.tick(60);
         let m = &mut self.repos[repo].milestones[number as usize - 1];

@@ -51,6 +51,7 @@ impl World {
             closed_by: None,
             pull: None,
             deleted: false,
+            removed: false,
             moved_to: None,
         });
         number
@@ -141,16 +142,38 @@ impl World {
         self.issue_mut(repo, number).body = Some(body.into());
     }
 
-    /// GitHub: a deleted issue answers 410, and is in no list any more.
+    /// GitHub: a deleted issue answers 410, and is in no list any more; nor are its comments and events.
     pub fn delete_issue(&mut self, repo: RepoIx, number: u32) {
         self.touch_issue(repo, number);
         self.issue_mut(repo, number).deleted = true;
+        let r = &mut self.repos[repo];
+        let own = r.comments.iter_mut().chain(&mut r.review_comments).filter(|comment| comment.on == number);
+        own.for_each(|comment| comment.deleted = true);
+    }
+
+    /// GitHub: what a banned account wrote is nowhere any more; an issue or pull request of its answers 404.
+    pub fn remove_issue(&mut self, repo: RepoIx, number: u32) {
+        self.delete_issue(repo, number);
+        self.issue_mut(repo, number).removed = true;
     }
 
     /// GitHub: a transferred issue is a new one in the other repository, and its old address leads there.
     pub fn transfer_issue(&mut self, repo: RepoIx, number: u32, to: RepoIx) -> u32 {
         let (user, title) = (self.issue(repo, number).user, self.issue(repo, number).title.clone());
         let there = self.open_issue(to, user, &title, None);
+        // GitHub: its comments are made anew there, with their own dates.
+        let own = |comment: &&Comment| comment.on == number && !comment.deleted;
+        let comments: Vec<_> = self.repos[repo]
+            .comments
+            .iter()
+            .filter(own)
+            .map(|comment| (comment.user, comment.body.clone(), comment.created, comment.updated))
+            .collect();
+        for (user, body, created, updated) in comments {
+            let (id, deleted, review) = (self.id(), false, None);
+            self.repos[to].comments.push(Comment { id, on: there, user, body, created, updated, deleted, review });
+            self.issue_mut(to, there).comments += 1;
+        }
         self.delete_issue(repo, number);
         self.issue_mut(repo, number).moved_to = Some((to, there));
         there
@@ -240,6 +263,14 @@ impl World {
         let issue = self.issue_mut(repo, number);
         issue.comments -= 1;
         issue.updated = now;
+    }
+
+    /// GitHub: a comment of a banned account is gone as if it had been deleted, and its issue is not bumped.
+    pub fn remove_comment(&mut self, repo: RepoIx, id: u64) {
+        let comment = self.repos[repo].comments.iter_mut().find(|c| c.id == id).expect("a comment of that id");
+        comment.deleted = true;
+        let number = comment.on;
+        self.issue_mut(repo, number).comments -= 1;
     }
 
     // ---- pull requests

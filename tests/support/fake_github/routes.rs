@@ -457,6 +457,7 @@ impl World {
             }
             ["issues", "events"] => {
                 let mut list = upto(r.events.len());
+                list.retain(|&e| !self.issue(repo, r.events[e as usize].number).deleted);
                 list.reverse();
                 rows(repo, Kind::Event { with_issue: true }, list)
             }
@@ -470,6 +471,9 @@ impl World {
                 let issue = r.issues.get((n as usize).checked_sub(1)?)?;
                 if let Some((to, there)) = issue.moved_to {
                     return Some(self.moved(to, &["issues", &there.to_string()], q));
+                }
+                if issue.removed {
+                    return None;
                 }
                 if issue.deleted {
                     return Some(refusal(410, "This issue was deleted"));

@@ -683,7 +683,11 @@ impl Shared {
         if path.ends_with("/events") && !path.contains("/issues/") {
             headers.push(("x-poll-interval", "60".to_string()));
         }
-        links.retain(|(rel, _)| self.options.last_link || *rel != "last");
+        if let Some(FaultKind::Edited(edit)) = fault {
+            body = edit.apply(&body);
+        }
+        let unlinked = matches!(fault, Some(FaultKind::NoLink)) || body == "[]";
+        links.retain(|(rel, _)| !unlinked && (self.options.last_link || *rel != "last"));
         // A tag says nothing of it.
         let mut shown = links.clone();
         if let Some(FaultKind::NextPage(page)) = fault {
@@ -706,8 +710,6 @@ impl Shared {
             if self.options.etag_per_token {
                 hash.update(from.token.as_deref().unwrap_or_default().as_bytes());
             }
-            // The page that comes after belongs to the answer too.
-            links.iter().for_each(|(_, l)| hash.update(l.as_bytes()));
             format!("\"{:032x}{:032x}\"", hash.digest128(), hash.digest128().rotate_left(64))
         };
         let bare = |t: &str| t.trim().trim_start_matches("W/").to_string();

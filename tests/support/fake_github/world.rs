@@ -145,6 +145,8 @@ pub struct Issue {
     pub closed_by: Option<UserIx>,
     pub pull: Option<Box<Pull>>,
     pub deleted: bool,
+    /// Deleted by GitHub: it answers 404 in the place of 410.
+    pub removed: bool,
     /// Transferred: it answers 301 to there, and is in no list here any more.
     pub moved_to: Option<(RepoIx, u32)>,
 }

@@ -38,7 +38,7 @@ const PROJECT_COMMITS: Upsert = Upsert {
 
 const COMMENTS: Upsert = Upsert {
     table: "commit_comments",
-    columns: &["commit_id", "user_id", "body", "line", "position", "comment_id", "created_at"],
+    columns: &["commit_id", "user_id", "body", "line", "position", "comment_id", "created_at", "deleted"],
     key: &["comment_id"],
     update: &[
         ("commit_id", Rule::Replace),
@@ -47,6 +47,7 @@ const COMMENTS: Upsert = Upsert {
         ("line", Rule::Replace),
         ("position", Rule::Replace),
         ("created_at", Rule::Replace),
+        ("deleted", Rule::Replace),
     ],
 };
 
@@ -99,6 +100,7 @@ impl Batch<'_> {
                     comment.position.into(),
                     comment.comment_id.into(),
                     comment.created_at.into(),
+                    false.into(),
                 ])
             })
             .collect();

@@ -9,7 +9,16 @@ use super::{Batch, SPECIFIC, TEXT, cut, cut_option, id_of};
 
 const ISSUES: Upsert = Upsert {
     table: "issues",
-    columns: &["repo_id", "reporter_id", "assignee_id", "issue_id", "pull_request", "pull_request_id", "created_at"],
+    columns: &[
+        "repo_id",
+        "reporter_id",
+        "assignee_id",
+        "issue_id",
+        "pull_request",
+        "pull_request_id",
+        "created_at",
+        "deleted",
+    ],
     key: &["repo_id", "issue_id"],
     update: &[
         ("reporter_id", Rule::Replace),
@@ -17,6 +26,7 @@ const ISSUES: Upsert = Upsert {
         ("pull_request", Rule::Replace),
         ("pull_request_id", Rule::Replace),
         ("created_at", Rule::Replace),
+        ("deleted", Rule::Replace),
     ],
 };
 
@@ -35,17 +45,34 @@ const FROM_PULLS: Upsert = Upsert {
 const MENTIONED: Upsert =
     Upsert { table: "issues", columns: &["repo_id", "issue_id"], key: &["repo_id", "issue_id"], update: &[] };
 
+/// What an issue says of itself: whether it is open, and how many comments it has.
+const ISSUE_FACTS: Upsert = Upsert {
+    table: "msght_issues",
+    columns: &["issue_id", "open", "comments"],
+    key: &["issue_id"],
+    update: &[("open", Rule::Replace), ("comments", Rule::Replace)],
+};
+
 const LABELS: Upsert =
     Upsert { table: "repo_labels", columns: &["repo_id", "name"], key: &["repo_id", "name"], update: &[] };
+
+/// Labels as the repository's own list gives them.
+const LISTED_LABELS: Upsert =
+    Upsert { columns: &["repo_id", "name", "deleted"], update: &[("deleted", Rule::Replace)], ..LABELS };
 
 const ISSUE_LABELS: Upsert =
     Upsert { table: "issue_labels", columns: &["label_id", "issue_id"], key: &["issue_id", "label_id"], update: &[] };
 
 const COMMENTS: Upsert = Upsert {
     table: "issue_comments",
-    columns: &["issue_id", "user_id", "comment_id", "created_at"],
+    columns: &["issue_id", "user_id", "comment_id", "created_at", "deleted"],
     key: &["comment_id"],
-    update: &[("issue_id", Rule::Replace), ("user_id", Rule::Replace), ("created_at", Rule::Replace)],
+    update: &[
+        ("issue_id", Rule::Replace),
+        ("user_id", Rule::Replace),
+        ("created_at", Rule::Replace),
+        ("deleted", Rule::Replace),
+    ],
 };
 
 const EVENTS: Upsert = Upsert {
@@ -75,6 +102,7 @@ impl Batch<'_> {
                     issue.pull_request.into(),
                     pull.into(),
                     issue.created_at.into(),
+                    false.into(),
                 ]
             })
             .collect();
@@ -91,11 +119,21 @@ impl Batch<'_> {
                     true.into(),
                     self.ids.pulls.get(&(pull.project, pull.number)).into(),
                     pull.created_at.into(),
+                    false.into(),
                 ]
             })
             .collect();
         self.tx.upsert(&FROM_PULLS, from_pulls).await?;
         self.mentioned_issues(rows).await?;
+        let facts = rows
+            .issues
+            .iter()
+            .filter_map(|issue| {
+                let id = self.ids.issues.get(&(issue.project, issue.number))?;
+                Some(vec![id.into(), issue.open.into(), issue.comments.into()])
+            })
+            .collect();
+        self.tx.upsert(&ISSUE_FACTS, facts).await?;
         self.labels(rows).await?;
         self.issue_labels(rows).await?;
 
@@ -105,7 +143,7 @@ impl Batch<'_> {
             .filter_map(|comment| {
                 let issue = self.ids.issues.get(&(comment.project, comment.number))?;
                 let user = self.person(&comment.user);
-                Some(vec![issue.into(), user, comment.comment_id.into(), comment.created_at.into()])
+                Some(vec![issue.into(), user, comment.comment_id.into(), comment.created_at.into(), false.into()])
             })
             .collect();
         self.tx.upsert(&COMMENTS, comments).await?;
@@ -161,6 +199,12 @@ impl Batch<'_> {
 
     /// Makes sure of every label that the batch speaks of.
     async fn labels(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        let listed: Vec<_> = rows
+            .labels
+            .iter()
+            .map(|(project, name)| vec![(*project).into(), cut(name, TEXT).into(), false.into()])
+            .collect();
+        self.tx.upsert(&LISTED_LABELS, listed).await?;
         let mut names: BTreeSet<(i64, String)> = BTreeSet::new();
         names.extend(rows.labels.iter().map(|(project, name)| (*project, cut(name, TEXT))));
         for (project, _, labels) in labels_of(rows) {

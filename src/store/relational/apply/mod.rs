@@ -6,6 +6,7 @@
 
 mod accounts;
 mod commits;
+mod gone;
 mod identities;
 mod issues;
 mod organizations;
@@ -51,6 +52,7 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut Ids, rows: &Rows) -> Result<(),
     batch.relations(rows).await?;
     batch.account_ties(rows).await?;
     batch.organizations(rows).await?;
+    batch.gone(rows).await?;
     batch.progress(&rows.progress).await
 }
 

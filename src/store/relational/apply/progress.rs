@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::super::rows::Progress;
-use super::super::sql::{Rule, Upsert, Value, date};
+use super::super::sql::{Rule, Upsert, Value, date, marks};
 use super::super::state::PageState;
 use super::Batch;
 
 const PAGES: Upsert = Upsert {
     table: "msght_pages",
-    columns: &["list_id", "page", "url", "etag", "token", "last_page", "next", "keys"],
+    columns: &["list_id", "page", "url", "etag", "token", "last_page", "next", "keys", "checked_at"],
     key: &["list_id", "page"],
     update: &[
         ("url", Rule::Replace),
@@ -18,6 +18,7 @@ const PAGES: Upsert = Upsert {
         ("last_page", Rule::Replace),
         ("next", Rule::Replace),
         ("keys", Rule::Replace),
+        ("checked_at", Rule::Replace),
     ],
 };
 
@@ -47,6 +48,9 @@ const PULLS_DETAILED: Upsert = Upsert {
     update: &[("detailed_of", Rule::Replace)],
 };
 
+/// Pages a statement marks as checked.
+const PAGES_PER_STATEMENT: usize = 100;
+
 fn page_row(list: i64, page: &PageState) -> Vec<Value> {
     let (etag, token) = page.validator.clone().map(|v| (v.etag, v.token)).unzip();
     vec![
@@ -58,6 +62,7 @@ fn page_row(list: i64, page: &PageState) -> Vec<Value> {
         page.last_page.map(i64::from).into(),
         page.next.clone().into(),
         serde_json::Value::from(page.keys.clone()).to_string().into(),
+        page.checked_at.clone().into(),
     ]
 }
 
@@ -133,6 +138,19 @@ impl Batch<'_> {
             | Progress::Documents { .. }
             | Progress::CommitDetailed { .. }
             | Progress::PullDetailed { .. } => {}
+            Progress::PagesChecked { list, pages } => {
+                let pages: Vec<Value> = pages.iter().map(|page| i64::from(*page).into()).collect();
+                let now = date(chrono::Utc::now());
+                for chunk in pages.chunks(PAGES_PER_STATEMENT) {
+                    let sql = format!(
+                        "UPDATE msght_pages SET checked_at = ? WHERE list_id = ? AND page IN ({})",
+                        marks(chunk.len())
+                    );
+                    let mut params = vec![now.as_str().into(), (*list).into()];
+                    params.extend(chunk.iter().cloned());
+                    self.tx.execute(&sql, params).await?;
+                }
+            }
             Progress::Watermark { list, watermark } => {
                 let sql = "UPDATE msght_lists SET watermark = ?1 \
                            WHERE id = ?2 AND (watermark IS NULL OR watermark <> ?1)";

@@ -13,7 +13,15 @@ const SAME_FACT_SECONDS: i64 = 3;
 
 const PULLS: Upsert = Upsert {
     table: "pull_requests",
-    columns: &["head_repo_id", "base_repo_id", "head_commit_id", "base_commit_id", "pullreq_id", "intra_branch"],
+    columns: &[
+        "head_repo_id",
+        "base_repo_id",
+        "head_commit_id",
+        "base_commit_id",
+        "pullreq_id",
+        "intra_branch",
+        "deleted",
+    ],
     key: &["base_repo_id", "pullreq_id"],
     update: &[
         // A head repository that is deleted later was there all the same.
@@ -21,6 +29,7 @@ const PULLS: Upsert = Upsert {
         ("head_commit_id", Rule::ReplaceIfKnown),
         ("base_commit_id", Rule::ReplaceIfKnown),
         ("intra_branch", Rule::Replace),
+        ("deleted", Rule::Replace),
     ],
 };
 
@@ -33,9 +42,9 @@ const MENTIONED: Upsert = Upsert {
 
 const FACTS: Upsert = Upsert {
     table: "msght_pulls",
-    columns: &["pull_request_id", "updated_at", "head"],
+    columns: &["pull_request_id", "updated_at", "head", "review_comments"],
     key: &["pull_request_id"],
-    update: &[("updated_at", Rule::Replace), ("head", Rule::Replace)],
+    update: &[("updated_at", Rule::Replace), ("head", Rule::Replace), ("review_comments", Rule::ReplaceIfKnown)],
 };
 
 const COMMITS_READ: Upsert = Upsert {
@@ -54,7 +63,7 @@ const PULL_COMMITS: Upsert = Upsert {
 
 const COMMENTS: Upsert = Upsert {
     table: "pull_request_comments",
-    columns: &["pull_request_id", "user_id", "comment_id", "position", "body", "commit_id", "created_at"],
+    columns: &["pull_request_id", "user_id", "comment_id", "position", "body", "commit_id", "created_at", "deleted"],
     key: &["comment_id"],
     update: &[
         ("pull_request_id", Rule::Replace),
@@ -63,6 +72,7 @@ const COMMENTS: Upsert = Upsert {
         ("body", Rule::Replace),
         ("commit_id", Rule::ReplaceIfKnown),
         ("created_at", Rule::Replace),
+        ("deleted", Rule::Replace),
     ],
 };
 
@@ -84,6 +94,7 @@ impl Batch<'_> {
                     commit(&pull.base_sha).into(),
                     pull.number.into(),
                     pull.intra_branch.into(),
+                    false.into(),
                 ]
             })
             .collect();
@@ -96,7 +107,12 @@ impl Batch<'_> {
             .filter_map(|pull| {
                 let id = self.ids.pulls.get(&(pull.project, pull.number))?;
                 let (head, base) = (pull.head_sha.as_deref()?, pull.base_ref.as_deref().unwrap_or_default());
-                Some(vec![id.into(), pull.updated_at.map(date).into(), format!("{head} {base}").into()])
+                Some(vec![
+                    id.into(),
+                    pull.updated_at.map(date).into(),
+                    format!("{head} {base}").into(),
+                    pull.review_comments.into(),
+                ])
             })
             .collect();
         self.tx.upsert(&FACTS, facts).await?;
@@ -183,6 +199,7 @@ impl Batch<'_> {
                     cut_option(comment.body.as_ref(), BODY),
                     commit.into(),
                     comment.created_at.into(),
+                    false.into(),
                 ])
             })
             .collect();

@@ -1,0 +1,68 @@
+//! Comments that are counted and not there, or there and not counted.
+//!
+//! An issue says how many comments it has. Where that differs from what is stored, its own list is read: a comment was
+//! deleted, or came with an old date that no refresh shows, such as those of an issue that was transferred here.
+
+use std::collections::HashSet;
+
+use super::context::Work;
+use super::error::MirrorError;
+use super::independent::for_each_independent;
+use super::pages::mark;
+use super::{issues, pulls};
+use crate::store::documents::Collection;
+use crate::store::relational::{CountMismatch, Counted};
+
+/// Issues whose comments are read at once.
+const ITEMS_IN_FLIGHT: usize = 8;
+/// Ids that are looked through at a time.
+const IDS_AT_A_TIME: u32 = 1000;
+
+/// Compares the counts of issues with the comments that are stored, and reads anew where they differ.
+pub async fn reconcile(work: &Work, what: Counted) -> Result<(), MirrorError> {
+    work.flush().await?;
+    let mismatches = work.shared.stores.relational.count_mismatches(work.project(), what).await?;
+    let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.settled);
+    let name = |found: &CountMismatch| format!("comments of #{}", found.number);
+    for_each_independent(work, ITEMS_IN_FLIGHT, open, name, |found| reread(work, what, found)).await?;
+    if let Some(first) = settled.first() {
+        work.record_final_gap(format!(
+            "GitHub counts other comments than it lists for {} issues or pull requests (#{}: {} counted, {} listed)",
+            settled.len(),
+            first.number,
+            first.said,
+            first.stored
+        ));
+    }
+    Ok(())
+}
+
+async fn reread(work: &Work, what: Counted, found: CountMismatch) -> Result<(), MirrorError> {
+    let (listed, collection): (HashSet<String>, _) = match what {
+        Counted::IssueComments => (issues::comments_of(work, found.number).await?, Collection::IssueComments),
+        Counted::ReviewComments => {
+            (pulls::review_comments_of(work, found.number).await?, Collection::PullRequestComments)
+        }
+    };
+    if listed.is_empty() && found.said > 0 {
+        work.shortfall(format!("#{} says that it has {} comments, and its list is empty", found.number, found.said));
+        return Ok(());
+    }
+    work.flush().await?;
+    let (name, digits) = (&work.repository().name, found.number.to_string());
+    let documents = &work.shared.stores.documents;
+    let (mut gone, mut after) = (Vec::new(), String::new());
+    loop {
+        let key = [name.owner(), name.name(), &digits];
+        let ids = documents.ids_after(collection, &key, &after, IDS_AT_A_TIME).await?;
+        let Some(last) = ids.last() else { break };
+        after.clone_from(last);
+        gone.extend(ids.into_iter().filter(|id| !listed.contains(id)));
+    }
+    mark(work, collection, &gone).await?;
+    if work.falls_short() {
+        return Ok(());
+    }
+    work.flush().await?;
+    Ok(work.shared.stores.relational.settle_count(work.project(), what, &found).await?)
+}

@@ -1,0 +1,166 @@
+//! Labels and milestones stand inside issues and pull requests, too. GitHub doesn't count it as a change of those when a
+//! label is recolored or a milestone is closed, so that no refresh shows it: whoever carries the former state is found by
+//! comparing, and read again.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::context::{Subject, Work};
+use super::error::MirrorError;
+use super::issues;
+use super::item::at;
+use crate::store::documents::Collection;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::Progress;
+
+/// Documents that are compared at a time.
+const IDS_AT_A_TIME: u32 = 500;
+const UNCHECKED: &str = "unchecked";
+const CHECKED: &str = "checked";
+
+/// What stands inside issues and pull requests, and is a list of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Embedded {
+    /// The labels.
+    Labels,
+    /// The milestone.
+    Milestones,
+}
+
+impl Embedded {
+    fn collection(self) -> Collection {
+        match self {
+            Self::Labels => Collection::RepoLabels,
+            Self::Milestones => Collection::Milestones,
+        }
+    }
+
+    /// The list of the sync state that keeps whether all carriers were compared since the last change.
+    fn list_name(self) -> &'static str {
+        match self {
+            Self::Labels => "labels:embedded",
+            Self::Milestones => "milestones:embedded",
+        }
+    }
+
+    /// The fields that say what it is. A milestone's counts of issues move by themselves.
+    fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Labels => &["name", "color", "description", "default"],
+            Self::Milestones => &["title", "state", "description", "due_on", "closed_at"],
+        }
+    }
+
+    fn in_carrier(self, carrier: &Value) -> Vec<&Value> {
+        match self {
+            Self::Labels => carrier.get("labels").and_then(Value::as_array).into_iter().flatten().collect(),
+            Self::Milestones => at(carrier, "milestone").into_iter().collect(),
+        }
+    }
+
+    fn id_of(value: &Value) -> Option<i64> {
+        value.get("id").and_then(Value::as_i64)
+    }
+
+    /// Whether a carrier holds something that is no more, or has changed.
+    fn is_stale_in(self, carrier: &Value, present: &HashMap<i64, Value>) -> bool {
+        self.in_carrier(carrier).into_iter().filter_map(|inside| Some((Self::id_of(inside)?, inside))).any(
+            |(id, inside)| {
+                let Some(present) = present.get(&id) else { return true };
+                self.fields().iter().any(|field| match (inside.get(field), present.get(field)) {
+                    (Some(inside), Some(present)) => inside != present,
+                    _ => false,
+                })
+            },
+        )
+    }
+}
+
+/// The step of the sync state that says that carriers have to be compared again; it belongs to the batch that stores what
+/// has changed, so that a run that is cut off behind it leaves the comparison to the next one.
+pub async fn unchecked(work: &Work, what: Embedded) -> Result<Progress, MirrorError> {
+    let list = work.list_state(what.list_name()).await?.id;
+    Ok(Progress::Watermark { list, watermark: UNCHECKED.to_owned() })
+}
+
+/// Reads again what carries a former state, where anything has changed since all carriers were compared. `any_gone` says
+/// that something is in its list no more. Returns whether anything had changed.
+pub async fn refresh_carriers(work: &Work, what: Embedded, any_gone: bool) -> Result<bool, MirrorError> {
+    work.flush().await?;
+    let state = work.list_state(what.list_name()).await?;
+    if work.falls_short() || !any_gone && state.watermark.as_deref() != Some(UNCHECKED) {
+        return Ok(false);
+    }
+    let own = work.subject().key();
+    let present: HashMap<i64, Value> = live_documents(work, what.collection(), &own)
+        .await?
+        .into_iter()
+        .filter_map(|document| Some((Embedded::id_of(&document)?, document)))
+        .collect();
+    let pulls = stale_carriers(work, what, Collection::PullRequests, &present).await?;
+    work.shared.stores.relational.reset_pulls(work.project(), &pulls).await?;
+    let stale = stale_carriers(work, what, Collection::Issues, &present).await?;
+    issues::refresh(work, stale).await?;
+    let progress = vec![Progress::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
+    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    Ok(true)
+}
+
+/// The documents of a collection that are not marked as gone, by the beginning of their keys.
+pub async fn live_documents(work: &Work, collection: Collection, key: &[&str]) -> Result<Vec<Value>, MirrorError> {
+    let documents = &work.shared.stores.documents;
+    let (mut live, mut after) = (Vec::new(), String::new());
+    loop {
+        let ids = documents.ids_after(collection, key, &after, IDS_AT_A_TIME).await?;
+        let Some(last) = ids.last() else { return Ok(live) };
+        after.clone_from(last);
+        for id in ids {
+            let json = documents.get(collection, &id).await?;
+            live.extend(json.and_then(|json| serde_json::from_str(&json).ok()));
+        }
+    }
+}
+
+async fn stale_carriers(
+    work: &Work,
+    what: Embedded,
+    collection: Collection,
+    present: &HashMap<i64, Value>,
+) -> Result<Vec<i64>, MirrorError> {
+    let documents = &work.shared.stores.documents;
+    let (mut stale, mut after) = (Vec::new(), String::new());
+    loop {
+        let ids = documents.ids_after(collection, &work.subject().key(), &after, IDS_AT_A_TIME).await?;
+        let Some(last) = ids.last() else { return Ok(stale) };
+        after.clone_from(last);
+        for id in ids {
+            let Some(json) = documents.get(collection, &id).await? else { continue };
+            let carrier: Value = serde_json::from_str(&json).unwrap_or_default();
+            if what.is_stale_in(&carrier, present) {
+                stale.extend(id.rsplit('/').next().and_then(|number| number.parse::<i64>().ok()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn carriers_of_a_former_state_are_stale() {
+        let present = HashMap::from([(1, json!({"id":1,"name":"bug","color":"red","description":null}))]);
+        let stale = |labels: Value| Embedded::Labels.is_stale_in(&json!({ "labels": labels }), &present);
+        assert!(!stale(json!([{"id":1,"name":"bug","color":"red"}])));
+        assert!(!stale(json!(["bug"])), "old answers hold names alone");
+        assert!(stale(json!([{"id":1,"name":"bug","color":"blue"}])));
+        assert!(stale(json!([{"id":2,"name":"gone","color":"red"}])));
+        let present = HashMap::from([(7, json!({"id":7,"title":"1.0","state":"closed","open_issues":0}))]);
+        let stale = |milestone: Value| Embedded::Milestones.is_stale_in(&json!({ "milestone": milestone }), &present);
+        assert!(!stale(Value::Null));
+        assert!(!stale(json!({"id":7,"title":"1.0","state":"closed","open_issues":3})), "counts move by themselves");
+        assert!(stale(json!({"id":7,"title":"1.0","state":"open"})));
+    }
+}

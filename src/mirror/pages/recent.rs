@@ -1,0 +1,127 @@
+//! What is new or changed in a list that is sorted newest first.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+
+use super::since::OVERLAP;
+use super::successor::Successor;
+use super::{Asked, List, MappedPage, UNIDENTIFIED, ask_behind, timestamp};
+use crate::github::VisitedUrls;
+use crate::mirror::context::{Work, page_validator, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::item::parse_date;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::Progress;
+use crate::store::relational::state::PageState;
+
+/// How a reading down to what was known before came out.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    /// Whether it met what it knew. Otherwise the list ended before, and what stood in between may be lost.
+    pub joined: bool,
+    /// When the list was last read to its end, if it ever was.
+    pub read_before: Option<DateTime<Utc>>,
+    /// How many items it read.
+    pub items: usize,
+}
+
+/// Reads what is new in a list whose items never change and come newest first: page after page, until one holds an item of
+/// what stood first when the list was last read to its end, and one from well before that. (That an item is in the store
+/// proves nothing: a run that was cut off may have stored newer ones and not those behind them.)
+///
+/// # Errors
+/// A page could not be had; what was read before it is stored, and the next run reads on to the same place.
+pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorError> {
+    let state = work.list_state(list.name).await?;
+    let known = work.shared.stores.relational.pages(state.id).await?.into_iter().next().filter(|_| state.completed);
+    let stood_first: HashSet<i64> =
+        known.iter().flat_map(|page| page.keys.iter().copied()).filter(|key| *key != UNIDENTIFIED).collect();
+    // Entries appear late and out of order: the reading overlaps the last one.
+    let read_before = state.watermark.as_deref().and_then(parse_date);
+    let overlap = read_before.map(|at| at - OVERLAP);
+    let (mut first_page, mut whole) = (None, true);
+    let mut reach = Reach { joined: false, read_before, items: 0 };
+    let mut next = Successor::Linked(list.first_page());
+    let mut visited = VisitedUrls::default();
+    loop {
+        next.visit(&mut visited)?;
+        let Some(asked) = ask_behind(work, list, &next, known.as_ref()).await? else { break };
+        let Asked::Answer(mut answer) = asked else {
+            reach.joined = true;
+            break;
+        };
+        let mapped = answer.map(work, list)?;
+        let tag = answer.tag(&mapped);
+        let MappedPage { documents, rows, oldest, keys, unusable, .. } = mapped;
+        whole &= unusable == 0;
+        reach.items += keys.len();
+        reach.joined |= keys.iter().any(|key| stood_first.contains(key));
+        let overlaps = reach.joined && oldest.zip(overlap).is_none_or(|(at, overlap)| at < overlap);
+        next = answer.successor(keys.len());
+        if first_page.is_none() {
+            first_page = Some(PageState { keys, ..PageState::only(&answer.url, tag) });
+        }
+        work.write(documents, rows).await?;
+        if overlaps {
+            break;
+        }
+    }
+    // Only now: a run that is cut off before must not take the first page for all there was.
+    let Some(page) = first_page.filter(|_| whole) else { return Ok(reach) };
+    let progress = vec![
+        Progress::Page { list: state.id, page },
+        Progress::Completed { list: state.id, watermark: Some(timestamp(read_now())) },
+    ];
+    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    Ok(reach)
+}
+
+/// Reads what changed in a list that has no `since` key but can be sorted by change, newest first: until an item is
+/// older than the watermark, which `watermarked` keeps.
+///
+/// The watermark moves to the first item's change, though never beyond the server's clock, and only when all is read: an
+/// item that changes meanwhile moves to the front, where the next run finds it.
+///
+/// # Errors
+/// A page could not be had; what was read before it is stored, and the next run reads down to the same watermark.
+pub async fn changed_first(
+    work: &Work,
+    list: &List<'_>,
+    watermarked: &List<'_>,
+    watermark: Option<DateTime<Utc>>,
+) -> Result<(), MirrorError> {
+    let state = work.list_state(list.name).await?;
+    let keeper = work.list_state(watermarked.name).await?;
+    let known = work.shared.stores.relational.pages(state.id).await?.into_iter().next();
+    let watermark = watermark.map(|at| at.min(Utc::now()));
+    let reached = watermark.map(|at| at - OVERLAP);
+    let mut begun: Option<(PageState, Option<DateTime<Utc>>)> = None;
+    let mut whole = true;
+    let (mut next, mut visited) = (Successor::Linked(list.first_page()), VisitedUrls::default());
+    loop {
+        next.visit(&mut visited)?;
+        let Some(Asked::Answer(mut answer)) = ask_behind(work, list, &next, known.as_ref()).await? else { break };
+        let mapped = answer.map(work, list)?;
+        let MappedPage { documents, rows, newest, keys, unusable, .. } = mapped;
+        whole &= unusable == 0;
+        if begun.is_none() {
+            let page = PageState::only(&answer.url, page_validator(&answer.page));
+            begun = Some((page, newest.map(|newest| newest.min(answer.answered_at()))));
+        }
+        let oldest = rows.pulls.iter().filter_map(|pull| pull.updated_at).min();
+        work.write(documents, rows).await?;
+        next = answer.successor(keys.len());
+        if reached.is_some() && oldest < reached {
+            break;
+        }
+    }
+    let Some((page, newest)) = begun.filter(|_| whole) else { return Ok(()) };
+    let watermark = newest.max(watermark).map(timestamp);
+    let progress = vec![
+        Progress::Page { list: state.id, page },
+        Progress::Completed { list: state.id, watermark: None },
+        Progress::Completed { list: keeper.id, watermark },
+    ];
+    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+}

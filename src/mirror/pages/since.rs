@@ -1,0 +1,207 @@
+//! A list with a `since` key: what has changed in it, and what has gone from it.
+//!
+//! `since` tells what changed and nothing of what is no longer there, nor of what appears with an old date (an issue that
+//! is transferred into the repository brings its comments with theirs). So the pages of the list in the order of creation
+//! are kept, and looked at again: all of them by every run where they are few, otherwise in turn. An unchanged page is a
+//! free 304.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::backfill::{Backfill, Grows, backfill};
+use super::snapshot::{Expected, look_expecting, not_listed, read_until_settled};
+use super::successor::Successor;
+use super::walk::Walk;
+use super::{Asked, List, MappedPage, UNIDENTIFIED, ask_behind, timestamp};
+use crate::github::{ApiUrl, VisitedUrls};
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::item::parse_date;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::Progress;
+use crate::store::relational::state::{ListState, PageState};
+
+/// Lists of up to so many pages are read whole by every run.
+const SMALL_LIST_PAGES: u32 = 4;
+/// Every page of a longer list is looked at again within so many runs.
+const RUNS_PER_ROUND: usize = 10;
+/// More items than this that seem to be gone are not asked for one by one: all pages are looked at instead.
+const MAX_SUSPECTS: usize = 20;
+/// How far before the newest known change a refresh begins: GitHub's lists lag behind, and not in order.
+pub(super) const OVERLAP: Duration = Duration::minutes(5);
+/// The mark of a list that is too long for its pages to be kept.
+const DEEP: &str = "deep";
+
+/// What has gone from a list.
+#[derive(Debug, Default)]
+pub struct Absent {
+    /// Ids of documents that no page holds.
+    pub ids: Vec<String>,
+    /// Whether all pages were seen to lack them. Otherwise an item may just have moved to a page that was read before, and
+    /// has to be asked for by itself.
+    pub certain: bool,
+}
+
+/// Brings a list with a `since` key up to date. `list.url` is the list's URL without a sorting; `expected` is how many items
+/// GitHub says elsewhere that it has. What is gone is not marked yet.
+///
+/// # Errors
+/// A page could not be had; what was read before it is stored.
+pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Result<Absent, MirrorError> {
+    let changed_name = format!("{}:changed", list.name);
+    let by_creation = List { url: list.url.clone().query("sort", "created").query("direction", "asc"), ..*list };
+    let by_change =
+        List { name: &changed_name, url: list.url.clone().query("sort", "updated").query("direction", "asc"), ..*list };
+    let mut walk = Walk::start(work, &by_creation).await?;
+    let keeper = walk.state.clone();
+    if keeper.pending.as_deref() == Some(DEEP) {
+        return read_deep(work, &by_change, &keeper).await;
+    }
+    if keeper.completed && keeper.watermark.is_some() && !walk.pages.is_empty() {
+        if walk.last_page() <= SMALL_LIST_PAGES {
+            let listing = look_expecting(work, &by_creation, expected).await?;
+            return Ok(Absent { ids: listing.gone, certain: true });
+        }
+        let seen = since(work, &by_change, &keeper).await?;
+        return roll(&mut walk, &seen).await;
+    }
+    match backfill(work, &by_creation, Grows::AtTheBack, true).await? {
+        Backfill::TooDeep => read_deep(work, &by_change, &ListState { watermark: None, ..keeper }).await,
+        Backfill::Partial => Ok(Absent::default()),
+        Backfill::Whole { listing, resumed, watermark } => {
+            let mut seen = listing.ids;
+            if let Some(expected) = expected.positive().filter(|_| seen.is_empty()) {
+                walk.forget_pages().await?;
+                work.shortfall(format!("`{}` is empty, though GitHub counts {expected}", list.name));
+            }
+            if resumed {
+                work.flush().await?;
+                let keeper = ListState { watermark: Some(timestamp(watermark)), ..keeper };
+                seen.extend(since(work, &by_change, &keeper).await?);
+            }
+            absent(work, list, &seen).await.map(|ids| Absent { ids, certain: !resumed })
+        }
+    }
+}
+
+/// Reads a list of which nothing but what changed can be asked for.
+async fn read_deep(work: &Work, by_change: &List<'_>, keeper: &ListState) -> Result<Absent, MirrorError> {
+    let whole = keeper.watermark.is_none();
+    let seen = since(work, by_change, keeper).await?;
+    work.flush().await?;
+    work.shared.stores.relational.set_pending(keeper.id, DEEP).await?;
+    let ids = if whole { absent(work, by_change, &seen).await? } else { Vec::new() };
+    Ok(Absent { ids, certain: true })
+}
+
+/// Documents that are not among these, unless something could not be understood.
+async fn absent(work: &Work, list: &List<'_>, seen: &HashSet<i64>) -> Result<Vec<String>, MirrorError> {
+    if work.falls_short() {
+        return Ok(Vec::new());
+    }
+    work.flush().await?;
+    not_listed(work, list.collection, seen).await
+}
+
+/// Looks at a share of the kept pages of a list that is brought up to date otherwise.
+///
+/// # Errors
+/// A page could not be had.
+pub async fn recheck_pages(work: &Work, list: &List<'_>) -> Result<Absent, MirrorError> {
+    let mut walk = Walk::start(work, list).await?;
+    roll(&mut walk, &HashSet::new()).await
+}
+
+/// Looks at a share of the list's pages: those that held something unusable, the last one, and those that were not looked
+/// at for the longest time. `seen` is what this run has read of the list already.
+async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, MirrorError> {
+    let (work, last) = (walk.work, walk.last_page());
+    let mut in_turn: Vec<(Option<String>, u32)> =
+        walk.pages.values().map(|page| (page.checked_at.clone(), page.page)).collect();
+    in_turn.sort();
+    let unchecked = in_turn.iter().filter(|(checked_at, _)| checked_at.is_none()).count();
+    let share = in_turn.len().div_ceil(RUNS_PER_ROUND).max(SMALL_LIST_PAGES as usize);
+    let mut due: Vec<u32> = in_turn.iter().take(unchecked + share).map(|(_, page)| *page).collect();
+    if !due.contains(&last) {
+        due.push(last);
+    }
+    due.sort_unstable();
+    walk.read_side_by_side(&due, Some(last)).await?;
+    walk.follow(last, &HashSet::new(), Some(last)).await?;
+    let ids = |walk: &Walk<'_>| walk.ids().into_iter().chain(seen.iter().copied()).collect::<HashSet<i64>>();
+    let mut found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: false };
+    if found.ids.len() > MAX_SUSPECTS {
+        read_until_settled(walk).await?;
+        found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: !walk.moved };
+    }
+    let pages = walk.answered.iter().copied().filter(|page| walk.is_checked(*page)).collect();
+    let progress = vec![Progress::PagesChecked { list: walk.state.id, pages }];
+    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    Ok(found)
+}
+
+impl Walk<'_> {
+    fn is_checked(&self, page: u32) -> bool {
+        self.pages.get(&page).is_some_and(|page| page.checked_at.is_some())
+    }
+}
+
+/// Reads what changed since the list's watermark, in the order of change, and moves the watermark along with every page:
+/// cut off anywhere, the next run goes on from there. The watermark stays in front of a page that could not be used whole,
+/// and is never later than the server's clock. Returns the fingerprints of what it saw.
+///
+/// The list's URL sorts by `updated`, ascending. Without a watermark it begins at the beginning: `since` is then left out,
+/// because some of GitHub's lists answer nothing to the epoch.
+async fn since(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashSet<i64>, MirrorError> {
+    let relational = &work.shared.stores.relational;
+    let state = work.list_state(list.name).await?;
+    let known = relational.pages(state.id).await?.into_iter().next();
+    let mut watermark = keeper.watermark.as_deref().and_then(parse_date).map(|at| at.min(Utc::now()));
+    let changed_since = |at: Option<DateTime<Utc>>| match at {
+        Some(at) => list.first_page().query("since", &timestamp(at)),
+        None => list.first_page(),
+    };
+    let refresh_from = |watermark: Option<DateTime<Utc>>| changed_since(watermark.map(|at| at - OVERLAP));
+    let mut next = Successor::Linked(refresh_from(watermark));
+    let (mut seen, mut clock, mut whole) = (HashSet::new(), None, true);
+    let mut visited = VisitedUrls::default();
+    loop {
+        next.visit(&mut visited)?;
+        let asked = ask_behind(work, list, &next, known.as_ref()).await?;
+        let Some(Asked::Answer(mut answer)) = asked else { break };
+        let clock = *clock.get_or_insert(answer.answered_at());
+        let mapped = answer.map(work, list)?;
+        let tag = answer.tag(&mapped);
+        let MappedPage { documents, mut rows, newest, keys, unusable, .. } = mapped;
+        whole &= unusable == 0;
+        seen.extend(keys.iter().copied().filter(|key| *key != UNIDENTIFIED));
+        let before = watermark;
+        watermark = watermark.max(newest.map(|newest| newest.min(clock)));
+        if whole && let Some(at) = watermark {
+            rows.progress.push(Progress::Watermark { list: keeper.id, watermark: timestamp(at) });
+        }
+        next = onward(answer.successor(keys.len()), (watermark != before).then(|| changed_since(watermark)));
+        // The next run asks from this watermark; when that is what this request asked, its tag answers for it.
+        if next == Successor::End && whole && answer.url == refresh_from(watermark) {
+            let page = PageState { keys, ..PageState::only(&answer.url, tag) };
+            rows.progress.push(Progress::Page { list: state.id, page });
+        }
+        work.write(documents, rows).await?;
+    }
+    if whole && clock.is_some() {
+        let progress = vec![Progress::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
+        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    }
+    Ok(seen)
+}
+
+/// Where a walk in the order of change goes on. A cursor is followed as it is. Numbered pages would shift under a change:
+/// there the next request begins at the new watermark instead, as long as that moves.
+fn onward(successor: Successor, from_watermark: Option<ApiUrl>) -> Successor {
+    match (successor, from_watermark) {
+        (Successor::Linked(url), Some(from)) if url.query_value("after").is_none() => Successor::Linked(from),
+        (Successor::Guessed(_), Some(from)) => Successor::Guessed(from),
+        (successor, _) => successor,
+    }
+}

@@ -1,0 +1,94 @@
+//! Where a list goes on behind a page.
+//!
+//! A page's `Link` header is not always there: a gateway may strip it, and an unchanged page (304) carries none. How many
+//! items a page shows doesn't tell either, because GitHub cuts its pages first and hides some accounts' items afterwards:
+//! a page that stands for 100 may show 99. So a page that shows a good part of what it may hold and names no next one is
+//! no proof of the list's end: the page behind it is asked for, and an empty one, with its tag, is the proof from then on.
+
+use super::{PER_PAGE, number};
+use crate::github::{ApiError, ApiUrl, VisitedUrls};
+
+/// A page that shows fewer items than this and names no next one ends its list: more of its slots than it shows would have
+/// to be hidden.
+const PROBE_FROM: usize = PER_PAGE / 2;
+
+/// What stands behind a page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Successor {
+    /// The page that it links to.
+    Linked(ApiUrl),
+    /// A page that may be there, though it links to none.
+    Guessed(ApiUrl),
+    /// Nothing.
+    End,
+}
+
+impl Successor {
+    /// What stands behind the page at `url`, which links to `link` and shows so many items.
+    pub fn of(url: &ApiUrl, link: Option<&ApiUrl>, shown: usize) -> Self {
+        let size = number(url, "per_page").map_or(PER_PAGE, |size| size as usize);
+        match link {
+            Some(link) => Self::Linked(link.clone()),
+            // A cursor is GitHub's own to make, and stands in the very header that leads to the next page.
+            None if url.query_value("after").is_some() => Self::End,
+            None if shown >= PROBE_FROM.min(size / 2).max(1) => {
+                Self::Guessed(url.clone().with_query("page", &(number(url, "page").unwrap_or(1) + 1).to_string()))
+            }
+            None => Self::End,
+        }
+    }
+
+    /// The page to ask for.
+    pub fn url(&self) -> Option<&ApiUrl> {
+        match self {
+            Self::Linked(url) | Self::Guessed(url) => Some(url),
+            Self::End => None,
+        }
+    }
+
+    /// Records that the page is about to be asked for.
+    ///
+    /// # Errors
+    /// The walk has had it before.
+    pub fn visit(&self, visited: &mut VisitedUrls) -> Result<(), ApiError> {
+        self.url().map_or(Ok(()), |url| visited.visit(url))
+    }
+
+    /// Whether nothing but the number of items speaks for the page.
+    pub fn is_guess(&self) -> bool {
+        matches!(self, Self::Guessed(_))
+    }
+}
+
+impl ApiError {
+    /// Whether GitHub answers so for a page behind the last one that it serves.
+    pub(super) fn is_beyond_the_end(&self) -> bool {
+        matches!(self, Self::Unprocessable { .. } | Self::NotFound { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> ApiUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn full_page_without_link_is_followed_by_its_number() {
+        let first = url("/repos/a/b/labels?per_page=100");
+        let second = url("/repos/a/b/labels?per_page=100&page=2");
+        assert_eq!(Successor::of(&first, None, 100), Successor::Guessed(second.clone()));
+        assert_eq!(Successor::of(&first, None, 99), Successor::Guessed(second.clone()));
+        assert_eq!(Successor::of(&second, None, 50), Successor::Guessed(url("/repos/a/b/labels?per_page=100&page=3")));
+        assert_eq!(Successor::of(&second, None, 49), Successor::End);
+        assert_eq!(Successor::of(&second, None, 0), Successor::End);
+        assert_eq!(Successor::of(&first, Some(&second), 3), Successor::Linked(second));
+    }
+
+    #[test]
+    fn cursor_without_link_is_the_end() {
+        assert_eq!(Successor::of(&url("/repos/a/b/issues?per_page=100&after=Y3"), None, 100), Successor::End);
+    }
+}

@@ -1,0 +1,87 @@
+//! What GitHub counts, beside what is stored: how many comments an issue says that it has, how many issues are open.
+
+use super::Relational;
+use crate::store::StoreError;
+
+/// An issue or pull request that says that it has another number of comments than are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountMismatch {
+    /// Its number.
+    pub number: i64,
+    /// How many it says that it has.
+    pub said: i64,
+    /// How many are stored and not marked as gone.
+    pub stored: i64,
+    /// Whether they were read one by one since it says so: then GitHub doesn't list more, or has hidden some.
+    pub settled: bool,
+}
+
+/// Which comments are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Comments of issues and of pull requests' discussions.
+    IssueComments,
+    /// Review comments of pull requests.
+    ReviewComments,
+}
+
+impl Relational {
+    /// Issues (or pull requests) of a project whose own count of comments differs from what is stored.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn count_mismatches(&self, project: i64, what: Counted) -> Result<Vec<CountMismatch>, StoreError> {
+        let sql = match what {
+            Counted::IssueComments => {
+                "SELECT number, said, stored, read_of FROM (SELECT i.issue_id AS number, m.comments AS said, \
+                 (SELECT count(*) FROM issue_comments c WHERE c.issue_id = i.id AND c.deleted = 0) AS stored, \
+                 m.comments_read_of AS read_of FROM issues i JOIN msght_issues m ON m.issue_id = i.id \
+                 WHERE i.repo_id = ? AND i.deleted = 0 AND m.comments IS NOT NULL) AS counted WHERE said <> stored \
+                 ORDER BY number"
+            }
+            Counted::ReviewComments => {
+                "SELECT number, said, stored, read_of FROM (SELECT p.pullreq_id AS number, m.review_comments AS said, \
+                 (SELECT count(*) FROM pull_request_comments c WHERE c.pull_request_id = p.id AND c.deleted = 0) \
+                 AS stored, m.review_comments_read_of AS read_of FROM pull_requests p \
+                 JOIN msght_pulls m ON m.pull_request_id = p.id \
+                 WHERE p.base_repo_id = ? AND p.deleted = 0 AND m.review_comments IS NOT NULL) AS counted \
+                 WHERE said <> stored ORDER BY number"
+            }
+        };
+        let rows = self.read(sql, vec![project.into()]).await?;
+        let mismatch = |row: &Vec<super::sql::Value>| {
+            let (number, said, stored) = (row[0].as_i64()?, row[1].as_i64()?, row[2].as_i64()?);
+            Some(CountMismatch { number, said, stored, settled: row[3].as_i64() == Some(said) })
+        };
+        Ok(rows.iter().filter_map(mismatch).collect())
+    }
+
+    /// Records that the comments of an issue (or pull request) were read one by one when it said that it has so many.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn settle_count(&self, project: i64, what: Counted, found: &CountMismatch) -> Result<(), StoreError> {
+        let sql = match what {
+            Counted::IssueComments => {
+                "UPDATE msght_issues SET comments_read_of = ? WHERE issue_id = \
+                 (SELECT id FROM issues WHERE repo_id = ? AND issue_id = ?)"
+            }
+            Counted::ReviewComments => {
+                "UPDATE msght_pulls SET review_comments_read_of = ? WHERE pull_request_id = \
+                 (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)"
+            }
+        };
+        self.write(sql, vec![found.said.into(), project.into(), found.number.into()]).await.map(drop)
+    }
+
+    /// How many issues and pull requests of a project are open and not marked as gone.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn open_issues(&self, project: i64) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM issues i JOIN msght_issues m ON m.issue_id = i.id \
+                   WHERE i.repo_id = ? AND i.deleted = 0 AND m.open = 1";
+        let rows = self.read(sql, vec![project.into()]).await?;
+        Ok(rows.first().and_then(|row| row[0].as_i64()).and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    }
+}
