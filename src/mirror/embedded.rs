@@ -84,31 +84,39 @@ pub async fn unchecked(work: &Work, what: Embedded) -> Result<Progress, MirrorEr
     Ok(Progress::Watermark { list, watermark: UNCHECKED.to_owned() })
 }
 
-/// Reads again what carries a former state, where anything has changed since all carriers were compared. `any_gone` says
-/// that something is in its list no more. Returns whether anything had changed.
-pub async fn refresh_carriers(work: &Work, what: Embedded, any_gone: bool) -> Result<bool, MirrorError> {
+/// Reads again what carries a former state, where anything has changed since all carriers were compared. `gone` are the
+/// documents of what is in its list no more. Returns whether anything had changed.
+pub async fn refresh_carriers(work: &Work, what: Embedded, gone: &[String]) -> Result<bool, MirrorError> {
     work.flush().await?;
     let state = work.list_state(what.list_name()).await?;
-    if work.falls_short() || !any_gone && state.watermark.as_deref() != Some(UNCHECKED) {
+    if work.falls_short() || gone.is_empty() && state.watermark.as_deref() != Some(UNCHECKED) {
         return Ok(false);
     }
     let own = work.subject().key();
     let present: HashMap<i64, Value> = live_documents(work, what.collection(), &own)
         .await?
         .into_iter()
-        .filter_map(|document| Some((Embedded::id_of(&document)?, document)))
+        .filter(|(id, _)| !gone.contains(id))
+        .filter_map(|(_, document)| Some((Embedded::id_of(&document)?, document)))
         .collect();
     let pulls = stale_carriers(work, what, Collection::PullRequests, &present).await?;
     work.shared.stores.relational.reset_pulls(work.project(), &pulls).await?;
     let stale = stale_carriers(work, what, Collection::Issues, &present).await?;
     issues::refresh(work, stale).await?;
+    if work.falls_short() {
+        return Ok(true);
+    }
     let progress = vec![Progress::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
     work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
     Ok(true)
 }
 
-/// The documents of a collection that are not marked as gone, by the beginning of their keys.
-pub async fn live_documents(work: &Work, collection: Collection, key: &[&str]) -> Result<Vec<Value>, MirrorError> {
+/// The documents of a collection that are not marked as gone, with their ids, by the beginning of their keys.
+pub async fn live_documents(
+    work: &Work,
+    collection: Collection,
+    key: &[&str],
+) -> Result<Vec<(String, Value)>, MirrorError> {
     let documents = &work.shared.stores.documents;
     let (mut live, mut after) = (Vec::new(), String::new());
     loop {
@@ -117,7 +125,7 @@ pub async fn live_documents(work: &Work, collection: Collection, key: &[&str]) -
         after.clone_from(last);
         for id in ids {
             let json = documents.get(collection, &id).await?;
-            live.extend(json.and_then(|json| serde_json::from_str(&json).ok()));
+            live.extend(json.and_then(|json| Some((id, serde_json::from_str(&json).ok()?))));
         }
     }
 }

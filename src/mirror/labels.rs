@@ -29,7 +29,7 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["labels"]);
     let list = List { name: "labels", url, accept: Accept::Json, collection: Collection::RepoLabels, map };
     let listing = look(work, &list).await?;
-    embedded::refresh_carriers(work, Embedded::Labels, !listing.gone.is_empty()).await?;
+    embedded::refresh_carriers(work, Embedded::Labels, &listing.gone).await?;
     if work.falls_short() {
         // An issue that could not be read again still carries the old label: the next run finds it gone again.
         return Ok(());
@@ -57,7 +57,7 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["milestones"]).query("state", "all");
     let list = List { name: "milestones", url, accept: Accept::Json, collection: Collection::Milestones, map };
     let listing = look(work, &list).await?;
-    let changed = embedded::refresh_carriers(work, Embedded::Milestones, !listing.gone.is_empty()).await?;
+    let changed = embedded::refresh_carriers(work, Embedded::Milestones, &listing.gone).await?;
     mark(work, Collection::Milestones, &listing.gone).await?;
     if changed { mark_titles(work).await } else { Ok(()) }
 }
@@ -66,7 +66,7 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
 async fn mark_titles(work: &Work) -> Result<(), MirrorError> {
     work.flush().await?;
     let milestones = embedded::live_documents(work, Collection::Milestones, &work.subject().key()).await?;
-    let title = |milestone: &Value| milestone.get("title").and_then(Value::as_str).map(str::to_owned);
+    let title = |(_, milestone): &(String, Value)| milestone.get("title").and_then(Value::as_str).map(str::to_owned);
     let titles = milestones.iter().filter_map(title).collect();
     work.write(Vec::new(), Rows { milestone_titles: vec![(work.project(), titles)], ..Rows::default() }).await
 }

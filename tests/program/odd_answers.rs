@@ -157,6 +157,7 @@ async fn empty_lists_for_a_moment_take_nothing_away() {
 #[tokio::test]
 async fn list_that_stays_empty_is_believed_by_the_second_run() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    fake.world_mut(|w| w.add_label(w.repo(names::QUIET), "another", None));
     let place = Place::new(fake.url());
     let stages = ["retrieve-repo", names::QUIET, "--only", "labels"];
     place.mirror(&stages[1..]).await;

@@ -105,14 +105,14 @@ async fn long_lists_show_what_is_gone_within_a_round_of_runs() {
         w.remove_comment(r, comments[300]);
         w.add_comment(r, on, None, "in its place");
     });
-    let mut cost = 0;
+    let mut costs = Vec::new();
     for _ in 0..RUNS_PER_ROUND {
         fake.reset_counters();
         place.mirror(&[HUGE, "--only", "issues,issue-comments,issue-events,pulls,review-comments"]).await;
-        cost = cost.max(fake.counted());
+        costs.push((fake.counted(), fake.by_template()));
     }
     assert_as_listed(&fake, &place).await;
-    assert!(cost <= 20, "no run takes more than its share: {cost}");
+    assert!(costs.iter().all(|(cost, _)| *cost <= 20), "no run takes more than its share: {costs:?}");
 }
 
 #[tokio::test]

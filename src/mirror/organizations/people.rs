@@ -15,7 +15,7 @@ use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::context::{Map, Mapped, Subject, Tally};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::{Item, account};
-use crate::mirror::pages::{List, Listing, look, mark};
+use crate::mirror::pages::{Expected, List, Listing, look, look_expecting, mark};
 use crate::mirror::readers::{self, TEAM_REPOSITORIES, keep_hidden};
 use crate::mirror::repository::{project_row, unknown_parent};
 use crate::mirror::ties::gone_people;
@@ -206,7 +206,8 @@ impl Look<'_> {
         };
         let collection = Collection::TeamMembers;
         let list = List { name: "members", url: url("members"), accept: Accept::Json, collection, map: members };
-        let listing = look(&work, &list).await?;
+        let counted = |key| Expected::At(ApiUrl::path(&["orgs", &organization.account.login, "teams", slug]), key);
+        let listing = look_expecting(&work, &list, counted("members_count")).await?;
         let gone = gone_people(&work, collection, &listing).await?;
         let gone = gone.into_iter().map(|member| (number, member)).collect();
         work.write(Vec::new(), Rows { team_members_gone: gone, ..Rows::default() }).await?;
@@ -225,7 +226,7 @@ impl Look<'_> {
         let collection = Collection::TeamRepos;
         let list =
             List { name: "repositories", url: url("repos"), accept: Accept::Json, collection, map: repositories };
-        let mut listing = look(&work, &list).await?;
+        let mut listing = look_expecting(&work, &list, counted("repos_count")).await?;
         keep_hidden(&work, &TEAM_REPOSITORIES, &mut listing, false).await?;
         let id = |id: &String| id.rsplit('/').next()?.parse().ok();
         let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();

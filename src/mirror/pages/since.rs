@@ -26,8 +26,6 @@ use crate::store::relational::state::{ListState, PageState};
 const SMALL_LIST_PAGES: u32 = 4;
 /// Every page of a longer list is looked at again within so many runs.
 const RUNS_PER_ROUND: usize = 10;
-/// More items than this that seem to be gone are not asked for one by one: all pages are looked at instead.
-const MAX_SUSPECTS: usize = 20;
 /// How far before the newest known change a refresh begins: GitHub's lists lag behind, and not in order.
 pub(super) const OVERLAP: Duration = Duration::minutes(5);
 /// The mark of a list that is too long for its pages to be kept.
@@ -131,7 +129,9 @@ async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, Mirror
     walk.follow(last, &HashSet::new(), Some(last)).await?;
     let ids = |walk: &Walk<'_>| walk.ids().into_iter().chain(seen.iter().copied()).collect::<HashSet<i64>>();
     let mut found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: false };
-    if found.ids.len() > MAX_SUSPECTS {
+    // What a deletion has moved to another page is asked for one by one, or all pages are, whichever takes fewer requests.
+    let unread = walk.pages.keys().filter(|page| !walk.answered.contains(page)).count();
+    if found.ids.len() > unread {
         read_until_settled(walk).await?;
         found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: !walk.moved };
     }

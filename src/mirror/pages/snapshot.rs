@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use super::walk::{Known, MAX_PASSES, Walk};
 use super::{List, UNIDENTIFIED};
-use crate::mirror::context::{Subject, Work};
+use crate::github::{Accept, ApiUrl};
+use crate::mirror::context::{Subject, Work, read_now};
 use crate::mirror::error::MirrorError;
+use crate::mirror::item::Item;
 use crate::store::documents::Collection;
 use crate::store::relational::state::fingerprint;
 
@@ -15,12 +17,14 @@ const MIN_DOUBTFUL_LOSS: u32 = 2;
 const FOUND_EMPTY: &str = "found empty";
 
 /// How many items GitHub says elsewhere that a list has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// So many.
     Exactly(u64),
     /// So many, and perhaps others.
     AtLeast(u64),
+    /// It says so at this address, under this key. That is asked for in doubt alone.
+    At(ApiUrl, &'static str),
     /// It doesn't say.
     Unknown,
     /// It doesn't matter: whatever the list no longer holds is asked for by itself.
@@ -39,10 +43,10 @@ impl Expected {
     }
 
     /// A count that an empty list contradicts.
-    pub fn positive(self) -> Option<u64> {
+    pub fn positive(&self) -> Option<u64> {
         match self {
-            Self::Exactly(count) | Self::AtLeast(count) => (count > 0).then_some(count),
-            Self::Unknown | Self::Irrelevant => None,
+            Self::Exactly(count) | Self::AtLeast(count) => (*count > 0).then_some(*count),
+            Self::At(..) | Self::Unknown | Self::Irrelevant => None,
         }
     }
 }
@@ -100,14 +104,15 @@ pub async fn look_expecting<S: Subject>(
 ) -> Result<Listing, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
     read_until_settled(&mut walk).await?;
-    if walk.keys().next().is_none() && is_doubtful(&walk, expected).await? {
+    let mut expected = expected;
+    if walk.keys().next().is_none() && is_doubtful(&walk, &mut expected).await? {
         walk.forget_pages().await?;
         read_until_settled(&mut walk).await?;
     }
     let ids = walk.ids();
     let unidentified = walk.keys().filter(|key| *key == UNIDENTIFIED).count();
     let (mut gone, mut settled) = (Vec::new(), false);
-    let emptied = walk.keys().next().is_none() && is_doubtful(&walk, expected).await?;
+    let emptied = walk.keys().next().is_none() && is_doubtful(&walk, &mut expected).await?;
     if emptied && walk.state.pending.as_deref() != Some(FOUND_EMPTY) {
         // The tag of such an answer must not stand for the list.
         walk.forget_pages().await?;
@@ -175,7 +180,17 @@ pub(super) async fn read_until_settled<S: Subject>(walk: &mut Walk<'_, S>) -> Re
 }
 
 /// Whether a list that shows nothing contradicts what GitHub counts elsewhere, or what it held until now.
-async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: Expected) -> Result<bool, MirrorError> {
+async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: &mut Expected) -> Result<bool, MirrorError> {
+    if let Expected::At(url, key) = &*expected {
+        *expected = match walk.work.get_page(url, Accept::Json).await {
+            Ok(page) => {
+                let count = Item::single(&page.body, read_now())?.integer(key);
+                Expected::exactly(count.and_then(|count| count.try_into().ok()))
+            }
+            Err(MirrorError::Api(error)) if error.is_refusal() => Expected::Unknown,
+            Err(error) => return Err(error),
+        };
+    }
     match expected {
         Expected::Exactly(0) | Expected::Irrelevant => return Ok(false),
         expected if expected.positive().is_some() => return Ok(true),

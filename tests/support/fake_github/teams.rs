@@ -2,7 +2,7 @@
 use super::app::not_for_apps;
 use super::json::*;
 use super::paging::Query;
-use super::routes::{Answer, Kind, Viewer, not_found, refusal, rows};
+use super::routes::{Answer, Kind, Viewer, not_found, object, refusal, rows};
 use super::world::*;
 use std::fmt::Write as _;
 
@@ -90,6 +90,13 @@ impl World {
                 let list = (0..self.teams.len()).filter(|&t| here(&self.teams[t]));
                 ("/orgs/{org}/teams", rows(0, Kind::Team, list.map(|t| t as u32).collect()))
             }
+            ["teams", slug] => (
+                "/orgs/{org}/teams/{team_slug}",
+                named(slug).map_or_else(not_found, |t| {
+                    let repos: Vec<u32> = upto(&self.teams[t].repos);
+                    object(|o| self.whole_team_json(o, t, repos.len()))
+                }),
+            ),
             ["teams", slug, "members"] => (
                 "/orgs/{org}/teams/{team_slug}/members",
                 named(slug).map_or_else(not_found, |t| rows(0, Kind::User, self.teams[t].members.clone())),
@@ -112,6 +119,19 @@ impl World {
                 o.push_str("}}");
             }
         }
+    }
+
+    /// A team's own answer counts what it has.
+    fn whole_team_json(&self, o: &mut String, team: usize, repos: usize) {
+        self.team_fields(o, team);
+        let t = &self.teams[team];
+        let _ = write!(
+            o,
+            r#","members_count":{},"repos_count":{repos},"created_at":"2024-01-01T00:00:00Z","updated_at":"2024-01-01T00:00:00Z","organization":"#,
+            t.members.len()
+        );
+        self.org(o, t.org);
+        o.push_str(r#","parent":null}"#);
     }
 
     fn team_fields(&self, o: &mut String, team: usize) {
