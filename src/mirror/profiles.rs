@@ -38,6 +38,8 @@ enum Answer {
         by_login: bool,
     },
     Missing,
+    /// None, while a token is out that might be shown it.
+    Hidden(ApiError),
 }
 
 /// Reads the profiles that were read before `stale` or never. One that can't be had doesn't keep the others.
@@ -111,7 +113,9 @@ async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer,
         Ok(Fetched::Page(page)) => Ok(Answer::Found { page, by_login: false }),
         Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
         // The token that could read it may be the one that GitHub refuses.
-        Err(error @ MirrorError::Api(ApiError::NotFound { .. })) if work.shared.github.has_rejected() => Err(error),
+        Err(MirrorError::Api(error @ ApiError::NotFound { .. })) if work.shared.github.has_rejected() => {
+            Ok(Answer::Hidden(error))
+        }
         Err(MirrorError::Api(ApiError::NotFound { .. })) => Ok(Answer::Missing),
         Err(error) => Err(error),
     }
@@ -137,6 +141,11 @@ async fn store<S: Subject>(
                 retire_profile(&work.shared.stores, former, number).await?;
             }
             work.write(vec![profile_document(&item)?], rows).await
+        }
+        // It stays due, so that every run asks for it again.
+        Answer::Hidden(error) => {
+            work.not_permitted(format!("the profile of {}: {error}", due.login));
+            Ok(())
         }
         Answer::Missing => {
             let certain = due.github_id.is_some() || due.missing;

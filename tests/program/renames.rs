@@ -58,6 +58,30 @@ async fn details_follow_renamed_accounts_by_number() {
 }
 
 #[tokio::test]
+async fn swapped_logins_follow_their_accounts() {
+    let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
+    let (alice, bob) = fake.world_mut(|w| {
+        w.star(w.repo(names::QUIET), w.user("bob"));
+        ["alice", "bob"].map(|login| w.users[w.user(login) as usize].id).into()
+    });
+    let place = Place::new(fake.url());
+    place.mirror(&[names::QUIET]).await;
+    fake.world_mut(|w| {
+        for (old, new) in [("alice", "nobody-yet"), ("bob", "alice"), ("nobody-yet", "bob")] {
+            w.rename_user(old, new);
+        }
+    });
+    place.mirror(&[names::QUIET]).await;
+    let stores = place.stores();
+    assert_eq!(rows_of(stores, alice).await, [["bob", "0"]]);
+    assert_eq!(rows_of(stores, bob).await, [["alice", "0"]]);
+    let users = stores.collection("users").await;
+    assert_eq!((users["bob"]["id"].as_u64(), users["alice"]["id"].as_u64()), (Some(alice), Some(bob)));
+    assert_eq!(stores.number("SELECT count(*) FROM watchers").await, 2);
+    stores.assert_sound().await;
+}
+
+#[tokio::test]
 async fn accounts_without_numbers_get_them_and_stay_one_row() {
     let (fake, place) = mirrored(names::QUIET).await;
     let stores = place.stores();
