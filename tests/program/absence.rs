@@ -238,7 +238,9 @@ async fn nobody_stays_without_a_profile_and_no_column_empty() {
     let fan = world.add_user("only-a-fan", UserKind::User);
     world.follow(fan, world.user("alice"));
     world.let_in("contoso", fan);
-    world.add_team("contoso", "Keepers", &[world.user("alice")], &[web]);
+    let keepers = world.add_team("contoso", "Keepers", &[world.user("alice")], &[web]);
+    let inner = world.add_team("contoso", "Inner Keepers", &[], &[]);
+    world.teams[inner].parent = Some(keepers);
     world.make_owner("contoso", world.user("alice"));
     let token = TokenSpec { login: "alice".to_owned(), ..TokenSpec::new("fake-token") };
     let fake = FakeGitHub::start(world, Options { tokens: vec![token], ..Options::unlimited() }).await;

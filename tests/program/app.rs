@@ -273,6 +273,9 @@ async fn what_a_reader_that_is_out_was_shown_is_not_asked_of_others() {
     let whole = Place::new(fake.url()).tokens("token-one");
     whole.mirror(&[PRIVATE]).await;
     let with_tokens = Place::new(fake.url()).tokens("token-one,token-two");
+    // One commit after the other, so that some are left; what everybody is shown, any token is asked for.
+    let [alone, with_tokens] = [alone, with_tokens].map(|place| place.with("MSGHT_GITHUB__CONCURRENCY", "1"));
+    fake.set_fault(Fault::always("/commits/", FaultKind::Slow(Duration::from_millis(30))));
     for (place, by_token) in [(&alone, false), (&with_tokens, true)] {
         let before = fake.request_count();
         let run = place.spawn(&["retrieve-repo", PRIVATE]);
