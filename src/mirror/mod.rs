@@ -20,6 +20,7 @@ mod labels;
 mod missing;
 mod open;
 mod organizations;
+mod owner_rights;
 mod page_rows;
 mod pages;
 mod people;

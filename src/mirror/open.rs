@@ -82,10 +82,10 @@ impl Mirror {
             (Err(error), Some(known)) if is_denied(&error) => match Box::pin(self.by_number(known, name, tally)).await?
             {
                 Look::Found(page) => *page,
-                Look::Absent if self.is_gone(name, known, last_reader.as_deref(), &error).await? => {
+                Look::Absent if self.is_gone(name, known, last_reader.as_deref(), &error, tally).await? => {
                     return Err(self.mark_gone(name, known, error).await?);
                 }
-                Look::Unknown if self.is_gone(name, known, last_reader.as_deref(), &error).await? => {
+                Look::Unknown if self.is_gone(name, known, last_reader.as_deref(), &error, tally).await? => {
                     return Err(self.miss(name, known, error).await?);
                 }
                 Look::Absent | Look::Unknown | Look::Denied => return Err(error.into()),
@@ -158,13 +158,15 @@ impl Mirror {
         }
     }
 
-    /// The same of one that was mirrored. A private one is only gone if who read it last could still read it.
+    /// The same of one that was mirrored. A private one is only gone if who read it last could still read it, or somebody who is
+    /// shown all private ones.
     async fn is_gone(
         &self,
         name: &RepoName,
         known: &KnownProject,
         last_reader: Option<&str>,
         error: &ApiError,
+        tally: &Tally,
     ) -> Result<bool, MirrorError> {
         if matches!(error, ApiError::Legal { .. }) {
             return Ok(true);
@@ -173,8 +175,12 @@ impl Mirror {
         let stored = self.stores.documents.get(Collection::Repos, &id).await?;
         let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
         let private = facts.and_then(|facts| facts.get("private")?.as_bool()).unwrap_or(true);
+        if !self.proves_deletion(name, error) {
+            return Ok(false);
+        }
         let could_read = last_reader.is_none_or(|tags| self.github.has_reader(tags, name.owner()));
-        Ok(self.proves_deletion(name, error) && (could_read || !private))
+        // Who read it last may have got another token since.
+        Ok(!private || could_read || self.is_shown_all_private_of(name.owner(), tally).await?)
     }
 
     /// Looks for a repository by its number, with every token: its name may lead nowhere for a moment, it may have gone to

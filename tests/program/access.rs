@@ -27,6 +27,36 @@ async fn the_token_that_can_read_a_private_repository_is_found_and_used() {
 }
 
 #[tokio::test]
+async fn deleted_private_repository_is_told_by_an_owners_new_token() {
+    let mut world = World::edge_cases(1);
+    let other = world.repo(names::ARCHIVED);
+    world.repos[other].private = true;
+    let old = TokenSpec::new("old-token-000001");
+    let new = TokenSpec { login: "contoso-admin".into(), ..TokenSpec::new("new-token-000002") };
+    let tokens = vec![old, new.scopes("repo, read:org")];
+    let fake = FakeGitHub::start(world, Options { tokens, ..Options::unlimited() }).await;
+    let place = Place::new(fake.url()).tokens("old-token-000001");
+    place.mirror(&[names::PRIVATE, "--only", "topics"]).await;
+    let place = place.tokens("new-token-000002");
+    fake.world_mut(|world| {
+        let gone = world.repo(names::PRIVATE);
+        world.delete_repo(gone);
+        let (contoso, admin) = (world.user("contoso"), world.user("contoso-admin"));
+        world.join(contoso, admin, false);
+    });
+    let admin = fake.world(|world| world.user("contoso-admin"));
+    let deleted = async || place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await;
+    // A member is shown what it was given, an owner everything.
+    let ran = place.run(&["retrieve-repo", names::PRIVATE]).await;
+    assert!(ran.err.contains("no token can read"), "{}", ran.err);
+    assert_eq!(deleted().await, 0);
+    fake.world_mut(|world| world.make_owner("contoso", admin));
+    let ran = place.run(&["retrieve-repo", names::PRIVATE]).await;
+    assert!(ran.err.contains("marked as deleted"), "{}", ran.err);
+    assert_eq!(deleted().await, 1);
+}
+
+#[tokio::test]
 async fn a_private_repository_named_in_another_case_is_read_by_the_same_token() {
     let fake = FakeGitHub::start(World::edge_cases(1), two_tokens()).await;
     let place = Place::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");

@@ -138,6 +138,10 @@ impl World {
             ["installation", "repositories"] => ("/installation/repositories", self.installation_repositories(q, who)),
             ["user"] => ("/user", who.user.map_or_else(needs_auth, |u| object(|o| self.own_profile(o, u)))),
             ["user", "orgs"] => ("/user/orgs", who.user.map_or_else(needs_auth, |u| self.orgs_of(u))),
+            ["user", "memberships", "orgs", org] => (
+                "/user/memberships/orgs/{org}",
+                self.find_user(&unpercent(org)).and_then(|org| self.membership(org, who.user?)).unwrap_or_else(not_found),
+            ),
             ["user", "repos"] => ("/user/repos", who.user.map_or_else(needs_auth, |u| self.repos_of(u, true, q))),
             ["users", whom, "repos"] => {
                 let found = self.find_user(&unpercent(whom));

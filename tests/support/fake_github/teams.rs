@@ -59,6 +59,17 @@ impl World {
         self.owners.push((org, user));
     }
 
+    /// A user's own membership of an organisation.
+    pub(super) fn membership(&self, org: UserIx, user: UserIx) -> Option<Answer> {
+        self.members.iter().find(|m| m.org == org && m.user == user)?;
+        let role = if self.owners.contains(&(org, user)) { "admin" } else { "member" };
+        let login = &self.users[org as usize].login;
+        Some(Answer::Object(format!(
+            r#"{{"url":"{}orgs/{login}/memberships/me","state":"active","role":"{role}","organization":{{"login":"{login}"}}}}"#,
+            self.api
+        )))
+    }
+
     /// `/orgs/{org}/teams/...` and `/orgs/{org}/outside_collaborators`.
     pub(super) fn team_answer(&self, org: UserIx, rest: &[&str], who: &Viewer) -> Option<(&'static str, Answer)> {
         let installed = who.installation.is_some_and(|i| i.account == org);

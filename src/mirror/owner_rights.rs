@@ -1,0 +1,73 @@
+//! Whether a token is shown all private repositories of an account, so that its 404 for one of them proves that it is gone.
+
+use serde_json::Value;
+
+use super::context::{Tally, read_now};
+use super::error::MirrorError;
+use super::item::Item;
+use super::run::Mirror;
+use crate::github::{Accept, ApiUrl, Fetched, Get, Page, TokenRef};
+use crate::json;
+
+/// The scope of classic tokens that reads whatever repositories their user may read.
+const ALL_REPOSITORIES: &str = "repo";
+
+impl Mirror {
+    /// Returns whether any token is sure to be shown every private repository of the account: a classic token with all rights
+    /// on repositories, of the account's own user, or of an organisation's owner who is shown others of its private ones now.
+    /// (Of other tokens GitHub doesn't tell which repositories they were given.)
+    ///
+    /// # Errors
+    /// The user asked to stop, or the run's bounds are reached.
+    pub(super) async fn is_shown_all_private_of(&self, login: &str, tally: &Tally) -> Result<bool, MirrorError> {
+        for token in self.github.tokens_for(login) {
+            let scopes = self.github.token_state(&token).scopes.unwrap_or_default();
+            if !scopes.split(',').any(|scope| scope.trim() == ALL_REPOSITORIES) {
+                continue;
+            }
+            let membership = ApiUrl::path(&["user", "memberships", "orgs", login]);
+            let own = match self.ask_with(&token, membership, tally).await? {
+                Some(page) => is_owner(&page) && self.is_shown_private_of(login, &token, tally).await?,
+                None => match self.ask_with(&token, ApiUrl::path(&["user"]), tally).await? {
+                    Some(page) => Item::single(&page.body, read_now())
+                        .is_ok_and(|user| user.text("login").is_some_and(|own| own.eq_ignore_ascii_case(login))),
+                    None => false,
+                },
+            };
+            if own {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// An owner whose token has no single sign-on is shown nothing that is private.
+    async fn is_shown_private_of(&self, login: &str, token: &TokenRef, tally: &Tally) -> Result<bool, MirrorError> {
+        let list = ApiUrl::path(&["orgs", login, "repos"]).query("type", "private").query("per_page", "1");
+        let Some(page) = self.ask_with(token, list, tally).await? else { return Ok(false) };
+        let listed: Vec<Value> = json::parse_bytes(&page.body).unwrap_or_default();
+        Ok(listed.iter().any(|repository| repository.get("private").and_then(Value::as_bool) == Some(true)))
+    }
+
+    /// Asks with one token; nothing where it is refused, or GitHub does not answer.
+    async fn ask_with(&self, token: &TokenRef, url: ApiUrl, tally: &Tally) -> Result<Option<Page>, MirrorError> {
+        let only = Some(token.clone());
+        let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
+        let fetched = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
+            fetched = self.github.get(&request, &tally.meter) => fetched,
+        };
+        match fetched.map_err(MirrorError::from) {
+            Ok(Fetched::Page(page)) => Ok(Some(*page)),
+            Ok(Fetched::Unchanged) => Ok(None),
+            Err(error) if error.ends_the_run() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+fn is_owner(membership: &Page) -> bool {
+    Item::single(&membership.body, read_now())
+        .is_ok_and(|it| it.text("role").as_deref() == Some("admin") && it.text("state").as_deref() == Some("active"))
+}
