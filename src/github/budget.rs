@@ -11,6 +11,8 @@ use super::ledger::Hour;
 const SAME_WINDOW_SECS: i64 = 1;
 /// GitHub's windows last an hour; assumed when an answer names no end.
 const WINDOW: Duration = Duration::from_secs(3600);
+/// No window is taken for shorter.
+const MIN_WINDOW: Duration = Duration::from_secs(1);
 /// Bounds absurd times from outside, so that adding them to a clock can't overflow.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -82,6 +84,8 @@ pub(super) struct Window {
     remaining: u64,
     reset_epoch: i64,
     pub reset_at: Instant,
+    /// How long such windows are, as far as one has shown.
+    length: Duration,
 }
 
 /// What a budget still gives, before reserve and requests in flight.
@@ -102,9 +106,16 @@ impl Budget {
             }
             return;
         };
-        let news = Window { limit, remaining, reset_epoch, reset_at: now + wait };
+        // The first answer of a window has all of it ahead.
+        let length = if remaining.saturating_add(1) >= limit { wait.clamp(MIN_WINDOW, WINDOW) } else { WINDOW };
+        let news = Window { limit, remaining, reset_epoch, reset_at: now + wait, length };
         match self {
-            Self::Known(known) if reset_epoch.saturating_sub(known.reset_epoch) > SAME_WINDOW_SECS => *known = news,
+            Self::Known(known) if reset_epoch.saturating_sub(known.reset_epoch) > SAME_WINDOW_SECS => {
+                // Ends are a window apart, or several.
+                let apart = u64::try_from(reset_epoch.saturating_sub(known.reset_epoch)).unwrap_or(u64::MAX);
+                let length = known.length.min(news.length).min(Duration::from_secs(apart)).max(MIN_WINDOW);
+                *known = Window { length, ..news };
+            }
             Self::Known(known) if known.reset_epoch.saturating_sub(reset_epoch) > SAME_WINDOW_SECS => {}
             Self::Known(known) => {
                 known.remaining = known.remaining.min(remaining);
@@ -118,6 +129,14 @@ impl Budget {
     pub fn learn_absent(&mut self) {
         if matches!(self, Self::Unknown) {
             *self = Self::Unlimited;
+        }
+    }
+
+    /// How long a window is, as far as is known.
+    pub fn window(&self) -> Duration {
+        match self {
+            Self::Known(window) => window.length,
+            Self::Unknown | Self::Unlimited => WINDOW,
         }
     }
 
@@ -171,6 +190,18 @@ mod tests {
         budget.learn(&rate(5000, 4999, T0 + 3610), server(), now);
         budget.learn(&rate(5000, 2, T0 + 10), server(), now);
         assert_eq!(remaining(&budget, now), 4999);
+    }
+
+    #[test]
+    fn length_of_windows_is_learned() {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        budget.learn(&rate(5000, 3, T0 + 10), server(), now);
+        assert_eq!(budget.window(), WINDOW);
+        budget.learn(&rate(5000, 4998, T0 + 70), server(), now);
+        assert_eq!(budget.window(), Duration::from_secs(60));
+        let mut fresh = Budget::default();
+        fresh.learn(&rate(5000, 4999, T0 + 300), server(), now);
+        assert_eq!(fresh.window(), Duration::from_secs(300));
     }
 
     #[test]

@@ -243,8 +243,8 @@ impl Budget {
             return paced;
         }
         let first = self.next_reset.and_then(|at| (at - Utc::now()).to_std().ok()).unwrap_or_default();
-        let hours = u32::try_from(later.div_ceil(self.hourly) - 1).unwrap_or(u32::MAX);
-        paced.max(first.saturating_add(Duration::from_secs(3600).saturating_mul(hours)))
+        let windows = u32::try_from(later.div_ceil(self.hourly) - 1).unwrap_or(u32::MAX);
+        paced.max(first.saturating_add(self.window.saturating_mul(windows)))
     }
 }
 
@@ -255,8 +255,10 @@ pub struct Budget {
     pub tokens: usize,
     /// Requests left above the reserves, over the tokens whose budget is known.
     pub remaining: u64,
-    /// Requests an hour above the reserves, over the tokens whose budget is known.
+    /// Requests a window above the reserves, over the tokens whose budget is known.
     pub hourly: u64,
+    /// How long such a window is: an hour, unless a server has shown another.
+    pub window: Duration,
     /// When the first of the known budgets is filled again, on this machine's clock.
     pub next_reset: Option<DateTime<Utc>>,
     /// Some token has no limit (GHES).

@@ -387,8 +387,15 @@ impl Pool {
 
     pub fn budget(&self, now: Instant) -> Total {
         let state = self.state();
-        let mut total =
-            Total { tokens: 0, remaining: 0, hourly: 0, next_reset: None, unlimited: false, per_second: 0.0 };
+        let mut total = Total {
+            tokens: 0,
+            remaining: 0,
+            hourly: 0,
+            window: Duration::ZERO,
+            next_reset: None,
+            unlimited: false,
+            per_second: 0.0,
+        };
         for token in state.tokens.iter().filter(|token| token.reads()) {
             total.tokens += usize::from(!matches!(token.credential, Credential::Nobody));
             total.per_second += pace::PER_SECOND;
@@ -399,6 +406,7 @@ impl Pool {
                     let reserve = token.reserve.min(limit.saturating_sub(1));
                     let free = remaining.saturating_sub(reserve).saturating_sub(token.in_flight as u64);
                     total.remaining = total.remaining.saturating_add(free);
+                    total.window = total.window.max(token.budget.window());
                     total.hourly = total.hourly.saturating_add(limit - reserve);
                     let reset = utc(reset_at, now);
                     total.next_reset = Some(total.next_reset.map_or(reset, |known| known.min(reset)));

@@ -98,9 +98,10 @@ fn estimate(budget: &Budget, requests: u64) -> String {
     let until = if later == 0 {
         now + paced(requests)
     } else {
-        let full_hours = (later - 1) / budget.hourly;
-        let hours = Duration::hours(i64::try_from(full_hours.min(1_000_000)).unwrap_or(0));
-        budget.next_reset.unwrap_or(now).max(now) + hours + paced(later - full_hours * budget.hourly)
+        let full = (later - 1) / budget.hourly;
+        let window = Duration::from_std(budget.window).unwrap_or(Duration::hours(1));
+        let windows = window * i32::try_from(full.min(1_000_000)).unwrap_or(0);
+        budget.next_reset.unwrap_or(now).max(now) + windows + paced(later - full * budget.hourly)
     };
     format!(", until {} at the earliest", until.with_timezone(&Local).format("%Y-%m-%d %H:%M"))
 }
