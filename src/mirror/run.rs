@@ -100,6 +100,11 @@ impl Mirror {
                 return Err(error);
             }
         };
+        let (relational, project) = (self.stores.relational.clone(), repository.project);
+        if let Err(error) = relational.load_lists(project).await {
+            // Each is asked for by itself then, and says what is wrong.
+            tracing::warn!(%error, "the state of the lists is not loaded");
+        }
         let cancel = self.cancel.child_token();
         let lost = lease.as_ref().map(|lease| lease.lost().clone());
         let watching = lost.clone().map(|lost| {
@@ -127,6 +132,7 @@ impl Mirror {
         // The writer ends with its last sender.
         drop(shared);
         tasks.finished().await;
+        relational.unload_lists(project);
         drop(watching);
         if let Some(lease) = lease {
             lease.release().await?;

@@ -11,6 +11,7 @@ pub mod ghtorrent;
 mod ids;
 pub mod inventory;
 pub mod leases;
+mod list_cache;
 mod look;
 pub mod missing_items;
 mod mysql;
@@ -91,6 +92,8 @@ pub struct Relational {
     backend: Backend,
     /// Row ids that are committed. Its lock also makes this process's writers take turns.
     ids: Arc<Mutex<Ids>>,
+    /// What is known of the lists of repositories that are being mirrored.
+    lists: Arc<list_cache::ListCache>,
 }
 
 impl Relational {
@@ -100,7 +103,7 @@ impl Relational {
     /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
     pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
         let backend = Backend::open(url, patience).await?;
-        Ok(Self { backend, ids: Arc::new(Mutex::new(Ids::new())) })
+        Ok(Self { backend, ids: Arc::new(Mutex::new(Ids::new())), lists: Arc::default() })
     }
 
     /// Which product holds the tables, for people.
@@ -131,6 +134,7 @@ impl Relational {
     }
 
     async fn try_apply(&self, rows: &Rows) -> Result<(), sqlx::Error> {
+        self.lists.forget_changed(rows);
         self.backend
             .patiently(async || {
                 let mut attempts = 1;

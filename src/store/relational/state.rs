@@ -71,6 +71,34 @@ pub struct ListState {
     pub completed: bool,
 }
 
+/// A list's state from its row: id, watermark, pending, completed_at.
+pub(super) fn list_state(row: Vec<Value>) -> ListState {
+    let mut row = row.into_iter();
+    let mut next = || row.next().unwrap_or(Value::Null);
+    ListState {
+        id: next().as_i64().unwrap_or(0),
+        watermark: next().into_text(),
+        pending: next().into_text(),
+        completed: next() != Value::Null,
+    }
+}
+
+/// A page's state from its row: page, url, etag, token, last_page, next, keys, checked_at.
+pub(super) fn page_state(row: &[Value]) -> PageState {
+    let number = |value: &Value| value.as_i64().and_then(|number| u32::try_from(number).ok());
+    PageState {
+        page: number(&row[0]).unwrap_or(1),
+        url: row[1].as_str().unwrap_or_default().to_owned(),
+        validator: row[2]
+            .as_str()
+            .map(|etag| PageValidator { etag: etag.to_owned(), token: row[3].as_str().unwrap_or_default().to_owned() }),
+        last_page: number(&row[4]),
+        next: row[5].as_str().map(str::to_owned),
+        keys: row[6].as_str().and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default(),
+        checked_at: row[7].as_str().map(str::to_owned),
+    }
+}
+
 const LISTS: Upsert =
     Upsert { table: "msght_lists", columns: &["project_id", "name"], key: &["project_id", "name"], update: &[] };
 
@@ -87,6 +115,9 @@ impl Relational {
     /// # Errors
     /// The store could not be read or written.
     pub async fn list(&self, project: i64, name: &str) -> Result<ListState, StoreError> {
+        if let Some(state) = self.lists.state(project, name) {
+            return Ok(state);
+        }
         let sql = "SELECT id, watermark, pending, completed_at FROM msght_lists WHERE project_id = ? AND name = ?";
         let params = || vec![project.into(), name.into()];
         let mut found = self.read(sql, params()).await?;
@@ -94,14 +125,7 @@ impl Relational {
             self.upsert(&LISTS, vec![params()]).await?;
             found = self.read(sql, params()).await?;
         }
-        let mut row = found.into_iter().next().unwrap_or_default().into_iter();
-        let mut next = || row.next().unwrap_or(Value::Null);
-        Ok(ListState {
-            id: next().as_i64().unwrap_or(0),
-            watermark: next().into_text(),
-            pending: next().into_text(),
-            completed: next() != Value::Null,
-        })
+        Ok(list_state(found.into_iter().next().unwrap_or_default()))
     }
 
     /// Forgets what is known of a project's lists with such a name (an SQL LIKE pattern), so that they are read anew.
@@ -109,6 +133,7 @@ impl Relational {
     /// # Errors
     /// The store could not be written.
     pub async fn forget_lists(&self, project: i64, name_like: &str) -> Result<(), StoreError> {
+        self.lists.forget_project(project);
         // The rows stay: another process may be about to store pages that refer to them.
         let params = || vec![project.into(), name_like.into()];
         let sql = "DELETE FROM msght_pages WHERE list_id IN \
@@ -150,6 +175,7 @@ impl Relational {
         if known.is_some_and(|known| known.id == store.id && known.generation <= store.generation) {
             return Ok(false);
         }
+        self.lists.forget_all();
         if known.is_some() {
             for sql in [
                 "DELETE FROM msght_pages",
@@ -174,6 +200,7 @@ impl Relational {
     /// # Errors
     /// The store could not be written.
     pub async fn set_pending(&self, list: i64, pending: &str) -> Result<(), StoreError> {
+        self.lists.forget(list);
         let sql = "UPDATE msght_lists SET pending = ?, completed_at = NULL WHERE id = ?";
         self.write(sql, vec![pending.into(), list.into()]).await.map(drop)
     }
@@ -200,24 +227,13 @@ impl Relational {
     /// # Errors
     /// The store could not be read.
     pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, StoreError> {
-        let sql = "SELECT page, url, etag, token, last_page, next, `keys`, checked_at FROM msght_pages WHERE list_id = ? ORDER BY page";
-        let number = |value: &Value| value.as_i64().and_then(|number| u32::try_from(number).ok());
+        if let Some(pages) = self.lists.pages(list) {
+            return Ok(pages);
+        }
+        let sql = "SELECT page, url, etag, token, last_page, next, `keys`, checked_at FROM msght_pages \
+                   WHERE list_id = ? ORDER BY page";
         let rows = self.read(sql, vec![list.into()]).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| PageState {
-                page: number(&row[0]).unwrap_or(1),
-                url: row[1].as_str().unwrap_or_default().to_owned(),
-                validator: row[2].as_str().map(|etag| PageValidator {
-                    etag: etag.to_owned(),
-                    token: row[3].as_str().unwrap_or_default().to_owned(),
-                }),
-                last_page: number(&row[4]),
-                next: row[5].as_str().map(str::to_owned),
-                keys: row[6].as_str().and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default(),
-                checked_at: row[7].as_str().map(str::to_owned),
-            })
-            .collect())
+        Ok(rows.iter().map(|row| page_state(row)).collect())
     }
 
     /// Parents of a project's commits that are not themselves known to be the project's: where its history has a hole.
