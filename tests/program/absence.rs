@@ -130,6 +130,7 @@ async fn drafts_hidden_from_another_token_are_kept() {
     let (quiet, alice) = (world.repo(names::QUIET), world.user("alice"));
     let drafts = ["v1", "v2"].map(|tag| world.add_release(quiet, tag, alice, None));
     let public = world.add_release(quiet, "v0", alice, None);
+    world.add_release(quiet, "v0.1", alice, None);
     world.repos[quiet].releases.iter_mut().filter(|r| drafts.contains(&r.id)).for_each(|r| r.draft = true);
     let fake = FakeGitHub::start(world, two_tokens("alice", "bob")).await;
     let owner = Place::new(fake.url()).tokens("token-owner");
