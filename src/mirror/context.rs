@@ -63,7 +63,7 @@ pub enum ForkCommits {
     /// Those that it has beyond the point where it left its parent
     #[default]
     ForkPoint,
-    /// All of its branches' commits
+    /// All commits of its branches and tags
     All,
     /// None
     None,

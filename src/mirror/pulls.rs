@@ -176,6 +176,18 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     commits(work).await
 }
 
+/// Reads the commits of the pull requests that are known though their list can't be had to its end, and returns that error.
+///
+/// # Errors
+/// Always: the list's error, or one that the commits met and that ends more.
+pub async fn commits_after_failed_list(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
+    let is_refused = matches!(&error, MirrorError::Api(api) if api.is_refusal() || api.concerns_all_requests());
+    if !is_refused && !error.concerns_all_items() && work.repository().has("has_pull_requests") {
+        commits(work).await?;
+    }
+    Err(error)
+}
+
 /// The commits of every pull request whose head is not the one that they were read for.
 async fn commits(work: &Work) -> Result<(), MirrorError> {
     const PULLS_AT_A_TIME: u32 = 500;

@@ -310,7 +310,10 @@ async fn run_stage(stage: Stage, work: &Work) -> Done {
         Stage::Branches => refs::branches(work).await,
         Stage::Commits => commits::commits(work).await,
         Stage::CommitComments => commits::commit_comments(work).await,
-        Stage::Pulls => pulls::pulls(work).await,
+        Stage::Pulls => match pulls::pulls(work).await {
+            Err(error) => pulls::commits_after_failed_list(work, error).await,
+            done => done,
+        },
         Stage::ReviewComments => pulls::review_comments(work).await,
         Stage::Issues => issues::issues(work).await,
         Stage::IssueComments => issues::comments(work).await,

@@ -23,7 +23,7 @@ pub enum Stage {
     Releases,
     /// Branches and tags
     Branches,
-    /// Commits of every branch
+    /// Commits of every branch and tag
     Commits,
     /// Comments on commits
     CommitComments,

@@ -233,3 +233,17 @@ async fn a_fork_takes_none_of_its_parents_commits_for_its_own() {
     let compared = fake.requests().iter().filter(|request| request.path_and_query.contains("/compare/")).count();
     assert!(compared <= 4, "tags that the parent has, too, are not compared one by one: {compared}");
 }
+
+#[tokio::test]
+async fn commits_of_known_pull_requests_are_read_though_their_list_fails() {
+    let fake = FakeGitHub::start(World::many(1, 1), Options::unlimited()).await;
+    let place = Place::new(fake.url());
+    let stored = async || place.stores().number("SELECT count(*) FROM pull_request_commits").await;
+    for (failing, expected) in [("/commits?per_page", 0), ("/pulls?", 1)] {
+        fake.clear_faults();
+        fake.set_fault(refused(failing, 451, "Blocked"));
+        let ran = place.run(&["retrieve-repo", "contoso/r000"]).await;
+        assert_eq!(ran.code, Some(1), "{}", ran.out);
+        assert_eq!(stored().await, expected, "{failing} is refused");
+    }
+}
