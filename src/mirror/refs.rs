@@ -3,7 +3,7 @@
 use super::context::{Map, Mapped, Repository, Work};
 use super::error::MirrorError;
 use super::item::Item;
-use super::pages::{List, look, mark, snapshot};
+use super::pages::{Expected, List, look_expecting, mark, snapshot};
 use super::readers::{RELEASES, keep_hidden};
 use crate::github::Accept;
 use crate::store::documents::Collection;
@@ -43,7 +43,7 @@ pub async fn releases(work: &Work) -> Result<(), MirrorError> {
     };
     let url = work.url(&["releases"]);
     let list = List { name: RELEASES.list, url, accept: Accept::Json, collection: Collection::Releases, map };
-    let mut listing = look(work, &list).await?;
+    let mut listing = look_expecting(work, &list, Expected::HiddenFromSome).await?;
     keep_hidden(work, &RELEASES, &mut listing, false).await?;
     mark(work, list.collection, &listing.gone).await
 }

@@ -3,7 +3,7 @@
 use super::context::Work;
 use super::error::MirrorError;
 use super::stage::Stage;
-use crate::github::ApiError;
+use crate::github::{ApiError, ApiUrl};
 
 /// The repository's own word on whether it has pull requests; without them all their addresses answer 404.
 pub const HAS_PULL_REQUESTS: &str = "has_pull_requests";
@@ -26,10 +26,17 @@ pub fn accept(stage: Stage, work: &Work, error: MirrorError) -> Result<(), Mirro
             ));
             Ok(())
         }
-        MirrorError::Api(error) if error.lacks_permission() => {
+        MirrorError::Api(error) if error.lacks_permission() && !is_within_a_list(&error) => {
             work.not_permitted(error.to_string());
             Ok(())
         }
         error => Err(error),
     }
+}
+
+/// Returns whether a list is refused behind a page that was given: that is no matter of permissions.
+fn is_within_a_list(error: &ApiError) -> bool {
+    let ApiError::Forbidden { path, .. } = error else { return false };
+    path.parse::<ApiUrl>()
+        .is_ok_and(|url| url.query_value("after").is_some() || url.query_value("page").is_some_and(|page| page != "1"))
 }

@@ -41,8 +41,9 @@ async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_fai
         w.delete_label(r, &label);
         label
     });
-    fake.set_fault(Fault::always("/issues/", FaultKind::Permission("issues=read")));
-    fake.set_fault(Fault::always("sort=created", FaultKind::Permission("issues=read")));
+    let refused = FaultKind::Status { status: 422, html: false };
+    fake.set_fault(Fault::always("/issues/", refused.clone()));
+    fake.set_fault(Fault::always("sort=created", refused));
     let ran = place.run(&["retrieve-repo", names::WEB, "--only", "labels"]).await;
     assert_eq!(ran.stage("labels")[0], "failed", "{}", ran.out);
     fake.clear_faults();
@@ -72,7 +73,7 @@ async fn commits_never_look_complete_without_the_branches() {
     });
     place.mirror(&[names::QUIET, "--skip", "branches", "--detail", "skeleton"]).await;
     assert_eq!(place.stores().number(count).await, 8);
-    fake.set_fault(Fault::always("/branches", FaultKind::Permission("contents=read")));
+    fake.set_fault(Fault::always("/branches", FaultKind::Status { status: 422, html: false }));
     let ran = Place::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "branches,commits"]).await;
     assert_eq!((ran.stage("branches")[0].as_str(), ran.stage("commits")[0].as_str()), ("failed", "failed"));
 }

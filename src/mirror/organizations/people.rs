@@ -15,7 +15,7 @@ use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::context::{Map, Mapped, Subject, Tally};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::{Item, account};
-use crate::mirror::pages::{Expected, List, Listing, look, look_expecting, mark};
+use crate::mirror::pages::{Expected, List, Listing, look_expecting, mark};
 use crate::mirror::readers::{self, TEAM_REPOSITORIES, keep_hidden};
 use crate::mirror::repository::{project_row, unknown_parent};
 use crate::mirror::ties::gone_people;
@@ -167,7 +167,7 @@ impl Look<'_> {
         let url = ApiUrl::path(&["orgs", &own.account.login, "teams"]);
         let list = List { name: TEAMS, url, accept: Accept::Json, collection: Collection::Teams, map };
         let work = self.work(own.clone(), tally);
-        let listing = look(&work, &list).await?;
+        let listing = look_expecting(&work, &list, Expected::HiddenFromSome).await?;
         work.flush().await?;
         Ok(listing)
     }

@@ -27,6 +27,8 @@ pub enum Expected {
     At(ApiUrl, &'static str),
     /// It doesn't say.
     Unknown,
+    /// It doesn't say, and some items are hidden from some readers: an empty list means something only to who read it before.
+    HiddenFromSome,
     /// It doesn't matter: whatever the list no longer holds is asked for by itself.
     Irrelevant,
 }
@@ -46,7 +48,7 @@ impl Expected {
     pub fn positive(&self) -> Option<u64> {
         match self {
             Self::Exactly(count) | Self::AtLeast(count) => (*count > 0).then_some(*count),
-            Self::At(..) | Self::Unknown | Self::Irrelevant => None,
+            Self::At(..) | Self::Unknown | Self::HiddenFromSome | Self::Irrelevant => None,
         }
     }
 }
@@ -193,6 +195,7 @@ async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: &mut Expected) ->
     }
     match expected {
         Expected::Exactly(0) | Expected::Irrelevant => return Ok(false),
+        Expected::HiddenFromSome if walk.read_before_by != walk.reader() => return Ok(false),
         expected if expected.positive().is_some() => return Ok(true),
         _ => {}
     }

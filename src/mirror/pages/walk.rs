@@ -55,6 +55,8 @@ pub(super) struct Walk<'a, S = Repository> {
     pub answered: BTreeSet<u32>,
     /// How many items the list was known to hold before the walk.
     pub held_items: usize,
+    /// Whose token they were read with.
+    pub read_before_by: Option<String>,
     /// When the walk's first answer came, by the server's clock.
     pub started: Option<DateTime<Utc>>,
     /// The newest `updated_at` seen.
@@ -70,8 +72,10 @@ impl<'a, S: Subject> Walk<'a, S> {
         if pages.get(&1).is_some_and(|page| page.url != list.first_page().to_string()) {
             pages.clear();
         }
+        let read_before_by = reader_of(&pages);
         Ok(Self {
             work,
+            read_before_by,
             list,
             state,
             template: pages.get(&2).and_then(|page| page.url.parse().ok()),
@@ -283,9 +287,7 @@ impl<'a, S: Subject> Walk<'a, S> {
 
     /// The fingerprint of the token that all pages were read with.
     pub fn reader(&self) -> Option<String> {
-        let mut tokens = self.pages.values().map(|page| page.validator.as_ref().map(|validator| &validator.token));
-        let first = tokens.next()??;
-        tokens.all(|token| token == Some(first)).then(|| first.clone())
+        reader_of(&self.pages)
     }
 
     /// Fingerprints of all identified items on the known pages.
@@ -317,6 +319,12 @@ impl<'a, S: Subject> Walk<'a, S> {
         let progress = vec![Progress::PagesEnd { list, last: keep_pages }, Progress::Completed { list, watermark }];
         self.work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
     }
+}
+
+fn reader_of(pages: &BTreeMap<u32, PageState>) -> Option<String> {
+    let mut tokens = pages.values().map(|page| page.validator.as_ref().map(|validator| &validator.token));
+    let first = tokens.next()??;
+    tokens.all(|token| token == Some(first)).then(|| first.clone())
 }
 
 fn is_cursor(url: Option<&str>) -> bool {
