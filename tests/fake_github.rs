@@ -109,6 +109,7 @@ async fn answers_fit_githubs_description() {
         ("/orgs/{org}/repos", "/orgs/contoso/repos"),
         ("/orgs/{org}/events", "/orgs/contoso/events"),
         ("/orgs/{org}/teams", "/orgs/contoso/teams"),
+        ("/orgs/{org}/teams/{team_slug}", "/orgs/contoso/teams/the-second"),
         ("/orgs/{org}/teams/{team_slug}/members", "/orgs/contoso/teams/the-second/members"),
         ("/orgs/{org}/teams/{team_slug}/repos", "/orgs/contoso/teams/the-second/repos"),
         ("/orgs/{org}/outside_collaborators", "/orgs/contoso/outside_collaborators"),

@@ -99,7 +99,7 @@ async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), 
 /// Asks for each of these issues, which the list no longer holds, and marks those that are gone.
 async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
     let number = |id: &String| id.rsplit('/').next()?.parse().ok();
-    read_again(work, ids.iter().filter_map(number).collect()).await
+    read_again(work, ids.iter().filter_map(number).collect(), OnNotFound::MarkGone).await
 }
 
 /// GitHub docs: 410 where a repository has its issues disabled.
@@ -119,14 +119,16 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
         return Ok(());
     }
     let numbers = work.shared.stores.relational.issues_never_read(work.project()).await?;
-    read_again(work, numbers).await
+    // Its absence from the list is the first look, its own answer the second; a list that was not read whole is none.
+    let on_not_found = if work.falls_short() { OnNotFound::Fail } else { OnNotFound::MarkGone };
+    read_again(work, numbers, on_not_found).await
 }
 
 /// Reads these issues again: one by one, or with all others in the list where that takes fewer requests.
 pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
     let known = work.shared.stores.relational.issues_known(work.project()).await?;
     if numbers.len() <= known.div_ceil(PER_PAGE) {
-        return read_again(work, numbers).await;
+        return read_again(work, numbers, OnNotFound::Fail).await;
     }
     let url = work.url(&["issues"]).query("state", "all").query("sort", "created").query("direction", "asc");
     let list = List { name: "issues", url, accept: Accept::Json, collection: Collection::Issues, map: ISSUE };
@@ -137,16 +139,27 @@ pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> 
     Ok(())
 }
 
-async fn read_again(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
-    let name = |number: &i64| format!("issue #{number}");
-    for_each_independent(work, ITEMS_IN_FLIGHT, numbers, name, |number| read_issue(work, number)).await
+/// What an answer means that says that an issue isn't there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnNotFound {
+    /// Its list doesn't hold it either: it is gone.
+    MarkGone,
+    /// As far as is known its list holds it: it is asked for again by the next run.
+    Fail,
 }
 
-async fn read_issue(work: &Work, number: i64) -> Result<(), MirrorError> {
+async fn read_again(work: &Work, numbers: Vec<i64>, on_not_found: OnNotFound) -> Result<(), MirrorError> {
+    let name = |number: &i64| format!("issue #{number}");
+    for_each_independent(work, ITEMS_IN_FLIGHT, numbers, name, |number| read_issue(work, number, on_not_found)).await
+}
+
+async fn read_issue(work: &Work, number: i64, on_not_found: OnNotFound) -> Result<(), MirrorError> {
     let url = work.url(&["issues", &number.to_string()]);
     let page = match work.get_page(&url, Accept::Json).await {
         Ok(page) => page,
-        Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+        Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. }))
+            if on_not_found == OnNotFound::MarkGone =>
+        {
             return mark_issue_gone(work, number).await;
         }
         Err(error) => return Err(error),
@@ -197,10 +210,8 @@ pub async fn mark_issue_gone(work: &Work, number: i64) -> Result<(), MirrorError
     let documents = &work.shared.stores.documents;
     for collection in PARTS {
         if matches!(collection, Collection::Issues | Collection::PullRequests) {
-            let id = format!("{name}/{digits}");
-            if documents.get(collection, &id).await?.is_some() || collection == Collection::Issues {
-                work.mark_deleted(collection, &[id]).await?;
-            }
+            // Its rows are marked also where it was never read.
+            work.mark_deleted(collection, &[format!("{name}/{digits}")]).await?;
             continue;
         }
         let mut after = String::new();
@@ -343,6 +354,9 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
         Some(_) => newest_first(work, &list).await.map(drop),
         None => first_events(work, &list).await,
     };
+    if let Some(gap) = work.list_state(EVENTS_CAP).await?.watermark {
+        work.record_final_gap(gap);
+    }
     done.or_else(|error| if_not_disabled(work, error))
 }
 
@@ -351,11 +365,18 @@ async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
         && listing.last_page >= DEEP_PAGE
         && listing.ids.len().is_multiple_of(PER_PAGE)
     {
-        work.record_final_gap(format!(
+        let gap = format!(
             "GitHub's list of issue events ends at page {}; events older than the {} newest may be missing",
             listing.last_page,
             listing.ids.len()
-        ));
+        );
+        let list = work.list_state(EVENTS_CAP).await?.id;
+        let progress = vec![Progress::Watermark { list, watermark: gap }];
+        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+        work.flush().await?;
     }
     Ok(())
 }
+
+/// The list of the sync state that keeps what is known to lie behind the end of the issue events' list.
+const EVENTS_CAP: &str = "issue-events:cap";

@@ -14,6 +14,7 @@ use super::context::{Work, read_now};
 use super::error::MirrorError;
 use super::heads::Heads;
 use super::independent::answers;
+use super::issues::mark_issue_gone;
 use crate::github::{Accept, ApiError};
 use crate::store::relational::Rows;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
@@ -186,6 +187,12 @@ impl MissingItems {
             let (attempts, first_at) =
                 self.known.get(&item).map_or((1, now), |known| (known.attempts + 1, known.first_at));
             let (project, kind) = (work.project(), self.kind);
+            if kind == ItemKind::Pull
+                && let Ok(number) = item.parse()
+            {
+                // Listed again, it is read again.
+                mark_issue_gone(work, number).await?;
+            }
             let missing = MissingItem { project, kind, item, answer, attempts, first_at, last_at: now };
             work.record_final_gap(self.gap(&missing));
             progress.push(Progress::ItemMissing(missing));

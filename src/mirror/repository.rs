@@ -155,12 +155,15 @@ pub async fn topics(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["topics"]).query("per_page", "100");
     let Some((page, step)) = entity(work, "topics", &url).await? else { return Ok(()) };
     let item = Item::single(&page.body, read_now())?;
-    let names: Vec<String> = item
-        .at("names")
-        .and_then(Value::as_array)
-        .map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-        .unwrap_or_default();
+    let names = item.at("names").and_then(Value::as_array);
+    let names = names.ok_or_else(|| MirrorError::Answer(format!("{url} came without `names`")))?;
+    let names: Vec<String> = names.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let repository = work.repository();
+    let said = at(&repository.facts, "topics").and_then(Value::as_array).map_or(0, Vec::len);
+    if names.is_empty() && said > 0 {
+        work.shortfall(format!("the topics are empty, though the repository says that it has {said}"));
+        return Ok(());
+    }
     let documents: Vec<_> = names
         .iter()
         .map(|name| Document {

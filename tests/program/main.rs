@@ -10,6 +10,7 @@ mod app;
 mod bad_input;
 mod check;
 mod completeness;
+mod convergence;
 mod cost;
 mod embedded;
 mod faults;

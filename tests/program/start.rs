@@ -236,6 +236,7 @@ async fn what_fails_is_told_and_stops_nothing_else() {
     }
     assert!(!log.contains("token-one") && !log.contains("token-two"), "a token is in the log");
     fake.clear_faults();
+    fake.reinstate("token-three");
     std::fs::write(place.path().join("projects.txt"), "").unwrap();
     start(&place, &[]).await.said(0, &[]);
 }

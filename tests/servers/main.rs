@@ -11,6 +11,8 @@ mod access;
 mod bad_input;
 #[path = "../program/completeness.rs"]
 mod completeness;
+#[path = "../program/convergence.rs"]
+mod convergence;
 #[path = "../program/cost.rs"]
 mod cost;
 mod families;

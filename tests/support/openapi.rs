@@ -219,8 +219,6 @@ pub fn addresses(fake: &FakeGitHub, name: &str) -> Vec<(&'static str, String)> {
         ("/repos/{owner}/{repo}/branches", "/branches"),
         ("/repos/{owner}/{repo}/tags", "/tags"),
         ("/repos/{owner}/{repo}/comments", "/comments"),
-        ("/repos/{owner}/{repo}/pulls", "/pulls?state=all"),
-        ("/repos/{owner}/{repo}/pulls/comments", "/pulls/comments"),
         ("/repos/{owner}/{repo}/subscribers", "/subscribers"),
         ("/repos/{owner}/{repo}/forks", "/forks"),
         ("/repos/{owner}/{repo}/events", "/events"),
@@ -233,6 +231,10 @@ pub fn addresses(fake: &FakeGitHub, name: &str) -> Vec<(&'static str, String)> {
         let r = &w.repos[repo];
         if !r.stars_denied {
             add("/repos/{owner}/{repo}/stargazers", "/stargazers".into());
+        }
+        if r.has_pull_requests {
+            add("/repos/{owner}/{repo}/pulls", "/pulls?state=all".into());
+            add("/repos/{owner}/{repo}/pulls/comments", "/pulls/comments".into());
         }
         if r.has_issues {
             add("/repos/{owner}/{repo}/issues", "/issues?state=all".into());

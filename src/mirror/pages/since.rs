@@ -114,6 +114,9 @@ pub async fn recheck_pages(work: &Work, list: &List<'_>) -> Result<Absent, Mirro
 /// Looks at a share of the list's pages: those that held something unusable, the last one, and those that were not looked
 /// at for the longest time. `seen` is what this run has read of the list already.
 async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, MirrorError> {
+    if walk.pages.is_empty() {
+        read_until_settled(walk).await?;
+    }
     let (work, last) = (walk.work, walk.last_page());
     let mut in_turn: Vec<(Option<String>, u32)> =
         walk.pages.values().map(|page| (page.checked_at.clone(), page.page)).collect();

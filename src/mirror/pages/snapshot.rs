@@ -119,7 +119,7 @@ pub async fn look_expecting<S: Subject>(
         // The tag of such an answer must not stand for the list.
         walk.forget_pages().await?;
         work.flush().await?;
-        work.shared.stores.relational.set_pending(walk.state.id, FOUND_EMPTY).await?;
+        work.shared.stores.relational.set_mark(walk.state.id, FOUND_EMPTY).await?;
         work.shortfall(match expected.positive() {
             Some(count) => format!("`{}` is empty, though GitHub counts {count}; nothing is marked as gone", list.name),
             None => format!(

@@ -40,7 +40,7 @@ const MENTIONED_COMMITS: &str = "SELECT c.id, c.sha FROM commits c WHERE c.proje
      AND c.id > ?2 AND NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) ORDER BY c.id LIMIT ?3";
 
 const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
-     WHERE p.base_repo_id = ?1 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
+     WHERE p.base_repo_id = ?1 AND p.deleted = 0 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
 
 /// How much the `details` stage has left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -195,6 +195,16 @@ impl Relational {
         Ok(known.is_some())
     }
 
+    /// Remembers something about a list that stays as complete as it is; reading it whole takes the mark away.
+    ///
+    /// # Errors
+    /// The store could not be written.
+    pub async fn set_mark(&self, list: i64, mark: &str) -> Result<(), StoreError> {
+        self.lists.forget(list);
+        let sql = "UPDATE msght_lists SET pending = ? WHERE id = ?";
+        self.write(sql, vec![mark.into(), list.into()]).await.map(drop)
+    }
+
     /// Remembers what a walk under way needs if it is cut off.
     ///
     /// # Errors

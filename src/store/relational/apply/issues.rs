@@ -89,6 +89,7 @@ const EVENTS: Upsert = Upsert {
 
 impl Batch<'_> {
     pub(super) async fn issues(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        self.revive(rows).await?;
         let from_list = rows
             .issues
             .iter()
@@ -163,6 +164,28 @@ impl Batch<'_> {
             })
             .collect();
         self.tx.upsert(&EVENTS, events).await?;
+        Ok(())
+    }
+
+    /// What was marked as gone and is listed again is there: all that hangs on it is read again.
+    async fn revive(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+        let mut listed: BTreeSet<(i64, i64)> = rows.issues.iter().map(|issue| (issue.project, issue.number)).collect();
+        let unknown = listed.iter().copied().filter(|key| self.ids.issues.get(key).is_none()).collect();
+        self.find_issues(&unknown).await?;
+        let issues: Vec<Value> = listed.iter().filter_map(|key| self.ids.issues.get(key)).map(Value::from).collect();
+        for row in self.lookup("SELECT id FROM issues WHERE deleted = 1 AND id IN ({})", &[], &issues).await? {
+            let sql = "UPDATE msght_issues SET comments_read_of = NULL WHERE issue_id = ?";
+            self.tx.execute(sql, vec![id_of(&row).into()]).await?;
+        }
+        listed.retain(|key| self.ids.pulls.get(key).is_some());
+        let pulls: Vec<Value> = listed.iter().filter_map(|key| self.ids.pulls.get(key)).map(Value::from).collect();
+        for row in self.lookup("SELECT id FROM pull_requests WHERE deleted = 1 AND id IN ({})", &[], &pulls).await? {
+            let sql = "UPDATE msght_pulls SET updated_at = NULL, detailed_of = NULL, review_comments_read_of = NULL \
+                       WHERE pull_request_id = ?";
+            self.tx.execute(sql, vec![id_of(&row).into()]).await?;
+            let sql = "UPDATE pull_requests SET deleted = 0 WHERE id = ?";
+            self.tx.execute(sql, vec![id_of(&row).into()]).await?;
+        }
         Ok(())
     }
 
