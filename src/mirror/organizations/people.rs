@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Look, Organization, asked_with};
 use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
-use crate::mirror::context::{Map, Mapped, Subject, Tally};
+use crate::mirror::context::{Map, Mapped, Subject, Tally, Work};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::{Item, account};
 use crate::mirror::pages::{Expected, List, Listing, look_expecting, mark};
@@ -37,6 +37,14 @@ struct Team {
     /// The same as text, for keys.
     digits: String,
     slug: String,
+}
+
+impl Team {
+    /// Its address, or that of one of its lists.
+    fn url(&self, list: &[&str]) -> ApiUrl {
+        let own = ["orgs", &self.organization.account.login, "teams", &self.slug];
+        ApiUrl::path(&[own.as_slice(), list].concat())
+    }
 }
 
 impl fmt::Display for Team {
@@ -93,11 +101,15 @@ impl Look<'_> {
         let mut done = stream::iter(teams)
             .map(|(number, slug)| {
                 let team = Team { organization: insider.clone(), number, digits: number.to_string(), slug };
-                self.team(team, tally)
+                let work = self.work(team, tally);
+                // One list that can't be had keeps no other away.
+                async move { [team_members(&work).await, team_repositories(&work).await] }
             })
             .buffer_unordered(TEAMS_AT_A_TIME);
         while let Some(done) = done.next().await {
-            heed(done, "teams", found)?;
+            for done in done {
+                heed(done, "teams", found)?;
+            }
         }
         drop(done);
         let mut owner = false;
@@ -187,53 +199,60 @@ impl Look<'_> {
         mark(&work, Collection::Teams, &listing.gone).await?;
         work.flush().await
     }
+}
 
-    /// A team's members and repositories.
-    async fn team(&self, team: Team, tally: &Arc<Tally>) -> Result<(), MirrorError> {
-        let work = self.work(team, tally);
-        let Team { organization, slug, number, .. } = work.subject();
-        let number = *number;
-        let url = |what: &str| ApiUrl::path(&["orgs", &organization.account.login, "teams", slug, what]);
-        let members: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
-            let member = account(Some(item.value()))
-                .ok_or_else(|| MirrorError::Answer("a member came without a login".to_owned()))?;
-            let (login, number) = (team.organization.account.login.as_str(), team.number);
-            let key = vec![login.into(), number.into(), member.login.as_str().into()];
-            let tags = [("org", login.into()), ("team_id", number.into())];
-            out.documents.push(item.document(Collection::TeamMembers, key, &tags));
-            out.rows.team_members.push((number, member));
-            Ok(())
-        };
-        let collection = Collection::TeamMembers;
-        let list = List { name: "members", url: url("members"), accept: Accept::Json, collection, map: members };
-        let counted = |key| Expected::At(ApiUrl::path(&["orgs", &organization.account.login, "teams", slug]), key);
-        let listing = look_expecting(&work, &list, counted("members_count")).await?;
-        let gone = gone_people(&work, collection, &listing).await?;
-        let gone = gone.into_iter().map(|member| (number, member)).collect();
-        work.write(Vec::new(), Rows { team_members_gone: gone, ..Rows::default() }).await?;
-        mark(&work, collection, &listing.gone).await?;
+/// Mirrors a team's members.
+async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
+    let number = work.subject().number;
+    let members: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
+        let member = account(Some(item.value()))
+            .ok_or_else(|| MirrorError::Answer("a member came without a login".to_owned()))?;
+        let (login, number) = (team.organization.account.login.as_str(), team.number);
+        let key = vec![login.into(), number.into(), member.login.as_str().into()];
+        let tags = [("org", login.into()), ("team_id", number.into())];
+        out.documents.push(item.document(Collection::TeamMembers, key, &tags));
+        out.rows.team_members.push((number, member));
+        Ok(())
+    };
+    let collection = Collection::TeamMembers;
+    let list =
+        List { name: "members", url: work.subject().url(&["members"]), accept: Accept::Json, collection, map: members };
+    let listing = look_expecting(work, &list, Expected::At(work.subject().url(&[]), "members_count")).await?;
+    let gone = gone_people(work, collection, &listing).await?;
+    let gone = gone.into_iter().map(|member| (number, member)).collect();
+    work.write(Vec::new(), Rows { team_members_gone: gone, ..Rows::default() }).await?;
+    mark(work, collection, &listing.gone).await?;
+    work.flush().await
+}
 
-        let repositories: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
-            let id = item.need_integer("id")?;
-            let (login, number) = (team.organization.account.login.as_str(), team.number);
-            let tags = [("org", Value::from(login)), ("team_id", number.into())];
-            let key = vec![login.into(), number.into(), id.into()];
-            out.documents.push(item.document(Collection::TeamRepos, key, &tags));
-            out.rows.projects.extend(project_row(item.value(), unknown_parent(item.value()), false));
-            out.rows.team_projects.push(TeamProject { team: number, project: id, role: role(item) });
-            Ok(())
-        };
-        let collection = Collection::TeamRepos;
-        let list =
-            List { name: "repositories", url: url("repos"), accept: Accept::Json, collection, map: repositories };
-        let mut listing = look_expecting(&work, &list, counted("repos_count")).await?;
-        keep_hidden(&work, &TEAM_REPOSITORIES, &mut listing, false).await?;
-        let id = |id: &String| id.rsplit('/').next()?.parse().ok();
-        let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
-        work.write(Vec::new(), Rows { team_projects_gone: gone, ..Rows::default() }).await?;
-        mark(&work, collection, &listing.gone).await?;
-        work.flush().await
-    }
+/// Mirrors which repositories a team has access to.
+async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
+    let number = work.subject().number;
+    let repositories: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
+        let id = item.need_integer("id")?;
+        let (login, number) = (team.organization.account.login.as_str(), team.number);
+        let tags = [("org", Value::from(login)), ("team_id", number.into())];
+        let key = vec![login.into(), number.into(), id.into()];
+        out.documents.push(item.document(Collection::TeamRepos, key, &tags));
+        out.rows.projects.extend(project_row(item.value(), unknown_parent(item.value()), false));
+        out.rows.team_projects.push(TeamProject { team: number, project: id, role: role(item) });
+        Ok(())
+    };
+    let collection = Collection::TeamRepos;
+    let list = List {
+        name: "repositories",
+        url: work.subject().url(&["repos"]),
+        accept: Accept::Json,
+        collection,
+        map: repositories,
+    };
+    let mut listing = look_expecting(work, &list, Expected::At(work.subject().url(&[]), "repos_count")).await?;
+    keep_hidden(work, &TEAM_REPOSITORIES, &mut listing, false).await?;
+    let id = |id: &String| id.rsplit('/').next()?.parse().ok();
+    let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
+    work.write(Vec::new(), Rows { team_projects_gone: gone, ..Rows::default() }).await?;
+    mark(work, collection, &listing.gone).await?;
+    work.flush().await
 }
 
 /// What the list of teams is called in the sync state.
