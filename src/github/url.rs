@@ -17,7 +17,7 @@ const OTHER_SERVER: &str =
 /// The address of something inside the API: a path and a query below the API's base address.
 ///
 /// A value can't leave the API: it is built from encoded segments ([`ApiUrl::path`]) or parsed and checked against
-/// the API's origin and base path ([`ApiUrl::parse`]). It holds no host, so that a page has the same identity whatever
+/// the API's origin and base path (from what the server sends). It holds no host, so that a page has the same identity whatever
 /// name the server is reached by; `Display` gives `/path?query`, fit for logs and for storing ([`FromStr`] reads it back).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ApiUrl {

@@ -62,7 +62,10 @@ where
         }
     };
     let lost = held.lost().is_cancelled();
-    held.release().await?;
+    if let Err(error) = held.release().await {
+        // It ends by itself; how the work ended says more.
+        tracing::warn!(lease, %error, "the lease could not be given up");
+    }
     Ok(match result {
         _ if lost => Ended::Busy("its lease was lost".to_owned()),
         Ok(done) if cancel.is_cancelled() => Ended::Stopped(Some(done)),

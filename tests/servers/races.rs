@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
+use crate::support::fake_github::{FakeGitHub, Options, UserKind, World, names};
 use crate::support::family::Family;
 use crate::support::program::{Place, finish};
 use crate::support::stores::{RelationalStore, difference};
@@ -76,7 +76,8 @@ async fn a_fake_user_that_another_process_is_just_making_becomes_the_account() {
 
 #[tokio::test]
 async fn an_address_that_another_process_is_just_tying_to_an_account_makes_no_fake_user() {
-    let (_fake, undisturbed, place, mut other) = prepared().await;
+    let (fake, undisturbed, place, mut other) = prepared().await;
+    fake.world_mut(|w| w.add_user("bystander", UserKind::User));
     let email = undisturbed
         .stores()
         .sql("SELECT email FROM users WHERE fake = 1 AND email <> '' LIMIT 1")
