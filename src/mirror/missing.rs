@@ -16,6 +16,7 @@ use super::heads::Heads;
 use super::independent::answers;
 use super::issues::mark_issue_gone;
 use crate::github::{Accept, ApiError};
+use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
 use crate::store::relational::rows::Progress;
@@ -187,10 +188,8 @@ impl MissingItems {
             let (attempts, first_at) =
                 self.known.get(&item).map_or((1, now), |known| (known.attempts + 1, known.first_at));
             let (project, kind) = (work.project(), self.kind);
-            if kind == ItemKind::Pull
-                && let Ok(number) = item.parse()
-            {
-                // Listed again, it is read again.
+            if kind == ItemKind::Pull && !self.is_listed(work, &item).await? {
+                let number = item.parse().map_err(|_| MirrorError::Answer(format!("{item} is no number")))?;
                 mark_issue_gone(work, number).await?;
             }
             let missing = MissingItem { project, kind, item, answer, attempts, first_at, last_at: now };
@@ -198,6 +197,12 @@ impl MissingItems {
             progress.push(Progress::ItemMissing(missing));
         }
         work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+    }
+
+    /// Returns whether the list of issues has ever held a pull request: then that list tells whether it is gone.
+    async fn is_listed(&self, work: &Work, number: &str) -> Result<bool, MirrorError> {
+        let id = format!("{}/{number}", work.repository().name);
+        Ok(work.shared.stores.documents.get(Collection::Issues, &id).await?.is_some())
     }
 
     fn gap(&self, missing: &MissingItem) -> String {
