@@ -10,6 +10,7 @@ use super::error::MirrorError;
 use super::independent::for_each_independent;
 use super::pages::mark;
 use super::{issues, pulls};
+use crate::github::ApiError;
 use crate::store::documents::Collection;
 use crate::store::relational::{CountMismatch, Counted};
 
@@ -38,11 +39,18 @@ pub async fn reconcile(work: &Work, what: Counted) -> Result<(), MirrorError> {
 }
 
 async fn reread(work: &Work, what: Counted, found: CountMismatch) -> Result<(), MirrorError> {
-    let (listed, collection): (HashSet<String>, _) = match what {
-        Counted::IssueComments => (issues::comments_of(work, found.number).await?, Collection::IssueComments),
+    let (listed, collection) = match what {
+        Counted::IssueComments => (issues::comments_of(work, found.number).await, Collection::IssueComments),
         Counted::ReviewComments => {
-            (pulls::review_comments_of(work, found.number).await?, Collection::PullRequestComments)
+            (pulls::review_comments_of(work, found.number).await, Collection::PullRequestComments)
         }
+    };
+    let listed: HashSet<String> = match listed {
+        // It may be gone as a whole, and its page not yet have been looked at again.
+        Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
+            return issues::read_or_mark_gone(work, found.number).await;
+        }
+        listed => listed?,
     };
     if listed.is_empty() && found.said > 0 {
         work.shortfall(format!("#{} says that it has {} comments, and its list is empty", found.number, found.said));

@@ -148,6 +148,11 @@ enum OnNotFound {
     Fail,
 }
 
+/// Reads an issue whose parts are not found: it is gone if it is not found either.
+pub async fn read_or_mark_gone(work: &Work, number: i64) -> Result<(), MirrorError> {
+    read_issue(work, number, OnNotFound::MarkGone).await
+}
+
 async fn read_again(work: &Work, numbers: Vec<i64>, on_not_found: OnNotFound) -> Result<(), MirrorError> {
     let name = |number: &i64| format!("issue #{number}");
     for_each_independent(work, ITEMS_IN_FLIGHT, numbers, name, |number| read_issue(work, number, on_not_found)).await

@@ -132,9 +132,10 @@ async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, Mirror
     walk.follow(last, &HashSet::new(), Some(last)).await?;
     let ids = |walk: &Walk<'_>| walk.ids().into_iter().chain(seen.iter().copied()).collect::<HashSet<i64>>();
     let mut found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: false };
-    // What a deletion has moved to another page is asked for one by one, or all pages are, whichever takes fewer requests.
+    // What a deletion has moved to another page is asked for one by one, or all pages are, whichever takes fewer requests: of
+    // the pages, those that are unchanged take none.
     let unread = walk.pages.keys().filter(|page| !walk.answered.contains(page)).count();
-    if found.ids.len() > unread {
+    if 2 * found.ids.len() > unread {
         read_until_settled(walk).await?;
         found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: !walk.moved };
     }
