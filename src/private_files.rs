@@ -86,7 +86,7 @@ pub fn tighten(files: &[PathBuf]) -> Vec<PathBuf> {
     changed
 }
 
-/// Whether a path is one of the files, stands beside one under its name, or leads to one.
+/// Returns whether a path is one of the files, stands beside one under its name, or leads to one.
 fn is_own(path: &Path, files: &[PathBuf]) -> bool {
     files.iter().any(|file| {
         let beside = file.parent() == path.parent()

@@ -124,7 +124,7 @@ fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
-/// How servers that go away are waited for, until `shutdown`; what there is to say goes to the console.
+/// The retry policy for servers that go away, until `shutdown`; it reports to the console.
 fn patience(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> Patience {
     let console = console.clone();
     Patience::new(settings.stores.timeout, move |line| console.line(line)).cancelled_by(shutdown.clone())
@@ -180,7 +180,7 @@ async fn open_mirror(settings: &Settings, console: &Console, shutdown: &Cancella
     Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone(), alone_as: None })
 }
 
-/// What work under a lease came to, for [`each`]: what another process is at is an error of its own.
+/// Converts the end of work under a lease for [`each`]: what another process is at is an error of its own.
 fn in_turn<T>(ended: Ended<T>) -> Result<T, MirrorError> {
     match ended {
         Ended::With(result) => result,

@@ -25,7 +25,7 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
 }
 
 /// Keeps other msght processes from replacing a file until it is dropped: what is read under it is what will be replaced.
-/// Where directories can't be locked there is no lock, and the time between reading and replacing is all that is at stake.
+/// A file system without directory locks takes none, and the time between reading and replacing is all that is at stake.
 pub(super) struct Lock {
     _directory: Option<File>,
 }

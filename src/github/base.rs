@@ -27,7 +27,7 @@ impl ApiBase {
         self.public_url.get()?.as_ref()
     }
 
-    /// Whether an answer could still tell the public address.
+    /// Returns whether an answer could still tell the public address.
     pub fn is_open(&self) -> bool {
         !self.public_url.initialized()
     }

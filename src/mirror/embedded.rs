@@ -63,7 +63,7 @@ impl Embedded {
         value.get("id").and_then(Value::as_i64)
     }
 
-    /// Whether a carrier holds something that is no more, or has changed.
+    /// Returns whether a carrier holds something that is no more, or has changed.
     fn is_stale_in(self, carrier: &Value, present: &HashMap<i64, Value>) -> bool {
         self.in_carrier(carrier).into_iter().filter_map(|inside| Some((Self::id_of(inside)?, inside))).any(
             |(id, inside)| {

@@ -65,7 +65,7 @@ const MAX_HIDDEN_ENTRIES: usize = 50;
 /// And those of so many days (GitHub's changelog of 2024-11-08).
 const MAX_FEED_DAYS: i64 = 30;
 
-/// Whether entries may have passed through the feed between two runs that neither saw.
+/// Returns whether entries may have passed through the feed between two runs that neither saw.
 fn has_gap(reach: &Reach, now: DateTime<Utc>) -> bool {
     let Some(read_before) = reach.read_before.filter(|_| !reach.joined) else { return false };
     reach.items + MAX_HIDDEN_ENTRIES >= MAX_FEED_ENTRIES || now - read_before > Duration::days(MAX_FEED_DAYS)

@@ -72,7 +72,7 @@ pub(super) async fn open_with(
         .map_err(failed)
 }
 
-/// Whether an error is about a value or a row: too big, against a constraint or a trigger, of another type
+/// Returns whether an error is about a value or a row: too big, against a constraint or a trigger, of another type
 /// (<https://sqlite.org/rescode.html>).
 pub(super) fn is_rejected_value(error: &sqlx::Error) -> bool {
     const TOO_BIG: i32 = 18;

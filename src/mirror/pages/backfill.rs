@@ -149,7 +149,7 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
 }
 
 impl<S: Subject> Walk<'_, S> {
-    /// Whether an unusable item, or nobody knows what, is on any of the known pages.
+    /// Returns whether an unusable item, or nobody knows what, is on any of the known pages.
     pub(super) fn has_unchecked_pages(&self) -> bool {
         self.pages.values().any(|page| page.checked_at.is_none())
     }

@@ -37,7 +37,7 @@ impl Default for PartSize {
 }
 
 impl PartSize {
-    /// Whether whole pages are asked for.
+    /// Returns whether whole pages are asked for.
     pub fn is_whole(&self) -> bool {
         self.at == 0
     }
@@ -75,12 +75,12 @@ impl PartSize {
     }
 }
 
-/// Whether an error means that a smaller part may succeed.
+/// Returns whether an error means that a smaller part may succeed.
 pub(super) fn is_too_much(error: &MirrorError) -> bool {
     matches!(error, MirrorError::Api(ApiError::Unavailable { heavy: true, .. }))
 }
 
-/// Whether a page can be asked for in smaller parts.
+/// Returns whether a page can be asked for in smaller parts.
 pub(super) fn is_divisible(url: &ApiUrl) -> bool {
     number(url, "per_page").is_some_and(|size| size as usize == PER_PAGE)
 }

@@ -181,7 +181,7 @@ pub(super) async fn read_until_settled<S: Subject>(walk: &mut Walk<'_, S>) -> Re
     Ok(())
 }
 
-/// Whether a list that shows nothing contradicts what GitHub counts elsewhere, or what it held until now.
+/// Returns whether a list that shows nothing contradicts what GitHub counts elsewhere, or what it held until now.
 async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: &mut Expected) -> Result<bool, MirrorError> {
     if let Expected::At(url, key) = &*expected {
         *expected = match walk.work.get_page(url, Accept::Json).await {

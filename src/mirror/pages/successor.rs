@@ -54,14 +54,14 @@ impl Successor {
         self.url().map_or(Ok(()), |url| visited.visit(url))
     }
 
-    /// Whether nothing but the number of items speaks for the page.
+    /// Returns whether nothing but the number of items speaks for the page.
     pub fn is_guess(&self) -> bool {
         matches!(self, Self::Guessed(_))
     }
 }
 
 impl ApiError {
-    /// Whether GitHub answers so for a page behind the last one that it serves.
+    /// Returns whether GitHub answers so for a page behind the last one that it serves.
     pub(super) fn is_beyond_the_end(&self) -> bool {
         matches!(self, Self::Unprocessable { .. } | Self::NotFound { .. })
     }

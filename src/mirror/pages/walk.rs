@@ -179,7 +179,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         Successor::of(&url, link.as_ref(), state.keys.len())
     }
 
-    /// Whether a known page is the last one for certain.
+    /// Returns whether a known page is the last one for certain.
     pub fn has_nothing_behind(&self, page: u32) -> bool {
         self.pages.contains_key(&page) && self.successor(page) == Successor::End
     }
@@ -280,7 +280,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         self.work.write(documents, rows).await
     }
 
-    /// Whether the list's pages are told apart by cursors.
+    /// Returns whether the list's pages are told apart by cursors.
     pub fn is_by_cursor(&self) -> bool {
         self.pages.values().any(|page| is_cursor(page.next.as_deref()))
     }

@@ -117,7 +117,7 @@ impl Standing {
         })
     }
 
-    /// Whether a moment is still to come; one that is further ahead than anything can explain is over.
+    /// Returns whether a moment is still to come; one that is further ahead than anything can explain is over.
     fn is_ahead(&self, moment: i64, most: i64) -> bool {
         moment > self.now && moment <= self.now.saturating_add(most)
     }

@@ -57,7 +57,7 @@ pub fn process_name() -> String {
     format!("{host}/{}/{}", std::process::id(), process_id::surroundings_mark())
 }
 
-/// Whether the process that a holder names has certainly ended.
+/// Returns whether the process that a holder names has certainly ended.
 fn has_ended(holder: &str) -> bool {
     let mut parts = holder.rsplit('/').skip(1);
     let (Some(mark), Some(pid)) = (parts.next(), parts.next()) else { return false };

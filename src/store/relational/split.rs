@@ -19,12 +19,12 @@ impl Rows {
         with_row_fields!(extent)
     }
 
-    /// Whether there is nothing to store.
+    /// Returns whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
         self.extent().0.iter().all(|count| *count == 0)
     }
 
-    /// Whether there are rows beside the steps of the sync state.
+    /// Returns whether there are rows beside the steps of the sync state.
     pub fn has_rows(&self) -> bool {
         self.extent().0.iter().sum::<usize>() > self.progress.len()
     }

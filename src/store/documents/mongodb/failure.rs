@@ -57,7 +57,7 @@ impl StatementError {
         self.code == DUPLICATE_KEY
     }
 
-    /// Whether it is about the document of the statement: the server would take another one.
+    /// Returns whether it is about the document of the statement: the server would take another one.
     pub(super) fn blames_document(&self) -> bool {
         REJECTED_DOCUMENTS.contains(&self.code)
     }
@@ -74,7 +74,7 @@ impl Failure {
         Self::Driver(Box::new(error.into()))
     }
 
-    /// Whether it is about a document among those that were sent: the server would take others.
+    /// Returns whether it is about a document among those that were sent: the server would take others.
     pub(super) fn blames_document(&self) -> bool {
         let code = match self {
             Self::Driver(error) => code_of(error),
