@@ -21,6 +21,7 @@
 //! | [`web`] | what all that speaks HTTP has in common |
 //! | [`private_files`] | files and directories for this user alone |
 //! | [`json`] | lenient parsing of GitHub's JSON |
+//! | [`rate_limit`] | the contract between the client and the store in which processes share the tokens' limits |
 //! | [`names`], [`secret`], [`store_url`] | values parsed once at the edge |
 //!
 //! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
@@ -39,6 +40,7 @@ pub mod patience;
 pub mod private_files;
 pub mod process_id;
 pub mod queue;
+pub mod rate_limit;
 pub mod schedule;
 pub mod secret;
 pub mod store;

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, GetReposArgs, StartArgs, WorkArgs};
 use crate::config::{QueueSettings, Settings, Sources};
-use crate::github::ledger::Ledger;
 use crate::github::{AppSetting, ClientSettings, GitHub, Meter, Notice, TokenSetting};
 use crate::mirror::{Mirror, MirrorError};
 use crate::patience::Patience;
 use crate::private_files;
 use crate::queue::{Queue, Route};
+use crate::rate_limit::Ledger;
 use crate::store::relational::leases::process_name;
 use crate::store::{self, StoreError, Stores};
 use crate::telemetry::{self, Console};

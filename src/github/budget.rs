@@ -1,11 +1,10 @@
 //! What is left of one token's hour, learnt from the headers of every answer (GitHub docs: rate limits for the REST API).
 
+use crate::rate_limit::Hour;
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use std::time::Duration;
 use tokio::time::Instant;
-
-use super::ledger::Hour;
 
 /// Two servers of GitHub may give the same window's end one second apart.
 const SAME_WINDOW_SECS: i64 = 1;

@@ -294,7 +294,7 @@ pub enum ApiError {
         /// Path and query.
         path: String,
         /// Which store, what happened, what to do.
-        problem: super::ledger::LedgerError,
+        problem: crate::rate_limit::LedgerError,
     },
     /// A body beyond the cap.
     #[error("GET {path}: the body is larger than {cap} bytes")]

@@ -18,7 +18,6 @@
 //! | `allowance.rs` | what a run may still ask for |
 //! | `budget.rs` | what is left of a token's hour |
 //! | `pace.rs` | how fast one token may go |
-//! | `ledger.rs` | what processes that use the same tokens tell each other |
 //! | `sharing.rs`, `outbox.rs` | this process's side of it: when it asks, and what it tells |
 //! | `classify.rs` | what a response means |
 //! | `retry.rs` | how long to wait before trying again |
@@ -38,7 +37,6 @@ mod classify;
 mod client;
 mod error;
 pub mod hooks;
-pub mod ledger;
 mod links;
 mod notice;
 mod outbox;
@@ -59,7 +57,7 @@ const API_VERSION: &str = "2022-11-28";
 pub use client::GitHub;
 pub use error::{ApiError, ClientError, ConnectProblem};
 pub use links::Links;
-pub use notice::{Notice, WaitReason};
+pub use notice::Notice;
 pub use request::{
     Accept, AppSetting, Budget, Change, ClientSettings, Fetched, Get, Installation, Meter, Page, TokenRef,
     TokenSetting, TokenState, Validator,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use chrono::{DateTime, Local, Utc};
 
+use crate::rate_limit::WaitReason;
+
 /// Something the user should know now; `Display` gives the line to show. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -46,30 +48,6 @@ pub enum Notice {
         /// What came back.
         why: String,
     },
-}
-
-/// What a wait is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitReason {
-    /// The hourly budget is spent (down to the reserve).
-    RateLimit,
-    /// GitHub asked to pause (`Retry-After`).
-    RetryAfter,
-    /// GitHub's secondary limit, which names no end.
-    SecondaryLimit,
-    /// The App got no token for an account.
-    NoToken,
-}
-
-impl fmt::Display for WaitReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RateLimit => "the rate limit",
-            Self::RetryAfter => "the pause GitHub asked for",
-            Self::SecondaryLimit => "the secondary rate limit",
-            Self::NoToken => "a token that GitHub did not give the App",
-        })
-    }
 }
 
 impl fmt::Display for Notice {

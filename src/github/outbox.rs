@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rate_limit::{Hour, News};
 use tokio::time::Instant;
-
-use super::ledger::{Hour, News};
 
 /// News of no consequence wait for so long: the ledger counts requests by itself, and needs answers only to notice what
 /// other programs spend and what was granted and cost nothing.

@@ -1,15 +1,11 @@
 //! How fast one token may go: fewer than 900 points in any minute (GitHub docs: secondary rate limits; a GET is 1 point).
 
-use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two requests: 13.5 a second, 810 in a minute.
-pub const INTERVAL: Duration = Duration::from_micros(74_075);
-/// What that comes to.
+use crate::rate_limit::{BURST, INTERVAL};
+
+/// Requests a second that [`INTERVAL`] comes to.
 pub(super) const PER_SECOND: f64 = 13.5;
-/// Requests that may go at once. With them a minute holds at most 60 + 810 = 870, which leaves room for requests that bunch
-/// up on the way.
-pub const BURST: u32 = 60;
 
 /// The generic cell rate algorithm: one moment is all it remembers.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +35,7 @@ impl Pace {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     proptest! {
         #[test]

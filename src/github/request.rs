@@ -8,13 +8,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use url::Url;
 
-use super::ledger::Ledger;
 use super::links::Links;
-use super::notice::{Notice, WaitReason};
+use super::notice::Notice;
 use super::tokens::fingerprint;
 use super::transport::is_loopback;
 use super::url::ApiUrl;
 use crate::names::RepoName;
+use crate::rate_limit::{Ledger, WaitReason};
 use crate::secret::Secret;
 
 /// One token and what to leave of it.

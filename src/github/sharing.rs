@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ledger::{Grant, INTERVAL, Ledger, LedgerError, News, PRESENCE};
-use super::notice::WaitReason;
 use super::tokens::{Lease, Pool};
+use crate::rate_limit::{Grant, INTERVAL, Ledger, LedgerError, News, PRESENCE, WaitReason};
 
 /// How often a process at work says so: a share follows the number of processes within two or three of these.
 const BEAT: Duration = Duration::from_secs(1);

@@ -14,11 +14,11 @@ use super::access::Readers;
 use super::app::App;
 use super::budget::{Left, RateHeaders};
 use super::error::{ApiError, ClientError};
-use super::ledger::IN_FLIGHT_MOST;
-use super::notice::{Notice, WaitReason};
+use super::notice::Notice;
 use super::pace;
 use super::request::{Budget as Total, TokenRef, TokenSetting, TokenState};
 use crate::names::RepoName;
+use crate::rate_limit::{IN_FLIGHT_MOST, WaitReason};
 
 pub(super) use token::fingerprint;
 use token::{Credential, Token};

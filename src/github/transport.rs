@@ -9,12 +9,12 @@ use url::Url;
 use super::API_VERSION;
 use super::classify::{Failure, Response};
 use super::error::{ApiError, ClientError, ConnectProblem};
-use super::ledger::IN_FLIGHT_MOST;
 use super::request::Accept;
 use super::retry::Tuning;
 use super::tls;
 use super::tokens::Lease;
 use super::url::ApiUrl;
+use crate::rate_limit::IN_FLIGHT_MOST;
 use crate::web::{chain, install_crypto, sources};
 
 /// The HTTP client with this house's rules.

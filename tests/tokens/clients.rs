@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msght::github::ledger::Ledger;
 use msght::github::{Accept, ApiUrl, ClientSettings, Get, GitHub, Meter, TokenSetting};
 use msght::names::RepoName;
+use msght::rate_limit::Ledger;
 use msght::secret::Secret;
 use rstest::rstest;
 use sqlx::{Connection as _, SqliteConnection};

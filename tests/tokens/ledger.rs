@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msght::github::WaitReason;
-use msght::github::ledger::{Grant, Hour, IN_FLIGHT_MOST, Ledger, News, Use};
+use msght::rate_limit::{Grant, Hour, IN_FLIGHT_MOST, Ledger, News, Use, WaitReason};
 use rstest::rstest;
 
 use crate::{Kept, Meeting};

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use msght::github::ledger::Ledger;
 use msght::patience::Patience;
+use msght::rate_limit::Ledger;
 use msght::store::ledger::open;
 use msght::store_url::{Backend, StoreUrl};
 use sqlx::{Connection as _, SqliteConnection};

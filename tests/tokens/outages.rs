@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use msght::github::ledger::Grant;
+use msght::rate_limit::Grant;
 use msght::store::ledger::open;
 
 use crate::support::servers::mariadb::MariaDb;

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::super::budget::RateHeaders;
 use super::super::classify::{Limit, Pause, Response};
-use super::super::notice::WaitReason;
 use super::super::request::Meter;
 use super::super::tokens::Lease;
 use super::super::url::ApiUrl;
 use super::Shared;
+use crate::rate_limit::WaitReason;
 
 impl Shared {
     /// Takes in what every answer tells: the budget, the token's end, the count. Returns whether the request counts.

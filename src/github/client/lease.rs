@@ -9,14 +9,13 @@ use tokio::time::Instant;
 use super::super::app;
 use super::super::classify::Outcome;
 use super::super::error::ApiError;
-use super::super::ledger::LedgerError;
-use super::super::notice::WaitReason;
 use super::super::request::{Accept, Fetched, Meter};
 use super::super::tokens::{Lease, Purpose, Try, Want};
 use super::super::url::ApiUrl;
 use super::run::{Call, HOPS_MOST, Sent, Stop};
 use super::{Shared, private_flag};
 use crate::names::RepoName;
+use crate::rate_limit::{LedgerError, WaitReason};
 
 /// An installation that got no token is left alone for so long.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);

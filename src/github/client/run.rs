@@ -9,13 +9,14 @@ use super::super::base::base_in;
 use super::super::classify::{Failure, Limit, Outcome, Response};
 use super::super::error::ApiError;
 use super::super::links::Links;
-use super::super::notice::{Notice, WaitReason};
+use super::super::notice::Notice;
 use super::super::request::{Accept, Fetched, Meter, Page, Validator};
 use super::super::tokens::{Lease, Purpose, Want};
 use super::super::transport::Trouble;
 use super::super::url::{ApiUrl, UrlProblem};
 use super::Shared;
 use crate::names::RepoName;
+use crate::rate_limit::WaitReason;
 
 /// Redirects to follow for one request: a rename is one, a rename of a renamed organisation two.
 pub(super) const HOPS_MOST: u32 = 5;

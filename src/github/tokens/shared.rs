@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::super::budget::{Left, RateHeaders};
-use super::super::ledger::{ALL_TOKENS, News, Use};
 use super::Pool;
 use super::token::Token;
+use crate::rate_limit::{ALL_TOKENS, News, Use};
 
 /// A server without limits has no budget and no pace to be counted; only its pauses are shared. A grant is good for as
 /// long as it takes a pause to get around anyway, so that hundreds of requests a second need not ask one by one.

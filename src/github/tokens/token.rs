@@ -10,11 +10,10 @@ use tokio::time::Instant;
 
 use super::super::budget::{Budget, Left};
 use super::super::error::ClientError;
-use super::super::ledger::IN_FLIGHT_MOST;
-use super::super::notice::WaitReason;
 use super::super::outbox::Outbox;
 use super::super::pace::Pace;
 use super::super::request::TokenSetting;
+use crate::rate_limit::{IN_FLIGHT_MOST, WaitReason};
 use crate::secret::Secret;
 
 /// An installation's token is replaced so long before its end: no request that is under way meets that.

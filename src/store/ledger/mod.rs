@@ -1,7 +1,7 @@
 //! The ledger in which processes with the same tokens meet, kept beside the relational store: an SQLite file of its own,
 //! or two tables in the MySQL or MariaDB server.
 //!
-//! See [`crate::github::ledger`] for what it is for, and `docs/tokens.md` for what it guarantees.
+//! See [`crate::rate_limit`] for what it is for, and `docs/tokens.md` for what it guarantees.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,8 @@ use self::mysql::MysqlBackend;
 use self::sql::{Dialect, HOUR_MICROS, MAX_AHEAD_MICROS, MAX_PACE_AHEAD_MICROS, Param, Statement, Statements};
 use self::sqlite::SqliteBackend;
 use super::StoreError;
-use crate::github::WaitReason;
-use crate::github::ledger::{BURST, Grant, Hour, INTERVAL, Ledger, LedgerError, News, Use};
 use crate::patience::Patience;
+use crate::rate_limit::{BURST, Grant, Hour, INTERVAL, Ledger, LedgerError, News, Use, WaitReason};
 use crate::store_url::{Backend, StoreUrl};
 
 mod mysql;

@@ -4,7 +4,7 @@
 //! MySQL assigns the columns of an UPDATE one after the other and sees the new values in later ones, SQLite sees the old
 //! ones throughout: a column is therefore assigned after those that are computed from it.
 
-use crate::github::ledger::{BURST, IN_FLIGHT_MOST, INTERVAL, PRESENCE};
+use crate::rate_limit::{BURST, IN_FLIGHT_MOST, INTERVAL, PRESENCE};
 
 /// Whose SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,16 @@
 //! The ledger is kept by a store; this is what one has to offer. Tokens appear by their fingerprints, never by themselves.
 //! Moments cross this border as durations from now: the ledger has one clock of its own, and the machines' may differ.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::notice::WaitReason;
-
-pub use super::pace::{BURST, INTERVAL};
-
+/// Between two requests with one token: 13.5 a second, 810 in a minute.
+pub const INTERVAL: Duration = Duration::from_micros(74_075);
+/// Requests that may go at once. With them a minute holds at most 60 + 810 = 870, which leaves room for requests that bunch
+/// up on the way.
+pub const BURST: u32 = 60;
 /// GitHub allows 100 concurrent requests (GitHub docs: secondary rate limits); the rest is left to the user's other
 /// programs, and to processes that have just come and whose share is still another's.
 pub const IN_FLIGHT_MOST: usize = 90;
@@ -23,6 +25,30 @@ pub const IN_FLIGHT_MOST: usize = 90;
 pub const PRESENCE: Duration = Duration::from_secs(10);
 /// What the requests in flight of all tokens together are called where a token's fingerprint stands.
 pub const ALL_TOKENS: &str = "all";
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitReason {
+    /// The hourly budget is spent (down to the reserve).
+    RateLimit,
+    /// GitHub asked to pause (`Retry-After`).
+    RetryAfter,
+    /// GitHub's secondary limit, which names no end.
+    SecondaryLimit,
+    /// The App got no token for an account.
+    NoToken,
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RateLimit => "the rate limit",
+            Self::RetryAfter => "the pause GitHub asked for",
+            Self::SecondaryLimit => "the secondary rate limit",
+            Self::NoToken => "a token that GitHub did not give the App",
+        })
+    }
+}
 
 /// Whether a request may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
