@@ -4,8 +4,8 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`cli`] | what users type |
 //! | [`commands`] | one thin file a subcommand: wires the rooms together |
+//! | [`cli`] | what users type |
 //! | [`check`] | a look at all that a run needs: tokens, organisations, stores |
 //! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
 //! | [`files`] | `orgs.txt` and `projects.txt`, which users keep |
@@ -20,6 +20,7 @@
 //! | [`azure`] | a storage account, as far as it is asked what is there |
 //! | [`web`] | what all that speaks HTTP has in common |
 //! | [`private_files`] | files and directories for this user alone |
+//! | [`process_id`] | how a process is named to others |
 //! | [`json`] | lenient parsing of GitHub's JSON |
 //! | [`rate_limit`] | the contract between the client and the store in which processes share the tokens' limits |
 //! | [`names`], [`secret`], [`store_url`] | values parsed once at the edge |
@@ -34,6 +35,8 @@ pub mod config;
 pub mod files;
 pub mod github;
 pub mod json;
+#[cfg(test)]
+mod layering;
 pub mod mirror;
 pub mod names;
 pub mod patience;

@@ -1,6 +1,8 @@
 //! From texts and numbers to checked settings; the defaults are here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 
@@ -8,8 +10,16 @@ use super::error::ConfigError;
 use super::keys::KEYS;
 use super::origin::{Origin, Origins};
 use super::sources::Layers;
-use super::*;
+use super::{
+    DURATION_EXPECTED, DocumentSettings, DumpSettings, GithubSettings, Level, LoggingSettings, MirrorSettings,
+    QueueSettings, Settings, SqlSettings, StoreSettings, TelemetrySettings, WebhookSettings, app_key, parse_duration,
+    tokens,
+};
+use crate::azure::Account;
+use crate::mirror::ForkCommits;
+use crate::secret::Secret;
 use crate::store_url::{Backend, StoreUrl, without_password};
+use crate::telemetry::Connection;
 
 const DATA_DIR: &str = "msght-data";
 const API_URL: &str = "https://api.github.com/";
