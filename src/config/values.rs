@@ -335,10 +335,9 @@ impl Values<'_> {
     fn fork_commits(&self) -> Result<Option<ForkCommits>, ConfigError> {
         const KEY: &str = "mirror.fork_commits";
         let parse = |text: String| {
-            <ForkCommits as clap::ValueEnum>::value_variants()
-                .iter()
-                .find(|variant| variant.name() == text)
-                .copied()
+            ForkCommits::ALL
+                .into_iter()
+                .find(|choice| choice.name() == text)
                 .ok_or_else(|| self.bad(KEY, format!("{text:?}"), "fork_point, all or none"))
         };
         self.0.text(KEY).map(parse).transpose()

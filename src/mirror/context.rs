@@ -1,173 +1,29 @@
 //! What every stage works with.
 
-use std::collections::HashSet;
-use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use clap::ValueEnum;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
-use super::item::Item;
+use super::mapping::item::Item;
+use super::mapping::{Map, Mapped};
+use super::options::Options;
 use super::pages::PartSize;
-use super::stage::Stage;
-use super::writer::{Counts, PageWrite, Writer};
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, TokenRef, Validator};
+pub use super::resource::{Repository, Subject};
+use super::stats::Tally;
+use super::writer::{PageWrite, Writer};
+use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, Validator};
 use crate::names::RepoName;
 use crate::store::Stores;
-use crate::store::documents::{Collection, Document, Source};
+use crate::store::documents::{Collection, Document};
 use crate::store::relational::Rows;
 use crate::store::relational::rows::GoneRow;
 use crate::store::relational::state::{ListState, PageValidator};
 use crate::telemetry::{Console, Progress};
-
-/// What a run was asked to do.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The stages to run.
-    pub stages: Vec<Stage>,
-    /// Whether what is known is forgotten and everything read anew.
-    pub full: bool,
-    /// Types of feed events that are left out.
-    pub exclude_events: HashSet<String>,
-    /// Only feed events with a larger id.
-    pub events_after: Option<i64>,
-    /// Only feed events with a smaller id.
-    pub events_before: Option<i64>,
-    /// Which commits of a fork are its own.
-    pub fork_commits: ForkCommits,
-}
-
-impl Options {
-    /// A run over these stages from what is known on, with nothing left out.
-    pub fn of(stages: Vec<Stage>) -> Self {
-        Self {
-            stages,
-            full: false,
-            exclude_events: HashSet::new(),
-            events_after: None,
-            events_before: None,
-            fork_commits: ForkCommits::default(),
-        }
-    }
-}
-
-/// Which commits a fork's `project_commits` are (data model, §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum ForkCommits {
-    /// Those that it has beyond the point where it left its parent
-    #[default]
-    ForkPoint,
-    /// All commits of its branches and tags
-    All,
-    /// None
-    None,
-}
-
-impl ForkCommits {
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ForkPoint => "fork_point",
-            Self::All => "all",
-            Self::None => "none",
-        }
-    }
-}
-
-/// What is mirrored, in words: a [`Repository`] or an [`User`](super::users::User). Lists are read in the same way
-/// for all of them.
-pub trait Subject: fmt::Display + Send + Sync + 'static {
-    /// The row of `projects` that its sync state belongs to.
-    fn project(&self) -> i64;
-
-    /// What one of its lists is called in the sync state of that row.
-    fn list_name(&self, list: &str) -> String;
-
-    /// The values with which the keys of its documents begin.
-    fn key(&self) -> Vec<&str>;
-
-    /// The repository that its requests belong to, where it is one.
-    fn repo(&self) -> Option<&RepoName>;
-
-    /// The token that its requests go out with, where it has to be a certain one.
-    fn token(&self) -> Option<&TokenRef> {
-        None
-    }
-
-    /// Puts what belongs to it as a whole with what is written for it.
-    fn stamp(&self, _documents: &mut [Document], _rows: &mut Rows) {}
-}
-
-/// The repository that is being mirrored.
-#[derive(Debug, Clone)]
-pub struct Repository {
-    /// Its row.
-    pub project: i64,
-    /// Its present name, in GitHub's spelling.
-    pub name: RepoName,
-    /// GitHub's answer for it.
-    pub facts: Value,
-    /// What documents that it shares with others tell of it.
-    pub source: Option<Arc<Source>>,
-}
-
-impl Repository {
-    /// A flag of the repository's answer, such as `has_issues`; `true` where GitHub says nothing.
-    pub fn has(&self, flag: &str) -> bool {
-        self.facts.get(flag).and_then(Value::as_bool).unwrap_or(true)
-    }
-
-    /// A count of the repository's answer, such as `stargazers_count`.
-    pub fn count(&self, key: &str) -> Option<u64> {
-        self.facts.get(key).and_then(Value::as_u64)
-    }
-
-    /// Tags of a document that belongs to the repository, more of its own following.
-    pub fn tags<'a>(&self, more: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
-        let mut tags = vec![("owner", Value::from(self.name.owner())), ("repo", Value::from(self.name.name()))];
-        tags.extend_from_slice(more);
-        tags
-    }
-}
-
-impl fmt::Display for Repository {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.name.fmt(f)
-    }
-}
-
-impl Subject for Repository {
-    fn project(&self) -> i64 {
-        self.project
-    }
-
-    fn list_name(&self, list: &str) -> String {
-        list.to_owned()
-    }
-
-    fn key(&self) -> Vec<&str> {
-        vec![self.name.owner(), self.name.name()]
-    }
-
-    fn repo(&self) -> Option<&RepoName> {
-        Some(&self.name)
-    }
-
-    /// A commit's document tells which repository it was read from, and accounts that no row refers to are remembered as
-    /// mentioned here.
-    fn stamp(&self, documents: &mut [Document], rows: &mut Rows) {
-        for document in documents.iter_mut().filter(|document| document.collection == Collection::Commits) {
-            document.source = self.source.clone();
-        }
-        rows.mentions.extend(rows.accounts.drain(..).map(|account| (self.project, account)));
-    }
-}
 
 /// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
 /// some 300 KiB, and then it is the requests in flight that bound them; pages full of long texts have 7 MiB and more.
@@ -195,27 +51,6 @@ pub struct Shared<S = Repository> {
     pub console: Console,
     /// Set when the user asks to stop.
     pub cancel: CancellationToken,
-}
-
-/// What a stage counts and notes while it works.
-#[derive(Default)]
-pub struct Tally {
-    /// Requests.
-    pub meter: Meter,
-    /// Documents.
-    pub counts: Arc<Counts>,
-    /// The size of the list page that came last, in KiB: what the next one is taken for.
-    pub page_kib: AtomicU32,
-    /// How many items of a list the server makes at a time.
-    pub part_size: Mutex<PartSize>,
-    /// What could not be had, and why: each makes the stage incomplete.
-    pub shortfalls: Mutex<Vec<String>>,
-    /// What GitHub doesn't permit these tokens to read.
-    pub refusals: Mutex<Vec<String>>,
-    /// What the repository has switched off.
-    pub switched_off: Mutex<Vec<String>>,
-    /// What GitHub doesn't have or doesn't give to anybody, and never will: known, listed, and no failure.
-    pub final_gaps: Mutex<Vec<String>>,
 }
 
 /// One stage at work.
@@ -437,22 +272,6 @@ impl<S: Subject> Work<S> {
         self.write(Vec::new(), Rows { gone, ..Rows::default() }).await
     }
 }
-
-/// What an item or page of GitHub's becomes in the stores.
-#[derive(Default)]
-pub struct Mapped {
-    /// Its documents.
-    pub documents: Vec<Document>,
-    /// Its rows.
-    pub rows: Rows,
-    /// The newest `updated_at` among the items.
-    pub newest: Option<DateTime<Utc>>,
-    /// The oldest `created_at` among the items.
-    pub oldest: Option<DateTime<Utc>>,
-}
-
-/// How one item of a list becomes documents and rows.
-pub type Map<S = Repository> = dyn Fn(&S, &Item<'_>, &mut Mapped) -> Result<(), MirrorError> + Send + Sync;
 
 /// The validator of a page, as the store keeps it.
 pub fn page_validator(page: &Page) -> Option<PageValidator> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::context::Tally;
 use super::error::MirrorError;
+use super::stats::Tally;
 use crate::github::ApiError;
 
 /// Notes shown of one stage; the log has all of them.

@@ -4,48 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::{Options, PAGES_KIB, Shared, Tally, Work, read_now};
+use super::context::{Shared, Work};
+use super::entities::{
+    commits, counts, details, events, issues, labels, people, pulls, refs, refusals, repository, stars,
+};
 use super::error::MirrorError;
-use super::open::Opened;
+use super::options::Options;
 use super::report::{End, Report, StageReport};
+use super::resolve::Opened;
+use super::session::Mirror;
 use super::stage::Stage;
+use super::stats::Tally;
 use super::writer::Writer;
-use super::{commits, counts, details, events, issues, labels, people, pulls, refs, refusals, repository, stars};
-use crate::github::GitHub;
 use crate::names::RepoName;
-use crate::store::Stores;
 use crate::store::relational::Counted;
-use crate::telemetry::Console;
-
-/// What a run needs from outside.
-#[derive(Clone)]
-pub struct Mirror {
-    /// The way to GitHub.
-    pub github: GitHub,
-    /// The stores.
-    pub stores: Stores,
-    /// Where users read.
-    pub console: Console,
-    /// Set when the user asks to stop.
-    pub cancel: CancellationToken,
-    /// What this process is called, if it has to be alone at what it mirrors.
-    pub alone_as: Option<Arc<str>>,
-}
-
-/// What a worker at a repository holds a lease on.
-pub fn lease_of(name: &RepoName) -> String {
-    format!("project {name}")
-}
-
-/// The same of an account.
-pub fn lease_of_account(login: &str) -> String {
-    format!("user {login}")
-}
 
 /// Chains of stages that don't wait for each other. Commits are walked from the heads that branches have; issues whose
 /// labels were renamed are read again before those that changed, so that the newer answer is stored last.
@@ -76,12 +51,6 @@ struct Done {
 }
 
 impl Mirror {
-    /// Gives up this process's part of the tokens, and closes the stores.
-    pub async fn close(self) {
-        self.github.close().await;
-        self.stores.close().await;
-    }
-
     /// Mirrors one repository and reports what each stage did.
     ///
     /// # Errors
@@ -114,17 +83,7 @@ impl Mirror {
                 cancel.cancel();
             }))
         });
-        let shared = Arc::new(Shared {
-            github: self.github.clone(),
-            stores: self.stores.clone(),
-            writer,
-            subject: repository,
-            options,
-            started: read_now(),
-            room: Arc::new(Semaphore::new(PAGES_KIB)),
-            console: self.console.clone(),
-            cancel,
-        });
+        let shared = Arc::new(Shared { cancel, ..self.run_context(repository, options, writer) });
         let mut run = Run { shared, tallies: HashMap::from([(Stage::Repo, tally)]), done: Vec::new(), fatal: None };
         run.stages().await;
         let report = run.report(started).await;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::context::{Options, Tally};
 use super::error::MirrorError;
-use super::open::Opened;
-use super::run::Mirror;
+use super::options::Options;
+use super::resolve::Opened;
+use super::session::Mirror;
+use super::stats::Tally;
 use super::writer::Writer;
 use crate::names::RepoName;
 

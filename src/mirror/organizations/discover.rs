@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::Look;
 use crate::github::{Accept, ApiError, ApiUrl, TokenRef, VisitedUrls};
-use crate::mirror::context::{Tally, read_now};
+use crate::mirror::accounts::User;
+use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
-use crate::mirror::item::{Item, split};
+use crate::mirror::mapping::item::{Item, split};
 use crate::mirror::pages::PER_PAGE;
-use crate::mirror::run::Mirror;
-use crate::mirror::users::User;
+use crate::mirror::session::Mirror;
+use crate::mirror::stats::Tally;
 use crate::mirror::writer::Writer;
 use crate::store::relational::rows::Account;
 

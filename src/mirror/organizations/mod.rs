@@ -15,14 +15,15 @@ mod vanished;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
-use super::context::{Options, PAGES_KIB, Shared, Subject, Tally, Work, read_now};
 use super::error::MirrorError;
-use super::run::Mirror;
-use super::users::User;
 use super::writer::Writer;
 use crate::github::{ApiError, TokenRef};
+use crate::mirror::accounts::User;
+use crate::mirror::context::Work;
+use crate::mirror::options::Options;
+use crate::mirror::resource::Subject;
+use crate::mirror::session::Mirror;
+use crate::mirror::stats::Tally;
 use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::{NO_PROJECT, Rows};
@@ -72,19 +73,8 @@ pub(super) struct Look<'a> {
 impl Look<'_> {
     /// One list at work: of the organisation or of a part of it.
     fn work<S: Subject>(&self, subject: S, tally: &Arc<Tally>) -> Work<S> {
-        let Mirror { github, stores, console, cancel, .. } = self.mirror;
-        let shared = Shared {
-            github: github.clone(),
-            stores: stores.clone(),
-            writer: self.writer.clone(),
-            subject,
-            options: Options::of(Vec::new()),
-            started: read_now(),
-            room: Arc::new(Semaphore::new(PAGES_KIB)),
-            console: console.clone(),
-            cancel: cancel.clone(),
-        };
-        let progress = console.without_progress().progress("");
+        let shared = self.mirror.run_context(subject, Options::of(Vec::new()), self.writer.clone());
+        let progress = shared.console.without_progress().progress("");
         Work { shared: Arc::new(shared), tally: Arc::clone(tally), progress }
     }
 }

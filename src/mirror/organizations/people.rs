@@ -12,14 +12,20 @@ use serde_json::Value;
 
 use super::{Look, Organization, asked_with};
 use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
-use crate::mirror::context::{Map, Mapped, Subject, Tally, Work};
+use crate::mirror::accounts::User;
+use crate::mirror::accounts::relations::{MEMBERS, OUTSIDE_COLLABORATORS, read_relation};
+use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
-use crate::mirror::item::{Item, account};
+use crate::mirror::mapping::account::account;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::repository::{project_row, unknown_parent};
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::restricted::{self, TEAM_REPOSITORIES, keep_hidden};
+use crate::mirror::pages::unlisted_users::gone_people;
 use crate::mirror::pages::{Expected, List, Listing, look_expecting, mark};
-use crate::mirror::readers::{self, TEAM_REPOSITORIES, keep_hidden};
-use crate::mirror::repository::{project_row, unknown_parent};
-use crate::mirror::ties::gone_people;
-use crate::mirror::users::{MEMBERS, OUTSIDE_COLLABORATORS, User, list_name, read_relation};
+use crate::mirror::resource::Subject;
+use crate::mirror::stats::Tally;
+use crate::mirror::sync_keys::account_list;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Team as TeamRow, TeamProject};
@@ -59,7 +65,7 @@ impl Subject for Team {
     }
 
     fn list_name(&self, list: &str) -> String {
-        list_name(self.organization.github_id, &format!("team/{}/{list}", self.number))
+        account_list(self.organization.github_id, &format!("team/{}/{list}", self.number))
     }
 
     fn key(&self) -> Vec<&str> {
@@ -193,7 +199,7 @@ impl Look<'_> {
         tally: &Arc<Tally>,
     ) -> Result<(), MirrorError> {
         let work = self.work(own.clone(), tally);
-        keep_hidden(&work, &readers::TEAMS, listing, owner).await?;
+        keep_hidden(&work, &restricted::TEAMS, listing, owner).await?;
         let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
         work.write(Vec::new(), Rows { teams_gone, ..Rows::default() }).await?;
         mark(&work, Collection::Teams, &listing.gone).await?;
@@ -256,7 +262,7 @@ async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
 }
 
 /// What the list of teams is called in the sync state.
-const TEAMS: &str = readers::TEAMS.list;
+const TEAMS: &str = restricted::TEAMS.list;
 /// What a team may do in a repository, the most first.
 const PERMISSIONS: [&str; 5] = ["admin", "maintain", "push", "triage", "pull"];
 

@@ -8,13 +8,15 @@ use serde_json::Value;
 use super::{Inventory, Look, Organization, asked_with};
 use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::Update;
-use crate::mirror::context::{Map, Mapped, Tally};
+use crate::mirror::accounts::User;
 use crate::mirror::error::MirrorError;
-use crate::mirror::item::Item;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::repository::listing;
+use crate::mirror::mapping::repository::{project_row, unknown_parent};
+use crate::mirror::mapping::{Map, Mapped};
 use crate::mirror::pages::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting};
-use crate::mirror::repository::{project_row, unknown_parent};
-use crate::mirror::run::lease_of;
-use crate::mirror::users::User;
+use crate::mirror::session::lease_of;
+use crate::mirror::stats::Tally;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
@@ -274,25 +276,6 @@ impl Before {
         out.rows.projects.extend(project_row(item.value(), unknown_parent(item.value()), true));
         out.rows.listings.push(listing);
         Ok(())
-    }
-}
-
-/// What an answer that holds a repository says of its standing.
-pub(super) fn listing(github_id: i64, item: &Item<'_>, state: Listed) -> ProjectListing {
-    let flag = |key: &str| item.at(key).and_then(Value::as_bool).unwrap_or(false);
-    let visibility = item.text("visibility").or_else(|| {
-        item.at("private").and_then(Value::as_bool).map(|private| if private { "private" } else { "public" }.to_owned())
-    });
-    ProjectListing {
-        github_id,
-        documents_as: None,
-        state,
-        visibility,
-        archived: flag("archived"),
-        fork: flag("fork"),
-        disabled: flag("disabled"),
-        pushed_at: item.date("pushed_at"),
-        updated_at: item.date("updated_at"),
     }
 }
 

@@ -4,7 +4,7 @@ use super::Organization;
 use super::repositories::is_unreadable;
 use crate::mirror::Update;
 use crate::mirror::error::MirrorError;
-use crate::mirror::run::{Mirror, lease_of};
+use crate::mirror::session::{Mirror, lease_of};
 use crate::names::RepoName;
 use crate::store::relational::Rows;
 use crate::store::relational::inventory::Inventoried;

@@ -9,8 +9,9 @@ use super::snapshot::Listing;
 use super::walk::{Known, MAX_PASSES, Walk};
 use super::{Asked, List, PER_PAGE, UNIDENTIFIED, ask, timestamp};
 use crate::github::VisitedUrls;
-use crate::mirror::context::{Subject, Work};
+use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
+use crate::mirror::resource::Subject;
 
 /// Lists that are said to end at or beyond this page may be ending at GitHub's cap (some do at 300 to 400 pages).
 pub const DEEP_PAGE: u32 = 300;

@@ -12,27 +12,32 @@
 //! | `recent.rs` | what is new or changed in a list that is sorted newest first |
 
 mod backfill;
+mod part_size;
 mod parts;
 mod recent;
+pub mod restricted;
 mod since;
 mod snapshot;
 mod successor;
+pub mod unlisted_users;
 mod walk;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::context::{Map, Mapped, Repository, Subject, Work, page_validator, read_now};
+use super::context::{Work, page_validator, read_now};
 use super::error::MirrorError;
-use super::item::split;
+use super::mapping::item::split;
+use super::mapping::{Map, Mapped};
+use super::resource::{Repository, Subject};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::Rows;
 use crate::store::relational::state::{PageState, PageValidator, fingerprint};
 
 pub use backfill::{Backfill, DEEP_PAGE, Grows, backfill, read_all};
-pub use parts::PartSize;
+pub use part_size::PartSize;
 pub use recent::{Reach, changed_first, newest_first};
 pub use since::{Absent, recheck_pages, sync_since};
 pub use snapshot::{Expected, Listing, look, look_expecting, look_if_single, mark, not_listed, snapshot};

@@ -10,7 +10,7 @@ use super::{Asked, List, MappedPage, UNIDENTIFIED, ask_behind, timestamp};
 use crate::github::VisitedUrls;
 use crate::mirror::context::{Work, page_validator, read_now};
 use crate::mirror::error::MirrorError;
-use crate::mirror::item::parse_date;
+use crate::mirror::mapping::item::parse_date;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::state::PageState;

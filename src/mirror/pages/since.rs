@@ -17,7 +17,7 @@ use super::{Asked, List, MappedPage, UNIDENTIFIED, ask_behind, timestamp};
 use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
-use crate::mirror::item::parse_date;
+use crate::mirror::mapping::item::parse_date;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::state::{ListState, PageState};

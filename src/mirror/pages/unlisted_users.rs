@@ -6,10 +6,11 @@
 
 use serde_json::Value;
 
-use super::context::{Subject, Work};
-use super::error::MirrorError;
-use super::item::at;
-use super::pages::Listing;
+use super::snapshot::Listing;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::at;
+use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
 use crate::store::relational::ProjectTie;
 use crate::store::relational::state::fingerprint;
@@ -18,7 +19,7 @@ use crate::store::relational::state::fingerprint;
 ///
 /// # Errors
 /// A store can't be read.
-pub(super) async fn gone_people<S: Subject>(
+pub(in crate::mirror) async fn gone_people<S: Subject>(
     work: &Work<S>,
     collection: Collection,
     listing: &Listing,
@@ -48,7 +49,11 @@ pub(super) async fn gone_people<S: Subject>(
 ///
 /// # Errors
 /// The store can't be read.
-pub(super) async fn unlisted_people(work: &Work, tie: ProjectTie, listing: &Listing) -> Result<Vec<i64>, MirrorError> {
+pub(in crate::mirror) async fn unlisted_people(
+    work: &Work,
+    tie: ProjectTie,
+    listing: &Listing,
+) -> Result<Vec<i64>, MirrorError> {
     let name = &work.repository().name;
     let tied = work.shared.stores.relational.tied_to_project(work.project(), tie).await?;
     let unlisted =

@@ -10,12 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::context::{Work, read_now};
-use super::error::MirrorError;
-use super::heads::Heads;
-use super::independent::answers;
 use super::issues::mark_issue_gone;
 use crate::github::{Accept, ApiError};
+use crate::mirror::context::{Work, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::heads::Heads;
+use crate::mirror::independent::answers;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};

@@ -4,60 +4,23 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::context::{Map, Mapped, Repository, Work, read_now};
-use super::error::MirrorError;
-use super::independent::{for_each_independent, record_failure};
-use super::item::{Item, account, as_person, at, whole};
-use super::pages::{
+use crate::github::{Accept, ApiError, ApiUrl, Fetched};
+use crate::mirror::context::{Work, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::independent::{for_each_independent, record_failure};
+use crate::mirror::mapping::Mapped;
+use crate::mirror::mapping::issue::{COMMENT, EVENT, ISSUE};
+use crate::mirror::mapping::item::{Item, whole};
+use crate::mirror::pages::{
     Absent, Backfill, DEEP_PAGE, Expected, Grows, List, PER_PAGE, Pages, backfill, look_expecting, mark, newest_first,
     sync_since,
 };
-use crate::github::{Accept, ApiError, ApiUrl, Fetched};
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::Rows;
-use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, Progress, PullFact};
+use crate::store::relational::rows::Progress;
 
 /// Items asked for one by one at once.
 const ITEMS_IN_FLIGHT: usize = 16;
-
-/// The number at the end of an issue's or pull request's URL.
-pub fn number_of(url: Option<&str>) -> Option<i64> {
-    url?.rsplit('/').next()?.parse().ok()
-}
-
-/// The first assignee. The newer form of the answer has only the list.
-pub fn assignee(item: &Item<'_>) -> Option<Person> {
-    let first = item.at("assignees").and_then(|list| list.get(0));
-    account(item.at("assignee")).or_else(|| account(first)).map(as_person)
-}
-
-/// The names of an issue's labels.
-pub fn label_names(item: &Item<'_>) -> Vec<String> {
-    let labels = item.at("labels").and_then(Value::as_array).into_iter().flatten();
-    // A label is an object, or in old answers its name alone.
-    labels.filter_map(|label| at(label, "name").unwrap_or(label).as_str().map(str::to_owned)).collect()
-}
-
-const ISSUE: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let number = item.need_integer("number")?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
-    out.documents.push(item.document(Collection::Issues, key, &repository.tags(&[])));
-    let assignees = item.at("assignees").and_then(Value::as_array).into_iter().flatten();
-    out.rows.accounts.extend(assignees.filter_map(|assignee| account(Some(assignee))));
-    out.rows.milestones.extend(item.text("milestone.title").map(|title| (repository.project, title)));
-    out.rows.issues.push(Issue {
-        project: repository.project,
-        number,
-        reporter: item.person("user"),
-        assignee: assignee(item),
-        pull_request: item.at("pull_request").is_some(),
-        created_at: item.date("created_at"),
-        labels: label_names(item),
-        open: item.text("state").as_deref() == Some("open"),
-        comments: item.integer("comments"),
-    });
-    Ok(())
-};
 
 /// Issues and pull requests in their shape as issues.
 pub async fn issues(work: &Work) -> Result<(), MirrorError> {
@@ -232,24 +195,6 @@ pub async fn mark_issue_gone(work: &Work, number: i64) -> Result<(), MirrorError
     work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
 }
 
-const COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let id = item.need_integer("id")?;
-    let url = item.need_text("issue_url")?;
-    let number = number_of(Some(&url))
-        .ok_or_else(|| MirrorError::Answer(format!("comment {id} has an issue_url without a number: {url}")))?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
-    let tags = repository.tags(&[("issue_id", number.into())]);
-    out.documents.push(item.document(Collection::IssueComments, key, &tags));
-    out.rows.issue_comments.push(IssueComment {
-        project: repository.project,
-        number,
-        user: item.person("user"),
-        comment_id: id,
-        created_at: item.date("created_at"),
-    });
-    Ok(())
-};
-
 /// Comments of issues and of pull requests' discussions.
 pub async fn comments(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "comments"]);
@@ -313,41 +258,6 @@ pub async fn read_by_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<St
     }
     Ok(ids)
 }
-
-/// Actions of an issue's events that belong into a pull request's history.
-const HISTORY_ACTIONS: [&str; 3] = ["closed", "merged", "reopened"];
-
-const EVENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let id = item.need_integer("id")?;
-    // An event outlives its issue: without one it is kept under number 0.
-    let number = item.integer("issue.number").unwrap_or(0);
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
-    let tags = repository.tags(&[("issue_id", number.into())]);
-    out.documents.push(item.document(Collection::IssueEvents, key, &tags));
-    if number == 0 {
-        return Ok(());
-    }
-    let action = item.need_text("event")?;
-    let specific = matches!(action.as_str(), "referenced" | "merged" | "closed");
-    let (actor, created_at) = (item.person("actor"), item.date("created_at"));
-    if let Some(at) = created_at
-        && item.at("issue.pull_request").is_some()
-        && HISTORY_ACTIONS.contains(&action.as_str())
-    {
-        let actor = Some(actor.clone());
-        out.rows.pull_facts.push(PullFact { project: repository.project, number, action: action.clone(), at, actor });
-    }
-    out.rows.issue_events.push(IssueEvent {
-        project: repository.project,
-        number,
-        event_id: id,
-        actor,
-        action_specific: item.text("commit_id").filter(|_| specific),
-        action,
-        created_at,
-    });
-    Ok(())
-};
 
 /// Events of issues and pull requests. They never change, and new ones come first.
 pub async fn events(work: &Work) -> Result<(), MirrorError> {

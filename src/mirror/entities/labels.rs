@@ -2,12 +2,14 @@
 
 use serde_json::Value;
 
-use super::context::{Map, Mapped, Repository, Subject, Work};
 use super::embedded::{self, Embedded};
-use super::error::MirrorError;
-use super::item::Item;
-use super::pages::{List, look, mark};
 use crate::github::Accept;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::{List, look, mark};
+use crate::mirror::resource::{Repository, Subject};
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 

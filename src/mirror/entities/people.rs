@@ -2,12 +2,15 @@
 
 use chrono::TimeDelta;
 
-use super::context::{Map, Mapped, Repository, Work};
-use super::error::MirrorError;
-use super::item::{Item, account, as_person};
-use super::pages::{List, look, mark, snapshot};
-use super::ties::{gone_people, unlisted_people};
 use crate::github::Accept;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::account::{account, as_person};
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::unlisted_users::{gone_people, unlisted_people};
+use crate::mirror::pages::{List, look, mark, snapshot};
+use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, Tie};
 use crate::store::relational::{ProjectTie, Rows};

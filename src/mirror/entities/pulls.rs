@@ -2,77 +2,33 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::commits::{Comparison, compare, map_commit};
-use super::context::{Map, Mapped, Repository, Work, read_now};
-use super::error::MirrorError;
-use super::independent::for_each_independent;
-use super::issues::{assignee, label_names, mark_issue_gone, number_of, read_by_own_list, remove_comments};
-use super::item::{Item, account, as_person, at, parse_date, split, whole};
-use super::missing::MissingItems;
-use super::pages::{
+use super::commits::{Comparison, compare};
+use super::issues::{mark_issue_gone, read_by_own_list, remove_comments};
+use super::missing_items::MissingItems;
+use crate::github::{Accept, ApiError, ApiUrl, VisitedUrls};
+use crate::json;
+use crate::mirror::context::{Work, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::independent::for_each_independent;
+use crate::mirror::mapping::commit::map_commit;
+use crate::mirror::mapping::item::{Item, at, parse_date, split, whole};
+use crate::mirror::mapping::pull::{PULL, REVIEW_COMMENT, map_pull};
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::{
     Backfill, Expected, Grows, List, PER_PAGE, Pages, backfill, changed_first, look_if_single, recheck_pages,
     sync_since,
 };
-use super::repository::{project_row, unknown_parent};
-use crate::github::{Accept, ApiError, ApiUrl, VisitedUrls};
-use crate::json;
+use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
-use crate::store::relational::rows::{PullCommits, PullFact, PullRequest, ReviewComment};
+use crate::store::relational::rows::PullCommits;
 
 /// Pull requests whose commits are asked for at once.
 const PULLS_IN_FLIGHT: usize = 16;
 /// GitHub's list of a pull request's commits ends here, whatever it has (GitHub docs: list commits on a pull request).
 const COMMITS_CAP: usize = 250;
-
-/// A pull request's document and rows, from a list or from its own answer.
-pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shape: Shape) -> Result<(), MirrorError> {
-    let number = item.need_integer("number")?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
-    let tags = repository.tags(&[]);
-    out.documents.push(match shape {
-        Shape::Summary => item.document(Collection::PullRequests, key, &tags),
-        Shape::Full => item.full_document(Collection::PullRequests, key, &tags),
-    });
-    let rows = &mut out.rows;
-    for list in ["assignees", "requested_reviewers"] {
-        let people = item.at(list).and_then(Value::as_array).into_iter().flatten();
-        rows.accounts.extend(people.filter_map(|person| account(Some(person))));
-    }
-    let head_repo = item.at("head.repo").and_then(|repo| project_row(repo, unknown_parent(repo), false));
-    let head_repo_name = head_repo.as_ref().map(|repo| (repo.owner.login.clone(), repo.name.clone()));
-    let intra_branch = item.at("head.repo.id").is_some() && item.at("head.repo.id") == item.at("base.repo.id");
-    rows.projects.extend(head_repo);
-    let mut fact = |action: &str, at: Option<DateTime<Utc>>, actor| {
-        let project = repository.project;
-        rows.pull_facts.extend(at.map(|at| PullFact { project, number, action: action.to_owned(), at, actor }));
-    };
-    fact("opened", item.date("created_at"), Some(item.person("user")));
-    fact("merged", item.date("merged_at"), account(item.at("merged_by")).map(as_person));
-    fact("closed", item.date("closed_at"), None);
-    rows.pulls.push(PullRequest {
-        project: repository.project,
-        number,
-        head_repo: head_repo_name,
-        head_sha: item.text("head.sha"),
-        base_ref: item.text("base.ref"),
-        base_sha: item.text("base.sha"),
-        intra_branch,
-        user: item.person("user"),
-        assignee: assignee(item),
-        created_at: item.date("created_at"),
-        updated_at: item.date("updated_at"),
-        labels: (!repository.has("has_issues")).then(|| label_names(item)),
-        review_comments: item.integer("review_comments"),
-    });
-    Ok(())
-}
-
-const PULL: &Map =
-    &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_pull(repository, item, out, Shape::Summary);
 
 /// The pull requests, and the commits of those whose head is new.
 pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
@@ -249,7 +205,12 @@ async fn stored_pull(work: &Work, number: i64) -> Result<Value, MirrorError> {
 
 /// Reads a pull request's commits. What came is stored; they count as read only where all came: those of its list, of the
 /// comparison that goes beyond the list's cap, and as many as GitHub `said` that there are.
-pub(super) async fn commits_of(work: &Work, number: i64, head: String, said: Option<u64>) -> Result<(), MirrorError> {
+pub(in crate::mirror) async fn commits_of(
+    work: &Work,
+    number: i64,
+    head: String,
+    said: Option<u64>,
+) -> Result<(), MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let sha = map_commit(repository, item, out, false)?;
         let tags = [("pull_request_id", Value::from(number))];
@@ -325,28 +286,6 @@ async fn compare_ends(work: &Work, number: i64, map: &Map) -> Result<Comparison,
         _ => Err(MirrorError::Answer(format!("pull request #{number} came without its base or head"))),
     }
 }
-
-const REVIEW_COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let id = item.need_integer("id")?;
-    let url = item.need_text("pull_request_url")?;
-    let number = number_of(Some(&url)).ok_or_else(|| {
-        MirrorError::Answer(format!("review comment {id} has a pull_request_url without a number: {url}"))
-    })?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
-    let tags = repository.tags(&[("pullreq_id", number.into())]);
-    out.documents.push(item.document(Collection::PullRequestComments, key, &tags));
-    out.rows.review_comments.push(ReviewComment {
-        project: repository.project,
-        number,
-        user: item.person("user"),
-        comment_id: id,
-        position: item.integer("original_position"),
-        body: item.text("body"),
-        sha: item.text("original_commit_id"),
-        created_at: item.date("created_at"),
-    });
-    Ok(())
-};
 
 /// Review comments.
 pub async fn review_comments(work: &Work) -> Result<(), MirrorError> {

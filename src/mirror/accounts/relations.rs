@@ -1,25 +1,28 @@
 //! An account: its profile, who follows it, whom it follows, and where it is a member.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use futures::future::join_all;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
-use super::context::{Map, Mapped, Options, PAGES_KIB, Shared, Subject, Tally, Work, read_now};
-use super::error::MirrorError;
-use super::item::{self, Item};
-use super::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
+use super::User;
 use super::profiles::{self, PROFILE_DAYS};
-use super::report::{End, Report, StageReport};
-use super::run::Mirror;
-use super::writer::Writer;
-use crate::github::{Accept, ApiUrl, TokenRef};
-use crate::names::RepoName;
+use crate::github::{Accept, ApiUrl};
+use crate::mirror::context::{Shared, Work};
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::account::account;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::options::Options;
+use crate::mirror::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
+use crate::mirror::report::{End, Report, StageReport};
+use crate::mirror::session::Mirror;
+use crate::mirror::stats::Tally;
+use crate::mirror::sync_keys::account_list;
+use crate::mirror::writer::Writer;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, AccountTie};
 use crate::store::relational::state::fingerprint;
@@ -32,54 +35,8 @@ const PROFILES: &str = "profiles";
 /// Ids of documents that are looked through at a time.
 const IDS_AT_A_TIME: u32 = 1000;
 
-/// The account that is being mirrored: a person, a bot or an organisation.
-#[derive(Debug, Clone)]
-pub struct User {
-    /// GitHub's number of it, which survives a rename.
-    pub github_id: i64,
-    /// Its row's natural key, in GitHub's spelling.
-    pub account: Account,
-    /// GitHub's answer for it.
-    pub facts: Value,
-    /// The token that its lists are asked for with, where the answer depends on who asks.
-    pub token: Option<TokenRef>,
-}
-
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.account.login)
-    }
-}
-
-impl Subject for User {
-    fn project(&self) -> i64 {
-        NO_PROJECT
-    }
-
-    fn list_name(&self, list: &str) -> String {
-        list_name(self.github_id, list)
-    }
-
-    fn key(&self) -> Vec<&str> {
-        vec![&self.account.login]
-    }
-
-    fn repo(&self) -> Option<&RepoName> {
-        None
-    }
-
-    fn token(&self) -> Option<&TokenRef> {
-        self.token.as_ref()
-    }
-}
-
-/// What a list of an account's is called in the sync state.
-pub(super) fn list_name(github_id: i64, list: &str) -> String {
-    format!("user/{github_id}/{list}")
-}
-
 /// A list of accounts that an account is tied to.
-pub(super) struct Relation {
+pub(in crate::mirror) struct Relation {
     /// Its name in the sync state and in the report.
     pub name: &'static str,
     /// Its address: `/users/LOGIN/followers`.
@@ -124,7 +81,7 @@ const FOLLOWING: Relation = Relation {
 };
 
 /// People who have access to an organisation's repositories without being its members.
-pub(super) const OUTSIDE_COLLABORATORS: Relation = Relation {
+pub(in crate::mirror) const OUTSIDE_COLLABORATORS: Relation = Relation {
     name: "outside_collaborators",
     path: ["orgs", "outside_collaborators"],
     collection: Collection::OutsideCollaborators,
@@ -151,7 +108,7 @@ const ORGANIZATIONS: Relation = Relation {
     untie: |rows, own, other| rows.organization_members_gone.push((other, own)),
 };
 
-pub(super) const MEMBERS: Relation = Relation {
+pub(in crate::mirror) const MEMBERS: Relation = Relation {
     name: "members",
     path: ["orgs", "members"],
     collection: Collection::OrgMembers,
@@ -193,17 +150,8 @@ impl Mirror {
         let mut stages = vec![StageReport::of(PROFILE, &tally, Some(&opened))];
         let mut relations = vec![&FOLLOWERS, &FOLLOWING, &ORGANIZATIONS];
         relations.extend(subject.account.organization.then_some(&MEMBERS));
-        let shared = Arc::new(Shared {
-            github: self.github.clone(),
-            stores: self.stores.clone(),
-            writer: writer.clone(),
-            subject,
-            options: Options { full, ..Options::of(Vec::new()) },
-            started: read_now(),
-            room: Arc::new(Semaphore::new(PAGES_KIB)),
-            console: self.console.clone(),
-            cancel: self.cancel.clone(),
-        });
+        let options = Options { full, ..Options::of(Vec::new()) };
+        let shared = Arc::new(self.run_context(subject, options, writer.clone()));
         let lists = relations.into_iter().map(|relation| {
             let progress = self.console.progress(&format!("{} {}", shared.subject, relation.name));
             let work = Work { shared: Arc::clone(&shared), tally: Arc::default(), progress };
@@ -288,9 +236,12 @@ async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), Mirr
 ///
 /// # Errors
 /// The list could not be had; what was read of it is stored.
-pub(super) async fn read_relation(work: &Work<User>, relation: &'static Relation) -> Result<(), MirrorError> {
+pub(in crate::mirror) async fn read_relation(
+    work: &Work<User>,
+    relation: &'static Relation,
+) -> Result<(), MirrorError> {
     let map = move |user: &User, item: &Item<'_>, out: &mut Mapped| {
-        let Some(other) = item::account(Some(item.value())) else {
+        let Some(other) = account(Some(item.value())) else {
             return Err(MirrorError::Answer("an account came without a login".to_owned()));
         };
         let own = user.account.login.as_str();
@@ -374,5 +325,5 @@ async fn has_members_listed(work: &Work<User>, organization: &str) -> Result<boo
     let relational = &work.shared.stores.relational;
     let known = relational.known_account(organization).await?;
     let Some(github_id) = known.and_then(|known| known.github_id) else { return Ok(false) };
-    Ok(relational.list(NO_PROJECT, &list_name(github_id, MEMBERS.name)).await?.completed)
+    Ok(relational.list(NO_PROJECT, &account_list(github_id, MEMBERS.name)).await?.completed)
 }

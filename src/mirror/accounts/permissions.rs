@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::context::{Tally, read_now};
-use super::error::MirrorError;
-use super::item::Item;
-use super::run::Mirror;
 use crate::github::{Accept, ApiUrl, Fetched, Get, Page, TokenRef};
 use crate::json;
+use crate::mirror::context::read_now;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::session::Mirror;
+use crate::mirror::stats::Tally;
 
 /// The scope of classic tokens that reads whatever repositories their user may read.
 const ALL_REPOSITORIES: &str = "repo";
@@ -19,7 +20,11 @@ impl Mirror {
     ///
     /// # Errors
     /// The user asked to stop, or the run's bounds are reached.
-    pub(super) async fn is_shown_all_private_of(&self, login: &str, tally: &Tally) -> Result<bool, MirrorError> {
+    pub(in crate::mirror) async fn is_shown_all_private_of(
+        &self,
+        login: &str,
+        tally: &Tally,
+    ) -> Result<bool, MirrorError> {
         for token in self.github.tokens_for(login) {
             let scopes = self.github.token_state(&token).scopes.unwrap_or_default();
             if !scopes.split(',').any(|scope| scope.trim() == ALL_REPOSITORIES) {

@@ -1,11 +1,13 @@
 //! Branches, tags and releases.
 
-use super::context::{Map, Mapped, Repository, Work};
-use super::error::MirrorError;
-use super::item::Item;
-use super::pages::{Expected, List, look_expecting, mark, snapshot};
-use super::readers::{RELEASES, keep_hidden};
 use crate::github::Accept;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::restricted::{RELEASES, keep_hidden};
+use crate::mirror::pages::{Expected, List, look_expecting, mark, snapshot};
+use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 
 /// The branches with their heads, and the tags.

@@ -10,70 +10,29 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::context::{ForkCommits, Map, Mapped, Repository, Work, read_now};
-use super::error::MirrorError;
 use super::fork_commits::{fork_point, own_commits};
-use super::heads::{Heads, fingerprint_of_refs};
-use super::independent::for_each_independent;
-use super::item::{Item, account, at, commit_person, split_under};
-use super::pages::{List, PER_PAGE, Pages, read_all, snapshot};
 use super::refs;
-use super::stage::Stage;
 use crate::github::{Accept, ApiError, VisitedUrls};
+use crate::mirror::context::{Work, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::heads::{Heads, fingerprint_of_refs};
+use crate::mirror::independent::for_each_independent;
+use crate::mirror::mapping::commit::ON_BRANCH;
+use crate::mirror::mapping::item::{Item, split_under};
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::options::ForkCommits;
+use crate::mirror::pages::{List, PER_PAGE, Pages, read_all, snapshot};
+use crate::mirror::resource::Repository;
+use crate::mirror::stage::Stage;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Commit, CommitComment, Progress};
 use crate::store::relational::state::{ListState, fingerprint};
 
 /// Branches walked at once.
-pub(super) const BRANCHES_IN_FLIGHT: usize = 8;
+pub(in crate::mirror) const BRANCHES_IN_FLIGHT: usize = 8;
 /// Rounds of looking for parents that are missing. Each round reads on from them; one is enough unless lists end early.
 const CLOSING_ROUNDS: usize = 50;
-
-/// A commit's document and row.
-pub fn map_commit(
-    repository: &Repository,
-    item: &Item<'_>,
-    out: &mut Mapped,
-    on_branch: bool,
-) -> Result<String, MirrorError> {
-    let sha = item.need_text("sha")?;
-    out.documents.push(item.document(Collection::Commits, vec![sha.as_str().into()], &[]));
-    commit_row(repository, item, &mut out.rows, on_branch)?;
-    Ok(sha)
-}
-
-/// A commit's row, with what it tells of its people.
-pub fn commit_row(
-    repository: &Repository,
-    item: &Item<'_>,
-    rows: &mut Rows,
-    on_branch: bool,
-) -> Result<(), MirrorError> {
-    let mut person = |on_github: &str, in_git: &str| {
-        let (on_github, in_git) = (item.at(on_github), item.at(in_git));
-        let email = in_git.and_then(|git| git.get("email")).and_then(Value::as_str).map(str::trim);
-        if let (Some(account), Some(email)) = (account(on_github), email)
-            && !account.login.eq_ignore_ascii_case("ghost")
-        {
-            rows.emails.push((email.to_owned(), account));
-        }
-        commit_person(on_github, in_git)
-    };
-    let author = person("author", "commit.author");
-    let committer = person("committer", "commit.committer");
-    let parents = item.at("parents").and_then(Value::as_array).into_iter().flatten();
-    rows.commits.push(Commit {
-        project: repository.project,
-        sha: item.need_text("sha")?,
-        author,
-        committer,
-        created_at: item.date("commit.author.date"),
-        parents: parents.filter_map(|parent| at(parent, "sha")?.as_str().map(str::to_owned)).collect(),
-        on_branch,
-    });
-    Ok(())
-}
 
 /// The commits that branches and tags lead to.
 pub async fn commits(work: &Work) -> Result<(), MirrorError> {
@@ -193,10 +152,7 @@ async fn unknown(work: &Work, heads: &[String]) -> Result<Vec<String>, MirrorErr
     Ok(heads.iter().filter(|sha| !known.contains(*sha)).cloned().collect())
 }
 
-pub(super) const ON_BRANCH: &Map =
-    &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_commit(repository, item, out, true).map(drop);
-
-pub(super) fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
+pub(in crate::mirror) fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
     let url = work.url(&["commits"]).query("sha", sha);
     List { name, url, accept: Accept::Json, collection: Collection::Commits, map: ON_BRANCH }
 }
@@ -264,15 +220,15 @@ async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), Mir
 
 /// Where a history that is being read goes on: parents that have not come yet.
 #[derive(Default)]
-pub(super) struct OpenEnds {
+pub(in crate::mirror) struct OpenEnds {
     read: HashSet<i64>,
     /// Their SHAs.
-    pub(super) open: HashSet<String>,
+    pub(in crate::mirror) open: HashSet<String>,
 }
 
 impl OpenEnds {
     /// Takes in commits that came.
-    pub(super) fn take(&mut self, commits: &[Commit]) {
+    pub(in crate::mirror) fn take(&mut self, commits: &[Commit]) {
         for commit in commits {
             self.open.remove(&commit.sha);
             self.read.insert(fingerprint(&commit.sha));
@@ -282,7 +238,7 @@ impl OpenEnds {
     }
 
     /// Takes away those that the project is known to have.
-    pub(super) async fn close_known(&mut self, work: &Work) -> Result<(), MirrorError> {
+    pub(in crate::mirror) async fn close_known(&mut self, work: &Work) -> Result<(), MirrorError> {
         let asked: Vec<String> = self.open.iter().cloned().collect();
         for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
             self.open.remove(&known);

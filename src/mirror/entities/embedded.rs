@@ -6,10 +6,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::context::{Subject, Work};
-use super::error::MirrorError;
 use super::issues;
-use super::item::at;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::at;
+use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::Progress;

@@ -7,9 +7,10 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::context::{Subject, Work};
-use super::error::MirrorError;
-use super::pages::Listing;
+use super::snapshot::Listing;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
 use crate::store::relational::state::fingerprint;
 
@@ -17,7 +18,7 @@ use crate::store::relational::state::fingerprint;
 const IDS_PER_QUERY: u32 = 1000;
 
 /// A kind of list in which some items are hidden from some readers.
-pub(super) struct Restricted {
+pub(in crate::mirror) struct Restricted {
     /// Its name in the sync state.
     pub list: &'static str,
     /// The collection of its documents.
@@ -29,7 +30,7 @@ pub(super) struct Restricted {
 }
 
 /// Drafts are shown to those who may push.
-pub(super) const RELEASES: Restricted = Restricted {
+pub(in crate::mirror) const RELEASES: Restricted = Restricted {
     list: "releases",
     collection: Collection::Releases,
     is_hidden: |release| release.get("draft").and_then(Value::as_bool) == Some(true),
@@ -37,7 +38,7 @@ pub(super) const RELEASES: Restricted = Restricted {
 };
 
 /// Secret teams are shown to their members and to owners.
-pub(super) const TEAMS: Restricted = Restricted {
+pub(in crate::mirror) const TEAMS: Restricted = Restricted {
     list: "teams",
     collection: Collection::Teams,
     is_hidden: |team| team.get("privacy").and_then(Value::as_str) == Some("secret"),
@@ -45,7 +46,7 @@ pub(super) const TEAMS: Restricted = Restricted {
 };
 
 /// Private repositories are shown to those who can read them.
-pub(super) const TEAM_REPOSITORIES: Restricted = Restricted {
+pub(in crate::mirror) const TEAM_REPOSITORIES: Restricted = Restricted {
     list: "repositories",
     collection: Collection::TeamRepos,
     is_hidden: |repository| repository.get("private").and_then(Value::as_bool) != Some(false),
@@ -57,7 +58,7 @@ pub(super) const TEAM_REPOSITORIES: Restricted = Restricted {
 ///
 /// # Errors
 /// A store can't be read or written.
-pub(super) async fn keep_hidden<S: Subject>(
+pub(in crate::mirror) async fn keep_hidden<S: Subject>(
     work: &Work<S>,
     kind: &Restricted,
     listing: &mut Listing,

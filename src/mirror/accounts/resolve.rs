@@ -7,24 +7,25 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::context::{Tally, page_validator, read_now};
-use super::error::MirrorError;
-use super::item::{Item, account};
+use super::User;
 use super::profiles::retire_profile;
-use super::repository::{profile_document, profile_row};
-use super::run::Mirror;
-use super::users::{User, list_name};
-use super::writer::{PageWrite, Writer};
+use crate::mirror::context::{page_validator, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::account::account;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::profile::{profile_document, profile_row};
+use crate::mirror::session::Mirror;
+use crate::mirror::stats::Tally;
+use crate::mirror::sync_keys::{PROFILE, account_list};
+
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
 use crate::json;
+use crate::mirror::writer::{PageWrite, Writer};
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::state::PageState;
 use crate::store::relational::{KnownAccount, NO_PROJECT, Rows};
 
-/// The list of the sync state that keeps the profile's entity tag, and as its watermark the login that the account's
-/// documents bear.
-pub(super) const PROFILE: &str = "profile";
 /// What an account's documents belong to, by its login.
 const OWN: [Collection; 8] = [
     Collection::Followers,
@@ -45,7 +46,7 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so; what else GitHub answers, or a store that can't
     /// be used.
-    pub(super) async fn open_user(
+    pub(in crate::mirror) async fn open_user(
         &self,
         login: &str,
         full: bool,
@@ -60,7 +61,7 @@ impl Mirror {
         // Should one that was gone come back unchanged, a 304 would leave the mark.
         let current = known.as_ref().filter(|known| !full && !known.deleted);
         if let Some(github_id) = current.and_then(|known| known.github_id) {
-            let list = relational.list(NO_PROJECT, &list_name(github_id, PROFILE)).await?;
+            let list = relational.list(NO_PROJECT, &account_list(github_id, PROFILE)).await?;
             documents_as = list.watermark.unwrap_or(documents_as);
             let page = relational.pages(list.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
             validator = page.and_then(|page| page.validator);
@@ -101,7 +102,7 @@ impl Mirror {
         let github_id = item.need_integer("id")?;
         let present = item.need_text("login")?;
         self.make_login_free(&present, github_id, tally).await?;
-        let name = list_name(github_id, PROFILE);
+        let name = account_list(github_id, PROFILE);
         let bore = relational.list(NO_PROJECT, &name).await?.watermark.filter(|bore| *bore != present);
         let former = relational.account_by_github_id(github_id).await?.and_then(|account| account.documents_as);
         if let Some(former) = former.filter(|former| *former != present) {
@@ -112,7 +113,7 @@ impl Mirror {
             self.mark_lists_of(bore, github_id).await?;
         }
         if full || bore.is_some() {
-            relational.forget_lists(NO_PROJECT, &list_name(github_id, "%")).await?;
+            relational.forget_lists(NO_PROJECT, &account_list(github_id, "%")).await?;
         }
         let list = relational.list(NO_PROJECT, &name).await?.id;
         let tag = page_validator(&page);

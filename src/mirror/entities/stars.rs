@@ -1,12 +1,15 @@
 //! Stars and forks.
 
-use super::context::{Map, Mapped, Repository, Work};
-use super::error::MirrorError;
-use super::item::{Item, account, as_person};
-use super::pages::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting, mark};
-use super::repository::project_row;
-use super::ties::gone_people;
 use crate::github::Accept;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::account::{account, as_person};
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::repository::project_row;
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::unlisted_users::gone_people;
+use crate::mirror::pages::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting, mark};
+use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Parent, Tie};

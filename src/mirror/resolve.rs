@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::context::{Options, Repository, Tally, page_validator, read_now};
+use super::context::{page_validator, read_now};
 use super::error::MirrorError;
-use super::item::Item;
-use super::repository::{project_row, repository_document, unknown_parent};
-use super::run::{Mirror, lease_of};
+use super::mapping::item::Item;
+use super::mapping::repository::{project_row, repository_document, unknown_parent};
+use super::options::Options;
+use super::resource::Repository;
+use super::session::{Mirror, lease_of};
+use super::stats::Tally;
 use super::writer::{PageWrite, Writer};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
 use crate::json;

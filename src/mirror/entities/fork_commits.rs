@@ -4,14 +4,17 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::commits::{BRANCHES_IN_FLIGHT, ON_BRANCH, OpenEnds, compare, history, map_commit};
-use super::context::{Map, Mapped, Repository, Work, read_now};
-use super::error::MirrorError;
-use super::heads::Heads;
-use super::independent::for_each_independent;
-use super::item::{Item, at, object_under};
-use super::pages::{Pages, read_all};
+use super::commits::{BRANCHES_IN_FLIGHT, OpenEnds, compare, history};
 use crate::github::{Accept, ApiError, ApiUrl, Page, VisitedUrls};
+use crate::mirror::context::{Work, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::heads::Heads;
+use crate::mirror::independent::for_each_independent;
+use crate::mirror::mapping::commit::{ON_BRANCH, map_commit};
+use crate::mirror::mapping::item::{Item, at, object_under};
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::{Pages, read_all};
+use crate::mirror::resource::Repository;
 use crate::names::RepoName;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::Progress;

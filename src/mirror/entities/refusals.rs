@@ -1,9 +1,9 @@
 //! Refusals of a whole stage that are no failure: what the repository has switched off, and what its tokens may not read.
 
-use super::context::Work;
-use super::error::MirrorError;
-use super::stage::Stage;
 use crate::github::{ApiError, ApiUrl};
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::stage::Stage;
 
 /// The repository's own word on whether it has pull requests; without them all their addresses answer 404.
 pub const HAS_PULL_REQUESTS: &str = "has_pull_requests";

@@ -5,12 +5,12 @@
 
 use std::collections::HashSet;
 
-use super::context::Work;
-use super::error::MirrorError;
-use super::independent::for_each_independent;
-use super::pages::mark;
 use super::{issues, pulls};
 use crate::github::ApiError;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::independent::for_each_independent;
+use crate::mirror::pages::mark;
 use crate::store::documents::Collection;
 use crate::store::relational::{CountMismatch, Counted};
 

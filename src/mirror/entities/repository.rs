@@ -2,64 +2,21 @@
 
 use serde_json::Value;
 
-use super::context::{Repository, Work, page_validator, read_now};
-use super::error::MirrorError;
-use super::item::{Item, account, at, parse_date};
-use super::pages::not_listed;
-use super::profile::PROFILE;
-use super::profiles::retire_profile;
-use super::users::list_name;
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
+use crate::mirror::accounts::profiles::retire_profile;
+use crate::mirror::context::{Work, page_validator, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::{Item, at};
+use crate::mirror::mapping::profile::{profile_document, profile_row};
+use crate::mirror::mapping::repository::{project_row, repository_document, unknown_parent};
+use crate::mirror::pages::not_listed;
+use crate::mirror::resource::Repository;
+use crate::mirror::sync_keys::PROFILE;
+use crate::mirror::sync_keys::account_list;
 use crate::store::documents::{Collection, Document, Shape, with_members};
-use crate::store::relational::rows::{Languages, Parent, Profile, Progress, Project, Topics};
-use crate::store::relational::state::{PageState, PageValidator, fingerprint};
+use crate::store::relational::rows::{Languages, Parent, Progress, Project, Topics};
+use crate::store::relational::state::{PageState, fingerprint};
 use crate::store::relational::{NO_PROJECT, Rows};
-
-/// A repository's row, from any answer that holds the repository.
-pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
-    let text = |path: &str| at(value, path).and_then(Value::as_str).map(str::to_owned);
-    Some(Project {
-        github_id: value.get("id").and_then(Value::as_i64),
-        owner: account(value.get("owner"))?,
-        name: text("name")?,
-        url: text("url"),
-        description: text("description"),
-        language: text("language"),
-        created_at: text("created_at").as_deref().and_then(parse_date),
-        parent,
-        refresh,
-    })
-}
-
-/// The parent of a repository that is only mentioned: known to be there or not, but not which.
-pub fn unknown_parent(value: &Value) -> Parent {
-    if value.get("fork").and_then(Value::as_bool).unwrap_or(false) { Parent::Unknown } else { Parent::None }
-}
-
-/// The document of a repository's full answer.
-pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
-    let key = vec![item.need_text("owner.login")?.into(), item.need_text("name")?.into()];
-    Ok(item.full_document(Collection::Repos, key, &[]))
-}
-
-/// What `/users/{login}` tells, with the entity tag of that answer.
-pub fn profile_row(item: &Item<'_>, validator: Option<PageValidator>) -> Option<Profile> {
-    Some(Profile {
-        account: account(Some(item.value()))?,
-        name: item.text("name"),
-        company: item.text("company"),
-        location: item.text("location"),
-        email: item.text("email"),
-        created_at: item.date("created_at"),
-        read_at: item.read_at(),
-        validator,
-    })
-}
-
-/// The document of a user's profile.
-pub fn profile_document(item: &Item<'_>) -> Result<Document, MirrorError> {
-    Ok(item.full_document(Collection::Users, vec![item.need_text("login")?.into()], &[]))
-}
 
 /// Reads one entity conditionally; `None` when it has not changed. The page's state goes with the caller's rows.
 async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, Progress)>, MirrorError> {
@@ -96,7 +53,7 @@ async fn owner(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let url = ApiUrl::path(&["users", work.repository().name.owner()]);
     let number = at(&work.repository().facts, "owner.id").and_then(Value::as_i64).unwrap_or_default();
-    let own = relational.list(NO_PROJECT, &list_name(number, PROFILE)).await?;
+    let own = relational.list(NO_PROJECT, &account_list(number, PROFILE)).await?;
     let of_account = relational.pages(own.id).await?.into_iter().find(|page| page.url == url.to_string());
     let (list, known) = match of_account {
         Some(page) => (own.id, page.validator),

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::error::MirrorError;
+use super::account::{account, as_person};
 use crate::json;
+use crate::mirror::error::MirrorError;
 use crate::store::documents::{self, Collection, Document, KeyValue, Shape};
 use crate::store::relational::rows::{Account, Person};
 
@@ -182,36 +183,6 @@ pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|date| date.to_utc())
 }
 
-/// An account's stub. Null, `{}` and a stub without a login are nobody (GitHub docs: `user` is nullable).
-pub fn account(value: Option<&Value>) -> Option<Account> {
-    let value = value?;
-    let login = value.get("login").and_then(Value::as_str).filter(|login| !login.is_empty())?;
-    Some(Account {
-        login: login.to_owned(),
-        github_id: value.get("id").and_then(Value::as_i64),
-        organization: value.get("type").and_then(Value::as_str) == Some("Organization"),
-        as_of: None,
-    })
-}
-
-/// An account as a person: GitHub shows people it no longer knows as `ghost`.
-pub fn as_person(account: Account) -> Person {
-    if account.login.eq_ignore_ascii_case("ghost") { Person::Ghost } else { Person::Account(account) }
-}
-
-/// A commit's author or committer: the account, or else who the git commit says it was (data model, §4).
-pub fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {
-    if let Some(account) = account(on_github) {
-        return as_person(account);
-    }
-    let text = |key: &str| {
-        let text = in_git.and_then(|git| git.get(key)).and_then(Value::as_str).map(str::trim);
-        text.filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    let (name, email) = (text("name"), text("email"));
-    if name.is_none() && email.is_none() { Person::Ghost } else { Person::Fake { name, email } }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,16 +200,6 @@ mod tests {
         assert_eq!(item.text("b.c").as_deref(), Some("x"));
         assert_eq!(item.integer("n"), None);
         assert_eq!(item.person("user"), Person::Ghost);
-    }
-
-    #[test]
-    fn nobody_is_the_ghost_and_an_unknown_author_is_a_fake() {
-        assert_eq!(
-            commit_person(Some(&json!({})), Some(&json!({"name":"N","email":"e@x"}))),
-            Person::Fake { name: Some("N".into()), email: Some("e@x".into()) }
-        );
-        assert_eq!(commit_person(None, None), Person::Ghost);
-        assert_eq!(item(r#"{"user":{"login":"ghost","id":10137}}"#).person("user"), Person::Ghost);
     }
 
     #[test]

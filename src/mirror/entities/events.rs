@@ -1,18 +1,17 @@
 //! The repository's events feed: a hint of at most 300 entries and 30 days, kept as it comes.
 
 use chrono::{DateTime, Duration, Utc};
-use serde_json::Value;
 
-use super::context::{Map, Mapped, Repository, Work};
-use super::error::MirrorError;
-use super::item::Item;
-use super::pages::{List, Reach, newest_first};
 use crate::github::Accept;
+use crate::mirror::context::Work;
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::feed::rows_of;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::{List, Reach, newest_first};
+use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::{Account, Person, PullFact, Tie};
-
-/// Actions of a PullRequestEvent that belong into a pull request's history.
-const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "synchronize"];
+use crate::store::relational::rows::Account;
 
 /// The feed's new entries, with what they tell that no list does.
 pub async fn events(work: &Work) -> Result<(), MirrorError> {
@@ -69,45 +68,4 @@ const MAX_FEED_DAYS: i64 = 30;
 fn has_gap(reach: &Reach, now: DateTime<Utc>) -> bool {
     let Some(read_before) = reach.read_before.filter(|_| !reach.joined) else { return false };
     reach.items + MAX_HIDDEN_ENTRIES >= MAX_FEED_ENTRIES || now - read_before > Duration::days(MAX_FEED_DAYS)
-}
-
-fn rows_of(
-    repository: &Repository,
-    item: &Item<'_>,
-    kind: &str,
-    stars_listed: bool,
-    members_listed: bool,
-    out: &mut Mapped,
-) {
-    let project = repository.project;
-    let at = item.date("created_at");
-    // An entry shows people as they were called then.
-    let person = |path: &str| match item.person(path) {
-        Person::Account(account) => Person::Account(Account { as_of: at, ..account }),
-        other => other,
-    };
-    match kind {
-        "WatchEvent" if !stars_listed => {
-            out.rows.watchers_from_events.push(Tie { project, user: person("actor"), since: at });
-        }
-        "MemberEvent" if item.at("payload.action").and_then(Value::as_str) == Some("added") => {
-            // Where the list is read, it decides who is a member, and only the feed tells since when.
-            let tie = Tie { project, user: person("payload.member"), since: at };
-            if !members_listed {
-                out.rows.members.push(tie.clone());
-            }
-            out.rows.member_dates.extend(at.is_some().then_some(tie));
-            let member = item.account("payload.member").filter(|member| !member.login.eq_ignore_ascii_case("ghost"));
-            out.rows.accounts.extend(member.map(|account| Account { as_of: at, ..account }));
-        }
-        "PullRequestEvent" => {
-            let number = item.integer("payload.number").or_else(|| item.integer("payload.pull_request.number"));
-            let action = item.text("payload.action").filter(|action| HISTORY_ACTIONS.contains(&action.as_str()));
-            if let (Some(number), Some(action), Some(at)) = (number, action, at) {
-                let actor = Some(person("actor"));
-                out.rows.pull_facts.push(PullFact { project, number, action, at, actor });
-            }
-        }
-        _ => {}
-    }
 }

@@ -11,18 +11,19 @@ use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use super::context::{Subject, Work, page_validator, read_now};
-use super::error::MirrorError;
-use super::item::Item;
-use super::repository::{profile_document, profile_row};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
+use crate::mirror::context::{Work, page_validator, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::profile::{profile_document, profile_row};
+use crate::mirror::resource::Subject;
 use crate::store::Stores;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Progress;
 use crate::store::relational::{DueProfile, People, Rows};
 
 /// A profile is read again after this long.
-pub(super) const PROFILE_DAYS: i64 = 30;
+pub(in crate::mirror) const PROFILE_DAYS: i64 = 30;
 /// Profiles asked for at once.
 const PROFILES_IN_FLIGHT: usize = 16;
 /// Accounts taken from the store at a time.
@@ -46,7 +47,7 @@ enum Answer {
 ///
 /// # Errors
 /// What every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
-pub(super) async fn read_due<S: Subject>(
+pub(in crate::mirror) async fn read_due<S: Subject>(
     work: &Work<S>,
     people: People,
     stale: DateTime<Utc>,
@@ -164,7 +165,11 @@ async fn store<S: Subject>(
 ///
 /// # Errors
 /// A store can't be read or written.
-pub(super) async fn retire_profile(stores: &Stores, former: &str, github_id: i64) -> Result<(), MirrorError> {
+pub(in crate::mirror) async fn retire_profile(
+    stores: &Stores,
+    former: &str,
+    github_id: i64,
+) -> Result<(), MirrorError> {
     let stored = stores.documents.get(Collection::Users, former).await?;
     let stored = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
     if stored.and_then(|document| document.get("id")?.as_i64()) == Some(github_id) {

@@ -1,0 +1,58 @@
+//! Accounts: people, bots and organisations.
+
+mod permissions;
+pub mod profiles;
+pub mod relations;
+mod resolve;
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::resource::Subject;
+use super::sync_keys::account_list;
+use crate::github::TokenRef;
+use crate::names::RepoName;
+use crate::store::relational::NO_PROJECT;
+use crate::store::relational::rows::Account;
+
+/// The account that is being mirrored: a person, a bot or an organisation.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// GitHub's number of it, which survives a rename.
+    pub github_id: i64,
+    /// Its row's natural key, in GitHub's spelling.
+    pub account: Account,
+    /// GitHub's answer for it.
+    pub facts: Value,
+    /// The token that its lists are asked for with, where the answer depends on who asks.
+    pub token: Option<TokenRef>,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.account.login)
+    }
+}
+
+impl Subject for User {
+    fn project(&self) -> i64 {
+        NO_PROJECT
+    }
+
+    fn list_name(&self, list: &str) -> String {
+        account_list(self.github_id, list)
+    }
+
+    fn key(&self) -> Vec<&str> {
+        vec![&self.account.login]
+    }
+
+    fn repo(&self) -> Option<&RepoName> {
+        None
+    }
+
+    fn token(&self) -> Option<&TokenRef> {
+        self.token.as_ref()
+    }
+}

@@ -1,0 +1,17 @@
+//! What a repository consists of: one file a family of entities, with the stages that mirror it.
+
+pub mod commits;
+pub mod counts;
+pub mod details;
+mod embedded;
+pub mod events;
+mod fork_commits;
+pub mod issues;
+pub mod labels;
+mod missing_items;
+pub mod people;
+pub mod pulls;
+pub mod refs;
+pub mod refusals;
+pub mod repository;
+pub mod stars;

@@ -1,0 +1,89 @@
+//! Commits and comments on them.
+
+use serde_json::Value;
+
+use super::account::{account, as_person};
+use super::item::{Item, at};
+use super::{Map, Mapped};
+use crate::mirror::error::MirrorError;
+use crate::mirror::resource::Repository;
+use crate::store::documents::Collection;
+use crate::store::relational::Rows;
+use crate::store::relational::rows::{Commit, Person};
+
+/// A commit's document and row.
+pub fn map_commit(
+    repository: &Repository,
+    item: &Item<'_>,
+    out: &mut Mapped,
+    on_branch: bool,
+) -> Result<String, MirrorError> {
+    let sha = item.need_text("sha")?;
+    out.documents.push(item.document(Collection::Commits, vec![sha.as_str().into()], &[]));
+    commit_row(repository, item, &mut out.rows, on_branch)?;
+    Ok(sha)
+}
+
+/// A commit's row, with what it tells of its people.
+pub fn commit_row(
+    repository: &Repository,
+    item: &Item<'_>,
+    rows: &mut Rows,
+    on_branch: bool,
+) -> Result<(), MirrorError> {
+    let mut person = |on_github: &str, in_git: &str| {
+        let (on_github, in_git) = (item.at(on_github), item.at(in_git));
+        let email = in_git.and_then(|git| git.get("email")).and_then(Value::as_str).map(str::trim);
+        if let (Some(account), Some(email)) = (account(on_github), email)
+            && !account.login.eq_ignore_ascii_case("ghost")
+        {
+            rows.emails.push((email.to_owned(), account));
+        }
+        commit_person(on_github, in_git)
+    };
+    let author = person("author", "commit.author");
+    let committer = person("committer", "commit.committer");
+    let parents = item.at("parents").and_then(Value::as_array).into_iter().flatten();
+    rows.commits.push(Commit {
+        project: repository.project,
+        sha: item.need_text("sha")?,
+        author,
+        committer,
+        created_at: item.date("commit.author.date"),
+        parents: parents.filter_map(|parent| at(parent, "sha")?.as_str().map(str::to_owned)).collect(),
+        on_branch,
+    });
+    Ok(())
+}
+
+pub const ON_BRANCH: &Map =
+    &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_commit(repository, item, out, true).map(drop);
+
+/// A commit's author or committer: the account, or else who the git commit says it was (data model, §4).
+pub fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {
+    if let Some(account) = account(on_github) {
+        return as_person(account);
+    }
+    let text = |key: &str| {
+        let text = in_git.and_then(|git| git.get(key)).and_then(Value::as_str).map(str::trim);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let (name, email) = (text("name"), text("email"));
+    if name.is_none() && email.is_none() { Person::Ghost } else { Person::Fake { name, email } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nobody_is_the_ghost_and_an_unknown_author_is_a_fake() {
+        assert_eq!(
+            commit_person(Some(&json!({})), Some(&json!({"name":"N","email":"e@x"}))),
+            Person::Fake { name: Some("N".into()), email: Some("e@x".into()) }
+        );
+        assert_eq!(commit_person(None, None), Person::Ghost);
+        assert_eq!(account(Some(&json!({"login":"ghost","id":10137}))).map(as_person), Some(Person::Ghost));
+    }
+}

@@ -1,0 +1,103 @@
+//! Issues, their comments and events.
+
+use serde_json::Value;
+
+use super::account::{account, as_person};
+use super::item::{Item, at};
+use super::{Map, Mapped};
+use crate::mirror::error::MirrorError;
+use crate::mirror::resource::Repository;
+use crate::store::documents::Collection;
+use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, PullFact};
+
+/// The number at the end of an issue's or pull request's URL.
+pub fn number_of(url: Option<&str>) -> Option<i64> {
+    url?.rsplit('/').next()?.parse().ok()
+}
+
+/// The first assignee. The newer form of the answer has only the list.
+pub fn assignee(item: &Item<'_>) -> Option<Person> {
+    let first = item.at("assignees").and_then(|list| list.get(0));
+    account(item.at("assignee")).or_else(|| account(first)).map(as_person)
+}
+
+/// The names of an issue's labels.
+pub fn label_names(item: &Item<'_>) -> Vec<String> {
+    let labels = item.at("labels").and_then(Value::as_array).into_iter().flatten();
+    // A label is an object, or in old answers its name alone.
+    labels.filter_map(|label| at(label, "name").unwrap_or(label).as_str().map(str::to_owned)).collect()
+}
+
+pub const ISSUE: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let number = item.need_integer("number")?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
+    out.documents.push(item.document(Collection::Issues, key, &repository.tags(&[])));
+    let assignees = item.at("assignees").and_then(Value::as_array).into_iter().flatten();
+    out.rows.accounts.extend(assignees.filter_map(|assignee| account(Some(assignee))));
+    out.rows.milestones.extend(item.text("milestone.title").map(|title| (repository.project, title)));
+    out.rows.issues.push(Issue {
+        project: repository.project,
+        number,
+        reporter: item.person("user"),
+        assignee: assignee(item),
+        pull_request: item.at("pull_request").is_some(),
+        created_at: item.date("created_at"),
+        labels: label_names(item),
+        open: item.text("state").as_deref() == Some("open"),
+        comments: item.integer("comments"),
+    });
+    Ok(())
+};
+
+pub const COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let id = item.need_integer("id")?;
+    let url = item.need_text("issue_url")?;
+    let number = number_of(Some(&url))
+        .ok_or_else(|| MirrorError::Answer(format!("comment {id} has an issue_url without a number: {url}")))?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let tags = repository.tags(&[("issue_id", number.into())]);
+    out.documents.push(item.document(Collection::IssueComments, key, &tags));
+    out.rows.issue_comments.push(IssueComment {
+        project: repository.project,
+        number,
+        user: item.person("user"),
+        comment_id: id,
+        created_at: item.date("created_at"),
+    });
+    Ok(())
+};
+
+/// Actions of an issue's events that belong into a pull request's history.
+const HISTORY_ACTIONS: [&str; 3] = ["closed", "merged", "reopened"];
+
+pub const EVENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let id = item.need_integer("id")?;
+    // An event outlives its issue: without one it is kept under number 0.
+    let number = item.integer("issue.number").unwrap_or(0);
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let tags = repository.tags(&[("issue_id", number.into())]);
+    out.documents.push(item.document(Collection::IssueEvents, key, &tags));
+    if number == 0 {
+        return Ok(());
+    }
+    let action = item.need_text("event")?;
+    let specific = matches!(action.as_str(), "referenced" | "merged" | "closed");
+    let (actor, created_at) = (item.person("actor"), item.date("created_at"));
+    if let Some(at) = created_at
+        && item.at("issue.pull_request").is_some()
+        && HISTORY_ACTIONS.contains(&action.as_str())
+    {
+        let actor = Some(actor.clone());
+        out.rows.pull_facts.push(PullFact { project: repository.project, number, action: action.clone(), at, actor });
+    }
+    out.rows.issue_events.push(IssueEvent {
+        project: repository.project,
+        number,
+        event_id: id,
+        actor,
+        action_specific: item.text("commit_id").filter(|_| specific),
+        action,
+        created_at,
+    });
+    Ok(())
+};

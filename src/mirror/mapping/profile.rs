@@ -1,0 +1,27 @@
+//! Profiles of accounts.
+
+use super::account::account;
+use super::item::Item;
+use crate::mirror::error::MirrorError;
+use crate::store::documents::{Collection, Document};
+use crate::store::relational::rows::Profile;
+use crate::store::relational::state::PageValidator;
+
+/// What `/users/{login}` tells, with the entity tag of that answer.
+pub fn profile_row(item: &Item<'_>, validator: Option<PageValidator>) -> Option<Profile> {
+    Some(Profile {
+        account: account(Some(item.value()))?,
+        name: item.text("name"),
+        company: item.text("company"),
+        location: item.text("location"),
+        email: item.text("email"),
+        created_at: item.date("created_at"),
+        read_at: item.read_at(),
+        validator,
+    })
+}
+
+/// The document of a user's profile.
+pub fn profile_document(item: &Item<'_>) -> Result<Document, MirrorError> {
+    Ok(item.full_document(Collection::Users, vec![item.need_text("login")?.into()], &[]))
+}

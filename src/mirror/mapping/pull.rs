@@ -1,0 +1,82 @@
+//! Pull requests and their review comments.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::account::{account, as_person};
+use super::issue::{assignee, label_names, number_of};
+use super::item::Item;
+use super::repository::{project_row, unknown_parent};
+use super::{Map, Mapped};
+use crate::mirror::error::MirrorError;
+use crate::mirror::resource::Repository;
+use crate::store::documents::{Collection, Shape};
+use crate::store::relational::rows::{PullFact, PullRequest, ReviewComment};
+
+/// A pull request's document and rows, from a list or from its own answer.
+pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shape: Shape) -> Result<(), MirrorError> {
+    let number = item.need_integer("number")?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
+    let tags = repository.tags(&[]);
+    out.documents.push(match shape {
+        Shape::Summary => item.document(Collection::PullRequests, key, &tags),
+        Shape::Full => item.full_document(Collection::PullRequests, key, &tags),
+    });
+    let rows = &mut out.rows;
+    for list in ["assignees", "requested_reviewers"] {
+        let people = item.at(list).and_then(Value::as_array).into_iter().flatten();
+        rows.accounts.extend(people.filter_map(|person| account(Some(person))));
+    }
+    let head_repo = item.at("head.repo").and_then(|repo| project_row(repo, unknown_parent(repo), false));
+    let head_repo_name = head_repo.as_ref().map(|repo| (repo.owner.login.clone(), repo.name.clone()));
+    let intra_branch = item.at("head.repo.id").is_some() && item.at("head.repo.id") == item.at("base.repo.id");
+    rows.projects.extend(head_repo);
+    let mut fact = |action: &str, at: Option<DateTime<Utc>>, actor| {
+        let project = repository.project;
+        rows.pull_facts.extend(at.map(|at| PullFact { project, number, action: action.to_owned(), at, actor }));
+    };
+    fact("opened", item.date("created_at"), Some(item.person("user")));
+    fact("merged", item.date("merged_at"), account(item.at("merged_by")).map(as_person));
+    fact("closed", item.date("closed_at"), None);
+    rows.pulls.push(PullRequest {
+        project: repository.project,
+        number,
+        head_repo: head_repo_name,
+        head_sha: item.text("head.sha"),
+        base_ref: item.text("base.ref"),
+        base_sha: item.text("base.sha"),
+        intra_branch,
+        user: item.person("user"),
+        assignee: assignee(item),
+        created_at: item.date("created_at"),
+        updated_at: item.date("updated_at"),
+        labels: (!repository.has("has_issues")).then(|| label_names(item)),
+        review_comments: item.integer("review_comments"),
+    });
+    Ok(())
+}
+
+pub const PULL: &Map =
+    &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_pull(repository, item, out, Shape::Summary);
+
+pub const REVIEW_COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let id = item.need_integer("id")?;
+    let url = item.need_text("pull_request_url")?;
+    let number = number_of(Some(&url)).ok_or_else(|| {
+        MirrorError::Answer(format!("review comment {id} has a pull_request_url without a number: {url}"))
+    })?;
+    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let tags = repository.tags(&[("pullreq_id", number.into())]);
+    out.documents.push(item.document(Collection::PullRequestComments, key, &tags));
+    out.rows.review_comments.push(ReviewComment {
+        project: repository.project,
+        number,
+        user: item.person("user"),
+        comment_id: id,
+        position: item.integer("original_position"),
+        body: item.text("body"),
+        sha: item.text("original_commit_id"),
+        created_at: item.date("created_at"),
+    });
+    Ok(())
+};

@@ -1,0 +1,55 @@
+//! Repositories.
+
+use serde_json::Value;
+
+use super::account::account;
+use super::item::{Item, at, parse_date};
+use crate::mirror::error::MirrorError;
+use crate::store::documents::{Collection, Document};
+use crate::store::relational::rows::{Listed, Parent, Project, ProjectListing};
+
+/// A repository's row, from any answer that holds the repository.
+pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
+    let text = |path: &str| at(value, path).and_then(Value::as_str).map(str::to_owned);
+    Some(Project {
+        github_id: value.get("id").and_then(Value::as_i64),
+        owner: account(value.get("owner"))?,
+        name: text("name")?,
+        url: text("url"),
+        description: text("description"),
+        language: text("language"),
+        created_at: text("created_at").as_deref().and_then(parse_date),
+        parent,
+        refresh,
+    })
+}
+
+/// The parent of a repository that is only mentioned: known to be there or not, but not which.
+pub fn unknown_parent(value: &Value) -> Parent {
+    if value.get("fork").and_then(Value::as_bool).unwrap_or(false) { Parent::Unknown } else { Parent::None }
+}
+
+/// The document of a repository's full answer.
+pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
+    let key = vec![item.need_text("owner.login")?.into(), item.need_text("name")?.into()];
+    Ok(item.full_document(Collection::Repos, key, &[]))
+}
+
+/// What an answer that holds a repository says of its standing.
+pub fn listing(github_id: i64, item: &Item<'_>, state: Listed) -> ProjectListing {
+    let flag = |key: &str| item.at(key).and_then(Value::as_bool).unwrap_or(false);
+    let visibility = item.text("visibility").or_else(|| {
+        item.at("private").and_then(Value::as_bool).map(|private| if private { "private" } else { "public" }.to_owned())
+    });
+    ProjectListing {
+        github_id,
+        documents_as: None,
+        state,
+        visibility,
+        archived: flag("archived"),
+        fork: flag("fork"),
+        disabled: flag("disabled"),
+        pushed_at: item.date("pushed_at"),
+        updated_at: item.date("updated_at"),
+    }
+}

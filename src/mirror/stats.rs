@@ -1,0 +1,29 @@
+//! Counters and notes of a stage.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
+
+use super::pages::PartSize;
+use super::writer::Counts;
+use crate::github::Meter;
+
+/// What a stage counts and notes while it works.
+#[derive(Default)]
+pub struct Tally {
+    /// Requests.
+    pub meter: Meter,
+    /// Documents.
+    pub counts: Arc<Counts>,
+    /// The size of the list page that came last, in KiB: what the next one is taken for.
+    pub page_kib: AtomicU32,
+    /// How many items of a list the server makes at a time.
+    pub part_size: Mutex<PartSize>,
+    /// What could not be had, and why: each makes the stage incomplete.
+    pub shortfalls: Mutex<Vec<String>>,
+    /// What GitHub doesn't permit these tokens to read.
+    pub refusals: Mutex<Vec<String>>,
+    /// What the repository has switched off.
+    pub switched_off: Mutex<Vec<String>>,
+    /// What GitHub doesn't have or doesn't give to anybody, and never will: known, listed, and no failure.
+    pub final_gaps: Mutex<Vec<String>>,
+}

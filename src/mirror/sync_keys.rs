@@ -1,0 +1,10 @@
+//! Names of lists in the sync state that several files use.
+
+/// The list that keeps the entity tag of an account's profile, and as its watermark the login that the account's documents
+/// bear.
+pub const PROFILE: &str = "profile";
+
+/// Returns the name of an account's list.
+pub fn account_list(github_id: i64, list: &str) -> String {
+    format!("user/{github_id}/{list}")
+}
