@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::writer::Counts;
 use crate::store::StoreError;
-use crate::store::relational::rows::Progress;
-use crate::store::relational::{Relational, Rows, Stored};
+use crate::store::relational::{Progress, Relational, Rows, Stored};
 
 /// A page's rows, after its documents.
 pub(super) struct PageRows {

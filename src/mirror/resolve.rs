@@ -19,9 +19,8 @@ use crate::json;
 use crate::names::RepoName;
 use crate::store::documents::{Collection, Source};
 use crate::store::relational::leases::Lease;
-use crate::store::relational::rows::Progress as Step;
 use crate::store::relational::state::PageState;
-use crate::store::relational::{KnownProject, Rows, date, is_long_missing};
+use crate::store::relational::{KnownProject, Progress as Step, Rows, date, is_long_missing};
 
 /// A repository that GitHub has answered for.
 pub(super) struct Opened {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::store_url::StoreUrl;
+
 /// A store that can't be opened, read or written.
 #[derive(Debug)]
 pub struct StoreError {
@@ -28,6 +30,16 @@ impl StoreError {
     pub(crate) fn explain(tried: impl Into<String>, error: &sqlx::Error) -> Self {
         let (problem, advice) = problem_and_advice(error);
         Self { tried: tried.into(), problem, advice, at_open: false }
+    }
+
+    /// A URL whose scheme names no backend of this store; `advice` says which ones do.
+    pub(super) fn unsupported_scheme(store: &str, url: &StoreUrl, advice: &'static str) -> Self {
+        Self {
+            tried: format!("opening the {store} {url}"),
+            problem: format!("{}: is not supported as a {store}", url.scheme()),
+            advice,
+            at_open: true,
+        }
     }
 
     pub(crate) fn at_open(mut self) -> Self {

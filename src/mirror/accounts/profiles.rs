@@ -19,8 +19,7 @@ use crate::mirror::mapping::profile::{profile_document, profile_row};
 use crate::mirror::resource::Subject;
 use crate::store::Stores;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::Progress;
-use crate::store::relational::{DueProfile, People, Rows};
+use crate::store::relational::{DueProfile, People, Progress, Rows};
 
 /// A profile is read again after this long.
 pub(in crate::mirror) const PROFILE_DAYS: i64 = 30;

@@ -22,9 +22,8 @@ use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
 use crate::json;
 use crate::mirror::writer::{PageWrite, Writer};
 use crate::store::documents::Collection;
-use crate::store::relational::rows::Progress;
 use crate::store::relational::state::PageState;
-use crate::store::relational::{KnownAccount, NO_PROJECT, Rows};
+use crate::store::relational::{KnownAccount, NO_PROJECT, Progress, Rows};
 
 /// What an account's documents belong to, by its login.
 const OWN: [Collection; 8] = [

@@ -25,9 +25,9 @@ use crate::mirror::pages::{List, PER_PAGE, Pages, read_all, snapshot};
 use crate::mirror::resource::Repository;
 use crate::mirror::stage::Stage;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::{Commit, CommitComment, Progress};
+use crate::store::relational::rows::{Commit, CommitComment};
 use crate::store::relational::state::{ListState, fingerprint};
+use crate::store::relational::{Progress, Rows};
 
 /// Branches walked at once.
 pub(in crate::mirror) const BRANCHES_IN_FLIGHT: usize = 8;

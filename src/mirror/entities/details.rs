@@ -26,8 +26,7 @@ use crate::mirror::mapping::{Map, Mapped};
 use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
-use crate::store::relational::rows::Progress;
-use crate::store::relational::{People, Position, date};
+use crate::store::relational::{People, Position, Progress, date};
 
 /// Items asked for at once.
 const ITEMS_IN_FLIGHT: usize = 16;

@@ -12,8 +12,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::at;
 use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::Progress;
+use crate::store::relational::{Progress, Rows};
 
 /// Documents that are compared at a time.
 const IDS_AT_A_TIME: u32 = 500;

@@ -16,9 +16,8 @@ use crate::mirror::mapping::{Map, Mapped};
 use crate::mirror::pages::{Pages, read_all};
 use crate::mirror::resource::Repository;
 use crate::names::RepoName;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::Progress;
 use crate::store::relational::state::{PageState, fingerprint};
+use crate::store::relational::{Progress, Rows};
 
 /// Where a fork left its parent, as GitHub's comparison of their default branches tells it (data model, §4).
 pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, MirrorError> {

@@ -16,8 +16,7 @@ use crate::mirror::pages::{
     sync_since,
 };
 use crate::store::documents::{Collection, Document};
-use crate::store::relational::Rows;
-use crate::store::relational::rows::Progress;
+use crate::store::relational::{Progress, Rows};
 
 /// Items asked for one by one at once.
 const ITEMS_IN_FLIGHT: usize = 16;

@@ -17,9 +17,8 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::heads::Heads;
 use crate::mirror::independent::answers;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
-use crate::store::relational::rows::Progress;
+use crate::store::relational::{Progress, Rows};
 
 /// New missing items of a run, if they outnumber those that came, are rather an outage from this many on.
 const OUTAGE_ITEMS: usize = 10;

@@ -14,9 +14,9 @@ use crate::mirror::resource::Repository;
 use crate::mirror::sync_keys::PROFILE;
 use crate::mirror::sync_keys::account_list;
 use crate::store::documents::{Collection, Document, Shape, with_members};
-use crate::store::relational::rows::{Languages, Parent, Progress, Project, Topics};
+use crate::store::relational::rows::{Languages, Parent, Project, Topics};
 use crate::store::relational::state::{PageState, fingerprint};
-use crate::store::relational::{NO_PROJECT, Rows};
+use crate::store::relational::{NO_PROJECT, Progress, Rows};
 
 /// Reads one entity conditionally; `None` when it has not changed. The page's state goes with the caller's rows.
 async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, Progress)>, MirrorError> {

@@ -25,8 +25,7 @@ use crate::mirror::resource::Subject;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::Tally;
 use crate::store::relational::inventory::Inventoried;
-use crate::store::relational::rows::Progress;
-use crate::store::relational::{NO_PROJECT, Rows};
+use crate::store::relational::{NO_PROJECT, Progress, Rows};
 
 /// All repositories that lists held or that were mirrored, by GitHub's numbers of them.
 pub type Inventory = Arc<HashMap<i64, Inventoried>>;

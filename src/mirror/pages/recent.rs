@@ -11,9 +11,8 @@ use crate::github::VisitedUrls;
 use crate::mirror::context::{Work, page_validator, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::Progress;
 use crate::store::relational::state::PageState;
+use crate::store::relational::{Progress, Rows};
 
 /// How a reading down to what was known before came out.
 #[derive(Debug, Clone, Copy)]

@@ -18,9 +18,8 @@ use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::Progress;
 use crate::store::relational::state::{ListState, PageState};
+use crate::store::relational::{Progress, Rows};
 
 /// Lists of up to so many pages are read whole by every run.
 const SMALL_LIST_PAGES: u32 = 4;

@@ -16,9 +16,8 @@ use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::{Repository, Subject};
-use crate::store::relational::rows::Progress;
 use crate::store::relational::state::{ListState, PageState};
-use crate::store::relational::{Rows, date};
+use crate::store::relational::{Progress, Rows, date};
 
 /// Pages of one list in flight. The client's own bound is over all lists; this one keeps one list from taking it all.
 const PAGES_IN_FLIGHT: usize = 8;

@@ -2,8 +2,8 @@
 
 use super::{mongodb, sqlite};
 use crate::patience::Patience;
+use crate::store::StoreError;
 use crate::store::look::{self, Found};
-use crate::store::{StoreError, documents::unserved};
 use crate::store_url::{Backend, StoreUrl};
 
 /// Looks at the document store that the URL names; nothing is made.
@@ -14,7 +14,7 @@ pub async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreErr
     let Some(path) = url.sqlite_path() else {
         return match url.backend() {
             Backend::Mongodb => mongodb::look(url, patience).await,
-            _ => Err(unserved(url)),
+            _ => Err(StoreError::unsupported_scheme("document store", url, super::SUPPORTED_URLS)),
         };
     };
     match look::file("document store", path).await? {

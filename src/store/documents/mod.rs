@@ -21,6 +21,9 @@ use super::StoreError;
 use crate::patience::Patience;
 use crate::store_url::{self, StoreUrl};
 
+/// Advice for a URL that names no document store.
+const SUPPORTED_URLS: &str = "set `documents.url` to a sqlite: or mongodb: URL";
+
 /// How much of an entity a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -184,7 +187,7 @@ impl Documents {
             (store_url::Backend::Mongodb, None) => {
                 Backend::Mongodb(mongodb::MongoDocuments::open(url, &patience.for_another()).await?)
             }
-            _ => return Err(unserved(url)),
+            _ => return Err(StoreError::unsupported_scheme("document store", url, SUPPORTED_URLS)),
         };
         Ok(Self { backend })
     }
@@ -258,15 +261,6 @@ impl Documents {
     /// Closes the store.
     pub async fn close(self) {
         dispatch!(self.backend, store => store.close());
-    }
-}
-
-fn unserved(url: &StoreUrl) -> StoreError {
-    StoreError {
-        tried: format!("opening the document store {url}"),
-        problem: "its kind is not served".to_owned(),
-        advice: "set `documents.url` to a sqlite: or mongodb: URL",
-        at_open: true,
     }
 }
 

@@ -37,7 +37,7 @@ impl Backend {
         match (url.backend(), url.sqlite_path()) {
             (Kind::Mysql, _) => Ok(Self::Mysql(MysqlBackend::open(url, patience).await?)),
             (_, Some(path)) => Ok(Self::Sqlite(SqliteBackend::open(path).await?)),
-            (_, None) => Err(unserved(url)),
+            (_, None) => Err(StoreError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
         }
     }
 
@@ -132,15 +132,6 @@ impl Tx {
 
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         either!(Self, self, tx => tx.commit().await)
-    }
-}
-
-pub(super) fn unserved(url: &StoreUrl) -> StoreError {
-    StoreError {
-        tried: format!("opening the relational store {url}"),
-        problem: "it can't be one".to_owned(),
-        advice: "set `sql.url` to a sqlite: or mysql: URL",
-        at_open: true,
     }
 }
 

@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::Relational;
-use super::rows::{Progress, Rows};
+use super::batch::Rows;
 use super::state::{ListState, PageState, list_state, page_state};
+use super::sync_update::Progress;
 use crate::store::StoreError;
 
 /// Pages of a list that are kept: one that has more is asked for by itself, for its fingerprints take memory.

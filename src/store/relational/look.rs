@@ -1,6 +1,6 @@
 //! What relational store is there, without making anything.
 
-use super::{mysql, sqlite};
+use super::{migrations, mysql};
 use crate::patience::Patience;
 use crate::store::StoreError;
 use crate::store::look::{self, Found};
@@ -14,7 +14,7 @@ pub async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreErr
     let Some(path) = url.sqlite_path() else {
         return match url.backend() {
             Backend::Mysql => mysql::MysqlBackend::look(url, patience).await,
-            _ => Err(super::backend::unserved(url)),
+            _ => Err(StoreError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
         };
     };
     let Some(mut file) = look::file("relational store", path).await? else {
@@ -26,21 +26,8 @@ pub async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreErr
     } else {
         file.numbers("SELECT version FROM _sqlx_migrations WHERE success").await?
     };
-    match state(&sqlite::MIGRATIONS, &done) {
+    match migrations::summary(&migrations::SQLITE, &done) {
         Ok(state) => Ok(file.found(state).await),
         Err(version) => Err(file.newer(format!("it has migration {version}, which this one does not know"))),
     }
-}
-
-/// What migrations have been done and which are to come; a version that this build doesn't know is an error.
-pub(super) fn state(migrations: &sqlx::migrate::Migrator, done: &[i64]) -> Result<String, i64> {
-    if let Some(newer) = done.iter().find(|version| !migrations.version_exists(**version)) {
-        return Err(*newer);
-    }
-    let all = migrations.iter().count();
-    Ok(match (done.len(), all.saturating_sub(done.len())) {
-        (0, _) => "no tables yet: the first command makes them".to_owned(),
-        (done, 0) => format!("tables at version {done}, writable"),
-        (done, left) => format!("tables at version {done}, writable: the first command does {left} migrations more"),
-    })
 }

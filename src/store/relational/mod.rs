@@ -5,6 +5,7 @@
 mod accounts;
 mod apply;
 mod backend;
+mod batch;
 mod counts;
 mod details;
 pub mod ghtorrent;
@@ -13,6 +14,7 @@ pub mod inventory;
 pub mod leases;
 mod list_cache;
 mod look;
+mod migrations;
 pub mod missing_items;
 mod mysql;
 mod profiles;
@@ -21,19 +23,21 @@ mod split;
 mod sql;
 mod sqlite;
 pub mod state;
+mod sync_update;
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
 pub use accounts::{KnownAccount, ProjectTie, Tied};
+pub use batch::Rows;
 pub use counts::{CountMismatch, Counted};
 pub use details::{DetailsLeft, Position};
 pub use look::look;
 pub use profiles::{DueProfile, People, is_long_missing};
-pub use rows::Rows;
 pub use split::Extent;
 pub use sql::date;
+pub use sync_update::Progress;
 
 use self::backend::Backend;
 use self::ids::Ids;
@@ -46,6 +50,8 @@ use crate::store_url::StoreUrl;
 /// The row of `projects` that belongs to no repository, as GHTorrent has it (data model, §4): the sync state of accounts is
 /// kept under it.
 pub const NO_PROJECT: i64 = -1;
+/// Advice for a URL that names no relational store.
+const SUPPORTED_URLS: &str = "set `sql.url` to a sqlite: or mysql: URL";
 /// Keys a look-up statement outside of a batch.
 const KEYS_A_READ: usize = 100;
 

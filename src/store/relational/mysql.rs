@@ -9,15 +9,13 @@ use sqlx::migrate::MigrateError;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlPool, MySqlRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, MySql, Row as _, TypeInfo as _, ValueRef as _};
 
-use super::look;
+use super::migrations::{self, MYSQL as MIGRATIONS};
 use super::sql::Value;
 use crate::patience::Patience;
 use crate::store::StoreError;
 use crate::store::look::Found;
 use crate::store::mysql::{self, within};
 use crate::store_url::StoreUrl;
-
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/mysql");
 
 /// Rows a statement: hundreds share a round trip, any number takes few statements, and columns × rows stays below the
 /// protocol's 65,535 parameters. Few distinct sizes: a server keeps 16,382 prepared statements for all its clients.
@@ -99,7 +97,7 @@ impl MysqlBackend {
             Vec::new()
         };
         let done: Vec<i64> = done.iter().filter_map(|row| row[0].as_i64()).collect();
-        let state = look::state(&MIGRATIONS, &done)
+        let state = migrations::summary(&MIGRATIONS, &done)
             .map_err(|version| self.migration_error(&MigrateError::VersionMissing(version)))?;
         // Statements that change nothing show whether they are allowed.
         let probes = if done.is_empty() { MAY_CREATE } else { MAY_WRITE };

@@ -1,7 +1,7 @@
 //! Taking a batch of rows apart again: by the pages that it was put together from, and row by row, so that a row which the
 //! database rejects can be found and named.
 
-use super::rows::{Rows, with_row_fields};
+use super::batch::{Rows, with_row_fields};
 
 /// Characters shown of a row that has no short name.
 const MAX_SHOWN: usize = 160;
@@ -102,7 +102,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::relational::rows::Progress;
+    use crate::store::relational::Progress;
 
     fn rows(labels: &[&str], teams_gone: &[i64]) -> Rows {
         Rows {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Column as _, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
+use super::migrations::SQLITE as MIGRATIONS;
 use super::sql::Value;
 use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
-
-pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/store/relational/migrations/sqlite");
 
 /// Rows a statement: few distinct sizes keep the statement cache small, and columns × rows stays far below SQLite's
 /// 32,766 parameters.

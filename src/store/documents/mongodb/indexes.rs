@@ -1,7 +1,5 @@
 //! The indexes: made where they are missing, GHTorrent's replaced by unique ones.
 
-use std::time::Duration;
-
 use futures::{StreamExt, TryStreamExt, stream};
 use mongodb::IndexModel;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
@@ -10,14 +8,11 @@ use mongodb::options::IndexOptions;
 
 use super::connection::{COMMAND_TIMEOUT, Connection, within};
 use super::failure::Failure;
-use super::layout::{FETCHED_AT, KEY, MISSING, id_path, key_paths};
+use super::layout::{BUILD_TIMEOUT, FETCHED_AT, KEY, MISSING, ascending, id_path, key_paths};
 use super::repair::Keys;
 use crate::store::StoreError;
 use crate::store::documents::Collection;
 
-/// How long the indexes of a collection may take to be built. Only an existing database of GHTorrent's has anything to
-/// build; its largest collections have hundreds of millions of documents.
-pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 /// Collections that are looked after at the same time: the start of a command waits for a few round trips only.
 const AT_ONCE: usize = 4;
 /// Duplicate keys that an error names.
@@ -136,10 +131,6 @@ fn explained(failure: Failure, connection: &Connection, collection: Collection) 
 fn index(name: &str, keys: Document, unique: bool) -> IndexModel {
     let options = IndexOptions::builder().name(name.to_owned()).unique(unique.then_some(true)).build();
     IndexModel::builder().keys(keys).options(options).build()
-}
-
-pub(super) fn ascending(paths: &[&str]) -> Document {
-    paths.iter().map(|path| ((*path).to_owned(), 1.into())).collect()
 }
 
 /// Whether two indexes have the same keys in the same order; servers give the direction back as any kind of number.

@@ -1,11 +1,16 @@
 //! Where things stand in a MongoDB document: the paths of its natural key, and msght's own fields under `_msght`.
 
+use std::time::Duration;
+
 use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::failure::Failure;
 use crate::store::documents::Collection;
 use crate::store::documents::merge::Stored as Meta;
 
+/// How long the indexes of a collection may take to be built. Only an existing database of GHTorrent's has anything to
+/// build; its largest collections have hundreds of millions of documents.
+pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 /// msght's own part of a document.
 pub(super) const META: &str = "_msght";
 /// When the stored state was read (a date, indexed).
@@ -31,6 +36,11 @@ pub(super) fn key_paths(collection: Collection) -> Vec<&'static str> {
             paths
         }
     }
+}
+
+/// Index keys over these paths, each ascending.
+pub(super) fn ascending(paths: &[&str]) -> mongodb::bson::Document {
+    paths.iter().map(|path| ((*path).to_owned(), 1.into())).collect()
 }
 
 /// The field that holds a document's `id()`: a key of one column is the id itself.

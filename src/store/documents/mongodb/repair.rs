@@ -7,8 +7,7 @@ use mongodb::options::{ReadPreference, SelectionCriteria};
 
 use super::connection::{COMMAND_TIMEOUT, Connection, Statements, within};
 use super::failure::Failure;
-use super::indexes::{BUILD_TIMEOUT, ascending};
-use super::layout::{FETCHED_AT, MISSING, at, bookkeeping, key_paths, natural_key};
+use super::layout::{BUILD_TIMEOUT, FETCHED_AT, MISSING, ascending, at, bookkeeping, key_paths, natural_key};
 use crate::patience::Patience;
 use crate::store::StoreError;
 use crate::store::documents::{Collection, Duplicates};

@@ -1,6 +1,7 @@
 //! What ties accounts to each other: who follows whom, and who is a member of which organisation.
 
-use super::super::rows::{AccountTie, Person, Rows};
+use super::super::batch::Rows;
+use super::super::rows::{AccountTie, Person};
 use super::super::sql::{Upsert, Value};
 use super::Batch;
 

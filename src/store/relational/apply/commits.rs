@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::rows::Rows;
+use super::super::batch::Rows;
 use super::super::sql::{Rule, Upsert, Value};
 use super::{BODY, Batch, cut_option, id_of};
 

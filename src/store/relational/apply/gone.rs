@@ -1,6 +1,7 @@
 //! Rows whose origin GitHub has no more: they stay, marked.
 
-use super::super::rows::{GoneRow, Rows};
+use super::super::batch::Rows;
+use super::super::rows::GoneRow;
 use super::super::sql::Value;
 use super::{Batch, TEXT, cut, id_of};
 

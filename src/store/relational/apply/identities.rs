@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::super::rows::Account;
 use super::super::sql::{Rule, Upsert, Value, date};
-use super::people::{NEW_ACCOUNTS, type_of};
 use super::{Batch, id_of};
+
+const NEW_ACCOUNTS: Upsert = Upsert { table: "users", columns: &["login", "type"], key: &["login"], update: &[] };
 
 /// Number and row id of an account; a number that is there stays.
 const ACCOUNT_NUMBERS: Upsert = Upsert {
@@ -78,6 +79,10 @@ impl AccountRow {
 struct Candidates {
     by_number: HashMap<i64, AccountRow>,
     by_login: HashMap<String, AccountRow>,
+}
+
+pub(super) fn type_of(account: &Account) -> &'static str {
+    if account.organization { "ORG" } else { "USR" }
 }
 
 /// Returns the key of an account within a batch: its number where that is known.

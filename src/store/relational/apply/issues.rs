@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::super::rows::Rows;
+use super::super::batch::Rows;
 use super::super::sql::{Rule, Upsert, Value};
 use super::pulls::by_project;
 use super::{Batch, SPECIFIC, TEXT, cut, cut_option, id_of};

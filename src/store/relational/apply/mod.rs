@@ -22,8 +22,9 @@ use std::collections::HashMap;
 pub(super) use commits::MENTIONED as MENTIONED_COMMITS;
 
 use super::backend::Tx;
+use super::batch::Rows;
 use super::ids::Ids;
-use super::rows::{Account, Person, Rows};
+use super::rows::{Account, Person};
 use super::sql::{Value, marks};
 
 /// Characters of a `varchar(255)` column.

@@ -1,6 +1,7 @@
 //! What an organisation's lists tell: its repositories' standing, and its teams.
 
-use super::super::rows::{Person, Rows};
+use super::super::batch::Rows;
+use super::super::rows::Person;
 use super::super::sql::{Rule, Upsert, Value};
 use super::{Batch, TEXT, cut, cut_option, id_of};
 

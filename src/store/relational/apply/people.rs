@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
-use super::super::rows::{Account, Person, Profile, Rows};
+use super::super::batch::Rows;
+use super::super::rows::{Account, Person, Profile};
 use super::super::sql::{Rule, Upsert, Value, date};
-use super::identities::{Mention, account_key};
+use super::identities::{Mention, account_key, type_of};
 use super::{Batch, TEXT, cut_option, id_of};
 
 /// The login that GitHub shows for people it no longer knows.
@@ -20,9 +21,6 @@ const WEB_FLOW_EMAIL: &str = "noreply@github.com";
 
 /// Letters of a fake user's login. 26^12 leaves a collision out of the question.
 const FAKE_LOGIN_LETTERS: usize = 12;
-
-pub(super) const NEW_ACCOUNTS: Upsert =
-    Upsert { table: "users", columns: &["login", "type"], key: &["login"], update: &[] };
 
 const PROFILES: Upsert = Upsert {
     table: "users",
@@ -76,10 +74,6 @@ const FAKES: Upsert = Upsert {
 };
 
 const EMAILS: Upsert = Upsert { table: "msght_emails", columns: &["email", "user_id"], key: &["email"], update: &[] };
-
-pub(super) fn type_of(account: &Account) -> &'static str {
-    if account.organization { "ORG" } else { "USR" }
-}
 
 /// The account that stands for everybody whom GitHub no longer knows.
 fn ghost_account() -> Account {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::rows::Progress;
 use super::super::sql::{Rule, Upsert, Value, date, marks};
 use super::super::state::PageState;
+use super::super::sync_update::Progress;
 use super::Batch;
 
 const PAGES: Upsert = Upsert {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDateTime;
 
-use super::super::rows::{PullFact, Rows};
+use super::super::batch::Rows;
+use super::super::rows::PullFact;
 use super::super::sql::{Rule, Upsert, Value, date};
 use super::{BODY, Batch, TEXT, cut, cut_option, id_of, projects};
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::rows::{Languages, Rows, Tie, Topics};
+use super::super::batch::Rows;
+use super::super::rows::{Languages, Tie, Topics};
 use super::super::sql::{Rule, Upsert, Value, date};
 use super::{Batch, TEXT, cut};
 

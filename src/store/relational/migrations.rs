@@ -1,0 +1,21 @@
+//! The two sets of migrations, which make the same tables, and how far a database has got with its own.
+
+use sqlx::migrate::Migrator;
+
+/// The migrations of an SQLite file.
+pub(super) static SQLITE: Migrator = sqlx::migrate!("src/store/relational/migrations/sqlite");
+/// The migrations of a MySQL or MariaDB database.
+pub(super) static MYSQL: Migrator = sqlx::migrate!("src/store/relational/migrations/mysql");
+
+/// What migrations have been done and which are to come; a version that this build doesn't know is an error.
+pub(super) fn summary(migrations: &Migrator, done: &[i64]) -> Result<String, i64> {
+    if let Some(newer) = done.iter().find(|version| !migrations.version_exists(**version)) {
+        return Err(*newer);
+    }
+    let all = migrations.iter().count();
+    Ok(match (done.len(), all.saturating_sub(done.len())) {
+        (0, _) => "no tables yet: the first command makes them".to_owned(),
+        (done, 0) => format!("tables at version {done}, writable"),
+        (done, left) => format!("tables at version {done}, writable: the first command does {left} migrations more"),
+    })
+}
