@@ -32,6 +32,8 @@ pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
+#[cfg(test)]
+mod docs;
 pub mod files;
 pub mod github;
 pub mod json;
