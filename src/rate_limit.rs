@@ -1,37 +1,37 @@
-//! What processes that use the same tokens tell each other, so that together they keep GitHub's limits.
+//! The contract by which processes that use the same tokens keep GitHub's limits together.
 //!
-//! A limit is a user's, not a process's. Each request is asked for once more in the ledger, in which every process takes
-//! its requests off one budget and keeps to one pace; what GitHub says of a token is told there at once; and the requests
-//! that may be in flight are divided among the processes that are at work. `docs/tokens.md` has the guarantees.
+//! GitHub limits a user, not a process. Each request is therefore reserved in a shared store first, which keeps one budget and
+//! one rate for each token; every response's limits are reported there; and the requests in flight are divided among the
+//! processes at work. `docs/tokens.md` has the guarantees.
 //!
-//! The ledger is kept by a store; this is what one has to offer. Tokens appear by their fingerprints, never by themselves.
-//! Moments cross this border as durations from now: the ledger has one clock of its own, and the machines' may differ.
+//! The client is on one side of this contract, the stores on the other. Tokens appear by their fingerprints only. Times cross it
+//! as durations from now: the store has one clock of its own, and the machines' clocks may differ.
 
 use std::fmt;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-/// Between two requests with one token: 13.5 a second, 810 in a minute.
-pub const INTERVAL: Duration = Duration::from_micros(74_075);
-/// Requests that may go at once. With them a minute holds at most 60 + 810 = 870, which leaves room for requests that bunch
-/// up on the way.
-pub const BURST: u32 = 60;
-/// GitHub allows 100 concurrent requests (GitHub docs: secondary rate limits); the rest is left to the user's other
-/// programs, and to processes that have just come and whose share is still another's.
-pub const IN_FLIGHT_MOST: usize = 90;
-/// How long a process counts after it was last heard of: some missed beats are no death, and what a dead one held is
-/// not held back for long.
-pub const PRESENCE: Duration = Duration::from_secs(10);
-/// What the requests in flight of all tokens together are called where a token's fingerprint stands.
+/// Interval between two requests with one token: 13.5 a second, 810 in a minute.
+pub const REQUEST_INTERVAL: Duration = Duration::from_micros(74_075);
+/// Requests that one token may send at once. Any minute then holds at most 60 + 810 = 870 of them: GitHub allows fewer than 900
+/// points, and some requests bunch up on the way.
+pub const MAX_BURST: u32 = 60;
+/// Maximum requests in flight over all processes. GitHub allows 100 (GitHub docs: secondary rate limits); the rest is left to
+/// the user's other programs, and to new processes whose share others still hold.
+pub const MAX_IN_FLIGHT: usize = 90;
+/// Time after its last heartbeat for which a process counts as alive: it survives some missed heartbeats, and a dead process
+/// does not hold back its share for long.
+pub const LIVENESS_TTL: Duration = Duration::from_secs(10);
+/// Stands in for a token's fingerprint where the requests in flight of all tokens together are meant.
 pub const ALL_TOKENS: &str = "all";
 
-/// What a wait is for.
+/// The reason for which a token may not be used for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitReason {
-    /// The hourly budget is spent (down to the reserve).
+    /// The hourly budget is spent, down to the reserve.
     RateLimit,
-    /// GitHub asked to pause (`Retry-After`).
+    /// GitHub asked for a pause (`Retry-After`).
     RetryAfter,
     /// GitHub's secondary limit, which names no end.
     SecondaryLimit,
@@ -50,96 +50,100 @@ impl fmt::Display for WaitReason {
     }
 }
 
-/// Whether a request may go.
+/// The store's answer to a request for a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grant {
-    /// It may, and is counted.
-    Go,
-    /// Not now: the pace is used up, or all that is left is in flight. Ask again after this time.
-    Soon(Duration),
-    /// Not for long: the token pauses or is exhausted.
-    Later {
-        /// Until it may be asked for again.
+pub enum Reservation {
+    /// The request may be sent; it is counted already.
+    Granted,
+    /// The rate or what is left is taken by requests in flight: try again after this time, milliseconds usually.
+    Busy(Duration),
+    /// The token is paused or exhausted, for seconds up to an hour.
+    Blocked {
+        /// Time until it may be reserved again.
         wait: Duration,
-        /// Why.
+        /// Why it is blocked.
         reason: WaitReason,
-        /// Secondary limits in a row that the token had; the next pause is as much longer.
-        strikes: u32,
+        /// Secondary limits in a row that the token has hit; the next pause grows with them.
+        secondary_limit_hits: u32,
     },
 }
 
-/// A token's hour, as an answer's headers tell it.
+/// A token's rate-limit window, as a response's headers describe it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hour {
-    /// Requests in it; not 0.
+pub struct RateWindow {
+    /// Requests that the window allows; never 0.
     pub limit: u64,
-    /// Requests that are left of it.
+    /// Requests left in it.
     pub remaining: u64,
-    /// Its end in seconds since the epoch, on GitHub's clock: which hour it is.
+    /// Its end in seconds since the epoch, on GitHub's clock: this identifies the window.
     pub reset: i64,
-    /// How long until then.
+    /// Time until its end.
     pub wait: Duration,
 }
 
-/// What an answer, or several, told of a token.
+/// A report of what one or more responses said about a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// Its hour. `unspent` requests, granted since the last news, have cost nothing (304).
-    Hour {
-        /// The hour.
-        hour: Hour,
-        /// Requests to give back to it.
-        unspent: u32,
+pub enum UsageReport {
+    /// The window's state.
+    Window {
+        /// The window.
+        window: RateWindow,
+        /// Requests granted since the last report that turned out free (304).
+        refunded: u32,
     },
-    /// The server has no limits. `said`: it said so with a limit of 0; else it said nothing, which counts for a token of
-    /// which nothing was ever known.
+    /// The server has no rate limit.
     NoLimit {
-        /// Whether it was said.
-        said: bool,
+        /// The server stated a limit of 0. If it sent no limit headers instead, only a token of unknown limit is affected.
+        stated: bool,
     },
 }
 
-/// What a process does with a token, or with all of them ([`ALL_TOKENS`]).
+/// A process's claim to requests in flight, with one token or with [`ALL_TOKENS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
+pub struct ConcurrencyClaim {
     /// The token's fingerprint.
     pub token: String,
-    /// Requests that the process has in flight, or may put in flight on what it was told before.
-    pub holding: usize,
-    /// The most that it wants to have in flight.
-    pub most: usize,
+    /// Requests that the process has in flight, or may still send on its present allocation.
+    pub current: usize,
+    /// Maximum number that it wants in flight.
+    pub max: usize,
 }
 
-/// The ledger can't be reached or used; `Display` names the store and says what to do, without secrets.
+/// An error of the store; `Display` names the store and says what to do, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct LedgerError(pub String);
+pub struct RateLimitStoreError(pub String);
 
-/// Where processes that use the same tokens meet. An outage is waited out in here; an error is for good.
-pub trait Ledger: Send + Sync {
-    /// Asks for one request with a token of which `floor` requests are to be left unused.
-    fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Grant, LedgerError>>;
+/// The store in which processes coordinate their use of tokens. It waits out outages itself: an error is final.
+pub trait RateLimitStore: Send + Sync {
+    /// Reserves one request with a token of which `floor` requests are to stay unused.
+    fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Reservation, RateLimitStoreError>>;
 
-    /// Takes in what was told of a token. A later hour replaces an earlier one; within one what is left only goes down.
-    fn report<'a>(&'a self, token: &'a str, news: News) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Records a report about a token. A later window replaces an earlier one; within a window the remainder only goes down.
+    fn report<'a>(&'a self, token: &'a str, report: UsageReport) -> BoxFuture<'a, Result<(), RateLimitStoreError>>;
 
-    /// Leaves a token alone for a time, in every process. A longer pause stays. `strikes`: secondary limits in a row.
+    /// Pauses a token in every process; a pause that ends later stays. `secondary_limit_hits` is how many the token has hit in a
+    /// row.
     fn pause<'a>(
         &'a self,
         token: &'a str,
         wait: Duration,
         reason: WaitReason,
-        strikes: u32,
-    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+        secondary_limit_hits: u32,
+    ) -> BoxFuture<'a, Result<(), RateLimitStoreError>>;
 
-    /// Says that a process is at work, and divides: for each use, how many requests it may have in flight for as long as
-    /// [`PRESENCE`]. All shares and holdings of the living are at most [`IN_FLIGHT_MOST`] together, but for the one
-    /// request that every process may always have in flight.
-    fn share<'a>(&'a self, process: &'a str, uses: &'a [Use]) -> BoxFuture<'a, Result<Vec<usize>, LedgerError>>;
+    /// Records a heartbeat and allocates concurrency: for each claim, how many requests the process may have in flight during
+    /// [`LIVENESS_TTL`]. Allocations and holdings of live processes never exceed [`MAX_IN_FLIGHT`] together, apart from the one
+    /// request that every process is always allowed.
+    fn allocate<'a>(
+        &'a self,
+        process: &'a str,
+        claims: &'a [ConcurrencyClaim],
+    ) -> BoxFuture<'a, Result<Vec<usize>, RateLimitStoreError>>;
 
-    /// Says that a process has ended.
-    fn leave<'a>(&'a self, process: &'a str) -> BoxFuture<'a, Result<(), LedgerError>>;
+    /// Removes a process that ends.
+    fn deregister<'a>(&'a self, process: &'a str) -> BoxFuture<'a, Result<(), RateLimitStoreError>>;
 
-    /// Closes what it has open; nothing may be asked after that.
+    /// Closes the store's connections; no call may follow.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -15,7 +15,7 @@ use crate::mirror::{Mirror, MirrorError};
 use crate::patience::Patience;
 use crate::private_files;
 use crate::queue::{Queue, Route};
-use crate::rate_limit::Ledger;
+use crate::rate_limit::RateLimitStore;
 use crate::store::relational::leases::process_name;
 use crate::store::{self, StoreError, Stores};
 use crate::telemetry::{self, Console};
@@ -260,13 +260,13 @@ async fn work_queue<H: Handler>(
 /// The client that the settings describe; what it has to say goes to the console.
 async fn client(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> anyhow::Result<GitHub> {
     // Other processes may use the same tokens, now or in a while.
-    let ledger = store::ledger::open(&settings.sql.url, &patience(settings, console, shutdown)).await?;
+    let rate_limit_store = store::ledger::open(&settings.sql.url, &patience(settings, console, shutdown)).await?;
     let console = console.clone();
     let notify = move |notice: Notice| {
         tracing::warn!(%notice, "GitHub");
         console.line(&notice.to_string());
     };
-    let github = new_client(client_settings(settings, Some(ledger), notify))?;
+    let github = new_client(client_settings(settings, Some(rate_limit_store), notify))?;
     github.find_installations(&Meter::default()).await?;
     Ok(github)
 }
@@ -278,7 +278,7 @@ fn new_client(settings: ClientSettings) -> anyhow::Result<GitHub> {
 /// What the settings say of GitHub.
 fn client_settings(
     settings: &Settings,
-    ledger: Option<Arc<dyn Ledger>>,
+    rate_limit_store: Option<Arc<dyn RateLimitStore>>,
     notify: impl Fn(Notice) + Send + Sync + 'static,
 ) -> ClientSettings {
     let tokens = settings.tokens().into_iter();
@@ -290,7 +290,7 @@ fn client_settings(
         app: settings.app().map(|(id, key)| AppSetting { id: id.to_owned(), key: key.clone(), reserve }),
         concurrency: settings.github.concurrency,
         user_agent: settings.github.user_agent.clone(),
-        ledger,
+        rate_limit_store,
         notify: Arc::new(notify),
     }
 }

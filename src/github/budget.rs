@@ -1,10 +1,12 @@
 //! What is left of one token's hour, learnt from the headers of every answer (GitHub docs: rate limits for the REST API).
 
-use crate::rate_limit::Hour;
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
-use std::time::Duration;
 use tokio::time::Instant;
+
+use crate::rate_limit::RateWindow;
 
 /// Two servers of GitHub may give the same window's end one second apart.
 const SAME_WINDOW_SECS: i64 = 1;
@@ -48,14 +50,14 @@ impl RateHeaders {
     }
 
     /// The hour that the headers tell of, if they tell of one that has a limit.
-    pub fn hour(&self, server_now: DateTime<Utc>) -> Option<Hour> {
+    pub fn hour(&self, server_now: DateTime<Utc>) -> Option<RateWindow> {
         let (Some(limit @ 1..), Some(remaining), false) = (self.limit, self.remaining, self.other_bucket) else {
             return None;
         };
         let reset = self.reset.unwrap_or_else(|| {
             server_now.timestamp().saturating_add(i64::try_from(WINDOW.as_secs()).unwrap_or(i64::MAX))
         });
-        Some(Hour { limit, remaining, reset, wait: self.until_reset(server_now) })
+        Some(RateWindow { limit, remaining, reset, wait: self.until_reset(server_now) })
     }
 
     /// How long until the window ends. Both times are GitHub's, so a wrong clock here does no harm.
@@ -99,7 +101,7 @@ impl Budget {
     /// Learns from an answer. Answers may come out of order: within one window the remainder only goes down, a later
     /// window replaces an earlier one, and news of an earlier window is no news.
     pub fn learn(&mut self, rate: &RateHeaders, server_now: DateTime<Utc>, now: Instant) {
-        let Some(Hour { limit, remaining, reset: reset_epoch, wait }) = rate.hour(server_now) else {
+        let Some(RateWindow { limit, remaining, reset: reset_epoch, wait }) = rate.hour(server_now) else {
             if rate.says_no_limit() {
                 *self = Self::Unlimited;
             }

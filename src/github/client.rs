@@ -78,7 +78,7 @@ impl GitHub {
         let has_tokens = !settings.tokens.is_empty() || app.is_some();
         let pool = Pool::new(&settings.tokens, app, settings.concurrency, settings.notify)?;
         let transport = Transport::new(&api_url, &settings.user_agent, &tuning)?;
-        let sharing = settings.ledger.filter(|_| has_tokens).map(Sharing::new);
+        let sharing = settings.rate_limit_store.filter(|_| has_tokens).map(Sharing::new);
         let app_reserve = settings.app.map_or(0, |app| app.reserve.into());
         let (contacted, outage) = (AtomicBool::new(false), Outage::default());
         let total = Meter::default();

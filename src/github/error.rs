@@ -290,11 +290,11 @@ pub enum ApiError {
     },
     /// The request was not sent: what other processes do with the tokens can't be known.
     #[error("GET {path}: not sent, for the tokens are shared through a store that fails: {problem}")]
-    Ledger {
+    RateLimitStore {
         /// Path and query.
         path: String,
         /// Which store, what happened, what to do.
-        problem: crate::rate_limit::LedgerError,
+        problem: crate::rate_limit::RateLimitStoreError,
     },
     /// A body beyond the cap.
     #[error("GET {path}: the body is larger than {cap} bytes")]
@@ -333,7 +333,7 @@ impl ApiError {
                 | Self::NotGitHub { .. }
                 | Self::Connect { .. }
                 | Self::LimitExhausted { .. }
-                | Self::Ledger { .. }
+                | Self::RateLimitStore { .. }
         )
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::rate_limit::{Hour, News};
 use tokio::time::Instant;
+
+use crate::rate_limit::{RateWindow, UsageReport};
 
 /// News of no consequence wait for so long: the ledger counts requests by itself, and needs answers only to notice what
 /// other programs spend and what was granted and cost nothing.
@@ -41,7 +42,7 @@ impl Outbox {
 
     /// What to tell now that an answer told of the token's hour. `last`: no other request of this process is in flight on
     /// the token, so that what is left untold might stay so.
-    pub fn hour(&mut self, hour: Hour, reserve: u64, last: bool, now: Instant) -> Option<News> {
+    pub fn hour(&mut self, hour: RateWindow, reserve: u64, last: bool, now: Instant) -> Option<UsageReport> {
         let due = match self.told {
             Told::Hour { limit, reset, at } => {
                 limit != hour.limit
@@ -54,12 +55,12 @@ impl Outbox {
         };
         due.then(|| {
             self.told = Told::Hour { limit: hour.limit, reset: hour.reset, at: now };
-            News::Hour { hour, unspent: std::mem::take(&mut self.unspent) }
+            UsageReport::Window { window: hour, refunded: std::mem::take(&mut self.unspent) }
         })
     }
 
     /// What to tell now that an answer told of no limits, or (`said` is false) of none.
-    pub fn no_limit(&mut self, said: bool) -> Option<News> {
+    pub fn no_limit(&mut self, said: bool) -> Option<UsageReport> {
         let due = match self.told {
             Told::Nothing => true,
             Told::NoLimit => false,
@@ -68,7 +69,7 @@ impl Outbox {
         due.then(|| {
             self.told = Told::NoLimit;
             self.unspent = 0;
-            News::NoLimit { said }
+            UsageReport::NoLimit { stated: said }
         })
     }
 }
@@ -77,8 +78,8 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn hour(remaining: u64, reset: i64) -> Hour {
-        Hour { limit: 5000, remaining, reset, wait: Duration::from_secs(60) }
+    fn hour(remaining: u64, reset: i64) -> RateWindow {
+        RateWindow { limit: 5000, remaining, reset, wait: Duration::from_secs(60) }
     }
 
     #[test]
@@ -98,21 +99,21 @@ mod tests {
     fn what_cost_nothing_is_given_back_once_and_by_the_last_at_the_latest() {
         let (mut outbox, now) = (Outbox::default(), Instant::now());
         outbox.unspent();
-        assert!(matches!(outbox.hour(hour(4000, 100), 0, false, now), Some(News::Hour { unspent: 1, .. })));
+        assert!(matches!(outbox.hour(hour(4000, 100), 0, false, now), Some(UsageReport::Window { refunded: 1, .. })));
         outbox.unspent();
         outbox.unspent();
         assert_eq!(outbox.hour(hour(4000, 100), 0, false, now), None);
-        assert!(matches!(outbox.hour(hour(4000, 100), 0, true, now), Some(News::Hour { unspent: 2, .. })));
+        assert!(matches!(outbox.hour(hour(4000, 100), 0, true, now), Some(UsageReport::Window { refunded: 2, .. })));
         assert_eq!(outbox.hour(hour(4000, 100), 0, true, now), None);
     }
 
     #[test]
     fn that_there_are_no_limits_is_told_once() {
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.no_limit(false), Some(News::NoLimit { said: false }));
+        assert_eq!(outbox.no_limit(false), Some(UsageReport::NoLimit { stated: false }));
         assert_eq!(outbox.no_limit(false), None);
         assert!(outbox.hour(hour(1, 1), 0, false, Instant::now()).is_some());
         assert_eq!(outbox.no_limit(false), None, "silence tells nothing once a limit is known");
-        assert_eq!(outbox.no_limit(true), Some(News::NoLimit { said: true }));
+        assert_eq!(outbox.no_limit(true), Some(UsageReport::NoLimit { stated: true }));
     }
 }

@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use crate::rate_limit::{BURST, INTERVAL};
+use crate::rate_limit::{MAX_BURST, REQUEST_INTERVAL};
 
-/// Requests a second that [`INTERVAL`] comes to.
+/// Requests a second that [`REQUEST_INTERVAL`] comes to.
 pub(super) const PER_SECOND: f64 = 13.5;
 
 /// The generic cell rate algorithm: one moment is all it remembers.
@@ -17,17 +17,17 @@ pub(super) struct Pace {
 impl Pace {
     /// When the next request may go; `now` or earlier means at once.
     pub fn next(&self, now: Instant) -> Instant {
-        self.due.map_or(now, |due| due.checked_sub(INTERVAL * (BURST - 1)).unwrap_or(now))
+        self.due.map_or(now, |due| due.checked_sub(REQUEST_INTERVAL * (MAX_BURST - 1)).unwrap_or(now))
     }
 
     /// Counts a request that goes now.
     pub fn take(&mut self, now: Instant) {
-        self.due = Some(self.due.map_or(now, |due| due.max(now)) + INTERVAL);
+        self.due = Some(self.due.map_or(now, |due| due.max(now)) + REQUEST_INTERVAL);
     }
 
     /// Counts a request out again that did not go after all.
     pub fn give_back(&mut self) {
-        self.due = self.due.and_then(|due| due.checked_sub(INTERVAL));
+        self.due = self.due.and_then(|due| due.checked_sub(REQUEST_INTERVAL));
     }
 }
 
@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn a_burst_goes_at_once_then_evenly() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        for _ in 0..BURST {
+        for _ in 0..MAX_BURST {
             assert!(pace.next(now) <= now);
             pace.take(now);
         }
-        assert!(pace.next(now) > now && pace.next(now) <= now + INTERVAL);
+        assert!(pace.next(now) > now && pace.next(now) <= now + REQUEST_INTERVAL);
     }
 }

@@ -14,7 +14,7 @@ use super::tokens::fingerprint;
 use super::transport::is_loopback;
 use super::url::ApiUrl;
 use crate::names::RepoName;
-use crate::rate_limit::{Ledger, WaitReason};
+use crate::rate_limit::{RateLimitStore, WaitReason};
 use crate::secret::Secret;
 
 /// One token and what to leave of it.
@@ -53,7 +53,7 @@ pub struct ClientSettings {
     /// GitHub refuses requests without one.
     pub user_agent: String,
     /// Where other processes with the same tokens are met; `None`: there are none.
-    pub ledger: Option<Arc<dyn Ledger>>,
+    pub rate_limit_store: Option<Arc<dyn RateLimitStore>>,
     /// Called with what the user should know, from the requests' tasks: it must not block.
     pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
 }
@@ -280,7 +280,7 @@ mod tests {
             app: None,
             concurrency: None,
             user_agent: String::new(),
-            ledger: None,
+            rate_limit_store: None,
             notify: Arc::new(|_| {}),
         };
         let warning = settings("http://ghe.example.com/api/v3/", true).plain_text_warning().unwrap();

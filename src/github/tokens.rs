@@ -18,7 +18,7 @@ use super::notice::Notice;
 use super::pace;
 use super::request::{Budget as Total, TokenRef, TokenSetting, TokenState};
 use crate::names::RepoName;
-use crate::rate_limit::{IN_FLIGHT_MOST, WaitReason};
+use crate::rate_limit::{MAX_IN_FLIGHT, WaitReason};
 
 pub(super) use token::fingerprint;
 use token::{Credential, Token};
@@ -170,7 +170,7 @@ impl Pool {
             tokens.push(Token::anonymous());
             notify(Notice::Anonymous);
         }
-        let state = State { tokens, in_flight: 0, share: IN_FLIGHT_MOST, readers: Readers::new(), announced: None };
+        let state = State { tokens, in_flight: 0, share: MAX_IN_FLIGHT, readers: Readers::new(), announced: None };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -189,7 +189,7 @@ impl Pool {
     /// Requests in flight at most: in all, and a token.
     fn bounds(&self, state: &State) -> (usize, usize) {
         let count = state.tokens.iter().filter(|token| !matches!(token.credential, Credential::App)).count().max(1);
-        let total = self.concurrency.unwrap_or(PER_TOKEN * count).clamp(1, IN_FLIGHT_MOST);
+        let total = self.concurrency.unwrap_or(PER_TOKEN * count).clamp(1, MAX_IN_FLIGHT);
         (total, PER_TOKEN.max(total.div_ceil(count)))
     }
 

@@ -14,7 +14,7 @@ use super::retry::Tuning;
 use super::tls;
 use super::tokens::Lease;
 use super::url::ApiUrl;
-use crate::rate_limit::IN_FLIGHT_MOST;
+use crate::rate_limit::MAX_IN_FLIGHT;
 use crate::web::{chain, install_crypto, sources};
 
 /// The HTTP client with this house's rules.
@@ -51,7 +51,7 @@ impl Transport {
             // Over HTTP/2 a first run with 16 requests in flight and 50 ms an answer takes the same time (5.4 s for 1,303
             // requests); but one connection for all of them loses or delays them all at once.
             .http1_only()
-            .pool_max_idle_per_host(IN_FLIGHT_MOST)
+            .pool_max_idle_per_host(MAX_IN_FLIGHT)
             .connect_timeout(tuning.connect_timeout)
             .read_timeout(tuning.read_timeout)
             .timeout(tuning.whole_timeout);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use msght::github::{Accept, ApiUrl, ClientSettings, Get, GitHub, Meter, TokenSetting};
 use msght::names::RepoName;
-use msght::rate_limit::Ledger;
+use msght::rate_limit::RateLimitStore;
 use msght::secret::Secret;
 use rstest::rstest;
 use sqlx::{Connection as _, SqliteConnection};
@@ -13,7 +13,7 @@ use sqlx::{Connection as _, SqliteConnection};
 use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
 use crate::{Kept, Meeting};
 
-fn client(fake: &FakeGitHub, ledger: Arc<dyn Ledger>, concurrency: Option<usize>) -> GitHub {
+fn client(fake: &FakeGitHub, ledger: Arc<dyn RateLimitStore>, concurrency: Option<usize>) -> GitHub {
     GitHub::new(ClientSettings {
         api_url: fake.url().parse().unwrap(),
         public_url: None,
@@ -21,7 +21,7 @@ fn client(fake: &FakeGitHub, ledger: Arc<dyn Ledger>, concurrency: Option<usize>
         app: None,
         concurrency,
         user_agent: "msght-test".to_owned(),
-        ledger: Some(ledger),
+        rate_limit_store: Some(ledger),
         notify: Arc::new(|_| {}),
     })
     .unwrap()

@@ -3,27 +3,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msght::rate_limit::{Grant, Hour, IN_FLIGHT_MOST, Ledger, News, Use, WaitReason};
+use msght::rate_limit::{
+    ConcurrencyClaim, MAX_IN_FLIGHT, RateLimitStore, RateWindow, Reservation, UsageReport, WaitReason,
+};
 use rstest::rstest;
 
 use crate::{Kept, Meeting};
 
 const TOKEN: &str = "0123abcd";
 
-fn hour(remaining: u64, reset: i64, wait_ms: u64) -> Hour {
-    Hour { limit: 5000, remaining, reset, wait: Duration::from_millis(wait_ms) }
+fn hour(remaining: u64, reset: i64, wait_ms: u64) -> RateWindow {
+    RateWindow { limit: 5000, remaining, reset, wait: Duration::from_millis(wait_ms) }
 }
 
-async fn tell(ledger: &Arc<dyn Ledger>, hour: Hour, unspent: u32) {
-    ledger.report(TOKEN, News::Hour { hour, unspent }).await.unwrap();
+async fn tell(ledger: &Arc<dyn RateLimitStore>, hour: RateWindow, unspent: u32) {
+    ledger.report(TOKEN, UsageReport::Window { window: hour, refunded: unspent }).await.unwrap();
 }
 
-async fn ask(ledger: &Arc<dyn Ledger>, floor: u64) -> Grant {
+async fn ask(ledger: &Arc<dyn RateLimitStore>, floor: u64) -> Reservation {
     ledger.reserve(TOKEN, floor).await.unwrap()
 }
 
-fn is_exhausted(grant: Grant) -> bool {
-    matches!(grant, Grant::Later { reason: WaitReason::RateLimit, .. })
+fn is_exhausted(grant: Reservation) -> bool {
+    matches!(grant, Reservation::Blocked { reason: WaitReason::RateLimit, .. })
 }
 
 #[rstest]
@@ -37,7 +39,7 @@ async fn what_is_left_is_granted_once_however_many_ask(
     let tasks = ledgers.iter().cloned().map(|ledger| {
         tokio::spawn(async move {
             let mut granted = 0;
-            while ask(&ledger, 10).await == Grant::Go {
+            while ask(&ledger, 10).await == Reservation::Granted {
                 granted += 1;
             }
             granted
@@ -46,14 +48,14 @@ async fn what_is_left_is_granted_once_however_many_ask(
     let granted: Vec<u32> = futures::future::try_join_all(tasks).await.unwrap();
     assert_eq!(granted.iter().sum::<u32>(), 40, "{granted:?}");
     // All is in flight: some may cost nothing, so that it is not over yet.
-    assert!(matches!(ask(&ledgers[1], 10).await, Grant::Soon(_)));
+    assert!(matches!(ask(&ledgers[1], 10).await, Reservation::Busy(_)));
     tell(&ledgers[2], hour(12, 101, 60_000), 2).await;
-    assert_eq!([ask(&ledgers[3], 10).await, ask(&ledgers[0], 10).await], [Grant::Go; 2], "two cost nothing");
+    assert_eq!([ask(&ledgers[3], 10).await, ask(&ledgers[0], 10).await], [Reservation::Granted; 2], "two cost nothing");
     tell(&ledgers[1], hour(10, 100, 60_000), 0).await;
     for ledger in &ledgers {
         assert!(is_exhausted(ask(ledger, 10).await));
     }
-    assert_eq!(ask(&ledgers[0], 5).await, Grant::Go, "a process with a smaller reserve goes on");
+    assert_eq!(ask(&ledgers[0], 5).await, Reservation::Granted, "a process with a smaller reserve goes on");
 }
 
 #[rstest]
@@ -63,23 +65,25 @@ async fn what_one_process_finds_exhausted_no_other_asks_with_until_the_hour_is_o
 ) {
     let meeting = Meeting::new(kept);
     let [one, other] = [meeting.enter().await, meeting.enter().await];
-    assert_eq!([ask(&one, 0).await, ask(&other, 0).await], [Grant::Go; 2], "nothing is known yet");
+    assert_eq!([ask(&one, 0).await, ask(&other, 0).await], [Reservation::Granted; 2], "nothing is known yet");
     tell(&one, hour(0, 100, 700), 0).await;
-    let Grant::Later { wait, reason: WaitReason::RateLimit, .. } = ask(&other, 0).await else { panic!("granted") };
+    let Reservation::Blocked { wait, reason: WaitReason::RateLimit, .. } = ask(&other, 0).await else {
+        panic!("granted")
+    };
     assert!(wait <= Duration::from_millis(700), "{wait:?}");
     // An answer that was on its way tells nothing new.
     tell(&other, hour(3, 100, 700), 1).await;
     tell(&other, hour(4000, -3500, 0), 1).await;
     assert!(is_exhausted(ask(&other, 0).await));
     tokio::time::sleep(wait).await;
-    assert_eq!(ask(&other, 4999).await, Grant::Go, "a full hour is assumed");
+    assert_eq!(ask(&other, 4999).await, Reservation::Granted, "a full hour is assumed");
     // A late answer of the hour that is over is not taken for the new one.
     tell(&one, hour(0, 100, 0), 0).await;
-    assert_eq!(ask(&one, 4990).await, Grant::Go);
+    assert_eq!(ask(&one, 4990).await, Reservation::Granted);
     // The new one's first answer: what was granted of it since stays counted.
     tell(&one, hour(4999, 3700, 60_000), 0).await;
-    assert!(matches!(ask(&one, 4998).await, Grant::Soon(_)));
-    assert_eq!(ask(&one, 4997).await, Grant::Go);
+    assert!(matches!(ask(&one, 4998).await, Reservation::Busy(_)));
+    assert_eq!(ask(&one, 4997).await, Reservation::Granted);
 }
 
 #[rstest]
@@ -90,13 +94,13 @@ async fn a_pause_is_everybodys_at_once_and_the_longest_counts(#[values(Kept::Sql
     let started = Instant::now();
     one.pause(TOKEN, Duration::from_millis(800), WaitReason::SecondaryLimit, 2).await.unwrap();
     other.pause(TOKEN, Duration::from_millis(100), WaitReason::RetryAfter, 0).await.unwrap();
-    while let Grant::Later { wait, reason, strikes } = ask(&other, 0).await {
+    while let Reservation::Blocked { wait, reason, secondary_limit_hits: strikes } = ask(&other, 0).await {
         assert_eq!((reason, strikes), (WaitReason::SecondaryLimit, 2));
         assert!(wait <= Duration::from_millis(800));
         tokio::time::sleep(wait.min(Duration::from_millis(50))).await;
     }
     assert!(started.elapsed() >= Duration::from_millis(790));
-    assert_eq!(other.reserve("another", 0).await.unwrap(), Grant::Go, "another token does not pause");
+    assert_eq!(other.reserve("another", 0).await.unwrap(), Reservation::Granted, "another token does not pause");
 }
 
 #[rstest]
@@ -112,9 +116,11 @@ async fn all_together_keep_one_tokens_pace(#[values(Kept::Sqlite, Kept::Mariadb,
             let mut granted = 0;
             loop {
                 match ask(&ledger, 0).await {
-                    Grant::Go => granted += 1,
-                    Grant::Soon(wait) if started.elapsed().as_secs_f64() < SECONDS => tokio::time::sleep(wait).await,
-                    Grant::Soon(_) => return granted,
+                    Reservation::Granted => granted += 1,
+                    Reservation::Busy(wait) if started.elapsed().as_secs_f64() < SECONDS => {
+                        tokio::time::sleep(wait).await
+                    }
+                    Reservation::Busy(_) => return granted,
                     later => panic!("{later:?}"),
                 }
             }
@@ -130,16 +136,16 @@ async fn all_together_keep_one_tokens_pace(#[values(Kept::Sqlite, Kept::Mariadb,
 async fn a_server_without_limits_is_not_paced(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
     let meeting = Meeting::new(kept);
     let ledger = meeting.enter().await;
-    ledger.report(TOKEN, News::NoLimit { said: false }).await.unwrap();
+    ledger.report(TOKEN, UsageReport::NoLimit { stated: false }).await.unwrap();
     for _ in 0..200 {
-        assert_eq!(ask(&ledger, 1000).await, Grant::Go);
+        assert_eq!(ask(&ledger, 1000).await, Reservation::Granted);
     }
     // Silence tells nothing of a token that has a limit; a limit of 0 does.
     tell(&ledger, hour(0, 100, 60_000), 0).await;
-    ledger.report(TOKEN, News::NoLimit { said: false }).await.unwrap();
+    ledger.report(TOKEN, UsageReport::NoLimit { stated: false }).await.unwrap();
     assert!(is_exhausted(ask(&ledger, 0).await));
-    ledger.report(TOKEN, News::NoLimit { said: true }).await.unwrap();
-    assert_eq!(ask(&ledger, 0).await, Grant::Go);
+    ledger.report(TOKEN, UsageReport::NoLimit { stated: true }).await.unwrap();
+    assert_eq!(ask(&ledger, 0).await, Reservation::Granted);
 }
 
 #[rstest]
@@ -150,11 +156,11 @@ async fn absurd_numbers_from_a_server_do_no_harm(#[values(Kept::Sqlite, Kept::Ma
     for (limit, remaining, reset) in
         [(u64::MAX, 0, i64::MAX), (1, u64::MAX, i64::MIN), (u64::MAX, u64::MAX, 0), (1, 1, i64::MAX)]
     {
-        let hour = Hour { limit, remaining, reset, wait: Duration::MAX };
+        let hour = RateWindow { limit, remaining, reset, wait: Duration::MAX };
         tell(&ledger, hour, u32::MAX).await;
         ledger.reserve(TOKEN, u64::MAX).await.unwrap();
         ledger.pause(TOKEN, Duration::MAX, WaitReason::RetryAfter, u32::MAX).await.unwrap();
-        assert!(matches!(ask(&ledger, 0).await, Grant::Later { .. }));
+        assert!(matches!(ask(&ledger, 0).await, Reservation::Blocked { .. }));
     }
 }
 
@@ -171,7 +177,7 @@ async fn deadlines_of_a_clock_that_was_ahead_are_over(#[values(Kept::Sqlite, Kep
             tell(&ledger, hour(100, 1_000_000, 60_000), 0).await;
         }
         meeting.put_ahead(column, hour_ahead).await;
-        assert_eq!(ask(&ledger, 0).await, Grant::Go, "{column}");
+        assert_eq!(ask(&ledger, 0).await, Reservation::Granted, "{column}");
         // What GitHub tells then counts again, also of the same hour.
         tell(&ledger, hour(0, 2_000_000, 60_000), 0).await;
         assert!(is_exhausted(ask(&ledger, 0).await), "{column}");
@@ -179,7 +185,7 @@ async fn deadlines_of_a_clock_that_was_ahead_are_over(#[values(Kept::Sqlite, Kep
     }
     // No pause is kept for longer than an hour.
     ledger.pause(TOKEN, Duration::from_secs(7200), WaitReason::RetryAfter, 0).await.unwrap();
-    let Grant::Later { wait, .. } = ask(&ledger, 0).await else { panic!("it pauses") };
+    let Reservation::Blocked { wait, .. } = ask(&ledger, 0).await else { panic!("it pauses") };
     assert!(wait <= Duration::from_secs(3600), "{wait:?}");
 }
 
@@ -192,7 +198,7 @@ async fn damaged_ledger_is_set_aside() {
     for damage in [vec![0x5a; 9000], b"SQLite format 3\0 and no more".to_vec()] {
         std::fs::write(&path, damage).unwrap();
         let ledger = meeting.enter().await;
-        assert_eq!(ask(&ledger, 0).await, Grant::Go);
+        assert_eq!(ask(&ledger, 0).await, Reservation::Granted);
         assert!(path.with_extension("db.damaged").exists());
         ledger.close().await;
     }
@@ -200,7 +206,7 @@ async fn damaged_ledger_is_set_aside() {
 
 /// What one process holds in the game below.
 struct Player {
-    ledger: Arc<dyn Ledger>,
+    ledger: Arc<dyn RateLimitStore>,
     name: String,
     share: usize,
     in_flight: usize,
@@ -208,9 +214,9 @@ struct Player {
 
 impl Player {
     async fn beat(&mut self) {
-        let holding = self.share.max(self.in_flight);
-        let uses = [Use { token: TOKEN.to_owned(), holding, most: 90 }];
-        self.share = self.ledger.share(&self.name, &uses).await.unwrap()[0];
+        let current = self.share.max(self.in_flight);
+        let claims = [ConcurrencyClaim { token: TOKEN.to_owned(), current, max: 90 }];
+        self.share = self.ledger.allocate(&self.name, &claims).await.unwrap()[0];
     }
 }
 
@@ -227,7 +233,7 @@ async fn shares_never_sum_up_to_more_than_github_allows_whoever_comes_and_goes(
             players.push(Player { ledger: meeting.enter().await, name, share: 0, in_flight: 0 });
         } else if round >= 9 {
             let gone = players.remove(0);
-            gone.ledger.leave(&gone.name).await.unwrap();
+            gone.ledger.deregister(&gone.name).await.unwrap();
         }
         for turn in 0..players.len() {
             players[turn].beat().await;
@@ -235,7 +241,7 @@ async fn shares_never_sum_up_to_more_than_github_allows_whoever_comes_and_goes(
             let player = &mut players[turn];
             player.in_flight = player.share.max(player.in_flight.saturating_sub(25));
             let sum: usize = players.iter().map(|player| player.in_flight).sum();
-            assert!(sum <= IN_FLIGHT_MOST + players.len(), "{sum} in flight in round {round}");
+            assert!(sum <= MAX_IN_FLIGHT + players.len(), "{sum} in flight in round {round}");
         }
     }
     for _ in 0..3 {
@@ -267,7 +273,7 @@ async fn shares_that_are_asked_for_at_once_are_not_given_twice(
         });
         players = futures::future::try_join_all(beats).await.unwrap();
         let shares: Vec<usize> = players.iter().map(|player| player.share).collect();
-        assert!(shares.iter().sum::<usize>() <= IN_FLIGHT_MOST + players.len(), "{shares:?}");
+        assert!(shares.iter().sum::<usize>() <= MAX_IN_FLIGHT + players.len(), "{shares:?}");
     }
     assert!(players.iter().all(|player| player.share == 15));
 }

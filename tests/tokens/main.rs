@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use msght::patience::Patience;
-use msght::rate_limit::Ledger;
+use msght::rate_limit::RateLimitStore;
 use msght::store::ledger::open;
 use msght::store_url::{Backend, StoreUrl};
 use sqlx::{Connection as _, SqliteConnection};
@@ -58,7 +58,7 @@ impl Meeting {
     }
 
     /// The ledger as one more process opens it, over a connection of its own.
-    async fn enter(&self) -> Arc<dyn Ledger> {
+    async fn enter(&self) -> Arc<dyn RateLimitStore> {
         let ledger = open(&self.url, &patience(60)).await.unwrap();
         for table in ["msght_tokens", "msght_token_users"] {
             if let Some(database) = &self.innodb {
@@ -101,7 +101,7 @@ impl Meeting {
         self.url.sqlite_path().unwrap().with_file_name("github-tokens.db")
     }
 
-    async fn enter_times(&self, times: usize) -> Vec<Arc<dyn Ledger>> {
+    async fn enter_times(&self, times: usize) -> Vec<Arc<dyn RateLimitStore>> {
         let mut ledgers = Vec::new();
         for _ in 0..times {
             ledgers.push(self.enter().await);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use msght::rate_limit::Grant;
+use msght::rate_limit::Reservation;
 use msght::store::ledger::open;
 
 use crate::support::servers::mariadb::MariaDb;
@@ -12,7 +12,7 @@ use crate::{mysql, patience};
 async fn a_request_waits_for_the_server_and_goes_on_when_it_is_back() {
     let server = MariaDb::start();
     let ledger = open(&mysql(&server.url(&server.create_database())), &patience(60)).await.unwrap();
-    assert_eq!(ledger.reserve("t", 0).await, Ok(Grant::Go));
+    assert_eq!(ledger.reserve("t", 0).await, Ok(Reservation::Granted));
     for _ in 0..3 {
         server.kill();
         let waiting = tokio::spawn({
@@ -22,7 +22,7 @@ async fn a_request_waits_for_the_server_and_goes_on_when_it_is_back() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(!waiting.is_finished());
         server.restart();
-        assert_eq!(waiting.await.unwrap(), Ok(Grant::Go));
+        assert_eq!(waiting.await.unwrap(), Ok(Reservation::Granted));
     }
 }
 

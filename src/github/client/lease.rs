@@ -15,7 +15,7 @@ use super::super::url::ApiUrl;
 use super::run::{Call, HOPS_MOST, Sent, Stop};
 use super::{Shared, private_flag};
 use crate::names::RepoName;
-use crate::rate_limit::{LedgerError, WaitReason};
+use crate::rate_limit::{RateLimitStoreError, WaitReason};
 
 /// An installation that got no token is left alone for so long.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const PROBE_BUSY_PAUSE: Duration = Duration::from_secs(1);
 impl Shared {
     /// Waits for a token; `None` when there is none for this.
     pub async fn lease(&self, want: &Want<'_>, url: &ApiUrl, meter: &Meter) -> Result<Option<Lease>, ApiError> {
-        let unshared = |problem| ApiError::Ledger { path: url.to_string(), problem };
+        let unshared = |problem| ApiError::RateLimitStore { path: url.to_string(), problem };
         let _turn = self.pool.turn(want).await;
         let mut waited = false;
         loop {
@@ -114,7 +114,8 @@ impl Shared {
                 self.pool.lose(token, error.to_string().replacen("GET ", "POST ", 1));
             }
             Err(Stop::Error {
-                error: error @ (ApiError::Connect { .. } | ApiError::Ledger { .. } | ApiError::LimitReached { .. }),
+                error:
+                    error @ (ApiError::Connect { .. } | ApiError::RateLimitStore { .. } | ApiError::LimitReached { .. }),
                 ..
             }) => {
                 return Err(error);
@@ -128,7 +129,7 @@ impl Shared {
     }
 
     /// Asks the other processes for what this one has found free. If they have it, the pool knows until when.
-    async fn granted(&self, lease: Lease) -> Result<Option<Lease>, LedgerError> {
+    async fn granted(&self, lease: Lease) -> Result<Option<Lease>, RateLimitStoreError> {
         match &self.sharing {
             Some(sharing) => sharing.grant(&self.pool, lease).await,
             None => Ok(Some(lease)),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::super::budget::{Left, RateHeaders};
 use super::Pool;
 use super::token::Token;
-use crate::rate_limit::{ALL_TOKENS, News, Use};
+use crate::rate_limit::{ALL_TOKENS, ConcurrencyClaim, UsageReport};
 
 /// A server without limits has no budget and no pace to be counted; only its pauses are shared. A grant is good for as
 /// long as it takes a pause to get around anyway, so that hundreds of requests a second need not ask one by one.
@@ -23,7 +23,7 @@ impl Pool {
         (free, regular): (bool, bool),
         server_now: DateTime<Utc>,
         now: Instant,
-    ) -> Option<News> {
+    ) -> Option<UsageReport> {
         let mut state = self.state();
         let token = state.tokens.get_mut(token)?;
         if free {
@@ -46,19 +46,19 @@ impl Pool {
 
     /// What this process does with its tokens: each, then all together. `vouched`: the shares that it was given before
     /// still hold; otherwise only what is in flight is its own.
-    pub fn uses(&self, vouched: bool) -> Vec<Use> {
+    pub fn uses(&self, vouched: bool) -> Vec<ConcurrencyClaim> {
         let state = self.state();
         let (total, per_token) = self.bounds(&state);
         let holding = |share: usize, in_flight: usize| if vouched { share.max(in_flight) } else { in_flight };
-        let each = state.tokens.iter().map(|token| Use {
+        let each = state.tokens.iter().map(|token| ConcurrencyClaim {
             token: token.fingerprint.clone(),
-            holding: holding(token.share.min(per_token), token.in_flight),
-            most: per_token,
+            current: holding(token.share.min(per_token), token.in_flight),
+            max: per_token,
         });
-        let all = Use {
+        let all = ConcurrencyClaim {
             token: ALL_TOKENS.to_owned(),
-            holding: holding(state.share.min(total), state.in_flight),
-            most: total,
+            current: holding(state.share.min(total), state.in_flight),
+            max: total,
         };
         each.chain([all]).collect()
     }

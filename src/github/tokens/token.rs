@@ -13,7 +13,7 @@ use super::super::error::ClientError;
 use super::super::outbox::Outbox;
 use super::super::pace::Pace;
 use super::super::request::TokenSetting;
-use crate::rate_limit::{IN_FLIGHT_MOST, WaitReason};
+use crate::rate_limit::{MAX_IN_FLIGHT, WaitReason};
 use crate::secret::Secret;
 
 /// An installation's token is replaced so long before its end: no request that is under way meets that.
@@ -167,7 +167,7 @@ impl Token {
             budget: Budget::Unknown,
             pace: Pace::default(),
             in_flight: 0,
-            share: IN_FLIGHT_MOST,
+            share: MAX_IN_FLIGHT,
             paused: None,
             held: None,
             granted: None,

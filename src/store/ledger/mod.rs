@@ -13,7 +13,10 @@ use self::sql::{Dialect, HOUR_MICROS, MAX_AHEAD_MICROS, MAX_PACE_AHEAD_MICROS, P
 use self::sqlite::SqliteBackend;
 use super::StoreError;
 use crate::patience::Patience;
-use crate::rate_limit::{BURST, Grant, Hour, INTERVAL, Ledger, LedgerError, News, Use, WaitReason};
+use crate::rate_limit::{
+    ConcurrencyClaim, MAX_BURST, REQUEST_INTERVAL, RateLimitStore, RateLimitStoreError, RateWindow, Reservation,
+    UsageReport, WaitReason,
+};
 use crate::store_url::{Backend, StoreUrl};
 
 mod mysql;
@@ -35,7 +38,7 @@ const LONGEST_WAIT: Duration = Duration::from_micros(HOUR_MICROS.unsigned_abs())
 ///
 /// # Errors
 /// A file or server that can't be created, reached, read or written.
-pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn Ledger>, StoreError> {
+pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn RateLimitStore>, StoreError> {
     let (kept_in, dialect, name) = match (url.backend(), url.sqlite_path()) {
         (Backend::Mysql, _) => {
             (KeptIn::Mysql(Box::new(MysqlBackend::open(url).await?)), Dialect::Mysql, url.to_string())
@@ -90,7 +93,7 @@ struct Standing {
 /// Why a request was not granted.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    Refused(Grant),
+    Refused(Reservation),
     /// What was granted and never answered is to be counted as GitHub counted it.
     Settle,
     /// It would be granted by now.
@@ -130,25 +133,29 @@ impl Standing {
         if self.is_ahead(self.paused_until, MAX_AHEAD_MICROS) {
             let strikes = u32::try_from(self.strikes).unwrap_or(0);
             let (wait, reason) = (self.until(self.paused_until), reason(self.paused_for));
-            return Verdict::Refused(Grant::Later { wait, reason, strikes });
+            return Verdict::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: strikes });
         }
         let Some(hourly @ 1..) = self.hourly else { return Verdict::Again };
         let floor = floor.min(hourly - 1);
         if self.is_ahead(self.reset_at, MAX_AHEAD_MICROS) && hourly.saturating_sub(self.used) <= floor {
             if self.remaining <= floor {
                 let wait = self.until(self.reset_at);
-                return Verdict::Refused(Grant::Later { wait, reason: WaitReason::RateLimit, strikes: 0 });
+                return Verdict::Refused(Reservation::Blocked {
+                    wait,
+                    reason: WaitReason::RateLimit,
+                    secondary_limit_hits: 0,
+                });
             }
             // GitHub has told of more than is left here: the rest is in flight, or was when its process died.
             let flight = self.now.saturating_sub(self.reserved_at);
             if flight > micros(LONGEST_FLIGHT) || flight < -micros(LONGEST_FLIGHT) {
                 return Verdict::Settle;
             }
-            return Verdict::Refused(Grant::Soon(BUSY_WAIT.min(self.until(self.reset_at))));
+            return Verdict::Refused(Reservation::Busy(BUSY_WAIT.min(self.until(self.reset_at))));
         }
-        let next = self.due.saturating_sub(micros(INTERVAL * (BURST - 1)));
+        let next = self.due.saturating_sub(micros(REQUEST_INTERVAL * (MAX_BURST - 1)));
         if self.is_ahead(next, MAX_PACE_AHEAD_MICROS) {
-            Verdict::Refused(Grant::Soon(self.until(next)))
+            Verdict::Refused(Reservation::Busy(self.until(next)))
         } else {
             Verdict::Again
         }
@@ -200,12 +207,12 @@ impl StoreLedger {
         found.map_err(|error| self.explain(doing, &error))
     }
 
-    async fn grant(&self, token: &str, floor: u64) -> Result<Grant, StoreError> {
+    async fn grant(&self, token: &str, floor: u64) -> Result<Reservation, StoreError> {
         const DOING: &str = "asking for a request";
         let (sql, floor) = (&self.statements, number(floor));
         for _ in 0..LOOKS_MOST {
             if self.execute(DOING, &sql.reserve, &[Param::Text(token), Param::Number(floor)]).await? > 0 {
-                return Ok(Grant::Go);
+                return Ok(Reservation::Granted);
             }
             let row = self.fetch(DOING, &sql.look, &[Param::Text(token)]).await?;
             let Some(standing) = row.as_deref().and_then(Standing::from) else {
@@ -221,7 +228,7 @@ impl StoreLedger {
                 Verdict::Again => {}
             }
         }
-        Ok(Grant::Soon(BUSY_WAIT))
+        Ok(Reservation::Busy(BUSY_WAIT))
     }
 
     /// Writes into a token's row, which is made if it is not there.
@@ -234,15 +241,15 @@ impl StoreLedger {
         Ok(())
     }
 
-    async fn divide(&self, process: &str, uses: &[Use]) -> Result<Vec<usize>, StoreError> {
+    async fn divide(&self, process: &str, claims: &[ConcurrencyClaim]) -> Result<Vec<usize>, StoreError> {
         const DOING: &str = "asking for a share of the requests in flight";
         let sql = &self.statements;
-        let mut shares = Vec::with_capacity(uses.len());
-        for a_use in uses {
-            let own = [Param::Text(&a_use.token), Param::Text(process)];
+        let mut shares = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let own = [Param::Text(&claim.token), Param::Text(process)];
             let [token, name] = own;
             let amount = |n: usize| Param::Number(i64::try_from(n).unwrap_or(i64::MAX));
-            let all = [token, name, amount(a_use.holding), amount(a_use.most)];
+            let all = [token, name, amount(claim.current), amount(claim.max)];
             if self.execute(DOING, &sql.beat, &all).await? == 0 {
                 self.execute(DOING, &sql.join, &own).await?;
                 self.execute(DOING, &sql.beat, &all).await?;
@@ -255,24 +262,24 @@ impl StoreLedger {
     }
 }
 
-impl Ledger for StoreLedger {
-    fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Grant, LedgerError>> {
+impl RateLimitStore for StoreLedger {
+    fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Reservation, RateLimitStoreError>> {
         async move { self.grant(token, floor).await.map_err(told) }.boxed()
     }
 
-    fn report<'a>(&'a self, token: &'a str, news: News) -> BoxFuture<'a, Result<(), LedgerError>> {
+    fn report<'a>(&'a self, token: &'a str, report: UsageReport) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
         const DOING: &str = "noting what is left of a token";
         async move {
             let sql = &self.statements;
-            let done = match news {
-                News::Hour { hour: Hour { limit, remaining, reset, wait }, unspent } => {
+            let done = match report {
+                UsageReport::Window { window: RateWindow { limit, remaining, reset, wait }, refunded: unspent } => {
                     let reset = reset.clamp(0, LARGEST);
                     let numbers = [number(limit), number(remaining), reset, micros(wait), unspent.into()];
                     let [limit, remaining, reset, wait, unspent] = numbers.map(Param::Number);
                     let params = [Param::Text(token), limit, remaining, reset, wait, unspent];
                     self.write(DOING, &sql.hour, &params).await
                 }
-                News::NoLimit { said } => {
+                UsageReport::NoLimit { stated: said } => {
                     // It may find nothing to change.
                     let params = [Param::Text(token), Param::Number(said.into())];
                     self.write(DOING, &sql.no_limit, &params).await
@@ -289,7 +296,7 @@ impl Ledger for StoreLedger {
         wait: Duration,
         reason: WaitReason,
         strikes: u32,
-    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+    ) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
         async move {
             let [wait, reason, strikes] = [micros(wait), code(reason), strikes.into()].map(Param::Number);
             let params = [Param::Text(token), wait, reason, strikes];
@@ -298,11 +305,15 @@ impl Ledger for StoreLedger {
         .boxed()
     }
 
-    fn share<'a>(&'a self, process: &'a str, uses: &'a [Use]) -> BoxFuture<'a, Result<Vec<usize>, LedgerError>> {
-        async move { self.divide(process, uses).await.map_err(told) }.boxed()
+    fn allocate<'a>(
+        &'a self,
+        process: &'a str,
+        claims: &'a [ConcurrencyClaim],
+    ) -> BoxFuture<'a, Result<Vec<usize>, RateLimitStoreError>> {
+        async move { self.divide(process, claims).await.map_err(told) }.boxed()
     }
 
-    fn leave<'a>(&'a self, process: &'a str) -> BoxFuture<'a, Result<(), LedgerError>> {
+    fn deregister<'a>(&'a self, process: &'a str) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
         async move {
             let done = self.execute("leaving", &self.statements.leave, &[Param::Text(process)]).await;
             done.map(|_| ()).map_err(told)
@@ -321,8 +332,8 @@ impl Ledger for StoreLedger {
     }
 }
 
-fn told(error: StoreError) -> LedgerError {
-    LedgerError(error.to_string())
+fn told(error: StoreError) -> RateLimitStoreError {
+    RateLimitStoreError(error.to_string())
 }
 
 /// No number of requests, nor any second of the next 30,000 years, is beyond this; it keeps sums of what servers say from
@@ -377,12 +388,13 @@ mod tests {
     #[test]
     fn what_is_in_flight_is_waited_for_and_what_died_in_flight_is_settled() {
         assert_eq!(standing().verdict(9), Verdict::Again);
-        assert_eq!(standing().verdict(10), Verdict::Refused(Grant::Soon(BUSY_WAIT)));
+        assert_eq!(standing().verdict(10), Verdict::Refused(Reservation::Busy(BUSY_WAIT)));
         let still = Standing { now: standing().now + 131 * SECOND, ..standing() };
         assert_eq!(still.verdict(10), Verdict::Settle);
         // GitHub itself has told that the reserve is reached.
         let wait = Duration::from_secs(600);
-        let exhausted = Verdict::Refused(Grant::Later { wait, reason: WaitReason::RateLimit, strikes: 0 });
+        let exhausted =
+            Verdict::Refused(Reservation::Blocked { wait, reason: WaitReason::RateLimit, secondary_limit_hits: 0 });
         assert_eq!(standing().verdict(30), exhausted);
         let over = Standing { now: standing().reset_at, ..standing() };
         assert_eq!(over.verdict(30), Verdict::Again);
@@ -393,14 +405,14 @@ mod tests {
         let paused_until = 1007 * SECOND;
         let paused = Standing { paused_until, paused_for: code(WaitReason::SecondaryLimit), strikes: 3, ..standing() };
         let (wait, reason) = (Duration::from_secs(7), WaitReason::SecondaryLimit);
-        let expected = Verdict::Refused(Grant::Later { wait, reason, strikes: 3 });
+        let expected = Verdict::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: 3 });
         assert_eq!(paused.verdict(0), expected);
         // A clock that was ahead wrote it: no pause lasts for so long.
         assert_eq!(Standing { paused_until: 4606 * SECOND, ..paused }.verdict(0), Verdict::Again);
         assert_eq!(Standing { hourly: None, ..paused }.verdict(0), expected);
-        let ahead = micros(INTERVAL * (BURST - 1));
+        let ahead = micros(REQUEST_INTERVAL * (MAX_BURST - 1));
         let paced = Standing { due: 1000 * SECOND + ahead + 2000, ..standing() };
-        assert_eq!(paced.verdict(0), Verdict::Refused(Grant::Soon(Duration::from_millis(2))));
+        assert_eq!(paced.verdict(0), Verdict::Refused(Reservation::Busy(Duration::from_millis(2))));
         assert_eq!(Standing { hourly: Some(0), ..paced }.verdict(0), Verdict::Again);
     }
 }

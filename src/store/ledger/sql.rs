@@ -4,7 +4,7 @@
 //! MySQL assigns the columns of an UPDATE one after the other and sees the new values in later ones, SQLite sees the old
 //! ones throughout: a column is therefore assigned after those that are computed from it.
 
-use crate::rate_limit::{BURST, IN_FLIGHT_MOST, INTERVAL, PRESENCE};
+use crate::rate_limit::{LIVENESS_TTL, MAX_BURST, MAX_IN_FLIGHT, REQUEST_INTERVAL};
 
 /// Whose SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +103,11 @@ pub(super) const MAX_PACE_AHEAD_MICROS: i64 = 60_000_000;
 impl Statements {
     pub fn new(dialect: Dialect) -> Self {
         let statement = |text: &str| Statement::new(text, dialect);
-        let interval = INTERVAL.as_micros();
+        let interval = REQUEST_INTERVAL.as_micros();
         // The generic cell rate algorithm, as in `github::pace`: `due` is when the requests so far would have gone, had
         // they gone evenly, and may be ahead of the clock by a burst.
-        let ahead = interval * u128::from(BURST - 1);
-        let presence = PRESENCE.as_micros();
+        let ahead = interval * u128::from(MAX_BURST - 1);
+        let presence = LIVENESS_TTL.as_micros();
         // What no hour, pace or pause can explain is over, as what has passed is.
         let unexplained = format!("reset_at > NOW + {MAX_AHEAD_MICROS}");
         let over = format!("hourly > 0 AND (reset_at <= NOW OR {unexplained})");
@@ -148,7 +148,7 @@ impl Statements {
         let counted =
             format!("SELECT COUNT(*) AS processes, COALESCE(SUM(GREATEST(holding, share)), 0) AS held {others}");
         let share =
-            format!("GREATEST(1, LEAST($4, LEAST({IN_FLIGHT_MOST} DIV (processes + 1), {IN_FLIGHT_MOST} - held)))");
+            format!("GREATEST(1, LEAST($4, LEAST({MAX_IN_FLIGHT} DIV (processes + 1), {MAX_IN_FLIGHT} - held)))");
         let beat = match dialect {
             Dialect::Sqlite => format!(
                 "UPDATE msght_token_users SET holding = $3, share = (SELECT {share} FROM ({counted})), \
