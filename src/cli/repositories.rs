@@ -1,6 +1,7 @@
 //! Options of the commands that are given repositories by name: `retrieve-repo` and `update-repo`.
 
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
 use super::{Detail, UsageError};
 use crate::mirror::stage::Stage;
@@ -51,6 +52,16 @@ pub struct UpdateRepoArgs {
     /// Repositories as ORG/NAME, or one as ORG NAME
     #[arg(value_name = "ORG/NAME", required = true)]
     pub names: Vec<String>,
+}
+
+impl ValueEnum for Stage {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.help()))
+    }
 }
 
 /// The stages of a whole retrieval at this detail.

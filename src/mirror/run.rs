@@ -1,52 +1,73 @@
-//! A repository's run: which stages, in which order, side by side.
+//! A repository's run: which stages, in which order, and what they came to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::{Shared, Work};
-use super::entities::{
-    commits, counts, details, events, issues, labels, people, pulls, refs, refusals, repository, stars,
-};
+use super::entities::{counts, issues, pulls, refusals};
 use super::error::MirrorError;
 use super::options::Options;
 use super::report::{End, Report, StageReport};
 use super::resolve::Opened;
 use super::session::Mirror;
-use super::stage::Stage;
+use super::stage::{Phase, Stage, stage_table};
 use super::stats::Tally;
-use super::writer::Writer;
+use super::writer::{Writer, WriterTasks};
 use crate::names::RepoName;
 use crate::store::relational::Counted;
+use crate::store::relational::leases::Lease;
 
-/// Chains of stages that don't wait for each other. Commits are walked from the heads that branches have; issues whose
-/// labels were renamed are read again before those that changed, so that the newer answer is stored last.
-const SIDE_BY_SIDE: [&[Stage]; 14] = [
-    &[Stage::People],
-    &[Stage::Labels, Stage::Issues],
-    &[Stage::Milestones],
-    &[Stage::Topics],
-    &[Stage::Languages],
-    &[Stage::Releases],
-    &[Stage::Branches, Stage::Commits],
-    &[Stage::CommitComments],
-    &[Stage::Pulls],
-    &[Stage::ReviewComments],
-    &[Stage::IssueComments],
-    &[Stage::IssueEvents],
-    &[Stage::Stars],
-    &[Stage::Forks],
+/// Completes a stage with what its lists have not given though other stages refer to it or count it.
+struct FollowUp {
+    stage: Stage,
+    /// The phase that it follows.
+    after: Phase,
+    /// Another stage that must have succeeded: counts are compared with lists that were read in the same run.
+    requires: Option<Stage>,
+    run: for<'a> fn(&'a Work) -> BoxFuture<'a, Result<(), MirrorError>>,
+}
+
+/// The follow-ups, in the order in which they run.
+const FOLLOW_UPS: [FollowUp; 4] = [
+    FollowUp {
+        stage: Stage::Issues,
+        after: Phase::Feed,
+        requires: None,
+        run: |context| issues::missing(context).boxed(),
+    },
+    FollowUp {
+        stage: Stage::Pulls,
+        after: Phase::Feed,
+        requires: None,
+        run: |context| pulls::missing(context).boxed(),
+    },
+    FollowUp {
+        stage: Stage::IssueComments,
+        after: Phase::Feed,
+        requires: Some(Stage::Issues),
+        run: |context| counts::reconcile(context, Counted::IssueComments).boxed(),
+    },
+    // Pull requests tell how many review comments they have only where they were fetched one by one.
+    FollowUp {
+        stage: Stage::ReviewComments,
+        after: Phase::Details,
+        requires: Some(Stage::Details),
+        run: |context| counts::reconcile(context, Counted::ReviewComments).boxed(),
+    },
 ];
 
-/// What became of one stage.
-struct Done {
+/// How one stage ended.
+struct StageResult {
     stage: Stage,
     result: Result<(), MirrorError>,
-    /// Why it was cut off, where that ended the whole run.
-    cut_off: Option<String>,
+    /// Why it was aborted, where that ended the whole run.
+    aborted_by: Option<String>,
     time: Duration,
 }
 
@@ -57,101 +78,121 @@ impl Mirror {
     /// No token can read the repository, GitHub does not answer for it, or a store can't be used. What goes wrong
     /// within a stage is in the report.
     pub async fn repository(&self, name: &RepoName, options: Options) -> Result<Report, MirrorError> {
+        let mut run = RepositoryRun::open(self, name, options).await?;
+        run.stages().await;
+        run.finish().await
+    }
+}
+
+/// A repository that was resolved, with the lease and the writer that stages, or refreshes of single entities, need.
+struct RepositoryRun {
+    context: Arc<Shared>,
+    stats: HashMap<Stage, Arc<Tally>>,
+    results: Vec<StageResult>,
+    /// What ended the run before all stages were through.
+    fatal: Option<MirrorError>,
+    started: Instant,
+    writer_tasks: WriterTasks,
+    lease: Option<Lease>,
+    /// Cancels the run when the lease is lost.
+    _lease_watch: Option<AbortOnDropHandle<()>>,
+}
+
+impl RepositoryRun {
+    /// Resolves the repository and stores its own document and row.
+    async fn open(mirror: &Mirror, name: &RepoName, options: Options) -> Result<Self, MirrorError> {
         let started = Instant::now();
-        let tally = Arc::new(Tally::default());
-        let (writer, tasks) = Writer::start(&self.stores);
-        let opened = self.open(name, &options, &tally, &writer).await;
-        let (repository, lease) = match opened {
+        let stats = Arc::new(Tally::default());
+        let (writer, writer_tasks) = Writer::start(&mirror.stores);
+        let (repository, lease) = match mirror.open(name, &options, &stats, &writer).await {
             Ok(Opened { repository, lease, .. }) => (repository, lease),
             Err(error) => {
                 drop(writer);
-                tasks.finished().await;
+                writer_tasks.finished().await;
                 return Err(error);
             }
         };
-        let (relational, project) = (self.stores.relational.clone(), repository.project);
-        if let Err(error) = relational.load_lists(project).await {
+        if let Err(error) = mirror.stores.relational.load_lists(repository.project).await {
             // Each is asked for by itself then, and says what is wrong.
             tracing::warn!(%error, "the state of the lists is not loaded");
         }
-        let cancel = self.cancel.child_token();
-        let lost = lease.as_ref().map(|lease| lease.lost().clone());
-        let watching = lost.clone().map(|lost| {
-            let cancel = cancel.clone();
+        let cancel = mirror.cancel.child_token();
+        let lease_watch = lease.as_ref().map(|lease| {
+            let (lost, cancel) = (lease.lost().clone(), cancel.clone());
             AbortOnDropHandle::new(tokio::spawn(async move {
                 lost.cancelled().await;
                 cancel.cancel();
             }))
         });
-        let shared = Arc::new(Shared { cancel, ..self.run_context(repository, options, writer) });
-        let mut run = Run { shared, tallies: HashMap::from([(Stage::Repo, tally)]), done: Vec::new(), fatal: None };
-        run.stages().await;
-        let report = run.report(started).await;
-        let Run { shared, fatal, .. } = run;
-        // The writer ends with its last sender.
-        drop(shared);
-        tasks.finished().await;
-        relational.unload_lists(project);
-        drop(watching);
-        if let Some(lease) = lease {
-            lease.release().await?;
+        let context = Arc::new(Shared { cancel, ..mirror.run_context(repository, options, writer) });
+        Ok(Self {
+            context,
+            stats: HashMap::from([(Stage::Repo, stats)]),
+            results: Vec::new(),
+            fatal: None,
+            started,
+            writer_tasks,
+            lease,
+            _lease_watch: lease_watch,
+        })
+    }
+
+    /// Runs the stages that the options name.
+    async fn stages(&mut self) {
+        for phase in Phase::ALL {
+            self.run_concurrently(phase.chains()).await;
+            for follow_up in FOLLOW_UPS.iter().filter(|follow_up| follow_up.after == phase) {
+                self.follow_up(follow_up).await;
+            }
         }
-        if lost.is_some_and(|lost| lost.is_cancelled()) {
-            return Err(MirrorError::Busy("its lease was lost".to_owned()));
+    }
+
+    /// Waits until all is stored, gives up the lease, and reports.
+    async fn finish(mut self) -> Result<Report, MirrorError> {
+        let report = self.report().await;
+        let Self { context, fatal, writer_tasks, lease, _lease_watch: lease_watch, .. } = self;
+        let (relational, project) = (context.stores.relational.clone(), context.subject.project);
+        // The writer ends with its last sender.
+        drop(context);
+        writer_tasks.finished().await;
+        relational.unload_lists(project);
+        drop(lease_watch);
+        if let Some(lease) = lease {
+            let lost = lease.lost().clone();
+            lease.release().await?;
+            if lost.is_cancelled() {
+                return Err(MirrorError::Busy("its lease was lost".to_owned()));
+            }
         }
         match fatal {
             Some(MirrorError::Cancelled) | None => report,
             Some(error) => Err(error),
         }
     }
-}
 
-/// The stages of one repository at work.
-struct Run {
-    shared: Arc<Shared>,
-    tallies: HashMap<Stage, Arc<Tally>>,
-    done: Vec<Done>,
-    /// What ended the run before all stages were through.
-    fatal: Option<MirrorError>,
-}
-
-impl Run {
     fn wanted(&self, stage: Stage) -> bool {
-        self.shared.options.stages.contains(&stage)
+        stage == Stage::Repo || self.context.options.stages.contains(&stage)
     }
 
-    async fn stages(&mut self) {
-        self.side_by_side(&[&[Stage::Repo]]).await;
-        self.side_by_side(&SIDE_BY_SIDE).await;
-        self.side_by_side(&[&[Stage::Events]]).await;
-        for stage in [Stage::Issues, Stage::Pulls, Stage::IssueComments] {
-            self.follow_up(stage).await;
-        }
-        self.side_by_side(&[&[Stage::Details]]).await;
-        // Pull requests tell how many review comments they have only where they were read whole.
-        self.follow_up(Stage::ReviewComments).await;
-    }
-
-    async fn side_by_side(&mut self, chains: &[&[Stage]]) {
-        let mut tasks: JoinSet<Vec<Done>> = JoinSet::new();
-        for chain in chains {
-            let mut chain = chain.to_vec();
-            chain.retain(|stage| self.wanted(*stage) || *stage == Stage::Repo);
-            let works: Vec<(Stage, Work)> = chain.into_iter().map(|stage| (stage, self.work(stage))).collect();
-            if works.is_empty() || self.fatal.is_some() {
+    async fn run_concurrently(&mut self, chains: Vec<Vec<Stage>>) {
+        let mut tasks: JoinSet<Vec<StageResult>> = JoinSet::new();
+        for mut chain in chains {
+            chain.retain(|stage| self.wanted(*stage));
+            if chain.is_empty() || self.fatal.is_some() {
                 continue;
             }
+            let chain: Vec<(Stage, Work)> = chain.into_iter().map(|stage| (stage, self.stage_context(stage))).collect();
             tasks.spawn(async move {
-                let mut done = Vec::new();
-                for (stage, work) in works {
-                    done.push(run_stage(stage, &work).await);
+                let mut results = Vec::new();
+                for (stage, context) in chain {
+                    results.push(run_stage(stage, &context).await);
                 }
-                done
+                results
             });
         }
         while let Some(joined) = tasks.join_next().await {
             match joined {
-                Ok(done) => done.into_iter().for_each(|done| self.take(done)),
+                Ok(results) => results.into_iter().for_each(|result| self.record(result)),
                 Err(error) => {
                     let error = MirrorError::Answer(format!("a stage broke off: {error}"));
                     self.fatal.get_or_insert(error);
@@ -160,10 +201,10 @@ impl Run {
         }
     }
 
-    fn take(&mut self, mut done: Done) {
+    fn record(&mut self, mut done: StageResult) {
         match done.result {
             Err(error) if error.ends_the_run() => {
-                done.cut_off = Some(error.to_string());
+                done.aborted_by = Some(error.to_string());
                 done.result = Ok(());
                 // The store's own error says more than that the writer has stopped.
                 if self.fatal.is_none() || matches!(self.fatal, Some(MirrorError::WriterStopped)) {
@@ -172,127 +213,110 @@ impl Run {
             }
             result => done.result = result,
         }
-        self.done.push(done);
+        self.results.push(done);
     }
 
-    /// Reads what a stage's lists have not given though others refer to it or count it; it counts with that stage.
-    async fn follow_up(&mut self, stage: Stage) {
-        let ended_well = |stage: Stage| {
-            self.done.iter().any(|done| done.stage == stage && done.result.is_ok() && done.cut_off.is_none())
-        };
-        // Counts are compared with lists that were read in the same run.
-        let counted_by = match stage {
-            Stage::IssueComments => Stage::Issues,
-            Stage::ReviewComments => Stage::Details,
-            _ => stage,
-        };
-        if !ended_well(stage) || !ended_well(counted_by) || self.fatal.is_some() {
+    fn succeeded(&self, stage: Stage) -> bool {
+        self.results.iter().any(|done| done.stage == stage && done.result.is_ok() && done.aborted_by.is_none())
+    }
+
+    /// Runs a follow-up; it counts with its stage.
+    async fn follow_up(&mut self, follow_up: &FollowUp) {
+        let stage = follow_up.stage;
+        if self.fatal.is_some()
+            || !self.succeeded(stage)
+            || follow_up.requires.is_some_and(|required| !self.succeeded(required))
+        {
             return;
         }
-        let work = self.work(stage);
-        if work.is_refused() {
+        let context = self.stage_context(stage);
+        if context.is_refused() {
             return;
         }
         let started = Instant::now();
         let result = async {
-            work.flush().await?;
-            match stage {
-                Stage::Issues => issues::missing(&work).await?,
-                Stage::Pulls => pulls::missing(&work).await?,
-                Stage::IssueComments => counts::reconcile(&work, Counted::IssueComments).await?,
-                Stage::ReviewComments => counts::reconcile(&work, Counted::ReviewComments).await?,
-                _ => {}
-            }
-            work.flush().await
+            context.flush().await?;
+            (follow_up.run)(&context).await?;
+            context.flush().await
         }
         .await
-        .or_else(|error| refusals::accept(stage, &work, error));
-        work.progress.finish();
+        .or_else(|error| refusals::accept(stage, &context, error));
+        context.progress.finish();
         let time = started.elapsed();
-        if let Some(done) = self.done.iter_mut().find(|done| done.stage == stage) {
+        if let Some(done) = self.results.iter_mut().find(|done| done.stage == stage) {
             done.time += time;
         }
         if result.is_err() {
-            let before = self.done.iter().position(|done| done.stage == stage);
-            let time = before.map_or(time, |position| self.done.remove(position).time);
-            self.take(Done { stage, result, cut_off: None, time });
+            let before = self.results.iter().position(|done| done.stage == stage);
+            let time = before.map_or(time, |position| self.results.remove(position).time);
+            self.record(StageResult { stage, result, aborted_by: None, time });
         }
     }
 
-    fn work(&mut self, stage: Stage) -> Work {
-        let tally = Arc::clone(self.tallies.entry(stage).or_default());
-        let label = format!("{} {stage}", self.shared.subject.name);
-        Work { shared: Arc::clone(&self.shared), tally, progress: self.shared.console.progress(&label) }
+    fn stage_context(&mut self, stage: Stage) -> Work {
+        let tally = Arc::clone(self.stats.entry(stage).or_default());
+        let label = format!("{} {stage}", self.context.subject.name);
+        Work { shared: Arc::clone(&self.context), tally, progress: self.context.console.progress(&label) }
     }
 
-    async fn report(&mut self, started: Instant) -> Result<Report, MirrorError> {
+    async fn report(&mut self) -> Result<Report, MirrorError> {
         if self.fatal.is_none()
-            && let Err(error) = self.shared.writer.flush().await
+            && let Err(error) = self.context.writer.flush().await
         {
             self.fatal = Some(error);
         }
-        let stages: Vec<StageReport> = Stage::ALL
-            .iter()
-            .filter(|stage| **stage == Stage::Repo || self.wanted(**stage))
-            .map(|stage| self.stage_report(*stage))
-            .collect();
-        let report = Report { subject: self.shared.subject.name.to_string(), stages, time: started.elapsed() };
-        if report.is_complete() && self.fatal.is_none() && self.is_whole() {
-            self.shared.stores.relational.retrieved(self.shared.subject.project).await?;
+        let wanted = Stage::ALL.into_iter().filter(|stage| self.wanted(*stage));
+        let stages: Vec<StageReport> = wanted.map(|stage| self.stage_report(stage)).collect();
+        let report = Report { subject: self.context.subject.name.to_string(), stages, time: self.started.elapsed() };
+        if report.is_complete() && self.fatal.is_none() && self.covers_all_stages() {
+            self.context.stores.relational.retrieved(self.context.subject.project).await?;
         }
         Ok(report)
     }
 
-    /// Whether all stages were asked for, details perhaps excepted.
-    fn is_whole(&self) -> bool {
-        Stage::ALL.iter().all(|stage| *stage == Stage::Details || self.wanted(*stage))
+    /// Returns whether all stages run, details perhaps excepted.
+    fn covers_all_stages(&self) -> bool {
+        Stage::ALL.iter().all(|stage| *stage == Stage::Details || self.context.options.stages.contains(stage))
     }
 
     fn stage_report(&self, stage: Stage) -> StageReport {
-        let tally = self.tallies.get(&stage).cloned().unwrap_or_default();
-        let done = self.done.iter().find(|done| done.stage == stage);
-        let end = done.map(|done| End { result: &done.result, cut_off: done.cut_off.as_deref(), time: done.time });
-        StageReport::of(stage.name(), &tally, end.as_ref())
+        let stats = self.stats.get(&stage).cloned().unwrap_or_default();
+        let done = self.results.iter().find(|done| done.stage == stage);
+        let end = done.map(|done| End { result: &done.result, cut_off: done.aborted_by.as_deref(), time: done.time });
+        StageReport::of(stage.name(), &stats, end.as_ref())
     }
 }
 
-async fn run_stage(stage: Stage, work: &Work) -> Done {
-    let started = Instant::now();
-    let result = match stage {
-        Stage::Repo => repository::owner_and_parent(work).await,
-        Stage::People => people::people(work).await,
-        Stage::Labels => labels::labels(work).await,
-        Stage::Milestones => labels::milestones(work).await,
-        Stage::Topics => repository::topics(work).await,
-        Stage::Languages => repository::languages(work).await,
-        Stage::Releases => refs::releases(work).await,
-        Stage::Branches => refs::branches(work).await,
-        Stage::Commits => commits::commits(work).await,
-        Stage::CommitComments => commits::commit_comments(work).await,
-        Stage::Pulls => match pulls::pulls(work).await {
-            Err(error) => pulls::commits_after_failed_list(work, error).await,
-            done => done,
-        },
-        Stage::ReviewComments => pulls::review_comments(work).await,
-        Stage::Issues => issues::issues(work).await,
-        Stage::IssueComments => issues::comments(work).await,
-        Stage::IssueEvents => issues::events(work).await,
-        Stage::Stars => stars::stars(work).await,
-        Stage::Forks => stars::forks(work).await,
-        Stage::Events => events::events(work).await,
-        Stage::Details => details::details(work).await,
+macro_rules! define_dispatch {
+    ($(
+        #[doc = $help:literal]
+        $stage:ident: $name:literal, $phase:ident $(after $predecessor:ident)?, $lists:literal lists,
+        $entity:ident::$function:ident;
+    )+) => {
+        /// Runs what the table of stages registers for the stage.
+        async fn dispatch(stage: Stage, context: &Work) -> Result<(), MirrorError> {
+            match stage {
+                $(Stage::$stage => super::entities::$entity::$function(context).await,)+
+            }
+        }
     };
-    let result = result.or_else(|error| refusals::accept(stage, work, error));
+}
+
+stage_table!(define_dispatch);
+
+async fn run_stage(stage: Stage, context: &Work) -> StageResult {
+    let started = Instant::now();
+    let result = dispatch(stage, context).await.or_else(|error| refusals::accept(stage, context, error));
     // What a stage handed in counts only once it is stored.
     let result = match result {
-        Ok(()) => work.flush().await,
+        Ok(()) => context.flush().await,
         error => error,
     };
-    work.progress.finish();
-    let repository = &work.repository().name;
+    context.progress.finish();
+    let repository = &context.repository().name;
     match &result {
         Ok(()) => tracing::info!(%repository, %stage, seconds = started.elapsed().as_secs_f64(), "stage done"),
         Err(error) => tracing::warn!(%repository, %stage, %error, "stage failed"),
     }
-    Done { stage, result, cut_off: None, time: started.elapsed() }
+    StageResult { stage, result, aborted_by: None, time: started.elapsed() }
 }

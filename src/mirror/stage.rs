@@ -1,99 +1,150 @@
-//! The stages of mirroring a repository, by the names that users type.
+//! The table of stages: what a repository's mirroring consists of, by the names that users type.
 
 use std::fmt;
 
-use clap::ValueEnum;
+/// Hands the table of stages to the macro `$expand`. A row registers a stage:
+///
+/// ```text
+/// /// Help
+/// Variant: "name", PHASE [after Stage], LISTS lists, entity::function;
+/// ```
+///
+/// The rows stand in the order in which stages are shown. Stages of one phase run concurrently, except one that runs `after`
+/// another. LISTS is the number of lists that the stage requests at least. `function` of the file `entity` in `entities/`
+/// runs the stage.
+macro_rules! stage_table {
+    ($expand:ident) => {
+        $expand! {
+            /// The repository itself and its owner
+            Repo: "repo", Repository, 1 lists, repository::owner_and_parent;
+            /// Collaborators and contributors
+            People: "people", Lists, 2 lists, people::people;
+            /// Labels
+            Labels: "labels", Lists, 1 lists, labels::labels;
+            /// Milestones
+            Milestones: "milestones", Lists, 1 lists, labels::milestones;
+            /// Topics
+            Topics: "topics", Lists, 1 lists, repository::topics;
+            /// Bytes of code in each language
+            Languages: "languages", Lists, 1 lists, repository::languages;
+            /// Releases
+            Releases: "releases", Lists, 1 lists, refs::releases;
+            /// Branches and tags
+            Branches: "branches", Lists, 2 lists, refs::branches;
+            // Commits are walked from the heads of the branches.
+            /// Commits of every branch and tag
+            Commits: "commits", Lists after Branches, 1 lists, commits::commits;
+            /// Comments on commits
+            CommitComments: "commit-comments", Lists, 1 lists, commits::commit_comments;
+            /// Pull requests
+            Pulls: "pulls", Lists, 1 lists, pulls::pulls;
+            /// Review comments of pull requests
+            ReviewComments: "review-comments", Lists, 1 lists, pulls::review_comments;
+            // Issues whose labels were renamed are fetched again before those that changed, so that the newer answer is
+            // stored last.
+            /// Issues
+            Issues: "issues", Lists after Labels, 1 lists, issues::issues;
+            /// Comments of issues and pull requests
+            IssueComments: "issue-comments", Lists, 1 lists, issues::comments;
+            /// Events of issues and pull requests: closed, labeled, referenced
+            IssueEvents: "issue-events", Lists, 1 lists, issues::events;
+            /// Who starred the repository, and when
+            Stars: "stars", Lists, 1 lists, stars::stars;
+            /// Forks
+            Forks: "forks", Lists, 1 lists, stars::forks;
+            /// The repository's events feed
+            Events: "events", Feed, 1 lists, events::events;
+            /// One request an item for what lists leave out: full commits, full pull requests, full users
+            Details: "details", Details, 0 lists, details::details;
+        }
+    };
+}
+pub(super) use stage_table;
 
-/// One kind of thing that is mirrored from a repository, in the order of [`Stage::ALL`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
-pub enum Stage {
-    /// The repository itself and its owner
-    Repo,
-    /// Collaborators and contributors
-    People,
-    /// Labels
-    Labels,
-    /// Milestones
-    Milestones,
-    /// Topics
-    Topics,
-    /// Bytes of code in each language
-    Languages,
-    /// Releases
-    Releases,
-    /// Branches and tags
-    Branches,
-    /// Commits of every branch and tag
-    Commits,
-    /// Comments on commits
-    CommitComments,
-    /// Pull requests
-    Pulls,
-    /// Review comments of pull requests
-    ReviewComments,
-    /// Issues
-    Issues,
-    /// Comments of issues and pull requests
-    IssueComments,
-    /// Events of issues and pull requests: closed, labeled, referenced
-    IssueEvents,
-    /// Who starred the repository, and when
-    Stars,
-    /// Forks
-    Forks,
-    /// The repository's events feed
-    Events,
-    /// One request an item for what lists leave out: full commits, full pull requests, full users
+macro_rules! define_stages {
+    ($(
+        #[doc = $help:literal]
+        $stage:ident: $name:literal, $phase:ident $(after $predecessor:ident)?, $lists:literal lists,
+        $entity:ident::$function:ident;
+    )+) => {
+        /// One kind of data that is mirrored from a repository, in the order of [`Stage::ALL`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Stage {
+            $(#[doc = $help] $stage,)+
+        }
+
+        impl Stage {
+            /// Every stage, in the order in which they are shown.
+            pub const ALL: [Self; [$(Self::$stage),+].len()] = [$(Self::$stage),+];
+
+            /// Returns the stage's name as users type and read it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$stage => $name,)+
+                }
+            }
+
+            /// Returns what the stage mirrors, for the command's help.
+            pub fn help(self) -> &'static str {
+                match self {
+                    $(Self::$stage => $help.trim_ascii(),)+
+                }
+            }
+
+            /// Returns the number of lists that the stage requests at least.
+            pub fn lists(self) -> u64 {
+                match self {
+                    $(Self::$stage => $lists,)+
+                }
+            }
+
+            /// Returns the phase of a run that the stage belongs to.
+            pub(super) fn phase(self) -> Phase {
+                match self {
+                    $(Self::$stage => Phase::$phase,)+
+                }
+            }
+
+            /// Returns the stage of the same phase that it waits for.
+            pub(super) fn predecessor(self) -> Option<Self> {
+                match self {
+                    $($(Self::$stage => Some(Self::$predecessor),)?)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+stage_table!(define_stages);
+
+/// A part of a run: its stages run concurrently, after those of the phases before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The repository itself.
+    Repository,
+    /// Its lists.
+    Lists,
+    /// Its events feed, which is read with what the lists know.
+    Feed,
+    /// What takes a request an item, for items that the lists and the feed have named.
     Details,
 }
 
-impl Stage {
-    /// Every stage, in the order in which they run and are shown.
-    pub const ALL: [Stage; 19] = [
-        Stage::Repo,
-        Stage::People,
-        Stage::Labels,
-        Stage::Milestones,
-        Stage::Topics,
-        Stage::Languages,
-        Stage::Releases,
-        Stage::Branches,
-        Stage::Commits,
-        Stage::CommitComments,
-        Stage::Pulls,
-        Stage::ReviewComments,
-        Stage::Issues,
-        Stage::IssueComments,
-        Stage::IssueEvents,
-        Stage::Stars,
-        Stage::Forks,
-        Stage::Events,
-        Stage::Details,
-    ];
+impl Phase {
+    /// All phases, in the order in which they run.
+    pub(super) const ALL: [Self; 4] = [Self::Repository, Self::Lists, Self::Feed, Self::Details];
 
-    /// The stage's name as users type and read it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Repo => "repo",
-            Stage::People => "people",
-            Stage::Labels => "labels",
-            Stage::Milestones => "milestones",
-            Stage::Topics => "topics",
-            Stage::Languages => "languages",
-            Stage::Releases => "releases",
-            Stage::Branches => "branches",
-            Stage::Commits => "commits",
-            Stage::CommitComments => "commit-comments",
-            Stage::Pulls => "pulls",
-            Stage::ReviewComments => "review-comments",
-            Stage::Issues => "issues",
-            Stage::IssueComments => "issue-comments",
-            Stage::IssueEvents => "issue-events",
-            Stage::Stars => "stars",
-            Stage::Forks => "forks",
-            Stage::Events => "events",
-            Stage::Details => "details",
-        }
+    /// Returns the phase's chains of stages: each stage of a chain waits for the one before it.
+    pub(super) fn chains(self) -> Vec<Vec<Stage>> {
+        let heads = Stage::ALL.into_iter().filter(|stage| stage.phase() == self && stage.predecessor().is_none());
+        heads.map(|head| std::iter::successors(Some(head), |stage| stage.successor()).collect()).collect()
+    }
+}
+
+impl Stage {
+    fn successor(self) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.predecessor() == Some(self))
     }
 }
 
@@ -108,12 +159,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_complete_ordered_and_named_as_typed() {
-        assert_eq!(Stage::ALL.as_slice(), Stage::value_variants());
-        assert!(Stage::ALL.is_sorted());
-        for stage in Stage::ALL {
-            assert_eq!(Stage::from_str(stage.name(), false), Ok(stage));
-        }
+    fn every_stage_is_in_one_chain_of_its_phase() {
+        let mut chained: Vec<Stage> = Phase::ALL.into_iter().flat_map(Phase::chains).flatten().collect();
+        chained.sort();
+        assert_eq!(chained, Stage::ALL);
+        assert!(Phase::Lists.chains().contains(&vec![Stage::Labels, Stage::Issues]));
+        assert!(Phase::Lists.chains().contains(&vec![Stage::Branches, Stage::Commits]));
+    }
+
+    #[test]
+    fn stage_is_padded_as_text() {
         assert_eq!(format!("{:<8}|", Stage::Repo), "repo    |");
+        assert_eq!(Stage::Repo.help(), "The repository itself and its owner");
     }
 }

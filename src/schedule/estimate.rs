@@ -135,15 +135,7 @@ fn of(due: &[Due], facts: &[Option<Facts>], read_again: &[bool], stages: &[Stage
     let typical = Asked { pulls: mean(|asked| asked.pulls), commits: mean(|asked| asked.commits) };
     let has = |stage: Stage, number: u64| if stages.contains(&stage) { number } else { 0 };
     let more = |items: u64| items.div_ceil(PAGE).saturating_sub(1);
-    // Each stage asks for one list, some for two.
-    let lists: u64 = stages
-        .iter()
-        .map(|stage| match stage {
-            Stage::People | Stage::Branches => 2,
-            Stage::Details => 0,
-            _ => 1,
-        })
-        .sum();
+    let lists: u64 = stages.iter().map(|stage| stage.lists()).sum();
     let (mut first, mut pages, mut pulls, mut details, mut changed) = (0, 0, 0, 0, 0);
     let mut each = Vec::with_capacity(due.len());
     for ((due, facts), read_again) in due.iter().zip(facts).zip(read_again) {

@@ -32,6 +32,13 @@ const COMMITS_CAP: usize = 250;
 
 /// The pull requests, and the commits of those whose head is new.
 pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
+    match sync_list(work).await {
+        Err(error) => commits_after_failed_list(work, error).await,
+        done => done,
+    }
+}
+
+async fn sync_list(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["pulls"]).query("state", "all");
     let list = |name, sort, direction| List {
         name,
@@ -136,7 +143,7 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
 ///
 /// # Errors
 /// Always: the list's error, or one that the commits met and that ends more.
-pub async fn commits_after_failed_list(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
+async fn commits_after_failed_list(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
     let is_refused = matches!(&error, MirrorError::Api(api) if api.is_refusal() || api.concerns_all_requests());
     if !is_refused && !error.concerns_all_items() && work.repository().has("has_pull_requests") {
         commits(work).await?;
