@@ -11,28 +11,26 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use super::fork_commits::{fork_point, own_commits};
+use super::history::{BRANCHES_IN_FLIGHT, UnresolvedParents, history};
 use super::refs;
-use crate::github::{Accept, ApiError, VisitedUrls};
-use crate::mirror::context::{Work, read_now};
+use crate::github::{Accept, ApiError};
+use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::heads::{Heads, fingerprint_of_refs};
 use crate::mirror::independent::for_each_independent;
-use crate::mirror::mapping::commit::ON_BRANCH;
-use crate::mirror::mapping::item::{Item, split_under};
+use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::{Map, Mapped};
 use crate::mirror::options::ForkCommits;
 use crate::mirror::pages::{List, PER_PAGE, Pages, read_all, snapshot};
 use crate::mirror::resource::Repository;
 use crate::mirror::stage::Stage;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::{Commit, CommitComment};
+use crate::store::relational::rows::CommitComment;
 use crate::store::relational::state::{ListState, fingerprint};
 use crate::store::relational::{Progress, Rows};
 
-/// Branches walked at once.
-pub(in crate::mirror) const BRANCHES_IN_FLIGHT: usize = 8;
 /// Rounds of looking for parents that are missing. Each round reads on from them; one is enough unless lists end early.
-const CLOSING_ROUNDS: usize = 50;
+const MAX_GAP_ROUNDS: usize = 50;
 
 /// The commits that branches and tags lead to.
 pub async fn commits(work: &Work) -> Result<(), MirrorError> {
@@ -115,7 +113,7 @@ async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> 
     let no_commits = no_commits.into_inner().unwrap_or_else(PoisonError::into_inner);
     let whole = no_commits.is_empty();
     no_commits.into_iter().for_each(|tag| work.record_final_gap(tag));
-    close(work).await?;
+    fill_history_gaps(work).await?;
     Ok(whole)
 }
 
@@ -150,11 +148,6 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
 async fn unknown(work: &Work, heads: &[String]) -> Result<Vec<String>, MirrorError> {
     let known = work.shared.stores.relational.known_commits(work.project(), heads).await?;
     Ok(heads.iter().filter(|sha| !known.contains(*sha)).cloned().collect())
-}
-
-pub(in crate::mirror) fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
-    let url = work.url(&["commits"]).query("sha", sha);
-    List { name, url, accept: Accept::Json, collection: Collection::Commits, map: ON_BRANCH }
 }
 
 /// What a run for everything has read so far: fingerprints of SHAs.
@@ -199,58 +192,29 @@ async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), Mir
         return Ok(());
     }
     let list = history(work, "commits", sha);
-    let mut ends = OpenEnds::default();
+    let mut ends = UnresolvedParents::default();
     let mut pages = Pages::new(work, &list);
     while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
-        ends.take(&rows.commits);
+        ends.record(&rows.commits);
         if let Some(seen) = seen {
-            ends.open.retain(|sha| !seen_before(sha));
+            ends.pending.retain(|sha| !seen_before(sha));
             let read = rows.commits.iter().map(|commit| fingerprint(&commit.sha));
             seen.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
         } else {
-            ends.close_known(work).await?;
+            ends.remove_known(work).await?;
         }
         work.write(documents, rows).await?;
-        if ends.open.is_empty() {
+        if ends.pending.is_empty() {
             break;
         }
     }
     Ok(())
 }
 
-/// Where a history that is being read goes on: parents that have not come yet.
-#[derive(Default)]
-pub(in crate::mirror) struct OpenEnds {
-    read: HashSet<i64>,
-    /// Their SHAs.
-    pub(in crate::mirror) open: HashSet<String>,
-}
-
-impl OpenEnds {
-    /// Takes in commits that came.
-    pub(in crate::mirror) fn take(&mut self, commits: &[Commit]) {
-        for commit in commits {
-            self.open.remove(&commit.sha);
-            self.read.insert(fingerprint(&commit.sha));
-        }
-        let parents = commits.iter().flat_map(|commit| &commit.parents);
-        self.open.extend(parents.filter(|sha| !self.read.contains(&fingerprint(sha))).cloned());
-    }
-
-    /// Takes away those that the project is known to have.
-    pub(in crate::mirror) async fn close_known(&mut self, work: &Work) -> Result<(), MirrorError> {
-        let asked: Vec<String> = self.open.iter().cloned().collect();
-        for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
-            self.open.remove(&known);
-        }
-        Ok(())
-    }
-}
-
 /// Reads on wherever a commit of the project lacks its parent, until none does.
-async fn close(work: &Work) -> Result<(), MirrorError> {
+async fn fill_history_gaps(work: &Work) -> Result<(), MirrorError> {
     let mut before: Vec<String> = Vec::new();
-    for _ in 0..CLOSING_ROUNDS {
+    for _ in 0..MAX_GAP_ROUNDS {
         work.flush().await?;
         let missing = work.shared.stores.relational.missing_parents(work.project(), PER_PAGE as u32).await?;
         if missing.is_empty() {
@@ -264,42 +228,6 @@ async fn close(work: &Work) -> Result<(), MirrorError> {
     }
     work.shortfall(format!("the history before {} could not be read", before.join(", ")));
     Ok(())
-}
-
-/// What `head` has and `base` lacks.
-pub struct Comparison {
-    /// The SHAs of the commits that came.
-    pub shas: Vec<String>,
-    /// How many there are, where GitHub says so.
-    pub total: Option<u64>,
-}
-
-/// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap that other lists of
-/// commits have; older servers don't, and give a part of it.
-pub async fn compare(work: &Work, base: &str, head: &str, map: &Map) -> Result<Comparison, MirrorError> {
-    let mut url = Some(work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100"));
-    let mut comparison = Comparison { shas: Vec::new(), total: None };
-    let mut visited = VisitedUrls::default();
-    while let Some(next) = url.take() {
-        visited.visit(&next)?;
-        let page = work.get_page(&next, Accept::Json).await?;
-        let items = split_under(&page.body, "commits")?;
-        comparison.total = comparison.total.max(total_commits(&page.body));
-        let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
-        comparison.shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
-        work.write(documents, rows).await?;
-        url = page.links.next;
-    }
-    Ok(comparison)
-}
-
-/// How many commits a comparison has in all. The rest of the answer, files with their patches, is not held.
-fn total_commits(body: &[u8]) -> Option<u64> {
-    #[derive(serde::Deserialize)]
-    struct Answer {
-        total_commits: Option<u64>,
-    }
-    serde_json::from_slice::<Answer>(body).ok()?.total_commits
 }
 
 /// The comments on commits. Their list has no key to read on from: every page is asked for, conditionally.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::commits::{BRANCHES_IN_FLIGHT, OpenEnds, compare, history};
+use super::history::{BRANCHES_IN_FLIGHT, UnresolvedParents, compare, history};
 use crate::github::{Accept, ApiError, ApiUrl, Page, VisitedUrls};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
@@ -192,11 +192,11 @@ async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bo
     let known = work.shared.stores.relational.known_commits(work.project(), &shas).await?;
     let Some(new) = shas.iter().position(|sha| known.contains(sha) || sha == fork_point) else { return Ok(false) };
     commits.truncate(new);
-    let mut ends = OpenEnds::default();
-    ends.take(&commits);
-    ends.open.remove(fork_point);
-    ends.close_known(work).await?;
-    if !ends.open.is_empty() {
+    let mut ends = UnresolvedParents::default();
+    ends.record(&commits);
+    ends.pending.remove(fork_point);
+    ends.remove_known(work).await?;
+    if !ends.pending.is_empty() {
         return Ok(false);
     }
     let new: HashSet<&String> = shas[..new].iter().collect();

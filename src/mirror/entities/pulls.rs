@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::commits::{Comparison, compare};
+use super::history::{Comparison, compare};
 use super::issues::{mark_issue_gone, read_by_own_list, remove_comments};
 use super::missing_items::MissingItems;
 use crate::github::{Accept, ApiError, ApiUrl, VisitedUrls};

@@ -1,0 +1,87 @@
+//! Histories of commits: how they are listed, compared, and where they go on.
+
+use std::collections::HashSet;
+
+use crate::github::{Accept, VisitedUrls};
+use crate::mirror::context::{Work, read_now};
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::commit::ON_BRANCH;
+use crate::mirror::mapping::item::split_under;
+use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::pages::List;
+use crate::store::documents::Collection;
+use crate::store::relational::rows::Commit;
+use crate::store::relational::state::fingerprint;
+
+/// Branches walked at once.
+pub const BRANCHES_IN_FLIGHT: usize = 8;
+
+pub fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
+    let url = work.url(&["commits"]).query("sha", sha);
+    List { name, url, accept: Accept::Json, collection: Collection::Commits, map: ON_BRANCH }
+}
+
+/// Where a history that is being read goes on: parents that have not come yet.
+#[derive(Default)]
+pub struct UnresolvedParents {
+    read: HashSet<i64>,
+    /// Their SHAs.
+    pub pending: HashSet<String>,
+}
+
+impl UnresolvedParents {
+    /// Takes in commits that came.
+    pub fn record(&mut self, commits: &[Commit]) {
+        for commit in commits {
+            self.pending.remove(&commit.sha);
+            self.read.insert(fingerprint(&commit.sha));
+        }
+        let parents = commits.iter().flat_map(|commit| &commit.parents);
+        self.pending.extend(parents.filter(|sha| !self.read.contains(&fingerprint(sha))).cloned());
+    }
+
+    /// Takes away those that the project is known to have.
+    pub async fn remove_known(&mut self, work: &Work) -> Result<(), MirrorError> {
+        let asked: Vec<String> = self.pending.iter().cloned().collect();
+        for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
+            self.pending.remove(&known);
+        }
+        Ok(())
+    }
+}
+
+/// What `head` has and `base` lacks.
+pub struct Comparison {
+    /// The SHAs of the commits that came.
+    pub shas: Vec<String>,
+    /// How many there are, where GitHub says so.
+    pub total: Option<u64>,
+}
+
+/// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap that other lists of
+/// commits have; older servers don't, and give a part of it.
+pub async fn compare(work: &Work, base: &str, head: &str, map: &Map) -> Result<Comparison, MirrorError> {
+    let mut url = Some(work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100"));
+    let mut comparison = Comparison { shas: Vec::new(), total: None };
+    let mut visited = VisitedUrls::default();
+    while let Some(next) = url.take() {
+        visited.visit(&next)?;
+        let page = work.get_page(&next, Accept::Json).await?;
+        let items = split_under(&page.body, "commits")?;
+        comparison.total = comparison.total.max(total_commits(&page.body));
+        let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
+        comparison.shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
+        work.write(documents, rows).await?;
+        url = page.links.next;
+    }
+    Ok(comparison)
+}
+
+/// How many commits a comparison has in all. The rest of the answer, files with their patches, is not held.
+fn total_commits(body: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        total_commits: Option<u64>,
+    }
+    serde_json::from_slice::<Answer>(body).ok()?.total_commits
+}
