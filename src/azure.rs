@@ -10,13 +10,13 @@ use reqwest::StatusCode;
 use sha2::Sha256;
 use url::Url;
 
+use crate::http::error_chain;
 use crate::secret::Secret;
-use crate::web::chain;
 
 /// The oldest version that has all that is asked for here; emulators know it too.
 const VERSION: &str = "2021-12-02";
 /// Whoever looks wants to know how it is now.
-const PATIENCE: Duration = Duration::from_secs(15);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A storage account and its key.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,9 +33,9 @@ pub struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     /// It is there.
-    There,
+    Exists,
     /// It is not, and the key could make it.
-    Absent,
+    Missing,
 }
 
 impl Account {
@@ -66,18 +66,18 @@ impl Account {
         url.query_pairs_mut().append_pair("restype", "container");
         let request = http
             .get(url)
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .header("x-ms-date", &date)
             .header("x-ms-version", VERSION)
             .header("authorization", format!("SharedKey {}:{signature}", self.name));
-        let response = request.send().await.map_err(|error| chain(&error.without_url()))?;
+        let response = request.send().await.map_err(|error| error_chain(&error.without_url()))?;
         let code = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         if !response.headers().contains_key("x-ms-request-id") {
             return Err(format!("what answers is not Azure Blob Storage ({})", response.status().as_u16()));
         }
         match response.status() {
-            StatusCode::OK => Ok(Container::There),
-            StatusCode::NOT_FOUND if code == "ContainerNotFound" => Ok(Container::Absent),
+            StatusCode::OK => Ok(Container::Exists),
+            StatusCode::NOT_FOUND if code == "ContainerNotFound" => Ok(Container::Missing),
             StatusCode::FORBIDDEN => Err(format!("the account refused its key (403 {code})")),
             status => Err(format!("unexpected answer {} {code}", status.as_u16())),
         }

@@ -8,7 +8,7 @@
 //! | [`cli`] | what users type |
 //! | [`check`] | a look at all that a run needs: tokens, organisations, stores |
 //! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
-//! | [`files`] | `orgs.txt` and `projects.txt`, which users keep |
+//! | [`lists`] | `orgs.txt` and `projects.txt`, the lists that users keep |
 //! | [`schedule`] | a run over all repositories: which are due, in which order, and when it is enough |
 //! | [`workers`] | working a queue: jobs side by side, leases, retries, dead letters |
 //! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
@@ -16,40 +16,40 @@
 //! | [`queue`] | work queues and the routing of events: an SQLite file, or RabbitMQ |
 //! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
 //! | [`telemetry`] | the log file, and what users read on their terminal |
-//! | [`patience`] | waiting for servers that are away |
+//! | [`retry`] | how long a server that is away is retried |
 //! | [`azure`] | a storage account, as far as it is asked what is there |
-//! | [`web`] | what all that speaks HTTP has in common |
+//! | [`http`] | what every HTTP client shares: TLS provider, error chains |
 //! | [`private_files`] | files and directories for this user alone |
-//! | [`process_id`] | how a process is named to others |
+//! | [`process_id`] | which process holds a lease, and whether it has ended |
 //! | [`json`] | lenient parsing of GitHub's JSON |
 //! | [`rate_limit`] | the contract between the client and the store in which processes share the tokens' limits |
-//! | [`names`], [`secret`], [`store_url`] | values parsed once at the edge |
+//! | [`names`], [`secret`], [`backend_url`] | values parsed once at the edge |
 //!
 //! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
 
 pub mod azure;
+pub mod backend_url;
 pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod config;
 #[cfg(test)]
 mod docs;
-pub mod files;
 pub mod github;
+pub mod http;
 pub mod json;
 #[cfg(test)]
 mod layering;
+pub mod lists;
 pub mod mirror;
 pub mod names;
-pub mod patience;
 pub mod private_files;
 pub mod process_id;
 pub mod queue;
 pub mod rate_limit;
+pub mod retry;
 pub mod schedule;
 pub mod secret;
 pub mod store;
-pub mod store_url;
 pub mod telemetry;
-pub mod web;
 pub mod workers;

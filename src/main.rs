@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use msght::cli::{Cli, UsageError};
 use msght::commands::{self, Outcome};
 use msght::config::ConfigError;
-use msght::files::FileError;
+use msght::lists::ListError;
 use msght::store::StoreError;
 use msght::telemetry::Console;
 
@@ -87,7 +87,7 @@ mod memory {
 fn is_misuse(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let unusable = cause.downcast_ref::<StoreError>().is_some_and(|error| error.at_open);
-        unusable || cause.is::<ConfigError>() || cause.is::<UsageError>() || cause.is::<FileError>()
+        unusable || cause.is::<ConfigError>() || cause.is::<UsageError>() || cause.is::<ListError>()
     })
 }
 

@@ -61,7 +61,7 @@ impl RepoName {
     ///
     /// # Errors
     /// A text that names no repository.
-    pub fn parse_loosely(text: &str) -> Result<Self, RepoNameError> {
+    pub fn parse_line(text: &str) -> Result<Self, RepoNameError> {
         match text.trim().split_once(char::is_whitespace) {
             Some((owner, name)) => Self::new(owner, name.trim_start()),
             None => text.trim().parse(),

@@ -5,9 +5,9 @@ mod support;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use msght::patience::Patience;
+use msght::backend_url::{BackendKind, BackendUrl};
+use msght::retry::RetryPolicy;
 use msght::store::documents::{Collection, Document, Documents, KeyValue, Shape, Written};
-use msght::store_url::{Backend, StoreUrl};
 use rstest::rstest;
 use serde_json::{Value, json};
 use support::servers::mongodb::MongoServer;
@@ -21,23 +21,23 @@ enum On {
 }
 
 /// A fresh store's URL; the directory is to be kept as long as the store.
-fn fresh(on: On, name: &str) -> (StoreUrl, TempDir) {
+fn fresh(on: On, name: &str) -> (BackendUrl, TempDir) {
     let directory = TempDir::new().unwrap();
     let url = match on {
-        On::Sqlite => StoreUrl::sqlite(directory.path().join("documents.db")),
+        On::Sqlite => BackendUrl::sqlite(directory.path().join("documents.db")),
         On::Mongodb => {
-            StoreUrl::parse(&MongoServer::shared().url(name), &[Backend::Mongodb]).expect("the server's URL")
+            BackendUrl::parse(&MongoServer::shared().url(name), &[BackendKind::Mongodb]).expect("the server's URL")
         }
     };
     (url, directory)
 }
 
-fn patience() -> Patience {
-    Patience::new(Duration::from_secs(60), |_| {})
+fn retry_policy() -> RetryPolicy {
+    RetryPolicy::new(Duration::from_secs(60), |_| {})
 }
 
-async fn open(url: &StoreUrl) -> Documents {
-    Documents::open(url, &patience()).await.unwrap()
+async fn open(url: &BackendUrl) -> Documents {
+    Documents::open(url, &retry_policy()).await.unwrap()
 }
 
 fn read_at(second: i64) -> DateTime<Utc> {

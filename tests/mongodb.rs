@@ -10,10 +10,10 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use mongodb::bson::{self, Bson, doc};
 use mongodb::{Client, Database, IndexModel};
-use msght::patience::Patience;
+use msght::backend_url::{BackendKind, BackendUrl};
+use msght::retry::RetryPolicy;
 use msght::store::StoreError;
 use msght::store::documents::{Collection, Document, Documents, Shape, Written, repair_duplicates};
-use msght::store_url::{Backend, StoreUrl};
 use serde_json::{Value, json};
 use support::servers::free_port;
 use support::servers::mongodb::{MongoServer, ScriptedServer};
@@ -21,21 +21,21 @@ use support::servers::mongodb::{MongoServer, ScriptedServer};
 /// The wire version of MongoDB 4.4, the oldest that is served.
 const OLDEST_SERVED: i32 = 9;
 
-fn url(text: &str) -> StoreUrl {
-    StoreUrl::parse(text, &[Backend::Mongodb]).unwrap()
+fn url(text: &str) -> BackendUrl {
+    BackendUrl::parse(text, &[BackendKind::Mongodb]).unwrap()
 }
 
-fn patience(seconds: u64) -> Patience {
-    Patience::new(Duration::from_secs(seconds), |_| {})
+fn retry_policy(seconds: u64) -> RetryPolicy {
+    RetryPolicy::new(Duration::from_secs(seconds), |_| {})
 }
 
 async fn open(text: &str) -> Documents {
-    Documents::open(&url(text), &patience(60)).await.unwrap()
+    Documents::open(&url(text), &retry_policy(60)).await.unwrap()
 }
 
 async fn refused(text: &str) -> StoreError {
     let began = Instant::now();
-    let Err(error) = Documents::open(&url(text), &patience(600)).await else { panic!("{text} was opened") };
+    let Err(error) = Documents::open(&url(text), &retry_policy(600)).await else { panic!("{text} was opened") };
     assert!(error.at_open, "{error}");
     assert!(began.elapsed() < Duration::from_secs(30), "opening took {:?}", began.elapsed());
     error
@@ -188,12 +188,12 @@ async fn ghtorrents_duplicates_are_named_and_the_newest_is_kept_when_asked() {
     }
     assert!(!said.contains("octo/4"), "{said}");
 
-    assert_eq!(repair_duplicates(&url(&text), &patience(10)).await.unwrap(), [(Collection::Issues, 4)]);
+    assert_eq!(repair_duplicates(&url(&text), &retry_policy(10)).await.unwrap(), [(Collection::Issues, 4)]);
     let left: Vec<_> = issues.find(doc! {}).await.unwrap().try_collect().await.unwrap();
     assert_eq!(left.len(), 4);
     assert!(left.iter().all(|issue| issue.get_str("t").is_ok_and(|text| text == "kept")), "{left:?}");
     open(&text).await;
-    assert_eq!(repair_duplicates(&url(&text), &patience(10)).await.unwrap(), []);
+    assert_eq!(repair_duplicates(&url(&text), &retry_policy(10)).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn documents_that_lack_a_part_of_their_key_are_named_and_never_removed() {
     }
     let said = refused(&text).await.to_string();
     assert!(said.contains("forks") && said.contains("a/octo/(none)") && said.contains("lack a part"), "{said}");
-    assert_eq!(repair_duplicates(&url(&text), &patience(10)).await.unwrap(), []);
+    assert_eq!(repair_duplicates(&url(&text), &retry_policy(10)).await.unwrap(), []);
     assert_eq!(forks.count_documents(doc! {}).await.unwrap(), 2);
 }
 
@@ -218,8 +218,9 @@ async fn a_server_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     let text = server.url("killed");
     let told = Arc::new(Mutex::new(Vec::<String>::new()));
     let lines = Arc::clone(&told);
-    let patience = Patience::new(Duration::from_secs(120), move |line| lines.lock().unwrap().push(line.to_owned()));
-    let store = Documents::open(&url(&text), &patience).await.unwrap();
+    let retry_policy =
+        RetryPolicy::new(Duration::from_secs(120), move |line| lines.lock().unwrap().push(line.to_owned()));
+    let store = Documents::open(&url(&text), &retry_policy).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let killer = {
         let (server, done) = (Arc::clone(&server), Arc::clone(&done));
@@ -263,7 +264,7 @@ async fn a_server_that_is_killed_again_and_again_loses_and_doubles_nothing() {
 #[tokio::test]
 async fn a_server_that_stays_away_is_an_error_when_patience_ends() {
     let server = MongoServer::start();
-    let store = Documents::open(&url(&server.url("away")), &patience(1)).await.unwrap();
+    let store = Documents::open(&url(&server.url("away")), &retry_policy(1)).await.unwrap();
     server.kill();
     let error = store.upsert(vec![issue(1, "x")]).await.unwrap_err();
     assert!(!error.at_open && error.to_string().contains("check that the server runs"), "{error}");
@@ -367,7 +368,7 @@ async fn another_unique_index_is_an_error_and_no_endless_loop() {
         ] }),
         command => Some(healthy(command)),
     });
-    let store = Documents::open(&url(&server.url("", "db")), &patience(0)).await.unwrap();
+    let store = Documents::open(&url(&server.url("", "db")), &retry_policy(0)).await.unwrap();
     let said = store.upsert(vec![issue(1, "x")]).await.unwrap_err().to_string();
     assert!(said.contains("index: theirs") && said.contains("drop that index"), "{said}");
 }

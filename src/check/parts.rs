@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::azure::{Account, Container};
-use crate::config::{Settings, StoreUrl};
-use crate::patience::Patience;
+use crate::config::{BackendUrl, Settings};
+use crate::http;
 use crate::queue::{self, Route};
+use crate::retry::RetryPolicy;
 use crate::store::look::{Found, directory_for};
 use crate::store::{self, StoreError, documents, relational};
 use crate::telemetry::Connection;
-use crate::web;
 
 /// Whoever looks wants to know how it is now.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -35,20 +35,24 @@ impl Part {
 /// Looks at the stores and the queue, each by itself; nothing is made.
 pub async fn look_at_stores(settings: &Settings) -> Vec<Part> {
     // A server that is away is not waited for.
-    let patience = Patience::new(Duration::ZERO, |_| {});
+    let retry_policy = RetryPolicy::new(Duration::ZERO, |_| {});
     let Settings { documents, sql, queue, .. } = settings;
     let routes = [Route::Projects, Route::Users];
-    let part = |name, url: &StoreUrl, looked| Part { name, url: url.to_string(), looked };
+    let part = |name, url: &BackendUrl, looked| Part { name, url: url.to_string(), looked };
     vec![
-        part("documents", &documents.url, documents::look(&documents.url, &patience).await),
-        part("sql", &sql.url, look_at_tables(&documents.url, &sql.url, &patience).await),
-        part("queue", &queue.url, queue::look(&queue.url, &queue.exchange, &routes, &patience).await),
+        part("documents", &documents.url, documents::look(&documents.url, &retry_policy).await),
+        part("sql", &sql.url, look_at_tables(&documents.url, &sql.url, &retry_policy).await),
+        part("queue", &queue.url, queue::look(&queue.url, &queue.exchange, &routes, &retry_policy).await),
     ]
 }
 
-async fn look_at_tables(documents: &StoreUrl, sql: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
+async fn look_at_tables(
+    documents: &BackendUrl,
+    sql: &BackendUrl,
+    retry_policy: &RetryPolicy,
+) -> Result<Found, StoreError> {
     store::refuse_same_file(documents, sql)?;
-    relational::look(sql, patience).await
+    relational::look(sql, retry_policy).await
 }
 
 /// Looks at where dumps, telemetry and the log go; nothing is made.
@@ -68,7 +72,7 @@ pub async fn look_at_outlets(settings: &Settings) -> Vec<Part> {
 }
 
 /// The container of an `az:` target.
-async fn container(target: &StoreUrl, account: Option<&Account>) -> Result<Found, StoreError> {
+async fn container(target: &BackendUrl, account: Option<&Account>) -> Result<Found, StoreError> {
     let failed = |problem: String, advice| StoreError {
         tried: format!("Azure Blob Storage, {target}"),
         problem,
@@ -84,10 +88,10 @@ async fn container(target: &StoreUrl, account: Option<&Account>) -> Result<Found
     let rest = target.expose().split_once("://").map_or("", |(_, rest)| rest);
     let name = rest.split(['/', '?']).next().unwrap_or_default();
     let advice = "check the account's name and key, dump.azure_endpoint, and the network";
-    let http = web::client().map_err(|problem| failed(problem, advice))?;
+    let http = http::client().map_err(|problem| failed(problem, advice))?;
     let state = match account.container(&http, name).await.map_err(|problem| failed(problem, advice))? {
-        Container::There => "writable",
-        Container::Absent => "the account can be written; there is no such container yet",
+        Container::Exists => "writable",
+        Container::Missing => "the account can be written; there is no such container yet",
     };
     let place = format!("{target} at {}", account.endpoint);
     Ok(Found { product: "Azure Blob Storage".to_owned(), place, state: state.to_owned() })
@@ -101,9 +105,9 @@ async fn ingestion(connection: &Connection) -> Result<Found, StoreError> {
         advice: "check the connection string's IngestionEndpoint, and the network",
         at_open: true,
     };
-    let http = web::client().map_err(failed)?;
+    let http = http::client().map_err(failed)?;
     let asked = http.get(connection.endpoint.clone()).timeout(PATIENCE).send().await;
-    let answer = asked.map_err(|error| failed(web::chain(&error.without_url())))?;
+    let answer = asked.map_err(|error| failed(http::error_chain(&error.without_url())))?;
     if answer.status().is_server_error() {
         return Err(failed(format!("it answers {}", answer.status())));
     }

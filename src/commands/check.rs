@@ -10,7 +10,7 @@ use crate::check::{
 };
 use crate::cli::CheckArgs;
 use crate::config::Settings;
-use crate::files::{FileError, Orgs};
+use crate::lists::{ListError, Orgs};
 use crate::telemetry::Console;
 
 /// Looks at it all, and says what is there and what is missing.
@@ -26,7 +26,7 @@ pub async fn run(
     let mut notes = settings.exposed_secrets();
     let organizations = match Orgs::read(&args.orgs, false) {
         Ok(orgs) => orgs.logins,
-        Err(error @ (FileError::Missing { .. } | FileError::Empty { .. })) => {
+        Err(error @ (ListError::Missing { .. } | ListError::Empty { .. })) => {
             notes.push(error.to_string());
             Vec::new()
         }

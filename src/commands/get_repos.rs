@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Outcome, open_mirror, print};
 use crate::cli::{GetReposArgs, ListArgs};
 use crate::config::Settings;
-use crate::files::{FileError, Orgs, Projects};
 use crate::github::hooks::HookState;
+use crate::lists::{ListError, Orgs, Projects};
 use crate::mirror::{Inventory, Mirror, MirrorError, Organization};
 use crate::names::RepoName;
 use crate::store::relational::inventory::Inventoried;
@@ -79,7 +79,7 @@ impl Lists {
     /// A file that can't be used; nothing was done.
     pub fn read(args: &ListArgs, console: &Console) -> anyhow::Result<Self> {
         let orgs = Orgs::read(&args.orgs, args.discover)?;
-        for login in &orgs.repeated {
+        for login in &orgs.duplicates {
             console.line(&format!("{}: {login} stands there more than once", args.orgs.display()));
         }
         let projects = Projects::read(&args.projects)?;
@@ -136,7 +136,7 @@ pub(super) async fn list(
 }
 
 /// A file's error that is no longer one of usage: work was done before it.
-fn after_work(error: FileError) -> anyhow::Error {
+fn after_work(error: ListError) -> anyhow::Error {
     anyhow::Error::msg(error.to_string())
 }
 

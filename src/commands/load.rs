@@ -105,7 +105,7 @@ fn messages(text: &str, route: &Route) -> Result<Vec<String>, (usize, String)> {
             }
             line.to_owned()
         } else {
-            let name = RepoName::parse_loosely(line).map_err(|error| (index + 1, error.to_string()))?;
+            let name = RepoName::parse_line(line).map_err(|error| (index + 1, error.to_string()))?;
             format!("{} {}", name.owner(), name.name())
         };
         bodies.push(body);

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, patience, plain_table, print};
+use super::{Outcome, plain_table, print, retry_policy};
 use crate::cli::MigrateArgs;
 use crate::config::Settings;
 use crate::store::documents::{self, Duplicates};
@@ -19,9 +19,9 @@ pub async fn run(
     console: Console,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Outcome> {
-    let patience = patience(&settings, &console, &shutdown);
+    let retry_policy = retry_policy(&settings, &console, &shutdown);
     let examined = ghtorrent::examine(&settings.sql.url, args.apply).await?;
-    let duplicates = documents::find_duplicates(&settings.documents.url, &patience).await?;
+    let duplicates = documents::find_duplicates(&settings.documents.url, &retry_policy).await?;
     let repair = args.repair_duplicates;
     let mut text = match &examined {
         Examined::NothingToDo(why) => format!("{why}; nothing to do\n"),
@@ -48,7 +48,7 @@ pub async fn run(
         return Ok(Outcome::Complete);
     }
     if let Examined::Unfinished(unfinished) = &examined {
-        unfinished.finish(&patience).await?;
+        unfinished.finish(&retry_policy).await?;
         console.line("the relational store is upgraded");
     }
     if let Examined::Upgrade(upgrade) = examined {
@@ -59,14 +59,14 @@ pub async fn run(
                 console.line(line);
             }
         };
-        if !upgrade.apply(repair, &patience, &tell, &shutdown).await? {
+        if !upgrade.apply(repair, &retry_policy, &tell, &shutdown).await? {
             console.error("stopped in the middle: run it again, it goes on where it stopped");
             return Ok(Outcome::Incomplete);
         }
         console.line("the relational store is upgraded");
     }
     if !duplicates.is_empty() {
-        for (collection, removed) in documents::repair_duplicates(&settings.documents.url, &patience).await? {
+        for (collection, removed) in documents::repair_duplicates(&settings.documents.url, &retry_policy).await? {
             console
                 .line(&format!("{}: {removed} documents removed, of which a newer one was there", collection.name()));
         }

@@ -12,10 +12,10 @@ use crate::cli::{Cli, Command, GetReposArgs, StartArgs, WorkArgs};
 use crate::config::{QueueSettings, Settings, Sources};
 use crate::github::{AppSetting, ClientSettings, GitHub, Meter, Notice, TokenSetting};
 use crate::mirror::{Mirror, MirrorError};
-use crate::patience::Patience;
 use crate::private_files;
 use crate::queue::{Queue, Route};
 use crate::rate_limit::RateLimitStore;
+use crate::retry::RetryPolicy;
 use crate::store::relational::leases::process_name;
 use crate::store::{self, StoreError, Stores};
 use crate::telemetry::{self, Console};
@@ -125,9 +125,9 @@ fn one_line(text: &str) -> String {
 }
 
 /// The retry policy for servers that go away, until `shutdown`; it reports to the console.
-fn patience(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> Patience {
+fn retry_policy(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> RetryPolicy {
     let console = console.clone();
-    Patience::new(settings.stores.timeout, move |line| console.line(line)).cancelled_by(shutdown.clone())
+    RetryPolicy::new(settings.stores.timeout, move |line| console.line(line)).cancelled_by(shutdown.clone())
 }
 
 /// Opens both stores.
@@ -140,7 +140,7 @@ async fn open_stores(
     shutdown: &CancellationToken,
 ) -> Result<Stores, StoreError> {
     let stores =
-        Stores::open(&settings.documents.url, &settings.sql.url, &patience(settings, console, shutdown)).await?;
+        Stores::open(&settings.documents.url, &settings.sql.url, &retry_policy(settings, console, shutdown)).await?;
     if stores.documents_replaced {
         console.line(
             "the document store is not the one that was written to before, or an older state of it: everything is read anew",
@@ -154,7 +154,7 @@ async fn open_stores(
 /// # Errors
 /// A queue that can't be used.
 async fn open_queue(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> Result<Queue, StoreError> {
-    Queue::open(&settings.queue.url, &settings.queue.exchange, &patience(settings, console, shutdown)).await
+    Queue::open(&settings.queue.url, &settings.queue.exchange, &retry_policy(settings, console, shutdown)).await
 }
 
 /// How the settings want a queue worked.
@@ -260,7 +260,7 @@ async fn work_queue<H: Handler>(
 /// The client that the settings describe; what it has to say goes to the console.
 async fn client(settings: &Settings, console: &Console, shutdown: &CancellationToken) -> anyhow::Result<GitHub> {
     // Other processes may use the same tokens, now or in a while.
-    let rate_limit_store = store::ledger::open(&settings.sql.url, &patience(settings, console, shutdown)).await?;
+    let rate_limit_store = store::ledger::open(&settings.sql.url, &retry_policy(settings, console, shutdown)).await?;
     let console = console.clone();
     let notify = move |notice: Notice| {
         tracing::warn!(%notice, "GitHub");

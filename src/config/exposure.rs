@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::keys::KEYS;
 use super::{Origin, Settings};
+use crate::backend_url::BackendUrl;
 use crate::private_files::is_readable_by_others;
-use crate::store_url::StoreUrl;
 
 impl Settings {
     /// Returns a warning for each file with a token, key or password that users other than its owner can read.
@@ -24,7 +24,7 @@ impl Settings {
 
     /// The configuration files that a secret value, or a URL with a password, comes from.
     fn files_with_secrets(&self) -> BTreeSet<PathBuf> {
-        let has_password = |url: &StoreUrl| url.to_string() != url.expose();
+        let has_password = |url: &BackendUrl| url.to_string() != url.expose();
         let urls = [
             ("documents.url", &self.documents.url),
             ("sql.url", &self.sql.url),

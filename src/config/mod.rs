@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use crate::store_url::{Backend, StoreUrl};
+pub use crate::backend_url::{BackendKind, BackendUrl};
 pub use duration::{DURATION_EXPECTED, duration_argument, duration_text, parse_duration};
 pub use error::ConfigError;
 pub use keys::{KEYS, Key};
@@ -66,21 +66,21 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DocumentSettings {
     /// The store of the raw JSON.
-    pub url: StoreUrl,
+    pub url: BackendUrl,
 }
 
 /// `sql.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlSettings {
     /// The relational store.
-    pub url: StoreUrl,
+    pub url: BackendUrl,
 }
 
 /// `queue.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueSettings {
     /// The broker.
-    pub url: StoreUrl,
+    pub url: BackendUrl,
     /// The topic exchange that events are published to.
     pub exchange: String,
     /// Unacknowledged messages that a consumer holds at most.
@@ -102,7 +102,7 @@ pub struct StoreSettings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DumpSettings {
     /// Where dumps are put.
-    pub target: StoreUrl,
+    pub target: BackendUrl,
     /// The Azure account that an `az:` target is in.
     pub azure: Option<Account>,
 }

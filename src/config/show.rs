@@ -5,8 +5,8 @@ use url::Url;
 
 use super::keys::KEYS;
 use super::{Origin, Settings, duration_text};
+use crate::backend_url::redacted;
 use crate::secret::Secret;
-use crate::store_url::without_password;
 
 /// One key as `msght config` shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ impl Settings {
             "dump.azure_account" => json!(self.dump.azure.as_ref().map(|account| &account.name)),
             "dump.azure_access_key" => json!(self.dump.azure.as_ref().map(|account| account.key.hint())),
             "dump.azure_endpoint" => {
-                json!(self.dump.azure.as_ref().map(|account| without_password(account.endpoint.as_str())))
+                json!(self.dump.azure.as_ref().map(|account| redacted(account.endpoint.as_str())))
             }
             "github.api_url" => json!(self.github.api_url.as_str()),
             "github.public_url" => json!(self.github.public_url.as_ref().map(Url::as_str)),
@@ -61,7 +61,7 @@ impl Settings {
             "mirror.fork_commits" => json!(self.mirror.fork_commits.name()),
             "webhooks.listen" => json!(self.webhooks.listen.to_string()),
             "webhooks.public_url" => {
-                json!(self.webhooks.public_url.as_ref().map(|url| without_password(url.as_str())))
+                json!(self.webhooks.public_url.as_ref().map(|url| redacted(url.as_str())))
             }
             "webhooks.secret" => hint(&self.webhooks.secret),
             "telemetry.connection_string" => {

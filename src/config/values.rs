@@ -16,9 +16,9 @@ use super::{
     tokens,
 };
 use crate::azure::Account;
+use crate::backend_url::{BackendKind, BackendUrl, redacted};
 use crate::mirror::ForkCommits;
 use crate::secret::Secret;
-use crate::store_url::{Backend, StoreUrl, without_password};
 use crate::telemetry::Connection;
 
 const DATA_DIR: &str = "msght-data";
@@ -50,7 +50,7 @@ const KEEP_DAYS_MAX: u64 = 3650;
 pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     let values = Values(layers);
     let data_dir = values.path("data_dir")?.unwrap_or_else(|| PathBuf::from(DATA_DIR));
-    let sqlite = |name: &str| StoreUrl::sqlite(data_dir.join(name));
+    let sqlite = |name: &str| BackendUrl::sqlite(data_dir.join(name));
     let reserve = match values.number("github.reserve", 0..=u64::from(u32::MAX))? {
         Some(number) => u32::try_from(number).unwrap_or(u32::MAX),
         None => RESERVE,
@@ -60,8 +60,9 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         Some(path) => tokens::read_file(path, &layers.origin("github.tokens_file").to_string())?,
         None => Vec::new(),
     };
-    let target = values.store("dump.target", &[Backend::File, Backend::Azure], "file:PATH or az://CONTAINER/PREFIX")?;
-    let is_azure = target.as_ref().is_some_and(|target| target.backend() == Backend::Azure);
+    let target =
+        values.store("dump.target", &[BackendKind::File, BackendKind::Azure], "file:PATH or az://CONTAINER/PREFIX")?;
+    let is_azure = target.as_ref().is_some_and(|target| target.kind() == BackendKind::Azure);
     let (app_id, app_private_key_file) = values.app()?;
     let app_private_key = match &app_private_key_file {
         Some(path) => Some(app_key::read_file(path, &layers.origin("github.app_private_key_file").to_string())?),
@@ -70,17 +71,21 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     Ok(Settings {
         documents: DocumentSettings {
             url: values
-                .store("documents.url", &[Backend::Sqlite, Backend::Mongodb], "sqlite:PATH or mongodb://...")?
+                .store("documents.url", &[BackendKind::Sqlite, BackendKind::Mongodb], "sqlite:PATH or mongodb://...")?
                 .unwrap_or_else(|| sqlite("documents.db")),
         },
         sql: SqlSettings {
             url: values
-                .store("sql.url", &[Backend::Sqlite, Backend::Mysql], "sqlite:PATH or mysql://...")?
+                .store("sql.url", &[BackendKind::Sqlite, BackendKind::Mysql], "sqlite:PATH or mysql://...")?
                 .unwrap_or_else(|| sqlite("github.db")),
         },
         queue: QueueSettings {
             url: values
-                .store("queue.url", &[Backend::Sqlite, Backend::Amqp], "sqlite:PATH, amqp://... or amqps://...")?
+                .store(
+                    "queue.url",
+                    &[BackendKind::Sqlite, BackendKind::Amqp],
+                    "sqlite:PATH, amqp://... or amqps://...",
+                )?
                 .unwrap_or_else(|| sqlite("queue.db")),
             exchange: values.exchange()?.unwrap_or_else(|| EXCHANGE.to_owned()),
             prefetch: match values.number("queue.prefetch", 1..=u64::from(u16::MAX))? {
@@ -95,7 +100,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         },
         stores: StoreSettings { timeout: values.duration("stores.timeout")?.unwrap_or(STORE_TIMEOUT) },
         dump: DumpSettings {
-            target: target.unwrap_or_else(|| StoreUrl::file(data_dir.join("dumps"))),
+            target: target.unwrap_or_else(|| BackendUrl::file(data_dir.join("dumps"))),
             // Azure's variables may be there for other programs: what is wrong with them is no matter then.
             azure: match values.azure() {
                 Err(error) if is_azure => return Err(error),
@@ -197,10 +202,10 @@ impl Values<'_> {
         self.0.text(key).map(parse).transpose()
     }
 
-    fn store(&self, key: &str, allowed: &[Backend], expected: &str) -> Result<Option<StoreUrl>, ConfigError> {
+    fn store(&self, key: &str, allowed: &[BackendKind], expected: &str) -> Result<Option<BackendUrl>, ConfigError> {
         self.0
             .text(key)
-            .map(|text| StoreUrl::parse(&text, allowed).map_err(|found| self.bad(key, found, expected)))
+            .map(|text| BackendUrl::parse(&text, allowed).map_err(|found| self.bad(key, found, expected)))
             .transpose()
     }
 
@@ -239,7 +244,7 @@ impl Values<'_> {
         const EXPECTED: &str = "an http:// or https:// URL without a user or password in it";
         let Some(text) = self.0.text(key) else { return Ok(None) };
         let shown = || match text.contains("://") {
-            true => format!("{:?}", without_password(&text)),
+            true => format!("{:?}", redacted(&text)),
             false => "a text that is no URL".to_owned(),
         };
         let url = Url::parse(&text).map_err(|_| self.bad(key, shown(), EXPECTED))?;

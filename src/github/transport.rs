@@ -14,8 +14,8 @@ use super::retry::Tuning;
 use super::tls;
 use super::tokens::Lease;
 use super::url::ApiUrl;
+use crate::http::{error_chain, install_crypto_provider, sources};
 use crate::rate_limit::MAX_IN_FLIGHT;
-use crate::web::{chain, install_crypto, sources};
 
 /// The HTTP client with this house's rules.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Transport {
             .ok()
             .filter(|agent| !agent.is_empty())
             .ok_or_else(|| ClientError::UserAgent { given: user_agent.to_owned() })?;
-        install_crypto();
+        install_crypto_provider();
         let tls = tls::client_config().map_err(|error| ClientError::Http(error.to_string()))?;
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -58,7 +58,7 @@ impl Transport {
         if is_loopback(api_url) {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|error| ClientError::Http(chain(&error.without_url())))?;
+        let http = builder.build().map_err(|error| ClientError::Http(error_chain(&error.without_url())))?;
         Ok(Self { http, body_cap: tuning.body_cap })
     }
 
@@ -138,8 +138,8 @@ fn failure(error: reqwest::Error) -> Failure {
     });
     let timeout = error.is_timeout();
     let why = match timeout {
-        true => format!("time-out: {}", chain(&error)),
-        false => chain(&error),
+        true => format!("time-out: {}", error_chain(&error)),
+        false => error_chain(&error),
     };
     Failure { heavy: timeout && connect.is_none(), connect, ..Failure::new(why) }
 }

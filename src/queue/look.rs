@@ -1,19 +1,24 @@
 //! What queue is there, without making anything.
 
 use super::{Route, rabbitmq, sqlite};
-use crate::patience::Patience;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
 use crate::store::look::{self, Found};
-use crate::store_url::StoreUrl;
 
 /// Looks at the queue that the URL names; nothing is made. `routes`: those whose own queues are looked at.
 ///
 /// # Errors
 /// A queue that could not be used, as [`Queue::open`](super::Queue::open) and [`Queue::declare`](super::Queue::declare)
 /// would say it.
-pub async fn look(url: &StoreUrl, exchange: &str, routes: &[Route], patience: &Patience) -> Result<Found, StoreError> {
+pub async fn look(
+    url: &BackendUrl,
+    exchange: &str,
+    routes: &[Route],
+    retry_policy: &RetryPolicy,
+) -> Result<Found, StoreError> {
     let Some(path) = url.sqlite_path() else {
-        let queue = rabbitmq::RabbitQueue::open(url, exchange, patience).await?;
+        let queue = rabbitmq::RabbitQueue::open(url, exchange, retry_policy).await?;
         let found = queue.look(routes).await;
         queue.close().await;
         return found;

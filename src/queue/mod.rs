@@ -20,9 +20,9 @@ pub use delivery::{Consumer, DeadLetter, Delivery, Depth, Settlement};
 pub use look::look;
 pub use route::{InvalidRoute, Route};
 
-use crate::patience::Patience;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
-use crate::store_url::StoreUrl;
 
 /// The longest time after which a message can come back from [`Delivery::retry_later`]; a longer one is cut to it.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(3600);
@@ -39,15 +39,15 @@ enum Backend {
 
 impl Queue {
     /// Opens the queue store that the URL's scheme picks. An SQLite file is created or upgraded as needed; nothing is
-    /// declared on a broker yet. `patience` is for a broker that goes away later; one that can't be reached now is an
+    /// declared on a broker yet. `retry_policy` is for a broker that goes away later; one that can't be reached now is an
     /// error at once.
     ///
     /// # Errors
     /// A file that can't be used; a broker that can't be reached, refuses the user, or has no such virtual host.
-    pub async fn open(url: &StoreUrl, exchange: &str, patience: &Patience) -> Result<Self, StoreError> {
+    pub async fn open(url: &BackendUrl, exchange: &str, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
         let backend = match url.sqlite_path() {
             Some(path) => Backend::Sqlite(sqlite::SqliteQueue::open(path, exchange).await?),
-            None => Backend::Rabbitmq(rabbitmq::RabbitQueue::open(url, exchange, patience).await?),
+            None => Backend::Rabbitmq(rabbitmq::RabbitQueue::open(url, exchange, retry_policy).await?),
         };
         Ok(Self(backend))
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::store_url::StoreUrl;
+use crate::backend_url::BackendUrl;
 
 /// A store that can't be opened, read or written.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl StoreError {
     }
 
     /// A URL whose scheme names no backend of this store; `advice` says which ones do.
-    pub(super) fn unsupported_scheme(store: &str, url: &StoreUrl, advice: &'static str) -> Self {
+    pub(super) fn unsupported_scheme(store: &str, url: &BackendUrl, advice: &'static str) -> Self {
         Self {
             tried: format!("opening the {store} {url}"),
             problem: format!("{}: is not supported as a {store}", url.scheme()),

@@ -14,8 +14,8 @@ pub(crate) mod sqlite;
 
 pub use error::StoreError;
 
-use crate::patience::Patience;
-use crate::store_url::StoreUrl;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 
 /// Both stores of one installation, opened.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub struct Stores {
 ///
 /// # Errors
 /// Both URLs name the same file.
-pub fn refuse_same_file(documents: &StoreUrl, relational: &StoreUrl) -> Result<(), StoreError> {
+pub fn refuse_same_file(documents: &BackendUrl, relational: &BackendUrl) -> Result<(), StoreError> {
     if documents.sqlite_path().is_some() && documents.sqlite_path() == relational.sqlite_path() {
         return Err(StoreError {
             tried: format!("opening the stores in {documents}"),
@@ -45,20 +45,24 @@ pub fn refuse_same_file(documents: &StoreUrl, relational: &StoreUrl) -> Result<(
 }
 
 impl Stores {
-    /// Opens both stores, creating and upgrading them as needed. `patience` is for servers that go away later; one that
+    /// Opens both stores, creating and upgrading them as needed. `retry_policy` is for servers that go away later; one that
     /// can't be reached now is an error at once.
     ///
     /// # Errors
     /// A store that can't be created, reached, read or written, that is of another kind, or that a newer msght wrote.
-    pub async fn open(documents: &StoreUrl, relational: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+    pub async fn open(
+        documents: &BackendUrl,
+        relational: &BackendUrl,
+        retry_policy: &RetryPolicy,
+    ) -> Result<Self, StoreError> {
         refuse_same_file(documents, relational)?;
         // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
         let _lock = match relational.sqlite_path() {
             Some(path) => Some(sqlite::lock_for_setup(path).await?),
             None => None,
         };
-        let documents = documents::Documents::open(documents, patience).await?;
-        let relational = relational::Relational::open(relational, patience).await?;
+        let documents = documents::Documents::open(documents, retry_policy).await?;
+        let relational = relational::Relational::open(relational, retry_policy).await?;
         // In this order: other processes may be writing, and what the tables speak of is never ahead of the documents.
         let spoken_of = relational.documents_spoken_of().await.map_err(StoreError::at_open)?;
         let identity = documents.identity().await.map_err(StoreError::at_open)?;

@@ -7,8 +7,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySq
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::StoreError;
-use crate::patience::Passes;
-use crate::store_url::StoreUrl;
+use crate::backend_url::BackendUrl;
+use crate::retry::Retryability;
 
 /// A server that is there answers within this time, even a busy one; one that isn't is said to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ pub(super) struct Server {
 ///
 /// # Errors
 /// A server that can't be reached, doesn't let this user in, has no such database, or is too old.
-pub(super) async fn connect(url: &StoreUrl, connections: u32) -> Result<(MySqlPool, Server), StoreError> {
+pub(super) async fn connect(url: &BackendUrl, connections: u32) -> Result<(MySqlPool, Server), StoreError> {
     let tried = format!("opening the relational store {url}");
     let options = options(url)?;
     let server = {
@@ -70,7 +70,7 @@ pub(super) async fn connect(url: &StoreUrl, connections: u32) -> Result<(MySqlPo
 ///
 /// # Errors
 /// A URL that can't be understood, or that names no database.
-pub(super) fn options(url: &StoreUrl) -> Result<MySqlConnectOptions, StoreError> {
+pub(super) fn options(url: &BackendUrl) -> Result<MySqlConnectOptions, StoreError> {
     let unusable = |problem: &str, advice| StoreError {
         tried: format!("opening the relational store {url}"),
         problem: problem.to_owned(),
@@ -136,21 +136,21 @@ pub(super) const REJECTED_VALUES: [u16; 15] =
     [1048, 1062, 1118, 1153, 1264, 1265, 1292, 1366, 1406, 1411, 1452, 1644, 1690, 3819, 4025];
 
 /// Whether an error passes when the same is tried again.
-pub(super) fn passes(error: &sqlx::Error) -> Passes {
+pub(super) fn retryability(error: &sqlx::Error) -> Retryability {
     match error {
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::Protocol(_)
         | sqlx::Error::Tls(_)
-        | sqlx::Error::WorkerCrashed => Passes::Outage,
+        | sqlx::Error::WorkerCrashed => Retryability::Unavailable,
         _ => match number(error) {
             // A lock wait that took too long, a deadlock, a row that changed while it was read (MariaDB 11).
-            Some(1205 | 1213 | 1020) => Passes::Collision,
+            Some(1205 | 1213 | 1020) => Retryability::Conflict,
             // Too many connections, shutting down, killed, read-only after a fail-over, gone away.
             Some(1040 | 1053 | 1077 | 1079 | 1158..=1161 | 1203 | 1226 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013) => {
-                Passes::Outage
+                Retryability::Unavailable
             }
-            _ => Passes::No,
+            _ => Retryability::Permanent,
         },
     }
 }
@@ -191,10 +191,10 @@ pub(super) fn explain(tried: &str, error: &sqlx::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store_url::Backend;
+    use crate::backend_url::BackendKind;
 
-    fn url(text: &str) -> StoreUrl {
-        StoreUrl::parse(text, &[Backend::Mysql]).unwrap()
+    fn url(text: &str) -> BackendUrl {
+        BackendUrl::parse(text, &[BackendKind::Mysql]).unwrap()
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Repositories {
 impl Handler for Repositories {
     async fn work(&self, body: &str, stop: CancellationToken) -> anyhow::Result<Verdict> {
         // `owner repo` (data model, §2), or `owner/repo`.
-        let name = match RepoName::parse_loosely(body) {
+        let name = match RepoName::parse_line(body) {
             Ok(name) => name,
             Err(error) => return Ok(Verdict::Hopeless(format!("the message names no repository: {error}"))),
         };

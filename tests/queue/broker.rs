@@ -139,9 +139,10 @@ async fn a_broker_that_is_short_of_disk_takes_no_messages_but_lets_consumers_go_
     // More than any disk has: the alarm is on from the first check.
     let settings = "[{rabbit, [{disk_free_limit, 1000000000000000}]}].";
     let server = tokio::task::spawn_blocking(move || RabbitServer::start_with(settings)).await.unwrap();
-    let url = msght::store_url::StoreUrl::parse(&server.vhost_url(), &[msght::store_url::Backend::Amqp]).unwrap();
-    let patience = msght::patience::Patience::new(Duration::from_secs(1), |_| {});
-    let queue = msght::queue::Queue::open(&url, place::EXCHANGE, &patience).await.unwrap();
+    let url =
+        msght::backend_url::BackendUrl::parse(&server.vhost_url(), &[msght::backend_url::BackendKind::Amqp]).unwrap();
+    let retry_policy = msght::retry::RetryPolicy::new(Duration::from_secs(1), |_| {});
+    let queue = msght::queue::Queue::open(&url, place::EXCHANGE, &retry_policy).await.unwrap();
     queue.declare(&[push()]).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
     no_more(&mut deliveries).await;
@@ -156,9 +157,10 @@ async fn a_broker_that_is_short_of_disk_takes_no_messages_but_lets_consumers_go_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_stays_away_ends_in_an_error_that_names_it() {
     let server = tokio::task::spawn_blocking(RabbitServer::start).await.unwrap();
-    let url = msght::store_url::StoreUrl::parse(&server.vhost_url(), &[msght::store_url::Backend::Amqp]).unwrap();
-    let patience = msght::patience::Patience::new(Duration::from_secs(2), |_| {});
-    let queue = msght::queue::Queue::open(&url, place::EXCHANGE, &patience).await.unwrap();
+    let url =
+        msght::backend_url::BackendUrl::parse(&server.vhost_url(), &[msght::backend_url::BackendKind::Amqp]).unwrap();
+    let retry_policy = msght::retry::RetryPolicy::new(Duration::from_secs(2), |_| {});
+    let queue = msght::queue::Queue::open(&url, place::EXCHANGE, &retry_policy).await.unwrap();
     queue.declare(&[push()]).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 2).await;
     server.kill();

@@ -7,10 +7,10 @@ use std::time::Duration;
 use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
-use msght::patience::Patience;
+use msght::backend_url::{BackendKind, BackendUrl};
 use msght::queue::{Consumer, Delivery, Queue, Route};
+use msght::retry::RetryPolicy;
 use msght::store::StoreError;
-use msght::store_url::{Backend, StoreUrl};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
@@ -143,9 +143,9 @@ pub async fn channel(url: &str) -> (Connection, Channel) {
 }
 
 pub async fn try_open(url: &str) -> Result<Queue, StoreError> {
-    let url = StoreUrl::parse(url, &[Backend::Sqlite, Backend::Amqp]).expect("a queue's URL");
-    let patience = Patience::new(Duration::from_secs(60), |line| eprintln!("{line}"));
-    Queue::open(&url, EXCHANGE, &patience).await
+    let url = BackendUrl::parse(url, &[BackendKind::Sqlite, BackendKind::Amqp]).expect("a queue's URL");
+    let retry_policy = RetryPolicy::new(Duration::from_secs(60), |line| eprintln!("{line}"));
+    Queue::open(&url, EXCHANGE, &retry_policy).await
 }
 
 pub async fn open(url: &str) -> Queue {

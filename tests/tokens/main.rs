@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use msght::patience::Patience;
+use msght::backend_url::{BackendKind, BackendUrl};
 use msght::rate_limit::RateLimitStore;
+use msght::retry::RetryPolicy;
 use msght::store::ledger::open;
-use msght::store_url::{Backend, StoreUrl};
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ enum Kept {
 
 /// A store in which processes meet, fresh for one test.
 struct Meeting {
-    url: StoreUrl,
+    url: BackendUrl,
     /// The database whose tables are to be on disk.
     innodb: Option<String>,
     /// The database, where it is on a server.
@@ -46,7 +46,7 @@ impl Meeting {
         let directory = TempDir::new().unwrap();
         let mut database = String::new();
         let url = match kept {
-            Kept::Sqlite => StoreUrl::sqlite(directory.path().join("github.db")),
+            Kept::Sqlite => BackendUrl::sqlite(directory.path().join("github.db")),
             Kept::Mariadb | Kept::Innodb => {
                 database = MariaDb::shared().create_database();
                 mysql(&MariaDb::shared().url(&database))
@@ -59,7 +59,7 @@ impl Meeting {
 
     /// The ledger as one more process opens it, over a connection of its own.
     async fn enter(&self) -> Arc<dyn RateLimitStore> {
-        let ledger = open(&self.url, &patience(60)).await.unwrap();
+        let ledger = open(&self.url, &retry_policy(60)).await.unwrap();
         for table in ["msght_tokens", "msght_token_users"] {
             if let Some(database) = &self.innodb {
                 MariaDb::shared().execute(&format!("ALTER TABLE {database}.{table} ENGINE=InnoDB"));
@@ -110,10 +110,10 @@ impl Meeting {
     }
 }
 
-fn mysql(url: &str) -> StoreUrl {
-    StoreUrl::parse(url, &[Backend::Mysql]).unwrap()
+fn mysql(url: &str) -> BackendUrl {
+    BackendUrl::parse(url, &[BackendKind::Mysql]).unwrap()
 }
 
-fn patience(seconds: u64) -> Patience {
-    Patience::new(Duration::from_secs(seconds), |_| {})
+fn retry_policy(seconds: u64) -> RetryPolicy {
+    RetryPolicy::new(Duration::from_secs(seconds), |_| {})
 }

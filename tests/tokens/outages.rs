@@ -6,12 +6,12 @@ use msght::rate_limit::Reservation;
 use msght::store::ledger::open;
 
 use crate::support::servers::mariadb::MariaDb;
-use crate::{mysql, patience};
+use crate::{mysql, retry_policy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_waits_for_the_server_and_goes_on_when_it_is_back() {
     let server = MariaDb::start();
-    let ledger = open(&mysql(&server.url(&server.create_database())), &patience(60)).await.unwrap();
+    let ledger = open(&mysql(&server.url(&server.create_database())), &retry_policy(60)).await.unwrap();
     assert_eq!(ledger.reserve("t", 0).await, Ok(Reservation::Granted));
     for _ in 0..3 {
         server.kill();
@@ -32,7 +32,7 @@ async fn when_patience_ends_the_store_is_named_without_its_password() {
     let database = server.create_database();
     server.execute("CREATE USER ann IDENTIFIED BY 's3cr3t'; GRANT ALL ON *.* TO ann");
     let url = format!("mysql://ann:s3cr3t@127.0.0.1:{}/{database}", server.port());
-    let ledger = open(&mysql(&url), &patience(1)).await.unwrap();
+    let ledger = open(&mysql(&url), &retry_policy(1)).await.unwrap();
     server.kill();
     let started = Instant::now();
     let error = ledger.reserve("t", 0).await.unwrap_err().to_string();
@@ -53,7 +53,7 @@ async fn a_ledger_that_can_not_be_opened_is_said_at_once() {
         ("mysql://root@127.0.0.1:1/x".to_owned(), "check that the server runs"),
     ] {
         let started = Instant::now();
-        let error = open(&mysql(&url), &patience(60)).await.err().unwrap();
+        let error = open(&mysql(&url), &retry_policy(60)).await.err().unwrap();
         assert!(error.at_open && started.elapsed() < Duration::from_secs(15));
         let text = error.to_string();
         assert!(text.contains(part) && !text.contains("s3cr3t") && !text.contains("wr0ng"), "{text}");

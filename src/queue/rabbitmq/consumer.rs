@@ -108,7 +108,7 @@ async fn subscribe(queue: &RabbitQueue, name: &str, prefetch: u16) -> Result<Sub
         }
         subscribed
     };
-    queue.patiently(&format!("consuming the queue {name}"), attempt).await
+    queue.with_retry(&format!("consuming the queue {name}"), attempt).await
 }
 
 impl Subscription {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
-use crate::patience::Passes;
 use crate::queue::delivery::NO_QUEUE_ADVICE;
+use crate::retry::Retryability;
 use crate::store::StoreError;
 
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl Failure {
     }
 
     /// Whether waiting helps.
-    pub(super) fn passes(&self) -> Passes {
-        if self.is_outage() { Passes::Outage } else { Passes::No }
+    pub(super) fn retryability(&self) -> Retryability {
+        if self.is_outage() { Retryability::Unavailable } else { Retryability::Permanent }
     }
 
     /// In the user's terms.

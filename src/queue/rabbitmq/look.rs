@@ -22,7 +22,7 @@ impl RabbitQueue {
             }
             Ok(parts.join("; "))
         };
-        let looked = self.patiently(&format!("looking at exchange {} and its queues", self.0.exchange), looking).await;
+        let looked = self.with_retry(&format!("looking at exchange {} and its queues", self.0.exchange), looking).await;
         let state = looked.map_err(StoreError::at_open)?;
         let product = greeting::product(&self.0.uri).await.unwrap_or_else(|| "AMQP broker".to_owned());
         Ok(Found { product, place: self.0.shown.clone(), state })

@@ -23,9 +23,9 @@ use link::{Connected, Link, answer, short};
 use publish::Message;
 
 use super::{Consumer, DeadLetter, Depth, Route};
-use crate::patience::Patience;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
-use crate::store_url::StoreUrl;
 
 /// The default exchange, which routes a message to the queue of the key's name.
 const TO_QUEUE: &str = "";
@@ -43,13 +43,13 @@ struct Inner {
     /// The URL without its password.
     shown: String,
     exchange: String,
-    patience: Patience,
+    retry_policy: RetryPolicy,
     publishing: Link,
     consuming: Link,
 }
 
 impl RabbitQueue {
-    pub(super) async fn open(url: &StoreUrl, exchange: &str, patience: &Patience) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &BackendUrl, exchange: &str, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
         let tried = format!("opening the queue at {url}");
         let unreadable = |problem: &str| StoreError {
             tried: tried.clone(),
@@ -80,7 +80,7 @@ impl RabbitQueue {
             uri,
             shown: url.to_string(),
             exchange: exchange.to_owned(),
-            patience: patience.for_another(),
+            retry_policy: retry_policy.for_backend(),
         }));
         // One that is not there says so when it is connected to.
         let product = greeting::product(&queue.0.uri).await;
@@ -98,11 +98,11 @@ impl RabbitQueue {
     }
 
     /// Tries until it succeeds, fails for good, or the patience ends.
-    async fn patiently<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    async fn with_retry<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let result = self.0.patience.retry(&self.0.shown, Failure::passes, attempt).await;
+        let result = self.0.retry_policy.retry(&self.0.shown, Failure::retryability, attempt).await;
         result.map_err(|failure| self.explain(doing, &failure))
     }
 
@@ -111,7 +111,7 @@ impl RabbitQueue {
     }
 
     pub(super) async fn describe(&self) -> Result<String, StoreError> {
-        self.patiently("asking the broker", || async { self.0.consuming.connected().await?.channel().await }).await?;
+        self.with_retry("asking the broker", || async { self.0.consuming.connected().await?.channel().await }).await?;
         let product = greeting::product(&self.0.uri).await.unwrap_or_else(|| "AMQP broker".to_owned());
         Ok(format!("{product}, {}, exchange {}", self.0.shown, self.0.exchange))
     }
@@ -139,7 +139,7 @@ impl RabbitQueue {
             Ok(())
         };
         let doing = format!("declaring exchange {} and its queues", self.0.exchange);
-        self.patiently(&doing, declare).await.map_err(StoreError::at_open)
+        self.with_retry(&doing, declare).await.map_err(StoreError::at_open)
     }
 
     pub(super) async fn publish(&self, route: &Route, bodies: Vec<String>) -> Result<(), StoreError> {
@@ -155,7 +155,7 @@ impl RabbitQueue {
         for window in messages.chunks(publish::WINDOW) {
             let pending: Mutex<BTreeSet<usize>> = Mutex::new((0..window.len()).collect());
             let attempt = || publish::attempt(&self.0.publishing, exchange, key, window, &pending);
-            let failed = match self.0.patience.retry(&self.0.shown, Failure::passes, attempt).await {
+            let failed = match self.0.retry_policy.retry(&self.0.shown, Failure::retryability, attempt).await {
                 Ok(()) => continue,
                 Err(failed) => failed,
             };
@@ -181,7 +181,7 @@ impl RabbitQueue {
             drop(declared);
             Ok(connected)
         };
-        let connected = self.patiently(&format!("declaring queue {aside}"), declare).await?;
+        let connected = self.with_retry(&format!("declaring queue {aside}"), declare).await?;
         let put = self.publish_to(TO_QUEUE, aside, std::slice::from_ref(&message)).await;
         if put.is_err() {
             // Somebody may have deleted it.
@@ -226,7 +226,7 @@ impl RabbitQueue {
             let dead = count_if_there(&connected, &dead_queue(&queue)).await?;
             Ok(Depth { ready, waiting, dead })
         };
-        self.patiently(&format!("counting the queue {queue}"), count).await
+        self.with_retry(&format!("counting the queue {queue}"), count).await
     }
 
     pub(super) async fn dead_letters(&self, route: &Route, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
@@ -238,7 +238,7 @@ impl RabbitQueue {
             finish(&channel).await;
             Ok(letters)
         };
-        let letters = self.patiently(&format!("reading the queue {dead}"), look).await?;
+        let letters = self.with_retry(&format!("reading the queue {dead}"), look).await?;
         let letter = |taken: lapin::message::Delivery| DeadLetter {
             attempts: publish::attempts_of(&taken.properties),
             reason: publish::reason_of(&taken.properties),
@@ -257,7 +257,7 @@ impl RabbitQueue {
                 let taken = take(&channel, &dead, room).await?;
                 Ok((channel, taken))
             };
-            let (channel, taken) = self.patiently(&format!("reading the queue {dead}"), take).await?;
+            let (channel, taken) = self.with_retry(&format!("reading the queue {dead}"), take).await?;
             let messages: Vec<Message> = taken.iter().map(|letter| Message::fresh(letter.data.clone())).collect();
             // Unless this succeeds, the end of the channel puts the letters back.
             self.publish_to(TO_QUEUE, &queue, &messages).await?;

@@ -1,19 +1,19 @@
 //! What document store is there, without making anything.
 
 use super::{mongodb, sqlite};
-use crate::patience::Patience;
+use crate::backend_url::{BackendKind, BackendUrl};
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
 use crate::store::look::{self, Found};
-use crate::store_url::{Backend, StoreUrl};
 
 /// Looks at the document store that the URL names; nothing is made.
 ///
 /// # Errors
 /// A store that could not be used, as [`Documents::open`](super::Documents::open) would say it.
-pub async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
+pub async fn look(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Found, StoreError> {
     let Some(path) = url.sqlite_path() else {
-        return match url.backend() {
-            Backend::Mongodb => mongodb::look(url, patience).await,
+        return match url.kind() {
+            BackendKind::Mongodb => mongodb::look(url, retry_policy).await,
             _ => Err(StoreError::unsupported_scheme("document store", url, super::SUPPORTED_URLS)),
         };
     };

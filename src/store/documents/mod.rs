@@ -18,8 +18,8 @@ pub use collection::{Collection, Column, ColumnKind};
 pub use look::look;
 
 use super::StoreError;
-use crate::patience::Patience;
-use crate::store_url::{self, StoreUrl};
+use crate::backend_url::{self, BackendUrl};
+use crate::retry::RetryPolicy;
 
 /// Advice for a URL that names no document store.
 const SUPPORTED_URLS: &str = "set `documents.url` to a sqlite: or mongodb: URL";
@@ -175,17 +175,17 @@ macro_rules! dispatch {
 }
 
 impl Documents {
-    /// Opens the store that the URL names, creating what it lacks. `patience` is for a server that goes away later; one
+    /// Opens the store that the URL names, creating what it lacks. `retry_policy` is for a server that goes away later; one
     /// that can't be reached now is an error within seconds.
     ///
     /// # Errors
     /// A store that can't be created, reached or written, is of another kind, has several documents of one key, or comes
     /// from a newer msght.
-    pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        let backend = match (url.backend(), url.sqlite_path()) {
+    pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+        let backend = match (url.kind(), url.sqlite_path()) {
             (_, Some(path)) => Backend::Sqlite(sqlite::SqliteDocuments::open(path).await?),
-            (store_url::Backend::Mongodb, None) => {
-                Backend::Mongodb(mongodb::MongoDocuments::open(url, &patience.for_another()).await?)
+            (backend_url::BackendKind::Mongodb, None) => {
+                Backend::Mongodb(mongodb::MongoDocuments::open(url, &retry_policy.for_backend()).await?)
             }
             _ => return Err(StoreError::unsupported_scheme("document store", url, SUPPORTED_URLS)),
         };
@@ -270,9 +270,12 @@ impl Documents {
 ///
 /// # Errors
 /// A server that can't be reached, read or written. Beginning again goes on with what is left.
-pub async fn repair_duplicates(url: &StoreUrl, patience: &Patience) -> Result<Vec<(Collection, u64)>, StoreError> {
-    match url.backend() {
-        store_url::Backend::Mongodb => mongodb::repair_duplicates(url, patience).await,
+pub async fn repair_duplicates(
+    url: &BackendUrl,
+    retry_policy: &RetryPolicy,
+) -> Result<Vec<(Collection, u64)>, StoreError> {
+    match url.kind() {
+        backend_url::BackendKind::Mongodb => mongodb::repair_duplicates(url, retry_policy).await,
         _ => Ok(Vec::new()),
     }
 }
@@ -294,9 +297,9 @@ pub struct Duplicates {
 ///
 /// # Errors
 /// A server that can't be reached or read.
-pub async fn find_duplicates(url: &StoreUrl, patience: &Patience) -> Result<Vec<Duplicates>, StoreError> {
-    match url.backend() {
-        store_url::Backend::Mongodb => mongodb::find_duplicates(url, patience).await,
+pub async fn find_duplicates(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Vec<Duplicates>, StoreError> {
+    match url.kind() {
+        backend_url::BackendKind::Mongodb => mongodb::find_duplicates(url, retry_policy).await,
         _ => Ok(Vec::new()),
     }
 }

@@ -12,12 +12,12 @@ use self::mysql::MysqlBackend;
 use self::sql::{Dialect, HOUR_MICROS, MAX_AHEAD_MICROS, MAX_PACE_AHEAD_MICROS, Param, Statement, Statements};
 use self::sqlite::SqliteBackend;
 use super::StoreError;
-use crate::patience::Patience;
+use crate::backend_url::{BackendKind, BackendUrl};
 use crate::rate_limit::{
     ConcurrencyClaim, MAX_BURST, REQUEST_INTERVAL, RateLimitStore, RateLimitStoreError, RateWindow, Reservation,
     UsageReport, WaitReason,
 };
-use crate::store_url::{Backend, StoreUrl};
+use crate::retry::RetryPolicy;
 
 mod mysql;
 mod sql;
@@ -38,14 +38,14 @@ const LONGEST_WAIT: Duration = Duration::from_micros(HOUR_MICROS.unsigned_abs())
 ///
 /// # Errors
 /// A file or server that can't be created, reached, read or written.
-pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn RateLimitStore>, StoreError> {
-    let (kept_in, dialect, name) = match (url.backend(), url.sqlite_path()) {
-        (Backend::Mysql, _) => {
+pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Arc<dyn RateLimitStore>, StoreError> {
+    let (kept_in, dialect, name) = match (url.kind(), url.sqlite_path()) {
+        (BackendKind::Mysql, _) => {
             (KeptIn::Mysql(Box::new(MysqlBackend::open(url).await?)), Dialect::Mysql, url.to_string())
         }
         (_, Some(path)) => {
             let name = sqlite::path_beside(path).display().to_string();
-            (KeptIn::Sqlite(SqliteBackend::open(path, patience).await?), Dialect::Sqlite, name)
+            (KeptIn::Sqlite(SqliteBackend::open(path, retry_policy).await?), Dialect::Sqlite, name)
         }
         (_, None) => {
             return Err(StoreError {
@@ -56,7 +56,8 @@ pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Arc<dyn RateLim
             });
         }
     };
-    let ledger = StoreLedger { kept_in, statements: Statements::new(dialect), name, patience: patience.for_another() };
+    let ledger =
+        StoreLedger { kept_in, statements: Statements::new(dialect), name, retry_policy: retry_policy.for_backend() };
     ledger.execute("tidying", &ledger.statements.tidy, &[]).await?;
     Ok(Arc::new(ledger))
 }
@@ -71,7 +72,7 @@ struct StoreLedger {
     statements: Statements,
     /// The file or server, without secrets.
     name: String,
-    patience: Patience,
+    retry_policy: RetryPolicy,
 }
 
 /// A token's row, with the moment at which it was read; moments in microseconds on the ledger's clock.
@@ -171,10 +172,10 @@ impl StoreLedger {
         }
     }
 
-    fn passes(&self, error: &sqlx::Error) -> crate::patience::Passes {
+    fn retryability(&self, error: &sqlx::Error) -> crate::retry::Retryability {
         match &self.kept_in {
-            KeptIn::Sqlite(_) => SqliteBackend::passes(error),
-            KeptIn::Mysql(_) => super::mysql::passes(error),
+            KeptIn::Sqlite(_) => SqliteBackend::retryability(error),
+            KeptIn::Mysql(_) => super::mysql::retryability(error),
         }
     }
 
@@ -187,7 +188,7 @@ impl StoreLedger {
                 KeptIn::Mysql(backend) => backend.execute(statement, params).await,
             }
         };
-        let done = self.patience.retry(&self.name, |error| self.passes(error), attempt).await;
+        let done = self.retry_policy.retry(&self.name, |error| self.retryability(error), attempt).await;
         done.map_err(|error| self.explain(doing, &error))
     }
 
@@ -203,7 +204,7 @@ impl StoreLedger {
                 KeptIn::Mysql(backend) => backend.fetch(statement, params).await,
             }
         };
-        let found = self.patience.retry(&self.name, |error| self.passes(error), attempt).await;
+        let found = self.retry_policy.retry(&self.name, |error| self.retryability(error), attempt).await;
         found.map_err(|error| self.explain(doing, &error))
     }
 

@@ -8,9 +8,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::sql::{Param, Statement, tables};
+use crate::backend_url::BackendUrl;
 use crate::store::StoreError;
 use crate::store::mysql::{self, number};
-use crate::store_url::StoreUrl;
 
 /// A connection or a statement that takes longer will not come back: statements here take a millisecond.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub(super) struct MysqlBackend {
 }
 
 impl MysqlBackend {
-    pub(super) async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &BackendUrl) -> Result<Self, StoreError> {
         let tried = format!("opening the token ledger in {url}");
         let failed = |error: &sqlx::Error| mysql::explain(&tried, error).at_open();
         let options = mysql::options(url)?;

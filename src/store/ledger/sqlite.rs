@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqlitePool, SqliteSync
 use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use super::sql::{Param, Statement, tables};
-use crate::patience::{Passes, Patience};
+use crate::retry::{RetryPolicy, Retryability};
 use crate::store::StoreError;
 use crate::store::sqlite::{self, Tuning};
 
@@ -32,7 +32,7 @@ pub(crate) fn path_beside(relational: &Path) -> PathBuf {
 }
 
 impl SqliteBackend {
-    pub(super) async fn open(relational: &Path, patience: &Patience) -> Result<Self, StoreError> {
+    pub(super) async fn open(relational: &Path, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
         let path = path_beside(relational);
         let _lock = sqlite::lock_for_setup(relational).await?;
         if let Some(damage) = find_damage(&path).await {
@@ -42,7 +42,7 @@ impl SqliteBackend {
                 advice: "delete it while no msght runs: what it holds is worth a moment's knowledge",
                 at_open: true,
             })?;
-            patience.notify(&format!(
+            retry_policy.notify(&format!(
                 "the token ledger {} is damaged ({damage}) and was renamed to {}; a new one is made, and nothing is missing",
                 path.display(),
                 aside.display()
@@ -79,11 +79,11 @@ impl SqliteBackend {
     }
 
     /// Busy (5) and locked (6) pass (<https://sqlite.org/rescode.html>).
-    pub(super) fn passes(error: &sqlx::Error) -> Passes {
+    pub(super) fn retryability(error: &sqlx::Error) -> Retryability {
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
         match code.map(|code| code & 0xff) {
-            Some(5 | 6) => Passes::Outage,
-            _ => Passes::No,
+            Some(5 | 6) => Retryability::Unavailable,
+            _ => Retryability::Permanent,
         }
     }
 }

@@ -5,9 +5,9 @@
 use super::mysql::{MysqlBackend, MysqlTx};
 use super::sql::{Upsert, Value};
 use super::sqlite::{SqliteBackend, SqliteTx};
-use crate::patience::Patience;
+use crate::backend_url::{BackendKind, BackendUrl};
+use crate::retry::RetryPolicy;
 use crate::store::{StoreError, mysql, sqlite};
-use crate::store_url::{Backend as Kind, StoreUrl};
 
 #[derive(Clone)]
 pub(super) enum Backend {
@@ -33,9 +33,9 @@ macro_rules! either {
 
 impl Backend {
     /// Opens the database and brings its tables up to date.
-    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        match (url.backend(), url.sqlite_path()) {
-            (Kind::Mysql, _) => Ok(Self::Mysql(MysqlBackend::open(url, patience).await?)),
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+        match (url.kind(), url.sqlite_path()) {
+            (BackendKind::Mysql, _) => Ok(Self::Mysql(MysqlBackend::open(url, retry_policy).await?)),
             (_, Some(path)) => Ok(Self::Sqlite(SqliteBackend::open(path).await?)),
             (_, None) => Err(StoreError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
         }
@@ -74,7 +74,7 @@ impl Backend {
     }
 
     /// Repeats what can be repeated as long as its failure may pass. A file has no outages: it waits for its lock itself.
-    pub(super) async fn patiently<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, sqlx::Error>
+    pub(super) async fn with_retry<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, sqlx::Error>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
@@ -83,7 +83,7 @@ impl Backend {
                 let mut attempt = attempt;
                 attempt().await
             }
-            Self::Mysql(backend) => backend.patience().retry(backend.url(), mysql::passes, attempt).await,
+            Self::Mysql(backend) => backend.retry_policy().retry(backend.url(), mysql::retryability, attempt).await,
         }
     }
 }

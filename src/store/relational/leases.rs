@@ -97,7 +97,7 @@ impl Relational {
             tx.commit().await?;
             Ok(renewed > 0)
         };
-        self.backend.patiently(renew).await.map_err(|error| self.backend.explain("writing to", &error))
+        self.backend.with_retry(renew).await.map_err(|error| self.backend.explain("writing to", &error))
     }
 
     async fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
@@ -122,7 +122,7 @@ impl Relational {
             tx.commit().await?;
             Ok(found)
         };
-        let found = self.backend.patiently(take).await;
+        let found = self.backend.with_retry(take).await;
         let found = found.map_err(|error| self.backend.explain("writing to", &error))?;
         let row = found.into_iter().next().unwrap_or_default();
         let since = row.get(1).and_then(Value::as_i64).and_then(|at| DateTime::from_timestamp(at, 0));

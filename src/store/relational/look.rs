@@ -1,19 +1,19 @@
 //! What relational store is there, without making anything.
 
 use super::{migrations, mysql};
-use crate::patience::Patience;
+use crate::backend_url::{BackendKind, BackendUrl};
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
 use crate::store::look::{self, Found};
-use crate::store_url::{Backend, StoreUrl};
 
 /// Looks at the relational store that the URL names; nothing is made.
 ///
 /// # Errors
 /// A store that could not be used, as [`Relational::open`](super::Relational::open) would say it.
-pub async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
+pub async fn look(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Found, StoreError> {
     let Some(path) = url.sqlite_path() else {
-        return match url.backend() {
-            Backend::Mysql => mysql::MysqlBackend::look(url, patience).await,
+        return match url.kind() {
+            BackendKind::Mysql => mysql::MysqlBackend::look(url, retry_policy).await,
             _ => Err(StoreError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
         };
     };

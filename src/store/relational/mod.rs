@@ -44,8 +44,8 @@ use self::ids::Ids;
 use self::rows::Project;
 use self::sql::{Rule, Upsert, Value, marks};
 use super::StoreError;
-use crate::patience::Patience;
-use crate::store_url::StoreUrl;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 
 /// The row of `projects` that belongs to no repository, as GHTorrent has it (data model, §4): the sync state of accounts is
 /// kept under it.
@@ -107,8 +107,8 @@ impl Relational {
     ///
     /// # Errors
     /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
-    pub async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        let backend = Backend::open(url, patience).await?;
+    pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+        let backend = Backend::open(url, retry_policy).await?;
         Ok(Self { backend, ids: Arc::new(Mutex::new(Ids::new())), lists: Arc::default() })
     }
 
@@ -142,7 +142,7 @@ impl Relational {
     async fn try_apply(&self, rows: &Rows) -> Result<(), sqlx::Error> {
         self.lists.forget_changed(rows);
         self.backend
-            .patiently(async || {
+            .with_retry(async || {
                 let mut attempts = 1;
                 loop {
                     match self.apply_once(rows).await {
@@ -302,7 +302,7 @@ impl Relational {
     }
 
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
-        let read = self.backend.patiently(|| self.backend.fetch(sql, params.clone())).await;
+        let read = self.backend.with_retry(|| self.backend.fetch(sql, params.clone())).await;
         read.map_err(|error| self.backend.explain("reading", &error))
     }
 
@@ -328,7 +328,7 @@ impl Relational {
             tx.commit().await?;
             Ok(written)
         };
-        self.backend.patiently(write).await.map_err(|error| self.backend.explain("writing to", &error))
+        self.backend.with_retry(write).await.map_err(|error| self.backend.explain("writing to", &error))
     }
 
     /// An upsert in a transaction of its own.
@@ -339,7 +339,7 @@ impl Relational {
             tx.upsert(upsert, rows.clone()).await?;
             tx.commit().await
         };
-        self.backend.patiently(write).await.map_err(|error| self.backend.explain("writing to", &error))
+        self.backend.with_retry(write).await.map_err(|error| self.backend.explain("writing to", &error))
     }
 }
 

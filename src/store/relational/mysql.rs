@@ -11,11 +11,11 @@ use sqlx::{Arguments, AssertSqlSafe, Column as _, MySql, Row as _, TypeInfo as _
 
 use super::migrations::{self, MYSQL as MIGRATIONS};
 use super::sql::Value;
-use crate::patience::Patience;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
 use crate::store::look::Found;
 use crate::store::mysql::{self, within};
-use crate::store_url::StoreUrl;
 
 /// Rows a statement: hundreds share a round trip, any number takes few statements, and columns × rows stays below the
 /// protocol's 65,535 parameters. Few distinct sizes: a server keeps 16,382 prepared statements for all its clients.
@@ -45,7 +45,7 @@ struct Shared {
     /// Without its password.
     url: String,
     server: mysql::Server,
-    patience: Patience,
+    retry_policy: RetryPolicy,
 }
 
 pub(super) struct MysqlTx {
@@ -62,15 +62,15 @@ enum Others {
 }
 
 impl MysqlBackend {
-    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        let backend = Self::connect(url, patience).await?;
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+        let backend = Self::connect(url, retry_policy).await?;
         backend.set_up(Others::AreRefused).await?;
         Ok(backend)
     }
 
     /// Makes what GHTorrent's tables, which have their form by now, lack to be a store.
-    pub(super) async fn finish_upgrade(url: &StoreUrl, patience: &Patience) -> Result<(), StoreError> {
-        let backend = Self::connect(url, patience).await?;
+    pub(super) async fn finish_upgrade(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<(), StoreError> {
+        let backend = Self::connect(url, retry_policy).await?;
         backend.set_up(Others::AreTakenOver).await?;
         backend.close().await;
         Ok(())
@@ -82,8 +82,8 @@ impl MysqlBackend {
     }
 
     /// Looks at a database without making anything.
-    pub(super) async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
-        let backend = Self::connect(url, patience).await?;
+    pub(super) async fn look(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Found, StoreError> {
+        let backend = Self::connect(url, retry_policy).await?;
         let found = backend.examine().await;
         backend.close().await;
         found
@@ -107,9 +107,9 @@ impl MysqlBackend {
         Ok(Found { product: self.described(), place: self.shared.url.clone(), state })
     }
 
-    async fn connect(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+    async fn connect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
         let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
-        let shared = Shared { url: url.to_string(), server, patience: patience.for_another() };
+        let shared = Shared { url: url.to_string(), server, retry_policy: retry_policy.for_backend() };
         Ok(Self { pool, shared: Arc::new(shared) })
     }
 
@@ -194,8 +194,8 @@ impl MysqlBackend {
         &self.shared.url
     }
 
-    pub(super) fn patience(&self) -> &Patience {
-        &self.shared.patience
+    pub(super) fn retry_policy(&self) -> &RetryPolicy {
+        &self.shared.retry_policy
     }
 
     pub(super) fn described(&self) -> String {

@@ -71,7 +71,7 @@ impl Azurite {
         let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(&base64.decode(KEY).unwrap()).unwrap();
         mac.update(signed.as_bytes());
         let signature = base64.encode(mac.finalize().into_bytes());
-        let request = msght::web::client().unwrap().put(format!("{}{name}?restype=container", self.endpoint));
+        let request = msght::http::client().unwrap().put(format!("{}{name}?restype=container", self.endpoint));
         let request = request.header("x-ms-date", date).header("x-ms-version", "2021-12-02");
         let request = request.header("authorization", format!("SharedKey {ACCOUNT}:{signature}"));
         let answer = request.header("content-length", "0").send().await.unwrap();

@@ -10,14 +10,14 @@ use mongodb::{Client, Database};
 
 use super::failure::{Failure, StatementError};
 use super::layout::{at, integer};
-use crate::patience::{Passes, Patience};
+use crate::backend_url::BackendUrl;
+use crate::retry::{RetryPolicy, Retryability};
 use crate::store::StoreError;
-use crate::store_url::StoreUrl;
 
 /// The database of a URL that names none: GHTorrent's.
 const DEFAULT_DATABASE: &str = "github";
 /// How long a usable server is looked for, unless the URL says otherwise. A server that runs answers within
-/// milliseconds; an election of a new primary is waited through by [`Patience`].
+/// milliseconds; an election of a new primary is waited through by [`RetryPolicy`].
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one connection may take to be made, unless the URL says otherwise: a few round trips over any distance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,8 +37,8 @@ const DOCUMENTS_A_REPLY: u32 = 2_000;
 pub(super) struct Connection {
     client: Client,
     pub database: Database,
-    pub url: StoreUrl,
-    patience: Patience,
+    pub url: BackendUrl,
+    retry_policy: RetryPolicy,
     write_concern: RawDocumentBuf,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Outcome {
 
 impl Connection {
     /// Opens the database that the URL names and makes sure that its server answers and knows the user.
-    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
         let tried = || format!("opening the document store {url}");
         let failed = |failure: Failure| failure.explain(tried(), url).at_open();
         let mut options =
@@ -89,7 +89,7 @@ impl Connection {
         let name = options.default_database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned());
         let client = Client::with_options(options).map_err(|error| failed(error.into()))?;
         let database = client.database(&name);
-        let connection = Self { client, database, url: url.clone(), patience: patience.clone(), write_concern };
+        let connection = Self { client, database, url: url.clone(), retry_policy: retry_policy.clone(), write_concern };
         connection.command(rawdoc! { "ping": 1 }, COMMAND_TIMEOUT).await.map_err(failed)?;
         Ok(connection)
     }
@@ -100,7 +100,7 @@ impl Connection {
         F: Future<Output = Result<T, Failure>>,
     {
         let server = self.url.to_string();
-        let done = self.patience.retry(&server, Failure::passes, attempt).await;
+        let done = self.retry_policy.retry(&server, Failure::retryability, attempt).await;
         done.map_err(|failure| failure.explain(format!("{doing} {server}"), &self.url))
     }
 
@@ -110,11 +110,11 @@ impl Connection {
         F: Future<Output = Result<T, Failure>>,
     {
         let server = self.url.to_string();
-        let passes = |failure: &Failure| match failure.passes() {
-            Passes::Outage => Passes::No,
+        let retryability = |failure: &Failure| match failure.retryability() {
+            Retryability::Unavailable => Retryability::Permanent,
             other => other,
         };
-        let done = Patience::new(OPEN_PATIENCE, |_| {}).retry(&server, passes, attempt).await;
+        let done = RetryPolicy::new(OPEN_PATIENCE, |_| {}).retry(&server, retryability, attempt).await;
         done.map_err(|failure| failure.explain(format!("opening the document store {server}"), &self.url).at_open())
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
-use crate::patience::Passes;
+use crate::backend_url::BackendUrl;
+use crate::retry::Retryability;
 use crate::store::StoreError;
-use crate::store_url::StoreUrl;
 
 /// Why an attempt on the server has failed.
 #[derive(Debug)]
@@ -85,24 +85,24 @@ impl Failure {
     }
 
     /// Whether it passes.
-    pub(super) fn passes(&self) -> Passes {
+    pub(super) fn retryability(&self) -> Retryability {
         match self {
             Self::Driver(error) => match &*error.kind {
                 ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::DnsResolve { .. } => {
-                    Passes::Outage
+                    Retryability::Unavailable
                 }
-                ErrorKind::ServerSelection { message, .. } if !is_too_old(message) => Passes::Outage,
-                _ => code_of(error).map_or(Passes::No, passes_code),
+                ErrorKind::ServerSelection { message, .. } if !is_too_old(message) => Retryability::Unavailable,
+                _ => code_of(error).map_or(Retryability::Permanent, retryability_of_code),
             },
-            Self::Silent(_) => Passes::Outage,
-            Self::Refused { code, .. } => passes_code(*code),
-            Self::Contended(_) => Passes::Collision,
-            Self::Final(_) => Passes::No,
+            Self::Silent(_) => Retryability::Unavailable,
+            Self::Refused { code, .. } => retryability_of_code(*code),
+            Self::Contended(_) => Retryability::Conflict,
+            Self::Final(_) => Retryability::Permanent,
         }
     }
 
     /// The failure in the user's terms. `tried` says what was being done, on which server.
-    pub(super) fn explain(self, tried: String, url: &StoreUrl) -> StoreError {
+    pub(super) fn explain(self, tried: String, url: &BackendUrl) -> StoreError {
         if let Self::Final(error) = self {
             return *error;
         }
@@ -117,7 +117,7 @@ impl Failure {
             Self::Refused { code, .. } if *code == OUT_OF_DISK_SPACE => format!("the server's disk is full ({self})"),
             _ => self.to_string(),
         };
-        StoreError { tried, problem: without_password(&problem, url), advice, at_open: false }
+        StoreError { tried, problem: redacted(&problem, url), advice, at_open: false }
     }
 
     fn advice(&self) -> &'static str {
@@ -147,7 +147,7 @@ impl Failure {
                 "correct `documents.url`; special characters in its user name and password are written as %XX"
             }
             (Some(ErrorKind::InvalidTlsConfig { .. }), _) => "correct the TLS settings in `documents.url`",
-            _ if self.passes() == Passes::Outage => {
+            _ if self.retryability() == Retryability::Unavailable => {
                 "check that the server runs and that `documents.url` has the right host, port and TLS setting; nothing \
                  that was stored is lost, the command goes on where it stopped"
             }
@@ -210,13 +210,13 @@ fn code_of(error: &Error) -> Option<i32> {
     }
 }
 
-fn passes_code(code: i32) -> Passes {
+fn retryability_of_code(code: i32) -> Retryability {
     if COLLISIONS.contains(&code) {
-        Passes::Collision
+        Retryability::Conflict
     } else if OUTAGES.contains(&code) || code == NOT_PRIMARY_OR_SECONDARY {
-        Passes::Outage
+        Retryability::Unavailable
     } else {
-        Passes::No
+        Retryability::Permanent
     }
 }
 
@@ -237,7 +237,7 @@ fn cause_of_selection(message: &str) -> String {
 }
 
 /// Whatever a server or the driver says, the URL's password is not in it.
-fn without_password(text: &str, url: &StoreUrl) -> String {
+fn redacted(text: &str, url: &BackendUrl) -> String {
     let user = url.expose().split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
     let Some((_, password)) = user.and_then(|user| user.split_once(':')).filter(|(_, password)| !password.is_empty())
     else {

@@ -121,7 +121,7 @@ async fn refuse_duplicates(connection: &Connection, collection: Collection) -> R
 
 /// An error of the server's with the collection it is about.
 fn explained(failure: Failure, connection: &Connection, collection: Collection) -> Failure {
-    if failure.passes() != crate::patience::Passes::No {
+    if failure.retryability() != crate::retry::Retryability::Permanent {
         return failure;
     }
     let tried = format!("opening the document store {}: making the indexes of {}", connection.url, collection.name());

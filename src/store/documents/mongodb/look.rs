@@ -6,15 +6,18 @@ use super::connection::{COMMAND_TIMEOUT, Connection, Statements, within};
 use super::failure::Failure;
 use super::layout::at;
 use super::{STORE, STORE_ID};
-use crate::patience::Patience;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
 use crate::store::documents::Collection;
 use crate::store::look::Found;
-use crate::store_url::StoreUrl;
 
 /// Looks at the database that the URL names; nothing is made.
-pub(in crate::store::documents) async fn look(url: &StoreUrl, patience: &Patience) -> Result<Found, StoreError> {
-    let connection = Connection::open(url, patience).await?;
+pub(in crate::store::documents) async fn look(
+    url: &BackendUrl,
+    retry_policy: &RetryPolicy,
+) -> Result<Found, StoreError> {
+    let connection = Connection::open(url, retry_policy).await?;
     let found = connection.retry_at_open(|| examine(&connection)).await;
     connection.close().await;
     found

@@ -22,9 +22,9 @@ use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use rand::RngExt;
 
 use super::{Collection, ColumnKind, Document, Identity, Stored, timestamp};
-use crate::patience::Patience;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
-use crate::store_url::StoreUrl;
 
 use connection::{COMMAND_TIMEOUT, Connection, From, Statements};
 use failure::Failure;
@@ -47,8 +47,8 @@ pub(super) struct MongoDocuments {
 
 impl MongoDocuments {
     /// Opens the database that the URL names, and makes its collections and indexes where they are missing.
-    pub(super) async fn open(url: &StoreUrl, patience: &Patience) -> Result<Self, StoreError> {
-        let store = Self { connection: Arc::new(Connection::open(url, patience).await?) };
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+        let store = Self { connection: Arc::new(Connection::open(url, retry_policy).await?) };
         let connection = &store.connection;
         connection.retry_at_open(|| indexes::ensure(connection)).await?;
         connection.retry_at_open(|| store.read_identity()).await?;
@@ -234,7 +234,7 @@ impl MongoDocuments {
     }
 }
 
-fn unreadable(url: &StoreUrl) -> StoreError {
+fn unreadable(url: &BackendUrl) -> StoreError {
     StoreError {
         tried: format!("reading {url}"),
         problem: format!("the record in the collection {STORE} has no text `id`"),

@@ -8,10 +8,10 @@ use mongodb::options::{ReadPreference, SelectionCriteria};
 use super::connection::{COMMAND_TIMEOUT, Connection, Statements, within};
 use super::failure::Failure;
 use super::layout::{BUILD_TIMEOUT, FETCHED_AT, MISSING, ascending, at, bookkeeping, key_paths, natural_key};
-use crate::patience::Patience;
+use crate::backend_url::BackendUrl;
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
 use crate::store::documents::{Collection, Duplicates};
-use crate::store_url::StoreUrl;
 
 /// Documents removed with one command.
 const REMOVALS_A_COMMAND: usize = 500;
@@ -67,10 +67,10 @@ impl Keys {
 
 /// Counts what [`repair_duplicates`] would remove; nothing is changed.
 pub(in crate::store::documents) async fn find_duplicates(
-    url: &StoreUrl,
-    patience: &Patience,
+    url: &BackendUrl,
+    retry_policy: &RetryPolicy,
 ) -> Result<Vec<Duplicates>, StoreError> {
-    let connection = Connection::open(url, patience).await?;
+    let connection = Connection::open(url, retry_policy).await?;
     let mut found = Vec::new();
     for collection in Collection::ALL {
         let duplicates = connection.retry("looking for duplicates in", || count(&connection, *collection)).await?;
@@ -114,10 +114,10 @@ fn is_complete(key: &str) -> bool {
 /// Keeps the newest document of each key and removes the others, in every collection that has any. Documents that lack a
 /// part of their key stay: they may be different ones. Returns how many were removed, where there were any.
 pub(in crate::store::documents) async fn repair_duplicates(
-    url: &StoreUrl,
-    patience: &Patience,
+    url: &BackendUrl,
+    retry_policy: &RetryPolicy,
 ) -> Result<Vec<(Collection, u64)>, StoreError> {
-    let connection = Connection::open(url, patience).await?;
+    let connection = Connection::open(url, retry_policy).await?;
     let mut removed = Vec::new();
     for collection in Collection::ALL {
         let mut count = 0;

@@ -7,10 +7,10 @@ use sqlx::mysql::MySql;
 use sqlx::pool::PoolConnection;
 use tokio::sync::Mutex;
 
+use crate::backend_url::BackendUrl;
 use crate::store::relational::mysql::decode;
 use crate::store::relational::sql::Value;
 use crate::store::{StoreError, mysql};
-use crate::store_url::StoreUrl;
 
 /// GHTorrent's largest tables have billions of rows, and changing one copies it: what takes longer than this hangs.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -32,7 +32,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Connects. Nothing is changed.
-    pub async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
+    pub async fn open(url: &BackendUrl) -> Result<Self, StoreError> {
         let (pool, server) = mysql::connect(url, 1).await?;
         let failed =
             |error: sqlx::Error| mysql::explain(&format!("opening the relational store {url}"), &error).at_open();

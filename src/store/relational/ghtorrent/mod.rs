@@ -18,9 +18,9 @@ use self::apply::{Went, Work};
 use self::database::Database;
 use self::present::Present;
 use super::mysql::MysqlBackend;
-use crate::patience::Patience;
+use crate::backend_url::{BackendKind, BackendUrl};
+use crate::retry::RetryPolicy;
 use crate::store::StoreError;
-use crate::store_url::{Backend, StoreUrl};
 
 /// The version of GHTorrent's schema that can be upgraded: its last.
 const VERSION: i64 = 31;
@@ -39,7 +39,7 @@ pub enum Examined {
 pub struct Unfinished {
     /// The server's name, product and version, and what is to be done.
     pub described: String,
-    url: StoreUrl,
+    url: BackendUrl,
 }
 
 impl Unfinished {
@@ -47,15 +47,15 @@ impl Unfinished {
     ///
     /// # Errors
     /// A statement that the server has refused, or a database that a newer msght has made.
-    pub async fn finish(&self, patience: &Patience) -> Result<(), StoreError> {
-        MysqlBackend::finish_upgrade(&self.url, patience).await
+    pub async fn finish(&self, retry_policy: &RetryPolicy) -> Result<(), StoreError> {
+        MysqlBackend::finish_upgrade(&self.url, retry_policy).await
     }
 }
 
 /// A database of GHTorrent's that was examined.
 pub struct Upgrade {
     database: Database,
-    url: StoreUrl,
+    url: BackendUrl,
     tables: Vec<TableChange>,
     obstacles: Vec<Obstacle>,
 }
@@ -77,8 +77,8 @@ pub struct TableChange {
 /// # Errors
 /// A server that can't be reached, a database of another program or of another version of GHTorrent's schema, or one
 /// that another process upgrades at the moment.
-pub async fn examine(url: &StoreUrl, alone: bool) -> Result<Examined, StoreError> {
-    if url.backend() != Backend::Mysql {
+pub async fn examine(url: &BackendUrl, alone: bool) -> Result<Examined, StoreError> {
+    if url.kind() != BackendKind::Mysql {
         return Ok(Examined::NothingToDo(format!("{url}: an embedded store, which every command upgrades itself")));
     }
     let database = Database::open(url).await?;
@@ -172,7 +172,7 @@ impl Upgrade {
     pub async fn apply(
         self,
         repair: bool,
-        patience: &Patience,
+        retry_policy: &RetryPolicy,
         tell: &(dyn Fn(&str) + Send + Sync),
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
@@ -184,7 +184,7 @@ impl Upgrade {
             return Ok(false);
         }
         tell("msght's own tables are made");
-        MysqlBackend::finish_upgrade(&self.url, patience).await?;
+        MysqlBackend::finish_upgrade(&self.url, retry_policy).await?;
         Ok(true)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FileError, lines, read, replace};
+use super::{ListError, atomic_write, lines, read};
 use crate::names::is_login;
 
 const ADVICE: &str = "write one organisation's login a line into it, name another file with --orgs, or have it made with \
@@ -16,7 +16,7 @@ pub struct Orgs {
     /// Their logins as they stand there, each once, whatever their case.
     pub logins: Vec<String>,
     /// Logins that stand there several times.
-    pub repeated: Vec<String>,
+    pub duplicates: Vec<String>,
 }
 
 impl Orgs {
@@ -24,23 +24,23 @@ impl Orgs {
     ///
     /// # Errors
     /// A file that can't be read, holds a line that is no login, or (unless there are some to come) is not there or empty.
-    pub fn read(path: &Path, to_come: bool) -> Result<Self, FileError> {
+    pub fn read(path: &Path, to_come: bool) -> Result<Self, ListError> {
         let text = match read(path)? {
             Some(text) => text,
             None if to_come => String::new(),
-            None => return Err(FileError::Missing { path: path.to_owned(), advice: ADVICE }),
+            None => return Err(ListError::Missing { path: path.to_owned(), advice: ADVICE }),
         };
-        let mut orgs = Self { path: path.to_owned(), logins: Vec::new(), repeated: Vec::new(), text: String::new() };
+        let mut orgs = Self { path: path.to_owned(), logins: Vec::new(), duplicates: Vec::new(), text: String::new() };
         for line in lines(&text).filter(|line| !line.word.is_empty()) {
             if !is_login(line.word) {
                 let problem = format!("{:?} is not an organisation's login: letters, digits, '-' and '_'", line.word);
-                return Err(FileError::Malformed { path: path.to_owned(), line: line.number, problem });
+                return Err(ListError::Malformed { path: path.to_owned(), line: line.number, problem });
             }
-            let list = if orgs.has(line.word) { &mut orgs.repeated } else { &mut orgs.logins };
+            let list = if orgs.has(line.word) { &mut orgs.duplicates } else { &mut orgs.logins };
             list.push(line.word.to_owned());
         }
         if orgs.logins.is_empty() && !to_come {
-            return Err(FileError::Empty { path: path.to_owned() });
+            return Err(ListError::Empty { path: path.to_owned() });
         }
         orgs.text = text;
         Ok(orgs)
@@ -50,8 +50,8 @@ impl Orgs {
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn check_writable(&self) -> Result<(), FileError> {
-        replace::check(&self.path)
+    pub fn check_writable(&self) -> Result<(), ListError> {
+        atomic_write::check(&self.path)
     }
 
     /// Whether an organisation is among them.
@@ -64,8 +64,8 @@ impl Orgs {
     ///
     /// # Errors
     /// The file holds a line that is no login by now, or can't be written; it is as it was.
-    pub fn add(&mut self, logins: &[String]) -> Result<Vec<String>, FileError> {
-        let _lock = replace::lock(&self.path);
+    pub fn add(&mut self, logins: &[String]) -> Result<Vec<String>, ListError> {
+        let _lock = atomic_write::lock(&self.path);
         *self = Self::read(&self.path, true)?;
         let mut added: Vec<String> = Vec::new();
         for login in logins {
@@ -79,7 +79,7 @@ impl Orgs {
                 self.text.push('\n');
             }
             self.text.extend(added.iter().map(|login| format!("{login}\n")));
-            replace::replace(&self.path, &self.text)?;
+            atomic_write::replace(&self.path, &self.text)?;
         }
         Ok(added)
     }
@@ -89,7 +89,7 @@ impl Orgs {
 mod tests {
     use super::*;
 
-    fn of(text: &[u8]) -> Result<Orgs, FileError> {
+    fn of(text: &[u8]) -> Result<Orgs, ListError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("orgs.txt");
         std::fs::write(&path, text).unwrap();
@@ -100,7 +100,7 @@ mod tests {
     fn comments_blank_lines_crlf_and_repetitions_do_no_harm() {
         let orgs = of(b"\xef\xbb\xbf# all of them\r\ncontoso\r\n\r\n  fabrikam # the other\r\nContoso\r\n").unwrap();
         assert_eq!(orgs.logins, ["contoso", "fabrikam"]);
-        assert_eq!(orgs.repeated, ["Contoso"]);
+        assert_eq!(orgs.duplicates, ["Contoso"]);
     }
 
     #[test]

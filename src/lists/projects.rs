@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::{FileError, lines, read, replace};
+use super::{ListError, atomic_write, lines, read};
 use crate::names::RepoName;
 
 /// The repositories of a `projects.txt`, by owner.
@@ -34,7 +34,7 @@ impl Projects {
     ///
     /// # Errors
     /// A file that can't be read or holds a line that names nothing.
-    pub fn read(path: &Path) -> Result<Self, FileError> {
+    pub fn read(path: &Path) -> Result<Self, ListError> {
         let text = read(path)?.unwrap_or_default();
         let mut projects = Self {
             path: path.to_owned(),
@@ -52,7 +52,7 @@ impl Projects {
                 }
                 continue;
             }
-            let name = RepoName::parse_loosely(line.word).map_err(|error| FileError::Malformed {
+            let name = RepoName::parse_line(line.word).map_err(|error| ListError::Malformed {
                 path: path.to_owned(),
                 line: line.number,
                 problem: error.to_string(),
@@ -80,8 +80,8 @@ impl Projects {
     ///
     /// # Errors
     /// It can't.
-    pub fn check_writable(&self) -> Result<(), FileError> {
-        replace::check(&self.path)
+    pub fn check_writable(&self) -> Result<(), ListError> {
+        atomic_write::check(&self.path)
     }
 
     /// All repositories, in the file's order.
@@ -108,8 +108,8 @@ impl Projects {
     ///
     /// # Errors
     /// It holds a line that names nothing by now, or can't be written; it is as it was.
-    pub fn write(&mut self) -> Result<(), FileError> {
-        let _lock = replace::lock(&self.path);
+    pub fn write(&mut self) -> Result<(), ListError> {
+        let _lock = atomic_write::lock(&self.path);
         let mut present = Self::read(&self.path)?;
         for Owner { login, repositories, .. } in &self.owners {
             let Some(before) = self.replaced.get(&login.to_ascii_lowercase()) else { continue };
@@ -125,7 +125,7 @@ impl Projects {
         }
         let text = present.as_text();
         if text != present.text || !self.path.exists() {
-            replace::replace(&self.path, &text)?;
+            atomic_write::replace(&self.path, &text)?;
             present.text = text;
         }
         present.replaced.clear();

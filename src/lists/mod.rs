@@ -1,8 +1,8 @@
 //! The files that users keep: `orgs.txt`, which organisations, and `projects.txt`, which repositories (data model, §1).
 
+mod atomic_write;
 mod orgs;
 mod projects;
-mod replace;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub use projects::Projects;
 
 /// What is wrong with a user's file. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub enum ListError {
     /// It is not there.
     #[error("{} is not there: {advice}", path.display())]
     Missing {
@@ -74,15 +74,15 @@ fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
 }
 
 /// A file's text; `None` where it is not there.
-fn read(path: &Path) -> Result<Option<String>, FileError> {
+fn read(path: &Path) -> Result<Option<String>, ListError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(reason) => return Err(FileError::Unreadable { path: path.to_owned(), reason }),
+        Err(reason) => return Err(ListError::Unreadable { path: path.to_owned(), reason }),
     };
     String::from_utf8(bytes).map(Some).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        FileError::Malformed {
+        ListError::Malformed {
             path: path.to_owned(),
             line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
             problem: "it is not UTF-8".to_owned(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// What a store runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
+pub enum BackendKind {
     /// An SQLite file: `sqlite:PATH`.
     Sqlite,
     /// MongoDB: `mongodb://`, `mongodb+srv://`.
@@ -20,38 +20,38 @@ pub enum Backend {
     Azure,
 }
 
-impl Backend {
+impl BackendKind {
     fn of_scheme(scheme: &str) -> Option<Self> {
         match scheme {
-            "sqlite" => Some(Backend::Sqlite),
-            "mongodb" | "mongodb+srv" => Some(Backend::Mongodb),
-            "mysql" => Some(Backend::Mysql),
-            "amqp" | "amqps" => Some(Backend::Amqp),
-            "file" => Some(Backend::File),
-            "az" => Some(Backend::Azure),
+            "sqlite" => Some(BackendKind::Sqlite),
+            "mongodb" | "mongodb+srv" => Some(BackendKind::Mongodb),
+            "mysql" => Some(BackendKind::Mysql),
+            "amqp" | "amqps" => Some(BackendKind::Amqp),
+            "file" => Some(BackendKind::File),
+            "az" => Some(BackendKind::Azure),
             _ => None,
         }
     }
 
     fn is_local(self) -> bool {
-        matches!(self, Backend::Sqlite | Backend::File)
+        matches!(self, BackendKind::Sqlite | BackendKind::File)
     }
 }
 
 /// A store's URL. `Debug` and `Display` show a password as `***`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct StoreUrl {
-    backend: Backend,
+pub struct BackendUrl {
+    kind: BackendKind,
     scheme: String,
     text: String,
     path: Option<PathBuf>,
 }
 
-impl StoreUrl {
+impl BackendUrl {
     /// The embedded store in a file.
     pub fn sqlite(path: PathBuf) -> Self {
         Self {
-            backend: Backend::Sqlite,
+            kind: BackendKind::Sqlite,
             scheme: "sqlite".to_owned(),
             text: format!("sqlite:{}", path.display()),
             path: Some(path),
@@ -61,7 +61,7 @@ impl StoreUrl {
     /// A local folder.
     pub fn file(path: PathBuf) -> Self {
         Self {
-            backend: Backend::File,
+            kind: BackendKind::File,
             scheme: "file".to_owned(),
             text: format!("file:{}", path.display()),
             path: Some(path),
@@ -72,13 +72,13 @@ impl StoreUrl {
     ///
     /// # Errors
     /// What was found, without anything that could be a password.
-    pub fn parse(text: &str, allowed: &[Backend]) -> Result<Self, String> {
+    pub fn parse(text: &str, allowed: &[BackendKind]) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err("a text without a scheme".to_owned());
         };
         let scheme = scheme.to_ascii_lowercase();
-        let backend = match Backend::of_scheme(&scheme) {
-            Some(backend) if allowed.contains(&backend) => backend,
+        let kind = match BackendKind::of_scheme(&scheme) {
+            Some(kind) if allowed.contains(&kind) => kind,
             // What is not plainly a scheme may be a part of a password.
             _ if scheme.len() <= 16 && scheme.chars().all(|c| c.is_ascii_lowercase() || c == '+') => {
                 return Err(format!("the scheme {scheme}:"));
@@ -86,7 +86,7 @@ impl StoreUrl {
             _ => return Err("an unknown scheme".to_owned()),
         };
         let mut path = None;
-        if backend.is_local() {
+        if kind.is_local() {
             let location = rest.strip_prefix("//").unwrap_or(rest);
             if location.is_empty() || location == ":memory:" {
                 return Err("no path".to_owned());
@@ -99,12 +99,12 @@ impl StoreUrl {
             let host = rest.strip_prefix("//").ok_or("no // after the scheme")?;
             let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
             if host.is_empty() || host.starts_with(['/', '?', '#', ':']) {
-                return Err(match backend {
-                    Backend::Azure => "no container".to_owned(),
+                return Err(match kind {
+                    BackendKind::Azure => "no container".to_owned(),
                     _ => "no host".to_owned(),
                 });
             }
-            if backend == Backend::Azure {
+            if kind == BackendKind::Azure {
                 let container = host.split(['/', '?']).next().unwrap_or_default();
                 let is_name = (3..=63).contains(&container.len())
                     && container.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -116,12 +116,12 @@ impl StoreUrl {
                 return Err("a URL with a space or a control character".to_owned());
             }
         }
-        Ok(Self { backend, scheme, text: text.to_owned(), path })
+        Ok(Self { kind, scheme, text: text.to_owned(), path })
     }
 
     /// What the store runs on.
-    pub fn backend(&self) -> Backend {
-        self.backend
+    pub fn kind(&self) -> BackendKind {
+        self.kind
     }
 
     /// The URL's scheme in lower case.
@@ -131,12 +131,12 @@ impl StoreUrl {
 
     /// The file of an SQLite store.
     pub fn sqlite_path(&self) -> Option<&Path> {
-        self.path.as_deref().filter(|_| self.backend == Backend::Sqlite)
+        self.path.as_deref().filter(|_| self.kind == BackendKind::Sqlite)
     }
 
     /// The folder of a `file:` target.
     pub fn folder(&self) -> Option<&Path> {
-        self.path.as_deref().filter(|_| self.backend == Backend::File)
+        self.path.as_deref().filter(|_| self.kind == BackendKind::File)
     }
 
     /// Whether a user name or password seems to hold a `/`, `?`, `#` or `@` that should be percent-encoded: parsers
@@ -154,21 +154,21 @@ impl StoreUrl {
     }
 }
 
-impl fmt::Display for StoreUrl {
+impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_password(&self.text))
+        f.write_str(&redacted(&self.text))
     }
 }
 
-impl fmt::Debug for StoreUrl {
+impl fmt::Debug for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", without_password(&self.text))
+        write!(f, "{:?}", redacted(&self.text))
     }
 }
 
 /// A URL as it may be shown: the password, and the values of query parameters that look like secrets, are `***`.
 /// Works on any text, so that a URL that doesn't parse shows nothing either; when in doubt it hides too much.
-pub fn without_password(text: &str) -> String {
+pub fn redacted(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         // No URL, but perhaps one that was meant to be: what stands before an '@' may hold a password.
         return text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("***@{rest}"));
@@ -211,8 +211,14 @@ fn is_secret_parameter(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: &[Backend] =
-        &[Backend::Sqlite, Backend::Mongodb, Backend::Mysql, Backend::Amqp, Backend::File, Backend::Azure];
+    const ALL: &[BackendKind] = &[
+        BackendKind::Sqlite,
+        BackendKind::Mongodb,
+        BackendKind::Mysql,
+        BackendKind::Amqp,
+        BackendKind::File,
+        BackendKind::Azure,
+    ];
 
     #[test]
     fn a_password_is_never_shown() {
@@ -223,7 +229,7 @@ mod tests {
             ("az://dumps/msght?sig=s3cret", "az://dumps/msght?sig=***"),
             ("amqp://localhost", "amqp://localhost"),
         ] {
-            let parsed = StoreUrl::parse(url, ALL).unwrap();
+            let parsed = BackendUrl::parse(url, ALL).unwrap();
             assert_eq!(parsed.to_string(), shown);
             assert_eq!(format!("{parsed:?}"), format!("{shown:?}"));
             assert_eq!(parsed.expose(), url);
@@ -238,18 +244,18 @@ mod tests {
             ("sqlite:///a/b.db", "/a/b.db"),
             ("sqlite://a/b.db", "a/b.db"),
         ] {
-            assert_eq!(StoreUrl::parse(url, ALL).unwrap().sqlite_path(), Some(Path::new(path)));
+            assert_eq!(BackendUrl::parse(url, ALL).unwrap().sqlite_path(), Some(Path::new(path)));
         }
-        assert_eq!(StoreUrl::parse("file:x", ALL).unwrap().folder(), Some(Path::new("x")));
-        assert_eq!(StoreUrl::parse("file:x", ALL).unwrap().sqlite_path(), None);
+        assert_eq!(BackendUrl::parse("file:x", ALL).unwrap().folder(), Some(Path::new("x")));
+        assert_eq!(BackendUrl::parse("file:x", ALL).unwrap().sqlite_path(), None);
     }
 
     #[test]
     fn what_is_no_store_is_refused_without_showing_it() {
         for bad in ["", "s3cret", "sqlite:", "sqlite::memory:", "postgres://u:s3cret@h/d", "mysql:s3cret", "mysql://"] {
-            let found = StoreUrl::parse(bad, ALL).unwrap_err();
+            let found = BackendUrl::parse(bad, ALL).unwrap_err();
             assert!(!found.contains("s3cret"), "{found}");
         }
-        assert_eq!(StoreUrl::parse("mysql://h/d", &[Backend::Sqlite]), Err("the scheme mysql:".to_owned()));
+        assert_eq!(BackendUrl::parse("mysql://h/d", &[BackendKind::Sqlite]), Err("the scheme mysql:".to_owned()));
     }
 }

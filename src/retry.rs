@@ -10,37 +10,37 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// The first wait after a failure; each further one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest wait between two attempts: a server that is back is noticed soon.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// After a collision with another client the next attempt comes within this time.
-const COLLISION_WAIT: Duration = Duration::from_millis(50);
+const MAX_CONFLICT_DELAY: Duration = Duration::from_millis(50);
 /// Collisions are tried through for this long at least: they say nothing of the server.
-const COLLISIONS_FOR: Duration = Duration::from_secs(10);
+const MIN_CONFLICT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An outage shorter than this is no news for the user.
-const TOLD_AFTER: Duration = Duration::from_secs(1);
+const REPORT_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether a failure passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passes {
+pub enum Retryability {
     /// It would be the same again.
-    No,
+    Permanent,
     /// Another client was in the way (a deadlock, a lost race): try again at once.
-    Collision,
+    Conflict,
     /// The server is away, or does not take work at the moment: it may come back.
-    Outage,
+    Unavailable,
 }
 
 /// How long a server that fails is waited for, and who is told. Clones share what was told.
 #[derive(Clone)]
-pub struct Patience {
+pub struct RetryPolicy {
     timeout: Duration,
     notify: Arc<dyn Fn(&str) + Send + Sync>,
     told: Arc<AtomicBool>,
     cancel: CancellationToken,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// `timeout`: how long one piece of work is tried before its error counts; zero for a single attempt.
     /// `notify` gets a line when an outage begins to last, and when it is over.
     pub fn new(timeout: Duration, notify: impl Fn(&str) + Send + Sync + 'static) -> Self {
@@ -54,7 +54,7 @@ impl Patience {
     }
 
     /// The same timeout for another server, whose outages are told by themselves.
-    pub fn for_another(&self) -> Self {
+    pub fn for_backend(&self) -> Self {
         Self { told: Arc::default(), ..self.clone() }
     }
 
@@ -71,7 +71,7 @@ impl Patience {
     pub async fn retry<T, E, F>(
         &self,
         server: &str,
-        passes: impl Fn(&E) -> Passes,
+        retryability: impl Fn(&E) -> Retryability,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, E>
     where
@@ -100,22 +100,22 @@ impl Patience {
                 }
                 Err(error) => error,
             };
-            let wait = match passes(&error) {
-                Passes::No => return Err(error),
-                Passes::Collision => COLLISION_WAIT.mul_f64(rand::rng().random_range(0.1..1.0)),
-                Passes::Outage => {
+            let wait = match retryability(&error) {
+                Retryability::Permanent => return Err(error),
+                Retryability::Conflict => MAX_CONFLICT_DELAY.mul_f64(rand::rng().random_range(0.1..1.0)),
+                Retryability::Unavailable => {
                     outages += 1;
-                    let wait = FIRST_WAIT.saturating_mul(1 << (outages - 1).min(16)).min(LONGEST_WAIT);
+                    let wait = INITIAL_BACKOFF.saturating_mul(1 << (outages - 1).min(16)).min(MAX_BACKOFF);
                     wait.mul_f64(rand::rng().random_range(0.5..1.0))
                 }
             };
             let spent = started.elapsed();
-            let most = if outages == 0 { self.timeout.max(COLLISIONS_FOR) } else { self.timeout };
+            let most = if outages == 0 { self.timeout.max(MIN_CONFLICT_TIMEOUT) } else { self.timeout };
             if spent + wait > most {
                 return Err(error);
             }
             tracing::warn!(server, %error, "trying again");
-            if outages > 0 && spent >= TOLD_AFTER && !self.told.swap(true, Ordering::Relaxed) {
+            if outages > 0 && spent >= REPORT_AFTER && !self.told.swap(true, Ordering::Relaxed) {
                 let left = self.timeout.saturating_sub(spent).as_secs();
                 self.notify(&format!("{server} can't be reached ({error}); waiting up to {left} s for it"));
             }
@@ -139,19 +139,19 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    fn patience(seconds: u64) -> (Patience, Arc<Mutex<Vec<String>>>) {
+    fn retry_policy(seconds: u64) -> (RetryPolicy, Arc<Mutex<Vec<String>>>) {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&lines);
-        (Patience::new(Duration::from_secs(seconds), move |line| told.lock().unwrap().push(line.to_owned())), lines)
+        (RetryPolicy::new(Duration::from_secs(seconds), move |line| told.lock().unwrap().push(line.to_owned())), lines)
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_waited_through_and_told_once() {
-        let (patience, lines) = patience(60);
+        let (retry_policy, lines) = retry_policy(60);
         let mut attempts = 0;
-        let done = patience.retry(
+        let done = retry_policy.retry(
             "mysql://h",
-            |_: &String| Passes::Outage,
+            |_: &String| Retryability::Unavailable,
             || {
                 attempts += 1;
                 let attempt = attempts;
@@ -166,16 +166,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn cancellation_ends_waiting() {
-        let (patience, _) = patience(300);
+        let (retry_policy, _) = retry_policy(300);
         let cancel = CancellationToken::new();
-        let patience = patience.cancelled_by(cancel.clone());
+        let retry_policy = retry_policy.cancelled_by(cancel.clone());
         let began = Instant::now();
         let stop = async {
             sleep(Duration::from_secs(5)).await;
             cancel.cancel();
         };
         let refused = || async { Err::<(), _>("refused") };
-        let (result, ()) = tokio::join!(patience.retry("s", |_| Passes::Outage, refused), stop);
+        let (result, ()) = tokio::join!(retry_policy.retry("s", |_| Retryability::Unavailable, refused), stop);
         assert_eq!((result, began.elapsed().as_secs()), (Err("refused"), 5));
         // An attempt that hangs is given up as well, and what is there is still done.
         let mut attempts = 0;
@@ -184,19 +184,19 @@ mod tests {
             let first = attempts == 1;
             async move { if first { Err::<(), _>("refused") } else { std::future::pending().await } }
         };
-        assert!(patience.retry("s", |_| Passes::Outage, hangs).await.is_err());
-        assert_eq!(patience.retry("s", |_: &&str| Passes::Outage, || async { Ok(1) }).await, Ok(1));
+        assert!(retry_policy.retry("s", |_| Retryability::Unavailable, hangs).await.is_err());
+        assert_eq!(retry_policy.retry("s", |_: &&str| Retryability::Unavailable, || async { Ok(1) }).await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends_and_what_does_not_pass_is_not_waited_for() {
-        let (patience, _) = patience(10);
+        let (retry_policy, _) = retry_policy(10);
         let began = Instant::now();
         let refused = || async { Err::<(), _>("refused") };
-        assert!(patience.retry("s", |_| Passes::Outage, refused).await.is_err());
+        assert!(retry_policy.retry("s", |_| Retryability::Unavailable, refused).await.is_err());
         assert!(began.elapsed() <= Duration::from_secs(10) && began.elapsed() > Duration::from_secs(5));
         let began = Instant::now();
-        assert!(patience.retry("s", |_| Passes::No, refused).await.is_err());
+        assert!(retry_policy.retry("s", |_| Retryability::Permanent, refused).await.is_err());
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

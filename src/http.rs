@@ -9,14 +9,14 @@ use std::iter::successors;
 /// # Errors
 /// TLS or proxy settings that can't be used.
 pub fn client() -> Result<reqwest::Client, String> {
-    install_crypto();
+    install_crypto_provider();
     let agent = concat!("msght/", env!("CARGO_PKG_VERSION"));
     let builder = reqwest::Client::builder().user_agent(agent).redirect(reqwest::redirect::Policy::none());
-    builder.build().map_err(|error| chain(&error.without_url()))
+    builder.build().map_err(|error| error_chain(&error.without_url()))
 }
 
 /// Chooses what TLS is made with, for the whole process. That it was chosen before is as good.
-pub fn install_crypto() {
+pub fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -26,7 +26,7 @@ pub fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a
 }
 
 /// The error and its causes in one line, outermost first, without what repeats.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     for cause in sources(error).skip(1) {
         let cause = cause.to_string();

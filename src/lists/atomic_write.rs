@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::FileError;
+use super::ListError;
 
 /// Makes sure that a file can be replaced, before work is done for it.
 ///
 /// # Errors
 /// It can't.
-pub(super) fn check(path: &Path) -> Result<(), FileError> {
-    let unwritable = |reason| FileError::Unwritable { path: path.to_owned(), reason };
+pub(super) fn check(path: &Path) -> Result<(), ListError> {
+    let unwritable = |reason| ListError::Unwritable { path: path.to_owned(), reason };
     if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
         return Err(unwritable(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
     }
@@ -40,7 +40,7 @@ pub(super) fn lock(path: &Path) -> Lock {
 ///
 /// # Errors
 /// It can't be written; the old one is as it was.
-pub(super) fn replace(path: &Path, content: &str) -> Result<(), FileError> {
+pub(super) fn replace(path: &Path, content: &str) -> Result<(), ListError> {
     let target = target(path);
     let written = || -> io::Result<()> {
         // Made for this user alone, and removed by itself if anything fails.
@@ -54,7 +54,7 @@ pub(super) fn replace(path: &Path, content: &str) -> Result<(), FileError> {
         // The name itself is safe only with its directory.
         File::open(directory(&target))?.sync_all()
     };
-    written().map_err(|reason| FileError::Unwritable { path: path.to_owned(), reason })
+    written().map_err(|reason| ListError::Unwritable { path: path.to_owned(), reason })
 }
 
 fn target(path: &Path) -> PathBuf {
