@@ -13,16 +13,17 @@ use super::mapping::item::Item;
 use super::mapping::{Map, Mapped};
 use super::options::Options;
 use super::pages::PartSize;
+use super::request::{fresh_page, get_json, get_unless_cancelled, request_validator};
 pub use super::resource::{Repository, Subject};
 use super::stats::Tally;
 use super::writer::{PageWrite, Writer};
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, Validator};
+use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, VisitedUrls};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
-use crate::store::relational::Rows;
 use crate::store::relational::rows::GoneRow;
 use crate::store::relational::state::{ListState, PageValidator};
+use crate::store::relational::{Progress as SyncUpdate, Rows};
 use crate::telemetry::{Console, Progress};
 
 /// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
@@ -124,18 +125,14 @@ impl<S: Subject> Work<S> {
         divisible: bool,
     ) -> Result<Fetched, MirrorError> {
         let request = Get {
-            url: url.clone(),
             repo: repo.cloned(),
             accept,
-            validator: validator.map(|v| Validator { etag: v.etag.clone(), token: v.token.clone() }),
+            validator: validator.map(request_validator),
             divisible,
             only: self.subject().token().cloned(),
+            ..get_json(url.clone())
         };
-        tokio::select! {
-            biased;
-            () = self.shared.cancel.cancelled() => Err(MirrorError::Cancelled),
-            answer = self.shared.github.get(&request, &self.tally.meter) => Ok(answer?),
-        }
+        get_unless_cancelled(&self.shared.github, &self.shared.cancel, &request, &self.tally.meter).await
     }
 
     /// Waits until there is room for another page of a list.
@@ -162,10 +159,12 @@ impl<S: Subject> Work<S> {
     /// # Errors
     /// As [`Work::get`].
     pub async fn get_page(&self, url: &ApiUrl, accept: Accept) -> Result<Page, MirrorError> {
-        match self.get(url, accept, None, false).await? {
-            Fetched::Page(page) => Ok(*page),
-            Fetched::Unchanged => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
-        }
+        fresh_page(self.get(url, accept, None, false).await?, url)
+    }
+
+    /// Returns the pages of a short list that is not kept in the sync state, from `url` on.
+    pub fn linked_pages(&self, url: ApiUrl) -> LinkedPages<'_, S> {
+        LinkedPages { context: self, next: Some(url), visited: VisitedUrls::default() }
     }
 
     /// Hands data to the writer.
@@ -177,6 +176,22 @@ impl<S: Subject> Work<S> {
         self.subject().stamp(&mut documents, &mut rows);
         let counts = Arc::clone(&self.tally.counts);
         self.shared.writer.write(PageWrite { counts, documents, rows }).await
+    }
+
+    /// Hands rows alone to the writer.
+    ///
+    /// # Errors
+    /// The writer has failed.
+    pub async fn write_rows(&self, rows: Rows) -> Result<(), MirrorError> {
+        self.write(Vec::new(), rows).await
+    }
+
+    /// Hands the writer what is true of the sync state once everything before it is stored.
+    ///
+    /// # Errors
+    /// The writer has failed.
+    pub async fn write_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
+        self.write_rows(Rows { progress, ..Rows::default() }).await
     }
 
     /// Waits until all that was handed in is stored.
@@ -273,9 +288,25 @@ impl<S: Subject> Work<S> {
     }
 }
 
-/// The validator of a page, as the store keeps it.
-pub fn page_validator(page: &Page) -> Option<PageValidator> {
-    page.validator.as_ref().map(|v| PageValidator { etag: v.etag.clone(), token: v.token.clone() })
+/// Pages that link to each other.
+pub struct LinkedPages<'a, S> {
+    context: &'a Work<S>,
+    next: Option<ApiUrl>,
+    visited: VisitedUrls,
+}
+
+impl<S: Subject> LinkedPages<'_, S> {
+    /// Fetches the next page; `None` behind the last.
+    ///
+    /// # Errors
+    /// As [`Work::get`], or the page was fetched before.
+    pub async fn next(&mut self) -> Result<Option<Page>, MirrorError> {
+        let Some(url) = self.next.take() else { return Ok(None) };
+        self.visited.visit(&url)?;
+        let page = self.context.get_page(&url, Accept::Json).await?;
+        self.next.clone_from(&page.links.next);
+        Ok(Some(page))
+    }
 }
 
 /// When a page was read: by this machine's clock, so that dates in the store are comparable with each other.

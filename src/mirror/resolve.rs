@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::context::{page_validator, read_now};
+use super::context::read_now;
 use super::error::MirrorError;
 use super::mapping::item::Item;
 use super::mapping::repository::{project_row, repository_document, unknown_parent};
 use super::options::Options;
+use super::request::{fresh_page, get_json, page_validator};
 use super::resource::Repository;
 use super::session::{Mirror, lease_of};
 use super::stats::Tally;
 use super::writer::{PageWrite, Writer};
-use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
+use crate::github::{ApiError, ApiUrl, Fetched, Get, Page, Validator};
 use crate::json;
 use crate::names::RepoName;
 use crate::store::documents::{Collection, Source};
@@ -197,14 +198,8 @@ impl Mirror {
             if !asked.insert(token.fingerprint.clone()) {
                 continue;
             }
-            let (url, only) = (url.clone(), Some(token.clone()));
-            let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
-            let fetched = tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
-                fetched = self.github.get(&request, &tally.meter) => fetched,
-            };
-            match fetched {
+            let request = Get { only: Some(token.clone()), ..get_json(url.clone()) };
+            match self.get(&request, &tally.meter).await {
                 Ok(Fetched::Page(page)) => {
                     let item = Item::single(&page.body, read_now())?;
                     let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
@@ -214,10 +209,10 @@ impl Mirror {
                     return Ok(Look::Found(page));
                 }
                 Ok(Fetched::Unchanged) => {}
-                Err(ApiError::NotFound { .. } | ApiError::Legal { .. }) => {}
+                Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Legal { .. })) => {}
                 // That tells nothing of the repository, only of the token.
-                Err(error) if error.is_refusal() => denied |= near,
-                Err(error) => return Err(error.into()),
+                Err(MirrorError::Api(error)) if error.is_refusal() => denied |= near,
+                Err(error) => return Err(error),
             }
         }
         Ok(if denied { Look::Denied } else { Look::Absent })
@@ -233,7 +228,7 @@ impl Mirror {
             Some(_) => Ok(error.into()),
             None => {
                 let progress = vec![Step::Watermark { list: list.id, watermark: date(read_now()) }];
-                relational.apply(Rows { progress, ..Rows::default() }).await?;
+                self.save_sync_state(progress).await?;
                 Ok(error.into())
             }
         }
@@ -265,16 +260,10 @@ impl Mirror {
         other_id: i64,
         tally: &Tally,
     ) -> Result<(), MirrorError> {
-        let request = Get {
-            url: ApiUrl::path(&["repositories", &other_id.to_string()]),
-            repo: Some(name.clone()),
-            accept: Accept::Json,
-            validator: None,
-            divisible: false,
-            only: None,
-        };
-        match self.github.get(&request, &tally.meter).await {
-            Ok(Fetched::Page(page)) => {
+        let url = ApiUrl::path(&["repositories", &other_id.to_string()]);
+        let request = Get { repo: Some(name.clone()), ..get_json(url) };
+        match self.get_page(&request, &tally.meter).await {
+            Ok(page) => {
                 let item = Item::single(&page.body, read_now())?;
                 let present = format!("{}/{}", item.need_text("owner.login")?, item.need_text("name")?);
                 let row = project_row(item.value(), unknown_parent(item.value()), true)
@@ -283,8 +272,9 @@ impl Mirror {
                 self.stores.relational.project(row).await?;
                 Ok(())
             }
-            Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{} answered 304", request.url))),
-            Err(error @ (ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. })) => {
+            Err(MirrorError::Api(
+                error @ (ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. }),
+            )) => {
                 let aside = format!("{}~{other_id}", other.name);
                 self.console.line(&format!(
                     "{name} is not the repository that was mirrored under this name before; the former one's data are \
@@ -295,7 +285,7 @@ impl Mirror {
                 self.stores.relational.set_aside(other.id, &aside, self.proves_deletion(name, &error)).await?;
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -310,16 +300,13 @@ impl Mirror {
             }
             let generation = self.stores.documents.identity().await?.generation;
             let progress = vec![Step::Documents { generation }];
-            self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?;
+            self.save_sync_state(progress).await?;
         }
         Ok(self.stores.relational.set_documents_name(project.id, present).await?)
     }
 
     async fn read_again(&self, name: &RepoName, tally: &Tally) -> Result<Page, MirrorError> {
-        match self.github.repository(name, None, &tally.meter).await? {
-            Fetched::Page(page) => Ok(*page),
-            Fetched::Unchanged => Err(MirrorError::Answer(format!("{name} answered 304 to an unconditional request"))),
-        }
+        fresh_page(self.github.repository(name, None, &tally.meter).await?, name)
     }
 }
 

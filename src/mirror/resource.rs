@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::github::TokenRef;
 use crate::names::RepoName;
-use crate::store::documents::{Collection, Document, Source};
+use crate::store::documents::{Collection, Document, KeyValue, Source};
 use crate::store::relational::Rows;
 
 /// What is mirrored, in words: a [`Repository`] or an [`User`](super::accounts::User). Lists are read in the same way
@@ -56,6 +56,13 @@ impl Repository {
     /// A count of the repository's answer, such as `stargazers_count`.
     pub fn count(&self, key: &str) -> Option<u64> {
         self.facts.get(key).and_then(Value::as_u64)
+    }
+
+    /// Returns the key of a document of the repository: its owner, its name, and `rest`.
+    pub fn document_key<const N: usize>(&self, rest: [KeyValue; N]) -> Vec<KeyValue> {
+        let mut key: Vec<KeyValue> = vec![self.name.owner().into(), self.name.name().into()];
+        key.extend(rest);
+        key
     }
 
     /// Tags of a document that belongs to the repository, more of its own following.

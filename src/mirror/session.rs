@@ -6,11 +6,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{PAGES_KIB, Shared, read_now};
+use super::error::MirrorError;
 use super::options::Options;
+use super::request::{fresh_page, get_unless_cancelled};
 use super::writer::Writer;
-use crate::github::GitHub;
+use crate::github::{Fetched, Get, GitHub, Meter, Page};
 use crate::names::RepoName;
 use crate::store::Stores;
+use crate::store::relational::{Progress, Rows};
 use crate::telemetry::Console;
 
 /// What a run needs from outside.
@@ -43,6 +46,30 @@ impl Mirror {
     pub async fn close(self) {
         self.github.close().await;
         self.stores.close().await;
+    }
+
+    /// Sends a request unless the user asks to stop.
+    ///
+    /// # Errors
+    /// What GitHub's answer amounts to, or the user's wish to stop.
+    pub async fn get(&self, request: &Get, meter: &Meter) -> Result<Fetched, MirrorError> {
+        get_unless_cancelled(&self.github, &self.cancel, request, meter).await
+    }
+
+    /// Fetches an entity whose state is not known, so that the answer is a page.
+    ///
+    /// # Errors
+    /// As [`Mirror::get`].
+    pub(super) async fn get_page(&self, request: &Get, meter: &Meter) -> Result<Page, MirrorError> {
+        fresh_page(self.get(request, meter).await?, &request.url)
+    }
+
+    /// Stores what is true of the sync state by now.
+    ///
+    /// # Errors
+    /// The store can't be written.
+    pub(super) async fn save_sync_state(&self, progress: Vec<Progress>) -> Result<(), MirrorError> {
+        Ok(self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?)
     }
 
     /// Builds what the stages of one run over `subject` share.

@@ -8,10 +8,10 @@
 use serde_json::Value;
 
 use super::plan::Due;
-use crate::github::{Accept, ApiUrl, Fetched, Get, Meter};
+use crate::github::{ApiUrl, Fetched, Get, Meter};
 use crate::json;
 use crate::mirror::stage::Stage;
-use crate::mirror::{Mirror, MirrorError};
+use crate::mirror::{Mirror, MirrorError, get_json};
 use crate::store::documents::Collection;
 
 /// So many of the largest are asked for themselves, and so many of all others for the rest.
@@ -95,25 +95,15 @@ async fn ask(mirror: &Mirror, due: &Due) -> Result<Option<Asked>, MirrorError> {
     let mut counts = [0; 2];
     for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
         let url = ApiUrl::repo(&due.name, &[list]).query("state", "all").query("per_page", "1");
-        let request = Get {
-            url,
-            repo: Some(due.name.clone()),
-            accept: Accept::Json,
-            validator: None,
-            divisible: false,
-            only: None,
-        };
-        let meter = Meter::default();
-        let fetched = tokio::select! {
-            () = mirror.cancel.cancelled() => return Err(MirrorError::Cancelled),
-            fetched = mirror.github.get(&request, &meter) => fetched,
-        };
+        let request = Get { repo: Some(due.name.clone()), ..get_json(url) };
+        let fetched = mirror.get(&request, &Meter::default()).await;
         *count = match fetched {
             Ok(Fetched::Page(page)) => {
                 let one = u64::from(page.body.len() > "[]".len());
                 page.links.last_page().map_or(one, u64::from)
             }
             Ok(Fetched::Unchanged) => 0,
+            Err(MirrorError::Cancelled) => return Err(MirrorError::Cancelled),
             // Empty, or not to be read: the retrieval says so.
             Err(error) => {
                 tracing::debug!(repository = %due.name, %error, "not estimated");

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use crate::github::{Accept, ApiUrl, Fetched, Get, Page, TokenRef};
+use crate::github::{ApiUrl, Fetched, Get, Page, TokenRef};
 use crate::json;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::Item;
+use crate::mirror::request::get_json;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::Tally;
 
@@ -56,14 +57,8 @@ impl Mirror {
 
     /// Asks with one token; nothing where it is refused, or GitHub does not answer.
     async fn ask_with(&self, token: &TokenRef, url: ApiUrl, tally: &Tally) -> Result<Option<Page>, MirrorError> {
-        let only = Some(token.clone());
-        let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
-        let fetched = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
-            fetched = self.github.get(&request, &tally.meter) => fetched,
-        };
-        match fetched.map_err(MirrorError::from) {
+        let request = Get { only: Some(token.clone()), ..get_json(url) };
+        match self.get(&request, &tally.meter).await {
             Ok(Fetched::Page(page)) => Ok(Some(*page)),
             Ok(Fetched::Unchanged) => Ok(None),
             Err(error) if error.ends_the_run() => Err(error),

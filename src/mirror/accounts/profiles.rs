@@ -12,10 +12,11 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
-use crate::mirror::context::{Work, page_validator, read_now};
+use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
+use crate::mirror::request::page_validator;
 use crate::mirror::resource::Subject;
 use crate::store::Stores;
 use crate::store::documents::Collection;
@@ -130,7 +131,7 @@ async fn store<S: Subject>(
     let progress = |step: Progress| Rows { progress: vec![step], ..Rows::default() };
     let (user, at) = (due.user, read_now());
     match answer {
-        Answer::Unchanged => work.write(Vec::new(), progress(Progress::ProfileUnchanged { user, at })).await,
+        Answer::Unchanged => work.write_rows(progress(Progress::ProfileUnchanged { user, at })).await,
         Answer::Found { page, by_login } => {
             let item = Item::single(&page.body, at)?;
             let (number, present) = (item.need_integer("id")?, item.need_text("login")?);
@@ -155,7 +156,7 @@ async fn store<S: Subject>(
             } else {
                 unconfirmed.fetch_add(1, Ordering::Relaxed);
             }
-            work.write(Vec::new(), progress(Progress::ProfileMissing { user, at, certain })).await
+            work.write_rows(progress(Progress::ProfileMissing { user, at, certain })).await
         }
     }
 }

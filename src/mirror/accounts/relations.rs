@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::User;
 use super::profiles::{self, PROFILE_DAYS};
-use crate::github::{Accept, ApiUrl};
+use crate::github::ApiUrl;
 use crate::mirror::context::{Shared, Work};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::account::account;
@@ -254,7 +254,7 @@ pub(in crate::mirror) async fn read_relation(
     let own = work.subject().account.login.as_str();
     let [of, what] = relation.path;
     let url = ApiUrl::path(&[of, own, what]);
-    let list = List { name: relation.name, url, accept: Accept::Json, collection: relation.collection, map };
+    let list = List::new(relation.name, url, relation.collection, map);
     let listing = look(work, &list).await?;
     let (seen, said) = (listing.ids.len() as u64, work.subject().facts.get(relation.count).and_then(Value::as_u64));
     if let Some(said) = said.filter(|said| *said > seen)
@@ -285,7 +285,7 @@ pub(in crate::mirror) async fn read_relation(
         for other in lost(work, relation, &listing.ids).await? {
             (relation.untie)(&mut rows, own.to_owned(), other);
         }
-        work.write(Vec::new(), rows).await?;
+        work.write_rows(rows).await?;
     }
     mark(work, relation.collection, &listing.gone).await
 }

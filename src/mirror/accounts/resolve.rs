@@ -9,16 +9,17 @@ use serde_json::Value;
 
 use super::User;
 use super::profiles::retire_profile;
-use crate::mirror::context::{page_validator, read_now};
+use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
+use crate::mirror::request::{get_json, page_validator, request_validator};
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::Tally;
 use crate::mirror::sync_keys::{PROFILE, account_list};
 
-use crate::github::{Accept, ApiError, ApiUrl, Fetched, Get, Page, Validator};
+use crate::github::{ApiError, ApiUrl, Fetched, Get};
 use crate::json;
 use crate::mirror::writer::{PageWrite, Writer};
 use crate::store::documents::Collection;
@@ -65,15 +66,15 @@ impl Mirror {
             let page = relational.pages(list.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
             validator = page.and_then(|page| page.validator);
         }
-        let validator = validator.map(|v| Validator { etag: v.etag, token: v.token });
-        let page = match self.profile(&url, validator, tally).await {
+        let request = Get { validator: validator.as_ref().map(request_validator), ..get_json(url.clone()) };
+        let page = match self.get(&request, &tally.meter).await {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::Unchanged) => {
                 let stored = self.stores.documents.get(Collection::Users, &documents_as).await?;
                 let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 match facts.and_then(user) {
                     Some(user) => return Ok(user),
-                    None => self.profile_page(&url, tally).await?,
+                    None => self.get_page(&get_json(url.clone()), &tally.meter).await?,
                 }
             }
             Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
@@ -88,7 +89,7 @@ impl Mirror {
                     }
                     Some(by_number) => url = by_number,
                 }
-                match self.profile_page(&url, tally).await {
+                match self.get_page(&get_json(url.clone()), &tally.meter).await {
                     Err(MirrorError::Api(ApiError::NotFound { .. })) => {
                         return Err(self.user_gone(&known, error).await?);
                     }
@@ -127,23 +128,6 @@ impl Mirror {
         user(item.value().clone()).ok_or_else(|| MirrorError::Answer(format!("{present} came without a login")))
     }
 
-    async fn profile(&self, url: &ApiUrl, validator: Option<Validator>, tally: &Tally) -> Result<Fetched, MirrorError> {
-        let request =
-            Get { url: url.clone(), repo: None, accept: Accept::Json, validator, divisible: false, only: None };
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => Err(MirrorError::Cancelled),
-            fetched = self.github.get(&request, &tally.meter) => Ok(fetched?),
-        }
-    }
-
-    async fn profile_page(&self, url: &ApiUrl, tally: &Tally) -> Result<Page, MirrorError> {
-        match self.profile(url, None, tally).await? {
-            Fetched::Page(page) => Ok(*page),
-            Fetched::Unchanged => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
-        }
-    }
-
     /// Marks an account as gone from GitHub: its row, its profile; all else stays. Returns what that means for the run.
     async fn user_gone(&self, known: &KnownAccount, error: ApiError) -> Result<MirrorError, MirrorError> {
         if !known.deleted {
@@ -157,7 +141,7 @@ impl Mirror {
 
     async fn note_missing(&self, known: &KnownAccount, certain: bool) -> Result<(), MirrorError> {
         let progress = vec![Progress::ProfileMissing { user: known.id, at: read_now(), certain }];
-        Ok(self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?)
+        self.save_sync_state(progress).await
     }
 
     /// Another account had this login before: it has another one now, or it is gone, and its row stays under a login that
@@ -166,7 +150,8 @@ impl Mirror {
         let relational = &self.stores.relational;
         let Some(other) = relational.known_account(login).await? else { return Ok(()) };
         let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
-        let present = match self.profile_page(&ApiUrl::path(&["user", &other_id.to_string()]), tally).await {
+        let present = match self.get_page(&get_json(ApiUrl::path(&["user", &other_id.to_string()])), &tally.meter).await
+        {
             Ok(page) => Some(Item::single(&page.body, read_now())?.need_text("login")?),
             Err(MirrorError::Api(ApiError::NotFound { .. })) => None,
             Err(error) => return Err(error),

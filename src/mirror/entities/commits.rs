@@ -25,9 +25,9 @@ use crate::mirror::pages::{List, PER_PAGE, Pages, read_all, snapshot};
 use crate::mirror::resource::Repository;
 use crate::mirror::stage::Stage;
 use crate::store::documents::Collection;
+use crate::store::relational::Progress;
 use crate::store::relational::rows::CommitComment;
 use crate::store::relational::state::{ListState, fingerprint};
-use crate::store::relational::{Progress, Rows};
 
 /// Rounds of looking for parents that are missing. Each round reads on from them; one is enough unless lists end early.
 const MAX_GAP_ROUNDS: usize = 50;
@@ -56,7 +56,7 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     }
     let mut progress = vec![Progress::Completed { list: state.id, watermark: None }];
     progress.extend(refs.map(|watermark| Progress::Watermark { list: walked.id, watermark }));
-    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+    work.write_sync_state(progress).await
 }
 
 /// Walks what the heads of branches and tags lead to and is not known. Returns whether all of it could be walked.
@@ -139,7 +139,7 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
         read => read?,
     };
     let watermark = Progress::Watermark { list: state.id, watermark: first.clone() };
-    work.write(Vec::new(), Rows { progress: vec![watermark], ..Rows::default() }).await?;
+    work.write_sync_state(vec![watermark]).await?;
     work.flush().await?;
     relational.set_pending(state.id, "").await?;
     Ok(read)
@@ -234,7 +234,7 @@ async fn fill_history_gaps(work: &Work) -> Result<(), MirrorError> {
 pub async fn commit_comments(work: &Work) -> Result<(), MirrorError> {
     let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let (id, sha) = (item.need_integer("id")?, item.need_text("commit_id")?);
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), sha.as_str().into(), id.into()];
+        let key = repository.document_key([sha.as_str().into(), id.into()]);
         out.documents.push(item.document(Collection::CommitComments, key, &repository.tags(&[])));
         out.rows.commit_comments.push(CommitComment {
             project: repository.project,
@@ -249,6 +249,6 @@ pub async fn commit_comments(work: &Work) -> Result<(), MirrorError> {
         Ok(())
     };
     let url = work.url(&["comments"]);
-    let list = List { name: "commit-comments", url, accept: Accept::Json, collection: Collection::CommitComments, map };
+    let list = List::new("commit-comments", url, Collection::CommitComments, map);
     snapshot(work, &list).await
 }

@@ -275,25 +275,22 @@ async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), 
 async fn reviews(work: &Work, number: i64) -> Result<(Mapped, bool), MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let id = item.need_integer("id")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+        let key = repository.document_key([number.into(), id.into()]);
         let tags = repository.tags(&[("pullreq_id", number.into())]);
         out.documents.push(item.document(Collection::PullRequestReviews, key, &tags));
         out.rows.accounts.extend(account(item.at("user")));
         Ok(())
     };
     let map: &Map = &map;
-    let mut url = Some(work.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100"));
+    let url = work.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100");
     let (mut all, mut understood) = (Mapped::default(), true);
-    let mut visited = VisitedUrls::default();
-    while let Some(next) = url.take() {
-        visited.visit(&next)?;
-        let page = work.get_page(&next, Accept::Json).await?;
+    let mut pages = work.linked_pages(url);
+    while let Some(page) = pages.next().await? {
         let items = split(&page.body)?;
         let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
         understood &= documents.len() == items.len();
         all.documents.extend(documents);
         all.rows.append(rows);
-        url = page.links.next;
     }
     Ok((all, understood))
 }

@@ -12,7 +12,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::at;
 use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
-use crate::store::relational::{Progress, Rows};
+use crate::store::relational::Progress;
 
 /// Documents that are compared at a time.
 const IDS_AT_A_TIME: u32 = 500;
@@ -107,7 +107,7 @@ pub async fn refresh_carriers(work: &Work, what: Embedded, gone: &[String]) -> R
         return Ok(true);
     }
     let progress = vec![Progress::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
-    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    work.write_sync_state(progress).await?;
     Ok(true)
 }
 

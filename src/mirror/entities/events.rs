@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use crate::github::Accept;
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::feed::rows_of;
@@ -39,7 +38,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     };
     let map: &Map = &map;
     let url = work.url(&["events"]);
-    let list = |name| List { name, url: url.clone(), accept: Accept::Json, collection: Collection::Events, map };
+    let list = |name| List::new(name, url.clone(), Collection::Events, map);
     let options = &work.shared.options;
     let filtered =
         options.events_after.is_some() || options.events_before.is_some() || !options.exclude_events.is_empty();

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::history::{BRANCHES_IN_FLIGHT, UnresolvedParents, compare, history};
-use crate::github::{Accept, ApiError, ApiUrl, Page, VisitedUrls};
+use crate::github::{Accept, ApiError, ApiUrl, Page};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::heads::Heads;
@@ -99,14 +99,11 @@ async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>,
     let mut found = HashSet::new();
     let Some(parent) = parent_name(work).filter(|_| !tags.is_empty()) else { return Ok(found) };
     let wanted: HashSet<&str> = tags.iter().map(String::as_str).collect();
-    let mut url = Some(ApiUrl::repo(&parent, &["tags"]).query("per_page", "100"));
-    let mut visited = VisitedUrls::default();
-    while let Some(next) = url.take() {
-        if visited.visit(&next).is_err() {
-            break;
-        }
-        let page = match work.get_page(&next, Accept::Json).await {
-            Ok(page) => page,
+    let mut pages = work.linked_pages(ApiUrl::repo(&parent, &["tags"]).query("per_page", "100"));
+    while found.len() < wanted.len() {
+        let page = match pages.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => break,
             Err(error) if error.concerns_all_items() => return Err(error),
             Err(_) => break,
         };
@@ -114,7 +111,6 @@ async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>,
             serde_json::from_slice(&page.body).map_err(|error| MirrorError::unexpected("an array", &error))?;
         let shas = listed.iter().filter_map(|tag| at(tag, "commit.sha")?.as_str());
         found.extend(shas.filter(|sha| wanted.contains(sha)).map(str::to_owned));
-        url = page.links.next.filter(|_| found.len() < wanted.len());
     }
     Ok(found)
 }
@@ -155,7 +151,7 @@ pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str
 
 async fn record_compared(work: &Work, list: i64, compared: &[i64]) -> Result<(), MirrorError> {
     let page = PageState { keys: compared.to_vec(), ..PageState::only(&"", None) };
-    work.write(Vec::new(), Rows { progress: vec![Progress::Page { list, page }], ..Rows::default() }).await
+    work.write_sync_state(vec![Progress::Page { list, page }]).await
 }
 
 async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use crate::github::{Accept, VisitedUrls};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::commit::ON_BRANCH;
@@ -18,7 +17,7 @@ pub const BRANCHES_IN_FLIGHT: usize = 8;
 
 pub fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
     let url = work.url(&["commits"]).query("sha", sha);
-    List { name, url, accept: Accept::Json, collection: Collection::Commits, map: ON_BRANCH }
+    List::new(name, url, Collection::Commits, ON_BRANCH)
 }
 
 /// Where a history that is being read goes on: parents that have not come yet.
@@ -61,18 +60,15 @@ pub struct Comparison {
 /// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap that other lists of
 /// commits have; older servers don't, and give a part of it.
 pub async fn compare(work: &Work, base: &str, head: &str, map: &Map) -> Result<Comparison, MirrorError> {
-    let mut url = Some(work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100"));
+    let url = work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100");
     let mut comparison = Comparison { shas: Vec::new(), total: None };
-    let mut visited = VisitedUrls::default();
-    while let Some(next) = url.take() {
-        visited.visit(&next)?;
-        let page = work.get_page(&next, Accept::Json).await?;
+    let mut pages = work.linked_pages(url);
+    while let Some(page) = pages.next().await? {
         let items = split_under(&page.body, "commits")?;
         comparison.total = comparison.total.max(total_commits(&page.body));
         let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
         comparison.shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
         work.write(documents, rows).await?;
-        url = page.links.next;
     }
     Ok(comparison)
 }

@@ -16,7 +16,7 @@ use crate::mirror::pages::{
     sync_since,
 };
 use crate::store::documents::{Collection, Document};
-use crate::store::relational::{Progress, Rows};
+use crate::store::relational::Progress;
 
 /// Items asked for one by one at once.
 const ITEMS_IN_FLIGHT: usize = 16;
@@ -24,7 +24,7 @@ const ITEMS_IN_FLIGHT: usize = 16;
 /// Issues and pull requests in their shape as issues.
 pub async fn issues(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues"]).query("state", "all");
-    let list = List { name: "issues", url, accept: Accept::Json, collection: Collection::Issues, map: ISSUE };
+    let list = List::new("issues", url, Collection::Issues, ISSUE);
     let open = work.repository().count("open_issues_count");
     let absent = match sync_since(work, &list, Expected::at_least(open)).await {
         Ok(absent) => absent,
@@ -45,7 +45,7 @@ async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), 
     if stored == said || settled.watermark.as_deref() == Some(&format!("{stored} of {said}")) {
         return Ok(());
     }
-    let by_creation = List { url: list.url.clone().query("sort", "created").query("direction", "asc"), ..*list };
+    let by_creation = list.sorted("created", "asc");
     let listing = look_expecting(work, &by_creation, Expected::at_least(open)).await?;
     remove(work, &listing.gone).await?;
     if listing.settled {
@@ -53,7 +53,7 @@ async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), 
         let stored = relational.open_issues(work.project()).await?;
         let watermark = format!("{stored} of {said}");
         let progress = vec![Progress::Watermark { list: settled.id, watermark }];
-        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+        work.write_sync_state(progress).await?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> 
         return read_again(work, numbers, OnNotFound::Fail).await;
     }
     let url = work.url(&["issues"]).query("state", "all").query("sort", "created").query("direction", "asc");
-    let list = List { name: "issues", url, accept: Accept::Json, collection: Collection::Issues, map: ISSUE };
+    let list = List::new("issues", url, Collection::Issues, ISSUE);
     let mut pages = Pages::new(work, &list);
     while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
         work.write(documents, rows).await?;
@@ -191,14 +191,13 @@ pub async fn mark_issue_gone(work: &Work, number: i64) -> Result<(), MirrorError
         }
     }
     let progress = vec![Progress::IssueGone { project: work.project(), number }];
-    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+    work.write_sync_state(progress).await
 }
 
 /// Comments of issues and of pull requests' discussions.
 pub async fn comments(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "comments"]);
-    let list =
-        List { name: "issue-comments", url, accept: Accept::Json, collection: Collection::IssueComments, map: COMMENT };
+    let list = List::new("issue-comments", url, Collection::IssueComments, COMMENT);
     match sync_since(work, &list, Expected::Unknown).await {
         Ok(absent) => remove_comments(work, &list, &absent).await,
         Err(error) => if_not_disabled(work, error),
@@ -234,17 +233,7 @@ async fn remove_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(), Mi
 /// Reads the comments of one issue by its own list. Returns the ids of their documents.
 pub async fn comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
     let url = work.url(&["issues", &number.to_string(), "comments"]);
-    read_by_own_list(
-        work,
-        &List {
-            name: "issue-comments",
-            url,
-            accept: Accept::Json,
-            collection: Collection::IssueComments,
-            map: COMMENT,
-        },
-    )
-    .await
+    read_by_own_list(work, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
 }
 
 /// Reads a short list, page by page. Returns the ids of its documents.
@@ -261,8 +250,7 @@ pub async fn read_by_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<St
 /// Events of issues and pull requests. They never change, and new ones come first.
 pub async fn events(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "events"]);
-    let list =
-        List { name: "issue-events", url, accept: Accept::Json, collection: Collection::IssueEvents, map: EVENT };
+    let list = List::new("issue-events", url, Collection::IssueEvents, EVENT);
     let state = work.list_state(list.name).await?;
     let done = match state.watermark {
         Some(_) => newest_first(work, &list).await.map(drop),
@@ -286,7 +274,7 @@ async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
         );
         let list = work.list_state(EVENTS_CAP).await?.id;
         let progress = vec![Progress::Watermark { list, watermark: gap }];
-        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+        work.write_sync_state(progress).await?;
         work.flush().await?;
     }
     Ok(())

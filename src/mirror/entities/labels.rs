@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::embedded::{self, Embedded};
-use crate::github::Accept;
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::Item;
@@ -19,7 +18,7 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Labels).await?;
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let name = item.need_text("name")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), name.as_str().into()];
+        let key = repository.document_key([name.as_str().into()]);
         out.documents.push(item.document(Collection::RepoLabels, key, &repository.tags(&[])));
         out.rows.labels.push((repository.project, name));
         if out.rows.progress.is_empty() {
@@ -29,7 +28,7 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     };
     let map: &Map = &map;
     let url = work.url(&["labels"]);
-    let list = List { name: "labels", url, accept: Accept::Json, collection: Collection::RepoLabels, map };
+    let list = List::new("labels", url, Collection::RepoLabels, map);
     let listing = look(work, &list).await?;
     embedded::refresh_carriers(work, Embedded::Labels, &listing.gone).await?;
     if work.falls_short() {
@@ -44,7 +43,7 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Milestones).await?;
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let number = item.need_integer("number")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
+        let key = repository.document_key([number.into()]);
         out.documents.push(item.document(Collection::Milestones, key, &repository.tags(&[])));
         out.rows.accounts.extend(item.account("creator"));
         if let Some(title) = item.text("title") {
@@ -57,7 +56,7 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
     };
     let map: &Map = &map;
     let url = work.url(&["milestones"]).query("state", "all");
-    let list = List { name: "milestones", url, accept: Accept::Json, collection: Collection::Milestones, map };
+    let list = List::new("milestones", url, Collection::Milestones, map);
     let listing = look(work, &list).await?;
     let changed = embedded::refresh_carriers(work, Embedded::Milestones, &listing.gone).await?;
     mark(work, Collection::Milestones, &listing.gone).await?;
@@ -70,5 +69,5 @@ async fn mark_titles(work: &Work) -> Result<(), MirrorError> {
     let milestones = embedded::live_documents(work, Collection::Milestones, &work.subject().key()).await?;
     let title = |(_, milestone): &(String, Value)| milestone.get("title").and_then(Value::as_str).map(str::to_owned);
     let titles = milestones.iter().filter_map(title).collect();
-    work.write(Vec::new(), Rows { milestone_titles: vec![(work.project(), titles)], ..Rows::default() }).await
+    work.write_rows(Rows { milestone_titles: vec![(work.project(), titles)], ..Rows::default() }).await
 }

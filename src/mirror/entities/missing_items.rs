@@ -17,8 +17,8 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::heads::Heads;
 use crate::mirror::independent::answers;
 use crate::store::documents::Collection;
+use crate::store::relational::Progress;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
-use crate::store::relational::{Progress, Rows};
 
 /// New missing items of a run, if they outnumber those that came, are rather an outage from this many on.
 const OUTAGE_ITEMS: usize = 10;
@@ -195,7 +195,7 @@ impl MissingItems {
             work.record_final_gap(self.gap(&missing));
             progress.push(Progress::ItemMissing(missing));
         }
-        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+        work.write_sync_state(progress).await
     }
 
     /// Returns whether the list of issues has ever held a pull request: then that list tells whether it is gone.

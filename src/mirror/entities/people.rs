@@ -2,7 +2,6 @@
 
 use chrono::TimeDelta;
 
-use crate::github::Accept;
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::account::{account, as_person};
@@ -37,7 +36,7 @@ pub async fn people(work: &Work) -> Result<(), MirrorError> {
 async fn contributors(work: &Work) -> Result<(), MirrorError> {
     let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let login = item.need_text("login")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), login.into()];
+        let key = repository.document_key([login.into()]);
         out.documents.push(item.document(Collection::Contributors, key, &repository.tags(&[])));
         // GitHub keeps this list for hours before it counts again (GitHub docs: list repository contributors).
         let as_of = Some(item.read_at() - CONTRIBUTORS_AGE);
@@ -45,22 +44,21 @@ async fn contributors(work: &Work) -> Result<(), MirrorError> {
         Ok(())
     };
     let url = work.url(&["contributors"]);
-    let list = List { name: "contributors", url, accept: Accept::Json, collection: Collection::Contributors, map };
+    let list = List::new("contributors", url, Collection::Contributors, map);
     snapshot(work, &list).await
 }
 
 async fn collaborators(work: &Work) -> Result<(), MirrorError> {
     let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let login = item.need_text("login")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), login.into()];
+        let key = repository.document_key([login.into()]);
         out.documents.push(item.document(Collection::RepoCollaborators, key, &repository.tags(&[])));
         let user = account(Some(item.value())).map(as_person);
         out.rows.members.extend(user.map(|user| Tie { project: repository.project, user, since: None }));
         Ok(())
     };
     let url = work.url(&["collaborators"]).query("affiliation", "all");
-    let list =
-        List { name: "collaborators", url, accept: Accept::Json, collection: Collection::RepoCollaborators, map };
+    let list = List::new("collaborators", url, Collection::RepoCollaborators, map);
     let state = work.list_state(list.name).await?;
     let listing = look(work, &list).await?;
     let project = work.project();
@@ -70,6 +68,6 @@ async fn collaborators(work: &Work) -> Result<(), MirrorError> {
         gone.extend(unlisted_people(work, ProjectTie::Members, &listing).await?);
     }
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    work.write(Vec::new(), Rows { members_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(Rows { members_gone: gone, ..Rows::default() }).await?;
     mark(work, Collection::RepoCollaborators, &listing.gone).await
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::history::{Comparison, compare};
 use super::issues::{mark_issue_gone, read_by_own_list, remove_comments};
 use super::missing_items::MissingItems;
-use crate::github::{Accept, ApiError, ApiUrl, VisitedUrls};
+use crate::github::{Accept, ApiError, ApiUrl};
 use crate::json;
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
@@ -40,12 +40,8 @@ pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
 
 async fn sync_list(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["pulls"]).query("state", "all");
-    let list = |name, sort, direction| List {
-        name,
-        url: url.clone().query("sort", sort).query("direction", direction),
-        accept: Accept::Json,
-        collection: Collection::PullRequests,
-        map: PULL,
+    let list = |name, sort, direction| {
+        List::new(name, url.clone().query("sort", sort).query("direction", direction), Collection::PullRequests, PULL)
     };
     // The whole history is read in the order of creation, where pages don't move; what changed later, by change.
     let history = list("pulls", "created", "asc");
@@ -107,7 +103,7 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     }
     if numbers.len() > relational.pulls_known(work.project()).await?.div_ceil(PER_PAGE) {
         let url = work.url(&["pulls"]).query("state", "all").query("sort", "created").query("direction", "asc");
-        let list = List { name: "pulls", url, accept: Accept::Json, collection: Collection::PullRequests, map: PULL };
+        let list = List::new("pulls", url, Collection::PullRequests, PULL);
         let mut pages = Pages::new(work, &list);
         while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
             work.write(documents, rows).await?;
@@ -225,18 +221,15 @@ pub(in crate::mirror) async fn commits_of(
         Ok(())
     };
     let map: &Map = &map;
-    let mut url = Some(work.url(&["pulls", &number.to_string(), "commits"]).query("per_page", "100"));
+    let url = work.url(&["pulls", &number.to_string(), "commits"]).query("per_page", "100");
     let (mut shas, mut items): (Vec<String>, usize) = (Vec::new(), 0);
     let mut failure = None;
     let mut came = Mapped::default();
-    let mut visited = VisitedUrls::default();
-    while let Some(next) = url.take() {
-        let page = match visited.visit(&next) {
-            Ok(()) => work.get_page(&next, Accept::Json).await,
-            Err(cycle) => Err(cycle.into()),
-        };
-        let page = match page {
-            Ok(page) => page,
+    let mut pages = work.linked_pages(url);
+    loop {
+        let page = match pages.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => break,
             Err(error) => {
                 failure = Some(error);
                 break;
@@ -248,7 +241,6 @@ pub(in crate::mirror) async fn commits_of(
         shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
         came.documents.extend(documents);
         came.rows.append(rows);
-        url = page.links.next;
     }
     // One that could not be understood was noted, and is asked for again.
     let mut complete = failure.is_none() && shas.len() == items;
@@ -307,6 +299,5 @@ pub async fn review_comments_of(work: &Work, number: i64) -> Result<HashSet<Stri
 }
 
 fn review_comment_list(url: ApiUrl) -> List<'static> {
-    let (accept, collection) = (Accept::Json, Collection::PullRequestComments);
-    List { name: "review-comments", url, accept, collection, map: REVIEW_COMMENT }
+    List::new("review-comments", url, Collection::PullRequestComments, REVIEW_COMMENT)
 }

@@ -1,6 +1,5 @@
 //! Branches, tags and releases.
 
-use crate::github::Accept;
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::Item;
@@ -25,12 +24,12 @@ pub async fn branches(work: &Work) -> Result<(), MirrorError> {
 async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let name = item.need_text("name")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), name.into()];
+        let key = repository.document_key([name.into()]);
         out.documents.push(item.document(collection, key, &repository.tags(&[])));
         Ok(())
     };
     let map: &Map = &map;
-    let list = List { name: what, url: work.url(&[what]), accept: Accept::Json, collection, map };
+    let list = List::new(what, work.url(&[what]), collection, map);
     snapshot(work, &list).await
 }
 
@@ -38,13 +37,13 @@ async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), Mi
 pub async fn releases(work: &Work) -> Result<(), MirrorError> {
     let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let id = item.need_integer("id")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), id.into()];
+        let key = repository.document_key([id.into()]);
         out.documents.push(item.document(Collection::Releases, key, &repository.tags(&[])));
         out.rows.accounts.extend(item.account("author"));
         Ok(())
     };
     let url = work.url(&["releases"]);
-    let list = List { name: RELEASES.list, url, accept: Accept::Json, collection: Collection::Releases, map };
+    let list = List::new(RELEASES.list, url, Collection::Releases, map);
     let mut listing = look_expecting(work, &list, Expected::HiddenFromSome).await?;
     keep_hidden(work, &RELEASES, &mut listing, false).await?;
     mark(work, list.collection, &listing.gone).await

@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::mirror::accounts::profiles::retire_profile;
-use crate::mirror::context::{Work, page_validator, read_now};
+use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::{Item, at};
 use crate::mirror::mapping::profile::{profile_document, profile_row};
 use crate::mirror::mapping::repository::{project_row, repository_document, unknown_parent};
 use crate::mirror::pages::not_listed;
+use crate::mirror::request::page_validator;
 use crate::mirror::resource::Repository;
 use crate::mirror::sync_keys::PROFILE;
 use crate::mirror::sync_keys::account_list;
@@ -101,7 +102,7 @@ async fn parent(work: &Work, mut row: Project) -> Result<(), MirrorError> {
             let parent = work.shared.stores.relational.project(row).await?;
             let mut rows = Rows::default();
             rows.projects.extend(project_row(&work.repository().facts, Parent::Project(parent), true));
-            work.write(Vec::new(), rows).await
+            work.write_rows(rows).await
         }
         Err(error) => Err(error),
     }
@@ -125,7 +126,7 @@ pub async fn topics(work: &Work) -> Result<(), MirrorError> {
         .iter()
         .map(|name| Document {
             collection: Collection::Topics,
-            key: vec![repository.name.owner().into(), repository.name.name().into(), name.as_str().into()],
+            key: repository.document_key([name.as_str().into()]),
             json: with_members("{}", &repository.tags(&[("topic", name.as_str().into())])),
             shape: Shape::Summary,
             fetched_at: item.read_at(),
@@ -138,7 +139,7 @@ pub async fn topics(work: &Work) -> Result<(), MirrorError> {
     work.flush().await?;
     let gone = not_listed(work, Collection::Topics, &listed).await?;
     work.mark_deleted(Collection::Topics, &gone).await?;
-    work.write(Vec::new(), Rows { progress: vec![step], ..Rows::default() }).await
+    work.write_sync_state(vec![step]).await
 }
 
 /// Bytes a language.

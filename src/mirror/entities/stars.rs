@@ -26,7 +26,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
         // GitHub docs: `user` is nullable. A star of nobody has no key; it is counted below.
         let Some(account) = account(Some(user)) else { return Ok(()) };
         let login = account.login.clone();
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), login.as_str().into()];
+        let key = repository.document_key([login.as_str().into()]);
         let tags = repository.tags(&[("login", login.into())]);
         out.documents.push(item.document(Collection::Watchers, key, &tags));
         let since = item.date("starred_at");
@@ -34,7 +34,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
         Ok(())
     };
     let url = work.url(&["stargazers"]);
-    let list = List { name: "stars", url, accept: Accept::StarJson, collection: Collection::Watchers, map };
+    let list = List::new("stars", url, Collection::Watchers, map).accept(Accept::StarJson);
     let expected = Expected::exactly(work.repository().count("stargazers_count"));
     let listing = match look_expecting(work, &list, expected).await {
         Err(MirrorError::Api(error)) if error.is_refusal() => {
@@ -56,7 +56,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     let project = work.project();
     let gone = gone_people(work, list.collection, &listing).await?;
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    work.write(Vec::new(), Rows { watchers_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(Rows { watchers_gone: gone, ..Rows::default() }).await?;
     mark(work, Collection::Watchers, &listing.gone).await
 }
 
@@ -64,13 +64,13 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
 pub async fn forks(work: &Work) -> Result<(), MirrorError> {
     let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
         let id = item.need_integer("id")?;
-        let key = vec![repository.name.owner().into(), repository.name.name().into(), id.into()];
+        let key = repository.document_key([id.into()]);
         out.documents.push(item.document(Collection::Forks, key, &repository.tags(&[])));
         out.rows.projects.extend(project_row(item.value(), Parent::Project(repository.project), true));
         Ok(())
     };
     let url = work.url(&["forks"]).query("sort", "oldest");
-    let list = List { name: "forks", url, accept: Accept::Json, collection: Collection::Forks, map };
+    let list = List::new("forks", url, Collection::Forks, map);
     let expected = Expected::exactly(work.repository().count("forks_count"));
     let listing = look_expecting(work, &list, expected).await?;
     mark(work, Collection::Forks, &listing.gone).await?;

@@ -30,7 +30,7 @@ pub fn label_names(item: &Item<'_>) -> Vec<String> {
 
 pub const ISSUE: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
     let number = item.need_integer("number")?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
+    let key = repository.document_key([number.into()]);
     out.documents.push(item.document(Collection::Issues, key, &repository.tags(&[])));
     let assignees = item.at("assignees").and_then(Value::as_array).into_iter().flatten();
     out.rows.accounts.extend(assignees.filter_map(|assignee| account(Some(assignee))));
@@ -54,7 +54,7 @@ pub const COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut 
     let url = item.need_text("issue_url")?;
     let number = number_of(Some(&url))
         .ok_or_else(|| MirrorError::Answer(format!("comment {id} has an issue_url without a number: {url}")))?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let key = repository.document_key([number.into(), id.into()]);
     let tags = repository.tags(&[("issue_id", number.into())]);
     out.documents.push(item.document(Collection::IssueComments, key, &tags));
     out.rows.issue_comments.push(IssueComment {
@@ -74,7 +74,7 @@ pub const EVENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Ma
     let id = item.need_integer("id")?;
     // An event outlives its issue: without one it is kept under number 0.
     let number = item.integer("issue.number").unwrap_or(0);
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let key = repository.document_key([number.into(), id.into()]);
     let tags = repository.tags(&[("issue_id", number.into())]);
     out.documents.push(item.document(Collection::IssueEvents, key, &tags));
     if number == 0 {

@@ -16,7 +16,7 @@ use crate::store::relational::rows::{PullFact, PullRequest, ReviewComment};
 /// A pull request's document and rows, from a list or from its own answer.
 pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shape: Shape) -> Result<(), MirrorError> {
     let number = item.need_integer("number")?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into()];
+    let key = repository.document_key([number.into()]);
     let tags = repository.tags(&[]);
     out.documents.push(match shape {
         Shape::Summary => item.document(Collection::PullRequests, key, &tags),
@@ -65,7 +65,7 @@ pub const REVIEW_COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out
     let number = number_of(Some(&url)).ok_or_else(|| {
         MirrorError::Answer(format!("review comment {id} has a pull_request_url without a number: {url}"))
     })?;
-    let key = vec![repository.name.owner().into(), repository.name.name().into(), number.into(), id.into()];
+    let key = repository.document_key([number.into(), id.into()]);
     let tags = repository.tags(&[("pullreq_id", number.into())]);
     out.documents.push(item.document(Collection::PullRequestComments, key, &tags));
     out.rows.review_comments.push(ReviewComment {

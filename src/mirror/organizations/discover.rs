@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Look;
-use crate::github::{Accept, ApiError, ApiUrl, TokenRef, VisitedUrls};
+use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::accounts::User;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
@@ -57,15 +57,12 @@ impl Mirror {
         let account = Account { login: token.hint.clone(), github_id: None, organization: false, as_of: None };
         let nobody = User { github_id: 0, account, facts: serde_json::Value::Null, token: Some(token.clone()) };
         let work = Look { mirror: self, writer }.work(nobody, &Arc::new(Tally::default()));
-        let mut next = Some(ApiUrl::path(&["user", "orgs"]).query("per_page", &PER_PAGE.to_string()));
-        let mut visited = VisitedUrls::default();
-        while let Some(url) = next.take() {
-            let asked = match visited.visit(&url) {
-                Ok(()) => work.get_page(&url, Accept::Json).await,
-                Err(error) => Err(error.into()),
-            };
-            let page = match asked {
-                Ok(page) => page,
+        let url = ApiUrl::path(&["user", "orgs"]).query("per_page", &PER_PAGE.to_string());
+        let mut pages = work.linked_pages(url);
+        loop {
+            let page = match pages.next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => return Ok(()),
                 Err(error) if error.ends_the_run() => return Err(error),
                 Err(MirrorError::Api(ApiError::SsoPartial { token, organizations, .. })) => {
                     let names = self.names_of(&organizations, &work).await?;
@@ -83,9 +80,7 @@ impl Mirror {
             for raw in split(&page.body)? {
                 found.logins.push(Item::new(raw, read_now())?.need_text("login")?);
             }
-            next = page.links.next;
         }
-        Ok(())
     }
 
     /// What organisations are called whose numbers GitHub names, `1,2`; the number itself where GitHub does not tell.

@@ -25,7 +25,7 @@ use crate::mirror::resource::Subject;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::Tally;
 use crate::store::relational::inventory::Inventoried;
-use crate::store::relational::{NO_PROJECT, Progress, Rows};
+use crate::store::relational::{NO_PROJECT, Progress};
 
 /// All repositories that lists held or that were mirrored, by GitHub's numbers of them.
 pub type Inventory = Arc<HashMap<i64, Inventoried>>;
@@ -158,7 +158,7 @@ impl Mirror {
         let number = opened.github_id.to_string();
         if kept.watermark.as_ref() != Some(&number) {
             let progress = vec![Progress::Watermark { list: kept.id, watermark: number }];
-            relational.apply(Rows { progress, ..Rows::default() }).await?;
+            self.save_sync_state(progress).await?;
         }
         Ok(opened)
     }

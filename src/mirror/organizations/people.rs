@@ -11,7 +11,7 @@ use futures::stream;
 use serde_json::Value;
 
 use super::{Look, Organization, asked_with};
-use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
+use crate::github::{ApiError, ApiUrl, TokenRef};
 use crate::mirror::accounts::User;
 use crate::mirror::accounts::relations::{MEMBERS, OUTSIDE_COLLABORATORS, read_relation};
 use crate::mirror::context::Work;
@@ -183,7 +183,7 @@ impl Look<'_> {
             Ok(())
         };
         let url = ApiUrl::path(&["orgs", &own.account.login, "teams"]);
-        let list = List { name: TEAMS, url, accept: Accept::Json, collection: Collection::Teams, map };
+        let list = List::new(TEAMS, url, Collection::Teams, map);
         let work = self.work(own.clone(), tally);
         let listing = look_expecting(&work, &list, Expected::HiddenFromSome).await?;
         work.flush().await?;
@@ -201,7 +201,7 @@ impl Look<'_> {
         let work = self.work(own.clone(), tally);
         keep_hidden(&work, &restricted::TEAMS, listing, owner).await?;
         let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
-        work.write(Vec::new(), Rows { teams_gone, ..Rows::default() }).await?;
+        work.write_rows(Rows { teams_gone, ..Rows::default() }).await?;
         mark(&work, Collection::Teams, &listing.gone).await?;
         work.flush().await
     }
@@ -221,12 +221,11 @@ async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
         Ok(())
     };
     let collection = Collection::TeamMembers;
-    let list =
-        List { name: "members", url: work.subject().url(&["members"]), accept: Accept::Json, collection, map: members };
+    let list = List::new("members", work.subject().url(&["members"]), collection, members);
     let listing = look_expecting(work, &list, Expected::At(work.subject().url(&[]), "members_count")).await?;
     let gone = gone_people(work, collection, &listing).await?;
     let gone = gone.into_iter().map(|member| (number, member)).collect();
-    work.write(Vec::new(), Rows { team_members_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(Rows { team_members_gone: gone, ..Rows::default() }).await?;
     mark(work, collection, &listing.gone).await?;
     work.flush().await
 }
@@ -245,18 +244,12 @@ async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
         Ok(())
     };
     let collection = Collection::TeamRepos;
-    let list = List {
-        name: "repositories",
-        url: work.subject().url(&["repos"]),
-        accept: Accept::Json,
-        collection,
-        map: repositories,
-    };
+    let list = List::new("repositories", work.subject().url(&["repos"]), collection, repositories);
     let mut listing = look_expecting(work, &list, Expected::At(work.subject().url(&[]), "repos_count")).await?;
     keep_hidden(work, &TEAM_REPOSITORIES, &mut listing, false).await?;
     let id = |id: &String| id.rsplit('/').next()?.parse().ok();
     let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
-    work.write(Vec::new(), Rows { team_projects_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(Rows { team_projects_gone: gone, ..Rows::default() }).await?;
     mark(work, collection, &listing.gone).await?;
     work.flush().await
 }

@@ -181,7 +181,7 @@ impl Look<'_> {
         let map: &Map<User> = &map;
         let work = self.work(asked_with(own, token), tally);
         let name = format!("repositories/{}", token.fingerprint);
-        let list = List { name: &name, url, accept: Accept::Json, collection: Collection::Repos, map };
+        let list = List::new(&name, url, Collection::Repos, map);
         let listing = look_expecting(&work, &list, Expected::Irrelevant).await?;
         work.flush().await?;
         let shown = listing.ids.len();

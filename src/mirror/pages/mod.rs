@@ -26,10 +26,11 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::context::{Work, page_validator, read_now};
+use super::context::{Work, read_now};
 use super::error::MirrorError;
 use super::mapping::item::split;
 use super::mapping::{Map, Mapped};
+use super::request::page_validator;
 use super::resource::{Repository, Subject};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
 use crate::store::documents::{Collection, Document};
@@ -60,7 +61,22 @@ pub struct List<'a, S = Repository> {
     pub map: &'a Map<S>,
 }
 
-impl<S> List<'_, S> {
+impl<'a, S> List<'a, S> {
+    /// Describes a list whose items come as plain JSON.
+    pub fn new(name: &'a str, url: ApiUrl, collection: Collection, map: &'a Map<S>) -> Self {
+        Self { name, url, accept: Accept::Json, collection, map }
+    }
+
+    /// Requests the items in another representation.
+    pub fn accept(self, accept: Accept) -> Self {
+        Self { accept, ..self }
+    }
+
+    /// The same list in another order.
+    pub fn sorted(&self, sort: &str, direction: &str) -> Self {
+        Self { url: self.url.clone().query("sort", sort).query("direction", direction), ..*self }
+    }
+
     fn first_page(&self) -> ApiUrl {
         self.url.clone().query("per_page", &PER_PAGE.to_string())
     }

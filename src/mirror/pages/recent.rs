@@ -8,11 +8,12 @@ use super::since::OVERLAP;
 use super::successor::Successor;
 use super::{Asked, List, MappedPage, UNIDENTIFIED, ask_behind, timestamp};
 use crate::github::VisitedUrls;
-use crate::mirror::context::{Work, page_validator, read_now};
+use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
+use crate::mirror::request::page_validator;
+use crate::store::relational::Progress;
 use crate::store::relational::state::PageState;
-use crate::store::relational::{Progress, Rows};
 
 /// How a reading down to what was known before came out.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +73,7 @@ pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorE
         Progress::Page { list: state.id, page },
         Progress::Completed { list: state.id, watermark: Some(timestamp(read_now())) },
     ];
-    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    work.write_sync_state(progress).await?;
     Ok(reach)
 }
 
@@ -122,5 +123,5 @@ pub async fn changed_first(
         Progress::Completed { list: state.id, watermark: None },
         Progress::Completed { list: keeper.id, watermark },
     ];
-    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+    work.write_sync_state(progress).await
 }

@@ -18,8 +18,8 @@ use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
+use crate::store::relational::Progress;
 use crate::store::relational::state::{ListState, PageState};
-use crate::store::relational::{Progress, Rows};
 
 /// Lists of up to so many pages are read whole by every run.
 const SMALL_LIST_PAGES: u32 = 4;
@@ -47,9 +47,8 @@ pub struct Absent {
 /// A page could not be had; what was read before it is stored.
 pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Result<Absent, MirrorError> {
     let changed_name = format!("{}:changed", list.name);
-    let by_creation = List { url: list.url.clone().query("sort", "created").query("direction", "asc"), ..*list };
-    let by_change =
-        List { name: &changed_name, url: list.url.clone().query("sort", "updated").query("direction", "asc"), ..*list };
+    let by_creation = list.sorted("created", "asc");
+    let by_change = List { name: &changed_name, ..list.sorted("updated", "asc") };
     let mut walk = Walk::start(work, &by_creation).await?;
     let keeper = walk.state.clone();
     if keeper.pending.as_deref() == Some(DEEP) {
@@ -140,7 +139,7 @@ async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, Mirror
     }
     let pages = walk.answered.iter().copied().filter(|page| walk.is_checked(*page)).collect();
     let progress = vec![Progress::PagesChecked { list: walk.state.id, pages }];
-    work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+    work.write_sync_state(progress).await?;
     Ok(found)
 }
 
@@ -194,7 +193,7 @@ async fn since(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashS
     }
     if whole && clock.is_some() {
         let progress = vec![Progress::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
-        work.write(Vec::new(), Rows { progress, ..Rows::default() }).await?;
+        work.write_sync_state(progress).await?;
     }
     Ok(seen)
 }

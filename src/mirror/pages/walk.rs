@@ -229,7 +229,7 @@ impl<'a, S: Subject> Walk<'a, S> {
 
     async fn end_pages_at(&self, last: u32) -> Result<(), MirrorError> {
         let rows = Rows { progress: vec![Progress::PagesEnd { list: self.state.id, last }], ..Rows::default() };
-        self.work.write(Vec::new(), rows).await
+        self.work.write_rows(rows).await
     }
 
     /// Forgets all pages, so that the next reading asks for them without tags.
@@ -317,7 +317,7 @@ impl<'a, S: Subject> Walk<'a, S> {
     pub async fn complete(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
         let list = self.state.id;
         let progress = vec![Progress::PagesEnd { list, last: keep_pages }, Progress::Completed { list, watermark }];
-        self.work.write(Vec::new(), Rows { progress, ..Rows::default() }).await
+        self.work.write_sync_state(progress).await
     }
 }
 
