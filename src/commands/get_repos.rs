@@ -15,7 +15,7 @@ use crate::cli::{GetReposArgs, ListArgs};
 use crate::config::Settings;
 use crate::github::hooks::HookState;
 use crate::lists::{ListError, Orgs, Projects};
-use crate::mirror::{Inventory, Mirror, MirrorError, Organization};
+use crate::mirror::{Inventory, Mirror, MirrorError, OrganizationReport};
 use crate::names::RepoName;
 use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::leases::process_name;
@@ -39,7 +39,7 @@ pub(super) struct Listed {
 
 /// What was found of one organisation.
 struct ListedOrganization {
-    found: Organization,
+    found: OrganizationReport,
     own: Vec<Inventoried>,
     /// Its webhook, where there is to be one.
     hook: Option<HookState>,
@@ -145,7 +145,7 @@ async fn look_at_all(
     logins: &[String],
     console: &Console,
     process: &str,
-) -> anyhow::Result<Vec<Organization>> {
+) -> anyhow::Result<Vec<OrganizationReport>> {
     let inventory = mirror.stores.relational.inventory().await?;
     let before: Inventory = Arc::new(inventory.into_iter().map(|known| (known.github_id, known)).collect());
     let progress = console.progress("organisations");
@@ -181,7 +181,7 @@ async fn look_at_all(
 async fn update(
     projects: &mut Projects,
     mirror: &Mirror,
-    organization: &Organization,
+    organization: &OrganizationReport,
     own: &[Inventoried],
     args: &ListArgs,
 ) -> anyhow::Result<()> {

@@ -177,7 +177,7 @@ async fn open_mirror(settings: &Settings, console: &Console, shutdown: &Cancella
         github = client(settings, console, shutdown) => github?,
         () = shutdown.cancelled() => return Err(MirrorError::Cancelled.into()),
     };
-    Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone(), alone_as: None })
+    Ok(Mirror { github, stores, console: console.clone(), cancel: shutdown.clone(), lease_owner: None })
 }
 
 /// Converts the end of work under a lease for [`each`]: what another process is at is an error of its own.

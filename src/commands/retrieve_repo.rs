@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Outcome, each, in_turn, open_mirror, print};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
-use crate::mirror::{Mirror, Options, lease_of};
+use crate::mirror::{Mirror, Options, repository_lease};
 use crate::names::RepoName;
 use crate::store::relational::leases::process_name;
 use crate::telemetry::Console;
@@ -27,7 +27,7 @@ pub async fn run(
     let process = process_name();
     let outcome = each(&repositories, "repositories", &console, &shutdown, async |repository: &RepoName| {
         let work = async |mirror: Mirror| mirror.repository(repository, options.clone()).await;
-        let (what, lease) = (repository.to_string(), lease_of(repository));
+        let (what, lease) = (repository.to_string(), repository_lease(repository));
         let ended = alone_in_turn(&mirror, (&what, &lease), &process, &shutdown, work).await?;
         let report = match in_turn(ended) {
             Ok(report) => report,

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Outcome, each, in_turn, open_mirror, print};
 use crate::cli::RetrieveUserArgs;
 use crate::config::Settings;
-use crate::mirror::{Mirror, MirrorError, lease_of_account};
+use crate::mirror::{Mirror, MirrorError, account_lease};
 use crate::store::relational::leases::process_name;
 use crate::telemetry::Console;
 use crate::workers::alone_in_turn;
@@ -24,7 +24,7 @@ pub async fn run(
     let process = process_name();
     let outcome = each(&args.logins(), "accounts", &console, &shutdown, async |login: &String| {
         let work = async |mirror: Mirror| mirror.user(login, args.full).await;
-        let lease = lease_of_account(login);
+        let lease = account_lease(login);
         match in_turn(alone_in_turn(&mirror, (login, &lease), &process, &shutdown, work).await?) {
             Ok(report) => {
                 print(format!("{}: {}\n", report.subject, report.summary()).as_bytes())?;

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Outcome, each, in_turn, open_mirror, print};
 use crate::cli::UpdateRepoArgs;
 use crate::config::Settings;
-use crate::mirror::{Mirror, lease_of};
+use crate::mirror::{Mirror, repository_lease};
 use crate::names::RepoName;
 use crate::store::relational::leases::process_name;
 use crate::telemetry::Console;
@@ -26,7 +26,7 @@ pub async fn run(
     let process = process_name();
     let outcome = each(&repositories, "repositories", &console, &shutdown, async |name: &RepoName| {
         let work = async |mirror: Mirror| mirror.update(name).await;
-        let (what, lease) = (name.to_string(), lease_of(name));
+        let (what, lease) = (name.to_string(), repository_lease(name));
         match in_turn(alone_in_turn(&mirror, (&what, &lease), &process, &shutdown, work).await?) {
             Ok((present, update)) => {
                 print(format!("{present}: {update}\n").as_bytes())?;

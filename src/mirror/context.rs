@@ -9,14 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
+use super::lists::PartSize;
 use super::mapping::item::Item;
-use super::mapping::{Map, Mapped};
+use super::mapping::{ItemMapper, MappedPage};
 use super::options::Options;
-use super::pages::PartSize;
 use super::request::{fresh_page, get_json, get_unless_cancelled, request_validator};
 pub use super::resource::{Repository, Subject};
-use super::stats::Tally;
-use super::writer::{PageWrite, Writer};
+use super::stats::StageStats;
+use super::writer::{WriteRequest, Writer};
 use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, VisitedUrls};
 use crate::names::RepoName;
 use crate::store::Stores;
@@ -28,9 +28,9 @@ use crate::telemetry::{Console, Progress};
 
 /// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
 /// some 300 KiB, and then it is the requests in flight that bound them; pages full of long texts have 7 MiB and more.
-pub const PAGES_KIB: usize = 32 * 1024;
+pub const MAX_PAGES_KIB: usize = 32 * 1024;
 /// What a list's first page is taken for.
-const FIRST_PAGE_KIB: u32 = 512;
+const INITIAL_PAGE_KIB: u32 = 512;
 
 /// What all stages of a run share.
 pub struct Shared<S = Repository> {
@@ -46,7 +46,7 @@ pub struct Shared<S = Repository> {
     pub options: Options,
     /// When the run began.
     pub started: DateTime<Utc>,
-    /// What pages may take of the memory, in KiB; see [`PAGES_KIB`].
+    /// What pages may take of the memory, in KiB; see [`MAX_PAGES_KIB`].
     pub room: Arc<Semaphore>,
     /// Where users read.
     pub console: Console,
@@ -60,7 +60,7 @@ pub struct Work<S = Repository> {
     /// What it shares with the others.
     pub shared: Arc<Shared<S>>,
     /// Its own counters.
-    pub tally: Arc<Tally>,
+    pub stats: Arc<StageStats>,
     /// Its bar.
     pub progress: Progress,
 }
@@ -109,14 +109,14 @@ impl<S: Subject> Work<S> {
         validator: Option<&PageValidator>,
         divisible: bool,
     ) -> Result<Fetched, MirrorError> {
-        self.get_of(self.subject().repo(), url, accept, validator, divisible).await
+        self.get_for(self.subject().repo(), url, accept, validator, divisible).await
     }
 
     /// The same of what belongs to this repository, or to none.
     ///
     /// # Errors
     /// As [`Work::get`].
-    pub async fn get_of(
+    pub async fn get_for(
         &self,
         repo: Option<&RepoName>,
         url: &ApiUrl,
@@ -132,26 +132,26 @@ impl<S: Subject> Work<S> {
             only: self.subject().token().cloned(),
             ..get_json(url.clone())
         };
-        get_unless_cancelled(&self.shared.github, &self.shared.cancel, &request, &self.tally.meter).await
+        get_unless_cancelled(&self.shared.github, &self.shared.cancel, &request, &self.stats.meter).await
     }
 
     /// Waits until there is room for another page of a list.
-    pub async fn room_for_a_page(&self) -> Option<OwnedSemaphorePermit> {
-        let last = self.tally.page_kib.load(Ordering::Relaxed);
-        let kib = if last == 0 { FIRST_PAGE_KIB } else { last };
-        let most = u32::try_from(PAGES_KIB).unwrap_or(u32::MAX);
+    pub async fn reserve_page_memory(&self) -> Option<OwnedSemaphorePermit> {
+        let last = self.stats.page_kib.load(Ordering::Relaxed);
+        let kib = if last == 0 { INITIAL_PAGE_KIB } else { last };
+        let most = u32::try_from(MAX_PAGES_KIB).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         Arc::clone(&self.shared.room).acquire_many_owned(kib.min(most)).await.ok()
     }
 
     /// Notes how large a list's page was, in bytes.
-    pub fn page_was(&self, bytes: usize) {
-        self.tally.page_kib.store(u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
+    pub fn record_page_size(&self, bytes: usize) {
+        self.stats.page_kib.store(u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// How many items of its lists the server makes at a time, as far as is known.
     pub fn part_size(&self) -> MutexGuard<'_, PartSize> {
-        self.tally.part_size.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stats.part_size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for something that has no known state, so that the answer is a page.
@@ -174,8 +174,8 @@ impl<S: Subject> Work<S> {
     pub async fn write(&self, mut documents: Vec<Document>, mut rows: Rows) -> Result<(), MirrorError> {
         self.progress.inc(documents.len() as u64);
         self.subject().stamp(&mut documents, &mut rows);
-        let counts = Arc::clone(&self.tally.counts);
-        self.shared.writer.write(PageWrite { counts, documents, rows }).await
+        let counts = Arc::clone(&self.stats.counts);
+        self.shared.writer.write(WriteRequest { counts, documents, rows }).await
     }
 
     /// Hands rows alone to the writer.
@@ -204,8 +204,8 @@ impl<S: Subject> Work<S> {
 
     /// Maps items one by one, so that one at a time is held parsed. An item that can't be stored doesn't stop the
     /// others: it is noted, and makes the stage incomplete.
-    pub fn map(&self, map: &Map<S>, items: &[&RawValue], read_at: DateTime<Utc>) -> Mapped {
-        let mut mapped = Mapped::default();
+    pub fn map(&self, map: &ItemMapper<S>, items: &[&RawValue], read_at: DateTime<Utc>) -> MappedPage {
+        let mut mapped = MappedPage::default();
         for raw in items {
             if let Err(error) = self.map_item(map, raw, read_at, &mut mapped) {
                 self.shortfall(error.to_string());
@@ -220,10 +220,10 @@ impl<S: Subject> Work<S> {
     /// The item can't be used.
     pub fn map_item(
         &self,
-        map: &Map<S>,
+        map: &ItemMapper<S>,
         raw: &RawValue,
         read_at: DateTime<Utc>,
-        mapped: &mut Mapped,
+        mapped: &mut MappedPage,
     ) -> Result<(), MirrorError> {
         let item = Item::new(raw, read_at)?;
         mapped.newest = mapped.newest.max(item.date("updated_at"));
@@ -233,39 +233,39 @@ impl<S: Subject> Work<S> {
 
     /// Whether something could not be had so far.
     pub fn falls_short(&self) -> bool {
-        self.tally.counts.has_rejected()
-            || !self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.stats.counts.has_rejected()
+            || !self.stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Notes something that could not be had: the stage ends incomplete, and says so.
     pub fn shortfall(&self, what: String) {
         tracing::warn!(subject = %self.subject(), %what, "incomplete");
-        self.tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Returns whether GitHub, or the repository, has refused any of it so far.
     pub fn is_refused(&self) -> bool {
         let any = |notes: &Mutex<Vec<String>>| !notes.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        any(&self.tally.refusals) || any(&self.tally.switched_off)
+        any(&self.stats.not_permitted) || any(&self.stats.disabled)
     }
 
     /// Notes something that GitHub doesn't permit these tokens to read.
-    pub fn not_permitted(&self, what: String) {
+    pub fn record_not_permitted(&self, what: String) {
         tracing::warn!(subject = %self.subject(), %what, "not permitted");
-        self.tally.refusals.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.stats.not_permitted.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Notes a feature that the repository has switched off, in GitHub's words.
-    pub fn switched_off(&self, what: String) {
+    pub fn record_disabled(&self, what: String) {
         tracing::info!(subject = %self.subject(), %what, "disabled");
-        self.tally.switched_off.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.stats.disabled.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Records something that can't be had from GitHub by asking again, such as a commit's files beyond the 3,000 that it
     /// gives: every run lists it, and it doesn't make the stage incomplete.
     pub fn record_final_gap(&self, what: String) {
         tracing::info!(subject = %self.subject(), %what, "final gap");
-        self.tally.final_gaps.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.stats.final_gaps.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Marks documents as gone from GitHub, and the rows that were made from them.
@@ -277,7 +277,7 @@ impl<S: Subject> Work<S> {
             return Ok(());
         }
         let marked = self.shared.stores.documents.mark_deleted(collection, ids, Utc::now()).await?;
-        self.tally.counts.deleted.fetch_add(marked, Ordering::Relaxed);
+        self.stats.counts.deleted.fetch_add(marked, Ordering::Relaxed);
         let prefix = format!("{}/", self.subject().key().join("/"));
         let rest = ids.iter().filter_map(|id| id.strip_prefix(&prefix));
         let gone: Vec<GoneRow> = rest.filter_map(|rest| GoneRow::of(collection, self.project(), rest)).collect();

@@ -51,7 +51,7 @@ impl MirrorError {
     }
 
     /// Whether it ends the run, and not only its stage.
-    pub fn ends_the_run(&self) -> bool {
+    pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Store(_) | Self::WriterStopped | Self::LimitReached(_) | Self::Cancelled)
     }
 
@@ -59,7 +59,7 @@ impl MirrorError {
     pub(super) fn concerns_all_items(&self) -> bool {
         match self {
             Self::Api(error) => error.concerns_all_requests(),
-            error => error.ends_the_run() || matches!(error, Self::Gone(_) | Self::Busy(_)),
+            error => error.is_fatal() || matches!(error, Self::Gone(_) | Self::Busy(_)),
         }
     }
 

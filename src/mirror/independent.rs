@@ -67,7 +67,7 @@ pub async fn answers(work: &Work) -> Result<bool, MirrorError> {
             let answer = crate::json::parse_bytes(&page.body).unwrap_or_default();
             Ok(id(&answer).is_some() && id(&answer) == id(&work.repository().facts))
         }
-        Err(error) if error.ends_the_run() => Err(error),
+        Err(error) if error.is_fatal() => Err(error),
         Err(_) => Ok(false),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::error::MirrorError;
-use super::stats::Tally;
+use super::stats::StageStats;
 use crate::github::ApiError;
 
 /// Notes shown of one stage; the log has all of them.
@@ -16,7 +16,7 @@ const MAX_NOTES: usize = 20;
 
 /// How a stage ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StageOutcome {
     /// All there is was read.
     Done,
     /// GitHub doesn't permit these tokens to read it; all else was read.
@@ -35,7 +35,7 @@ pub enum Outcome {
     NotReached(String),
 }
 
-impl Outcome {
+impl StageOutcome {
     /// Whether the stage did what it could: nothing failed, and nothing that may be read is missing.
     pub fn is_complete(&self) -> bool {
         matches!(self, Self::Done | Self::NotPermitted(_) | Self::Disabled(_) | Self::Limited(_))
@@ -51,7 +51,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for StageOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Done => "done",
@@ -71,7 +71,7 @@ pub struct StageReport {
     /// The stage's name.
     pub stage: &'static str,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: StageOutcome,
     /// Documents stored for the first time.
     pub new: u64,
     /// Documents whose state was another one.
@@ -89,48 +89,48 @@ pub struct StageReport {
 }
 
 /// How a stage ended that was reached.
-pub struct End<'a> {
+pub struct StageEnd<'a> {
     /// Its result.
     pub result: &'a Result<(), MirrorError>,
     /// Why it was cut off, where that ended the whole run.
-    pub cut_off: Option<&'a str>,
+    pub aborted_by: Option<&'a str>,
     /// How long it took.
     pub time: Duration,
 }
 
 impl StageReport {
     /// A stage's line, from what it has counted and noted and how it ended, if it was reached.
-    pub fn of(stage: &'static str, tally: &Tally, end: Option<&End<'_>>) -> Self {
+    pub fn of(stage: &'static str, stats: &StageStats, end: Option<&StageEnd<'_>>) -> Self {
         let notes = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let shortfalls = [notes(&tally.shortfalls), tally.counts.rejected()].concat();
-        let refusals = notes(&tally.refusals);
-        let (switched_off, final_gaps) = (notes(&tally.switched_off), notes(&tally.final_gaps));
+        let shortfalls = [notes(&stats.shortfalls), stats.counts.rejected()].concat();
+        let refusals = notes(&stats.not_permitted);
+        let (disabled, final_gaps) = (notes(&stats.disabled), notes(&stats.final_gaps));
         let outcome = match end {
-            None => Outcome::NotReached("the run ended before it".to_owned()),
-            Some(End { cut_off: Some(why), .. }) => Outcome::NotReached((*why).to_owned()),
-            Some(End { result: Err(error @ MirrorError::Api(ApiError::Connect { .. })), .. }) => {
-                Outcome::Unreachable(error.to_string())
+            None => StageOutcome::NotReached("the run ended before it".to_owned()),
+            Some(StageEnd { aborted_by: Some(why), .. }) => StageOutcome::NotReached((*why).to_owned()),
+            Some(StageEnd { result: Err(error @ MirrorError::Api(ApiError::Connect { .. })), .. }) => {
+                StageOutcome::Unreachable(error.to_string())
             }
-            Some(End { result: Err(error), .. }) => Outcome::Failed(error.to_string()),
+            Some(StageEnd { result: Err(error), .. }) => StageOutcome::Failed(error.to_string()),
             // The worst names the outcome; what else there is to say is said behind it.
             Some(_) if !shortfalls.is_empty() => {
-                Outcome::Partial([shortfalls, refusals, switched_off, final_gaps].concat())
+                StageOutcome::Partial([shortfalls, refusals, disabled, final_gaps].concat())
             }
-            Some(_) if !refusals.is_empty() => Outcome::NotPermitted([refusals, switched_off, final_gaps].concat()),
-            Some(_) if !switched_off.is_empty() => Outcome::Disabled([switched_off, final_gaps].concat()),
-            Some(_) if !final_gaps.is_empty() => Outcome::Limited(final_gaps),
-            Some(_) => Outcome::Done,
+            Some(_) if !refusals.is_empty() => StageOutcome::NotPermitted([refusals, disabled, final_gaps].concat()),
+            Some(_) if !disabled.is_empty() => StageOutcome::Disabled([disabled, final_gaps].concat()),
+            Some(_) if !final_gaps.is_empty() => StageOutcome::Limited(final_gaps),
+            Some(_) => StageOutcome::Done,
         };
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
             stage,
             outcome,
-            new: count(&tally.counts.new),
-            changed: count(&tally.counts.changed),
-            unchanged: count(&tally.counts.unchanged),
-            deleted: count(&tally.counts.deleted),
-            requests: tally.meter.counted(),
-            free: tally.meter.free(),
+            new: count(&stats.counts.new),
+            changed: count(&stats.counts.changed),
+            unchanged: count(&stats.counts.unchanged),
+            deleted: count(&stats.counts.deleted),
+            requests: stats.meter.counted(),
+            free: stats.meter.free(),
             time: end.map_or(Duration::ZERO, |end| end.time),
         }
     }
@@ -156,8 +156,8 @@ impl Report {
     /// Whether nothing but GitHub's being out of reach kept it from being complete: no fault of its subject.
     pub fn is_cut_off_by_an_outage(&self) -> bool {
         let mut incomplete = self.stages.iter().map(|stage| &stage.outcome).filter(|outcome| !outcome.is_complete());
-        let any = self.stages.iter().any(|stage| matches!(stage.outcome, Outcome::Unreachable(_)));
-        any && incomplete.all(|outcome| matches!(outcome, Outcome::Unreachable(_) | Outcome::NotReached(_)))
+        let any = self.stages.iter().any(|stage| matches!(stage.outcome, StageOutcome::Unreachable(_)));
+        any && incomplete.all(|outcome| matches!(outcome, StageOutcome::Unreachable(_) | StageOutcome::NotReached(_)))
     }
 
     /// How many stages did not come to their end.
@@ -180,15 +180,15 @@ impl Report {
             seconds(self.time)
         );
         if self.is_complete() {
-            let refused = self.stages.iter().filter(|stage| matches!(stage.outcome, Outcome::NotPermitted(_)));
+            let refused = self.stages.iter().filter(|stage| matches!(stage.outcome, StageOutcome::NotPermitted(_)));
             let refused: String = refused.map(|stage| format!("; {} {}", stage.stage, stage.outcome)).collect();
             return format!("done: {stored}{refused}");
         }
-        format!("incomplete: {}; {stored}", self.shortcomings())
+        format!("incomplete: {}; {stored}", self.incomplete_summary())
     }
 
     /// The stages that are not complete, with the first reason of each.
-    pub fn shortcomings(&self) -> String {
+    pub fn incomplete_summary(&self) -> String {
         let incomplete = self.stages.iter().filter(|stage| !stage.outcome.is_complete());
         let notes: Vec<String> = incomplete
             .map(|stage| {
@@ -246,8 +246,8 @@ fn seconds(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn report(outcomes: &[Outcome]) -> Report {
-        let stage = |outcome: &Outcome| StageReport {
+    fn report(outcomes: &[StageOutcome]) -> Report {
+        let stage = |outcome: &StageOutcome| StageReport {
             stage: "repo",
             outcome: outcome.clone(),
             new: 0,
@@ -263,12 +263,12 @@ mod tests {
 
     #[test]
     fn only_what_nothing_but_an_outage_has_cut_off_is_no_fault_of_its_own() {
-        let unreachable = || Outcome::Unreachable("refused".to_owned());
-        let not_reached = || Outcome::NotReached("before".to_owned());
-        assert!(report(&[Outcome::Done, unreachable(), not_reached()]).is_cut_off_by_an_outage());
-        assert!(!report(&[unreachable(), Outcome::Failed("422".to_owned())]).is_cut_off_by_an_outage());
-        assert!(!report(&[unreachable(), Outcome::Partial(vec!["3 of 4".to_owned()])]).is_cut_off_by_an_outage());
-        assert!(!report(&[Outcome::Done, not_reached()]).is_cut_off_by_an_outage());
-        assert!(!report(&[Outcome::Done]).is_cut_off_by_an_outage());
+        let unreachable = || StageOutcome::Unreachable("refused".to_owned());
+        let not_reached = || StageOutcome::NotReached("before".to_owned());
+        assert!(report(&[StageOutcome::Done, unreachable(), not_reached()]).is_cut_off_by_an_outage());
+        assert!(!report(&[unreachable(), StageOutcome::Failed("422".to_owned())]).is_cut_off_by_an_outage());
+        assert!(!report(&[unreachable(), StageOutcome::Partial(vec!["3 of 4".to_owned()])]).is_cut_off_by_an_outage());
+        assert!(!report(&[StageOutcome::Done, not_reached()]).is_cut_off_by_an_outage());
+        assert!(!report(&[StageOutcome::Done]).is_cut_off_by_an_outage());
     }
 }

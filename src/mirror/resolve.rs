@@ -12,9 +12,9 @@ use super::mapping::repository::{project_row, repository_document, unknown_paren
 use super::options::Options;
 use super::request::{fresh_page, get_json, page_validator};
 use super::resource::Repository;
-use super::session::{Mirror, lease_of};
-use super::stats::Tally;
-use super::writer::{PageWrite, Writer};
+use super::session::{Mirror, repository_lease};
+use super::stats::StageStats;
+use super::writer::{WriteRequest, Writer};
 use crate::github::{ApiError, ApiUrl, Fetched, Get, Page, Validator};
 use crate::json;
 use crate::names::RepoName;
@@ -24,7 +24,7 @@ use crate::store::relational::state::PageState;
 use crate::store::relational::{KnownProject, Progress as Step, Rows, date, is_long_missing};
 
 /// A repository that GitHub has answered for.
-pub(super) struct Opened {
+pub(super) struct ResolvedRepository {
     /// The repository.
     pub repository: Repository,
     /// The name that its documents bore until now, where that was another one.
@@ -38,13 +38,13 @@ impl Mirror {
     ///
     /// # Errors
     /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so.
-    pub(super) async fn open(
+    pub(super) async fn resolve(
         &self,
         name: &RepoName,
         options: &Options,
-        tally: &Tally,
+        stats: &StageStats,
         writer: &Writer,
-    ) -> Result<Opened, MirrorError> {
+    ) -> Result<ResolvedRepository, MirrorError> {
         let relational = &self.stores.relational;
         let known = relational.known_project(name.owner(), name.name()).await?;
         let mut validator = None;
@@ -60,7 +60,7 @@ impl Mirror {
         let fetched = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
-            fetched = self.github.repository(name, sent.as_ref(), &tally.meter) => fetched,
+            fetched = self.github.repository(name, sent.as_ref(), &stats.meter) => fetched,
         };
         let page = match (fetched, &known) {
             (Ok(Fetched::Page(page)), _) => *page,
@@ -76,36 +76,37 @@ impl Mirror {
                     self.github.is_called(asked, &name, public);
                     let source = self.source(known.id, &name, &facts).await?;
                     let repository = Repository { project: known.id, name, facts, source };
-                    let lease = self.lease_under(asked, &repository.name).await?;
-                    return Ok(Opened { repository, renamed_from: None, lease });
+                    let lease = self.lease_current_name(asked, &repository.name).await?;
+                    return Ok(ResolvedRepository { repository, renamed_from: None, lease });
                 }
-                self.read_again(name, tally).await?
+                self.refetch(name, stats).await?
             }
-            (Ok(Fetched::Unchanged), None) => self.read_again(name, tally).await?,
-            (Err(error), Some(known)) if is_denied(&error) => match Box::pin(self.by_number(known, name, tally)).await?
-            {
-                Look::Found(page) => *page,
-                Look::Absent if self.is_gone(name, known, last_reader.as_deref(), &error, tally).await? => {
-                    return Err(self.mark_gone(name, known, error).await?);
+            (Ok(Fetched::Unchanged), None) => self.refetch(name, stats).await?,
+            (Err(error), Some(known)) if is_denied(&error) => {
+                match Box::pin(self.find_by_id(known, name, stats)).await? {
+                    Lookup::Found(page) => *page,
+                    Lookup::Absent if self.is_gone(name, known, last_reader.as_deref(), &error, stats).await? => {
+                        return Err(self.tombstone(name, known, error).await?);
+                    }
+                    Lookup::Unknown if self.is_gone(name, known, last_reader.as_deref(), &error, stats).await? => {
+                        return Err(self.record_missed(name, known, error).await?);
+                    }
+                    Lookup::Absent | Lookup::Unknown | Lookup::Denied => return Err(error.into()),
                 }
-                Look::Unknown if self.is_gone(name, known, last_reader.as_deref(), &error, tally).await? => {
-                    return Err(self.miss(name, known, error).await?);
-                }
-                Look::Absent | Look::Unknown | Look::Denied => return Err(error.into()),
-            },
+            }
             (Err(error), _) => return Err(error.into()),
         };
         let item = Item::single(&page.body, read_now())?;
-        let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+        let present = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
             .map_err(|error| MirrorError::Answer(error.to_string()))?;
         let public = item.at("private").and_then(Value::as_bool).map(|private| !private);
         self.github.is_called(name, &present, public);
-        let lease = self.lease_under(name, &present).await?;
-        let github_id = item.need_integer("id")?;
+        let lease = self.lease_current_name(name, &present).await?;
+        let github_id = item.require_integer("id")?;
         if let Some(other) = relational.known_project(present.owner(), present.name()).await?
             && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
         {
-            self.make_room(&present, &other, other_id, tally).await?;
+            self.release_name(&present, &other, other_id, stats).await?;
         }
         let mut renamed_from = None;
         if let Some(before) = relational.project_by_github_id(github_id).await? {
@@ -125,11 +126,11 @@ impl Mirror {
         let list = relational.list(project, "repo").await?.id;
         let state = PageState::only(&ApiUrl::repo(&present, &[]), page_validator(&page));
         let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
-        let counts = Arc::clone(&tally.counts);
-        writer.write(PageWrite { counts, documents: vec![repository_document(&item)?], rows }).await?;
+        let counts = Arc::clone(&stats.counts);
+        writer.write(WriteRequest { counts, documents: vec![repository_document(&item)?], rows }).await?;
         let source = self.source(project, &present, item.value()).await?;
         let repository = Repository { project, name: present, facts: item.value().clone(), source };
-        Ok(Opened { repository, renamed_from, lease })
+        Ok(ResolvedRepository { repository, renamed_from, lease })
     }
 
     /// What the documents tell of the repository that it shares with others.
@@ -141,9 +142,9 @@ impl Mirror {
     }
 
     /// A worker holds a lease on the name that it was given; where the repository bears another one, on that too.
-    async fn lease_under(&self, asked: &RepoName, present: &RepoName) -> Result<Option<Lease>, MirrorError> {
-        let Some(process) = self.alone_as.as_deref().filter(|_| !asked.is_same_as(present)) else { return Ok(None) };
-        match self.stores.relational.lease(&lease_of(present), process).await? {
+    async fn lease_current_name(&self, asked: &RepoName, present: &RepoName) -> Result<Option<Lease>, MirrorError> {
+        let Some(process) = self.lease_owner.as_deref().filter(|_| !asked.is_same_as(present)) else { return Ok(None) };
+        match self.stores.relational.lease(&repository_lease(present), process).await? {
             Ok(lease) => Ok(Some(lease)),
             Err(holder) => Err(MirrorError::Busy(holder.to_string())),
         }
@@ -169,7 +170,7 @@ impl Mirror {
         known: &KnownProject,
         last_reader: Option<&str>,
         error: &ApiError,
-        tally: &Tally,
+        stats: &StageStats,
     ) -> Result<bool, MirrorError> {
         if matches!(error, ApiError::Legal { .. }) {
             return Ok(true);
@@ -183,13 +184,18 @@ impl Mirror {
         }
         let could_read = last_reader.is_none_or(|tags| self.github.has_reader(tags, name.owner()));
         // Who read it last may have got another token since.
-        Ok(!private || could_read || self.is_shown_all_private_of(name.owner(), tally).await?)
+        Ok(!private || could_read || self.sees_all_private_of(name.owner(), stats).await?)
     }
 
     /// Looks for a repository by its number, with every token: its name may lead nowhere for a moment, it may have gone to
     /// another account that only the App's installation there is shown, or its owner may have another name.
-    async fn by_number(&self, known: &KnownProject, name: &RepoName, tally: &Tally) -> Result<Look, MirrorError> {
-        let Some(number) = known.github_id else { return Ok(Look::Unknown) };
+    async fn find_by_id(
+        &self,
+        known: &KnownProject,
+        name: &RepoName,
+        stats: &StageStats,
+    ) -> Result<Lookup, MirrorError> {
+        let Some(number) = known.github_id else { return Ok(Lookup::Unknown) };
         let url = ApiUrl::path(&["repositories", &number.to_string()]);
         let near = self.github.tokens_for(name.owner()).into_iter().map(|token| (token, true));
         let tokens = near.chain(self.github.tokens_elsewhere(name.owner()).into_iter().map(|token| (token, false)));
@@ -199,14 +205,14 @@ impl Mirror {
                 continue;
             }
             let request = Get { only: Some(token.clone()), ..get_json(url.clone()) };
-            match self.get(&request, &tally.meter).await {
+            match self.get(&request, &stats.meter).await {
                 Ok(Fetched::Page(page)) => {
                     let item = Item::single(&page.body, read_now())?;
-                    let present = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+                    let present = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
                     let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
                     self.github.can_read(&token, &present, !private);
-                    return Ok(Look::Found(page));
+                    return Ok(Lookup::Found(page));
                 }
                 Ok(Fetched::Unchanged) => {}
                 Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Legal { .. })) => {}
@@ -215,16 +221,21 @@ impl Mirror {
                 Err(error) => return Err(error),
             }
         }
-        Ok(if denied { Look::Denied } else { Look::Absent })
+        Ok(if denied { Lookup::Denied } else { Lookup::Absent })
     }
 
     /// A repository whose number is not known, so that it can't be looked for a second time in the same run: it counts as
     /// gone when a later run misses it, too.
-    async fn miss(&self, name: &RepoName, known: &KnownProject, error: ApiError) -> Result<MirrorError, MirrorError> {
+    async fn record_missed(
+        &self,
+        name: &RepoName,
+        known: &KnownProject,
+        error: ApiError,
+    ) -> Result<MirrorError, MirrorError> {
         let relational = &self.stores.relational;
-        let list = relational.list(known.id, MISSED).await?;
+        let list = relational.list(known.id, FIRST_MISSED).await?;
         match list.watermark {
-            Some(since) if is_long_missing(&since) => self.mark_gone(name, known, error).await,
+            Some(since) if is_long_missing(&since) => self.tombstone(name, known, error).await,
             Some(_) => Ok(error.into()),
             None => {
                 let progress = vec![Step::Watermark { list: list.id, watermark: date(read_now()) }];
@@ -235,7 +246,7 @@ impl Mirror {
     }
 
     /// Marks a repository as deleted; says so the first time.
-    async fn mark_gone(
+    async fn tombstone(
         &self,
         name: &RepoName,
         known: &KnownProject,
@@ -253,19 +264,19 @@ impl Mirror {
 
     /// Another repository was mirrored under this name before: it bears another name now, and its data go with it, or it
     /// can't be had, and its data stay under a name that no repository can have.
-    async fn make_room(
+    async fn release_name(
         &self,
         name: &RepoName,
         other: &KnownProject,
         other_id: i64,
-        tally: &Tally,
+        stats: &StageStats,
     ) -> Result<(), MirrorError> {
         let url = ApiUrl::path(&["repositories", &other_id.to_string()]);
         let request = Get { repo: Some(name.clone()), ..get_json(url) };
-        match self.get_page(&request, &tally.meter).await {
+        match self.get_page(&request, &stats.meter).await {
             Ok(page) => {
                 let item = Item::single(&page.body, read_now())?;
-                let present = format!("{}/{}", item.need_text("owner.login")?, item.need_text("name")?);
+                let present = format!("{}/{}", item.require_text("owner.login")?, item.require_text("name")?);
                 let row = project_row(item.value(), unknown_parent(item.value()), true)
                     .ok_or_else(|| MirrorError::Answer(format!("{present} came without an owner or a name")))?;
                 self.rename_documents(other, &present).await?;
@@ -305,13 +316,13 @@ impl Mirror {
         Ok(self.stores.relational.set_documents_name(project.id, present).await?)
     }
 
-    async fn read_again(&self, name: &RepoName, tally: &Tally) -> Result<Page, MirrorError> {
-        fresh_page(self.github.repository(name, None, &tally.meter).await?, name)
+    async fn refetch(&self, name: &RepoName, stats: &StageStats) -> Result<Page, MirrorError> {
+        fresh_page(self.github.repository(name, None, &stats.meter).await?, name)
     }
 }
 
 /// What looking for a repository by its number came to.
-enum Look {
+enum Lookup {
     Found(Box<Page>),
     /// No token is shown it.
     Absent,
@@ -322,7 +333,7 @@ enum Look {
 }
 
 /// The list of the sync state whose watermark says since when a repository without a number is not found.
-const MISSED: &str = "missed";
+const FIRST_MISSED: &str = "missed";
 
 /// Whether an answer may mean that a repository is no more, or has gone elsewhere.
 fn is_denied(error: &ApiError) -> bool {

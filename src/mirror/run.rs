@@ -13,11 +13,11 @@ use super::context::{Shared, Work};
 use super::entities::{counts, issues, pulls, refusals};
 use super::error::MirrorError;
 use super::options::Options;
-use super::report::{End, Report, StageReport};
-use super::resolve::Opened;
+use super::report::{Report, StageEnd, StageReport};
+use super::resolve::ResolvedRepository;
 use super::session::Mirror;
 use super::stage::{Phase, Stage, stage_table};
-use super::stats::Tally;
+use super::stats::StageStats;
 use super::writer::{Writer, WriterTasks};
 use crate::names::RepoName;
 use crate::store::relational::Counted;
@@ -87,7 +87,7 @@ impl Mirror {
 /// A repository that was resolved, with the lease and the writer that stages, or refreshes of single entities, need.
 struct RepositoryRun {
     context: Arc<Shared>,
-    stats: HashMap<Stage, Arc<Tally>>,
+    stats: HashMap<Stage, Arc<StageStats>>,
     results: Vec<StageResult>,
     /// What ended the run before all stages were through.
     fatal: Option<MirrorError>,
@@ -102,10 +102,10 @@ impl RepositoryRun {
     /// Resolves the repository and stores its own document and row.
     async fn open(mirror: &Mirror, name: &RepoName, options: Options) -> Result<Self, MirrorError> {
         let started = Instant::now();
-        let stats = Arc::new(Tally::default());
+        let stats = Arc::new(StageStats::default());
         let (writer, writer_tasks) = Writer::start(&mirror.stores);
-        let (repository, lease) = match mirror.open(name, &options, &stats, &writer).await {
-            Ok(Opened { repository, lease, .. }) => (repository, lease),
+        let (repository, lease) = match mirror.resolve(name, &options, &stats, &writer).await {
+            Ok(ResolvedRepository { repository, lease, .. }) => (repository, lease),
             Err(error) => {
                 drop(writer);
                 writer_tasks.finished().await;
@@ -203,7 +203,7 @@ impl RepositoryRun {
 
     fn record(&mut self, mut done: StageResult) {
         match done.result {
-            Err(error) if error.ends_the_run() => {
+            Err(error) if error.is_fatal() => {
                 done.aborted_by = Some(error.to_string());
                 done.result = Ok(());
                 // The store's own error says more than that the writer has stopped.
@@ -254,9 +254,9 @@ impl RepositoryRun {
     }
 
     fn stage_context(&mut self, stage: Stage) -> Work {
-        let tally = Arc::clone(self.stats.entry(stage).or_default());
+        let stats = Arc::clone(self.stats.entry(stage).or_default());
         let label = format!("{} {stage}", self.context.subject.name);
-        Work { shared: Arc::clone(&self.context), tally, progress: self.context.console.progress(&label) }
+        Work { shared: Arc::clone(&self.context), stats, progress: self.context.console.progress(&label) }
     }
 
     async fn report(&mut self) -> Result<Report, MirrorError> {
@@ -282,7 +282,8 @@ impl RepositoryRun {
     fn stage_report(&self, stage: Stage) -> StageReport {
         let stats = self.stats.get(&stage).cloned().unwrap_or_default();
         let done = self.results.iter().find(|done| done.stage == stage);
-        let end = done.map(|done| End { result: &done.result, cut_off: done.aborted_by.as_deref(), time: done.time });
+        let end =
+            done.map(|done| StageEnd { result: &done.result, aborted_by: done.aborted_by.as_deref(), time: done.time });
         StageReport::of(stage.name(), &stats, end.as_ref())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{PAGES_KIB, Shared, read_now};
+use super::context::{MAX_PAGES_KIB, Shared, read_now};
 use super::error::MirrorError;
 use super::options::Options;
 use super::request::{fresh_page, get_unless_cancelled};
@@ -28,16 +28,16 @@ pub struct Mirror {
     /// Set when the user asks to stop.
     pub cancel: CancellationToken,
     /// What this process is called, if it has to be alone at what it mirrors.
-    pub alone_as: Option<Arc<str>>,
+    pub lease_owner: Option<Arc<str>>,
 }
 
 /// What a worker at a repository holds a lease on.
-pub fn lease_of(name: &RepoName) -> String {
+pub fn repository_lease(name: &RepoName) -> String {
     format!("project {name}")
 }
 
 /// The same of an account.
-pub fn lease_of_account(login: &str) -> String {
+pub fn account_lease(login: &str) -> String {
     format!("user {login}")
 }
 
@@ -81,7 +81,7 @@ impl Mirror {
             subject,
             options,
             started: read_now(),
-            room: Arc::new(Semaphore::new(PAGES_KIB)),
+            room: Arc::new(Semaphore::new(MAX_PAGES_KIB)),
             console: self.console.clone(),
             cancel: self.cancel.clone(),
         }

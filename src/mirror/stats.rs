@@ -3,13 +3,13 @@
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
-use super::pages::PartSize;
+use super::lists::PartSize;
 use super::writer::Counts;
 use crate::github::Meter;
 
 /// What a stage counts and notes while it works.
 #[derive(Default)]
-pub struct Tally {
+pub struct StageStats {
     /// Requests.
     pub meter: Meter,
     /// Documents.
@@ -21,9 +21,9 @@ pub struct Tally {
     /// What could not be had, and why: each makes the stage incomplete.
     pub shortfalls: Mutex<Vec<String>>,
     /// What GitHub doesn't permit these tokens to read.
-    pub refusals: Mutex<Vec<String>>,
+    pub not_permitted: Mutex<Vec<String>>,
     /// What the repository has switched off.
-    pub switched_off: Mutex<Vec<String>>,
+    pub disabled: Mutex<Vec<String>>,
     /// What GitHub doesn't have or doesn't give to anybody, and never will: known, listed, and no failure.
     pub final_gaps: Mutex<Vec<String>>,
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use super::error::MirrorError;
 use super::options::Options;
-use super::resolve::Opened;
+use super::resolve::ResolvedRepository;
 use super::session::Mirror;
-use super::stats::Tally;
+use super::stats::StageStats;
 use super::writer::Writer;
 use crate::names::RepoName;
 
@@ -48,18 +48,18 @@ impl Mirror {
     /// # Errors
     /// No token can read the repository and it is not known, GitHub does not answer for it, or a store can't be used.
     pub async fn update(&self, name: &RepoName) -> Result<(String, Update), MirrorError> {
-        let tally = Tally::default();
+        let stats = StageStats::default();
         let (writer, tasks) = Writer::start(&self.stores);
-        let opened = self.open(name, &Options::of(Vec::new()), &tally, &writer).await;
+        let opened = self.resolve(name, &Options::of(Vec::new()), &stats, &writer).await;
         let stored = if opened.is_ok() { writer.flush().await } else { Ok(()) };
         drop(writer);
         tasks.finished().await;
-        let Opened { repository, renamed_from, .. } = match opened {
+        let ResolvedRepository { repository, renamed_from, .. } = match opened {
             Err(MirrorError::Gone(_)) => return Ok((name.to_string(), Update::Gone)),
             opened => opened?,
         };
         stored?;
-        let counts = Arc::clone(&tally.counts);
+        let counts = Arc::clone(&stats.counts);
         let present = repository.name.to_string();
         let asked = name.to_string();
         let from = renamed_from.or_else(|| (!asked.eq_ignore_ascii_case(&present)).then_some(asked));

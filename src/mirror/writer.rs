@@ -20,15 +20,15 @@ use crate::store::relational::Rows;
 use crate::store::{StoreError, Stores};
 
 /// Pages waiting for the writer.
-const PAGES_WAITING: usize = 4;
+const MAX_WAITING_PAGES: usize = 4;
 /// What waits for the writer, and is being written, takes no more memory than this, in KiB; a single page may.
-const WAITING_KIB: usize = 12 * 1024;
+const MAX_WAITING_KIB: usize = 12 * 1024;
 /// Batches whose documents are stored and whose rows are not.
-const BATCHES_BETWEEN: usize = 1;
+const MAX_WAITING_BATCHES: usize = 1;
 /// Documents a transaction, about: a page that is begun is taken whole.
-const DOCUMENTS_A_BATCH: usize = 800;
+const DOCUMENTS_PER_BATCH: usize = 800;
 /// Bytes of documents a transaction, about.
-const BYTES_A_BATCH: usize = 3 * 1024 * 1024;
+const BYTES_PER_BATCH: usize = 3 * 1024 * 1024;
 
 /// What a stage has stored so far.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Counts {
 
 /// One page's worth of data.
 #[derive(Debug)]
-pub struct PageWrite {
+pub struct WriteRequest {
     /// The counters of the stage it belongs to.
     pub counts: Arc<Counts>,
     /// Its documents.
@@ -71,7 +71,7 @@ pub struct PageWrite {
 }
 
 enum Message {
-    Page(Box<PageWrite>, Option<OwnedSemaphorePermit>),
+    Page(Box<WriteRequest>, Option<OwnedSemaphorePermit>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -106,12 +106,12 @@ impl WriterTasks {
 impl Writer {
     /// Starts the pipeline.
     pub fn start(stores: &Stores) -> (Self, WriterTasks) {
-        let (sender, pages) = mpsc::channel(PAGES_WAITING);
-        let (between, batches) = mpsc::channel(BATCHES_BETWEEN);
+        let (sender, pages) = mpsc::channel(MAX_WAITING_PAGES);
+        let (between, batches) = mpsc::channel(MAX_WAITING_BATCHES);
         let failure = Arc::new(Mutex::new(None));
         let documents = tokio::spawn(write_documents(stores.clone(), pages, between, Arc::clone(&failure)));
         let rows = tokio::spawn(write_rows(stores.clone(), batches, Arc::clone(&failure)));
-        let room = Arc::new(Semaphore::new(WAITING_KIB));
+        let room = Arc::new(Semaphore::new(MAX_WAITING_KIB));
         (Self { sender, room, failure }, WriterTasks { tasks: [documents, rows] })
     }
 
@@ -119,9 +119,9 @@ impl Writer {
     ///
     /// # Errors
     /// The writer has failed.
-    pub async fn write(&self, page: PageWrite) -> Result<(), MirrorError> {
+    pub async fn write(&self, page: WriteRequest) -> Result<(), MirrorError> {
         let kib = bytes_of(&page.documents) / 1024 + 1;
-        let kib = u32::try_from(kib.min(WAITING_KIB)).unwrap_or(u32::MAX);
+        let kib = u32::try_from(kib.min(MAX_WAITING_KIB)).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         let room = Arc::clone(&self.room).acquire_many_owned(kib).await.ok();
         self.sender.send(Message::Page(Box::new(page), room)).await.map_err(|_| self.stopped())
@@ -182,7 +182,7 @@ async fn write_documents(
                     break;
                 }
             }
-            let full = documents.len() >= DOCUMENTS_A_BATCH || bytes >= BYTES_A_BATCH;
+            let full = documents.len() >= DOCUMENTS_PER_BATCH || bytes >= BYTES_PER_BATCH;
             next = if full { None } else { pages.try_recv().ok() };
         }
         let mut generation = None;

@@ -104,7 +104,7 @@ impl Worked {
 
     pub(super) fn of(repository: String, report: &mirror::Report) -> Self {
         let sum = |number: fn(&mirror::StageReport) -> u64| report.stages.iter().map(number).sum();
-        let state = if report.is_complete() { State::Done } else { State::Partial(report.shortcomings()) };
+        let state = if report.is_complete() { State::Done } else { State::Partial(report.incomplete_summary()) };
         Self {
             repository,
             state,

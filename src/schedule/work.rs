@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::plan::Due;
 use super::report::{State, Worked};
 use crate::github::ApiError;
-use crate::mirror::{Mirror, MirrorError, Options, lease_of};
+use crate::mirror::{Mirror, MirrorError, Options, repository_lease};
 use crate::telemetry::{Console, Event, Progress};
 use crate::workers::{Ended, alone};
 
@@ -104,7 +104,7 @@ async fn job(shared: Arc<Shared>) -> anyhow::Result<()> {
         let started = Instant::now();
         let (owner, name) = (due.name.owner(), due.name.name());
         Event::BeginningDataAcquisition { organization: owner, repository: name }.emit();
-        let ended = alone(&shared.mirror, &lease_of(&due.name), &shared.process, &shared.stop, |mirror| {
+        let ended = alone(&shared.mirror, &repository_lease(&due.name), &shared.process, &shared.stop, |mirror| {
             let (name, options) = (due.name.clone(), shared.options.clone());
             async move { mirror.repository(&name, options).await }
         })

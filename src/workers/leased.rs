@@ -51,7 +51,7 @@ where
     };
     tracing::info!(lease, "retrieving");
     let cancel = stop.child_token();
-    let retrieval = work(Mirror { cancel: cancel.clone(), alone_as: Some(process.into()), ..mirror.clone() });
+    let retrieval = work(Mirror { cancel: cancel.clone(), lease_owner: Some(process.into()), ..mirror.clone() });
     tokio::pin!(retrieval);
     let result = tokio::select! {
         result = &mut retrieval => result,

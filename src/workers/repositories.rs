@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leased::leased;
 use super::{Handler, Verdict};
-use crate::mirror::{Mirror, Options, lease_of};
+use crate::mirror::{Mirror, Options, repository_lease};
 use crate::names::RepoName;
 
 /// Retrieves the repositories that messages name, one worker at a time each.
@@ -25,7 +25,7 @@ impl Handler for Repositories {
             Err(error) => return Ok(Verdict::Hopeless(format!("the message names no repository: {error}"))),
         };
         let options = self.options.clone();
-        leased(&self.mirror, &lease_of(&name), &self.process, &stop, |mirror| {
+        leased(&self.mirror, &repository_lease(&name), &self.process, &stop, |mirror| {
             let name = name.clone();
             async move { mirror.repository(&name, options).await }
         })

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leased::leased;
 use super::{Handler, Verdict};
-use crate::mirror::{Mirror, lease_of_account};
+use crate::mirror::{Mirror, account_lease};
 use crate::names::is_login;
 
 /// Retrieves the accounts that messages name, one worker at a time each.
@@ -22,7 +22,7 @@ impl Handler for Users {
         if !is_login(login) {
             return Ok(Verdict::Hopeless("the message names no account: expected a login".to_owned()));
         }
-        let lease = lease_of_account(login);
+        let lease = account_lease(login);
         leased(&self.mirror, &lease, &self.process, &stop, |mirror| async move { mirror.user(login, false).await })
             .await
     }

@@ -5,7 +5,7 @@ use crate::cli::ListArgs;
 use crate::config::Settings;
 use crate::github::hooks::{HookState, WantedHook};
 use crate::github::{GitHub, Meter};
-use crate::mirror::{Mirror, Organization};
+use crate::mirror::{Mirror, OrganizationReport};
 use crate::telemetry::Console;
 
 /// Who manages hooks, and what they are to be like.
@@ -49,7 +49,7 @@ impl Hooks {
     }
 
     /// An organisation's hook; a problem with it is one of the organisation's.
-    pub async fn of(&self, found: &mut Organization) -> Option<HookState> {
+    pub async fn of(&self, found: &mut OrganizationReport) -> Option<HookState> {
         let wanted = self.wanted.as_ref().filter(|_| found.listed && !found.person)?;
         let meter = Meter::default();
         let installed = |github: &GitHub| github.tokens().into_iter().find(|t| t.is_installed_on(&found.login));

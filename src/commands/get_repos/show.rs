@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::plain_table;
 use super::{Listed, ListedOrganization};
-use crate::mirror::Organization;
+use crate::mirror::OrganizationReport;
 use crate::store::relational::inventory::Inventoried;
 
 /// The repositories that count as an organisation's.
@@ -51,7 +51,7 @@ fn row(name: &str, numbers: [usize; 7], hook: String, result: &str) -> [String; 
     [name.to_owned(), repositories, new, renamed, gone, private, requests, free, hook, result.to_owned()]
 }
 
-fn numbers(organization: &Organization, own: &[Inventoried]) -> [usize; 7] {
+fn numbers(organization: &OrganizationReport, own: &[Inventoried]) -> [usize; 7] {
     let private = present(own).filter(|known| known.visibility.as_deref().is_some_and(|v| v != "public")).count();
     let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     [

@@ -9,7 +9,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::Item;
 use crate::mirror::request::get_json;
 use crate::mirror::session::Mirror;
-use crate::mirror::stats::Tally;
+use crate::mirror::stats::StageStats;
 
 /// The scope of classic tokens that reads whatever repositories their user may read.
 const ALL_REPOSITORIES: &str = "repo";
@@ -21,10 +21,10 @@ impl Mirror {
     ///
     /// # Errors
     /// The user asked to stop, or the run's bounds are reached.
-    pub(in crate::mirror) async fn is_shown_all_private_of(
+    pub(in crate::mirror) async fn sees_all_private_of(
         &self,
         login: &str,
-        tally: &Tally,
+        stats: &StageStats,
     ) -> Result<bool, MirrorError> {
         for token in self.github.tokens_for(login) {
             let scopes = self.github.token_state(&token).scopes.unwrap_or_default();
@@ -32,9 +32,9 @@ impl Mirror {
                 continue;
             }
             let membership = ApiUrl::path(&["user", "memberships", "orgs", login]);
-            let own = match self.ask_with(&token, membership, tally).await? {
-                Some(page) => is_owner(&page) && self.is_shown_private_of(login, &token, tally).await?,
-                None => match self.ask_with(&token, ApiUrl::path(&["user"]), tally).await? {
+            let own = match self.get_with(&token, membership, stats).await? {
+                Some(page) => is_owner(&page) && self.sees_private_of(login, &token, stats).await?,
+                None => match self.get_with(&token, ApiUrl::path(&["user"]), stats).await? {
                     Some(page) => Item::single(&page.body, read_now())
                         .is_ok_and(|user| user.text("login").is_some_and(|own| own.eq_ignore_ascii_case(login))),
                     None => false,
@@ -48,20 +48,20 @@ impl Mirror {
     }
 
     /// An owner whose token has no single sign-on is shown nothing that is private.
-    async fn is_shown_private_of(&self, login: &str, token: &TokenRef, tally: &Tally) -> Result<bool, MirrorError> {
+    async fn sees_private_of(&self, login: &str, token: &TokenRef, stats: &StageStats) -> Result<bool, MirrorError> {
         let list = ApiUrl::path(&["orgs", login, "repos"]).query("type", "private").query("per_page", "1");
-        let Some(page) = self.ask_with(token, list, tally).await? else { return Ok(false) };
+        let Some(page) = self.get_with(token, list, stats).await? else { return Ok(false) };
         let listed: Vec<Value> = json::parse_bytes(&page.body).unwrap_or_default();
         Ok(listed.iter().any(|repository| repository.get("private").and_then(Value::as_bool) == Some(true)))
     }
 
     /// Asks with one token; nothing where it is refused, or GitHub does not answer.
-    async fn ask_with(&self, token: &TokenRef, url: ApiUrl, tally: &Tally) -> Result<Option<Page>, MirrorError> {
+    async fn get_with(&self, token: &TokenRef, url: ApiUrl, stats: &StageStats) -> Result<Option<Page>, MirrorError> {
         let request = Get { only: Some(token.clone()), ..get_json(url) };
-        match self.get(&request, &tally.meter).await {
+        match self.get(&request, &stats.meter).await {
             Ok(Fetched::Page(page)) => Ok(Some(*page)),
             Ok(Fetched::Unchanged) => Ok(None),
-            Err(error) if error.ends_the_run() => Err(error),
+            Err(error) if error.is_fatal() => Err(error),
             Err(_) => Ok(None),
         }
     }

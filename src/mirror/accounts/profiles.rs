@@ -23,9 +23,9 @@ use crate::store::documents::Collection;
 use crate::store::relational::{DueProfile, People, Progress, Rows};
 
 /// A profile is read again after this long.
-pub(in crate::mirror) const PROFILE_DAYS: i64 = 30;
+pub(in crate::mirror) const MAX_PROFILE_AGE_DAYS: i64 = 30;
 /// Profiles asked for at once.
-const PROFILES_IN_FLIGHT: usize = 16;
+const MAX_CONCURRENT_PROFILES: usize = 16;
 /// Accounts taken from the store at a time.
 const ACCOUNTS_PER_QUERY: u32 = 2000;
 
@@ -62,7 +62,7 @@ pub(in crate::mirror) async fn read_due<S: Subject>(
         after = last.user;
         futures::stream::iter(due)
             .map(Ok)
-            .try_for_each_concurrent(PROFILES_IN_FLIGHT, |due| Box::pin(read(work, due, &unconfirmed)))
+            .try_for_each_concurrent(MAX_CONCURRENT_PROFILES, |due| Box::pin(read(work, due, &unconfirmed)))
             .await?;
     }
     let unconfirmed = unconfirmed.into_inner();
@@ -96,10 +96,10 @@ async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer,
     if !due.login.contains('~') {
         let validator = due.validator.as_ref().filter(|_| !work.shared.options.full);
         let url = ApiUrl::path(&["users", &due.login]);
-        match work.get_of(None, &url, Accept::Json, validator, false).await {
+        match work.get_for(None, &url, Accept::Json, validator, false).await {
             Ok(Fetched::Unchanged) => return Ok(Answer::Unchanged),
             Ok(Fetched::Page(page)) => {
-                let number = Item::single(&page.body, read_now())?.need_integer("id")?;
+                let number = Item::single(&page.body, read_now())?.require_integer("id")?;
                 if due.github_id.is_none_or(|own| own == number) {
                     return Ok(Answer::Found { page, by_login: true });
                 }
@@ -110,7 +110,7 @@ async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer,
     }
     let Some(number) = due.github_id else { return Ok(Answer::Missing) };
     let url = ApiUrl::path(&["user", &number.to_string()]);
-    match work.get_of(None, &url, Accept::Json, None, false).await {
+    match work.get_for(None, &url, Accept::Json, None, false).await {
         Ok(Fetched::Page(page)) => Ok(Answer::Found { page, by_login: false }),
         Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
         // The token that could read it may be the one that GitHub refuses.
@@ -134,7 +134,7 @@ async fn store<S: Subject>(
         Answer::Unchanged => work.write_rows(progress(Progress::ProfileUnchanged { user, at })).await,
         Answer::Found { page, by_login } => {
             let item = Item::single(&page.body, at)?;
-            let (number, present) = (item.need_integer("id")?, item.need_text("login")?);
+            let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
             let validator = page_validator(&page).filter(|_| by_login);
             let rows = Rows { profiles: profile_row(&item, validator).into_iter().collect(), ..Rows::default() };
             // First, so that a run that is cut off in between does it again.
@@ -145,7 +145,7 @@ async fn store<S: Subject>(
         }
         // It stays due, so that every run asks for it again.
         Answer::Hidden(error) => {
-            work.not_permitted(format!("the profile of {}: {error}", due.login));
+            work.record_not_permitted(format!("the profile of {}: {error}", due.login));
             Ok(())
         }
         Answer::Missing => {

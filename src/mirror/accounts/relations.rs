@@ -9,18 +9,18 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use super::User;
-use super::profiles::{self, PROFILE_DAYS};
+use super::profiles::{self, MAX_PROFILE_AGE_DAYS};
 use crate::github::ApiUrl;
 use crate::mirror::context::{Shared, Work};
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::{DEEP_PAGE, List, PER_PAGE, look, mark};
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::item::Item;
-use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::options::Options;
-use crate::mirror::pages::{DEEP_PAGE, List, PER_PAGE, look, mark};
-use crate::mirror::report::{End, Report, StageReport};
+use crate::mirror::report::{Report, StageEnd, StageReport};
 use crate::mirror::session::Mirror;
-use crate::mirror::stats::Tally;
+use crate::mirror::stats::StageStats;
 use crate::mirror::sync_keys::account_list;
 use crate::mirror::writer::Writer;
 use crate::store::documents::Collection;
@@ -33,7 +33,7 @@ const PROFILE: &str = "profile";
 /// What the line of the tied accounts' profiles is called.
 const PROFILES: &str = "profiles";
 /// Ids of documents that are looked through at a time.
-const IDS_AT_A_TIME: u32 = 1000;
+const IDS_PER_QUERY: u32 = 1000;
 
 /// A list of accounts that an account is tied to.
 pub(in crate::mirror) struct Relation {
@@ -50,10 +50,10 @@ pub(in crate::mirror) struct Relation {
     hides: bool,
     /// How many the profile says that there are.
     count: &'static str,
-    /// Puts a tie to another account with the rows.
-    tie: fn(&mut Rows, Account, Account),
-    /// Takes the tie to a login that is no longer listed out of the rows.
-    untie: fn(&mut Rows, String, String),
+    /// Adds the relation to another account to the rows.
+    add: fn(&mut Rows, Account, Account),
+    /// Adds the end of the relation to a login that is no longer listed.
+    remove: fn(&mut Rows, String, String),
 }
 
 const FOLLOWERS: Relation = Relation {
@@ -64,8 +64,8 @@ const FOLLOWERS: Relation = Relation {
     tied: Tied::Followers,
     hides: false,
     count: "followers",
-    tie: |rows, own, other| rows.followers.push(AccountTie { to: own, from: other }),
-    untie: |rows, own, other| rows.followers_gone.push((own, other)),
+    add: |rows, own, other| rows.followers.push(AccountTie { to: own, from: other }),
+    remove: |rows, own, other| rows.followers_gone.push((own, other)),
 };
 
 const FOLLOWING: Relation = Relation {
@@ -76,8 +76,8 @@ const FOLLOWING: Relation = Relation {
     tied: Tied::Following,
     hides: false,
     count: "following",
-    tie: |rows, own, other| rows.followers.push(AccountTie { to: other, from: own }),
-    untie: |rows, own, other| rows.followers_gone.push((other, own)),
+    add: |rows, own, other| rows.followers.push(AccountTie { to: other, from: own }),
+    remove: |rows, own, other| rows.followers_gone.push((other, own)),
 };
 
 /// People who have access to an organisation's repositories without being its members.
@@ -89,8 +89,8 @@ pub(in crate::mirror) const OUTSIDE_COLLABORATORS: Relation = Relation {
     tied: Tied::OutsideCollaborators,
     hides: false,
     count: "",
-    tie: |rows, own, other| rows.outside_collaborators.push(AccountTie { to: own, from: other }),
-    untie: |rows, own, other| rows.outside_collaborators_gone.push((own, other)),
+    add: |rows, own, other| rows.outside_collaborators.push(AccountTie { to: own, from: other }),
+    remove: |rows, own, other| rows.outside_collaborators_gone.push((own, other)),
 };
 
 const ORGANIZATIONS: Relation = Relation {
@@ -101,11 +101,11 @@ const ORGANIZATIONS: Relation = Relation {
     tied: Tied::Organizations,
     hides: false,
     count: "",
-    tie: |rows, own, other| {
+    add: |rows, own, other| {
         let to = Account { organization: true, ..other };
         rows.organization_members.push(AccountTie { to, from: own });
     },
-    untie: |rows, own, other| rows.organization_members_gone.push((other, own)),
+    remove: |rows, own, other| rows.organization_members_gone.push((other, own)),
 };
 
 pub(in crate::mirror) const MEMBERS: Relation = Relation {
@@ -116,8 +116,8 @@ pub(in crate::mirror) const MEMBERS: Relation = Relation {
     tied: Tied::Members,
     hides: true,
     count: "",
-    tie: |rows, own, other| rows.organization_members.push(AccountTie { to: own, from: other }),
-    untie: |rows, own, other| rows.organization_members_gone.push((own, other)),
+    add: |rows, own, other| rows.organization_members.push(AccountTie { to: own, from: other }),
+    remove: |rows, own, other| rows.organization_members_gone.push((own, other)),
 };
 
 impl Mirror {
@@ -137,8 +137,8 @@ impl Mirror {
 
     async fn user_through(&self, login: &str, full: bool, writer: &Writer) -> Result<Report, MirrorError> {
         let started = Instant::now();
-        let tally = Tally::default();
-        let mut subject = Box::pin(self.open_user(login, full, &tally, writer)).await?;
+        let stats = StageStats::default();
+        let mut subject = Box::pin(self.resolve_account(login, full, &stats, writer)).await?;
         if subject.account.organization {
             // Where the App is installed, it is shown the members; elsewhere it is an outsider.
             let login = subject.account.login.as_str();
@@ -146,30 +146,30 @@ impl Mirror {
             subject.token = tokens.into_iter().find(|token| token.is_installed_on(login));
         }
         writer.flush().await?;
-        let opened = End { result: &Ok(()), cut_off: None, time: started.elapsed() };
-        let mut stages = vec![StageReport::of(PROFILE, &tally, Some(&opened))];
+        let opened = StageEnd { result: &Ok(()), aborted_by: None, time: started.elapsed() };
+        let mut stages = vec![StageReport::of(PROFILE, &stats, Some(&opened))];
         let mut relations = vec![&FOLLOWERS, &FOLLOWING, &ORGANIZATIONS];
         relations.extend(subject.account.organization.then_some(&MEMBERS));
         let options = Options { full, ..Options::of(Vec::new()) };
         let shared = Arc::new(self.run_context(subject, options, writer.clone()));
         let lists = relations.into_iter().map(|relation| {
             let progress = self.console.progress(&format!("{} {}", shared.subject, relation.name));
-            let work = Work { shared: Arc::clone(&shared), tally: Arc::default(), progress };
+            let work = Work { shared: Arc::clone(&shared), stats: Arc::default(), progress };
             async move {
                 let (result, time) = run(&work, relation).await;
-                (relation.name, work.tally, result, time)
+                (relation.name, work.stats, result, time)
             }
         });
         let mut fatal = None;
         let mut done = join_all(lists).await;
-        let broken = |result: &Result<(), MirrorError>| result.as_ref().is_err_and(MirrorError::ends_the_run);
+        let broken = |result: &Result<(), MirrorError>| result.as_ref().is_err_and(MirrorError::is_fatal);
         if !done.iter().any(|(_, _, result, _)| broken(result)) {
             done.push(Box::pin(self.tied_profiles(&shared)).await);
         }
-        for (name, tally, result, time) in done {
-            let cut_off = result.as_ref().err().filter(|error| error.ends_the_run()).map(ToString::to_string);
-            let end = End { result: &result, cut_off: cut_off.as_deref(), time };
-            stages.push(StageReport::of(name, &tally, Some(&end)));
+        for (name, stats, result, time) in done {
+            let aborted_by = result.as_ref().err().filter(|error| error.is_fatal()).map(ToString::to_string);
+            let end = StageEnd { result: &result, aborted_by: aborted_by.as_deref(), time };
+            stages.push(StageReport::of(name, &stats, Some(&end)));
             match result {
                 // The store's own error says more than that the writer has stopped.
                 Err(error @ MirrorError::Store(_)) => fatal = Some(error),
@@ -185,26 +185,26 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// Reads the profiles of the accounts that the lists tie to this one.
-    async fn tied_profiles(&self, shared: &Arc<Shared<User>>) -> Done {
+    /// Reads the profiles of the accounts that the lists relate to this one.
+    async fn tied_profiles(&self, shared: &Arc<Shared<User>>) -> RelationResult {
         let started = Instant::now();
         let progress = self.console.progress(&format!("{} {PROFILES}", shared.subject));
-        let work = Work { shared: Arc::clone(shared), tally: Arc::default(), progress };
+        let work = Work { shared: Arc::clone(shared), stats: Arc::default(), progress };
         let result = async {
             let known = work.shared.stores.relational.account_by_github_id(work.subject().github_id).await?;
             let Some(known) = known else { return Ok(()) };
-            let stale = Utc::now() - TimeDelta::days(PROFILE_DAYS);
+            let stale = Utc::now() - TimeDelta::days(MAX_PROFILE_AGE_DAYS);
             profiles::read_due(&work, People::OfAccount(known.id), stale).await?;
             work.flush().await
         }
         .await;
         work.progress.finish();
-        (PROFILES, work.tally, result, started.elapsed())
+        (PROFILES, work.stats, result, started.elapsed())
     }
 }
 
 /// What became of one list: its name, counters, result and time.
-type Done = (&'static str, Arc<Tally>, Result<(), MirrorError>, Duration);
+type RelationResult = (&'static str, Arc<StageStats>, Result<(), MirrorError>, Duration);
 
 /// Reads one list; what it handed in counts only once it is stored.
 async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), MirrorError>, Duration) {
@@ -225,7 +225,7 @@ async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), Mirr
 async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), MirrorError> {
     match read_relation(work, relation).await {
         Err(MirrorError::Api(error)) if error.is_refusal() => {
-            work.not_permitted(format!("{}: {error}", relation.name));
+            work.record_not_permitted(format!("{}: {error}", relation.name));
             Ok(())
         }
         done => done,
@@ -240,17 +240,17 @@ pub(in crate::mirror) async fn read_relation(
     work: &Work<User>,
     relation: &'static Relation,
 ) -> Result<(), MirrorError> {
-    let map = move |user: &User, item: &Item<'_>, out: &mut Mapped| {
+    let map = move |user: &User, item: &Item<'_>, out: &mut MappedPage| {
         let Some(other) = account(Some(item.value())) else {
             return Err(MirrorError::Answer("an account came without a login".to_owned()));
         };
         let own = user.account.login.as_str();
         let key = vec![own.into(), other.login.as_str().into()];
         out.documents.push(item.document(relation.collection, key, &[(relation.tag, own.into())]));
-        (relation.tie)(&mut out.rows, user.account.clone(), other);
+        (relation.add)(&mut out.rows, user.account.clone(), other);
         Ok(())
     };
-    let map: &Map<User> = &map;
+    let map: &ItemMapper<User> = &map;
     let own = work.subject().account.login.as_str();
     let [of, what] = relation.path;
     let url = ApiUrl::path(&[of, own, what]);
@@ -282,17 +282,21 @@ pub(in crate::mirror) async fn read_relation(
     }
     if listing.settled {
         let mut rows = Rows::default();
-        for other in lost(work, relation, &listing.ids).await? {
-            (relation.untie)(&mut rows, own.to_owned(), other);
+        for other in removed_logins(work, relation, &listing.ids).await? {
+            (relation.remove)(&mut rows, own.to_owned(), other);
         }
         work.write_rows(rows).await?;
     }
     mark(work, relation.collection, &listing.gone).await
 }
 
-/// Logins that the tables tie the account to and that the list no longer holds. (Documents don't tell: they bear the logins
+/// Logins that the tables relate to the account and that the list no longer holds. (Documents don't tell: they bear the logins
 /// that people had when they were listed.)
-async fn lost(work: &Work<User>, relation: &Relation, listed: &HashSet<i64>) -> Result<Vec<String>, MirrorError> {
+async fn removed_logins(
+    work: &Work<User>,
+    relation: &Relation,
+    listed: &HashSet<i64>,
+) -> Result<Vec<String>, MirrorError> {
     let own = work.subject().account.login.as_str();
     let stores = &work.shared.stores;
     let mut logins = stores.relational.tied_logins(own, relation.tied).await?;
@@ -303,20 +307,20 @@ async fn lost(work: &Work<User>, relation: &Relation, listed: &HashSet<i64>) -> 
     // A row keeps its login where only capitals have changed.
     let (mut spelled, mut after) = (HashSet::new(), String::new());
     loop {
-        let ids = stores.documents.ids_after(relation.collection, &[own], &after, IDS_AT_A_TIME).await?;
+        let ids = stores.documents.ids_after(relation.collection, &[own], &after, IDS_PER_QUERY).await?;
         let Some(last) = ids.last() else { break };
         after.clone_from(last);
         let listed = ids.iter().filter(|id| listed.contains(&fingerprint(id)));
         spelled.extend(listed.filter_map(|id| Some(id.split_once('/')?.1.to_lowercase())));
     }
     logins.retain(|login| !spelled.contains(&login.to_lowercase()));
-    let mut lost = Vec::new();
+    let mut removed_logins = Vec::new();
     for login in logins {
         if relation.tied != Tied::Organizations || !has_members_listed(work, &login).await? {
-            lost.push(login);
+            removed_logins.push(login);
         }
     }
-    Ok(lost)
+    Ok(removed_logins)
 }
 
 /// Whether an organisation's own list of members was read: it knows better who has left, because a membership may just have

@@ -16,18 +16,18 @@ use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
 use crate::mirror::request::{get_json, page_validator, request_validator};
 use crate::mirror::session::Mirror;
-use crate::mirror::stats::Tally;
+use crate::mirror::stats::StageStats;
 use crate::mirror::sync_keys::{PROFILE, account_list};
 
 use crate::github::{ApiError, ApiUrl, Fetched, Get};
 use crate::json;
-use crate::mirror::writer::{PageWrite, Writer};
+use crate::mirror::writer::{WriteRequest, Writer};
 use crate::store::documents::Collection;
 use crate::store::relational::state::PageState;
 use crate::store::relational::{KnownAccount, NO_PROJECT, Progress, Rows};
 
 /// What an account's documents belong to, by its login.
-const OWN: [Collection; 8] = [
+const ACCOUNT_COLLECTIONS: [Collection; 8] = [
     Collection::Followers,
     Collection::Following,
     Collection::UserOrgs,
@@ -38,7 +38,7 @@ const OWN: [Collection; 8] = [
     Collection::OutsideCollaborators,
 ];
 /// Documents that are marked at a time.
-const IDS_AT_A_TIME: u32 = 1000;
+const IDS_PER_QUERY: u32 = 1000;
 
 impl Mirror {
     /// Asks for an account's profile, and follows a rename.
@@ -46,11 +46,11 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so; what else GitHub answers, or a store that can't
     /// be used.
-    pub(in crate::mirror) async fn open_user(
+    pub(in crate::mirror) async fn resolve_account(
         &self,
         login: &str,
         full: bool,
-        tally: &Tally,
+        stats: &StageStats,
         writer: &Writer,
     ) -> Result<User, MirrorError> {
         let relational = &self.stores.relational;
@@ -67,14 +67,14 @@ impl Mirror {
             validator = page.and_then(|page| page.validator);
         }
         let request = Get { validator: validator.as_ref().map(request_validator), ..get_json(url.clone()) };
-        let page = match self.get(&request, &tally.meter).await {
+        let page = match self.get(&request, &stats.meter).await {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::Unchanged) => {
                 let stored = self.stores.documents.get(Collection::Users, &documents_as).await?;
                 let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 match facts.and_then(user) {
                     Some(user) => return Ok(user),
-                    None => self.get_page(&get_json(url.clone()), &tally.meter).await?,
+                    None => self.get_page(&get_json(url.clone()), &stats.meter).await?,
                 }
             }
             Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
@@ -82,16 +82,16 @@ impl Mirror {
                 let by_number = known.github_id.map(|id| ApiUrl::path(&["user", &id.to_string()]));
                 match by_number {
                     // Without a number a second run has to say so, too.
-                    None if known.missing => return Err(self.user_gone(&known, error).await?),
+                    None if known.missing => return Err(self.tombstone_account(&known, error).await?),
                     None => {
-                        self.note_missing(&known, false).await?;
+                        self.record_missing(&known, false).await?;
                         return Err(error.into());
                     }
                     Some(by_number) => url = by_number,
                 }
-                match self.get_page(&get_json(url.clone()), &tally.meter).await {
+                match self.get_page(&get_json(url.clone()), &stats.meter).await {
                     Err(MirrorError::Api(ApiError::NotFound { .. })) => {
-                        return Err(self.user_gone(&known, error).await?);
+                        return Err(self.tombstone_account(&known, error).await?);
                     }
                     page => page?,
                 }
@@ -99,9 +99,9 @@ impl Mirror {
             Err(error) => return Err(error),
         };
         let item = Item::single(&page.body, read_now())?;
-        let github_id = item.need_integer("id")?;
-        let present = item.need_text("login")?;
-        self.make_login_free(&present, github_id, tally).await?;
+        let github_id = item.require_integer("id")?;
+        let present = item.require_text("login")?;
+        self.release_login(&present, github_id, stats).await?;
         let name = account_list(github_id, PROFILE);
         let bore = relational.list(NO_PROJECT, &name).await?.watermark.filter(|bore| *bore != present);
         let former = relational.account_by_github_id(github_id).await?.and_then(|account| account.documents_as);
@@ -110,7 +110,7 @@ impl Mirror {
         }
         if let Some(bore) = &bore {
             self.console.line(&format!("{bore} is now {present}; its lists are read anew"));
-            self.mark_lists_of(bore, github_id).await?;
+            self.tombstone_lists(bore, github_id).await?;
         }
         if full || bore.is_some() {
             relational.forget_lists(NO_PROJECT, &account_list(github_id, "%")).await?;
@@ -122,37 +122,37 @@ impl Mirror {
             vec![Progress::Page { list, page }, Progress::Completed { list, watermark: Some(present.clone()) }];
         let tag = tag.filter(|_| url == ApiUrl::path(&["users", &present]));
         let rows = Rows { profiles: profile_row(&item, tag).into_iter().collect(), progress, ..Rows::default() };
-        let counts = Arc::clone(&tally.counts);
-        writer.write(PageWrite { counts, documents: vec![profile_document(&item)?], rows }).await?;
+        let counts = Arc::clone(&stats.counts);
+        writer.write(WriteRequest { counts, documents: vec![profile_document(&item)?], rows }).await?;
         writer.flush().await?;
         user(item.value().clone()).ok_or_else(|| MirrorError::Answer(format!("{present} came without a login")))
     }
 
     /// Marks an account as gone from GitHub: its row, its profile; all else stays. Returns what that means for the run.
-    async fn user_gone(&self, known: &KnownAccount, error: ApiError) -> Result<MirrorError, MirrorError> {
+    async fn tombstone_account(&self, known: &KnownAccount, error: ApiError) -> Result<MirrorError, MirrorError> {
         if !known.deleted {
             self.console.line(&format!("{} was known before and is marked as deleted; its data stay", known.login));
         }
-        self.note_missing(known, true).await?;
+        self.record_missing(known, true).await?;
         let bears = known.documents_as.clone().unwrap_or_else(|| known.login.clone());
         self.stores.documents.mark_deleted(Collection::Users, &[bears], read_now()).await?;
         Ok(MirrorError::Gone(error))
     }
 
-    async fn note_missing(&self, known: &KnownAccount, certain: bool) -> Result<(), MirrorError> {
+    async fn record_missing(&self, known: &KnownAccount, certain: bool) -> Result<(), MirrorError> {
         let progress = vec![Progress::ProfileMissing { user: known.id, at: read_now(), certain }];
         self.save_sync_state(progress).await
     }
 
     /// Another account had this login before: it has another one now, or it is gone, and its row stays under a login that
     /// nobody can have.
-    async fn make_login_free(&self, login: &str, github_id: i64, tally: &Tally) -> Result<(), MirrorError> {
+    async fn release_login(&self, login: &str, github_id: i64, stats: &StageStats) -> Result<(), MirrorError> {
         let relational = &self.stores.relational;
         let Some(other) = relational.known_account(login).await? else { return Ok(()) };
         let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
-        let present = match self.get_page(&get_json(ApiUrl::path(&["user", &other_id.to_string()])), &tally.meter).await
+        let present = match self.get_page(&get_json(ApiUrl::path(&["user", &other_id.to_string()])), &stats.meter).await
         {
-            Ok(page) => Some(Item::single(&page.body, read_now())?.need_text("login")?),
+            Ok(page) => Some(Item::single(&page.body, read_now())?.require_text("login")?),
             Err(MirrorError::Api(ApiError::NotFound { .. })) => None,
             Err(error) => return Err(error),
         };
@@ -171,17 +171,17 @@ impl Mirror {
 
     /// Marks the profile and the lists that an account had under its former login, unless that is another account's now,
     /// whose own lists say what is still there.
-    async fn mark_lists_of(&self, login: &str, github_id: i64) -> Result<(), MirrorError> {
+    async fn tombstone_lists(&self, login: &str, github_id: i64) -> Result<(), MirrorError> {
         let taken = self.stores.relational.known_account(login).await?.and_then(|known| known.github_id);
         if taken.is_some_and(|taken| taken != github_id) {
             return Ok(());
         }
         let documents = &self.stores.documents;
         retire_profile(&self.stores, login, github_id).await?;
-        for collection in OWN {
+        for collection in ACCOUNT_COLLECTIONS {
             let mut after = String::new();
             loop {
-                let ids = documents.ids_after(collection, &[login], &after, IDS_AT_A_TIME).await?;
+                let ids = documents.ids_after(collection, &[login], &after, IDS_PER_QUERY).await?;
                 let Some(last) = ids.last() else { break };
                 after.clone_from(last);
                 documents.mark_deleted(collection, &ids, read_now()).await?;

@@ -11,17 +11,17 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use super::fork_commits::{fork_point, own_commits};
-use super::history::{BRANCHES_IN_FLIGHT, UnresolvedParents, history};
+use super::history::{MAX_CONCURRENT_BRANCHES, UnresolvedParents, history};
 use super::refs;
 use crate::github::{Accept, ApiError};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::heads::{Heads, fingerprint_of_refs};
 use crate::mirror::independent::for_each_independent;
+use crate::mirror::lists::{List, PER_PAGE, Pages, read_all, snapshot};
 use crate::mirror::mapping::item::Item;
-use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::options::ForkCommits;
-use crate::mirror::pages::{List, PER_PAGE, Pages, read_all, snapshot};
 use crate::mirror::resource::Repository;
 use crate::mirror::stage::Stage;
 use crate::store::documents::Collection;
@@ -167,7 +167,7 @@ where
     let missing = &missing;
     for_each_independent(
         work,
-        BRANCHES_IN_FLIGHT,
+        MAX_CONCURRENT_BRANCHES,
         shas,
         |sha| history_of(sha),
         |sha| async move {
@@ -194,7 +194,7 @@ async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), Mir
     let list = history(work, "commits", sha);
     let mut ends = UnresolvedParents::default();
     let mut pages = Pages::new(work, &list);
-    while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
+    while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
         ends.record(&rows.commits);
         if let Some(seen) = seen {
             ends.pending.retain(|sha| !seen_before(sha));
@@ -232,8 +232,8 @@ async fn fill_history_gaps(work: &Work) -> Result<(), MirrorError> {
 
 /// The comments on commits. Their list has no key to read on from: every page is asked for, conditionally.
 pub async fn commit_comments(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let (id, sha) = (item.need_integer("id")?, item.need_text("commit_id")?);
+    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let (id, sha) = (item.require_integer("id")?, item.require_text("commit_id")?);
         let key = repository.document_key([sha.as_str().into(), id.into()]);
         out.documents.push(item.document(Collection::CommitComments, key, &repository.tags(&[])));
         out.rows.commit_comments.push(CommitComment {

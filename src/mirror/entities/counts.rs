@@ -10,14 +10,14 @@ use crate::github::ApiError;
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
-use crate::mirror::pages::mark;
+use crate::mirror::lists::mark;
 use crate::store::documents::Collection;
 use crate::store::relational::{CountMismatch, Counted};
 
 /// Issues whose comments are read at once.
-const ITEMS_IN_FLIGHT: usize = 8;
+const MAX_CONCURRENT_ITEMS: usize = 8;
 /// Ids that are looked through at a time.
-const IDS_AT_A_TIME: u32 = 1000;
+const IDS_PER_QUERY: u32 = 1000;
 
 /// Compares the counts of issues with the comments that are stored, and reads anew where they differ.
 pub async fn reconcile(work: &Work, what: Counted) -> Result<(), MirrorError> {
@@ -25,7 +25,7 @@ pub async fn reconcile(work: &Work, what: Counted) -> Result<(), MirrorError> {
     let mismatches = work.shared.stores.relational.count_mismatches(work.project(), what).await?;
     let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.settled);
     let name = |found: &CountMismatch| format!("comments of #{}", found.number);
-    for_each_independent(work, ITEMS_IN_FLIGHT, open, name, |found| reread(work, what, found)).await?;
+    for_each_independent(work, MAX_CONCURRENT_ITEMS, open, name, |found| reread(work, what, found)).await?;
     if let Some(first) = settled.first() {
         work.record_final_gap(format!(
             "GitHub counts other comments than it lists for {} issues or pull requests (#{}: {} counted, {} listed)",
@@ -48,7 +48,7 @@ async fn reread(work: &Work, what: Counted, found: CountMismatch) -> Result<(), 
     let listed: HashSet<String> = match listed {
         // It may be gone as a whole, and its page not yet have been looked at again.
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-            return issues::read_or_mark_gone(work, found.number).await;
+            return issues::refresh_or_tombstone(work, found.number).await;
         }
         listed => listed?,
     };
@@ -62,7 +62,7 @@ async fn reread(work: &Work, what: Counted, found: CountMismatch) -> Result<(), 
     let (mut gone, mut after) = (Vec::new(), String::new());
     loop {
         let key = [name.owner(), name.name(), &digits];
-        let ids = documents.ids_after(collection, &key, &after, IDS_AT_A_TIME).await?;
+        let ids = documents.ids_after(collection, &key, &after, IDS_PER_QUERY).await?;
         let Some(last) = ids.last() else { break };
         after.clone_from(last);
         gone.extend(ids.into_iter().filter(|id| !listed.contains(id)));

@@ -14,26 +14,26 @@ use super::pulls::commits_of;
 use super::refusals::HAS_PULL_REQUESTS;
 use crate::github::{Accept, ApiError, Budget, VisitedUrls};
 use crate::json;
-use crate::mirror::accounts::profiles::{self, PROFILE_DAYS};
+use crate::mirror::accounts::profiles::{self, MAX_PROFILE_AGE_DAYS};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::commit::commit_row;
-use crate::mirror::mapping::item::{Item, split, whole};
+use crate::mirror::mapping::item::{Item, parse_item, parse_items};
 use crate::mirror::mapping::pull::map_pull;
-use crate::mirror::mapping::{Map, Mapped};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::{People, Position, Progress, date};
 
 /// Items asked for at once.
-const ITEMS_IN_FLIGHT: usize = 16;
+const MAX_CONCURRENT_ITEMS: usize = 16;
 /// Items taken from the store at a time.
-const ITEMS_AT_A_TIME: u32 = 2000;
+const ITEMS_PER_QUERY: u32 = 2000;
 /// GitHub gives no more files of a commit (GitHub docs: get a commit).
-const FILES_CAP: usize = 3000;
+const MAX_COMMIT_FILES: usize = 3000;
 
 /// Reads what is left.
 pub async fn details(work: &Work) -> Result<(), MirrorError> {
@@ -86,7 +86,7 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
 
 /// Profiles that were read before this are read again.
 fn stale(work: &Work) -> DateTime<Utc> {
-    if work.shared.options.full { work.shared.started } else { Utc::now() - Duration::days(PROFILE_DAYS) }
+    if work.shared.options.full { work.shared.started } else { Utc::now() - Duration::days(MAX_PROFILE_AGE_DAYS) }
 }
 
 /// When so many requests are through at the earliest, as a remark behind a sentence: the hours that the rate limit makes
@@ -125,22 +125,23 @@ async fn commits(work: &Work, missing: &MissingItems) -> Result<(), MirrorError>
     let mut position = Position::start();
     let mut asked: HashSet<String> = HashSet::new();
     loop {
-        let (mut shas, end) = relational.commits_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
+        let (mut shas, end) = relational.commits_left(work.project(), &position, ITEMS_PER_QUERY).await?;
         let Some(end) = end else { break };
         position = end;
         shas.retain(|sha| missing.is_due(work, sha));
         asked.extend(shas.iter().cloned());
-        for_each_independent(work, ITEMS_IN_FLIGHT, shas, name, |sha| commit(work, missing, sha, Origin::Own)).await?;
+        for_each_independent(work, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(work, missing, sha, Origin::Own))
+            .await?;
     }
     work.flush().await?;
     let mut after = 0;
     loop {
-        let mentioned = relational.mentioned_commits(work.project(), after, ITEMS_AT_A_TIME).await?;
+        let mentioned = relational.mentioned_commits(work.project(), after, ITEMS_PER_QUERY).await?;
         let Some((last, _)) = mentioned.last() else { return Ok(()) };
         after = *last;
         let mut shas: Vec<String> = mentioned.into_iter().map(|(_, sha)| sha).collect();
         shas.retain(|sha| !asked.contains(sha) && missing.is_due(work, sha));
-        for_each_independent(work, ITEMS_IN_FLIGHT, shas, name, |sha| commit(work, missing, sha, Origin::Foreign))
+        for_each_independent(work, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(work, missing, sha, Origin::Foreign))
             .await?;
     }
 }
@@ -157,7 +158,7 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
     };
     let mut next = page.links.next.clone();
     let joined: Box<RawValue>;
-    let mut raw = whole(&page.body)?;
+    let mut raw = parse_item(&page.body)?;
     if next.is_some() {
         let mut value: Value =
             json::parse_bytes(&page.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
@@ -175,8 +176,8 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
             }
             next = more.links.next;
         }
-        if value.get("files").and_then(Value::as_array).is_some_and(|files| files.len() >= FILES_CAP) {
-            short = Some(format!("GitHub gives only its first {FILES_CAP} files"));
+        if value.get("files").and_then(Value::as_array).is_some_and(|files| files.len() >= MAX_COMMIT_FILES) {
+            short = Some(format!("GitHub gives only its first {MAX_COMMIT_FILES} files"));
         }
         joined = serde_json::value::to_raw_value(&value)
             .map_err(|error| MirrorError::Answer(format!("commit {sha}: {error}")))?;
@@ -184,8 +185,8 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
     }
     let on_branch =
         !work.shared.stores.relational.known_commits(work.project(), std::slice::from_ref(&sha)).await?.is_empty();
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let sha = item.need_text("sha")?;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let sha = item.require_text("sha")?;
         out.documents.push(item.full_document(Collection::Commits, vec![sha.into()], &[]));
         commit_row(repository, item, &mut out.rows, on_branch)?;
         if origin == Origin::Foreign {
@@ -194,8 +195,8 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
         }
         Ok(())
     };
-    let map: &Map = &map;
-    let Mapped { documents, mut rows, .. } = work.map(map, &[raw], read_now());
+    let map: &ItemMapper = &map;
+    let MappedPage { documents, mut rows, .. } = work.map(map, &[raw], read_now());
     // One that could not be understood was noted, and is asked for again.
     if !documents.is_empty() {
         rows.progress.extend(missing.record_found(work, &sha));
@@ -211,12 +212,12 @@ async fn pulls(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
     let mut position = Position::start();
     loop {
         let relational = &work.shared.stores.relational;
-        let (mut pulls, end) = relational.pulls_left(work.project(), &position, ITEMS_AT_A_TIME).await?;
+        let (mut pulls, end) = relational.pulls_left(work.project(), &position, ITEMS_PER_QUERY).await?;
         let Some(end) = end else { return Ok(()) };
         position = end;
         pulls.retain(|(number, _)| missing.is_due(work, &number.to_string()));
         let name = |(number, _): &(i64, String)| missing.name(&number.to_string());
-        for_each_independent(work, ITEMS_IN_FLIGHT, pulls, name, |(number, of)| pull(work, missing, number, of))
+        for_each_independent(work, MAX_CONCURRENT_ITEMS, pulls, name, |(number, of)| pull(work, missing, number, of))
             .await?;
     }
 }
@@ -231,8 +232,8 @@ async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) 
         }
         Err(error) => return Err(error),
     };
-    let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
-    let mut mapped = work.map(map, &[whole(&page.body)?], read_now());
+    let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+    let mut mapped = work.map(map, &[parse_item(&page.body)?], read_now());
     let of = mapped.newest.map_or(listed, date);
     // What could not be understood was noted, and is asked for again.
     let understood = !mapped.documents.is_empty();
@@ -272,22 +273,22 @@ async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), 
 }
 
 /// A pull request's reviews, and whether all of them were understood.
-async fn reviews(work: &Work, number: i64) -> Result<(Mapped, bool), MirrorError> {
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let id = item.need_integer("id")?;
+async fn reviews(work: &Work, number: i64) -> Result<(MappedPage, bool), MirrorError> {
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let id = item.require_integer("id")?;
         let key = repository.document_key([number.into(), id.into()]);
         let tags = repository.tags(&[("pullreq_id", number.into())]);
         out.documents.push(item.document(Collection::PullRequestReviews, key, &tags));
         out.rows.accounts.extend(account(item.at("user")));
         Ok(())
     };
-    let map: &Map = &map;
+    let map: &ItemMapper = &map;
     let url = work.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100");
-    let (mut all, mut understood) = (Mapped::default(), true);
+    let (mut all, mut understood) = (MappedPage::default(), true);
     let mut pages = work.linked_pages(url);
     while let Some(page) = pages.next().await? {
-        let items = split(&page.body)?;
-        let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
+        let items = parse_items(&page.body)?;
+        let MappedPage { documents, rows, .. } = work.map(map, &items, read_now());
         understood &= documents.len() == items.len();
         all.documents.extend(documents);
         all.rows.append(rows);

@@ -15,7 +15,7 @@ use crate::store::documents::Collection;
 use crate::store::relational::Progress;
 
 /// Documents that are compared at a time.
-const IDS_AT_A_TIME: u32 = 500;
+const IDS_PER_QUERY: u32 = 500;
 const UNCHECKED: &str = "unchecked";
 const CHECKED: &str = "checked";
 
@@ -120,7 +120,7 @@ pub async fn live_documents(
     let documents = &work.shared.stores.documents;
     let (mut live, mut after) = (Vec::new(), String::new());
     loop {
-        let ids = documents.ids_after(collection, key, &after, IDS_AT_A_TIME).await?;
+        let ids = documents.ids_after(collection, key, &after, IDS_PER_QUERY).await?;
         let Some(last) = ids.last() else { return Ok(live) };
         after.clone_from(last);
         for id in ids {
@@ -139,7 +139,7 @@ async fn stale_carriers(
     let documents = &work.shared.stores.documents;
     let (mut stale, mut after) = (Vec::new(), String::new());
     loop {
-        let ids = documents.ids_after(collection, &work.subject().key(), &after, IDS_AT_A_TIME).await?;
+        let ids = documents.ids_after(collection, &work.subject().key(), &after, IDS_PER_QUERY).await?;
         let Some(last) = ids.last() else { return Ok(stale) };
         after.clone_from(last);
         for id in ids {

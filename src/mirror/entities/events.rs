@@ -4,10 +4,10 @@ use chrono::{DateTime, Duration, Utc};
 
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::{List, Reach, newest_first};
 use crate::mirror::mapping::feed::rows_of;
 use crate::mirror::mapping::item::Item;
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::{List, Reach, newest_first};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Account;
@@ -20,8 +20,8 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     let stars_listed = relational.list(work.project(), "stars").await?.completed;
     // Likewise the list of collaborators, which knows who has left.
     let members_listed = relational.list(work.project(), "collaborators").await?.completed;
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let id = item.need_text("id")?;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let id = item.require_text("id")?;
         let kind = item.text("type").unwrap_or_default();
         let number: Option<i64> = id.parse().ok();
         let too_old = options.events_after.is_some_and(|after| number.is_some_and(|id| id <= after));
@@ -36,7 +36,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
         rows_of(repository, item, &kind, stars_listed, members_listed, out);
         Ok(())
     };
-    let map: &Map = &map;
+    let map: &ItemMapper = &map;
     let url = work.url(&["events"]);
     let list = |name| List::new(name, url.clone(), Collection::Events, map);
     let options = &work.shared.options;

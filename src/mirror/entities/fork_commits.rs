@@ -4,16 +4,16 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::history::{BRANCHES_IN_FLIGHT, UnresolvedParents, compare, history};
+use super::history::{MAX_CONCURRENT_BRANCHES, UnresolvedParents, compare, history};
 use crate::github::{Accept, ApiError, ApiUrl, Page};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::heads::Heads;
 use crate::mirror::independent::for_each_independent;
+use crate::mirror::lists::{Pages, read_all};
 use crate::mirror::mapping::commit::{ON_BRANCH, map_commit};
-use crate::mirror::mapping::item::{Item, at, object_under};
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::{Pages, read_all};
+use crate::mirror::mapping::item::{Item, at, parse_item_under};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::names::RepoName;
 use crate::store::relational::state::{PageState, fingerprint};
@@ -47,14 +47,14 @@ pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, Mi
         Err(error) => return Err(error),
     };
     // The fork point is its parent's commit, and its own parents are, too.
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         map_commit(repository, item, out, false)?;
         out.rows.commits.iter_mut().for_each(|commit| commit.parents.clear());
         Ok(())
     };
-    let commit = object_under(&page.body, "merge_base_commit")?;
-    let sha = Item::new(commit, read_now())?.need_text("sha")?;
-    let Mapped { documents, rows, .. } = work.map(map, &[commit], read_now());
+    let commit = parse_item_under(&page.body, "merge_base_commit")?;
+    let sha = Item::new(commit, read_now())?.require_text("sha")?;
+    let MappedPage { documents, rows, .. } = work.map(map, &[commit], read_now());
     work.write(documents, rows).await?;
     work.flush().await?;
     relational.set_fork_point(work.project(), &sha).await?;
@@ -135,10 +135,10 @@ pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str
         record_compared(work, list, &compared.lock().await).await?;
     }
     let name = |head: &String| format!("the fork's own commits up to {head}");
-    for_each_independent(work, BRANCHES_IN_FLIGHT, new, name, |head| async move {
+    for_each_independent(work, MAX_CONCURRENT_BRANCHES, new, name, |head| async move {
         own_commits_of(work, &head, fork_point, refreshes).await?;
         work.flush().await?;
-        if work.tally.counts.has_rejected() {
+        if work.stats.counts.has_rejected() {
             // It may be one of these commits that could not be stored.
             return Ok(());
         }
@@ -182,7 +182,7 @@ async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bo
 /// stored then. Otherwise nothing is, and a comparison has to tell what is the fork's own.
 async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
     let list = history(work, "commits", head);
-    let Some(Mapped { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };
+    let Some(MappedPage { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };
     let Rows { mut commits, emails, .. } = rows;
     let shas: Vec<String> = commits.iter().map(|commit| commit.sha.clone()).collect();
     let known = work.shared.stores.relational.known_commits(work.project(), &shas).await?;

@@ -4,16 +4,16 @@ use std::collections::HashSet;
 
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::List;
 use crate::mirror::mapping::commit::ON_BRANCH;
-use crate::mirror::mapping::item::split_under;
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::List;
+use crate::mirror::mapping::item::parse_items_under;
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Commit;
 use crate::store::relational::state::fingerprint;
 
 /// Branches walked at once.
-pub const BRANCHES_IN_FLIGHT: usize = 8;
+pub const MAX_CONCURRENT_BRANCHES: usize = 8;
 
 pub fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
     let url = work.url(&["commits"]).query("sha", sha);
@@ -59,14 +59,14 @@ pub struct Comparison {
 
 /// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap that other lists of
 /// commits have; older servers don't, and give a part of it.
-pub async fn compare(work: &Work, base: &str, head: &str, map: &Map) -> Result<Comparison, MirrorError> {
+pub async fn compare(work: &Work, base: &str, head: &str, map: &ItemMapper) -> Result<Comparison, MirrorError> {
     let url = work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100");
     let mut comparison = Comparison { shas: Vec::new(), total: None };
     let mut pages = work.linked_pages(url);
     while let Some(page) = pages.next().await? {
-        let items = split_under(&page.body, "commits")?;
+        let items = parse_items_under(&page.body, "commits")?;
         comparison.total = comparison.total.max(total_commits(&page.body));
-        let Mapped { documents, rows, .. } = work.map(map, &items, read_now());
+        let MappedPage { documents, rows, .. } = work.map(map, &items, read_now());
         comparison.shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
         work.write(documents, rows).await?;
     }

@@ -8,18 +8,18 @@ use crate::github::{Accept, ApiError, ApiUrl, Fetched};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::{for_each_independent, record_failure};
-use crate::mirror::mapping::Mapped;
-use crate::mirror::mapping::issue::{COMMENT, EVENT, ISSUE};
-use crate::mirror::mapping::item::{Item, whole};
-use crate::mirror::pages::{
+use crate::mirror::lists::{
     Absent, Backfill, DEEP_PAGE, Expected, Grows, List, PER_PAGE, Pages, backfill, look_expecting, mark, newest_first,
     sync_since,
 };
+use crate::mirror::mapping::MappedPage;
+use crate::mirror::mapping::issue::{COMMENT, EVENT, ISSUE};
+use crate::mirror::mapping::item::{Item, parse_item};
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::Progress;
 
 /// Items asked for one by one at once.
-const ITEMS_IN_FLIGHT: usize = 16;
+const MAX_CONCURRENT_ITEMS: usize = 16;
 
 /// Issues and pull requests in their shape as issues.
 pub async fn issues(work: &Work) -> Result<(), MirrorError> {
@@ -61,14 +61,14 @@ async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), 
 /// Asks for each of these issues, which the list no longer holds, and marks those that are gone.
 async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
     let number = |id: &String| id.rsplit('/').next()?.parse().ok();
-    read_again(work, ids.iter().filter_map(number).collect(), OnNotFound::MarkGone).await
+    refetch(work, ids.iter().filter_map(number).collect(), OnNotFound::Tombstone).await
 }
 
 /// GitHub docs: 410 where a repository has its issues disabled.
 fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
     match error {
         MirrorError::Api(ApiError::Gone { message, .. }) => {
-            work.switched_off(message);
+            work.record_disabled(message);
             Ok(())
         }
         error => Err(error),
@@ -82,20 +82,20 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     }
     let numbers = work.shared.stores.relational.issues_never_read(work.project()).await?;
     // Its absence from the list is the first look, its own answer the second; a list that was not read whole is none.
-    let on_not_found = if work.falls_short() { OnNotFound::Fail } else { OnNotFound::MarkGone };
-    read_again(work, numbers, on_not_found).await
+    let on_not_found = if work.falls_short() { OnNotFound::Fail } else { OnNotFound::Tombstone };
+    refetch(work, numbers, on_not_found).await
 }
 
 /// Reads these issues again: one by one, or with all others in the list where that takes fewer requests.
 pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
     let known = work.shared.stores.relational.issues_known(work.project()).await?;
     if numbers.len() <= known.div_ceil(PER_PAGE) {
-        return read_again(work, numbers, OnNotFound::Fail).await;
+        return refetch(work, numbers, OnNotFound::Fail).await;
     }
     let url = work.url(&["issues"]).query("state", "all").query("sort", "created").query("direction", "asc");
     let list = List::new("issues", url, Collection::Issues, ISSUE);
     let mut pages = Pages::new(work, &list);
-    while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
+    while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
         work.write(documents, rows).await?;
     }
     Ok(())
@@ -105,38 +105,39 @@ pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnNotFound {
     /// Its list doesn't hold it either: it is gone.
-    MarkGone,
+    Tombstone,
     /// As far as is known its list holds it: it is asked for again by the next run.
     Fail,
 }
 
 /// Reads an issue whose parts are not found: it is gone if it is not found either.
-pub async fn read_or_mark_gone(work: &Work, number: i64) -> Result<(), MirrorError> {
-    read_issue(work, number, OnNotFound::MarkGone).await
+pub async fn refresh_or_tombstone(work: &Work, number: i64) -> Result<(), MirrorError> {
+    refresh_issue(work, number, OnNotFound::Tombstone).await
 }
 
-async fn read_again(work: &Work, numbers: Vec<i64>, on_not_found: OnNotFound) -> Result<(), MirrorError> {
+async fn refetch(work: &Work, numbers: Vec<i64>, on_not_found: OnNotFound) -> Result<(), MirrorError> {
     let name = |number: &i64| format!("issue #{number}");
-    for_each_independent(work, ITEMS_IN_FLIGHT, numbers, name, |number| read_issue(work, number, on_not_found)).await
+    for_each_independent(work, MAX_CONCURRENT_ITEMS, numbers, name, |number| refresh_issue(work, number, on_not_found))
+        .await
 }
 
-async fn read_issue(work: &Work, number: i64, on_not_found: OnNotFound) -> Result<(), MirrorError> {
+async fn refresh_issue(work: &Work, number: i64, on_not_found: OnNotFound) -> Result<(), MirrorError> {
     let url = work.url(&["issues", &number.to_string()]);
     let page = match work.get_page(&url, Accept::Json).await {
         Ok(page) => page,
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. }))
-            if on_not_found == OnNotFound::MarkGone =>
+            if on_not_found == OnNotFound::Tombstone =>
         {
-            return mark_issue_gone(work, number).await;
+            return tombstone_issue(work, number).await;
         }
         Err(error) => return Err(error),
     };
     // An issue that was transferred answers with a redirect to another repository's issue.
     let item = Item::single(&page.body, read_now())?;
     if page.moved && !(item.integer("number") == Some(number) && is_at_home(work, &item).await?) {
-        return mark_issue_gone(work, number).await;
+        return tombstone_issue(work, number).await;
     }
-    let Mapped { documents, rows, .. } = work.map(ISSUE, &[whole(&page.body)?], read_now());
+    let MappedPage { documents, rows, .. } = work.map(ISSUE, &[parse_item(&page.body)?], read_now());
     work.write(documents, rows).await
 }
 
@@ -148,7 +149,7 @@ async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
     if format!("{owner}/{name}").eq_ignore_ascii_case(&work.repository().name.to_string()) {
         return Ok(true);
     }
-    match work.get_of(None, &ApiUrl::path(&["repos", owner, name]), Accept::Json, None, false).await {
+    match work.get_for(None, &ApiUrl::path(&["repos", owner, name]), Accept::Json, None, false).await {
         Ok(Fetched::Page(page)) => {
             let number = Item::single(&page.body, read_now())?.integer("id");
             Ok(number.is_some() && number == work.repository().facts.get("id").and_then(Value::as_i64))
@@ -160,7 +161,7 @@ async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
 }
 
 /// What hangs on an issue or pull request: gone with it, though their own lists don't tell.
-const PARTS: [Collection; 6] = [
+const ISSUE_COLLECTIONS: [Collection; 6] = [
     Collection::Issues,
     Collection::IssueComments,
     Collection::IssueEvents,
@@ -170,12 +171,12 @@ const PARTS: [Collection; 6] = [
 ];
 
 /// Marks an issue that was deleted or transferred, and all that hangs on it: what was stored stays.
-pub async fn mark_issue_gone(work: &Work, number: i64) -> Result<(), MirrorError> {
-    const IDS_AT_A_TIME: u32 = 1000;
+pub async fn tombstone_issue(work: &Work, number: i64) -> Result<(), MirrorError> {
+    const IDS_PER_QUERY: u32 = 1000;
     work.flush().await?;
     let (name, digits) = (&work.repository().name, number.to_string());
     let documents = &work.shared.stores.documents;
-    for collection in PARTS {
+    for collection in ISSUE_COLLECTIONS {
         if matches!(collection, Collection::Issues | Collection::PullRequests) {
             // Its rows are marked also where it was never read.
             work.mark_deleted(collection, &[format!("{name}/{digits}")]).await?;
@@ -184,7 +185,7 @@ pub async fn mark_issue_gone(work: &Work, number: i64) -> Result<(), MirrorError
         let mut after = String::new();
         loop {
             let ids =
-                documents.ids_after(collection, &[name.owner(), name.name(), &digits], &after, IDS_AT_A_TIME).await?;
+                documents.ids_after(collection, &[name.owner(), name.name(), &digits], &after, IDS_PER_QUERY).await?;
             let Some(last) = ids.last() else { break };
             after.clone_from(last);
             work.mark_deleted(collection, &ids).await?;
@@ -199,28 +200,28 @@ pub async fn comments(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "comments"]);
     let list = List::new("issue-comments", url, Collection::IssueComments, COMMENT);
     match sync_since(work, &list, Expected::Unknown).await {
-        Ok(absent) => remove_comments(work, &list, &absent).await,
+        Ok(absent) => tombstone_comments(work, &list, &absent).await,
         Err(error) => if_not_disabled(work, error),
     }
 }
 
 /// Marks comments that their list no longer holds; where that is not certain, those that are not found by their own address
 /// either.
-pub async fn remove_comments(work: &Work, list: &List<'_>, absent: &Absent) -> Result<(), MirrorError> {
+pub async fn tombstone_comments(work: &Work, list: &List<'_>, absent: &Absent) -> Result<(), MirrorError> {
     if absent.certain {
         return mark(work, list.collection, &absent.ids).await;
     }
     for id in &absent.ids {
-        record_failure(work, &format!("comment {id}"), remove_comment(work, list, id).await).await?;
+        record_failure(work, &format!("comment {id}"), tombstone_comment(work, list, id).await).await?;
     }
     Ok(())
 }
 
-async fn remove_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(), MirrorError> {
+async fn tombstone_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(), MirrorError> {
     let url = list.url.clone().child(id.rsplit('/').next().unwrap_or_default());
     match work.get_page(&url, Accept::Json).await {
         Ok(page) => {
-            let Mapped { documents, rows, .. } = work.map(list.map, &[whole(&page.body)?], read_now());
+            let MappedPage { documents, rows, .. } = work.map(list.map, &[parse_item(&page.body)?], read_now());
             work.write(documents, rows).await
         }
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
@@ -233,14 +234,14 @@ async fn remove_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(), Mi
 /// Reads the comments of one issue by its own list. Returns the ids of their documents.
 pub async fn comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
     let url = work.url(&["issues", &number.to_string(), "comments"]);
-    read_by_own_list(work, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
+    sync_own_list(work, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
 }
 
 /// Reads a short list, page by page. Returns the ids of its documents.
-pub async fn read_by_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
+pub async fn sync_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
     let mut ids = HashSet::new();
     let mut pages = Pages::new(work, list);
-    while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
+    while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
         ids.extend(documents.iter().filter(|document| document.collection == list.collection).map(Document::id));
         work.write(documents, rows).await?;
     }

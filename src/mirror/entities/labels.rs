@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::embedded::{self, Embedded};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::{List, look, mark};
 use crate::mirror::mapping::item::Item;
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::{List, look, mark};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::{Repository, Subject};
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
@@ -16,8 +16,8 @@ use crate::store::relational::Rows;
 /// `updated_at`: those that carry it are read again.
 pub async fn labels(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Labels).await?;
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let name = item.need_text("name")?;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let name = item.require_text("name")?;
         let key = repository.document_key([name.as_str().into()]);
         out.documents.push(item.document(Collection::RepoLabels, key, &repository.tags(&[])));
         out.rows.labels.push((repository.project, name));
@@ -26,7 +26,7 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
         }
         Ok(())
     };
-    let map: &Map = &map;
+    let map: &ItemMapper = &map;
     let url = work.url(&["labels"]);
     let list = List::new("labels", url, Collection::RepoLabels, map);
     let listing = look(work, &list).await?;
@@ -41,8 +41,8 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
 /// The milestones, open and closed. Their changes are none of the issues that carry them, either.
 pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Milestones).await?;
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let number = item.need_integer("number")?;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let number = item.require_integer("number")?;
         let key = repository.document_key([number.into()]);
         out.documents.push(item.document(Collection::Milestones, key, &repository.tags(&[])));
         out.rows.accounts.extend(item.account("creator"));
@@ -54,7 +54,7 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
         }
         Ok(())
     };
-    let map: &Map = &map;
+    let map: &ItemMapper = &map;
     let url = work.url(&["milestones"]).query("state", "all");
     let list = List::new("milestones", url, Collection::Milestones, map);
     let listing = look(work, &list).await?;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::issues::mark_issue_gone;
+use super::issues::tombstone_issue;
 use crate::github::{Accept, ApiError};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
@@ -21,12 +21,12 @@ use crate::store::relational::Progress;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
 
 /// New missing items of a run, if they outnumber those that came, are rather an outage from this many on.
-const OUTAGE_ITEMS: usize = 10;
+const MIN_OUTAGE_ITEMS: usize = 10;
 
 /// Commits of a run whose way to a branch's head is looked for; all others of the project's history count as reachable.
-const SEARCHES: usize = 20;
+const MAX_SEARCHES: usize = 20;
 /// Steps of such a way; a longer history counts as reachable.
-const SEARCH_DEPTH: usize = 500;
+const MAX_SEARCH_DEPTH: usize = 500;
 
 /// The missing items of one kind: those of the tables, and what a run finds.
 pub struct MissingItems {
@@ -119,12 +119,12 @@ impl MissingItems {
         if relational.known_commits(work.project(), &next).await?.is_empty() {
             return Ok(false);
         }
-        if self.searched.fetch_add(1, Ordering::Relaxed) >= SEARCHES {
+        if self.searched.fetch_add(1, Ordering::Relaxed) >= MAX_SEARCHES {
             return Ok(true);
         }
         let heads = self.heads.get_or_try_init(async || Heads::load(work).await.map(Heads::into_set)).await?;
         let mut seen: HashSet<String> = HashSet::new();
-        for _ in 0..SEARCH_DEPTH {
+        for _ in 0..MAX_SEARCH_DEPTH {
             if next.iter().any(|sha| heads.contains(sha)) {
                 return Ok(true);
             }
@@ -172,7 +172,7 @@ impl MissingItems {
         let new = missed.iter().filter(|(item, _)| !self.known.contains_key(item)).count();
         let doubt = if !answers(work).await? {
             Some("the repository itself doesn't answer".to_owned())
-        } else if new >= OUTAGE_ITEMS && new > self.found.load(Ordering::Relaxed) {
+        } else if new >= MIN_OUTAGE_ITEMS && new > self.found.load(Ordering::Relaxed) {
             Some(format!("{new} items were missing at once, which may pass"))
         } else {
             None
@@ -189,7 +189,7 @@ impl MissingItems {
             let (project, kind) = (work.project(), self.kind);
             if kind == ItemKind::Pull && !self.is_listed(work, &item).await? {
                 let number = item.parse().map_err(|_| MirrorError::Answer(format!("{item} is no number")))?;
-                mark_issue_gone(work, number).await?;
+                tombstone_issue(work, number).await?;
             }
             let missing = MissingItem { project, kind, item, answer, attempts, first_at, last_at: now };
             work.record_final_gap(self.gap(&missing));

@@ -4,11 +4,11 @@ use chrono::TimeDelta;
 
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::unlisted_users::{gone_people, unlisted_people};
+use crate::mirror::lists::{List, look, mark, snapshot};
 use crate::mirror::mapping::account::{account, as_person};
 use crate::mirror::mapping::item::Item;
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::unlisted_users::{gone_people, unlisted_people};
-use crate::mirror::pages::{List, look, mark, snapshot};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, Tie};
@@ -23,7 +23,7 @@ pub async fn people(work: &Work) -> Result<(), MirrorError> {
         match done {
             // The contributors are refused where a history is too long for GitHub to count them.
             Err(MirrorError::Api(error)) if error.is_refusal() => {
-                work.not_permitted(format!("{what}: {error}"));
+                work.record_not_permitted(format!("{what}: {error}"));
                 // What was listed once goes stale: from here on the feed's members count.
                 work.shared.stores.relational.forget_lists(work.project(), what).await?;
             }
@@ -34,8 +34,8 @@ pub async fn people(work: &Work) -> Result<(), MirrorError> {
 }
 
 async fn contributors(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let login = item.need_text("login")?;
+    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let login = item.require_text("login")?;
         let key = repository.document_key([login.into()]);
         out.documents.push(item.document(Collection::Contributors, key, &repository.tags(&[])));
         // GitHub keeps this list for hours before it counts again (GitHub docs: list repository contributors).
@@ -49,8 +49,8 @@ async fn contributors(work: &Work) -> Result<(), MirrorError> {
 }
 
 async fn collaborators(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let login = item.need_text("login")?;
+    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let login = item.require_text("login")?;
         let key = repository.document_key([login.into()]);
         out.documents.push(item.document(Collection::RepoCollaborators, key, &repository.tags(&[])));
         let user = account(Some(item.value())).map(as_person);

@@ -5,30 +5,30 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::history::{Comparison, compare};
-use super::issues::{mark_issue_gone, read_by_own_list, remove_comments};
+use super::issues::{sync_own_list, tombstone_comments, tombstone_issue};
 use super::missing_items::MissingItems;
 use crate::github::{Accept, ApiError, ApiUrl};
 use crate::json;
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
-use crate::mirror::mapping::commit::map_commit;
-use crate::mirror::mapping::item::{Item, at, parse_date, split, whole};
-use crate::mirror::mapping::pull::{PULL, REVIEW_COMMENT, map_pull};
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::{
+use crate::mirror::lists::{
     Backfill, Expected, Grows, List, PER_PAGE, Pages, backfill, changed_first, look_if_single, recheck_pages,
     sync_since,
 };
+use crate::mirror::mapping::commit::map_commit;
+use crate::mirror::mapping::item::{Item, at, parse_date, parse_item, parse_items};
+use crate::mirror::mapping::pull::{PULL, REVIEW_COMMENT, map_pull};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::PullCommits;
 
 /// Pull requests whose commits are asked for at once.
-const PULLS_IN_FLIGHT: usize = 16;
+const MAX_CONCURRENT_PULLS: usize = 16;
 /// GitHub's list of a pull request's commits ends here, whatever it has (GitHub docs: list commits on a pull request).
-const COMMITS_CAP: usize = 250;
+const MAX_LISTED_COMMITS: usize = 250;
 
 /// The pull requests, and the commits of those whose head is new.
 pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
@@ -77,15 +77,15 @@ async fn sync_list(work: &Work) -> Result<(), MirrorError> {
 async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
     let numbers: Vec<i64> = ids.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
     let name = |number: &i64| format!("pull request #{number}");
-    for_each_independent(work, PULLS_IN_FLIGHT, numbers, name, |number| async move {
+    for_each_independent(work, MAX_CONCURRENT_PULLS, numbers, name, |number| async move {
         match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
             Ok(page) => {
-                let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
-                let Mapped { documents, rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
+                let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+                let MappedPage { documents, rows, .. } = work.map(map, &[parse_item(&page.body)?], read_now());
                 work.write(documents, rows).await
             }
             Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-                mark_issue_gone(work, number).await
+                tombstone_issue(work, number).await
             }
             Err(error) => Err(error),
         }
@@ -105,7 +105,7 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
         let url = work.url(&["pulls"]).query("state", "all").query("sort", "created").query("direction", "asc");
         let list = List::new("pulls", url, Collection::PullRequests, PULL);
         let mut pages = Pages::new(work, &list);
-        while let Some(Mapped { documents, rows, .. }) = pages.next().await? {
+        while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
             work.write(documents, rows).await?;
         }
         work.flush().await?;
@@ -114,12 +114,12 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     let missing = &MissingItems::load(work, ItemKind::Pull).await?;
     numbers.retain(|number| missing.is_due(work, &number.to_string()));
     let name = |number: &i64| missing.name(&number.to_string());
-    for_each_independent(work, PULLS_IN_FLIGHT, numbers, name, |number| async move {
+    for_each_independent(work, MAX_CONCURRENT_PULLS, numbers, name, |number| async move {
         let url = work.url(&["pulls", &number.to_string()]);
         match work.get_page(&url, Accept::Json).await {
             Ok(page) => {
-                let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
-                let Mapped { documents, mut rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
+                let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+                let MappedPage { documents, mut rows, .. } = work.map(map, &[parse_item(&page.body)?], read_now());
                 rows.progress.extend(missing.record_found(work, &number.to_string()));
                 work.write(documents, rows).await
             }
@@ -149,17 +149,17 @@ async fn commits_after_failed_list(work: &Work, error: MirrorError) -> Result<()
 
 /// The commits of every pull request whose head is not the one that they were read for.
 async fn commits(work: &Work) -> Result<(), MirrorError> {
-    const PULLS_AT_A_TIME: u32 = 500;
+    const PULLS_PER_QUERY: u32 = 500;
     let missing = &MissingItems::load(work, ItemKind::Pull).await?;
     let mut after = 0;
     loop {
         let relational = &work.shared.stores.relational;
-        let mut pulls = relational.pulls_without_commits(work.project(), after, PULLS_AT_A_TIME).await?;
+        let mut pulls = relational.pulls_without_commits(work.project(), after, PULLS_PER_QUERY).await?;
         let Some((last, ..)) = pulls.last() else { break };
         after = *last;
         pulls.retain(|(number, ..)| missing.is_due(work, &number.to_string()));
         let name = |(number, ..): &(i64, String, bool)| missing.name(&number.to_string());
-        for_each_independent(work, PULLS_IN_FLIGHT, pulls, name, |(number, head, counted)| async move {
+        for_each_independent(work, MAX_CONCURRENT_PULLS, pulls, name, |(number, head, counted)| async move {
             let said = if counted { commits_said(work, number).await? } else { None };
             match commits_of(work, number, head, said).await {
                 Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
@@ -193,8 +193,8 @@ async fn commits_said(work: &Work, number: i64) -> Result<Option<u64>, MirrorErr
         // Its list of commits is read all the same.
         Err(_) => return Ok(None),
     };
-    let map: &Map = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
-    let Mapped { documents, rows, .. } = work.map(map, &[whole(&page.body)?], read_now());
+    let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+    let MappedPage { documents, rows, .. } = work.map(map, &[parse_item(&page.body)?], read_now());
     work.write(documents, rows).await?;
     let said = Item::single(&page.body, read_now())?.integer("commits");
     Ok(said.and_then(|said| u64::try_from(said).ok()))
@@ -214,17 +214,17 @@ pub(in crate::mirror) async fn commits_of(
     head: String,
     said: Option<u64>,
 ) -> Result<(), MirrorError> {
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let sha = map_commit(repository, item, out, false)?;
         let tags = [("pull_request_id", Value::from(number))];
         out.documents.push(item.document(Collection::PullRequestCommits, vec![sha.into()], &tags));
         Ok(())
     };
-    let map: &Map = &map;
+    let map: &ItemMapper = &map;
     let url = work.url(&["pulls", &number.to_string(), "commits"]).query("per_page", "100");
     let (mut shas, mut items): (Vec<String>, usize) = (Vec::new(), 0);
     let mut failure = None;
-    let mut came = Mapped::default();
+    let mut came = MappedPage::default();
     let mut pages = work.linked_pages(url);
     loop {
         let page = match pages.next().await {
@@ -235,9 +235,9 @@ pub(in crate::mirror) async fn commits_of(
                 break;
             }
         };
-        let on_page = split(&page.body)?;
+        let on_page = parse_items(&page.body)?;
         items += on_page.len();
-        let Mapped { documents, rows, .. } = work.map(map, &on_page, read_now());
+        let MappedPage { documents, rows, .. } = work.map(map, &on_page, read_now());
         shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
         came.documents.extend(documents);
         came.rows.append(rows);
@@ -245,7 +245,7 @@ pub(in crate::mirror) async fn commits_of(
     // One that could not be understood was noted, and is asked for again.
     let mut complete = failure.is_none() && shas.len() == items;
     let mut expected = said.unwrap_or(0);
-    if shas.len() >= COMMITS_CAP {
+    if shas.len() >= MAX_LISTED_COMMITS {
         match compare_ends(work, number, map).await {
             Ok(comparison) => {
                 let listed: HashSet<String> = shas.iter().cloned().collect();
@@ -253,7 +253,7 @@ pub(in crate::mirror) async fn commits_of(
                 expected = expected.max(comparison.total.unwrap_or(0));
                 // Its commits are stored by themselves, and one may have been rejected.
                 work.flush().await?;
-                complete &= !work.tally.counts.has_rejected();
+                complete &= !work.stats.counts.has_rejected();
             }
             Err(error) => {
                 complete = false;
@@ -277,7 +277,7 @@ pub(in crate::mirror) async fn commits_of(
 }
 
 /// Compares a pull request's base and head: its list of commits may have ended at its cap, and the comparison has none.
-async fn compare_ends(work: &Work, number: i64, map: &Map) -> Result<Comparison, MirrorError> {
+async fn compare_ends(work: &Work, number: i64, map: &ItemMapper) -> Result<Comparison, MirrorError> {
     let pull = stored_pull(work, number).await?;
     let sha = |path: &str| at(&pull, path).and_then(Value::as_str);
     match (sha("base.sha"), sha("head.sha")) {
@@ -290,12 +290,12 @@ async fn compare_ends(work: &Work, number: i64, map: &Map) -> Result<Comparison,
 pub async fn review_comments(work: &Work) -> Result<(), MirrorError> {
     let list = review_comment_list(work.url(&["pulls", "comments"]));
     let absent = sync_since(work, &list, Expected::Unknown).await?;
-    remove_comments(work, &list, &absent).await
+    tombstone_comments(work, &list, &absent).await
 }
 
 /// Reads the review comments of one pull request by its own list. Returns the ids of their documents.
 pub async fn review_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
-    read_by_own_list(work, &review_comment_list(work.url(&["pulls", &number.to_string(), "comments"]))).await
+    sync_own_list(work, &review_comment_list(work.url(&["pulls", &number.to_string(), "comments"]))).await
 }
 
 fn review_comment_list(url: ApiUrl) -> List<'static> {

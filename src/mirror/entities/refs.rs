@@ -2,10 +2,10 @@
 
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::restricted::{RELEASES, keep_hidden};
+use crate::mirror::lists::{Expected, List, look_expecting, mark, snapshot};
 use crate::mirror::mapping::item::Item;
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::restricted::{RELEASES, keep_hidden};
-use crate::mirror::pages::{Expected, List, look_expecting, mark, snapshot};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 
@@ -22,21 +22,21 @@ pub async fn branches(work: &Work) -> Result<(), MirrorError> {
 }
 
 async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), MirrorError> {
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let name = item.need_text("name")?;
+    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let name = item.require_text("name")?;
         let key = repository.document_key([name.into()]);
         out.documents.push(item.document(collection, key, &repository.tags(&[])));
         Ok(())
     };
-    let map: &Map = &map;
+    let map: &ItemMapper = &map;
     let list = List::new(what, work.url(&[what]), collection, map);
     snapshot(work, &list).await
 }
 
 /// The releases with their assets.
 pub async fn releases(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let id = item.need_integer("id")?;
+    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let id = item.require_integer("id")?;
         let key = repository.document_key([id.into()]);
         out.documents.push(item.document(Collection::Releases, key, &repository.tags(&[])));
         out.rows.accounts.extend(item.account("author"));

@@ -21,13 +21,13 @@ pub fn accept(stage: Stage, work: &Work, error: MirrorError) -> Result<(), Mirro
         MirrorError::Api(ApiError::NotFound { path, .. })
             if matches!(stage, Stage::Pulls | Stage::ReviewComments) && !work.repository().has(HAS_PULL_REQUESTS) =>
         {
-            work.switched_off(format!(
+            work.record_disabled(format!(
                 "pull requests are switched off in this repository (GET {path}: 404); what was mirrored of them stays"
             ));
             Ok(())
         }
         MirrorError::Api(error) if error.lacks_permission() && !is_within_a_list(&error) => {
-            work.not_permitted(error.to_string());
+            work.record_not_permitted(error.to_string());
             Ok(())
         }
         error => Err(error),

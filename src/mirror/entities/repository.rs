@@ -6,10 +6,10 @@ use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::mirror::accounts::profiles::retire_profile;
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::not_listed;
 use crate::mirror::mapping::item::{Item, at};
 use crate::mirror::mapping::profile::{profile_document, profile_row};
 use crate::mirror::mapping::repository::{project_row, repository_document, unknown_parent};
-use crate::mirror::pages::not_listed;
 use crate::mirror::request::page_validator;
 use crate::mirror::resource::Repository;
 use crate::mirror::sync_keys::PROFILE;
@@ -65,11 +65,11 @@ async fn owner(work: &Work) -> Result<(), MirrorError> {
         }
     };
     // Any token may read it: the one that the tag was given to comes first.
-    let Fetched::Page(page) = work.get_of(None, &url, Accept::Json, known.as_ref(), false).await? else {
+    let Fetched::Page(page) = work.get_for(None, &url, Accept::Json, known.as_ref(), false).await? else {
         return Ok(());
     };
     let item = Item::single(&page.body, read_now())?;
-    let (number, present) = (item.need_integer("id")?, item.need_text("login")?);
+    let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
     let known = relational.account_by_github_id(number).await?;
     if let Some(former) = known.and_then(|known| known.documents_as).filter(|former| *former != present) {
         retire_profile(&work.shared.stores, &former, number).await?;

@@ -3,24 +3,24 @@
 use crate::github::Accept;
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::unlisted_users::gone_people;
+use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting, mark};
 use crate::mirror::mapping::account::{account, as_person};
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::repository::project_row;
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::unlisted_users::gone_people;
-use crate::mirror::pages::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting, mark};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
 use crate::store::relational::rows::{Parent, Tie};
 
 /// Pages of stargazers that GitHub gives: 40,000 of them.
-const STARGAZER_PAGES: u32 = 400;
+const MAX_STARGAZER_PAGES: u32 = 400;
 
 /// The stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; where it refuses, the
 /// stage says so, and the feed's WatchEvents still count.
 pub async fn stars(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
+    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
         let user = item.value().get("user").unwrap_or(item.value());
         // GitHub docs: `user` is nullable. A star of nobody has no key; it is counted below.
@@ -38,7 +38,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     let expected = Expected::exactly(work.repository().count("stargazers_count"));
     let listing = match look_expecting(work, &list, expected).await {
         Err(MirrorError::Api(error)) if error.is_refusal() => {
-            work.not_permitted(format!("stargazers: {error}"));
+            work.record_not_permitted(format!("stargazers: {error}"));
             // What was listed once goes stale: from here on the feed's stars count.
             work.shared.stores.relational.forget_lists(work.project(), list.name).await?;
             return Ok(());
@@ -46,9 +46,9 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
         listing => listing?,
     };
     let stars = work.repository().count("stargazers_count").unwrap_or(0);
-    if listing.last_page >= STARGAZER_PAGES && stars > listing.ids.len() as u64 {
+    if listing.last_page >= MAX_STARGAZER_PAGES && stars > listing.ids.len() as u64 {
         let seen = listing.ids.len();
-        work.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {STARGAZER_PAGES}"));
+        work.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {MAX_STARGAZER_PAGES}"));
     }
     if listing.unidentified > 0 {
         work.record_final_gap(format!("{} stars are of accounts that are no more", listing.unidentified));
@@ -62,8 +62,8 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
 
 /// The forks, with a project row each, oldest first: pages then only change where a fork changed.
 pub async fn forks(work: &Work) -> Result<(), MirrorError> {
-    let map: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-        let id = item.need_integer("id")?;
+    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        let id = item.require_integer("id")?;
         let key = repository.document_key([id.into()]);
         out.documents.push(item.document(Collection::Forks, key, &repository.tags(&[])));
         out.rows.projects.extend(project_row(item.value(), Parent::Project(repository.project), true));

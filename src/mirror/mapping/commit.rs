@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::account::{account, as_person};
 use super::item::{Item, at};
-use super::{Map, Mapped};
+use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
@@ -15,10 +15,10 @@ use crate::store::relational::rows::{Commit, Person};
 pub fn map_commit(
     repository: &Repository,
     item: &Item<'_>,
-    out: &mut Mapped,
+    out: &mut MappedPage,
     on_branch: bool,
 ) -> Result<String, MirrorError> {
-    let sha = item.need_text("sha")?;
+    let sha = item.require_text("sha")?;
     out.documents.push(item.document(Collection::Commits, vec![sha.as_str().into()], &[]));
     commit_row(repository, item, &mut out.rows, on_branch)?;
     Ok(sha)
@@ -46,7 +46,7 @@ pub fn commit_row(
     let parents = item.at("parents").and_then(Value::as_array).into_iter().flatten();
     rows.commits.push(Commit {
         project: repository.project,
-        sha: item.need_text("sha")?,
+        sha: item.require_text("sha")?,
         author,
         committer,
         created_at: item.date("commit.author.date"),
@@ -56,8 +56,8 @@ pub fn commit_row(
     Ok(())
 }
 
-pub const ON_BRANCH: &Map =
-    &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_commit(repository, item, out, true).map(drop);
+pub const ON_BRANCH: &ItemMapper =
+    &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| map_commit(repository, item, out, true).map(drop);
 
 /// A commit's author or committer: the account, or else who the git commit says it was (data model, §4).
 pub fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Mapped;
+use super::MappedPage;
 use super::item::Item;
 use crate::mirror::resource::Repository;
 use crate::store::relational::rows::{Account, Person, PullFact, Tie};
@@ -16,7 +16,7 @@ pub fn rows_of(
     kind: &str,
     stars_listed: bool,
     members_listed: bool,
-    out: &mut Mapped,
+    out: &mut MappedPage,
 ) {
     let project = repository.project;
     let at = item.date("created_at");

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::account::{account, as_person};
 use super::item::{Item, at};
-use super::{Map, Mapped};
+use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
@@ -28,8 +28,8 @@ pub fn label_names(item: &Item<'_>) -> Vec<String> {
     labels.filter_map(|label| at(label, "name").unwrap_or(label).as_str().map(str::to_owned)).collect()
 }
 
-pub const ISSUE: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let number = item.need_integer("number")?;
+pub const ISSUE: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+    let number = item.require_integer("number")?;
     let key = repository.document_key([number.into()]);
     out.documents.push(item.document(Collection::Issues, key, &repository.tags(&[])));
     let assignees = item.at("assignees").and_then(Value::as_array).into_iter().flatten();
@@ -49,9 +49,9 @@ pub const ISSUE: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Ma
     Ok(())
 };
 
-pub const COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let id = item.need_integer("id")?;
-    let url = item.need_text("issue_url")?;
+pub const COMMENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+    let id = item.require_integer("id")?;
+    let url = item.require_text("issue_url")?;
     let number = number_of(Some(&url))
         .ok_or_else(|| MirrorError::Answer(format!("comment {id} has an issue_url without a number: {url}")))?;
     let key = repository.document_key([number.into(), id.into()]);
@@ -70,8 +70,8 @@ pub const COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut 
 /// Actions of an issue's events that belong into a pull request's history.
 const HISTORY_ACTIONS: [&str; 3] = ["closed", "merged", "reopened"];
 
-pub const EVENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let id = item.need_integer("id")?;
+pub const EVENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+    let id = item.require_integer("id")?;
     // An event outlives its issue: without one it is kept under number 0.
     let number = item.integer("issue.number").unwrap_or(0);
     let key = repository.document_key([number.into(), id.into()]);
@@ -80,7 +80,7 @@ pub const EVENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Ma
     if number == 0 {
         return Ok(());
     }
-    let action = item.need_text("event")?;
+    let action = item.require_text("event")?;
     let specific = matches!(action.as_str(), "referenced" | "merged" | "closed");
     let (actor, created_at) = (item.person("actor"), item.date("created_at"));
     if let Some(at) = created_at

@@ -25,7 +25,7 @@ pub struct Item<'a> {
 ///
 /// # Errors
 /// The answer is not a JSON array.
-pub fn split(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
+pub fn parse_items(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
@@ -36,25 +36,25 @@ pub fn split(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
 ///
 /// # Errors
 /// The answer is no object, or the key holds no array.
-pub fn split_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawValue>, MirrorError> {
-    split(object_under(body, key)?.get().as_bytes())
+pub fn parse_items_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawValue>, MirrorError> {
+    parse_items(parse_item_under(body, key)?.get().as_bytes())
 }
 
 /// The object that stands under a key of an answer.
 ///
 /// # Errors
 /// The answer is no object, or lacks the key.
-pub fn object_under<'a>(body: &'a [u8], key: &str) -> Result<&'a RawValue, MirrorError> {
+pub fn parse_item_under<'a>(body: &'a [u8], key: &str) -> Result<&'a RawValue, MirrorError> {
     let object: HashMap<String, &RawValue> =
         serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))?;
     object.get(key).copied().ok_or_else(|| MirrorError::Answer(format!("the answer has no `{key}`")))
 }
 
-/// An answer that is one item, as [`split`] gives the items of a list.
+/// An answer that is one item, as [`parse_items`] gives the items of a list.
 ///
 /// # Errors
 /// The answer is not JSON.
-pub fn whole(body: &[u8]) -> Result<&RawValue, MirrorError> {
+pub fn parse_item(body: &[u8]) -> Result<&RawValue, MirrorError> {
     serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))
 }
 
@@ -64,7 +64,7 @@ impl<'a> Item<'a> {
     /// # Errors
     /// The answer is not a JSON object that can be held.
     pub fn single(body: &'a [u8], read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
-        Self::new(whole(body)?, read_at)
+        Self::new(parse_item(body)?, read_at)
     }
 
     /// An item of a list.
@@ -123,7 +123,7 @@ impl<'a> Item<'a> {
     ///
     /// # Errors
     /// It is missing: the item can't be stored, and that must be said.
-    pub fn need_integer(&self, path: &str) -> Result<i64, MirrorError> {
+    pub fn require_integer(&self, path: &str) -> Result<i64, MirrorError> {
         self.integer(path).ok_or_else(|| self.lacks(path))
     }
 
@@ -131,7 +131,7 @@ impl<'a> Item<'a> {
     ///
     /// # Errors
     /// It is missing: the item can't be stored, and that must be said.
-    pub fn need_text(&self, path: &str) -> Result<String, MirrorError> {
+    pub fn require_text(&self, path: &str) -> Result<String, MirrorError> {
         self.text(path).filter(|text| !text.is_empty()).ok_or_else(|| self.lacks(path))
     }
 

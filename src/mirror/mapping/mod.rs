@@ -19,7 +19,7 @@ use crate::store::relational::Rows;
 
 /// What an item or page of GitHub's becomes in the stores.
 #[derive(Default)]
-pub struct Mapped {
+pub struct MappedPage {
     /// Its documents.
     pub documents: Vec<Document>,
     /// Its rows.
@@ -28,7 +28,11 @@ pub struct Mapped {
     pub newest: Option<DateTime<Utc>>,
     /// The oldest `created_at` among the items.
     pub oldest: Option<DateTime<Utc>>,
+    /// A fingerprint an item of a list, in the page's order; `UNIDENTIFIED` for one without a document of the list's own.
+    pub keys: Vec<i64>,
+    /// Items of a list that could not be used. Each is recorded as incomplete, and the page has to be fetched again.
+    pub unusable: usize,
 }
 
 /// How one item of a list becomes documents and rows.
-pub type Map<S = Repository> = dyn Fn(&S, &Item<'_>, &mut Mapped) -> Result<(), MirrorError> + Send + Sync;
+pub type ItemMapper<S = Repository> = dyn Fn(&S, &Item<'_>, &mut MappedPage) -> Result<(), MirrorError> + Send + Sync;

@@ -23,5 +23,5 @@ pub fn profile_row(item: &Item<'_>, validator: Option<PageValidator>) -> Option<
 
 /// The document of a user's profile.
 pub fn profile_document(item: &Item<'_>) -> Result<Document, MirrorError> {
-    Ok(item.full_document(Collection::Users, vec![item.need_text("login")?.into()], &[]))
+    Ok(item.full_document(Collection::Users, vec![item.require_text("login")?.into()], &[]))
 }

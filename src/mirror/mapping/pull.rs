@@ -7,15 +7,20 @@ use super::account::{account, as_person};
 use super::issue::{assignee, label_names, number_of};
 use super::item::Item;
 use super::repository::{project_row, unknown_parent};
-use super::{Map, Mapped};
+use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Shape};
 use crate::store::relational::rows::{PullFact, PullRequest, ReviewComment};
 
 /// A pull request's document and rows, from a list or from its own answer.
-pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shape: Shape) -> Result<(), MirrorError> {
-    let number = item.need_integer("number")?;
+pub fn map_pull(
+    repository: &Repository,
+    item: &Item<'_>,
+    out: &mut MappedPage,
+    shape: Shape,
+) -> Result<(), MirrorError> {
+    let number = item.require_integer("number")?;
     let key = repository.document_key([number.into()]);
     let tags = repository.tags(&[]);
     out.documents.push(match shape {
@@ -56,12 +61,12 @@ pub fn map_pull(repository: &Repository, item: &Item<'_>, out: &mut Mapped, shap
     Ok(())
 }
 
-pub const PULL: &Map =
-    &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| map_pull(repository, item, out, Shape::Summary);
+pub const PULL: &ItemMapper =
+    &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| map_pull(repository, item, out, Shape::Summary);
 
-pub const REVIEW_COMMENT: &Map = &|repository: &Repository, item: &Item<'_>, out: &mut Mapped| {
-    let id = item.need_integer("id")?;
-    let url = item.need_text("pull_request_url")?;
+pub const REVIEW_COMMENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+    let id = item.require_integer("id")?;
+    let url = item.require_text("pull_request_url")?;
     let number = number_of(Some(&url)).ok_or_else(|| {
         MirrorError::Answer(format!("review comment {id} has a pull_request_url without a number: {url}"))
     })?;

@@ -31,7 +31,7 @@ pub fn unknown_parent(value: &Value) -> Parent {
 
 /// The document of a repository's full answer.
 pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
-    let key = vec![item.need_text("owner.login")?.into(), item.need_text("name")?.into()];
+    let key = vec![item.require_text("owner.login")?.into(), item.require_text("name")?.into()];
     Ok(item.full_document(Collection::Repos, key, &[]))
 }
 

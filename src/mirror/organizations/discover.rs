@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::Look;
+use super::OrganizationSync;
 use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::accounts::User;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
-use crate::mirror::mapping::item::{Item, split};
-use crate::mirror::pages::PER_PAGE;
+use crate::mirror::lists::PER_PAGE;
+use crate::mirror::mapping::item::{Item, parse_items};
 use crate::mirror::session::Mirror;
-use crate::mirror::stats::Tally;
+use crate::mirror::stats::StageStats;
 use crate::mirror::writer::Writer;
 use crate::store::relational::rows::Account;
 
@@ -56,14 +56,14 @@ impl Mirror {
     ) -> Result<(), MirrorError> {
         let account = Account { login: token.hint.clone(), github_id: None, organization: false, as_of: None };
         let nobody = User { github_id: 0, account, facts: serde_json::Value::Null, token: Some(token.clone()) };
-        let work = Look { mirror: self, writer }.work(nobody, &Arc::new(Tally::default()));
+        let work = OrganizationSync { mirror: self, writer }.work(nobody, &Arc::new(StageStats::default()));
         let url = ApiUrl::path(&["user", "orgs"]).query("per_page", &PER_PAGE.to_string());
         let mut pages = work.linked_pages(url);
         loop {
             let page = match pages.next().await {
                 Ok(Some(page)) => page,
                 Ok(None) => return Ok(()),
-                Err(error) if error.ends_the_run() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(MirrorError::Api(ApiError::SsoPartial { token, organizations, .. })) => {
                     let names = self.names_of(&organizations, &work).await?;
                     found.problems.push(format!(
@@ -77,8 +77,8 @@ impl Mirror {
                     return Ok(());
                 }
             };
-            for raw in split(&page.body)? {
-                found.logins.push(Item::new(raw, read_now())?.need_text("login")?);
+            for raw in parse_items(&page.body)? {
+                found.logins.push(Item::new(raw, read_now())?.require_text("login")?);
             }
         }
     }
@@ -89,7 +89,7 @@ impl Mirror {
         for number in numbers.split(',').map(str::trim).filter(|number| !number.is_empty()) {
             let name = match work.get_page(&ApiUrl::path(&["user", number]), Accept::Json).await {
                 Ok(page) => Item::single(&page.body, read_now())?.text("login"),
-                Err(error) if error.ends_the_run() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(_) => None,
             };
             names.push(name.unwrap_or_else(|| format!("organisation {number}")));

@@ -5,12 +5,12 @@
 //! | `repositories.rs` | the lists of repositories, with every token: each may be shown others |
 //! | `discover.rs` | which organisations the tokens belong to |
 //! | `people.rs` | members, teams, outside collaborators |
-//! | `vanished.rs` | repositories that no list holds any more, each asked for once |
+//! | `missing.rs` | repositories that no list holds any more, each asked for once |
 
 mod discover;
+mod missing;
 mod people;
 mod repositories;
-mod vanished;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use crate::mirror::context::Work;
 use crate::mirror::options::Options;
 use crate::mirror::resource::Subject;
 use crate::mirror::session::Mirror;
-use crate::mirror::stats::Tally;
+use crate::mirror::stats::StageStats;
 use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::{NO_PROJECT, Progress};
 
 /// All repositories that lists held or that were mirrored, by GitHub's numbers of them.
 pub type Inventory = Arc<HashMap<i64, Inventoried>>;
 
-/// What a look at an organisation, or at a person in an organisation's place, found.
+/// Result of listing an organization, or a person in an organization's place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Organization {
+pub struct OrganizationReport {
     /// The login that it was asked for by.
     pub asked: String,
     /// Its present login, in GitHub's spelling.
@@ -49,7 +49,7 @@ pub struct Organization {
     pub unreadable: Vec<String>,
     /// What is worth knowing, and is no fault.
     pub notes: Vec<String>,
-    /// What could not be had, and why: each makes the look incomplete.
+    /// What could not be had, and why: each makes the listing incomplete.
     pub problems: Vec<String>,
     /// Whether every token's lists were read to their end, so that what they don't hold is not there.
     pub settled: bool,
@@ -64,17 +64,17 @@ pub struct Organization {
 }
 
 /// An organisation, or what belongs to it, with all that its lists are read with.
-pub(super) struct Look<'a> {
+pub(super) struct OrganizationSync<'a> {
     mirror: &'a Mirror,
     writer: &'a Writer,
 }
 
-impl Look<'_> {
+impl OrganizationSync<'_> {
     /// One list at work: of the organisation or of a part of it.
-    fn work<S: Subject>(&self, subject: S, tally: &Arc<Tally>) -> Work<S> {
+    fn work<S: Subject>(&self, subject: S, stats: &Arc<StageStats>) -> Work<S> {
         let shared = self.mirror.run_context(subject, Options::of(Vec::new()), self.writer.clone());
         let progress = shared.console.without_progress().progress("");
-        Work { shared: Arc::new(shared), tally: Arc::clone(tally), progress }
+        Work { shared: Arc::new(shared), stats: Arc::clone(stats), progress }
     }
 }
 
@@ -90,34 +90,38 @@ impl Mirror {
         login: &str,
         before: &Inventory,
         process: &str,
-    ) -> Result<Organization, MirrorError> {
+    ) -> Result<OrganizationReport, MirrorError> {
         let (writer, tasks) = Writer::start(&self.stores);
-        let mut found =
-            Organization { asked: login.to_owned(), login: login.to_owned(), settled: true, ..Organization::default() };
-        let tally = Arc::new(Tally::default());
-        let looked = self.look_at(login, (before, process), &writer, &tally, &mut found).await;
+        let mut found = OrganizationReport {
+            asked: login.to_owned(),
+            login: login.to_owned(),
+            settled: true,
+            ..OrganizationReport::default()
+        };
+        let stats = Arc::new(StageStats::default());
+        let looked = self.sync(login, (before, process), &writer, &stats, &mut found).await;
         drop(writer);
         tasks.finished().await;
-        found.requests = tally.meter.counted();
-        found.free = tally.meter.free();
+        found.requests = stats.meter.counted();
+        found.free = stats.meter.free();
         looked.map(|()| found)
     }
 
-    async fn look_at(
+    async fn sync(
         &self,
         login: &str,
         (before, process): (&Inventory, &str),
         writer: &Writer,
-        tally: &Arc<Tally>,
-        found: &mut Organization,
+        stats: &Arc<StageStats>,
+        found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
-        let own = match self.open_organization(login, tally, writer).await {
+        let own = match self.open_organization(login, stats, writer).await {
             Ok(own) => own,
             Err(MirrorError::Gone(error)) => {
                 found.notes.push(format!("GitHub has it no more ({error})"));
                 return Ok(());
             }
-            Err(error) if error.ends_the_run() => return Err(error),
+            Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 found.problem(error.to_string());
                 return Ok(());
@@ -131,10 +135,10 @@ impl Mirror {
         if found.person {
             found.notes.push("a person, not an organisation: the person's own repositories are taken".to_owned());
         }
-        let look = Look { mirror: self, writer };
-        look.repositories(&own, before, process, tally, found).await?;
+        let sync = OrganizationSync { mirror: self, writer };
+        sync.repositories(&own, before, process, stats, found).await?;
         if own.account.organization {
-            Box::pin(look.people(&own, tally, found)).await?;
+            Box::pin(sync.people(&own, stats, found)).await?;
         }
         Ok(())
     }
@@ -142,14 +146,14 @@ impl Mirror {
 
 impl Mirror {
     /// GitHub redirects no logins, so that the number of whoever had this one is kept: `orgs.txt` may name it for long.
-    async fn open_organization(&self, login: &str, tally: &Tally, writer: &Writer) -> Result<User, MirrorError> {
+    async fn open_organization(&self, login: &str, stats: &StageStats, writer: &Writer) -> Result<User, MirrorError> {
         let relational = &self.stores.relational;
         let kept = relational.list(NO_PROJECT, &format!("org/{}", login.to_lowercase())).await?;
-        let opened = match (self.open_user(login, false, tally, writer).await, &kept.watermark) {
+        let opened = match (self.resolve_account(login, false, stats, writer).await, &kept.watermark) {
             (Err(MirrorError::Api(error @ ApiError::NotFound { .. })), Some(number)) => {
                 let number = number.parse().unwrap_or_default();
                 match relational.account_by_github_id(number).await? {
-                    Some(known) => self.open_user(&known.login, false, tally, writer).await?,
+                    Some(known) => self.resolve_account(&known.login, false, stats, writer).await?,
                     None => return Err(error.into()),
                 }
             }
@@ -164,7 +168,7 @@ impl Mirror {
     }
 }
 
-impl Organization {
+impl OrganizationReport {
     /// Notes something that could not be had; what the lists don't hold may then still be there.
     fn problem(&mut self, what: String) {
         tracing::warn!(organization = %self.asked, %what, "incomplete");
@@ -174,6 +178,6 @@ impl Organization {
 }
 
 /// The same account, asked about with one token.
-fn asked_with(own: &User, token: &TokenRef) -> User {
+fn with_token(own: &User, token: &TokenRef) -> User {
     User { token: Some(token.clone()), ..own.clone() }
 }

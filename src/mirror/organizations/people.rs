@@ -10,21 +10,21 @@ use futures::StreamExt;
 use futures::stream;
 use serde_json::Value;
 
-use super::{Look, Organization, asked_with};
+use super::{OrganizationReport, OrganizationSync, with_token};
 use crate::github::{ApiError, ApiUrl, TokenRef};
 use crate::mirror::accounts::User;
 use crate::mirror::accounts::relations::{MEMBERS, OUTSIDE_COLLABORATORS, read_relation};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::restricted::{self, TEAM_REPOSITORIES, keep_hidden};
+use crate::mirror::lists::unlisted_users::gone_people;
+use crate::mirror::lists::{Expected, List, Listing, look_expecting, mark};
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::repository::{project_row, unknown_parent};
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::restricted::{self, TEAM_REPOSITORIES, keep_hidden};
-use crate::mirror::pages::unlisted_users::gone_people;
-use crate::mirror::pages::{Expected, List, Listing, look_expecting, mark};
+use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Subject;
-use crate::mirror::stats::Tally;
+use crate::mirror::stats::StageStats;
 use crate::mirror::sync_keys::account_list;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
@@ -33,7 +33,7 @@ use crate::store::relational::state::fingerprint;
 use crate::store::relational::{NO_PROJECT, Rows};
 
 /// Teams that are read side by side.
-const TEAMS_AT_A_TIME: usize = 8;
+const MAX_CONCURRENT_TEAMS: usize = 8;
 
 /// A team, as what its lists belong to.
 #[derive(Debug, Clone)]
@@ -81,64 +81,64 @@ impl Subject for Team {
     }
 }
 
-impl Look<'_> {
+impl OrganizationSync<'_> {
     /// Mirrors who belongs to the organisation, as far as any token is shown it.
     pub(super) async fn people(
         &self,
         own: &User,
-        tally: &Arc<Tally>,
-        found: &mut Organization,
+        stats: &Arc<StageStats>,
+        found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
         if !self.mirror.github.out_for(&own.account.login).is_empty() {
             // Another token may be shown less: who is not shown then would seem to have left.
             found.notes.push("members, teams and outside collaborators are not read while a token is out".to_owned());
             return Ok(());
         }
-        let Some((insider, mut teams_listing)) = self.insider(own, tally, found).await? else {
+        let Some((member_token, mut teams_listing)) = self.member_token(own, stats, found).await? else {
             found
                 .notes
                 .push("no token is a member's: members, teams and outside collaborators are not read".to_owned());
             return Ok(());
         };
-        let mut teams = self.mirror.stores.relational.teams_of(&insider.account.login).await?;
+        let mut teams = self.mirror.stores.relational.teams_of(&member_token.account.login).await?;
         // Of a team that this token is not shown there is nothing to ask.
-        let login = insider.account.login.as_str();
+        let login = member_token.account.login.as_str();
         teams.retain(|(number, _)| teams_listing.ids.contains(&fingerprint(&format!("{login}/{number}"))));
         let mut done = stream::iter(teams)
             .map(|(number, slug)| {
-                let team = Team { organization: insider.clone(), number, digits: number.to_string(), slug };
-                let work = self.work(team, tally);
+                let team = Team { organization: member_token.clone(), number, digits: number.to_string(), slug };
+                let work = self.work(team, stats);
                 // One list that can't be had keeps no other away.
                 async move { [team_members(&work).await, team_repositories(&work).await] }
             })
-            .buffer_unordered(TEAMS_AT_A_TIME);
+            .buffer_unordered(MAX_CONCURRENT_TEAMS);
         while let Some(done) = done.next().await {
             for done in done {
-                heed(done, "teams", found)?;
+                record_error(done, "teams", found)?;
             }
         }
         drop(done);
         let mut owner = false;
         for relation in [&MEMBERS, &OUTSIDE_COLLABORATORS] {
-            let work = self.work(insider.clone(), tally);
+            let work = self.work(member_token.clone(), stats);
             let done = read_relation(&work, relation).await;
             // Outside collaborators are shown to owners alone, and to those every team.
             owner = done.is_ok();
-            heed(done, relation.name, found)?;
+            record_error(done, relation.name, found)?;
             work.flush().await?;
         }
-        self.end_teams(&insider, &mut teams_listing, owner, tally).await?;
-        let shortfalls = std::mem::take(&mut *tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
+        self.tombstone_teams(&member_token, &mut teams_listing, owner, stats).await?;
+        let shortfalls = std::mem::take(&mut *stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
         found.problems.extend(shortfalls);
         Ok(())
     }
 
     /// The organisation with a token that its teams are shown to, which are read by that; the token that was last comes first.
-    async fn insider(
+    async fn member_token(
         &self,
         own: &User,
-        tally: &Arc<Tally>,
-        found: &mut Organization,
+        stats: &Arc<StageStats>,
+        found: &mut OrganizationReport,
     ) -> Result<Option<(User, Listing)>, MirrorError> {
         let relational = &self.mirror.stores.relational;
         let state = relational.list(NO_PROJECT, &own.list_name(TEAMS)).await?;
@@ -150,20 +150,20 @@ impl Look<'_> {
             (known.as_ref().is_none_or(|known| known.token != token.fingerprint), token.installed_on.is_some())
         });
         for token in tokens {
-            let asking = asked_with(own, &token);
-            match self.teams(&asking, tally).await {
+            let asking = with_token(own, &token);
+            match self.teams(&asking, stats).await {
                 Ok(listing) => return Ok(Some((asking, listing))),
                 Err(MirrorError::Api(error)) if error.is_refusal() || matches!(error, ApiError::SsoRequired { .. }) => {
                 }
-                Err(error) => heed::<()>(Err(error), "teams", found)?,
+                Err(error) => record_error::<()>(Err(error), "teams", found)?,
             }
         }
         Ok(None)
     }
 
-    async fn teams(&self, own: &User, tally: &Arc<Tally>) -> Result<Listing, MirrorError> {
-        let map: &Map<User> = &|own: &User, item: &Item<'_>, out: &mut Mapped| {
-            let number = item.need_integer("id")?;
+    async fn teams(&self, own: &User, stats: &Arc<StageStats>) -> Result<Listing, MirrorError> {
+        let map: &ItemMapper<User> = &|own: &User, item: &Item<'_>, out: &mut MappedPage| {
+            let number = item.require_integer("id")?;
             let login = own.account.login.as_str();
             out.documents.push(item.document(
                 Collection::Teams,
@@ -173,8 +173,8 @@ impl Look<'_> {
             out.rows.teams.push(TeamRow {
                 github_id: number,
                 organization: own.account.clone(),
-                slug: item.need_text("slug")?,
-                name: item.need_text("name")?,
+                slug: item.require_text("slug")?,
+                name: item.require_text("name")?,
                 description: item.text("description"),
                 privacy: item.text("privacy"),
                 permission: item.text("permission"),
@@ -184,21 +184,21 @@ impl Look<'_> {
         };
         let url = ApiUrl::path(&["orgs", &own.account.login, "teams"]);
         let list = List::new(TEAMS, url, Collection::Teams, map);
-        let work = self.work(own.clone(), tally);
+        let work = self.work(own.clone(), stats);
         let listing = look_expecting(&work, &list, Expected::HiddenFromSome).await?;
         work.flush().await?;
         Ok(listing)
     }
 
     /// Marks teams that the list holds no more, once it is known whether that was an owner's.
-    async fn end_teams(
+    async fn tombstone_teams(
         &self,
         own: &User,
         listing: &mut Listing,
         owner: bool,
-        tally: &Arc<Tally>,
+        stats: &Arc<StageStats>,
     ) -> Result<(), MirrorError> {
-        let work = self.work(own.clone(), tally);
+        let work = self.work(own.clone(), stats);
         keep_hidden(&work, &restricted::TEAMS, listing, owner).await?;
         let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
         work.write_rows(Rows { teams_gone, ..Rows::default() }).await?;
@@ -210,7 +210,7 @@ impl Look<'_> {
 /// Mirrors a team's members.
 async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
     let number = work.subject().number;
-    let members: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
+    let members: &ItemMapper<Team> = &|team: &Team, item: &Item<'_>, out: &mut MappedPage| {
         let member = account(Some(item.value()))
             .ok_or_else(|| MirrorError::Answer("a member came without a login".to_owned()))?;
         let (login, number) = (team.organization.account.login.as_str(), team.number);
@@ -233,8 +233,8 @@ async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
 /// Mirrors which repositories a team has access to.
 async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
     let number = work.subject().number;
-    let repositories: &Map<Team> = &|team: &Team, item: &Item<'_>, out: &mut Mapped| {
-        let id = item.need_integer("id")?;
+    let repositories: &ItemMapper<Team> = &|team: &Team, item: &Item<'_>, out: &mut MappedPage| {
+        let id = item.require_integer("id")?;
         let (login, number) = (team.organization.account.login.as_str(), team.number);
         let tags = [("org", Value::from(login)), ("team_id", number.into())];
         let key = vec![login.into(), number.into(), id.into()];
@@ -270,10 +270,14 @@ fn role(item: &Item<'_>) -> Option<String> {
 }
 
 /// Takes note of what a list came to.
-fn heed<T>(done: Result<T, MirrorError>, what: &str, found: &mut Organization) -> Result<(), MirrorError> {
+fn record_error<T>(
+    done: Result<T, MirrorError>,
+    what: &str,
+    found: &mut OrganizationReport,
+) -> Result<(), MirrorError> {
     match done {
         Ok(_) => Ok(()),
-        Err(error) if error.ends_the_run() => Err(error),
+        Err(error) if error.is_fatal() => Err(error),
         Err(MirrorError::Api(error)) if error.is_refusal() => {
             found.notes.push(format!("{what} not permitted: {error}"));
             Ok(())

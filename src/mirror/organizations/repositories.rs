@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::{Inventory, Look, Organization, asked_with};
+use super::{Inventory, OrganizationReport, OrganizationSync, with_token};
 use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::Update;
 use crate::mirror::accounts::User;
 use crate::mirror::error::MirrorError;
+use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting};
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::repository::listing;
 use crate::mirror::mapping::repository::{project_row, unknown_parent};
-use crate::mirror::mapping::{Map, Mapped};
-use crate::mirror::pages::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting};
-use crate::mirror::session::lease_of;
-use crate::mirror::stats::Tally;
+use crate::mirror::mapping::{ItemMapper, MappedPage};
+use crate::mirror::session::repository_lease;
+use crate::mirror::stats::StageStats;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::Rows;
@@ -24,7 +24,7 @@ use crate::store::relational::rows::{Listed, ProjectListing};
 use crate::store::relational::state::fingerprint;
 
 /// A repository in a list that is not simply what its name was before.
-struct Moved {
+struct RenamedRepository {
     name: RepoName,
     /// The name that it was known by.
     from: Option<String>,
@@ -32,7 +32,7 @@ struct Moved {
 }
 
 /// What the store knew before the lists were read.
-struct Before {
+struct KnownState {
     by_number: Inventory,
     /// Lower-case `owner/name` of the owner's own projects to their numbers.
     numbers: HashMap<String, Option<i64>>,
@@ -40,38 +40,38 @@ struct Before {
 
 /// What the lists showed.
 #[derive(Default)]
-struct Shown {
+struct ListingDiff {
     new: Vec<String>,
-    moved: HashMap<i64, Moved>,
+    moved: HashMap<i64, RenamedRepository>,
 }
 
-impl Look<'_> {
+impl OrganizationSync<'_> {
     /// Reads the list with every token: each may be shown private repositories that others are not.
     pub(super) async fn repositories(
         &self,
         own: &User,
         before: &Inventory,
         process: &str,
-        tally: &Arc<Tally>,
-        found: &mut Organization,
+        stats: &Arc<StageStats>,
+        found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
         let numbers = self.mirror.stores.relational.numbers_of_owner(&own.account.login).await?;
-        let before = Before { by_number: Arc::clone(before), numbers };
+        let before = KnownState { by_number: Arc::clone(before), numbers };
         let before = Arc::new(before);
-        let shown: Arc<Mutex<Shown>> = Arc::default();
+        let shown: Arc<Mutex<ListingDiff>> = Arc::default();
         let login = own.account.login.as_str();
         let github = &self.mirror.github;
         let tokens = github.tokens_for(login);
         let mut refused = Vec::new();
         for token in &tokens {
-            let Some(url) = self.list_url(own, token, found.listed, tally).await? else { continue };
-            match self.list_with(own, token, url, &before, &shown, tally).await {
+            let Some(url) = self.list_url(own, token, found.listed, stats).await? else { continue };
+            match self.list_with(own, token, url, &before, &shown, stats).await {
                 Ok(ids) => {
-                    self.tell_readers(token, &ids, &before);
+                    self.record_readers(token, &ids, &before);
                     found.seen.extend(ids);
                     found.listed = true;
                 }
-                Err(error) if error.ends_the_run() => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 // What one token is refused, another may be shown.
                 Err(MirrorError::Api(error)) if error.is_refusal() || matches!(error, ApiError::SsoRequired { .. }) => {
                     refused.push(error);
@@ -82,7 +82,7 @@ impl Look<'_> {
         for (hint, why) in github.out_for(login) {
             found.problem(format!("{hint} is out ({why}): what only that one is shown is not known"));
         }
-        self.say_what_the_app_is_shown(login, &tokens, found);
+        self.note_app_access(login, &tokens, found);
         for error in refused {
             if found.listed {
                 found.notes.push(format!("not listed with every token: {error}"));
@@ -90,7 +90,7 @@ impl Look<'_> {
                 found.problem(error.to_string());
             }
         }
-        let shortfalls = std::mem::take(&mut *tally.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
+        let shortfalls = std::mem::take(&mut *stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
         for shortfall in shortfalls {
             found.problem(shortfall);
         }
@@ -104,7 +104,7 @@ impl Look<'_> {
     }
 
     /// The App sees what its owner lets it, which need not be all.
-    fn say_what_the_app_is_shown(&self, login: &str, tokens: &[TokenRef], found: &mut Organization) {
+    fn note_app_access(&self, login: &str, tokens: &[TokenRef], found: &mut OrganizationReport) {
         let own = self.mirror.github.installations().iter().find(|on| on.account.eq_ignore_ascii_case(login));
         if tokens.iter().all(|token| token.is_foreign_to(login)) && own.is_none_or(|own| !own.suspended) {
             found.problem(
@@ -133,7 +133,7 @@ impl Look<'_> {
         own: &User,
         token: &TokenRef,
         listed: bool,
-        tally: &Arc<Tally>,
+        stats: &Arc<StageStats>,
     ) -> Result<Option<ApiUrl>, MirrorError> {
         let login = own.account.login.as_str();
         let sorted = |url: ApiUrl| url.query("sort", "full_name").query("direction", "asc");
@@ -143,10 +143,10 @@ impl Look<'_> {
         if token.installed_on.is_some() {
             return Ok((!listed).then(|| sorted(ApiUrl::path(&["users", login, "repos"]).query("type", "owner"))));
         }
-        let work = self.work(asked_with(own, token), tally);
+        let work = self.work(with_token(own, token), stats);
         let whose = match work.get_page(&ApiUrl::path(&["user"]), Accept::Json).await {
             Ok(page) => Item::single(&page.body, crate::mirror::context::read_now())?.integer("id"),
-            Err(error) if error.ends_the_run() => return Err(error),
+            Err(error) if error.is_fatal() => return Err(error),
             // Without a token.
             Err(_) => None,
         };
@@ -161,14 +161,14 @@ impl Look<'_> {
         own: &User,
         token: &TokenRef,
         url: ApiUrl,
-        before: &Arc<Before>,
-        shown: &Arc<Mutex<Shown>>,
-        tally: &Arc<Tally>,
+        before: &Arc<KnownState>,
+        shown: &Arc<Mutex<ListingDiff>>,
+        stats: &Arc<StageStats>,
     ) -> Result<HashSet<i64>, MirrorError> {
         let (github, reader) = (self.mirror.github.clone(), token.clone());
         let (before, shown) = (Arc::clone(before), Arc::clone(shown));
-        let map = move |own: &User, item: &Item<'_>, out: &mut Mapped| {
-            let name = RepoName::new(&item.need_text("owner.login")?, &item.need_text("name")?)
+        let map = move |own: &User, item: &Item<'_>, out: &mut MappedPage| {
+            let name = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
                 .map_err(|error| MirrorError::Answer(error.to_string()))?;
             // A list of a person's own holds nobody else's; what else comes is not this owner's.
             if !name.owner().eq_ignore_ascii_case(&own.account.login) {
@@ -178,8 +178,8 @@ impl Look<'_> {
             github.can_read(&reader, &name, !private);
             before.take(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        let map: &Map<User> = &map;
-        let work = self.work(asked_with(own, token), tally);
+        let map: &ItemMapper<User> = &map;
+        let work = self.work(with_token(own, token), stats);
         let name = format!("repositories/{}", token.fingerprint);
         let list = List::new(&name, url, Collection::Repos, map);
         let listing = look_expecting(&work, &list, Expected::Irrelevant).await?;
@@ -196,7 +196,7 @@ impl Look<'_> {
 
     /// What a token is shown in a list it can read, also where the page that holds it is as it was: then the tags that it was
     /// given for the repository's own lists are of use.
-    fn tell_readers(&self, token: &TokenRef, shown: &HashSet<i64>, before: &Before) {
+    fn record_readers(&self, token: &TokenRef, shown: &HashSet<i64>, before: &KnownState) {
         let own = before.numbers.values().flatten().filter_map(|number| before.by_number.get(number));
         for known in own {
             let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
@@ -208,13 +208,18 @@ impl Look<'_> {
 
     /// A repository that has another name than before, or the name of another one that was: asked for by itself, which
     /// moves the data of both.
-    async fn follow(&self, moved: Moved, process: &str, found: &mut Organization) -> Result<(), MirrorError> {
-        let Moved { name, from, listing } = moved;
+    async fn follow(
+        &self,
+        moved: RenamedRepository,
+        process: &str,
+        found: &mut OrganizationReport,
+    ) -> Result<(), MirrorError> {
+        let RenamedRepository { name, from, listing } = moved;
         let relational = &self.mirror.stores.relational;
         let mut leases = Vec::new();
         let former = from.as_deref().and_then(|from| from.parse::<RepoName>().ok());
         for name in former.iter().chain([&name]) {
-            match relational.lease(&lease_of(name), process).await? {
+            match relational.lease(&repository_lease(name), process).await? {
                 Ok(lease) => leases.push(lease),
                 Err(holder) => {
                     found.problem(format!("{name} has changed its name, and {holder}; the next run sees to it"));
@@ -231,7 +236,7 @@ impl Look<'_> {
                     (None, _) => found.new.push(present),
                 }
             }
-            Err(error) if error.ends_the_run() => return Err(error),
+            Err(error) if error.is_fatal() => return Err(error),
             Err(error) => found.problem(format!("{name} has changed its name: {error}")),
         }
         for lease in leases {
@@ -241,23 +246,33 @@ impl Look<'_> {
     }
 }
 
-impl Before {
+impl KnownState {
     /// Returns repositories that are marked as deleted though a list holds them, in a page that is as it was before.
-    fn marked_and_listed(&self, found: &Organization, moved: &HashMap<i64, Moved>) -> Vec<Moved> {
+    fn marked_and_listed(
+        &self,
+        found: &OrganizationReport,
+        moved: &HashMap<i64, RenamedRepository>,
+    ) -> Vec<RenamedRepository> {
         let own = self.numbers.values().flatten().filter_map(|number| self.by_number.get(number));
         let marked = own.filter(|known| known.deleted && !moved.contains_key(&known.github_id));
         let listed = marked.filter_map(|known| {
             let name = RepoName::new(&known.owner, &known.name).ok()?;
             let text = name.to_string();
             let unseen = found.seen.contains(&fingerprint(&text)) && !found.new.contains(&text);
-            unseen.then(|| Moved { name, from: None, listing: known.listing(Listed::Listed) })
+            unseen.then(|| RenamedRepository { name, from: None, listing: known.listing(Listed::Listed) })
         });
         listed.collect()
     }
 
     /// Maps one repository of a list, unless another name or another's name has to be seen to first.
-    fn take(&self, name: &RepoName, item: &Item<'_>, out: &mut Mapped, shown: &mut Shown) -> Result<(), MirrorError> {
-        let number = item.need_integer("id")?;
+    fn take(
+        &self,
+        name: &RepoName,
+        item: &Item<'_>,
+        out: &mut MappedPage,
+        shown: &mut ListingDiff,
+    ) -> Result<(), MirrorError> {
+        let number = item.require_integer("id")?;
         let listing = ProjectListing { documents_as: Some(name.to_string()), ..listing(number, item, Listed::Listed) };
         let known = self.by_number.get(&number);
         let from = known
@@ -265,7 +280,7 @@ impl Before {
             .filter(|before| *before != name.to_string());
         let holder = self.numbers.get(&name.to_string().to_lowercase()).copied().flatten();
         if from.is_some() || holder.is_some_and(|holder| holder != number) {
-            shown.moved.entry(number).or_insert_with(|| Moved { name: name.clone(), from, listing });
+            shown.moved.entry(number).or_insert_with(|| RenamedRepository { name: name.clone(), from, listing });
             return Ok(());
         }
         if known.is_none_or(|known| known.listed.is_none() || known.deleted) && !shown.new.contains(&name.to_string()) {
@@ -279,7 +294,7 @@ impl Before {
     }
 }
 
-impl Organization {
+impl OrganizationReport {
     /// Whether a list of any token's held the repository.
     pub(super) fn lists(&self, name: &str) -> bool {
         self.seen.contains(&fingerprint(name))

@@ -28,13 +28,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::context::{Work, read_now};
 use super::error::MirrorError;
-use super::mapping::item::split;
-use super::mapping::{Map, Mapped};
+use super::mapping::item::parse_items;
+use super::mapping::{ItemMapper, MappedPage};
 use super::request::page_validator;
 use super::resource::{Repository, Subject};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
-use crate::store::documents::{Collection, Document};
-use crate::store::relational::Rows;
+use crate::store::documents::Collection;
 use crate::store::relational::state::{PageState, PageValidator, fingerprint};
 
 pub use backfill::{Backfill, DEEP_PAGE, Grows, backfill, read_all};
@@ -58,12 +57,12 @@ pub struct List<'a, S = Repository> {
     /// The collection its items become documents of.
     pub collection: Collection,
     /// How its items become documents and rows.
-    pub map: &'a Map<S>,
+    pub map: &'a ItemMapper<S>,
 }
 
 impl<'a, S> List<'a, S> {
     /// Describes a list whose items come as plain JSON.
-    pub fn new(name: &'a str, url: ApiUrl, collection: Collection, map: &'a Map<S>) -> Self {
+    pub fn new(name: &'a str, url: ApiUrl, collection: Collection, map: &'a ItemMapper<S>) -> Self {
         Self { name, url, accept: Accept::Json, collection, map }
     }
 
@@ -80,20 +79,6 @@ impl<'a, S> List<'a, S> {
     fn first_page(&self) -> ApiUrl {
         self.url.clone().query("per_page", &PER_PAGE.to_string())
     }
-}
-
-/// A page's items in the form of the stores.
-struct MappedPage {
-    documents: Vec<Document>,
-    rows: Rows,
-    /// The newest `updated_at` among the items.
-    newest: Option<DateTime<Utc>>,
-    /// The oldest `created_at` among the items.
-    oldest: Option<DateTime<Utc>>,
-    /// A fingerprint an item, in the page's order; [`UNIDENTIFIED`] for one without a document of the list's own.
-    keys: Vec<i64>,
-    /// Items that could not be used. Each is noted as a shortfall, and the page has to be asked for again.
-    unusable: usize,
 }
 
 /// The fingerprint of items that nothing identifies.
@@ -129,7 +114,7 @@ async fn ask<S: Subject>(
     known: Option<&PageState>,
 ) -> Result<Asked, MirrorError> {
     let validator = known.filter(|known| known.url == url.to_string()).and_then(|known| known.validator.as_ref());
-    let room = work.room_for_a_page().await;
+    let room = work.reserve_page_memory().await;
     let is_divisible = parts::is_divisible(url);
     // What has a tag came in one piece the last time.
     if is_divisible && validator.is_none() && !work.part_size().is_whole() {
@@ -138,7 +123,7 @@ async fn ask<S: Subject>(
     match work.get(url, accept, validator, is_divisible).await {
         Ok(Fetched::Unchanged) => Ok(Asked::Unchanged),
         Ok(Fetched::Page(page)) => {
-            work.page_was(page.body.len());
+            work.record_page_size(page.body.len());
             Ok(Asked::Answer(Box::new(answer(url.clone(), *page, room))))
         }
         Err(error) if is_divisible && parts::is_too_much(&error) => {
@@ -160,20 +145,20 @@ impl Answer {
         let _room = self.room.take();
         self.page.body = Bytes::new();
         let bodies = std::mem::take(&mut self.bodies);
-        let (mut mapped, mut keys, mut unusable) = (Mapped::default(), Vec::new(), 0);
+        let mut mapped = MappedPage::default();
         for body in &bodies {
-            for raw in split(body)? {
+            for raw in parse_items(body)? {
                 let before = mapped.documents.len();
                 if let Err(error) = work.map_item(list.map, raw, self.read_at, &mut mapped) {
-                    unusable += 1;
-                    work.shortfall(format!("`{}`, item {} of {}: {error}", list.name, keys.len() + 1, self.url));
+                    mapped.unusable += 1;
+                    work.shortfall(format!("`{}`, item {} of {}: {error}", list.name, mapped.keys.len() + 1, self.url));
                 }
                 let own = mapped.documents[before..].iter().find(|document| document.collection == list.collection);
-                keys.push(own.map_or(UNIDENTIFIED, |document| fingerprint(&document.id())));
+                let key = own.map_or(UNIDENTIFIED, |document| fingerprint(&document.id()));
+                mapped.keys.push(key);
             }
         }
-        let Mapped { documents, rows, newest, oldest } = mapped;
-        Ok(MappedPage { documents, rows, newest, oldest, keys, unusable })
+        Ok(mapped)
     }
 
     /// Where the list goes on behind it, given how many items it showed.
@@ -236,14 +221,14 @@ impl<'a> Pages<'a> {
     ///
     /// # Errors
     /// The page could not be had.
-    pub async fn next(&mut self) -> Result<Option<Mapped>, MirrorError> {
+    pub async fn next(&mut self) -> Result<Option<MappedPage>, MirrorError> {
         let next = std::mem::replace(&mut self.next, Successor::End);
         next.visit(&mut self.visited)?;
         let Some(Asked::Answer(mut answer)) = ask_behind(self.work, self.list, &next, None).await? else {
             return Ok(None);
         };
-        let MappedPage { documents, rows, newest, oldest, keys, .. } = answer.map(self.work, self.list)?;
-        self.next = answer.successor(keys.len());
-        Ok((!keys.is_empty()).then_some(Mapped { documents, rows, newest, oldest }))
+        let page = answer.map(self.work, self.list)?;
+        self.next = answer.successor(page.keys.len());
+        Ok((!page.keys.is_empty()).then_some(page))
     }
 }

@@ -20,7 +20,7 @@ use crate::store::relational::state::{ListState, PageState};
 use crate::store::relational::{Progress, Rows, date};
 
 /// Pages of one list in flight. The client's own bound is over all lists; this one keeps one list from taking it all.
-const PAGES_IN_FLIGHT: usize = 8;
+const MAX_CONCURRENT_PAGES: usize = 8;
 /// How often a list that keeps changing while it is read is read again.
 pub(super) const MAX_PASSES: usize = 4;
 
@@ -130,7 +130,7 @@ impl<'a, S: Subject> Walk<'a, S> {
     ) -> Result<Vec<u32>, MirrorError> {
         let requests: Vec<(u32, ApiUrl, Option<PageState>)> =
             pages.iter().map(|page| (*page, self.url_of(*page), self.pages.get(page).cloned())).collect();
-        let stretch = requests.len().div_ceil(PAGES_IN_FLIGHT).max(1);
+        let stretch = requests.len().div_ceil(MAX_CONCURRENT_PAGES).max(1);
         let (work, accept) = (self.work, self.list.accept);
         let stretches: Vec<_> = requests
             .chunks(stretch)

@@ -7,7 +7,7 @@ use super::{Answer, PER_PAGE, answer, number};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
-use crate::mirror::mapping::item::split;
+use crate::mirror::mapping::item::parse_items;
 use crate::mirror::resource::Subject;
 
 /// Returns whether an error means that a smaller part may succeed.
@@ -63,7 +63,7 @@ pub(super) async fn ask_in_parts<S: Subject>(
         }
         let body = page.body.clone();
         // A part that is half empty and leads nowhere is the list's end.
-        let ends = page.links.next.is_none() && (cursor.is_some() || split(&body)?.len() < size.div_ceil(2));
+        let ends = page.links.next.is_none() && (cursor.is_some() || parse_items(&body)?.len() < size.div_ceil(2));
         next = page.links.next.clone();
         read.get_or_insert_with(|| (page, Vec::new())).1.push(body);
         if ends {
@@ -72,7 +72,7 @@ pub(super) async fn ask_in_parts<S: Subject>(
     }
     work.part_size().page_ended();
     let (mut page, bodies) = read.ok_or_else(|| MirrorError::Answer(format!("{url} was read in no part")))?;
-    work.page_was(bodies.iter().map(Bytes::len).sum());
+    work.record_page_size(bodies.iter().map(Bytes::len).sum());
     // The tags are of the parts, and of no use for the whole.
     page.validator = None;
     let whole = |link: ApiUrl| {

@@ -1,10 +1,10 @@
 //! Repositories that were an organisation's and that no list holds any more.
 
-use super::Organization;
+use super::OrganizationReport;
 use super::repositories::is_unreadable;
 use crate::mirror::Update;
 use crate::mirror::error::MirrorError;
-use crate::mirror::session::{Mirror, lease_of};
+use crate::mirror::session::{Mirror, repository_lease};
 use crate::names::RepoName;
 use crate::store::relational::Rows;
 use crate::store::relational::inventory::Inventoried;
@@ -17,7 +17,7 @@ impl Mirror {
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
-    pub async fn vanished(&self, found: &mut Organization, process: &str) -> Result<(), MirrorError> {
+    pub async fn vanished(&self, found: &mut OrganizationReport, process: &str) -> Result<(), MirrorError> {
         if !found.settled {
             return Ok(());
         }
@@ -30,24 +30,24 @@ impl Mirror {
         for known in missing {
             // One that was set aside bears a name that no repository can have.
             let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
-            let lease = match self.stores.relational.lease(&lease_of(&name), process).await? {
+            let lease = match self.stores.relational.lease(&repository_lease(&name), process).await? {
                 Ok(lease) => lease,
                 Err(holder) => {
                     found.notes.push(format!("{name} is not listed any more, and {holder}"));
                     continue;
                 }
             };
-            self.look_for(&name, &known, found).await?;
+            self.check_missing(&name, &known, found).await?;
             lease.release().await?;
         }
         Ok(())
     }
 
-    async fn look_for(
+    async fn check_missing(
         &self,
         name: &RepoName,
         known: &Inventoried,
-        found: &mut Organization,
+        found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
         let before = self.github.counted();
         match self.update(name).await {
@@ -57,13 +57,13 @@ impl Mirror {
             }
             Ok(_) => {
                 found.notes.push(format!("{name} is in no list, but can be read: it is kept"));
-                self.stand(known, Listed::Unlisted).await?;
+                self.record_listing_state(known, Listed::Unlisted).await?;
             }
-            Err(error) if error.ends_the_run() => return Err(error),
+            Err(error) if error.is_fatal() => return Err(error),
             Err(error) if is_unreadable(&error) => {
                 found.unreadable.push(name.to_string());
                 found.notes.push(format!("no longer readable: {error}"));
-                self.stand(known, Listed::Unreadable).await?;
+                self.record_listing_state(known, Listed::Unreadable).await?;
             }
             Err(error) => found.problem(format!("{name} is not listed any more: {error}")),
         }
@@ -71,7 +71,7 @@ impl Mirror {
         Ok(())
     }
 
-    async fn stand(&self, known: &Inventoried, state: Listed) -> Result<(), MirrorError> {
+    async fn record_listing_state(&self, known: &Inventoried, state: Listed) -> Result<(), MirrorError> {
         let listing = known.listing(state);
         Ok(self.stores.relational.apply(Rows { listings: vec![listing], ..Rows::default() }).await?)
     }

@@ -22,9 +22,9 @@ use crate::store::relational::Progress;
 use crate::store::relational::state::{ListState, PageState};
 
 /// Lists of up to so many pages are read whole by every run.
-const SMALL_LIST_PAGES: u32 = 4;
+const MAX_SMALL_LIST_PAGES: u32 = 4;
 /// Every page of a longer list is looked at again within so many runs.
-const RUNS_PER_ROUND: usize = 10;
+const RECHECK_ROUND_RUNS: usize = 10;
 /// How far before the newest known change a refresh begins: GitHub's lists lag behind, and not in order.
 pub(super) const OVERLAP: Duration = Duration::minutes(5);
 /// The mark of a list that is too long for its pages to be kept.
@@ -55,7 +55,7 @@ pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Res
         return read_deep(work, &by_change, &keeper).await;
     }
     if keeper.completed && keeper.watermark.is_some() && !walk.pages.is_empty() {
-        if walk.last_page() <= SMALL_LIST_PAGES {
+        if walk.last_page() <= MAX_SMALL_LIST_PAGES {
             let listing = look_expecting(work, &by_creation, expected).await?;
             return Ok(Absent { ids: listing.gone, certain: true });
         }
@@ -120,7 +120,7 @@ async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, Mirror
         walk.pages.values().map(|page| (page.checked_at.clone(), page.page)).collect();
     in_turn.sort();
     let unchecked = in_turn.iter().filter(|(checked_at, _)| checked_at.is_none()).count();
-    let share = in_turn.len().div_ceil(RUNS_PER_ROUND).max(SMALL_LIST_PAGES as usize);
+    let share = in_turn.len().div_ceil(RECHECK_ROUND_RUNS).max(MAX_SMALL_LIST_PAGES as usize);
     let mut due: Vec<u32> = in_turn.iter().take(unchecked + share).map(|(_, page)| *page).collect();
     if !due.contains(&last) {
         due.push(last);
