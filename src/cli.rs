@@ -1,6 +1,7 @@
-//! What users type: the command line's types.
+//! The command line: its types, and the checks that clap's types can't express.
 
 mod lists;
+mod parsers;
 mod repositories;
 
 use std::path::PathBuf;
@@ -10,11 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::lists::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
-use crate::config::{Level, duration_argument};
-use crate::names::is_login;
+use crate::config::{Level, Sources};
 use crate::queue::Route;
 
-/// Keeps an organisation's own copy of everything it has on GitHub.
+/// Keeps an organization's own copy of everything it has on GitHub.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "msght",
@@ -26,7 +26,7 @@ use crate::queue::Route;
                   130 and 143 stopped by Ctrl-C and SIGTERM."
 )]
 pub struct Cli {
-    /// What holds for every command.
+    /// Options that every command takes.
     #[command(flatten)]
     pub global: GlobalArgs,
     /// The command to run.
@@ -53,16 +53,29 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "LEVEL", global = true, help_heading = "Global options")]
     pub log_level: Option<Level>,
     /// How long a database or broker that doesn't answer is waited for [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = duration_argument, global = true, help_heading = "Global options")]
+    #[arg(long, value_name = "TIME", value_parser = parsers::duration, global = true, help_heading = "Global options")]
     pub store_timeout: Option<Duration>,
+}
+
+impl GlobalArgs {
+    /// Returns the sources of the settings: these flags, the environment, and the configuration file.
+    pub fn sources(&self) -> Sources {
+        Sources {
+            config: self.config.clone(),
+            data_dir: self.data_dir.clone(),
+            log_level: self.log_level,
+            store_timeout: self.store_timeout,
+            ..Sources::from_env()
+        }
+    }
 }
 
 /// The commands, in the order of `msght --help`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Keep all repositories of the organisations in orgs.txt fresh
+    /// Keep all repositories of the organizations in orgs.txt fresh
     Start(StartArgs),
-    /// List the organisations of orgs.txt, and rewrite projects.txt
+    /// List the organizations of orgs.txt, and rewrite projects.txt
     GetRepos(GetReposArgs),
     /// Mirror everything of the given repositories
     RetrieveRepo(RetrieveRepoArgs),
@@ -70,7 +83,7 @@ pub enum Command {
     RetrieveRepos(RetrieveReposArgs),
     /// Bring the given repositories' own rows and documents up to date
     UpdateRepo(UpdateRepoArgs),
-    /// Mirror the given accounts: profile, followers, following, organisations, members
+    /// Mirror the given accounts: profile, followers, following, organizations, members
     RetrieveUser(RetrieveUserArgs),
     /// Work the queue of accounts to retrieve, beside any number of other workers
     RetrieveUsers(RetrieveUsersArgs),
@@ -78,7 +91,7 @@ pub enum Command {
     Load(LoadArgs),
     /// Upgrade GHTorrent's databases in place; without --apply only check what that takes
     Migrate(MigrateArgs),
-    /// Try everything that a run needs: tokens, App, organisations, stores, clock
+    /// Try everything that a run needs: tokens, App, organizations, stores, clock
     Check(CheckArgs),
     /// Show the settings and where each came from, or try their stores
     Config(ConfigArgs),
@@ -92,7 +105,7 @@ pub enum Command {
     msght retrieve-repos --jobs 8\n  \
     msght retrieve-repos --drain --detail skeleton")]
 pub struct RetrieveReposArgs {
-    /// How the queue is worked.
+    /// Options of all queue workers.
     #[command(flatten)]
     pub work: WorkArgs,
     /// How much to ask for of each item
@@ -117,8 +130,8 @@ pub struct WorkArgs {
     msght retrieve-user octocat\n  \
     msght retrieve-user contoso octocat --full")]
 pub struct RetrieveUserArgs {
-    /// Logins of people, bots or organisations
-    #[arg(value_name = "LOGIN", required = true, value_parser = login)]
+    /// Logins of people, bots or organizations
+    #[arg(value_name = "LOGIN", required = true, value_parser = parsers::login)]
     pub logins: Vec<String>,
     /// Ignore what is known from earlier runs and fetch everything
     #[arg(long)]
@@ -131,7 +144,7 @@ pub struct RetrieveUserArgs {
     msght retrieve-users --jobs 8\n  \
     msght load --route users --file logins.txt && msght retrieve-users --drain")]
 pub struct RetrieveUsersArgs {
-    /// How the queue is worked.
+    /// Options of all queue workers.
     #[command(flatten)]
     pub work: WorkArgs,
 }
@@ -183,7 +196,7 @@ pub struct MigrateArgs {
     msght check\n  \
     msght check --orgs /etc/msght/orgs.txt --json")]
 pub struct CheckArgs {
-    /// The organisations that are to be read, one login a line
+    /// The organizations that are to be read, one login a line
     #[arg(long, value_name = "FILE", default_value = "orgs.txt")]
     pub orgs: PathBuf,
     /// Print JSON instead of tables
@@ -213,13 +226,13 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-/// A command line that clap accepts and that still makes no sense.
+/// A command line that clap accepts, with arguments that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(String);
 
 impl UsageError {
-    /// A problem in the user's terms.
+    /// Creates an error from a message for the user.
     pub fn new(problem: impl Into<String>) -> Self {
         Self(problem.into())
     }
@@ -229,7 +242,7 @@ impl Cli {
     /// Checks what clap's types can't express, before anything is touched.
     ///
     /// # Errors
-    /// A usage error that names the bad argument.
+    /// An error that names the invalid argument.
     pub fn check(&self) -> Result<(), UsageError> {
         match &self.command {
             Command::RetrieveRepo(args) => {
@@ -253,7 +266,7 @@ impl Cli {
 }
 
 impl LoadArgs {
-    /// Only repositories and users can be put on a queue by name.
+    /// Checks that messages of the route can be named in a file: repositories and users can.
     fn check(&self) -> Result<(), UsageError> {
         match (&self.route, &self.file) {
             (Route::Projects | Route::Users, _) | (_, None) => Ok(()),
@@ -265,19 +278,10 @@ impl LoadArgs {
 }
 
 impl RetrieveUserArgs {
-    /// The logins, each once, in the order given. Logins that differ only in case are one account to GitHub.
+    /// Returns the logins in the order given, without repetitions; GitHub ignores their case.
     pub fn logins(&self) -> Vec<String> {
         let mut seen = std::collections::HashSet::new();
         self.logins.iter().filter(|login| seen.insert(login.to_ascii_lowercase())).cloned().collect()
-    }
-}
-
-/// Parses a login.
-fn login(text: &str) -> Result<String, String> {
-    if is_login(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a login: letters, digits, '-' and '_', [bot] at the end of an app's".to_owned())
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
 use msght::cli::{Cli, UsageError};
-use msght::commands::{self, Outcome};
+use msght::commands::{self, CommandOutcome};
 use msght::config::ConfigError;
 use msght::lists::ListError;
 use msght::store::StoreError;
@@ -46,8 +46,8 @@ fn main() -> ExitCode {
         };
         let outcome = commands::run(cli, console.clone(), shutdown).await;
         let code = match outcome {
-            Ok(Outcome::Complete) => 0,
-            Ok(Outcome::Incomplete) => FAILED,
+            Ok(CommandOutcome::Complete) => 0,
+            Ok(CommandOutcome::Incomplete) => FAILED,
             Err(error) => {
                 // The whole chain on one line, so that a log or a mail shows it in one piece.
                 console.error(&format!("error: {}", format!("{error:#}").replace('\n', " ")));

@@ -66,7 +66,7 @@ async fn run(directory: &Path, args: &[&str]) {
     all.extend(args);
     let outcome = commands::run(Cli::parse_from(&all), Console::new(true), CancellationToken::new()).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{args:?}: {error:#}"));
-    assert_eq!(outcome, commands::Outcome::Complete, "{args:?}");
+    assert_eq!(outcome, commands::CommandOutcome::Complete, "{args:?}");
 }
 
 async fn open(path: &Path) -> SqliteConnection {

@@ -325,7 +325,7 @@ async fn check_tries_the_azure_container_that_dumps_go_to() {
     let fine = place(&azure.endpoint, azurite::KEY);
     let (code, found) = part(&fine, "dump").await;
     assert_eq!((code, found["usable"].as_bool()), (Some(0), Some(true)), "{found}");
-    assert!(found["found"].as_str().unwrap().contains("no such container yet"), "{found}");
+    assert!(found["found"].as_str().unwrap().contains("the container does not exist yet"), "{found}");
     azure.create_container("dumps").await;
     let (_, found) = part(&fine, "dump").await;
     assert_eq!((&found["product"], &found["found"]), (&"Azure Blob Storage".into(), &"writable".into()), "{found}");

@@ -1,4 +1,4 @@
-//! Tokens, the App, and what they are shown of each organisation.
+//! Probes tokens, the App, and their access to each organization.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,294 +9,284 @@ use futures::StreamExt;
 use futures::stream;
 use serde_json::Value;
 
-use super::judge::has;
-use super::{Access, CheckedApp, CheckedOrganization, CheckedToken, GithubSide, Webhooks};
+use super::findings::has_permission;
+use super::report::{Access, CheckedApp, CheckedOrganization, CheckedToken, Expected, GithubReport, WebhookAccess};
 use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Installation, Meter, Page, TokenRef, TokenState};
-use crate::secret::Secret;
 
-/// A question that is not answered by then is given up: whoever checks does not want to wait for a limit's end.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A pause that is over sooner is waited for.
-const WORTH_WAITING: TimeDelta = TimeDelta::seconds(10);
-/// How often it is looked whether a token pauses.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Organisations that are asked about side by side.
-const AT_A_TIME: usize = 8;
-/// What it needs to look after webhooks.
-const HOOKS: (&str, &str) = ("organization_hooks", "write");
+/// A request is given up after this time: a check does not wait for the end of a rate limit.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A token's pause that ends within this time is waited for.
+const MAX_PAUSE: TimeDelta = TimeDelta::seconds(10);
+/// Interval at which a token is checked for a pause while it has a request.
+const PAUSE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Tokens, then organizations, that are probed concurrently.
+const MAX_CONCURRENT_PROBES: usize = 8;
+/// The permission to manage an organization's webhooks.
+const MANAGE_WEBHOOKS: (&str, &str) = ("organization_hooks", "write");
 
-/// What is to be checked.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// The organisations that are to be read.
-    pub organizations: Vec<String>,
-    /// Whether they are to have webhooks, and if so, whether there is a secret to sign deliveries with.
-    pub webhooks: Option<bool>,
-    /// The tokens to read with.
-    pub read: Vec<Secret>,
-    /// The token that manages webhooks, and whether it was set for just this: else the App may stand in for it.
-    pub hooks: Option<(Secret, bool)>,
-    /// The App's id, where one is set.
-    pub app: Option<String>,
-}
-
-/// Who asks GitHub.
-struct Asker<'a> {
+/// Sends the requests of a check, each with one given token.
+struct Prober<'a> {
     github: &'a GitHub,
     meter: &'a Meter,
-    /// Tokens that gave no answer once, and why, are not waited for again.
-    silent: Mutex<HashMap<String, String>>,
-    /// How many seconds GitHub's clock is ahead, as the last answer told.
-    ahead: Mutex<Option<i64>>,
+    /// Tokens that timed out or pause, by fingerprint, with the reason: they are not waited for again.
+    unresponsive: Mutex<HashMap<String, String>>,
+    /// Seconds by which GitHub's clock is ahead, by the latest response.
+    clock_ahead: Mutex<Option<i64>>,
 }
 
-/// Why there is no answer.
-struct Unanswered {
-    why: String,
-    /// GitHub keeps it from the token, which is an answer too.
-    refused: bool,
+/// A request without a page for an answer.
+struct ProbeError {
+    reason: String,
+    /// Whether GitHub denies the token access, which is a result too.
+    is_refusal: bool,
 }
 
-/// A token that can be used, and what for.
-struct Usable {
+impl ProbeError {
+    fn failed(reason: String) -> Self {
+        Self { reason, is_refusal: false }
+    }
+}
+
+/// A usable token and its uses.
+struct UsableToken {
     token: TokenRef,
     reads: bool,
-    hooks: bool,
+    manages_webhooks: bool,
 }
 
-/// Asks GitHub about each of the client's tokens, which are all that are wanted, and about each organisation.
-pub async fn look_at_github(github: &GitHub, wanted: &Wanted) -> GithubSide {
-    let (mut side, meter) = (GithubSide::default(), Meter::default());
-    let asker = Asker { github, meter: &meter, silent: Mutex::default(), ahead: Mutex::default() };
-    side.app = asker.app(wanted).await;
+/// Probes each token of the client, which are exactly those of the settings, and each organization.
+pub async fn check_github(github: &GitHub, expected: &Expected) -> GithubReport {
+    let (mut report, meter) = (GithubReport::default(), Meter::default());
+    let prober = Prober { github, meter: &meter, unresponsive: Mutex::default(), clock_ahead: Mutex::default() };
+    report.app = prober.app(expected).await;
     let tokens = github.tokens();
-    let asked = tokens.iter().map(|token| asker.token(token));
-    let checked: Vec<CheckedToken> = stream::iter(asked).buffered(AT_A_TIME).collect().await;
+    let probes = tokens.iter().map(|token| prober.token(token));
+    let checked: Vec<CheckedToken> = stream::iter(probes).buffered(MAX_CONCURRENT_PROBES).collect().await;
     let mut usable = Vec::new();
     for (token, mut checked) in tokens.into_iter().zip(checked) {
         let is_app = token.installed_on.is_some();
-        let nobody = token.fingerprint.is_empty();
-        let reads = is_app || nobody || wanted.read.iter().any(|secret| token.is(secret));
-        let hooks = match &wanted.hooks {
-            Some((secret, own)) => (is_app && !own) || token.is(secret),
+        let is_anonymous = token.fingerprint.is_empty();
+        let reads = is_app || is_anonymous || expected.read_tokens.iter().any(|secret| token.is(secret));
+        let manages_webhooks = match &expected.hook_token {
+            Some((secret, is_dedicated)) => (is_app && !is_dedicated) || token.is(secret),
             None => is_app,
         };
-        checked.uses =
-            [(reads, "read"), (hooks, "webhooks")].iter().filter(|(is, _)| *is).map(|(_, use_)| *use_).collect();
+        checked.uses.extend(reads.then_some("read"));
+        checked.uses.extend(manages_webhooks.then_some("webhooks"));
         if checked.problem.is_none() {
-            usable.push(Usable { token, reads, hooks });
+            usable.push(UsableToken { token, reads, manages_webhooks });
         }
-        side.tokens.push(checked);
+        report.tokens.push(checked);
     }
-    let asked = wanted.organizations.iter().map(|login| asker.organization(login, &usable));
-    side.organizations = stream::iter(asked).buffered(AT_A_TIME).collect().await;
-    side.clock_ahead_seconds = *asker.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-    side.judge(wanted, github.installations());
-    side.requests = meter.counted();
-    side
+    let probes = expected.organizations.iter().map(|login| prober.organization(login, &usable));
+    report.organizations = stream::iter(probes).buffered(MAX_CONCURRENT_PROBES).collect().await;
+    report.clock_ahead_seconds = *prober.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner);
+    report.evaluate(expected, github.installations());
+    report.requests = meter.counted();
+    report
 }
 
-impl Asker<'_> {
-    async fn app(&self, wanted: &Wanted) -> Option<CheckedApp> {
-        let mut app = CheckedApp { id: wanted.app.clone()?, name: None, installed_on: Vec::new(), problem: None };
-        let asked = async {
+impl Prober<'_> {
+    /// Probes the App: its name, its installations, and whether it is disabled.
+    async fn app(&self, expected: &Expected) -> Option<CheckedApp> {
+        let mut app = CheckedApp { id: expected.app.clone()?, name: None, installed_on: Vec::new(), problem: None };
+        let probe = async {
             let page = self.github.app(self.meter).await?;
             self.github.find_installations(self.meter).await.map(|()| page)
         };
-        match tokio::time::timeout(PATIENCE, asked).await {
+        match tokio::time::timeout(REQUEST_TIMEOUT, probe).await {
             Ok(Ok(page)) => {
                 app.name = page.as_ref().and_then(|page| text(page, "name"));
-                self.hear(page.as_ref());
+                self.record_clock(page.as_ref());
             }
             Ok(Err(error)) => app.problem = Some(error.to_string()),
             Err(_) => app.problem = Some(no_answer()),
         }
-        // Where there are other tokens, they go on without it.
+        // The client reports no error for it while other tokens remain.
         let hint = format!("App {}", app.id);
-        let out = self.github.out_for("").into_iter().find(|(out, _)| *out == hint);
-        app.problem = app.problem.or(out.map(|(_, why)| why));
+        let disabled = self.github.out_for("").into_iter().find(|(disabled, _)| *disabled == hint);
+        app.problem = app.problem.or(disabled.map(|(_, reason)| reason));
         app.installed_on = self.github.installations().iter().map(|on| on.account.clone()).collect();
         Some(app)
     }
 
-    async fn ask(&self, url: ApiUrl, token: &TokenRef) -> Result<Page, Unanswered> {
-        let failed = |why| Unanswered { why, refused: false };
-        let silent = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = silent().get(&token.fingerprint) {
-            return Err(failed(why.clone()));
+    /// Gets a page with one token, unless it times out or the token pauses for long.
+    async fn get(&self, url: ApiUrl, token: &TokenRef) -> Result<Page, ProbeError> {
+        let unresponsive = || self.unresponsive.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = unresponsive().get(&token.fingerprint) {
+            return Err(ProbeError::failed(reason.clone()));
         }
         let only = Some(token.clone());
         let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
-        let why = tokio::select! {
+        let reason = tokio::select! {
             fetched = self.github.get(&request, self.meter) => {
                 return match fetched {
                     Ok(Fetched::Page(page)) => {
-                        self.hear(Some(&page));
+                        self.record_clock(Some(&page));
                         Ok(*page)
                     }
-                    Ok(Fetched::Unchanged) => Err(failed("304 to an unconditional request".to_owned())),
-                    Err(error) => Err(Unanswered { refused: error.is_refusal(), why: error.to_string() }),
+                    Ok(Fetched::Unchanged) => Err(ProbeError::failed("304 to an unconditional request".to_owned())),
+                    Err(error) => Err(ProbeError { is_refusal: error.is_refusal(), reason: error.to_string() }),
                 };
             }
-            why = self.pause_of(token) => why,
-            () = tokio::time::sleep(PATIENCE) => no_answer(),
+            reason = self.long_pause(token) => reason,
+            () = tokio::time::sleep(REQUEST_TIMEOUT) => no_answer(),
         };
-        silent().insert(token.fingerprint.clone(), why.clone());
-        Err(failed(why))
+        unresponsive().insert(token.fingerprint.clone(), reason.clone());
+        Err(ProbeError::failed(reason))
     }
 
-    /// Returns when the token pauses for long, with the words for it.
-    async fn pause_of(&self, token: &TokenRef) -> String {
+    /// Waits until the token pauses for longer than [`MAX_PAUSE`], and returns a description of the pause.
+    async fn long_pause(&self, token: &TokenRef) -> String {
         loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(PAUSE_POLL_INTERVAL).await;
             if let Some((until, reason)) = self.github.token_state(token).paused
-                && until - Utc::now() > WORTH_WAITING
+                && until - Utc::now() > MAX_PAUSE
             {
                 return format!("it waits for {reason} until {}", until.format("%Y-%m-%d %H:%M UTC"));
             }
         }
     }
 
-    /// Takes the time from an answer.
-    fn hear(&self, page: Option<&Page>) {
+    /// Records the clock skew that a response shows.
+    fn record_clock(&self, page: Option<&Page>) {
         if let Some(date) = page.and_then(|page| page.date) {
             let ahead = (date - Utc::now()).num_seconds();
-            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+            *self.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
         }
     }
 
-    /// Asks for the first row of a list, and how many there are.
-    async fn count(&self, url: ApiUrl, token: &TokenRef) -> Result<u64, Unanswered> {
-        let page = self.ask(url.clone().query("per_page", "1"), token).await?;
+    /// Returns the length of a list, by a request for its first row.
+    async fn count(&self, url: ApiUrl, token: &TokenRef) -> Result<u64, ProbeError> {
+        let page = self.get(url.clone().query("per_page", "1"), token).await?;
         let rows = serde_json::from_slice::<Vec<serde_json::Map<String, Value>>>(&page.body);
-        let rows = rows.map_err(|_| Unanswered { why: format!("GET {url}: the answer is no list"), refused: false })?;
+        let rows = rows.map_err(|_| ProbeError::failed(format!("GET {url}: the answer is not a list")))?;
         Ok(page.links.last_page().map_or(rows.len() as u64, u64::from))
     }
 
-    /// Whether a token is shown a list; what can't be told is a problem of the access.
-    async fn is_shown(&self, url: ApiUrl, token: &TokenRef, access: &mut Access) -> bool {
+    /// Returns whether a token can see a list; a failed request is recorded as a problem of the access.
+    async fn can_see(&self, url: ApiUrl, token: &TokenRef, access: &mut Access) -> bool {
         match self.count(url, token).await {
             Ok(_) => true,
-            Err(unanswered) if unanswered.refused => false,
-            Err(unanswered) => {
-                access.problem.get_or_insert(unanswered.why);
+            Err(error) if error.is_refusal => false,
+            Err(error) => {
+                access.problem.get_or_insert(error.reason);
                 false
             }
         }
     }
 
-    /// What a token is. That costs one request, and one that is free.
+    /// Probes a token with one request, and one to `/rate_limit`, which is free.
     async fn token(&self, token: &TokenRef) -> CheckedToken {
         let mut checked = CheckedToken { token: token.hint.clone(), ..CheckedToken::default() };
-        // First what is free: a token with nothing left would wait for its next hour.
-        let limits = self.ask(ApiUrl::path(&["rate_limit"]), token).await;
+        // The free request comes first: a token with nothing remaining would wait for its next hour.
+        let limits = self.get(ApiUrl::path(&["rate_limit"]), token).await;
         let state = self.github.token_state(token);
-        checked.take(&state);
+        checked.record(&state);
         let installation = self.github.installations().iter().find(|on| on.token.as_ref() == Some(token));
         if let Some(installation) = installation {
             (checked.kind, checked.login) = ("App", Some(installation.account.clone()));
-            checked.rights = Some(permissions(installation));
+            checked.permissions = Some(permission_list(installation));
         }
         if checked.remaining == Some(0) {
-            checked.problem = Some("nothing is left of its hour, so that no more was asked".to_owned());
+            checked.problem = Some("no requests remain in this hour, so it was not checked further".to_owned());
             return checked;
         }
-        let nobody = token.fingerprint.is_empty();
-        if nobody {
+        let is_anonymous = token.fingerprint.is_empty();
+        if is_anonymous {
             checked.kind = "none";
         }
-        // A server without limits has no such address: what only GitHub answers tells whether it is one.
-        let asked = match (installation, nobody) {
+        // A server without limits has no `/rate_limit`; `/meta` tells whether it is a GitHub.
+        let response = match (installation, is_anonymous) {
             (Some(_), _) => {
-                self.ask(ApiUrl::path(&["installation", "repositories"]).query("per_page", "1"), token).await
+                self.get(ApiUrl::path(&["installation", "repositories"]).query("per_page", "1"), token).await
             }
             (None, true) if limits.is_ok() => limits,
-            (None, true) => self.ask(ApiUrl::path(&["meta"]), token).await,
-            (None, false) => self.ask(ApiUrl::path(&["user"]), token).await,
+            (None, true) => self.get(ApiUrl::path(&["meta"]), token).await,
+            (None, false) => self.get(ApiUrl::path(&["user"]), token).await,
         };
-        match asked {
-            Err(unanswered) => checked.problem = Some(unanswered.why),
+        match response {
+            Err(error) => checked.problem = Some(error.reason),
             Ok(page) if installation.is_some() => {
                 if number(&page, "total_count").is_none() {
-                    checked.problem = Some("GitHub's answer does not say what it is shown".to_owned());
+                    checked.problem = Some("GitHub's answer has no number of repositories".to_owned());
                 }
             }
-            Ok(_) if nobody => {}
+            Ok(_) if is_anonymous => {}
             Ok(page) => {
                 checked.login = text(&page, "login");
                 if checked.login.is_none() {
-                    checked.problem = Some("GitHub's answer does not say whose it is".to_owned());
+                    checked.problem = Some("GitHub's answer has no login".to_owned());
                 }
                 let state = self.github.token_state(token);
-                checked.take(&state);
-                // GitHub tells the scopes of classic tokens alone.
+                checked.record(&state);
+                // GitHub names scopes for classic tokens only.
                 checked.kind = if state.scopes.is_some() { "classic" } else { "fine-grained" };
-                checked.rights = state.scopes;
+                checked.permissions = state.scopes;
             }
         }
         checked
     }
 
-    /// An organisation. Whether it is one costs one request.
-    async fn organization(&self, login: &str, usable: &[Usable]) -> CheckedOrganization {
+    /// Probes an organization: one request for the type of account, then each token's access.
+    async fn organization(&self, login: &str, usable: &[UsableToken]) -> CheckedOrganization {
         let mut checked = CheckedOrganization { organization: login.to_owned(), ..CheckedOrganization::default() };
-        // An installation elsewhere is shown what everybody is.
-        let foreign = |one: &&Usable| one.token.is_foreign_to(login);
-        let (_, near): (Vec<&Usable>, Vec<&Usable>) = usable.iter().partition(foreign);
-        let Some(first) = near.first().copied().or(usable.first()) else {
-            checked.problem = Some("there is no token to ask with".to_owned());
+        // An installation elsewhere sees what is public, as everybody does.
+        let candidates: Vec<&UsableToken> = usable.iter().filter(|usable| !usable.token.is_foreign_to(login)).collect();
+        let Some(first) = candidates.first().copied().or(usable.first()) else {
+            checked.problem = Some("there is no usable token".to_owned());
             return checked;
         };
-        match self.ask(ApiUrl::path(&["users", login]), &first.token).await {
+        match self.get(ApiUrl::path(&["users", login]), &first.token).await {
             Ok(page) => match text(&page, "type") {
                 Some(kind) => checked.person = kind != "Organization",
-                None => checked.problem = Some("GitHub's answer does not say what account it is".to_owned()),
+                None => checked.problem = Some("GitHub's answer has no type of account".to_owned()),
             },
-            Err(problem) => checked.problem = Some(problem.why),
+            Err(error) => checked.problem = Some(error.reason),
         }
         if checked.problem.is_some() || checked.person {
             return checked;
         }
-        for one in &near {
-            checked.access.push(self.access(login, one).await);
+        for usable in &candidates {
+            checked.access.push(self.access(login, usable).await);
         }
-        let mut reading = checked.access.iter().zip(&near).filter(|(_, one)| one.reads);
+        let mut reading = checked.access.iter().zip(&candidates).filter(|(_, usable)| usable.reads);
         if !reading.any(|(access, _)| access.problem.is_none()) {
-            let why: Vec<&str> = checked.access.iter().filter_map(|access| access.problem.as_deref()).collect();
-            checked.problem = Some(match &why[..] {
+            let reasons: Vec<&str> = checked.access.iter().filter_map(|access| access.problem.as_deref()).collect();
+            checked.problem = Some(match &reasons[..] {
                 [] => "no token may read it: only public repositories would be listed".to_owned(),
-                why => format!("no token can list its repositories: {}", why.join("; ")),
+                reasons => format!("no token can list its repositories: {}", reasons.join("; ")),
             });
         }
         checked
     }
 
-    /// What a token is shown of an organisation. That costs three requests, or two.
-    async fn access(&self, login: &str, one: &Usable) -> Access {
-        let token = &one.token;
+    /// Probes a token's access to an organization with two or three requests.
+    async fn access(&self, login: &str, usable: &UsableToken) -> Access {
+        let token = &usable.token;
         let mut access = Access { token: token.hint.clone(), ..Access::default() };
         let list = |what: &str| ApiUrl::path(&["orgs", login, what]);
         match self.count(list("repos").query("type", "private"), token).await {
             Ok(count) => access.private_repositories = Some(count),
-            Err(problem) => access.problem = Some(problem.why),
+            Err(error) => access.problem = Some(error.reason),
         }
-        if one.reads && access.problem.is_none() {
-            access.member = self.is_shown(list("teams"), token, &mut access).await;
+        if usable.reads && access.problem.is_none() {
+            access.member = self.can_see(list("teams"), token, &mut access).await;
         }
-        if one.hooks && self.is_shown(list("hooks"), token, &mut access).await {
-            access.webhooks = match self.may_write_hooks(token) {
-                Some(true) => Webhooks::Yes,
-                Some(false) => Webhooks::No,
-                None => Webhooks::Seen,
+        if usable.manages_webhooks && self.can_see(list("hooks"), token, &mut access).await {
+            access.webhooks = match self.may_manage_webhooks(token) {
+                Some(true) => WebhookAccess::Write,
+                Some(false) => WebhookAccess::None,
+                None => WebhookAccess::Read,
             };
         }
         access
     }
 
-    /// Whether a token may change webhooks that it is shown, where GitHub tells.
-    fn may_write_hooks(&self, token: &TokenRef) -> Option<bool> {
+    /// Returns whether a token may change webhooks that it can see; `None` where GitHub does not say.
+    fn may_manage_webhooks(&self, token: &TokenRef) -> Option<bool> {
         if let Some(on) = self.github.installations().iter().find(|on| on.token.as_ref() == Some(token)) {
-            return Some(has(on, HOOKS));
+            return Some(has_permission(on, MANAGE_WEBHOOKS));
         }
         let scopes = self.github.token_state(token).scopes?;
         Some(scopes.split(',').any(|scope| matches!(scope.trim(), "admin:org_hook" | "write:org_hook")))
@@ -304,7 +294,8 @@ impl Asker<'_> {
 }
 
 impl CheckedToken {
-    fn take(&mut self, state: &TokenState) {
+    /// Takes over expiry and rate limit.
+    fn record(&mut self, state: &TokenState) {
         self.expires_at = state.expires;
         self.resets_at = state.resets_at;
         if let Some((remaining, limit)) = state.budget.filter(|(_, limit)| *limit < u64::MAX) {
@@ -313,7 +304,7 @@ impl CheckedToken {
     }
 }
 
-fn permissions(on: &Installation) -> String {
+fn permission_list(on: &Installation) -> String {
     on.permissions.iter().map(|(name, level)| format!("{name}: {level}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -326,5 +317,5 @@ fn number(page: &Page, key: &str) -> Option<u64> {
 }
 
 fn no_answer() -> String {
-    format!("no answer within {} s", PATIENCE.as_secs())
+    format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())
 }

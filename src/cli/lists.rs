@@ -1,4 +1,4 @@
-//! Options of the commands that list organisations: `start` and `get-repos`.
+//! Options of the commands that list organizations: `start` and `get-repos`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,11 +6,10 @@ use std::time::Duration;
 use chrono::NaiveTime;
 use clap::Args;
 
-use super::{Detail, UsageError};
-use crate::config::{Settings, duration_argument, token_problem};
+use super::{Detail, UsageError, parsers};
+use crate::config::{Settings, token_problem};
 use crate::schedule::parse_time_of_day;
 use crate::secret::Secret;
-use crate::telemetry::Console;
 
 /// Options of `msght start`.
 #[derive(Debug, Clone, Args)]
@@ -19,11 +18,11 @@ use crate::telemetry::Console;
     msght start --max-age 20h --jobs 8 --until 06:00\n  \
     msght start --dry-run")]
 pub struct StartArgs {
-    /// What is listed.
+    /// Options of the listing.
     #[command(flatten)]
     pub lists: ListArgs,
     /// Retrieve what was not completely retrieved within this time: 12h, 10d, 0 for everything
-    #[arg(long, value_name = "TIME", value_parser = duration_argument, default_value = "10d")]
+    #[arg(long, value_name = "TIME", value_parser = parsers::duration, default_value = "10d")]
     pub max_age: Duration,
     /// How many repositories to retrieve at a time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=90))]
@@ -37,7 +36,7 @@ pub struct StartArgs {
     /// Begin no repository after so many requests that count on a rate limit; those in hand are finished
     #[arg(long, value_name = "N")]
     pub max_requests: Option<u64>,
-    /// List the organisations, and show what would be retrieved and what that would cost; projects.txt stays as it is
+    /// List the organizations, and show what would be retrieved and what that would cost; projects.txt stays as it is
     #[arg(long, conflicts_with_all = ["enqueue", "discover"])]
     pub dry_run: bool,
     /// Put what is due on the queue of `msght retrieve-repos` instead of retrieving it
@@ -51,7 +50,7 @@ pub struct StartArgs {
     msght get-repos\n  \
     msght get-repos --discover --json")]
 pub struct GetReposArgs {
-    /// What is listed.
+    /// Options of the listing.
     #[command(flatten)]
     pub lists: ListArgs,
     /// Print JSON instead of a table
@@ -59,38 +58,38 @@ pub struct GetReposArgs {
     pub json: bool,
 }
 
-/// Options of the commands that list organisations.
+/// Options of the commands that list organizations.
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
-    /// The organisations to list, one login a line
+    /// The organizations to list, one login a line
     #[arg(long, value_name = "FILE", default_value = "orgs.txt")]
     pub orgs: PathBuf,
-    /// Where their repositories are written, one a line; lines of other organisations stay
+    /// Where their repositories are written, one a line; lines of other organizations stay
     #[arg(long, value_name = "FILE", default_value = "projects.txt")]
     pub projects: PathBuf,
-    /// Ask GitHub which organisations the tokens belong to, and add them to the file
+    /// Ask GitHub which organizations the tokens belong to, and add them to the file
     #[arg(long)]
     pub discover: bool,
-    /// Put right what is wrong with organisations' webhooks: not active, not JSON, not all events, no secret
+    /// Put right what is wrong with organizations' webhooks: not active, not JSON, not all events, no secret
     #[arg(long, conflicts_with = "no_hooks")]
     pub repair_hooks: bool,
-    /// Don't look at organisations' webhooks, and make none
+    /// Don't look at organizations' webhooks, and make none
     #[arg(long)]
     pub no_hooks: bool,
-    /// Tokens as the first msght took them.
+    /// Tokens as arguments.
     #[command(flatten)]
     pub tokens: TokenArgs,
 }
 
 impl ListArgs {
-    /// Makes sure that the lists are no files of msght's own.
+    /// Checks that no list is one of the files that msght itself writes.
     ///
     /// # Errors
-    /// The option, and the setting that the file is of.
+    /// An error that names the option, and the setting that uses the file.
     pub fn check_files(&self, settings: &Settings) -> Result<(), UsageError> {
         for (option, file) in [("--orgs", &self.orgs), ("--projects", &self.projects)] {
-            if let Some(key) = settings.user_of(file) {
-                let problem = format!("{option} {} is the file of {key}: name another one", file.display());
+            if let Some(key) = settings.setting_for_file(file) {
+                let problem = format!("{option} {} is the file of {key}: choose another one", file.display());
                 return Err(UsageError::new(problem));
             }
         }
@@ -98,24 +97,19 @@ impl ListArgs {
     }
 }
 
-/// Tokens as arguments.
+/// Tokens as arguments, as the first msght took them.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TokenArgs {
     /// A token to read with, instead of those that are set. A process list shows it: better set GHT_READ_TOKEN
-    #[arg(value_name = "TOKEN_READ", value_parser = token)]
+    #[arg(value_name = "TOKEN_READ", value_parser = parsers::token)]
     pub read: Option<Secret>,
     /// A token to manage webhooks with. A process list shows it: better set GHT_WEBHOOK_TOKEN
-    #[arg(value_name = "TOKEN_WRITE_HOOKS", value_parser = token)]
+    #[arg(value_name = "TOKEN_WRITE_HOOKS", value_parser = parsers::token)]
     pub hooks: Option<Secret>,
 }
 
-/// Takes a token as it is: a refusal by the parser would show it.
-fn token(text: &str) -> Result<Secret, std::convert::Infallible> {
-    Ok(Secret::new(text))
-}
-
 impl TokenArgs {
-    /// What is wrong with a token, said without it.
+    /// Checks both tokens; an error does not show them.
     pub(super) fn check(&self) -> Result<(), UsageError> {
         for (name, token) in [("TOKEN_READ", &self.read), ("TOKEN_WRITE_HOOKS", &self.hooks)] {
             if let Some(problem) = token.as_ref().and_then(|token| token_problem(token.expose())) {
@@ -125,17 +119,14 @@ impl TokenArgs {
         Ok(())
     }
 
-    /// The settings with these tokens in the place of those that are set.
-    pub fn apply(&self, mut settings: Settings, console: &Console) -> Settings {
-        if self.read.is_some() || self.hooks.is_some() {
-            console.line("tokens given as arguments are shown in the process list: better set GHT_READ_TOKEN and GHT_WEBHOOK_TOKEN");
-        }
+    /// Replaces the tokens of the settings by these; returns whether there are any.
+    pub fn apply(&self, settings: &mut Settings) -> bool {
         if let Some(token) = &self.read {
             settings.set_read_token(token.clone());
         }
         if let Some(token) = &self.hooks {
             settings.github.hook_token = Some(token.clone());
         }
-        settings
+        self.read.is_some() || self.hooks.is_some()
     }
 }

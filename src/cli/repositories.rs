@@ -3,7 +3,7 @@
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
-use super::{Detail, UsageError};
+use super::{Detail, UsageError, parsers};
 use crate::mirror::stage::Stage;
 use crate::names::RepoName;
 
@@ -33,7 +33,7 @@ pub struct RetrieveRepoArgs {
     #[arg(long)]
     pub no_events: bool,
     /// Leave events of these types out, as PushEvent; comma-separated, repeatable
-    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = event_type)]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = parsers::event_type)]
     pub exclude_events: Vec<String>,
     /// Only events with a higher id
     #[arg(long, value_name = "ID")]
@@ -64,24 +64,24 @@ impl ValueEnum for Stage {
     }
 }
 
-/// The stages of a whole retrieval at this detail.
+/// Returns the stages of a whole retrieval at a level of detail.
 pub fn stages_of(detail: Detail) -> Vec<Stage> {
     Stage::ALL.into_iter().filter(|stage| detail == Detail::Full || *stage != Stage::Details).collect()
 }
 
 impl RetrieveRepoArgs {
-    /// The repositories that the positional arguments name.
+    /// Returns the repositories that the positional arguments name.
     ///
     /// # Errors
-    /// The first argument that is not a repository's name.
+    /// An error that shows the first argument that is not a repository's name.
     pub fn repositories(&self) -> Result<Vec<RepoName>, UsageError> {
         repositories(&self.names)
     }
 
-    /// The stages to run, in their order, after `--only`, `--skip` and `--no-events`.
+    /// Returns the stages to run, in their order, after `--only`, `--skip`, `--no-events` and `--detail`.
     ///
     /// # Errors
-    /// When the options together leave nothing to do.
+    /// An error if the options together leave no stage.
     pub fn stages(&self) -> Result<Vec<Stage>, UsageError> {
         let wanted = |stage: &Stage| {
             (self.only.is_empty() || self.only.contains(stage))
@@ -107,8 +107,8 @@ impl RetrieveRepoArgs {
     }
 }
 
-/// The repositories that arguments name, each once, in the order given: `ORG/NAME...`, or exactly two arguments without a
-/// slash, `ORG NAME`. Names that differ only in case are one repository to GitHub.
+/// Parses repositories in the order given, without repetitions: `ORG/NAME...`, or exactly two arguments without a slash,
+/// `ORG NAME`. GitHub ignores the case of names.
 fn repositories(names: &[String]) -> Result<Vec<RepoName>, UsageError> {
     if let [owner, name] = names
         && !owner.contains('/')
@@ -128,21 +128,12 @@ fn repositories(names: &[String]) -> Result<Vec<RepoName>, UsageError> {
 }
 
 impl UpdateRepoArgs {
-    /// The repositories that the positional arguments name.
+    /// Returns the repositories that the positional arguments name.
     ///
     /// # Errors
-    /// The first argument that is not a repository's name.
+    /// An error that shows the first argument that is not a repository's name.
     pub fn repositories(&self) -> Result<Vec<RepoName>, UsageError> {
         repositories(&self.names)
-    }
-}
-
-/// Parses an event type's name; unknown types are fine, GitHub adds some.
-fn event_type(text: &str) -> Result<String, String> {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        Ok(text.to_owned())
-    } else {
-        Err("expected an event type such as PushEvent".to_owned())
     }
 }
 

@@ -1,29 +1,23 @@
-//! `msght check`: tries everything that a run needs.
+//! `msght check`: checks everything that a run needs.
 
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, client_settings, new_client, one_line, plain_table, print};
+use super::app::build_client;
+use super::output::{one_line, plain_table, pretty_json, print};
+use super::{App, CommandOutcome};
 use crate::check::{
-    CheckedOrganization, CheckedToken, GithubSide, Part, Wanted, Webhooks, look_at_github, look_at_outlets,
-    look_at_stores,
+    Access, BackendCheck, CheckedOrganization, CheckedToken, Expected, GithubReport, WebhookAccess, check_github,
+    check_outputs, check_stores,
 };
 use crate::cli::CheckArgs;
-use crate::config::Settings;
 use crate::lists::{ListError, Orgs};
-use crate::telemetry::Console;
 
-/// Looks at it all, and says what is there and what is missing.
+/// Checks tokens, organizations, stores and outputs, and prints what works and what is missing.
 ///
 /// # Errors
 /// An `orgs.txt` or a setting that can't be used, or standard output that can't be written.
-pub async fn run(
-    mut settings: Settings,
-    args: CheckArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
-    let mut notes = settings.exposed_secrets();
+pub(super) async fn run(mut app: App, args: &CheckArgs) -> anyhow::Result<CommandOutcome> {
+    let mut notes = app.settings.exposed_secrets();
     let organizations = match Orgs::read(&args.orgs, false) {
         Ok(orgs) => orgs.logins,
         Err(error @ (ListError::Missing { .. } | ListError::Empty { .. })) => {
@@ -32,52 +26,54 @@ pub async fn run(
         }
         Err(error) => return Err(error.into()),
     };
+    let settings = &mut app.settings;
     let hook_token = settings.hook_token();
-    let wanted = Wanted {
+    let expected = Expected {
         organizations,
         webhooks: settings.webhooks.public_url.as_ref().map(|_| settings.webhooks.secret.is_some()),
-        read: settings.tokens().into_iter().map(|token| token.secret).collect(),
-        hooks: hook_token.map(|token| (token, settings.github.hook_token.is_some())),
+        read_tokens: settings.tokens().into_iter().map(|token| token.secret).collect(),
+        hook_token: hook_token.map(|token| (token, settings.github.hook_token.is_some())),
         app: settings.app().map(|(id, _)| id.to_owned()),
     };
     settings.github.tokens.extend(settings.github.hook_token.clone());
-    // What there is to say of a token is in the table. And no store is needed to ask GitHub, nor its ledger of tokens.
-    let mut asking = client_settings(&settings, None, |notice| tracing::warn!(%notice, "GitHub"));
-    // A few requests more or less are no matter, and a wait for a reserve's sake would be.
-    asking.tokens.iter_mut().for_each(|token| token.reserve = 0);
-    asking.app.iter_mut().for_each(|app| app.reserve = 0);
-    notes.extend(asking.plain_text_warning());
-    let github = new_client(asking)?;
-    console.line("asking GitHub");
-    let github_side = tokio::select! {
-        side = look_at_github(&github, &wanted) => side,
-        () = shutdown.cancelled() => return Ok(Outcome::Incomplete),
+    // The table reports on each token, so events are only logged. The check works without any store.
+    let mut client = app.client_settings(None, |notice| tracing::warn!(%notice, "GitHub"));
+    // A check takes a few requests; a wait for the sake of a reserve would be worse.
+    client.tokens.iter_mut().for_each(|token| token.reserve = 0);
+    client.app.iter_mut().for_each(|app| app.reserve = 0);
+    notes.extend(client.plain_text_warning());
+    let github = build_client(client)?;
+    app.console.line("checking GitHub");
+    let github = tokio::select! {
+        report = check_github(&github, &expected) => report,
+        () = app.shutdown.cancelled() => return Ok(CommandOutcome::Incomplete),
     };
-    let mut parts = look_at_stores(&settings).await;
-    parts.extend(look_at_outlets(&settings).await);
-    let checked = Checked { github: github_side, parts, notes };
-    print(if args.json { checked.as_json()? } else { checked.as_text() }.as_bytes())?;
-    let problems = checked.problems();
+    let mut backends = check_stores(&app.settings).await;
+    backends.extend(check_outputs(&app.settings).await);
+    let report = Report { github, backends, notes };
+    print(&if args.json { report.as_json()? } else { report.as_text() })?;
+    let problems = report.problems();
     if problems.is_empty() {
-        return Ok(Outcome::Complete);
+        return Ok(CommandOutcome::Complete);
     }
     for problem in &problems {
-        console.error(&format!("error: {problem}"));
+        app.console.error(&format!("error: {problem}"));
     }
-    console.error(&format!("{} of what a run needs is missing", problems.len()));
-    Ok(Outcome::Incomplete)
+    app.console.error(&format!("problems that keep a run from working: {}", problems.len()));
+    Ok(CommandOutcome::Incomplete)
 }
 
-struct Checked {
-    github: GithubSide,
-    parts: Vec<Part>,
+struct Report {
+    github: GithubReport,
+    backends: Vec<BackendCheck>,
     notes: Vec<String>,
 }
 
-impl Checked {
+impl Report {
     fn problems(&self) -> Vec<String> {
-        let part = |part: &Part| part.looked.as_ref().err().map(|error| format!("{}: {error}", part.name));
-        self.github.problems.iter().cloned().chain(self.parts.iter().filter_map(part)).collect()
+        let unusable =
+            |backend: &BackendCheck| backend.status.as_ref().err().map(|error| format!("{}: {error}", backend.name));
+        self.github.problems.iter().cloned().chain(self.backends.iter().filter_map(unusable)).collect()
     }
 
     fn notes(&self) -> Vec<&String> {
@@ -85,25 +81,23 @@ impl Checked {
     }
 
     fn as_json(&self) -> anyhow::Result<String> {
-        let parts: Value = self.parts.iter().map(|part| (part.name.to_owned(), part_as_json(part))).collect();
         let (problems, notes) = (self.problems(), self.notes());
-        let all = json!({
+        pretty_json(&json!({
             "ok": problems.is_empty(),
             "tokens": self.github.tokens,
             "app": self.github.app,
             "organizations": self.github.organizations,
             "clock_ahead_seconds": self.github.clock_ahead_seconds,
             "requests": self.github.requests,
-            "parts": parts,
+            "parts": backends_as_json(&self.backends),
             "problems": problems,
             "notes": notes,
-        });
-        Ok(format!("{}\n", serde_json::to_string_pretty(&all)?))
+        }))
     }
 
     fn as_text(&self) -> String {
-        let GithubSide { tokens, app, organizations, clock_ahead_seconds, requests, .. } = &self.github;
-        let header = ["token", "of", "kind", "for", "left of an hour", "ends", "scopes or permissions", "found"];
+        let GithubReport { tokens, app, organizations, clock_ahead_seconds, requests, .. } = &self.github;
+        let header = ["token", "owner", "kind", "use", "left this hour", "expires", "scopes or permissions", "result"];
         let mut text = plain_table(header, tokens.iter().map(token_row).collect());
         if let Some(app) = app {
             let on = if app.installed_on.is_empty() { "nothing".to_owned() } else { app.installed_on.join(", ") };
@@ -111,14 +105,14 @@ impl Checked {
             text.push_str(&format!("\n{}\n", one_line(&format!("App {}{name}, installed on {on}", app.id))));
         }
         if !organizations.is_empty() {
-            let header = ["organisation", "token", "private repositories", "member", "webhooks", "found"];
+            let header = ["organization", "token", "private repositories", "member", "webhooks", "result"];
             text.push('\n');
             text.push_str(&plain_table(header, organizations.iter().flat_map(organization_rows).collect()));
         }
         text.push('\n');
-        text.push_str(&parts_as_table(&self.parts));
+        text.push_str(&backends_as_table(&self.backends));
         let clock = match clock_ahead_seconds {
-            None => "not told".to_owned(),
+            None => "unknown".to_owned(),
             Some(ahead @ ..0) => format!("{} s behind this machine's", -ahead),
             Some(ahead) => format!("{ahead} s ahead of this machine's"),
         };
@@ -143,7 +137,7 @@ fn token_row(token: &CheckedToken) -> [String; 8] {
         token.uses.join(", "),
         or_dash(left),
         or_dash(token.expires_at.map(|at| at.format("%Y-%m-%d %H:%M").to_string())),
-        or_dash(token.rights.as_ref().filter(|rights| !rights.is_empty())),
+        or_dash(token.permissions.as_ref().filter(|permissions| !permissions.is_empty())),
         token.problem.clone().unwrap_or_else(|| "fine".to_owned()),
     ]
 }
@@ -151,18 +145,18 @@ fn token_row(token: &CheckedToken) -> [String; 8] {
 fn organization_rows(checked: &CheckedOrganization) -> Vec<[String; 6]> {
     let name = &checked.organization;
     if checked.access.is_empty() {
-        let found = match (&checked.problem, checked.person) {
+        let result = match (&checked.problem, checked.person) {
             (Some(problem), _) => problem.clone(),
             (None, true) => "a person".to_owned(),
             (None, false) => "fine".to_owned(),
         };
-        return vec![[name.clone(), "-".into(), "-".into(), "-".into(), "-".into(), found]];
+        return vec![[name.clone(), "-".into(), "-".into(), "-".into(), "-".into(), result]];
     }
-    let row = |access: &crate::check::Access| {
+    let row = |access: &Access| {
         let webhooks = match access.webhooks {
-            Webhooks::No => "no",
-            Webhooks::Seen => "seen",
-            Webhooks::Yes => "yes",
+            WebhookAccess::None => "no",
+            WebhookAccess::Read => "seen",
+            WebhookAccess::Write => "yes",
         };
         [
             name.clone(),
@@ -176,24 +170,25 @@ fn organization_rows(checked: &CheckedOrganization) -> Vec<[String; 6]> {
     checked.access.iter().map(row).collect()
 }
 
-/// Stores and places, one a line.
-pub(super) fn parts_as_table(parts: &[Part]) -> String {
-    let row = |Part { name, url, looked }: &Part| match looked {
+/// Formats stores and outputs as a table, one per line.
+pub(super) fn backends_as_table(backends: &[BackendCheck]) -> String {
+    let row = |BackendCheck { name, url, status }: &BackendCheck| match status {
         Ok(found) => [(*name).to_owned(), found.product.clone(), found.place.clone(), found.state.clone()],
         Err(error) => {
             let problem = format!("{}; {}", error.problem, error.advice);
             [(*name).to_owned(), "unusable".to_owned(), url.clone(), problem]
         }
     };
-    plain_table(["store", "product", "place", "found"], parts.iter().map(row).collect())
+    plain_table(["store", "product", "place", "result"], backends.iter().map(row).collect())
 }
 
-/// A store or a place for machines.
-pub(super) fn part_as_json(Part { url, looked, .. }: &Part) -> Value {
-    match looked {
+/// Converts stores and outputs to a JSON object, one key per backend.
+pub(super) fn backends_as_json(backends: &[BackendCheck]) -> Value {
+    let value = |BackendCheck { url, status, .. }: &BackendCheck| match status {
         Ok(found) => {
             json!({"url": url, "usable": true, "product": found.product, "place": found.place, "found": found.state})
         }
         Err(error) => json!({"url": url, "usable": false, "problem": error.problem, "advice": error.advice}),
-    }
+    };
+    backends.iter().map(|backend| (backend.name.to_owned(), value(backend))).collect()
 }

@@ -1,16 +1,14 @@
-//! `msght completions`: a completion script for a shell.
+//! `msght completions`: prints a completion script for a shell.
 
 use clap::CommandFactory;
 
-use super::{Outcome, print};
+use super::CommandOutcome;
+use super::output::print_bytes;
 use crate::cli::{Cli, CompletionsArgs};
 
-/// Prints the script. Reads no settings: a shell's start must not fail for a configuration.
-///
-/// # Errors
-/// Standard output that can't be written.
-pub fn run(args: &CompletionsArgs) -> anyhow::Result<Outcome> {
+/// Prints the script. It reads no settings: a shell's start must not fail for a configuration.
+pub(super) fn run(args: &CompletionsArgs) -> anyhow::Result<CommandOutcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "msght", &mut script);
-    print(&script)
+    print_bytes(&script)
 }

@@ -1,40 +1,40 @@
-//! `msght config`: the effective settings and where each came from; with `--check`, what they lead to.
+//! `msght config`: prints the effective settings and their origins; with `--check`, checks their stores.
 
 use serde_json::{Map, Value, json};
 
-use super::check::{part_as_json, parts_as_table};
-use super::{Outcome, plain_table, print};
-use crate::check::look_at_stores;
+use super::CommandOutcome;
+use super::check::{backends_as_json, backends_as_table};
+use super::output::{plain_table, pretty_json, print};
+use crate::check::{BackendCheck, check_stores};
 use crate::cli::{ConfigArgs, UsageError};
 use crate::config::{Entry, Settings};
 
-/// Prints the settings, secrets hidden.
+/// Prints the settings with secrets hidden, or checks their stores.
 ///
 /// # Errors
-/// Standard output that can't be written.
-pub fn run(settings: &Settings, args: &ConfigArgs) -> anyhow::Result<Outcome> {
+/// Standard output that can't be written; with `--check` also a [`UsageError`] that names the unusable stores.
+pub(super) async fn run(settings: &Settings, args: &ConfigArgs) -> anyhow::Result<CommandOutcome> {
+    if args.check {
+        return check(settings, args).await;
+    }
     let entries = settings.entries();
-    let text = if args.json { json_of(&entries)? } else { table_of(&entries) };
-    print(text.as_bytes())
+    print(&if args.json { as_json(&entries)? } else { as_table(&entries) })
 }
 
-fn json_of(entries: &[Entry]) -> anyhow::Result<String> {
-    let object: Map<String, Value> = entries
-        .iter()
-        .map(|entry| {
-            let shown = json!({"value": entry.value, "source": entry.origin.kind(), "name": entry.origin.name()});
-            (entry.key.to_owned(), shown)
-        })
-        .collect();
-    Ok(format!("{}\n", serde_json::to_string_pretty(&object)?))
+fn as_json(entries: &[Entry]) -> anyhow::Result<String> {
+    let value = |entry: &Entry| {
+        let Entry { value, origin, .. } = entry;
+        json!({"value": value, "source": origin.kind(), "name": origin.name()})
+    };
+    pretty_json(&entries.iter().map(|entry| (entry.key.to_owned(), value(entry))).collect::<Map<_, _>>())
 }
 
-fn table_of(entries: &[Entry]) -> String {
+fn as_table(entries: &[Entry]) -> String {
     let row = |entry: &Entry| [entry.key.to_owned(), cell(&entry.value), entry.origin.to_string()];
     plain_table(["key", "value", "from"], entries.iter().map(row).collect())
 }
 
-/// A value on one line.
+/// Formats a value on one line.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -44,22 +44,14 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// Looks at the stores and the queue, each by itself, and says what is there; nothing is made.
-///
-/// # Errors
-/// Standard output that can't be written, or a [`UsageError`] when any of them can't be used.
-pub async fn check(settings: &Settings, args: &ConfigArgs) -> anyhow::Result<Outcome> {
-    let parts = look_at_stores(settings).await;
-    let text = if args.json {
-        let object: Map<String, Value> = parts.iter().map(|part| (part.name.to_owned(), part_as_json(part))).collect();
-        format!("{}\n", serde_json::to_string_pretty(&object)?)
-    } else {
-        parts_as_table(&parts)
-    };
-    print(text.as_bytes())?;
-    let unusable: Vec<&str> = parts.iter().filter(|part| part.is_unusable()).map(|part| part.name).collect();
+/// Checks the stores and the queue, and prints their status; nothing is created.
+async fn check(settings: &Settings, args: &ConfigArgs) -> anyhow::Result<CommandOutcome> {
+    let backends = check_stores(settings).await;
+    print(&if args.json { pretty_json(&backends_as_json(&backends))? } else { backends_as_table(&backends) })?;
+    let unusable = backends.iter().filter(|backend| backend.is_unusable());
+    let unusable: Vec<&str> = unusable.map(|BackendCheck { name, .. }| *name).collect();
     if unusable.is_empty() {
-        return Ok(Outcome::Complete);
+        return Ok(CommandOutcome::Complete);
     }
-    Err(UsageError::new(format!("can't be used as set: {}", unusable.join(", "))).into())
+    Err(UsageError::new(format!("unusable with these settings: {}", unusable.join(", "))).into())
 }

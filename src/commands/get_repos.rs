@@ -1,86 +1,77 @@
-//! `msght get-repos`: lists every organisation, and rewrites `projects.txt`.
+//! `msght get-repos`: lists every organization, and rewrites `projects.txt`.
 
-mod hooks;
-mod show;
+mod output;
+mod webhooks;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, open_mirror, print};
+use self::output::{as_json, as_table};
+use self::webhooks::Webhooks;
+use super::output::{counted, print};
+use super::{App, CommandOutcome};
 use crate::cli::{GetReposArgs, ListArgs};
-use crate::config::Settings;
 use crate::github::hooks::HookState;
 use crate::lists::{ListError, Orgs, Projects};
 use crate::mirror::{Inventory, Mirror, MirrorError, OrganizationReport};
 use crate::names::RepoName;
 use crate::store::relational::inventory::Inventoried;
 use crate::store::relational::leases::process_name;
-use crate::telemetry::Console;
 
-use hooks::Hooks;
-use show::{as_json, as_table};
+/// Organizations that are listed concurrently.
+const MAX_CONCURRENT_ORGANIZATIONS: usize = 4;
 
-/// Organisations that are listed side by side.
-const ORGANIZATIONS_AT_A_TIME: usize = 4;
-
-/// What listing all organisations came to.
-pub(super) struct Listed {
-    /// Each organisation, in the order of `orgs.txt`.
+/// The result of listing all organizations.
+pub(super) struct ListingReport {
+    /// Each organization, in the order of `orgs.txt`.
     organizations: Vec<ListedOrganization>,
-    /// The repositories of all `projects.txt`.
+    /// The repositories of the whole `projects.txt`.
     pub projects: Projects,
-    /// What could not be had beside the organisations themselves.
-    pub problems: Vec<String>,
+    /// Failures that concern no single organization.
+    problems: Vec<String>,
 }
 
-/// What was found of one organisation.
+/// The result of listing one organization.
 struct ListedOrganization {
-    found: OrganizationReport,
-    own: Vec<Inventoried>,
-    /// Its webhook, where there is to be one.
-    hook: Option<HookState>,
+    report: OrganizationReport,
+    repositories: Vec<Inventoried>,
+    /// The state of its webhook; `None` where it is to have none.
+    webhook: Option<HookState>,
 }
 
-/// The files that say what is listed, read and found to be usable.
-pub(super) struct Lists {
+/// `orgs.txt` and `projects.txt`, read and found to be usable.
+pub(super) struct InputFiles {
     orgs: Orgs,
     projects: Projects,
 }
 
-/// Lists the organisations of `orgs.txt`.
+/// Lists the organizations of `orgs.txt`, and prints the result.
 ///
 /// # Errors
-/// What kept it from starting; what fails with an organisation is shown with it.
-pub async fn run(
-    settings: Settings,
-    args: GetReposArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
-    let lists = Lists::read(&args.lists, &console)?;
-    let settings = args.lists.tokens.apply(settings, &console);
-    let mirror = open_mirror(&settings, &console, &shutdown).await?;
-    let listed = list(&settings, &mirror, lists, &args.lists, &console, &process_name(), false).await;
+/// The reason why it could not start; failures with an organization are shown with it.
+pub(super) async fn run(app: App, args: &GetReposArgs) -> anyhow::Result<CommandOutcome> {
+    let files = InputFiles::read(&app, &args.lists)?;
+    let app = app.with_tokens(&args.lists.tokens);
+    let mirror = app.mirror().await?;
+    let listed = list(&app, &mirror, files, &args.lists, &process_name(), false).await;
     mirror.close().await;
-    let listed = listed?;
-    let text = if args.json { as_json(&listed)? } else { as_table(&listed) };
-    print(text.as_bytes())?;
-    Ok(listed.outcome(&console))
+    let report = listed?;
+    print(&if args.json { as_json(&report)? } else { as_table(&report) })?;
+    Ok(report.outcome(&app))
 }
 
-impl Lists {
-    /// Reads both files, and makes sure that what has to be written can be.
+impl InputFiles {
+    /// Reads both files, and checks that those to be rewritten are writable.
     ///
     /// # Errors
     /// A file that can't be used; nothing was done.
-    pub fn read(args: &ListArgs, console: &Console) -> anyhow::Result<Self> {
+    pub fn read(app: &App, args: &ListArgs) -> anyhow::Result<Self> {
         let orgs = Orgs::read(&args.orgs, args.discover)?;
         for login in &orgs.duplicates {
-            console.line(&format!("{}: {login} stands there more than once", args.orgs.display()));
+            app.console.line(&format!("{}: {login} is listed more than once", args.orgs.display()));
         }
         let projects = Projects::read(&args.projects)?;
         projects.check_writable()?;
@@ -91,107 +82,107 @@ impl Lists {
     }
 }
 
-/// Lists all organisations and rewrites `projects.txt`, unless all is only for show.
+/// Lists all organizations, and rewrites `projects.txt` unless it is a dry run.
 ///
 /// # Errors
-/// A store or a file that can't be used, or the user's wish to stop: `projects.txt` is then as it was.
+/// A store or a file that can't be used, or shutdown: `projects.txt` is then unchanged.
 pub(super) async fn list(
-    settings: &Settings,
+    app: &App,
     mirror: &Mirror,
-    lists: Lists,
+    files: InputFiles,
     args: &ListArgs,
-    console: &Console,
     process: &str,
     dry_run: bool,
-) -> anyhow::Result<Listed> {
-    let Lists { mut orgs, mut projects } = lists;
+) -> anyhow::Result<ListingReport> {
+    let InputFiles { mut orgs, mut projects } = files;
     let mut problems = Vec::new();
     if args.discover {
         let discovered = mirror.discover().await?;
         problems = discovered.problems;
-        for login in orgs.add(&discovered.logins).map_err(after_work)? {
-            console.line(&format!("{login} added to {}", args.orgs.display()));
+        for login in orgs.add(&discovered.logins).map_err(as_runtime_error)? {
+            app.console.line(&format!("{login} added to {}", args.orgs.display()));
         }
         if orgs.logins.is_empty() {
-            problems.push(format!("the tokens belong to no organisation, and {} names none", args.orgs.display()));
+            problems.push(format!("the tokens belong to no organization, and {} lists none", args.orgs.display()));
         }
     }
-    let mut found = look_at_all(mirror, &orgs.logins, console, process).await?;
-    for organization in &mut found {
-        mirror.vanished(organization, process).await?;
+    let mut reports = list_organizations(app, mirror, &orgs.logins, process).await?;
+    for report in &mut reports {
+        mirror.vanished(report, process).await?;
     }
-    let hooks = Hooks::new(settings, mirror, args, console, dry_run).await?;
+    let webhooks = Webhooks::new(app, mirror, args, dry_run).await?;
     let mut organizations = Vec::new();
-    for mut found in found {
-        let own = mirror.stores.relational.inventory_of(&found.login).await?;
-        update(&mut projects, mirror, &found, &own, args).await?;
-        let hook = hooks.of(&mut found).await;
-        organizations.push(ListedOrganization { found, own, hook });
+    for mut report in reports {
+        let repositories = mirror.stores.relational.inventory_of(&report.login).await?;
+        update(&mut projects, mirror, &report, &repositories, args).await?;
+        let webhook = webhooks.reconcile(&mut report).await;
+        organizations.push(ListedOrganization { report, repositories, webhook });
     }
-    hooks.leave().await;
+    webhooks.close().await;
     if !dry_run {
-        projects.write().map_err(after_work)?;
+        projects.write().map_err(as_runtime_error)?;
     }
-    Ok(Listed { organizations, projects, problems })
+    Ok(ListingReport { organizations, projects, problems })
 }
 
-/// A file's error that is no longer one of usage: work was done before it.
-fn after_work(error: ListError) -> anyhow::Error {
+/// Converts a file's error to one that is no longer a usage error: work was done before it.
+fn as_runtime_error(error: ListError) -> anyhow::Error {
     anyhow::Error::msg(error.to_string())
 }
 
-async fn look_at_all(
+/// Lists organizations concurrently, and returns their reports in the order of `logins`.
+async fn list_organizations(
+    app: &App,
     mirror: &Mirror,
     logins: &[String],
-    console: &Console,
     process: &str,
 ) -> anyhow::Result<Vec<OrganizationReport>> {
     let inventory = mirror.stores.relational.inventory().await?;
     let before: Inventory = Arc::new(inventory.into_iter().map(|known| (known.github_id, known)).collect());
-    let progress = console.progress("organisations");
+    let progress = app.console.progress("organizations");
     progress.set_length(logins.len() as u64);
-    let room = Arc::new(Semaphore::new(ORGANIZATIONS_AT_A_TIME));
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_ORGANIZATIONS));
     let mut tasks = JoinSet::new();
     for (place, login) in logins.iter().enumerate() {
         let (mirror, login, process) = (mirror.clone(), login.clone(), process.to_owned());
-        let (before, room) = (Arc::clone(&before), Arc::clone(&room));
+        let (before, permits) = (Arc::clone(&before), Arc::clone(&permits));
         tasks.spawn(async move {
             // The semaphore is never closed.
-            let _turn = room.acquire_owned().await.ok();
+            let _permit = permits.acquire_owned().await.ok();
             if mirror.cancel.is_cancelled() {
                 return Err(MirrorError::Cancelled);
             }
-            mirror.organization(&login, &before, &process).await.map(|found| (place, found))
+            mirror.organization(&login, &before, &process).await.map(|report| (place, report))
         });
     }
-    let mut found = Vec::new();
+    let mut reports = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        found.push(done??);
+        reports.push(done??);
         progress.inc(1);
     }
     progress.finish();
-    found.sort_by_key(|(place, _)| *place);
+    reports.sort_by_key(|(place, _)| *place);
     let mut seen = HashSet::new();
-    let organizations = found.into_iter().map(|(_, organization)| organization);
-    // An organisation that was renamed may stand there under both names.
-    Ok(organizations.filter(|organization| seen.insert(organization.login.to_lowercase())).collect())
+    let reports = reports.into_iter().map(|(_, report)| report);
+    // A renamed organization may be listed under both names.
+    Ok(reports.filter(|report| seen.insert(report.login.to_lowercase())).collect())
 }
 
-/// Puts an organisation's repositories into `projects.txt`. A line is taken out only where it is known what became of it.
+/// Updates an organization's lines in `projects.txt`. A line is removed only if its repository's fate is known.
 async fn update(
     projects: &mut Projects,
     mirror: &Mirror,
     organization: &OrganizationReport,
-    own: &[Inventoried],
+    inventory: &[Inventoried],
     args: &ListArgs,
 ) -> anyhow::Result<()> {
-    let kept = own.iter().filter(|known| known.listed.is_some() && !known.deleted);
+    let kept = inventory.iter().filter(|known| known.listed.is_some() && !known.deleted);
     let mut repositories: Vec<RepoName> =
         kept.filter_map(|known| RepoName::new(&known.owner, &known.name).ok()).collect();
     let relational = &mirror.stores.relational;
     let mut taken: HashSet<String> = repositories.iter().map(RepoName::folded).collect();
     for name in projects.of(&organization.asked).into_iter().chain(projects.of(&organization.login)) {
-        // Under its organisation's present name it is the same.
+        // Under its organization's current name it is the same repository.
         let present = RepoName::new(&organization.login, name.name()).unwrap_or_else(|_| name.clone());
         if taken.contains(&present.folded())
             || relational.is_accounted_for(name.owner(), name.name()).await?
@@ -200,7 +191,7 @@ async fn update(
             continue;
         }
         if organization.listed {
-            tracing::info!(repository = %name, file = %args.projects.display(), "in no list, kept");
+            tracing::info!(repository = %name, file = %args.projects.display(), "not listed, kept");
         }
         taken.insert(name.folded());
         repositories.push(name);
@@ -215,24 +206,25 @@ async fn update(
     Ok(())
 }
 
-impl Listed {
-    /// Shows what is not complete; how it went.
-    pub fn outcome(&self, console: &Console) -> Outcome {
+impl ListingReport {
+    /// Reports problems and remarks to the console, and returns the outcome.
+    pub fn outcome(&self, app: &App) -> CommandOutcome {
         for problem in &self.problems {
-            console.error(&format!("error: {problem}"));
+            app.console.error(&format!("error: {problem}"));
         }
-        for ListedOrganization { found: organization, .. } in &self.organizations {
-            for note in &organization.notes {
-                console.line(&format!("{}: {note}", organization.asked));
+        for ListedOrganization { report, .. } in &self.organizations {
+            for note in &report.notes {
+                app.console.line(&format!("{}: {note}", report.asked));
             }
-            for problem in &organization.problems {
-                console.error(&format!("error: {}: {problem}", organization.asked));
+            for problem in &report.problems {
+                app.console.error(&format!("error: {}: {problem}", report.asked));
             }
         }
-        let incomplete = self.organizations.iter().filter(|listed| !listed.found.problems.is_empty()).count();
+        let incomplete = self.organizations.iter().filter(|listed| !listed.report.problems.is_empty()).count();
         if incomplete > 0 {
-            console.error(&format!("{incomplete} of {} organisations are not complete", self.organizations.len()));
+            let total = counted(self.organizations.len() as u64, "organization", "organizations");
+            app.console.error(&format!("{incomplete} of {total} incomplete"));
         }
-        if incomplete == 0 && self.problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete }
+        if incomplete == 0 && self.problems.is_empty() { CommandOutcome::Complete } else { CommandOutcome::Incomplete }
     }
 }

@@ -6,44 +6,39 @@ use std::path::Path;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::{Outcome, open_queue};
+use super::output::counted;
+use super::{App, CommandOutcome};
 use crate::cli::{LoadArgs, UsageError};
-use crate::config::Settings;
 use crate::names::{RepoName, is_login};
 use crate::queue::{Queue, Route};
-use crate::telemetry::Console;
 
-/// Messages published at a time: a stop is heeded between two batches.
-const BATCH: usize = 1000;
-/// Dead letters put back at a time.
-const DEAD_BATCH: u32 = 500;
+/// Messages published at a time; shutdown takes effect between two batches.
+const PUBLISH_BATCH: usize = 1000;
+/// Dead letters requeued at a time.
+const REQUEUE_BATCH: u32 = 500;
 
-/// Publishes what the file names. The whole file is checked before anything is published.
+/// Publishes a message for each line of the file, or requeues dead letters. The whole file is checked first.
 ///
 /// # Errors
-/// A file that can't be read or holds a line that names nothing; a queue that can't be used.
-pub async fn run(
-    settings: Settings,
-    args: LoadArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
+/// A file that can't be read or has an invalid line; a queue that can't be used.
+pub(super) async fn run(app: App, args: &LoadArgs) -> anyhow::Result<CommandOutcome> {
     let bodies = match &args.file {
         Some(file) => read(file, &args.route)?,
         None => Vec::new(),
     };
-    let queue = open_queue(&settings, &console, &shutdown).await?;
+    let queue = app.queue().await?;
     queue.declare(std::slice::from_ref(&args.route)).await?;
     let done = match &args.file {
-        Some(_) => publish(&queue, &args.route, bodies, &shutdown).await,
-        None => revive(&queue, &args.route, &shutdown).await,
+        Some(_) => publish(&queue, &args.route, bodies, &app.shutdown).await,
+        None => requeue_dead(&queue, &args.route, &app.shutdown).await,
     };
     queue.close().await;
-    let done = done?;
-    console.line(&format!("{done} messages put on the queue {}", args.route.queue()));
-    Ok(if shutdown.is_cancelled() { Outcome::Incomplete } else { Outcome::Complete })
+    let published = counted(done? as u64, "message", "messages");
+    app.console.line(&format!("{published} put on the queue {}", args.route.queue()));
+    Ok(if app.shutdown.is_cancelled() { CommandOutcome::Incomplete } else { CommandOutcome::Complete })
 }
 
+/// Publishes messages in batches until shutdown, and returns their number.
 async fn publish(
     queue: &Queue,
     route: &Route,
@@ -51,7 +46,7 @@ async fn publish(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<usize> {
     let mut done = 0;
-    for batch in bodies.chunks(BATCH) {
+    for batch in bodies.chunks(PUBLISH_BATCH) {
         if shutdown.is_cancelled() {
             break;
         }
@@ -62,23 +57,23 @@ async fn publish(
     Ok(done)
 }
 
-/// Puts dead letters back, those that were there at the beginning.
-async fn revive(queue: &Queue, route: &Route, shutdown: &CancellationToken) -> anyhow::Result<usize> {
+/// Requeues the dead letters that were there at the start, and returns their number.
+async fn requeue_dead(queue: &Queue, route: &Route, shutdown: &CancellationToken) -> anyhow::Result<usize> {
     let mut left = queue.depth(route).await?.dead;
     let mut done = 0;
     while left > 0 && !shutdown.is_cancelled() {
-        let batch = u32::try_from(left).unwrap_or(DEAD_BATCH).min(DEAD_BATCH);
-        let revived = queue.requeue_dead(route, batch).await?;
-        if revived == 0 {
+        let batch = u32::try_from(left).unwrap_or(REQUEUE_BATCH).min(REQUEUE_BATCH);
+        let requeued = queue.requeue_dead(route, batch).await?;
+        if requeued == 0 {
             break;
         }
-        done += revived as usize;
-        left = left.saturating_sub(revived.into());
+        done += requeued as usize;
+        left = left.saturating_sub(requeued.into());
     }
     Ok(done)
 }
 
-/// The messages that a file's lines stand for.
+/// Reads the messages from a file or from standard input.
 fn read(file: &Path, route: &Route) -> anyhow::Result<Vec<String>> {
     let unreadable = |problem: String| UsageError::new(format!("can't read {}: {problem}", file.display()));
     let mut text = String::new();
@@ -92,6 +87,7 @@ fn read(file: &Path, route: &Route) -> anyhow::Result<Vec<String>> {
     })
 }
 
+/// Parses a message from each line; an error has the line's number, counted from 1.
 fn messages(text: &str, route: &Route) -> Result<Vec<String>, (usize, String)> {
     let mut bodies = Vec::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {

@@ -1,27 +1,20 @@
-//! `msght migrate`: upgrades GHTorrent's databases in place, after a check and only when asked.
+//! `msght migrate`: upgrades GHTorrent's databases in place, after a check and only with `--apply`.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Outcome, plain_table, print, retry_policy};
+use super::output::{counted, plain_table, print};
+use super::{App, CommandOutcome};
 use crate::cli::MigrateArgs;
-use crate::config::Settings;
 use crate::store::documents::{self, Duplicates};
 use crate::store::relational::ghtorrent::{self, Examined, Remedy, Upgrade};
-use crate::telemetry::Console;
 
-/// Checks both stores, says what upgrading them takes, and does it with `--apply` if nothing stands in the way.
+/// Checks both stores, prints the upgrade's steps, and takes them with `--apply` if nothing blocks them.
 ///
 /// # Errors
-/// A store that can't be used, or a statement that its server has refused.
-pub async fn run(
-    settings: Settings,
-    args: &MigrateArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
-    let retry_policy = retry_policy(&settings, &console, &shutdown);
+/// A store that can't be used, or a statement that its server rejected.
+pub(super) async fn run(app: App, args: &MigrateArgs) -> anyhow::Result<CommandOutcome> {
+    let App { settings, console, shutdown } = &app;
+    let retry = app.retry_policy();
     let examined = ghtorrent::examine(&settings.sql.url, args.apply).await?;
-    let duplicates = documents::find_duplicates(&settings.documents.url, &retry_policy).await?;
+    let duplicates = documents::find_duplicates(&settings.documents.url, &retry).await?;
     let repair = args.repair_duplicates;
     let mut text = match &examined {
         Examined::NothingToDo(why) => format!("{why}; nothing to do\n"),
@@ -35,43 +28,43 @@ pub async fn run(
     };
     let possible = relational_can && duplicates.iter().all(|found| repair && found.incomplete == 0);
     let needed = !matches!(examined, Examined::NothingToDo(_)) || !duplicates.is_empty();
-    print(text.as_bytes())?;
+    print(&text)?;
     if !possible {
-        let hint = if repair { "" } else { "; with --repair-duplicates msght sets right what it can" };
+        let hint = if repair { "" } else { "; --repair-duplicates repairs what msght can repair" };
         console.error(&format!("rows or documents are in the way; nothing was changed{hint}"));
-        return Ok(Outcome::Incomplete);
+        return Ok(CommandOutcome::Incomplete);
     }
     if !args.apply {
         if needed {
-            console.line("nothing was changed; run it again with --apply to do this, after a backup");
+            console.line("nothing was changed; to apply these changes, take a backup and run it again with --apply");
         }
-        return Ok(Outcome::Complete);
+        return Ok(CommandOutcome::Complete);
     }
     if let Examined::Unfinished(unfinished) = &examined {
-        unfinished.finish(&retry_policy).await?;
+        unfinished.finish(&retry).await?;
         console.line("the relational store is upgraded");
     }
     if let Examined::Upgrade(upgrade) = examined {
-        let tell = {
+        let report = {
             let console = console.clone();
             move |line: &str| {
                 tracing::info!("{line}");
                 console.line(line);
             }
         };
-        if !upgrade.apply(repair, &retry_policy, &tell, &shutdown).await? {
-            console.error("stopped in the middle: run it again, it goes on where it stopped");
-            return Ok(Outcome::Incomplete);
+        if !upgrade.apply(repair, &retry, &report, shutdown).await? {
+            console.error("stopped in the middle: run it again to resume");
+            return Ok(CommandOutcome::Incomplete);
         }
         console.line("the relational store is upgraded");
     }
     if !duplicates.is_empty() {
-        for (collection, removed) in documents::repair_duplicates(&settings.documents.url, &retry_policy).await? {
-            console
-                .line(&format!("{}: {removed} documents removed, of which a newer one was there", collection.name()));
+        for (collection, removed) in documents::repair_duplicates(&settings.documents.url, &retry).await? {
+            let removed = counted(removed, "document", "documents");
+            console.line(&format!("{}: {removed} removed, superseded by newer ones", collection.name()));
         }
     }
-    Ok(Outcome::Complete)
+    Ok(CommandOutcome::Complete)
 }
 
 fn tables(upgrade: &Upgrade) -> String {

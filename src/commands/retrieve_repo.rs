@@ -1,42 +1,34 @@
 //! `msght retrieve-repo`: mirrors everything of the given repositories.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Outcome, each, in_turn, open_mirror, print};
+use super::output::print;
+use super::run_each::{run_each, run_exclusive};
+use super::{App, CommandOutcome};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
-use crate::mirror::{Mirror, Options, repository_lease};
+use crate::mirror::{Options, repository_lease};
 use crate::names::RepoName;
-use crate::store::relational::leases::process_name;
-use crate::telemetry::Console;
-use crate::workers::alone_in_turn;
 
-/// Mirrors the repositories that the arguments name.
+/// Mirrors the repositories one after another, and prints each one's table of stages.
 ///
 /// # Errors
-/// What kept it from starting; what fails within a repository is counted and shown in its table.
-pub async fn run(
-    settings: Settings,
-    args: RetrieveRepoArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
+/// The reason why it could not start; failures within a repository are counted and shown in its table.
+pub(super) async fn run(app: App, args: &RetrieveRepoArgs) -> anyhow::Result<CommandOutcome> {
     let repositories = args.repositories()?;
-    let options = options(&settings, &args)?;
-    let mirror = open_mirror(&settings, &console, &shutdown).await?;
-    let process = process_name();
-    let outcome = each(&repositories, "repositories", &console, &shutdown, async |repository: &RepoName| {
-        let work = async |mirror: Mirror| mirror.repository(repository, options.clone()).await;
-        let (what, lease) = (repository.to_string(), repository_lease(repository));
-        let ended = alone_in_turn(&mirror, (&what, &lease), &process, &shutdown, work).await?;
-        let report = match in_turn(ended) {
+    let options = options(&app.settings, args)?;
+    let mirror = app.mirror().await?;
+    let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |repository: &RepoName| {
+        let (subject, lease) = (repository.to_string(), repository_lease(repository));
+        let retrieved = run_exclusive(&app, &mirror, (&subject, &lease), async |mirror| {
+            mirror.repository(repository, options.clone()).await
+        });
+        let report = match retrieved.await? {
             Ok(report) => report,
             Err(error) => return Ok(Err(error)),
         };
-        print(report.to_string().as_bytes())?;
+        print(&report.to_string())?;
         if !report.is_complete() {
             let (incomplete, stages) = (report.incomplete_stages(), report.stages.len());
-            console.error(&format!("error: {repository}: {incomplete} of {stages} stages are not complete"));
+            app.console.error(&format!("error: {repository}: {incomplete} of {stages} stages incomplete"));
         }
         Ok(Ok(report.is_complete()))
     })
@@ -46,10 +38,9 @@ pub async fn run(
 }
 
 fn options(settings: &Settings, args: &RetrieveRepoArgs) -> anyhow::Result<Options> {
-    let stages = args.stages()?;
     let id = |id: Option<u64>| id.map(|id| i64::try_from(id).unwrap_or(i64::MAX));
     Ok(Options {
-        stages,
+        stages: args.stages()?,
         full: args.full,
         exclude_events: args.exclude_events.iter().cloned().collect(),
         events_after: id(args.events_after),

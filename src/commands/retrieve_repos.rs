@@ -1,30 +1,19 @@
 //! `msght retrieve-repos`: works the queue of repositories to retrieve.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Outcome, work_mirror_queue};
+use super::run_worker::run_mirror_worker;
+use super::{App, CommandOutcome};
 use crate::cli::{RetrieveReposArgs, stages_of};
-use crate::config::Settings;
 use crate::mirror::Options;
 use crate::queue::Route;
-use crate::telemetry::Console;
 use crate::workers::Repositories;
 
 /// Works the queue until it is stopped, or empty with `--drain`.
 ///
 /// # Errors
 /// A store, the queue or a setting that can't be used.
-pub async fn run(
-    settings: Settings,
-    args: RetrieveReposArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
-    let options = Options { fork_commits: settings.mirror.fork_commits, ..Options::of(stages_of(args.detail)) };
-    work_mirror_queue(&settings, Route::Projects, &args.work, &console, &shutdown, |mirror, process| Repositories {
-        mirror,
-        options,
-        process,
-    })
-    .await
+pub(super) async fn run(app: App, args: &RetrieveReposArgs) -> anyhow::Result<CommandOutcome> {
+    let fork_commits = app.settings.mirror.fork_commits;
+    let options = Options { fork_commits, ..Options::of(stages_of(args.detail)) };
+    run_mirror_worker(app, Route::Projects, &args.work, |mirror, process| Repositories { mirror, options, process })
+        .await
 }

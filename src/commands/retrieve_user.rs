@@ -1,37 +1,28 @@
-//! `msght retrieve-user`: mirrors the given accounts with who follows them, whom they follow, and memberships.
+//! `msght retrieve-user`: mirrors the given accounts with followers, following and memberships.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Outcome, each, in_turn, open_mirror, print};
+use super::output::print;
+use super::run_each::{run_each, run_exclusive};
+use super::{App, CommandOutcome};
 use crate::cli::RetrieveUserArgs;
-use crate::config::Settings;
-use crate::mirror::{Mirror, MirrorError, account_lease};
-use crate::store::relational::leases::process_name;
-use crate::telemetry::Console;
-use crate::workers::alone_in_turn;
+use crate::mirror::{MirrorError, account_lease};
 
-/// Mirrors the accounts that the arguments name, and prints a line each.
+/// Mirrors the accounts one after another, and prints a line for each.
 ///
 /// # Errors
-/// What kept it from starting; what fails with an account is counted and shown.
-pub async fn run(
-    settings: Settings,
-    args: RetrieveUserArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
-    let mirror = open_mirror(&settings, &console, &shutdown).await?;
-    let process = process_name();
-    let outcome = each(&args.logins(), "accounts", &console, &shutdown, async |login: &String| {
-        let work = async |mirror: Mirror| mirror.user(login, args.full).await;
+/// The reason why it could not start; failures with an account are counted and shown.
+pub(super) async fn run(app: App, args: &RetrieveUserArgs) -> anyhow::Result<CommandOutcome> {
+    let mirror = app.mirror().await?;
+    let outcome = run_each(&app, &args.logins(), ("account", "accounts"), async |login: &String| {
         let lease = account_lease(login);
-        match in_turn(alone_in_turn(&mirror, (login, &lease), &process, &shutdown, work).await?) {
+        let retrieved =
+            run_exclusive(&app, &mirror, (login, &lease), async |mirror| mirror.user(login, args.full).await);
+        match retrieved.await? {
             Ok(report) => {
-                print(format!("{}: {}\n", report.subject, report.summary()).as_bytes())?;
+                print(&format!("{}: {}\n", report.subject, report.summary()))?;
                 Ok(Ok(report.is_complete()))
             }
             Err(MirrorError::Gone(_)) => {
-                print(format!("{login}: gone, marked deleted\n").as_bytes())?;
+                print(&format!("{login}: gone, marked deleted\n"))?;
                 Ok(Ok(true))
             }
             Err(error) => Ok(Err(error)),

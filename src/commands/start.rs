@@ -1,60 +1,54 @@
-//! `msght start`: lists every organisation, then retrieves each repository that is due.
+//! `msght start`: lists every organization, then retrieves each repository that is due.
 
 use std::time::Instant;
 
 use chrono::{Local, TimeDelta, Utc};
-use tokio_util::sync::CancellationToken;
 
-use super::get_repos::{Lists, list};
-use super::{Outcome, open_mirror, open_queue, plain_table, print};
+use super::get_repos::{InputFiles, list};
+use super::output::{counted, plain_table, print};
+use super::{App, CommandOutcome};
 use crate::cli::{StartArgs, stages_of};
-use crate::config::Settings;
 use crate::mirror::{Mirror, Options};
 use crate::queue::Route;
 use crate::schedule::{Due, Limits, Plan, Report, estimate, work};
 use crate::store::relational::leases::process_name;
-use crate::telemetry::{Console, Event};
+use crate::telemetry::Event;
 
-/// What a run over all repositories holds a lease on.
+/// The lease of a run over all repositories.
 const LEASE: &str = "start";
 /// Messages published at a time.
-const BATCH: usize = 1000;
+const PUBLISH_BATCH: usize = 1000;
 
-/// Lists the organisations and retrieves what is due.
+/// Lists the organizations and retrieves what is due, under a lease.
 ///
 /// # Errors
-/// What kept it from starting, or ended every repository's work; what fails within one is counted and shown.
-pub async fn run(
-    settings: Settings,
-    args: StartArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
-    let lists = Lists::read(&args.lists, &console)?;
-    let settings = args.lists.tokens.apply(settings, &console);
-    let mirror = open_mirror(&settings, &console, &shutdown).await?;
+/// The reason why it could not start, or a failure that ends all repositories' work; others are counted and shown.
+pub(super) async fn run(app: App, args: &StartArgs) -> anyhow::Result<CommandOutcome> {
+    let files = InputFiles::read(&app, &args.lists)?;
+    let app = app.with_tokens(&args.lists.tokens);
+    let mirror = app.mirror().await?;
     let process = process_name();
     let outcome = match mirror.stores.relational.lease(LEASE, &process).await? {
         Err(holder) => {
-            console.error(&format!(
-                "error: another msght start is running on these stores: {holder}; a process that has died gives the \
-                 lease free within a minute"
+            app.console.error(&format!(
+                "error: another msght start is running on these stores: {holder}; the lease of a dead process expires \
+                 within a minute"
             ));
-            Ok(Outcome::Incomplete)
+            Ok(CommandOutcome::Incomplete)
         }
         Ok(lease) => {
             Event::DataCollectionStarting.emit();
-            // Whoever loses the lease has lost the stores for long: another run may have begun.
-            let run = Mirror { cancel: shutdown.child_token(), ..mirror.clone() };
-            let cancel = run.cancel.clone();
-            let all = all(&settings, &args, run, lists, &console, &process);
-            tokio::pin!(all);
+            // A lost lease means that the stores were away for long: another run may have started.
+            let app = app.child();
+            let mirror = Mirror { cancel: app.shutdown.clone(), ..mirror.clone() };
+            let run = list_and_retrieve(&app, args, mirror, files, &process);
+            tokio::pin!(run);
             let outcome = tokio::select! {
-                outcome = &mut all => outcome,
+                outcome = &mut run => outcome,
                 () = lease.lost().cancelled() => {
-                    console.error("error: the lease on this run was lost, and another one may have begun: stopping");
-                    cancel.cancel();
-                    all.await
+                    app.console.error("error: this run lost its lease, and another one may have started: stopping");
+                    app.shutdown.cancel();
+                    run.await
                 }
             };
             lease.release().await?;
@@ -66,81 +60,78 @@ pub async fn run(
     outcome
 }
 
-async fn all(
-    settings: &Settings,
+async fn list_and_retrieve(
+    app: &App,
     args: &StartArgs,
     mirror: Mirror,
-    lists: Lists,
-    console: &Console,
+    files: InputFiles,
     process: &str,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<CommandOutcome> {
     let started = Instant::now();
-    let listed = list(settings, &mirror, lists, &args.lists, console, process, args.dry_run).await?;
-    let listing = listed.outcome(console);
+    let listing = list(app, &mirror, files, &args.lists, process, args.dry_run).await?;
+    let outcome = listing.outcome(app);
     let inventory = mirror.stores.relational.inventory().await?;
-    let plan = Plan::new(listed.projects.repositories(), &inventory, args.max_age, Utc::now());
+    let plan = Plan::new(listing.projects.repositories(), &inventory, args.max_age, Utc::now());
     if args.dry_run {
-        print(shown(&plan, args, &mirror).await?.as_bytes())?;
-        return Ok(listing);
+        print(&render_plan(&plan, args, &mirror).await?)?;
+        return Ok(outcome);
     }
-    console.line(&format!("{} repositories are due, {} are fresh enough", plan.due.len(), plan.fresh));
+    app.console.line(&summary(&plan));
     if args.enqueue {
-        enqueue(settings, &plan.due, console, &mirror.cancel).await?;
-        return Ok(listing);
+        enqueue(app, &plan.due).await?;
+        return Ok(outcome);
     }
-    let options = Options { fork_commits: settings.mirror.fork_commits, ..Options::of(stages_of(args.detail)) };
+    let fork_commits = app.settings.mirror.fork_commits;
+    let options = Options { fork_commits, ..Options::of(stages_of(args.detail)) };
     let limits = Limits::new(args.until, args.max_requests, Local::now());
-    let worked = work(&mirror, plan.due, args.jobs, &options, process, limits, console).await?;
+    let worked = work(&mirror, plan.due, args.jobs, &options, process, limits, &app.console).await?;
     let report = Report { worked, time: started.elapsed() };
-    print(report.to_string().as_bytes())?;
+    print(&report.to_string())?;
     if report.is_done() {
-        return Ok(listing);
+        return Ok(outcome);
     }
-    console.error(&format!("error: not all repositories are done: {}", report.totals()));
-    Ok(Outcome::Incomplete)
+    app.console.error(&format!("error: not all repositories are done: {}", report.totals()));
+    Ok(CommandOutcome::Incomplete)
 }
 
-async fn enqueue(
-    settings: &Settings,
-    due: &[Due],
-    console: &Console,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let queue = open_queue(settings, console, shutdown).await?;
+/// Publishes the due repositories to the queue of `msght retrieve-repos`.
+async fn enqueue(app: &App, due: &[Due]) -> anyhow::Result<()> {
+    let queue = app.queue().await?;
     queue.declare(&[Route::Projects]).await?;
-    for batch in due.chunks(BATCH) {
+    for batch in due.chunks(PUBLISH_BATCH) {
         let bodies = batch.iter().map(|due| format!("{} {}", due.name.owner(), due.name.name())).collect();
         queue.publish(&Route::Projects, bodies).await?;
     }
     queue.close().await;
-    console.line(&format!("{} repositories put on the queue {}", due.len(), Route::Projects.queue()));
+    let published = counted(due.len() as u64, "repository", "repositories");
+    app.console.line(&format!("{published} put on the queue {}", Route::Projects.queue()));
     Ok(())
 }
 
-/// The plan, for people.
-async fn shown(plan: &Plan, args: &StartArgs, mirror: &Mirror) -> anyhow::Result<String> {
+/// Returns a line with the numbers of due and fresh repositories.
+fn summary(plan: &Plan) -> String {
+    let due = counted(plan.due.len() as u64, "repository is", "repositories are");
+    format!(
+        "{due} due, {} fresh enough",
+        if plan.fresh == 1 { "1 is".to_owned() } else { format!("{} are", plan.fresh) }
+    )
+}
+
+/// Formats the plan, its cost and its estimated end.
+async fn render_plan(plan: &Plan, args: &StartArgs, mirror: &Mirror) -> anyhow::Result<String> {
     let estimate = estimate(mirror, &plan.due, &stages_of(args.detail)).await?;
-    let mut text = plain_table(
-        ["repository", "last retrieved", "requests"],
-        plan.due
-            .iter()
-            .zip(&estimate.each)
-            .map(|(due, requests)| {
-                let last = due.retrieved_at.map_or("never".to_owned(), |at| at.format("%Y-%m-%d %H:%M").to_string());
-                [due.name.to_string(), last, requests.to_string()]
-            })
-            .collect(),
-    );
+    let row = |(due, requests): (&Due, &u64)| {
+        let last = due.retrieved_at.map_or("never".to_owned(), |at| at.format("%Y-%m-%d %H:%M").to_string());
+        [due.name.to_string(), last, requests.to_string()]
+    };
+    let rows = plan.due.iter().zip(&estimate.each).map(row).collect();
+    let mut text = plain_table(["repository", "last retrieved", "requests"], rows);
     text.push('\n');
     let rows = estimate.kinds.iter().map(|(kind, requests)| [(*kind).to_owned(), requests.to_string()]).collect();
     text.push_str(&plain_table(["kind", "requests"], rows));
     let total: u64 = estimate.each.iter().sum();
-    text.push_str(&format!(
-        "\n{} repositories are due, {} are fresh enough; about {total} requests that count\n",
-        plan.due.len(),
-        plan.fresh
-    ));
+    text.push_str(&format!("\n{}; about {total} requests that count\n", summary(plan)));
     let end = Local::now() + TimeDelta::from_std(mirror.github.budget().time_for(total)).unwrap_or(TimeDelta::zero());
-    text.push_str(&format!("with the present tokens it would end at about {}\n", end.format("%Y-%m-%d %H:%M")));
+    text.push_str(&format!("with these tokens it would end at about {}\n", end.format("%Y-%m-%d %H:%M")));
     Ok(text)
 }

@@ -1,35 +1,25 @@
-//! `msght update-repo`: brings the rows and documents of the given repositories themselves up to date.
+//! `msght update-repo`: refreshes the given repositories' own rows and documents.
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Outcome, each, in_turn, open_mirror, print};
+use super::output::print;
+use super::run_each::{run_each, run_exclusive};
+use super::{App, CommandOutcome};
 use crate::cli::UpdateRepoArgs;
-use crate::config::Settings;
-use crate::mirror::{Mirror, repository_lease};
+use crate::mirror::repository_lease;
 use crate::names::RepoName;
-use crate::store::relational::leases::process_name;
-use crate::telemetry::Console;
-use crate::workers::alone_in_turn;
 
-/// Asks for the repositories that the arguments name, and prints a line each.
+/// Refreshes the repositories one after another, and prints a line for each.
 ///
 /// # Errors
-/// What kept it from starting; what fails with a repository is counted and shown.
-pub async fn run(
-    settings: Settings,
-    args: UpdateRepoArgs,
-    console: Console,
-    shutdown: CancellationToken,
-) -> anyhow::Result<Outcome> {
+/// The reason why it could not start; failures with a repository are counted and shown.
+pub(super) async fn run(app: App, args: &UpdateRepoArgs) -> anyhow::Result<CommandOutcome> {
     let repositories = args.repositories()?;
-    let mirror = open_mirror(&settings, &console, &shutdown).await?;
-    let process = process_name();
-    let outcome = each(&repositories, "repositories", &console, &shutdown, async |name: &RepoName| {
-        let work = async |mirror: Mirror| mirror.update(name).await;
-        let (what, lease) = (name.to_string(), repository_lease(name));
-        match in_turn(alone_in_turn(&mirror, (&what, &lease), &process, &shutdown, work).await?) {
-            Ok((present, update)) => {
-                print(format!("{present}: {update}\n").as_bytes())?;
+    let mirror = app.mirror().await?;
+    let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |name: &RepoName| {
+        let (subject, lease) = (name.to_string(), repository_lease(name));
+        let updated = run_exclusive(&app, &mirror, (&subject, &lease), async |mirror| mirror.update(name).await);
+        match updated.await? {
+            Ok((current_name, update)) => {
+                print(&format!("{current_name}: {update}\n"))?;
                 Ok(Ok(true))
             }
             Err(error) => Ok(Err(error)),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What is expected where a length of time stands.
+/// The expected form of a length of time, for error messages.
 pub const DURATION_EXPECTED: &str = "a length of time such as 90s, 5m, 12h, 10d or 0";
 
-/// Reads a length of time: a whole number and its unit (s, m, h or d), or 0.
+/// Parses a length of time: a whole number and its unit (s, m, h or d), or 0.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -27,15 +27,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(number * seconds))
 }
 
-/// [`parse_duration`] for the command line.
-///
-/// # Errors
-/// What was expected.
-pub fn duration_argument(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("expected {DURATION_EXPECTED}"))
-}
-
-/// A length of time as [`parse_duration`] reads it, in the largest unit that divides it.
+/// Formats a length of time as [`parse_duration`] reads it, in the largest unit that divides it.
 pub fn duration_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {

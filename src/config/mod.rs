@@ -19,7 +19,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use crate::backend_url::{BackendKind, BackendUrl};
-pub use duration::{DURATION_EXPECTED, duration_argument, duration_text, parse_duration};
+pub use duration::{DURATION_EXPECTED, duration_text, parse_duration};
 pub use error::ConfigError;
 pub use keys::{KEYS, Key};
 pub use logging::Level;
@@ -179,12 +179,12 @@ impl Settings {
     /// The first unknown key, bad value or unreadable file, by source, key, what was found and what was expected.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let settings = values::settings(&sources.read()?)?;
-        settings.refuse_files_with_two_jobs()?;
+        settings.ensure_distinct_files()?;
         Ok(settings)
     }
 
     /// The key of the setting that a file is used by, if it is.
-    pub fn user_of(&self, file: &Path) -> Option<&'static str> {
+    pub fn setting_for_file(&self, file: &Path) -> Option<&'static str> {
         let same = |other: &Path| std::path::absolute(other).ok() == std::path::absolute(file).ok();
         self.files().into_iter().find(|(_, used)| same(used)).map(|(key, _)| key)
     }
@@ -205,10 +205,10 @@ impl Settings {
     }
 
     /// That the two stores share no file is said by who opens them.
-    fn refuse_files_with_two_jobs(&self) -> Result<(), ConfigError> {
+    fn ensure_distinct_files(&self) -> Result<(), ConfigError> {
         for (key, file) in self.files().into_iter().skip_while(|(key, _)| *key != "queue.url" && *key != "logging.file")
         {
-            if let Some(other) = self.user_of(&file).filter(|other| *other != key) {
+            if let Some(other) = self.setting_for_file(&file).filter(|other| *other != key) {
                 return Err(ConfigError::Value {
                     origin: self.origin(key).clone(),
                     key: key.to_owned(),

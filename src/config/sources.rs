@@ -12,7 +12,6 @@ use super::error::ConfigError;
 use super::keys::{KEYS, Key, Kind};
 use super::tokens;
 use super::{Level, Origin, duration_text};
-use crate::cli::GlobalArgs;
 
 /// The configuration file that is read when it is there and none is named.
 const DEFAULT_FILE: &str = "msght.toml";
@@ -89,16 +88,9 @@ fn origin_of(metadata: &Metadata) -> Origin {
 }
 
 impl Sources {
-    /// The sources of this process.
-    pub fn of_process(flags: &GlobalArgs) -> Self {
-        Self {
-            config: flags.config.clone(),
-            data_dir: flags.data_dir.clone(),
-            log_level: flags.log_level,
-            store_timeout: flags.store_timeout,
-            environment: std::env::vars_os().collect(),
-            directory: None,
-        }
+    /// Returns this process's environment as the only source, without flags.
+    pub fn from_env() -> Self {
+        Self { environment: std::env::vars_os().collect(), ..Self::default() }
     }
 
     pub(super) fn read(&self) -> Result<Layers, ConfigError> {

@@ -102,8 +102,8 @@ async fn what_is_missing_is_named_and_the_rest_is_looked_at_all_the_same() {
             "error: nowhere: GET /users/nowhere: not found (404)",
             "error: contoso: no token may manage its webhooks",
             "error: queue: ",
-            "error: dump: Azure Blob Storage, az://container/prefix: there is no account",
-            "5 of what a run needs is missing",
+            "error: dump: Azure Blob Storage, az://container/prefix: no storage account is set",
+            "problems that keep a run from working: 5",
         ],
     );
     assert!(row(&ran, &["good…", "dev0", "fine-grained", "read"]).ends_with("fine"), "{}", ran.out);
@@ -122,7 +122,8 @@ async fn what_is_worth_knowing_is_a_note() {
     let (ran, json) = check(&place.tokens("weak-token-00001")).await;
     ran.said(0, &[]);
     let notes = json["notes"].to_string();
-    for note in ["scope repo", "scope read:org", "ends at 2026-01-01", "this machine's clock is 300 s behind GitHub's"]
+    for note in
+        ["scope repo", "scope read:org", "expires at 2026-01-01", "this machine's clock is 300 s behind GitHub's"]
     {
         assert!(notes.contains(note) || notes.contains(&note.replace("300", "299")), "{note} is not in {notes}");
     }
@@ -135,7 +136,7 @@ async fn it_waits_for_no_limit_and_no_server() {
     let place = place.tokens("spent-token-0001,other-token-0002");
     let begun = Instant::now();
     let (ran, json) = check(&place).await;
-    ran.said(1, &["error: spen…: nothing is left of its hour"]);
+    ran.said(1, &["error: spen…: no requests remain in this hour"]);
     assert_eq!(json["tokens"][0]["remaining"], 0);
     assert_eq!(json["organizations"][0]["access"][0]["token"], "othe…");
     assert_eq!(fake.limit_violations().len(), 0);
@@ -171,7 +172,7 @@ async fn an_app_is_looked_at_where_it_is_installed() {
         ],
     );
     assert_eq!(json["app"]["installed_on"], serde_json::json!(["contoso", "fabrikam"]), "{json}");
-    assert!(json["notes"].to_string().contains("on contoso the App is shown selected repositories only"), "{json}");
+    assert!(json["notes"].to_string().contains("on contoso the App can see selected repositories only"), "{json}");
     assert_eq!(json["tokens"][0]["kind"], "App");
     assert_eq!(json["organizations"][0]["access"][0]["private_repositories"], 1);
     assert_eq!(json["organizations"][0]["access"][0]["webhooks"], "yes");
@@ -209,7 +210,7 @@ async fn what_does_not_answer_as_github_does_is_never_fine() {
     for body in ["{}", "null", "[]", "\"x\"", r#"{"login": 5, "type": []}"#] {
         let address = answers(body).await;
         let ran = place.command(&["check"]).env("MSGHT_GITHUB__API_URL", address).spawn().unwrap();
-        finish(ran).await.said(1, &["error: good…: GitHub's answer does not say whose it is", "error: contoso: "]);
+        finish(ran).await.said(1, &["error: good…: GitHub's answer has no login", "error: contoso: "]);
     }
     // A list that is none.
     fake.set_fault(Fault::always("/orgs/contoso/repos", FaultKind::HtmlOk));

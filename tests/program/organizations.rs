@@ -264,7 +264,7 @@ async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines() {
     });
     estate.fake.set_fault(Fault::always("/orgs/contoso/repos", FaultKind::SsoRequired));
     let ran = estate.list().await;
-    ran.said(1, &["error: contoso: ", "single sign-on", "1 of 2 organisations are not complete"]);
+    ran.said(1, &["error: contoso: ", "single sign-on", "1 of 2 organisations incomplete"]);
     assert_eq!(estate.projects(), format!("{before}fabrikam fresh\n"));
     // One token's refusal is said, and what the others are shown is taken.
     estate.fake.clear_faults();
@@ -283,7 +283,7 @@ async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told() {
     world.changed();
     let estate = Estate::new(world, "contoso\ndev0\ndev5\nnobody\n").await;
     let ran = estate.list().await;
-    ran.said(1, &["dev0: a person, not an organisation", "error: nobody: ", "1 of 4 organisations are not complete"]);
+    ran.said(1, &["dev0: a person, not an organisation", "error: nobody: ", "1 of 4 organisations incomplete"]);
     assert_eq!(ran.err.matches("dev0: a person").count(), 1);
     assert!(estate.projects().ends_with("dev0 open\ndev0 secret\ndev5 theirs\n"), "{}", estate.projects());
 }
@@ -361,5 +361,5 @@ async fn unusable_files_are_told_before_anything_is_asked() {
     refused(&["projects.txt"]).await;
     std::fs::remove_dir(&projects).unwrap();
     estate.place.run(&["get-repos", "--projects", "nowhere/projects.txt"]).await.said(2, &["nowhere/projects.txt"]);
-    estate.list().await.said(0, &["Contoso stands there more than once"]);
+    estate.list().await.said(0, &["Contoso is listed more than once"]);
 }

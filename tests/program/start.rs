@@ -132,7 +132,7 @@ async fn the_estimate_is_near_what_the_run_then_uses() {
         let used = counted(&fake, before);
         let off = (estimated - used as f64).abs();
         assert!(off <= 0.15 * used as f64 || off <= 12.0, "{estimated} estimated, {used} used\n{}", ran.out);
-        assert!(ran.out.contains("with the present tokens it would end at about "), "{}", ran.out);
+        assert!(ran.out.contains("with these tokens it would end at about "), "{}", ran.out);
     };
     near("10d").await;
     change(&fake, 3);

@@ -63,7 +63,7 @@ async fn what_is_gone_is_marked_and_what_never_was_is_an_error() {
     assert!(!stores.collection("issues").await.is_empty(), "its data stay");
 
     let ran = place.run(&["update-repo", names::GONE, names::WEB]).await;
-    ran.said(1, &["error: contoso/gone: no token can read contoso/gone", "1 of 2 repositories are not complete"]);
+    ran.said(1, &["error: contoso/gone: no token can read contoso/gone", "1 of 2 repositories incomplete"]);
     assert_eq!(ran.out, "contoso/web: unchanged\n");
     let ran = place.run(&["update-repo", "nonsense"]).await;
     ran.said(2, &["\"nonsense\" is not a repository name"]);

@@ -211,7 +211,7 @@ async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_err
     assert!(stores.data_fingerprint().await == before);
 
     let ran = place.run(&["retrieve-user", "nobody-at-all", "bob"]).await;
-    ran.said(1, &["error: nobody-at-all: ", "not found (404)", "1 of 2 accounts are not complete"]);
+    ran.said(1, &["error: nobody-at-all: ", "not found (404)", "1 of 2 accounts incomplete"]);
     assert!(ran.out.starts_with("bob: done: "), "{}", ran.out);
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'nobody-at-all'").await, 0);
 }

@@ -32,7 +32,7 @@ async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside(
     assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
     // What was given up can be tried again.
     let again = place.run(&["load", "--route", "projects", "--dead"]).await;
-    again.said(0, &["1 messages put on the queue msght.projects"]);
+    again.said(0, &["1 message put on the queue msght.projects"]);
     place.run(&["retrieve-repos", "--drain"]).await.said(1, &["0 done, 1 failed attempts, 1 given up"]);
 }
 
