@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::findings::has_permission;
 use super::report::{Access, CheckedApp, CheckedOrganization, CheckedToken, Expected, GithubReport, WebhookAccess};
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Installation, Meter, Page, TokenRef, TokenState};
+use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Installation, Page, RequestCounter, TokenRef, TokenState};
 
 /// A request is given up after this time: a check does not wait for the end of a rate limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ const MANAGE_WEBHOOKS: (&str, &str) = ("organization_hooks", "write");
 /// Sends the requests of a check, each with one given token.
 struct Prober<'a> {
     github: &'a GitHub,
-    meter: &'a Meter,
+    meter: &'a RequestCounter,
     /// Tokens that timed out or pause, by fingerprint, with the reason: they are not waited for again.
     unresponsive: Mutex<HashMap<String, String>>,
     /// Seconds by which GitHub's clock is ahead, by the latest response.
@@ -38,12 +38,12 @@ struct Prober<'a> {
 struct ProbeError {
     reason: String,
     /// Whether GitHub denies the token access, which is a result too.
-    is_refusal: bool,
+    is_access_denied: bool,
 }
 
 impl ProbeError {
     fn failed(reason: String) -> Self {
-        Self { reason, is_refusal: false }
+        Self { reason, is_access_denied: false }
     }
 }
 
@@ -56,7 +56,7 @@ struct UsableToken {
 
 /// Probes each token of the client, which are exactly those of the settings, and each organization.
 pub async fn check_github(github: &GitHub, expected: &Expected) -> GithubReport {
-    let (mut report, meter) = (GithubReport::default(), Meter::default());
+    let (mut report, meter) = (GithubReport::default(), RequestCounter::default());
     let prober = Prober { github, meter: &meter, unresponsive: Mutex::default(), clock_ahead: Mutex::default() };
     report.app = prober.app(expected).await;
     let tokens = github.tokens();
@@ -104,7 +104,7 @@ impl Prober<'_> {
         }
         // The client reports no error for it while other tokens remain.
         let hint = format!("App {}", app.id);
-        let disabled = self.github.out_for("").into_iter().find(|(disabled, _)| *disabled == hint);
+        let disabled = self.github.disabled_for("").into_iter().find(|(disabled, _)| *disabled == hint);
         app.problem = app.problem.or(disabled.map(|(_, reason)| reason));
         app.installed_on = self.github.installations().iter().map(|on| on.account.clone()).collect();
         Some(app)
@@ -125,8 +125,8 @@ impl Prober<'_> {
                         self.record_clock(Some(&page));
                         Ok(*page)
                     }
-                    Ok(Fetched::Unchanged) => Err(ProbeError::failed("304 to an unconditional request".to_owned())),
-                    Err(error) => Err(ProbeError { is_refusal: error.is_refusal(), reason: error.to_string() }),
+                    Ok(Fetched::NotModified) => Err(ProbeError::failed("304 to an unconditional request".to_owned())),
+                    Err(error) => Err(ProbeError { is_access_denied: error.is_access_denied(), reason: error.to_string() }),
                 };
             }
             reason = self.long_pause(token) => reason,
@@ -168,7 +168,7 @@ impl Prober<'_> {
     async fn can_see(&self, url: ApiUrl, token: &TokenRef, access: &mut Access) -> bool {
         match self.count(url, token).await {
             Ok(_) => true,
-            Err(error) if error.is_refusal => false,
+            Err(error) if error.is_access_denied => false,
             Err(error) => {
                 access.problem.get_or_insert(error.reason);
                 false
@@ -232,7 +232,8 @@ impl Prober<'_> {
     async fn organization(&self, login: &str, usable: &[UsableToken]) -> CheckedOrganization {
         let mut checked = CheckedOrganization { organization: login.to_owned(), ..CheckedOrganization::default() };
         // An installation elsewhere sees what is public, as everybody does.
-        let candidates: Vec<&UsableToken> = usable.iter().filter(|usable| !usable.token.is_foreign_to(login)).collect();
+        let candidates: Vec<&UsableToken> =
+            usable.iter().filter(|usable| !usable.token.is_installed_elsewhere(login)).collect();
         let Some(first) = candidates.first().copied().or(usable.first()) else {
             checked.problem = Some("there is no usable token".to_owned());
             return checked;

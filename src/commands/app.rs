@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, GetReposArgs, StartArgs, TokenArgs};
 use crate::config::Settings;
-use crate::github::{AppSetting, ClientSettings, GitHub, Meter, Notice, TokenSetting};
+use crate::github::{AppConfig, ClientEvent, ClientSettings, GitHub, RequestCounter, TokenConfig};
 use crate::mirror::{Mirror, MirrorError};
 use crate::private_files;
 use crate::queue::Queue;
@@ -114,12 +114,12 @@ impl App {
     pub(super) async fn github(&self) -> anyhow::Result<GitHub> {
         let rate_limit_store = store::ledger::open(&self.settings.sql.url, &self.retry_policy()).await?;
         let console = self.console.clone();
-        let notify = move |notice: Notice| {
+        let notify = move |notice: ClientEvent| {
             tracing::warn!(%notice, "GitHub");
             console.line(&notice.to_string());
         };
         let github = build_client(self.client_settings(Some(rate_limit_store), notify))?;
-        github.find_installations(&Meter::default()).await?;
+        github.find_installations(&RequestCounter::default()).await?;
         Ok(github)
     }
 
@@ -144,7 +144,7 @@ impl App {
     pub(super) fn client_settings(
         &self,
         rate_limit_store: Option<Arc<dyn RateLimitStore>>,
-        notify: impl Fn(Notice) + Send + Sync + 'static,
+        notify: impl Fn(ClientEvent) + Send + Sync + 'static,
     ) -> ClientSettings {
         let settings = &self.settings;
         let tokens = settings.tokens().into_iter();
@@ -152,8 +152,8 @@ impl App {
         ClientSettings {
             api_url: settings.github.api_url.clone(),
             public_url: settings.github.public_url.clone(),
-            tokens: tokens.map(|token| TokenSetting { secret: token.secret, reserve: token.reserve }).collect(),
-            app: settings.app().map(|(id, key)| AppSetting { id: id.to_owned(), key: key.clone(), reserve }),
+            tokens: tokens.map(|token| TokenConfig { secret: token.secret, reserve: token.reserve }).collect(),
+            app: settings.app().map(|(id, key)| AppConfig { id: id.to_owned(), key: key.clone(), reserve }),
             concurrency: settings.github.concurrency,
             user_agent: settings.github.user_agent.clone(),
             rate_limit_store,

@@ -14,7 +14,7 @@ use self::webhooks::Webhooks;
 use super::output::{counted, print};
 use super::{App, CommandOutcome};
 use crate::cli::{GetReposArgs, ListArgs};
-use crate::github::hooks::HookState;
+use crate::github::webhooks::WebhookState;
 use crate::lists::{ListError, Orgs, Projects};
 use crate::mirror::{Inventory, Mirror, MirrorError, OrganizationReport};
 use crate::names::RepoName;
@@ -39,7 +39,7 @@ struct ListedOrganization {
     report: OrganizationReport,
     repositories: Vec<Inventoried>,
     /// The state of its webhook; `None` where it is to have none.
-    webhook: Option<HookState>,
+    webhook: Option<WebhookState>,
 }
 
 /// `orgs.txt` and `projects.txt`, read and found to be usable.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::ConfigError;
-use crate::github::app::key_problem;
+use crate::github::app::private_key_problem;
 use crate::secret::Secret;
 
 const EXPECTED: &str =
@@ -22,7 +22,7 @@ pub(super) fn read_file(path: &Path, named_by: &str) -> Result<Secret, ConfigErr
         expected: EXPECTED.to_owned(),
     })?;
     let key = Secret::new(text);
-    match key_problem(&key) {
+    match private_key_problem(&key) {
         None => Ok(key),
         Some(problem) => Err(ConfigError::Empty {
             path: path.to_owned(),

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::names::RepoName;
 
-/// Repositories whose readers are remembered.
-const REPOS_REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap(); // Checked by the compiler.
+/// Repositories whose cache are remembered.
+const MAX_REPOSITORIES: NonZeroUsize = NonZeroUsize::new(20_000).unwrap(); // Checked by the compiler.
 
-/// What is known of the tokens' access. Tokens are told apart by their place in the pool.
-pub(super) struct Readers {
+/// What is known of the tokens' access. Tokens are known_access apart by their place in the pool.
+pub(super) struct AccessCache {
     repos: LruCache<String, Access>,
 }
 
@@ -25,16 +25,16 @@ struct Access {
     /// When tokens may be probed again whose last probe brought no clear answer.
     probe_after: HashMap<usize, Instant>,
     /// What tokens that can read the repository may nevertheless not read of it.
-    refused: HashSet<(usize, String)>,
+    denied: HashSet<(usize, String)>,
 }
 
-impl Readers {
+impl AccessCache {
     pub fn new() -> Self {
-        Self { repos: LruCache::new(REPOS_REMEMBERED) }
+        Self { repos: LruCache::new(MAX_REPOSITORIES) }
     }
 
     /// Whether a token can read a repository by what it was answered itself.
-    pub fn told(&self, repo: &RepoName, token: usize) -> Option<bool> {
+    pub fn known_access(&self, repo: &RepoName, token: usize) -> Option<bool> {
         self.repos.peek(&key(repo))?.tokens.get(&token).copied()
     }
 
@@ -43,9 +43,9 @@ impl Readers {
         self.repos.peek(&key(repo)).is_some_and(|access| access.public)
     }
 
-    /// Whether a token was refused this of a repository.
-    pub fn is_refused(&self, repo: &RepoName, token: usize, endpoint: &str) -> bool {
-        self.repos.peek(&key(repo)).is_some_and(|access| access.refused.contains(&(token, endpoint.to_owned())))
+    /// Whether a token was denied this of a repository.
+    pub fn is_denied(&self, repo: &RepoName, token: usize, endpoint: &str) -> bool {
+        self.repos.peek(&key(repo)).is_some_and(|access| access.denied.contains(&(token, endpoint.to_owned())))
     }
 
     /// When a token may be probed again.
@@ -54,15 +54,15 @@ impl Readers {
     }
 
     /// Remembers whether a token can read a repository, and whether everybody can.
-    pub fn remember(&mut self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
+    pub fn record_access(&mut self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
         let access = self.of(repo);
         access.tokens.insert(token, can);
         access.public = public.unwrap_or(access.public);
     }
 
     /// Remembers that a token may not read this of a repository.
-    pub fn refuse(&mut self, repo: &RepoName, token: usize, endpoint: &str) {
-        self.of(repo).refused.insert((token, endpoint.to_owned()));
+    pub fn record_denial(&mut self, repo: &RepoName, token: usize, endpoint: &str) {
+        self.of(repo).denied.insert((token, endpoint.to_owned()));
     }
 
     /// Leaves it open whether a token can read a repository, until then.
@@ -71,7 +71,7 @@ impl Readers {
     }
 
     /// What is known of a repository holds under its present name too.
-    pub fn is_called(&mut self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
+    pub fn record_rename(&mut self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
         let mut access = self.of(asked).clone();
         access.public = public.unwrap_or(access.public);
         self.repos.put(key(name), access);
@@ -82,7 +82,7 @@ impl Readers {
             public: false,
             tokens: HashMap::new(),
             probe_after: HashMap::new(),
-            refused: HashSet::new(),
+            denied: HashSet::new(),
         })
     }
 }
@@ -102,22 +102,22 @@ mod tests {
 
     #[test]
     fn names_know_no_case_and_nothing_is_known_of_others() {
-        let mut readers = Readers::new();
-        readers.remember(&name("o/r"), 0, false, None);
-        readers.remember(&name("O/R"), 1, true, Some(true));
-        assert_eq!([0, 1, 2].map(|token| readers.told(&name("o/R"), token)), [Some(false), Some(true), None]);
-        assert!(readers.is_public(&name("o/R")) && !readers.is_public(&name("o/other")));
-        assert_eq!(readers.told(&name("o/other"), 0), None);
+        let mut cache = AccessCache::new();
+        cache.record_access(&name("o/r"), 0, false, None);
+        cache.record_access(&name("O/R"), 1, true, Some(true));
+        assert_eq!([0, 1, 2].map(|token| cache.known_access(&name("o/R"), token)), [Some(false), Some(true), None]);
+        assert!(cache.is_public(&name("o/R")) && !cache.is_public(&name("o/other")));
+        assert_eq!(cache.known_access(&name("o/other"), 0), None);
     }
 
     #[test]
     fn what_is_known_follows_a_rename() {
-        let mut readers = Readers::new();
-        readers.remember(&name("o/old"), 0, false, None);
-        readers.remember(&name("o/old"), 1, true, Some(false));
-        readers.refuse(&name("o/old"), 1, "stargazers");
-        readers.is_called(&name("o/old"), &name("o/new"), None);
-        assert_eq!([0, 1].map(|token| readers.told(&name("o/new"), token)), [Some(false), Some(true)]);
-        assert!(readers.is_refused(&name("o/new"), 1, "stargazers"));
+        let mut cache = AccessCache::new();
+        cache.record_access(&name("o/old"), 0, false, None);
+        cache.record_access(&name("o/old"), 1, true, Some(false));
+        cache.record_denial(&name("o/old"), 1, "stargazers");
+        cache.record_rename(&name("o/old"), &name("o/new"), None);
+        assert_eq!([0, 1].map(|token| cache.known_access(&name("o/new"), token)), [Some(false), Some(true)]);
+        assert!(cache.is_denied(&name("o/new"), 1, "stargazers"));
     }
 }

@@ -10,22 +10,22 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 
 use super::error::ClientError;
-use super::request::{AppSetting, Installation};
+use super::request::{AppConfig, Installation};
 use crate::secret::Secret;
 
-/// GitHub's advice: a clock that is ahead of theirs by less does no harm.
-const ISSUED_BEFORE: TimeDelta = TimeDelta::seconds(60);
+/// GitHub's advice: a clock that is clock_offset of theirs by less does no harm.
+const CLOCK_SKEW_ALLOWANCE: TimeDelta = TimeDelta::seconds(60);
 /// GitHub takes ten minutes at most, counted on its own clock.
-const VALID_FOR: TimeDelta = TimeDelta::minutes(8);
+const JWT_LIFETIME: TimeDelta = TimeDelta::minutes(8);
 /// Clocks that differ by less explain no refusal.
-const SAME_TIME: TimeDelta = TimeDelta::seconds(30);
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 
 /// The App.
 pub(super) struct App {
     id: String,
     key: EncodingKey,
-    /// So much is GitHub's clock ahead of this machine's.
-    ahead: Mutex<TimeDelta>,
+    /// So much is GitHub's clock clock_offset of this machine's.
+    clock_offset: Mutex<TimeDelta>,
 }
 
 #[derive(Serialize)]
@@ -44,8 +44,8 @@ enum Issuer<'a> {
 }
 
 /// What is wrong with a text that is to be an App's private key, if anything is.
-pub fn key_problem(pem: &Secret) -> Option<&'static str> {
-    match key(pem) {
+pub fn private_key_problem(pem: &Secret) -> Option<&'static str> {
+    match parse_private_key(pem) {
         Ok(_) => None,
         Err(_) if pem.expose().contains("PUBLIC KEY") => Some("a public key where the private one is needed"),
         Err(_) => Some("no RSA private key in PEM form"),
@@ -53,52 +53,52 @@ pub fn key_problem(pem: &Secret) -> Option<&'static str> {
 }
 
 /// Reads a key, and sees whether it can sign.
-fn key(pem: &Secret) -> Result<EncodingKey, jsonwebtoken::errors::Error> {
+fn parse_private_key(pem: &Secret) -> Result<EncodingKey, jsonwebtoken::errors::Error> {
     let key = EncodingKey::from_rsa_pem(pem.expose().as_bytes())?;
-    signed("0", &key, DateTime::<Utc>::UNIX_EPOCH)?;
+    sign_jwt("0", &key, DateTime::<Utc>::UNIX_EPOCH)?;
     Ok(key)
 }
 
-fn signed(id: &str, key: &EncodingKey, now: DateTime<Utc>) -> Result<String, jsonwebtoken::errors::Error> {
+fn sign_jwt(id: &str, key: &EncodingKey, now: DateTime<Utc>) -> Result<String, jsonwebtoken::errors::Error> {
     let iss = id.parse().map_or(Issuer::Text(id), Issuer::Number);
-    let claims = Claims { iat: (now - ISSUED_BEFORE).timestamp(), exp: (now + VALID_FOR).timestamp(), iss };
+    let claims = Claims { iat: (now - CLOCK_SKEW_ALLOWANCE).timestamp(), exp: (now + JWT_LIFETIME).timestamp(), iss };
     encode(&Header::new(Algorithm::RS256), &claims, key)
 }
 
 impl App {
-    pub fn new(setting: &AppSetting) -> Result<Self, ClientError> {
-        let key = key(&setting.key).map_err(|_| ClientError::AppKey)?;
-        Ok(Self { id: setting.id.clone(), key, ahead: Mutex::new(TimeDelta::zero()) })
+    pub fn new(setting: &AppConfig) -> Result<Self, ClientError> {
+        let key = parse_private_key(&setting.key).map_err(|_| ClientError::AppKey)?;
+        Ok(Self { id: setting.id.clone(), key, clock_offset: Mutex::new(TimeDelta::zero()) })
     }
 
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What one request of the App itself is sent with. A key that could be read signs; GitHub refuses what is not signed.
-    pub fn sign(&self) -> HeaderValue {
-        let ahead = *self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let token = signed(&self.id, &self.key, Utc::now() + ahead).unwrap_or_default();
+    /// What one request of the App itself is sent with. A key that could be read signs; GitHub refuses what is not sign_jwt.
+    pub fn authorization(&self) -> HeaderValue {
+        let clock_offset = *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = sign_jwt(&self.id, &self.key, Utc::now() + clock_offset).unwrap_or_default();
         let mut value =
             HeaderValue::from_str(&format!("Bearer {token}")).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
         value
     }
 
-    /// Sets the clock by GitHub's. Returns whether it was so far off that what was signed could not be taken.
-    pub fn set_clock(&self, server_now: DateTime<Utc>) -> bool {
-        let ahead = server_now - Utc::now();
-        let mut known = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        if (ahead - *known).abs() < SAME_TIME {
+    /// Sets the clock by GitHub's. Returns whether it was so far off that what was sign_jwt could not be taken.
+    pub fn sync_clock(&self, server_now: DateTime<Utc>) -> bool {
+        let clock_offset = server_now - Utc::now();
+        let mut known = self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
+        if (clock_offset - *known).abs() < CLOCK_TOLERANCE {
             return false;
         }
-        *known = ahead;
+        *known = clock_offset;
         true
     }
 }
 
 /// A page of `/app/installations`.
-pub(super) fn installations(body: &[u8]) -> Result<Vec<Installation>, serde_json::Error> {
+pub(super) fn parse_installations(body: &[u8]) -> Result<Vec<Installation>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Account {
         login: String,
@@ -133,7 +133,7 @@ pub(super) fn installations(body: &[u8]) -> Result<Vec<Installation>, serde_json
 }
 
 /// An installation's new token, and how long it is good for.
-pub(super) fn token(body: &[u8], server_now: DateTime<Utc>) -> Result<(Secret, Duration), serde_json::Error> {
+pub(super) fn parse_token(body: &[u8], server_now: DateTime<Utc>) -> Result<(Secret, Duration), serde_json::Error> {
     #[derive(Deserialize)]
     struct Issued {
         token: String,

@@ -28,7 +28,7 @@ impl ApiBase {
     }
 
     /// Returns whether an answer could still tell the public address.
-    pub fn is_open(&self) -> bool {
+    pub fn is_undetermined(&self) -> bool {
         !self.public_url.initialized()
     }
 
@@ -40,8 +40,8 @@ impl ApiBase {
     /// Takes the public address from an answer that says where it is itself: an object whose `url` ends with the path that was
     /// asked for.
     pub fn record(&self, asked: &ApiUrl, body: &[u8]) {
-        if self.is_open()
-            && let Some(found) = base_in(asked, body)
+        if self.is_undetermined()
+            && let Some(found) = base_url_in(asked, body)
         {
             // Whoever told it first has told the same.
             let _ = self.public_url.set(Some(found));
@@ -49,14 +49,14 @@ impl ApiBase {
     }
 
     /// Finds the public address by asking, once for all; where there was no answer, the next one asks again.
-    pub async fn find<F: Future<Output = Result<Option<Url>, ()>>>(&self, ask: impl FnOnce() -> F) {
+    pub async fn discover<F: Future<Output = Result<Option<Url>, ()>>>(&self, ask: impl FnOnce() -> F) {
         // No answer leaves it open.
         let _ = self.public_url.get_or_try_init(ask).await;
     }
 }
 
 /// The base address that an answer shows: the API's root names its addresses, an object its own.
-pub(super) fn base_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
+pub(super) fn base_url_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
     #[derive(serde::Deserialize)]
     struct Object {
         url: Option<String>,
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn public_base_is_read_from_answers() {
         let repo = ApiUrl::path(&["repos", "contoso", "web"]);
-        let base = |asked: &ApiUrl, body: &str| base_in(asked, body.as_bytes()).map(String::from);
+        let base = |asked: &ApiUrl, body: &str| base_url_in(asked, body.as_bytes()).map(String::from);
         for (body, expected) in [
             (r#"{"url":"https://ghe.example.com/api/v3/repos/Contoso/web"}"#, Some("https://ghe.example.com/api/v3/")),
             (r#"{"url":"https://ghe.example.com/repos/contoso/web"}"#, Some("https://ghe.example.com/")),

@@ -15,43 +15,43 @@ const WINDOW: Duration = Duration::from_secs(3600);
 /// No window is taken for shorter.
 const MIN_WINDOW: Duration = Duration::from_secs(1);
 /// Bounds absurd times from outside, so that adding them to a clock can't overflow.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The rate limit headers of one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct RateHeaders {
+pub(super) struct RateLimitHeaders {
     pub limit: Option<u64>,
     pub remaining: Option<u64>,
     /// Seconds since the epoch, on GitHub's clock.
     pub reset: Option<i64>,
     /// Of another bucket (search and the like): says nothing about this budget.
-    pub other_bucket: bool,
+    pub other_resource: bool,
 }
 
-impl RateHeaders {
+impl RateLimitHeaders {
     pub fn read(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
         Self {
             limit: text("x-ratelimit-limit").and_then(|t| t.parse().ok()),
             remaining: text("x-ratelimit-remaining").and_then(|t| t.parse().ok()),
             reset: text("x-ratelimit-reset").and_then(|t| t.parse().ok()),
-            other_bucket: text("x-ratelimit-resource").is_some_and(|t| t != "core"),
+            other_resource: text("x-ratelimit-resource").is_some_and(|t| t != "core"),
         }
     }
 
     /// The server enforces a limit. GHES without one sends no header, or limit 0 and remaining 0, which is not "spent".
-    pub fn limited(&self) -> bool {
+    pub fn has_limit(&self) -> bool {
         self.limit.is_none_or(|limit| limit > 0) && (self.limit.is_some() || self.remaining.is_some())
     }
 
     /// The server says that it has no limit: one of 0, of which 0 remain.
-    pub fn says_no_limit(&self) -> bool {
-        self.limit == Some(0) && self.remaining.is_some() && !self.other_bucket
+    pub fn states_no_limit(&self) -> bool {
+        self.limit == Some(0) && self.remaining.is_some() && !self.other_resource
     }
 
     /// The hour that the headers tell of, if they tell of one that has a limit.
-    pub fn hour(&self, server_now: DateTime<Utc>) -> Option<RateWindow> {
-        let (Some(limit @ 1..), Some(remaining), false) = (self.limit, self.remaining, self.other_bucket) else {
+    pub fn window(&self, server_now: DateTime<Utc>) -> Option<RateWindow> {
+        let (Some(limit @ 1..), Some(remaining), false) = (self.limit, self.remaining, self.other_resource) else {
             return None;
         };
         let reset = self.reset.unwrap_or_else(|| {
@@ -91,7 +91,7 @@ pub(super) struct Window {
 
 /// What a budget still gives, before reserve and requests in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum Remaining {
     Unknown,
     Unlimited,
     Requests { remaining: u64, limit: u64, reset_at: Instant },
@@ -100,9 +100,9 @@ pub(super) enum Left {
 impl Budget {
     /// Learns from an answer. Answers may come out of order: within one window the remainder only goes down, a later
     /// window replaces an earlier one, and news of an earlier window is no news.
-    pub fn learn(&mut self, rate: &RateHeaders, server_now: DateTime<Utc>, now: Instant) {
-        let Some(RateWindow { limit, remaining, reset: reset_epoch, wait }) = rate.hour(server_now) else {
-            if rate.says_no_limit() {
+    pub fn record(&mut self, rate: &RateLimitHeaders, server_now: DateTime<Utc>, now: Instant) {
+        let Some(RateWindow { limit, remaining, reset: reset_epoch, wait }) = rate.window(server_now) else {
+            if rate.states_no_limit() {
                 *self = Self::Unlimited;
             }
             return;
@@ -127,14 +127,14 @@ impl Budget {
     }
 
     /// Learns from a regular answer that carried no limit headers: a server that never showed any has no limits.
-    pub fn learn_absent(&mut self) {
+    pub fn record_absent(&mut self) {
         if matches!(self, Self::Unknown) {
             *self = Self::Unlimited;
         }
     }
 
     /// How long a window is, as far as is known.
-    pub fn window(&self) -> Duration {
+    pub fn window_length(&self) -> Duration {
         match self {
             Self::Known(window) => window.length,
             Self::Unknown | Self::Unlimited => WINDOW,
@@ -142,14 +142,14 @@ impl Budget {
     }
 
     /// What is left at `now`; after the window's end a full one is assumed.
-    pub fn left(&self, now: Instant) -> Left {
+    pub fn remaining(&self, now: Instant) -> Remaining {
         match self {
-            Self::Unknown => Left::Unknown,
-            Self::Unlimited => Left::Unlimited,
+            Self::Unknown => Remaining::Unknown,
+            Self::Unlimited => Remaining::Unlimited,
             Self::Known(w) if now >= w.reset_at => {
-                Left::Requests { remaining: w.limit, limit: w.limit, reset_at: now + WINDOW }
+                Remaining::Requests { remaining: w.limit, limit: w.limit, reset_at: now + WINDOW }
             }
-            Self::Known(w) => Left::Requests { remaining: w.remaining, limit: w.limit, reset_at: w.reset_at },
+            Self::Known(w) => Remaining::Requests { remaining: w.remaining, limit: w.limit, reset_at: w.reset_at },
         }
     }
 }
@@ -160,8 +160,8 @@ mod tests {
 
     const T0: i64 = 1_700_000_000;
 
-    fn rate(limit: u64, remaining: u64, reset: i64) -> RateHeaders {
-        RateHeaders { limit: Some(limit), remaining: Some(remaining), reset: Some(reset), other_bucket: false }
+    fn rate(limit: u64, remaining: u64, reset: i64) -> RateLimitHeaders {
+        RateLimitHeaders { limit: Some(limit), remaining: Some(remaining), reset: Some(reset), other_resource: false }
     }
 
     fn server() -> DateTime<Utc> {
@@ -169,8 +169,8 @@ mod tests {
     }
 
     fn remaining(budget: &Budget, now: Instant) -> u64 {
-        match budget.left(now) {
-            Left::Requests { remaining, .. } => remaining,
+        match budget.remaining(now) {
+            Remaining::Requests { remaining, .. } => remaining,
             other => panic!("{other:?}"),
         }
     }
@@ -179,7 +179,7 @@ mod tests {
     fn within_a_window_the_remainder_only_goes_down_whatever_the_order() {
         let (mut budget, now) = (Budget::default(), Instant::now());
         for (remaining_header, wobble) in [(4990, 0), (4980, 1), (4985, 0), (4981, 1)] {
-            budget.learn(&rate(5000, remaining_header, T0 + 600 + wobble), server(), now);
+            budget.record(&rate(5000, remaining_header, T0 + 600 + wobble), server(), now);
         }
         assert_eq!(remaining(&budget, now), 4980);
     }
@@ -187,32 +187,32 @@ mod tests {
     #[test]
     fn a_later_window_replaces_and_an_earlier_one_is_ignored() {
         let (mut budget, now) = (Budget::default(), Instant::now());
-        budget.learn(&rate(5000, 3, T0 + 10), server(), now);
-        budget.learn(&rate(5000, 4999, T0 + 3610), server(), now);
-        budget.learn(&rate(5000, 2, T0 + 10), server(), now);
+        budget.record(&rate(5000, 3, T0 + 10), server(), now);
+        budget.record(&rate(5000, 4999, T0 + 3610), server(), now);
+        budget.record(&rate(5000, 2, T0 + 10), server(), now);
         assert_eq!(remaining(&budget, now), 4999);
     }
 
     #[test]
     fn length_of_windows_is_learned() {
         let (mut budget, now) = (Budget::default(), Instant::now());
-        budget.learn(&rate(5000, 3, T0 + 10), server(), now);
-        assert_eq!(budget.window(), WINDOW);
-        budget.learn(&rate(5000, 4998, T0 + 70), server(), now);
-        assert_eq!(budget.window(), Duration::from_secs(60));
+        budget.record(&rate(5000, 3, T0 + 10), server(), now);
+        assert_eq!(budget.window_length(), WINDOW);
+        budget.record(&rate(5000, 4998, T0 + 70), server(), now);
+        assert_eq!(budget.window_length(), Duration::from_secs(60));
         let mut fresh = Budget::default();
-        fresh.learn(&rate(5000, 4999, T0 + 300), server(), now);
-        assert_eq!(fresh.window(), Duration::from_secs(300));
+        fresh.record(&rate(5000, 4999, T0 + 300), server(), now);
+        assert_eq!(fresh.window_length(), Duration::from_secs(300));
     }
 
     #[test]
     fn after_the_reset_a_full_window_is_assumed_and_times_are_on_githubs_clock() {
         let (mut budget, now) = (Budget::default(), Instant::now());
-        budget.learn(&rate(5000, 0, T0 + 10), server(), now);
+        budget.record(&rate(5000, 0, T0 + 10), server(), now);
         assert_eq!(remaining(&budget, now + Duration::from_secs(9)), 0);
         assert_eq!(remaining(&budget, now + Duration::from_secs(10)), 5000);
         // A late answer from the window that ended is no news.
-        budget.learn(&rate(5000, 0, T0 + 10), server(), now + Duration::from_secs(11));
+        budget.record(&rate(5000, 0, T0 + 10), server(), now + Duration::from_secs(11));
         assert_eq!(remaining(&budget, now + Duration::from_secs(11)), 5000);
     }
 
@@ -220,12 +220,12 @@ mod tests {
     fn no_headers_or_a_zero_limit_mean_no_limit() {
         let now = Instant::now();
         let mut budget = Budget::default();
-        budget.learn_absent();
-        assert_eq!(budget.left(now), Left::Unlimited);
+        budget.record_absent();
+        assert_eq!(budget.remaining(now), Remaining::Unlimited);
         let mut budget = Budget::default();
-        budget.learn(&rate(0, 0, 0), server(), now);
-        assert_eq!(budget.left(now), Left::Unlimited);
-        assert!(!rate(0, 0, 0).limited() && !RateHeaders::default().limited() && rate(60, 0, 0).limited());
+        budget.record(&rate(0, 0, 0), server(), now);
+        assert_eq!(budget.remaining(now), Remaining::Unlimited);
+        assert!(!rate(0, 0, 0).has_limit() && !RateLimitHeaders::default().has_limit() && rate(60, 0, 0).has_limit());
     }
 
     #[test]
@@ -233,9 +233,9 @@ mod tests {
         let now = Instant::now();
         for reset in [i64::MIN, -1, 0, i64::MAX] {
             let mut budget = Budget::default();
-            budget.learn(&rate(u64::MAX, u64::MAX, reset), server(), now);
-            budget.learn(&rate(1, 0, -reset.saturating_add(1)), server(), now);
-            let _ = budget.left(now);
+            budget.record(&rate(u64::MAX, u64::MAX, reset), server(), now);
+            budget.record(&rate(1, 0, -reset.saturating_add(1)), server(), now);
+            let _ = budget.remaining(now);
         }
     }
 
@@ -248,7 +248,7 @@ mod tests {
             headers.insert(name, value.parse().unwrap());
         }
         let mut budget = Budget::default();
-        budget.learn(&RateHeaders::read(&headers), server(), Instant::now());
-        assert_eq!(budget.left(Instant::now()), Left::Unknown);
+        budget.record(&RateLimitHeaders::read(&headers), server(), Instant::now());
+        assert_eq!(budget.remaining(Instant::now()), Remaining::Unknown);
     }
 }

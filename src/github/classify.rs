@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
 use super::API_VERSION;
-use super::budget::{LONGEST_WAIT, RateHeaders};
+use super::budget::{MAX_WAIT, RateLimitHeaders};
 use super::error::{ApiError, ConnectProblem};
 
 /// GitHub's messages are a sentence or two.
@@ -26,58 +26,58 @@ pub(super) struct Response {
 
 /// What to do with it.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum ResponseClass {
     /// 200, 201 or 204, complete.
     Page,
     /// 304 to a conditional request.
-    Unchanged,
+    NotModified,
     /// Where to.
     Redirect(String),
     /// Not now.
-    Limited(Limit),
+    RateLimited(RateLimitResponse),
     /// 401, and GitHub's words.
-    Rejected(String),
+    Unauthorized(String),
     /// Worth another attempt.
-    Failed(Failure),
+    Transient(TransientFailure),
     /// Another attempt would get the same.
-    Final(ApiError),
+    Error(ApiError),
 }
 
 /// A limit's answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Limit {
-    pub pause: Pause,
+pub(super) struct RateLimitResponse {
+    pub backoff: Backoff,
     pub message: String,
 }
 
 /// How long to leave the token alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pause {
+pub(super) enum Backoff {
     /// `Retry-After`.
-    Asked(Duration),
+    RetryAfter(Duration),
     /// Until the window ends.
-    Reset(Duration),
+    UntilReset(Duration),
     /// Nothing said.
     Secondary,
 }
 
 /// A failure that may pass.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(super) struct TransientFailure {
     pub why: String,
     /// The server ran out of time, or failed at what was asked for: less at a time may succeed.
-    pub heavy: bool,
+    pub timed_out: bool,
     /// The server's `Retry-After`.
-    pub after: Option<Duration>,
+    pub retry_after: Option<Duration>,
     /// Not GitHub's kind of answer at all.
-    pub foreign: bool,
+    pub not_github: bool,
     /// There was no connection.
     pub connect: Option<ConnectProblem>,
 }
 
-impl Failure {
+impl TransientFailure {
     pub fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), heavy: false, after: None, foreign: false, connect: None }
+        Self { why: why.into(), timed_out: false, retry_after: None, not_github: false, connect: None }
     }
 }
 
@@ -114,7 +114,7 @@ impl Response {
     }
 
     /// A web page or nothing where GitHub's API would have sent JSON.
-    pub fn is_foreign(&self) -> bool {
+    pub fn is_web_page(&self) -> bool {
         !self.is_json()
             && (self.header("content-type").is_some_and(|t| t.starts_with("text/html")) || self.body.starts_with(b"<"))
     }
@@ -147,37 +147,37 @@ impl Response {
             Err(_) if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() => u64::MAX,
             Err(_) => u64::try_from((http_date(text)? - server_now).num_seconds()).unwrap_or(0),
         };
-        Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+        Some(Duration::from_secs(seconds).min(MAX_WAIT))
     }
 
     /// The limit this answer tells of, if it does (GitHub docs: rate limits, troubleshooting).
-    fn limit(&self, server_now: DateTime<Utc>) -> Option<Limit> {
+    fn limit(&self, server_now: DateTime<Utc>) -> Option<RateLimitResponse> {
         if !matches!(self.status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
             return None;
         }
-        let rate = RateHeaders::read(&self.headers);
+        let rate = RateLimitHeaders::read(&self.headers);
         let message = self.message();
         let words = message.to_ascii_lowercase();
-        let pause = if let Some(asked) = self.retry_after(server_now) {
-            Pause::Asked(asked)
-        } else if rate.limited() && rate.remaining == Some(0) {
-            Pause::Reset(rate.until_reset(server_now))
+        let backoff = if let Some(asked) = self.retry_after(server_now) {
+            Backoff::RetryAfter(asked)
+        } else if rate.has_limit() && rate.remaining == Some(0) {
+            Backoff::UntilReset(rate.until_reset(server_now))
         } else if words.contains("secondary rate limit")
             || words.contains("abuse detection")
             || words.contains("abuse rate limit")
         {
-            Pause::Secondary
+            Backoff::Secondary
         } else if self.status == StatusCode::TOO_MANY_REQUESTS || words.contains("rate limit exceeded") {
             // Says that it is a limit, not which or how long: treated as the one that names no time.
-            Pause::Secondary
+            Backoff::Secondary
         } else {
             return None;
         };
-        Some(Limit { pause, message })
+        Some(RateLimitResponse { backoff, message })
     }
 
     /// Decides. `path` and `token` (its hint) go into errors; `conditional`: the request carried an ETag.
-    pub fn outcome(&self, path: &str, token: &str, conditional: bool) -> Outcome {
+    pub fn classify(&self, path: &str, token: &str, conditional: bool) -> ResponseClass {
         let path = || path.to_owned();
         let token = || token.to_owned();
         let server_now = self.date().unwrap_or_else(Utc::now);
@@ -185,45 +185,45 @@ impl Response {
         let status = self.status.as_u16();
         if self.status == StatusCode::FORBIDDEN && sso.starts_with("required") {
             let url = parameter(sso, "url").filter(|url| !url.chars().any(char::is_control));
-            return Outcome::Final(ApiError::SsoRequired { path: path(), token: token(), url });
+            return ResponseClass::Error(ApiError::SsoRequired { path: path(), token: token(), url });
         }
         if let Some(limit) = self.limit(server_now) {
-            return Outcome::Limited(limit);
+            return ResponseClass::RateLimited(limit);
         }
         // GitHub's refusals are JSON: a page of HTML is the word of a machine in between, and tells nothing of the data. A
         // limit is one whoever tells it: the edge in front of the API answers with pages of its own.
-        if self.status.is_client_error() && self.is_foreign() {
-            return Outcome::Failed(Failure {
-                foreign: true,
-                ..Failure::new(format!("{status} with a web page instead of JSON"))
+        if self.status.is_client_error() && self.is_web_page() {
+            return ResponseClass::Transient(TransientFailure {
+                not_github: true,
+                ..TransientFailure::new(format!("{status} with a web page instead of JSON"))
             });
         }
-        Outcome::Final(match status {
+        ResponseClass::Error(match status {
             // What is still being computed is not there yet, and not nothing (GitHub docs: statistics).
-            202 => return Outcome::Failed(Failure::new("202: GitHub is still computing it")),
+            202 => return ResponseClass::Transient(TransientFailure::new("202: GitHub is still computing it")),
             200 | 201 | 204 => {
                 if sso.starts_with("partial-results") {
                     let organizations = parameter(sso, "organizations").unwrap_or_default();
-                    return Outcome::Final(ApiError::SsoPartial { path: path(), token: token(), organizations });
+                    return ResponseClass::Error(ApiError::SsoPartial { path: path(), token: token(), organizations });
                 }
                 // 204 may be empty; an empty 200 is a cut answer, not an empty list.
                 if self.is_json() || (self.body.is_empty() && status == 204) {
-                    return Outcome::Page;
+                    return ResponseClass::Page;
                 }
-                let why = match self.is_foreign() {
+                let why = match self.is_web_page() {
                     true => format!("{status} with a web page instead of JSON"),
                     false => format!("{status} with a body that is no complete JSON ({} bytes)", self.body.len()),
                 };
-                return Outcome::Failed(Failure { foreign: true, ..Failure::new(why) });
+                return ResponseClass::Transient(TransientFailure { not_github: true, ..TransientFailure::new(why) });
             }
-            304 if conditional => return Outcome::Unchanged,
-            304 => return Outcome::Failed(Failure::new("304 to an unconditional request")),
+            304 if conditional => return ResponseClass::NotModified,
+            304 => return ResponseClass::Transient(TransientFailure::new("304 to an unconditional request")),
             301 | 302 | 307 | 308 => match self.header("location") {
-                Some(location) => return Outcome::Redirect(location.to_owned()),
-                None => return Outcome::Failed(Failure::new(format!("{status} without a Location"))),
+                Some(location) => return ResponseClass::Redirect(location.to_owned()),
+                None => return ResponseClass::Transient(TransientFailure::new(format!("{status} without a Location"))),
             },
             400 => ApiError::BadRequest { path: path(), message: self.message() },
-            401 => return Outcome::Rejected(self.message()),
+            401 => return ResponseClass::Unauthorized(self.message()),
             403 => ApiError::Forbidden {
                 path: path(),
                 token: token(),
@@ -231,7 +231,12 @@ impl Response {
                 accepted_permissions: self.header("x-accepted-github-permissions").map(str::to_owned),
             },
             404 => ApiError::NotFound { path: path(), token: token() },
-            408 => return Outcome::Failed(Failure { heavy: true, ..Failure::new("408: the server ran out of time") }),
+            408 => {
+                return ResponseClass::Transient(TransientFailure {
+                    timed_out: true,
+                    ..TransientFailure::new("408: the server ran out of time")
+                });
+            }
             409 if self.says_empty() => ApiError::EmptyRepository { path: path() },
             410 if self.message().to_ascii_lowercase().contains("version") => {
                 ApiError::RetiredVersion { path: path(), version: API_VERSION, message: self.message() }
@@ -240,10 +245,10 @@ impl Response {
             422 => ApiError::Unprocessable { path: path(), message: self.message() },
             451 => self.legal(path()),
             500..=599 => {
-                return Outcome::Failed(Failure {
-                    heavy: matches!(status, 500 | 502 | 504),
-                    after: self.retry_after(server_now),
-                    ..Failure::new(format!("{status}: {}", self.message()))
+                return ResponseClass::Transient(TransientFailure {
+                    timed_out: matches!(status, 500 | 502 | 504),
+                    retry_after: self.retry_after(server_now),
+                    ..TransientFailure::new(format!("{status}: {}", self.message()))
                 });
             }
             _ => ApiError::UnexpectedStatus { path: path(), status, message: self.message() },
@@ -298,15 +303,15 @@ fn http_date(text: &str) -> Option<DateTime<Utc>> {
 mod tests {
     use super::*;
 
-    fn outcome(status: u16, content_type: &str, body: &'static str) -> Outcome {
+    fn outcome(status: u16, content_type: &str, body: &'static str) -> ResponseClass {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", content_type.parse().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
         Response { status, headers, body: Bytes::from_static(body.as_bytes()), sent: None }
-            .outcome("/x", "ghp_…", false)
+            .classify("/x", "ghp_…", false)
     }
 
-    fn limit(status: u16, headers: &[(&'static str, &str)]) -> Option<Pause> {
+    fn limit(status: u16, headers: &[(&'static str, &str)]) -> Option<Backoff> {
         let mut all = HeaderMap::new();
         all.insert("content-type", HeaderValue::from_static("text/html"));
         for (name, value) in headers {
@@ -314,30 +319,33 @@ mod tests {
         }
         let body = Bytes::from_static(b"<!DOCTYPE html><html>too many requests</html>");
         let response = Response { status: StatusCode::from_u16(status).unwrap(), headers: all, body, sent: None };
-        match response.outcome("/x", "ghp_…", false) {
-            Outcome::Limited(limit) => Some(limit.pause),
+        match response.classify("/x", "ghp_…", false) {
+            ResponseClass::RateLimited(limit) => Some(limit.backoff),
             _ => None,
         }
     }
 
     #[test]
     fn limits_are_recognized_in_web_pages() {
-        let asked = Some(Pause::Asked(Duration::from_secs(90)));
+        let asked = Some(Backoff::RetryAfter(Duration::from_secs(90)));
         assert_eq!(limit(429, &[("retry-after", "90")]), asked);
         assert_eq!(limit(403, &[("retry-after", "90")]), asked);
-        assert_eq!(limit(429, &[]), Some(Pause::Secondary));
+        assert_eq!(limit(429, &[]), Some(Backoff::Secondary));
         let spent = [("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "0")];
-        assert!(matches!(limit(403, &spent), Some(Pause::Reset(_))));
+        assert!(matches!(limit(403, &spent), Some(Backoff::UntilReset(_))));
         assert_eq!(limit(403, &[]), None);
         assert_eq!(limit(404, &[("retry-after", "90")]), None);
     }
 
     #[test]
     fn nothing_is_taken_for_an_empty_list_but_what_github_means_so() {
-        assert!(matches!(outcome(200, "application/json", "[]"), Outcome::Page));
-        assert!(matches!(outcome(204, "application/json", ""), Outcome::Page));
+        assert!(matches!(outcome(200, "application/json", "[]"), ResponseClass::Page));
+        assert!(matches!(outcome(204, "application/json", ""), ResponseClass::Page));
         for (status, body) in [(200, ""), (202, ""), (202, "{}"), (200, "[{\"a\":1")] {
-            assert!(matches!(outcome(status, "application/json", body), Outcome::Failed(_)), "{status} {body:?}");
+            assert!(
+                matches!(outcome(status, "application/json", body), ResponseClass::Transient(_)),
+                "{status} {body:?}"
+            );
         }
     }
 
@@ -352,9 +360,9 @@ mod tests {
     #[test]
     fn a_page_of_html_is_no_refusal_of_githubs() {
         for status in [403, 404, 410, 451] {
-            assert!(matches!(outcome(status, "text/html", "<html>no</html>"), Outcome::Failed(_)), "{status}");
+            assert!(matches!(outcome(status, "text/html", "<html>no</html>"), ResponseClass::Transient(_)), "{status}");
             assert!(
-                matches!(outcome(status, "application/json", "{\"message\":\"no\"}"), Outcome::Final(_)),
+                matches!(outcome(status, "application/json", "{\"message\":\"no\"}"), ResponseClass::Error(_)),
                 "{status}"
             );
         }

@@ -5,8 +5,10 @@
 
 use std::fmt;
 
-use super::tokens::REFUSED;
 use crate::names::RepoName;
+
+/// Reason given for a token that GitHub answered 401.
+pub(super) const UNAUTHORIZED: &str = "refused (401): expired, revoked or mistyped";
 
 /// Why a client can't be made from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +161,7 @@ pub enum ApiError {
     },
     /// The only tokens that may be asked with are out, while others are not.
     #[error("GET {path}: nobody is left to ask with: {}", out(.tokens))]
-    TokenOut {
+    TokensDisabled {
         /// Path and query.
         path: String,
         /// The tokens' hints, and why each is out.
@@ -199,7 +201,7 @@ pub enum ApiError {
         /// `redirect` or `Link`.
         role: &'static str,
         /// Where it leads and why that is foreign.
-        problem: super::UrlProblem,
+        problem: super::url::UrlProblem,
     },
     /// A list's links lead back to a page that the same walk has read: it has no end.
     #[error(
@@ -211,12 +213,12 @@ pub enum ApiError {
         path: String,
     },
     /// Redirects that don't end.
-    #[error("GET {path}: gave up after {hops} redirects")]
+    #[error("GET {path}: gave up after {redirects} redirects")]
     TooManyRedirects {
         /// Path and query.
         path: String,
         /// How many were followed.
-        hops: u32,
+        redirects: u32,
     },
     /// 400.
     #[error("GET {path}: bad request (400): {message}")]
@@ -246,7 +248,7 @@ pub enum ApiError {
         /// What came back last.
         last: String,
         /// The server ran out of time or failed at it (500, 502, 504, time-out): a smaller page may work.
-        heavy: bool,
+        timed_out: bool,
     },
     /// The very first answer was no JSON: this is not GitHub's API.
     #[error("{api_url} does not answer like GitHub's API (GET {path}: {found}); check github.api_url")]
@@ -324,7 +326,7 @@ impl ApiError {
             Self::NoAccess { .. }
                 | Self::SsoRequired { .. }
                 | Self::Unauthorized { .. }
-                | Self::TokenOut { .. }
+                | Self::TokensDisabled { .. }
                 | Self::AppRefused { .. }
                 | Self::NotInstalled { .. }
                 | Self::NoToken { .. }
@@ -348,7 +350,7 @@ impl ApiError {
     }
 
     /// Whether GitHub keeps this from the tokens at hand, whatever is there: an answer to "may I?", not to "what is it?".
-    pub fn is_refusal(&self) -> bool {
+    pub fn is_access_denied(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::NotFound { .. } | Self::NeedsToken { .. })
     }
 }
@@ -381,7 +383,7 @@ fn at(url: Option<&str>) -> String {
 /// Tokens that are out, and why.
 fn out(tokens: &[(String, String)]) -> String {
     let hints = || tokens.iter().map(|(hint, _)| hint.as_str()).collect::<Vec<_>>().join(", ");
-    let refused = tokens.iter().all(|(_, why)| why == REFUSED);
+    let refused = tokens.iter().all(|(_, why)| why == UNAUTHORIZED);
     match tokens {
         [] => "there is no token for it".to_owned(),
         [(hint, _)] if refused => format!("GitHub refused the token {hint} (401): it is expired, revoked or mistyped"),

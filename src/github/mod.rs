@@ -8,7 +8,7 @@
 //! | `request.rs` | the types a caller asks with and gets |
 //! | `client.rs` | what the client can be asked |
 //! | `client/run.rs` | one request from question to answer: redirects, retries, which token next |
-//! | `client/lease.rs` | how a request gets its token: waits, probes, the other processes, an App's new tokens |
+//! | `client/permit.rs` | how a request gets its token: waits, probes, the other processes, an App's new tokens |
 //! | `client/learn.rs` | what every answer tells beside what was asked for |
 //! | `transport.rs` | one exchange over HTTP, and what its failure is called |
 //! | `tls.rs` | whom it trusts |
@@ -29,26 +29,26 @@
 //! | `error.rs`, `notice.rs` | what the user reads |
 
 mod access;
-mod allowance;
 pub mod app;
 mod base;
 mod budget;
 mod classify;
 mod client;
+mod coordinator;
 mod error;
-pub mod hooks;
+mod event;
+mod limits;
 mod links;
-mod notice;
-mod outbox;
-mod pace;
 mod request;
-mod retry;
-mod sharing;
+mod run_quota;
+mod throttle;
 mod tls;
 mod tokens;
 mod transport;
 mod url;
+mod usage_buffer;
 mod visited;
+pub mod webhooks;
 
 /// Still returns a pull request's `merge_commit_sha`, which 2026-03-10 dropped; supported until 2028-03-10 (GitHub docs: API
 /// versions).
@@ -56,11 +56,11 @@ const API_VERSION: &str = "2022-11-28";
 
 pub use client::GitHub;
 pub use error::{ApiError, ClientError, ConnectProblem};
+pub use event::ClientEvent;
 pub use links::Links;
-pub use notice::Notice;
 pub use request::{
-    Accept, AppSetting, Budget, Change, ClientSettings, Fetched, Get, Installation, Meter, Page, TokenRef,
-    TokenSetting, TokenState, Validator,
+    Accept, AppConfig, Change, ClientSettings, Fetched, Get, Installation, Page, PoolBudget, RequestCounter,
+    TokenConfig, TokenRef, TokenState, Validator,
 };
 pub use url::{ApiUrl, UrlProblem};
 pub use visited::VisitedUrls;

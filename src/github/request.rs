@@ -8,8 +8,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use super::event::ClientEvent;
 use super::links::Links;
-use super::notice::Notice;
 use super::tokens::fingerprint;
 use super::transport::is_loopback;
 use super::url::ApiUrl;
@@ -19,7 +19,7 @@ use crate::secret::Secret;
 
 /// One token and what to leave of it.
 #[derive(Debug, Clone)]
-pub struct TokenSetting {
+pub struct TokenConfig {
     /// The token.
     pub secret: Secret,
     /// Requests an hour to leave unused.
@@ -28,7 +28,7 @@ pub struct TokenSetting {
 
 /// A GitHub App: one more set of tokens, one for each account that it is installed on.
 #[derive(Debug, Clone)]
-pub struct AppSetting {
+pub struct AppConfig {
     /// Its id or its client id.
     pub id: String,
     /// Its private key, the text of a PEM file.
@@ -45,9 +45,9 @@ pub struct ClientSettings {
     /// The API's address as the server writes it into its answers, where that is another one; `None`: the answers tell.
     pub public_url: Option<Url>,
     /// Read tokens; none, and no App, means anonymous.
-    pub tokens: Vec<TokenSetting>,
+    pub tokens: Vec<TokenConfig>,
     /// A GitHub App.
-    pub app: Option<AppSetting>,
+    pub app: Option<AppConfig>,
     /// Requests in flight over all tokens; `None`: 16 a token, 90 at most in all.
     pub concurrency: Option<usize>,
     /// GitHub refuses requests without one.
@@ -55,7 +55,7 @@ pub struct ClientSettings {
     /// Where other processes with the same tokens are met; `None`: there are none.
     pub rate_limit_store: Option<Arc<dyn RateLimitStore>>,
     /// Called with what the user should know, from the requests' tasks: it must not block.
-    pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+    pub notify: Arc<dyn Fn(ClientEvent) + Send + Sync>,
 }
 
 /// A GET request.
@@ -113,7 +113,7 @@ impl TokenRef {
     }
 
     /// Whether it is the App's on another account, which is shown only what everybody is.
-    pub fn is_foreign_to(&self, login: &str) -> bool {
+    pub fn is_installed_elsewhere(&self, login: &str) -> bool {
         self.installed_on.is_some() && !self.is_installed_on(login)
     }
 }
@@ -122,7 +122,7 @@ impl TokenRef {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenState {
     /// Why it is not used any more in this run.
-    pub out: Option<String>,
+    pub disabled_reason: Option<String>,
     /// A classic token's scopes, with commas; other kinds have none.
     pub scopes: Option<String>,
     /// When it ends, if it does.
@@ -179,7 +179,7 @@ pub enum Fetched {
     /// A complete page.
     Page(Box<Page>),
     /// 304: what the validator stands for is still so.
-    Unchanged,
+    NotModified,
 }
 
 /// A complete page.
@@ -194,27 +194,27 @@ pub struct Page {
     /// The server's clock when it answered.
     pub date: Option<DateTime<Utc>>,
     /// Answered after a redirect: what was asked for has another address now.
-    pub moved: bool,
+    pub redirected: bool,
 }
 
 /// Counts requests; one for each stage of the work.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub struct RequestCounter {
     /// Answers that cost budget.
     pub(super) counted: AtomicU64,
     /// Answers that cost none (304 with a token).
-    pub(super) free: AtomicU64,
+    pub(super) not_modified: AtomicU64,
 }
 
-impl Meter {
+impl RequestCounter {
     /// Answers that cost budget.
     pub fn counted(&self) -> u64 {
         self.counted.load(Ordering::Relaxed)
     }
 
     /// Answers that cost none (304 with a token).
-    pub fn free(&self) -> u64 {
-        self.free.load(Ordering::Relaxed)
+    pub fn not_modified(&self) -> u64 {
+        self.not_modified.load(Ordering::Relaxed)
     }
 }
 
@@ -232,7 +232,7 @@ impl ClientSettings {
     }
 }
 
-impl Budget {
+impl PoolBudget {
     /// How long so many requests take that count: at the pace of the secondary limit, and no faster than the hourly budgets
     /// are filled again. Budgets that no answer has told of yet don't hold it up.
     pub fn time_for(&self, requests: u64) -> Duration {
@@ -250,7 +250,7 @@ impl Budget {
 
 /// What all tokens together may still do.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Budget {
+pub struct PoolBudget {
     /// Tokens in use (rejected ones not counted); 0 when anonymous.
     pub tokens: usize,
     /// Requests left above the reserves, over the tokens whose budget is known.
@@ -276,7 +276,7 @@ mod tests {
         let settings = |api_url: &str, token: bool| ClientSettings {
             api_url: api_url.parse().unwrap(),
             public_url: None,
-            tokens: token.then(|| TokenSetting { secret: Secret::new("t"), reserve: 0 }).into_iter().collect(),
+            tokens: token.then(|| TokenConfig { secret: Secret::new("t"), reserve: 0 }).into_iter().collect(),
             app: None,
             concurrency: None,
             user_agent: String::new(),

@@ -10,13 +10,13 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use super::access::Readers;
+use super::access::AccessCache;
 use super::app::App;
-use super::budget::{Left, RateHeaders};
+use super::budget::{RateLimitHeaders, Remaining};
 use super::error::{ApiError, ClientError};
-use super::notice::Notice;
-use super::pace;
-use super::request::{Budget as Total, TokenRef, TokenSetting, TokenState};
+use super::event::ClientEvent;
+use super::request::{PoolBudget, TokenConfig, TokenRef, TokenState};
+use super::throttle;
 use crate::names::RepoName;
 use crate::rate_limit::{MAX_IN_FLIGHT, WaitReason};
 
@@ -24,35 +24,32 @@ pub(super) use token::fingerprint;
 use token::{Credential, Token};
 
 mod app;
-mod choose;
-mod out;
-mod shared;
+mod coordination;
+mod disabled;
+mod select;
 mod token;
 
 /// Requests in flight a token: enough to hide the network's latency at GitHub's pace.
-const PER_TOKEN: usize = 16;
+const MAX_IN_FLIGHT_PER_TOKEN: usize = 16;
 /// Lanes are forgotten beyond this number when nobody waits in them.
-const LANES_KEPT: usize = 64;
+const MAX_IDLE_QUEUES: usize = 64;
 /// A token that ends within this time is worth a line.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
 
 /// So many tokens in a row that an installation was given and GitHub then refused mean that it will not be let in: one that is
 /// just made may not be known everywhere yet.
-const REFUSED_MOST: u32 = 3;
+const MAX_UNUSED_TOKENS: u32 = 3;
 
-/// What is said of a token that GitHub has answered 401.
-pub(super) const REFUSED: &str = "refused (401): expired, revoked or mistyped";
-
-type Notifier = Arc<dyn Fn(Notice) + Send + Sync>;
+type Notifier = Arc<dyn Fn(ClientEvent) + Send + Sync>;
 
 /// All tokens of a client, and the App that makes further ones. Without any, one anonymous "token".
-pub(super) struct Pool {
+pub(super) struct TokenPool {
     state: Mutex<State>,
     /// Told whenever a request that had to wait might go now.
     changed: Notify,
     /// One queue for each set of tokens that requests wait for. Only a queue's first looks for a token: the order is
     /// kept, a change wakes one waiter a queue, and a request that needs one token does not hold up those that need another.
-    lanes: Mutex<HashMap<Vec<usize>, Arc<tokio::sync::Mutex<()>>>>,
+    queues: Mutex<HashMap<Vec<usize>, Arc<tokio::sync::Mutex<()>>>>,
     notify: Notifier,
     /// Requests in flight over all tokens, where the user has set it.
     concurrency: Option<usize>,
@@ -64,15 +61,15 @@ struct State {
     tokens: Vec<Token>,
     in_flight: usize,
     /// The most of them in all, as divided among the processes.
-    share: usize,
-    readers: Readers,
+    allocation: usize,
+    access: AccessCache,
     /// The end of the wait that was announced and is not over.
     announced: Option<Instant>,
 }
 
 /// What a request needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Want<'a> {
+pub(super) struct TokenRequest<'a> {
     pub repo: Option<&'a RepoName>,
     /// The fingerprint of the token whose ETag is at hand.
     pub prefer: Option<&'a str>,
@@ -92,50 +89,50 @@ pub(super) enum Purpose<'a> {
     /// To find out whether this token can.
     Probe(usize),
     /// With this token, however long it is waited for.
-    Only(usize),
+    Pinned(usize),
 }
 
 /// What came of looking for a token.
-pub(super) enum Try {
-    Lease(Box<Lease>),
+pub(super) enum Acquire {
+    Granted(Box<Permit>),
     /// The known readers have nothing left; this token might be one.
-    Probe(usize),
+    ProbeFirst(usize),
     /// This installation needs a token before it can serve.
-    Renew(usize),
-    /// Look again at `wake` or on a change. `told`: it is a wait the user should know of.
-    Blocked {
+    RefreshFirst(usize),
+    /// Look again at `wake` or on a change. `announce`: it is a wait the user should know of.
+    Wait {
         wake: Option<Instant>,
-        told: Option<(Instant, WaitReason)>,
+        announce: Option<(Instant, WaitReason)>,
     },
     /// No token is left for this.
-    Nobody,
+    NoToken,
 }
 
 /// A token's permission to send one request.
-pub(super) struct Lease {
-    pool: Arc<Pool>,
+pub(super) struct Permit {
+    pool: Arc<TokenPool>,
     pub token: usize,
     pub authorization: Option<HeaderValue>,
     pub hint: String,
     pub fingerprint: String,
     /// Who the tags are told apart by that it is given.
-    pub tags: String,
+    pub etag_scope: String,
     /// Requests an hour to leave unused.
     pub reserve: u64,
     /// The ledger has granted this already.
     pub granted: bool,
 }
 
-impl Lease {
+impl Permit {
     /// Gives it back without having sent the request.
-    pub fn unused(self) {
+    pub fn cancel(self) {
         if let Some(token) = self.pool.state().tokens.get_mut(self.token) {
-            token.pace.give_back();
+            token.throttle.refund();
         }
     }
 }
 
-impl Drop for Lease {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.in_flight = state.in_flight.saturating_sub(1);
@@ -147,16 +144,16 @@ impl Drop for Lease {
     }
 }
 
-impl Pool {
+impl TokenPool {
     pub fn new(
-        settings: &[TokenSetting],
+        settings: &[TokenConfig],
         app: Option<App>,
         concurrency: Option<usize>,
         notify: Notifier,
     ) -> Result<Arc<Self>, ClientError> {
         let mut tokens: Vec<Token> = Vec::new();
         for setting in settings {
-            let token = Token::given(setting)?;
+            let token = Token::from_config(setting)?;
             // The same token twice has one budget.
             if tokens.iter().all(|known| known.authorization() != token.authorization()) {
                 tokens.push(token);
@@ -168,13 +165,14 @@ impl Pool {
         });
         if tokens.is_empty() {
             tokens.push(Token::anonymous());
-            notify(Notice::Anonymous);
+            notify(ClientEvent::Anonymous);
         }
-        let state = State { tokens, in_flight: 0, share: MAX_IN_FLIGHT, readers: Readers::new(), announced: None };
+        let state =
+            State { tokens, in_flight: 0, allocation: MAX_IN_FLIGHT, access: AccessCache::new(), announced: None };
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Notify::new(),
-            lanes: Mutex::default(),
+            queues: Mutex::default(),
             notify,
             concurrency,
             app,
@@ -189,8 +187,8 @@ impl Pool {
     /// Requests in flight at most: in all, and a token.
     fn bounds(&self, state: &State) -> (usize, usize) {
         let count = state.tokens.iter().filter(|token| !matches!(token.credential, Credential::App)).count().max(1);
-        let total = self.concurrency.unwrap_or(PER_TOKEN * count).clamp(1, MAX_IN_FLIGHT);
-        (total, PER_TOKEN.max(total.div_ceil(count)))
+        let total = self.concurrency.unwrap_or(MAX_IN_FLIGHT_PER_TOKEN * count).clamp(1, MAX_IN_FLIGHT);
+        (total, MAX_IN_FLIGHT_PER_TOKEN.max(total.div_ceil(count)))
     }
 
     /// Resolves when something changes after this call.
@@ -199,81 +197,90 @@ impl Pool {
     }
 
     /// Queues up with the requests that wait for the same tokens.
-    pub async fn turn(&self, want: &Want<'_>) -> OwnedMutexGuard<()> {
-        let key = self.state().lane(want, Instant::now());
-        let lane = {
-            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            if lanes.len() >= LANES_KEPT {
-                lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+    pub async fn wait_turn(&self, want: &TokenRequest<'_>) -> OwnedMutexGuard<()> {
+        let key = self.state().wait_queue(want, Instant::now());
+        let wait_queue = {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            if queues.len() >= MAX_IDLE_QUEUES {
+                queues.retain(|_, wait_queue| Arc::strong_count(wait_queue) > 1);
             }
-            Arc::clone(lanes.entry(key).or_default())
+            Arc::clone(queues.entry(key).or_default())
         };
-        lane.lock_owned().await
+        wait_queue.lock_owned().await
     }
 
     /// Looks for a token once. The caller waits when it is blocked, and says so if the wait is a long one.
-    pub fn try_lease(self: &Arc<Self>, want: &Want<'_>, now: Instant) -> Try {
+    pub fn try_acquire(self: &Arc<Self>, want: &TokenRequest<'_>, now: Instant) -> Acquire {
         let mut state = self.state();
         let (total, per_token) = self.bounds(&state);
-        let found = state.choose(want, now, per_token);
+        let found = state.select(want, now, per_token);
         let token = match found {
-            Ok(token) if state.is_due(token, now) => return Try::Renew(token),
-            Ok(_) if state.in_flight >= total.min(state.share) => return Try::Blocked { wake: None, told: None },
+            Ok(token) if state.needs_refresh(token, now) => return Acquire::RefreshFirst(token),
+            Ok(_) if state.in_flight >= total.min(state.allocation) => {
+                return Acquire::Wait { wake: None, announce: None };
+            }
             Ok(token) => token,
             Err(blocked) => return blocked,
         };
         state.in_flight += 1;
-        // `choose` gives indexes into `tokens`.
-        let Some(chosen) = state.tokens.get_mut(token) else { return Try::Nobody };
+        // `select` gives indexes into `tokens`.
+        let Some(chosen) = state.tokens.get_mut(token) else { return Acquire::NoToken };
         chosen.in_flight += 1;
-        (0..want.points).for_each(|_| chosen.pace.take(now));
-        let signed = || self.app.as_ref().filter(|(_, place)| *place == token).map(|(app, _)| app.sign());
-        Try::Lease(Box::new(Lease {
+        (0..want.points).for_each(|_| chosen.throttle.record(now));
+        let signed = || self.app.as_ref().filter(|(_, place)| *place == token).map(|(app, _)| app.authorization());
+        Acquire::Granted(Box::new(Permit {
             pool: Arc::clone(self),
             token,
             authorization: chosen.authorization().or_else(signed),
             hint: chosen.hint.clone(),
-            tags: chosen.tags().unwrap_or_default().to_owned(),
+            etag_scope: chosen.etag_scope().unwrap_or_default().to_owned(),
             fingerprint: chosen.fingerprint.clone(),
             reserve: chosen.reserve,
-            granted: chosen.is_granted(now),
+            granted: chosen.has_recent_grant(now),
         }))
     }
 
     /// Says that a request waits until `until`, once for each wait.
-    pub fn announce(&self, until: Instant, reason: WaitReason, now: Instant) {
+    pub fn announce_wait(&self, until: Instant, reason: WaitReason, now: Instant) {
         let mut state = self.state();
         if state.announced.is_some_and(|told| told > now && until <= told + Duration::from_secs(1)) {
             return;
         }
         state.announced = Some(until);
         drop(state);
-        self.tell(Notice::Waiting { until: utc(until, now), reason });
+        self.emit(ClientEvent::Waiting { until: utc(until, now), reason });
     }
 
     /// Says that the announced wait is over, once.
-    pub fn resumed(&self) {
+    pub fn announce_resumed(&self) {
         if self.state().announced.take().is_some() {
-            self.tell(Notice::Resumed);
+            self.emit(ClientEvent::Resumed);
         }
     }
 
-    pub fn tell(&self, notice: Notice) {
+    pub fn emit(&self, notice: ClientEvent) {
         (self.notify)(notice);
     }
 
     /// Learns from an answer's headers. `regular`: an answer of the API itself, whose missing limit headers mean something.
-    pub fn learn(&self, lease: &Lease, rate: &RateHeaders, regular: bool, server_now: DateTime<Utc>, now: Instant) {
+    pub fn record_response(
+        &self,
+        permit: &Permit,
+        rate: &RateLimitHeaders,
+        regular: bool,
+        server_now: DateTime<Utc>,
+        now: Instant,
+    ) {
         let mut state = self.state();
-        let Some(token) = state.tokens.get_mut(lease.token) else { return };
-        token.served(lease.authorization.as_ref());
-        token.budget.learn(rate, server_now, now);
+        let Some(token) = state.tokens.get_mut(permit.token) else { return };
+        token.record_served(permit.authorization.as_ref());
+        token.budget.record(rate, server_now, now);
         if regular {
             if rate.limit.is_none() && rate.remaining.is_none() {
-                token.budget.learn_absent();
+                token.budget.record_absent();
             }
             if token.paused.is_none_or(|(until, _)| until <= now) {
-                token.strikes = 0;
+                token.secondary_limit_hits = 0;
             }
         }
         drop(state);
@@ -292,102 +299,102 @@ impl Pool {
 
     /// Counts a secondary limit; gives its place in the row of them. Requests that were in flight together get the same
     /// place: together they are one offence.
-    pub fn strike(&self, token: usize, now: Instant) -> Option<u32> {
+    pub fn record_secondary_limit(&self, token: usize, now: Instant) -> Option<u32> {
         let mut state = self.state();
         let token = state.tokens.get_mut(token)?;
         if token.paused.is_some_and(|(until, reason)| until > now && reason == WaitReason::SecondaryLimit) {
             return None;
         }
-        token.strikes += 1;
-        Some(token.strikes - 1)
+        token.secondary_limit_hits += 1;
+        Some(token.secondary_limit_hits - 1)
     }
 
     /// Learns from what GitHub says of a token itself: its scopes, and its end, which is told once where it is near.
-    pub fn describe(&self, token: usize, scopes: Option<&str>, expires: Option<DateTime<Utc>>) {
+    pub fn record_details(&self, token: usize, scopes: Option<&str>, expires: Option<DateTime<Utc>>) {
         let mut state = self.state();
         let Some(token) = state.tokens.get_mut(token) else { return };
         if let Some(scopes) = scopes {
             token.scopes = Some(scopes.to_owned());
         }
-        let Some(at) = expires.filter(|_| token.lasts()) else { return };
+        let Some(at) = expires.filter(|_| token.is_long_lived()) else { return };
         token.expires = Some(at);
-        if token.expiry_told || at - Utc::now() > EXPIRY_WARNING {
+        if token.expiry_reported || at - Utc::now() > EXPIRY_WARNING {
             return;
         }
-        token.expiry_told = true;
+        token.expiry_reported = true;
         let hint = token.hint.clone();
         drop(state);
-        self.tell(Notice::TokenExpiring { hint, at });
+        self.emit(ClientEvent::TokenExpiring { hint, at });
     }
 
     /// Remembers whether a token can read a repository, and whether everybody can.
-    pub fn remember(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
-        self.state().readers.remember(repo, token, can, public);
+    pub fn record_access(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
+        self.state().access.record_access(repo, token, can, public);
         self.changed.notify_waiters();
     }
 
     /// What is known of the readers of a repository holds under its present name too.
-    pub fn is_called(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
-        self.state().readers.is_called(asked, name, public);
+    pub fn record_rename(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
+        self.state().access.record_rename(asked, name, public);
         self.changed.notify_waiters();
     }
 
     /// Remembers that a token may not read something of a repository, or without a sign-on nothing of it. Returns whether
     /// another token is left that may.
-    pub fn refuse(&self, want: &Want<'_>, token: usize, error: &ApiError) -> bool {
+    pub fn record_denial(&self, want: &TokenRequest<'_>, token: usize, error: &ApiError) -> bool {
         let Some(repo) = want.repo else { return false };
         let mut state = self.state();
         if matches!(error, ApiError::SsoRequired { .. }) {
-            state.readers.remember(repo, token, false, None);
+            state.access.record_access(repo, token, false, None);
         } else {
-            state.readers.refuse(repo, token, want.endpoint);
+            state.access.record_denial(repo, token, want.endpoint);
         }
-        let want = Want { purpose: Purpose::Read, ..*want };
+        let want = TokenRequest { purpose: Purpose::Read, ..*want };
         let may =
-            |i: &usize| state.verdict(repo, *i) == Some(true) && !state.readers.is_refused(repo, *i, want.endpoint);
+            |i: &usize| state.can_read(repo, *i) == Some(true) && !state.access.is_denied(repo, *i, want.endpoint);
         state.candidates(&want).iter().any(may)
     }
 
     /// Leaves it open whether a token can read a repository, until then.
     pub fn probe_later(&self, repo: &RepoName, token: usize, at: Instant) {
-        self.state().readers.probe_later(repo, token, at);
+        self.state().access.probe_later(repo, token, at);
     }
 
     /// Whether another token than this may serve a request too.
-    pub fn has_other(&self, want: &Want<'_>, token: usize) -> bool {
+    pub fn has_other(&self, want: &TokenRequest<'_>, token: usize) -> bool {
         self.state().candidates(want).iter().any(|candidate| *candidate != token)
     }
 
     /// The tokens that GitHub has not refused.
-    pub fn live(&self) -> Vec<TokenRef> {
+    pub fn usable(&self) -> Vec<TokenRef> {
         let state = self.state();
-        let live = state.tokens.iter().enumerate().filter(|(_, token)| token.reads());
+        let live = state.tokens.iter().enumerate().filter(|(_, token)| token.can_serve_reads());
         live.map(|(index, token)| TokenRef {
             index,
             fingerprint: token.fingerprint.clone(),
             hint: token.hint.clone(),
-            installed_on: token.installed().map(|installed| installed.account.clone()),
+            installed_on: token.installation().map(|installed| installed.account.clone()),
         })
         .collect()
     }
 
     /// What is known of a token.
-    pub fn known(&self, token: usize, now: Instant) -> TokenState {
+    pub fn token_state(&self, token: usize, now: Instant) -> TokenState {
         let state = self.state();
         let Some(token) = state.tokens.get(token) else { return TokenState::default() };
-        let (budget, resets_at) = match token.budget.left(now) {
-            Left::Unknown => (None, None),
-            Left::Unlimited => (Some((u64::MAX, u64::MAX)), None),
-            Left::Requests { remaining, limit, reset_at } => (Some((remaining, limit)), Some(utc(reset_at, now))),
+        let (budget, resets_at) = match token.budget.remaining(now) {
+            Remaining::Unknown => (None, None),
+            Remaining::Unlimited => (Some((u64::MAX, u64::MAX)), None),
+            Remaining::Requests { remaining, limit, reset_at } => (Some((remaining, limit)), Some(utc(reset_at, now))),
         };
         let (scopes, expires) = (token.scopes.clone(), token.expires);
         let paused = token.paused.filter(|(until, _)| *until > now).map(|(until, why)| (utc(until, now), why));
-        TokenState { out: token.out.clone(), scopes, expires, budget, resets_at, paused }
+        TokenState { disabled_reason: token.disabled_reason.clone(), scopes, expires, budget, resets_at, paused }
     }
 
-    pub fn budget(&self, now: Instant) -> Total {
+    pub fn budget(&self, now: Instant) -> PoolBudget {
         let state = self.state();
-        let mut total = Total {
+        let mut total = PoolBudget {
             tokens: 0,
             remaining: 0,
             hourly: 0,
@@ -396,17 +403,17 @@ impl Pool {
             unlimited: false,
             per_second: 0.0,
         };
-        for token in state.tokens.iter().filter(|token| token.reads()) {
-            total.tokens += usize::from(!matches!(token.credential, Credential::Nobody));
-            total.per_second += pace::PER_SECOND;
-            match token.budget.left(now) {
-                Left::Unknown => {}
-                Left::Unlimited => total.unlimited = true,
-                Left::Requests { remaining, limit, reset_at } => {
+        for token in state.tokens.iter().filter(|token| token.can_serve_reads()) {
+            total.tokens += usize::from(!matches!(token.credential, Credential::Anonymous));
+            total.per_second += throttle::PER_SECOND;
+            match token.budget.remaining(now) {
+                Remaining::Unknown => {}
+                Remaining::Unlimited => total.unlimited = true,
+                Remaining::Requests { remaining, limit, reset_at } => {
                     let reserve = token.reserve.min(limit.saturating_sub(1));
                     let free = remaining.saturating_sub(reserve).saturating_sub(token.in_flight as u64);
                     total.remaining = total.remaining.saturating_add(free);
-                    total.window = total.window.max(token.budget.window());
+                    total.window = total.window.max(token.budget.window_length());
                     total.hourly = total.hourly.saturating_add(limit - reserve);
                     let reset = utc(reset_at, now);
                     total.next_reset = Some(total.next_reset.map_or(reset, |known| known.min(reset)));
@@ -419,8 +426,8 @@ impl Pool {
 
 impl State {
     /// Whether a token is an installation's that has to be got first.
-    fn is_due(&self, token: usize, now: Instant) -> bool {
-        self.tokens.get(token).and_then(Token::installed).is_some_and(|installed| installed.is_due(now))
+    fn needs_refresh(&self, token: usize, now: Instant) -> bool {
+        self.tokens.get(token).and_then(Token::installation).is_some_and(|installed| installed.needs_refresh(now))
     }
 }
 

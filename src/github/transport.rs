@@ -7,12 +7,12 @@ use http::{HeaderValue, header};
 use url::Url;
 
 use super::API_VERSION;
-use super::classify::{Failure, Response};
+use super::classify::{Response, TransientFailure};
 use super::error::{ApiError, ClientError, ConnectProblem};
+use super::limits::ClientLimits;
 use super::request::Accept;
-use super::retry::Tuning;
 use super::tls;
-use super::tokens::Lease;
+use super::tokens::Permit;
 use super::url::ApiUrl;
 use crate::http::{error_chain, install_crypto_provider, sources};
 use crate::rate_limit::MAX_IN_FLIGHT;
@@ -21,20 +21,20 @@ use crate::rate_limit::MAX_IN_FLIGHT;
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
     http: reqwest::Client,
-    body_cap: usize,
+    max_body_bytes: usize,
 }
 
 /// Why there is no response.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum TransportError {
     /// Worth another attempt.
-    Failed(Failure),
+    Transient(TransientFailure),
     /// Not worth one.
-    Final(ApiError),
+    Api(ApiError),
 }
 
 impl Transport {
-    pub fn new(api_url: &Url, user_agent: &str, tuning: &Tuning) -> Result<Self, ClientError> {
+    pub fn new(api_url: &Url, user_agent: &str, limits: &ClientLimits) -> Result<Self, ClientError> {
         let agent = HeaderValue::from_str(user_agent.trim())
             .ok()
             .filter(|agent| !agent.is_empty())
@@ -52,26 +52,26 @@ impl Transport {
             // requests); but one connection for all of them loses or delays them all at once.
             .http1_only()
             .pool_max_idle_per_host(MAX_IN_FLIGHT)
-            .connect_timeout(tuning.connect_timeout)
-            .read_timeout(tuning.read_timeout)
-            .timeout(tuning.whole_timeout);
+            .connect_timeout(limits.connect_timeout)
+            .read_timeout(limits.read_timeout)
+            .timeout(limits.request_timeout);
         if is_loopback(api_url) {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| ClientError::Http(error_chain(&error.without_url())))?;
-        Ok(Self { http, body_cap: tuning.body_cap })
+        Ok(Self { http, max_body_bytes: limits.max_body_bytes })
     }
 
     /// Sends a question, or what is to be changed, and reads the whole answer.
-    pub async fn exchange(
+    pub async fn send(
         &self,
         api_url: &Url,
         url: &ApiUrl,
         accept: Accept,
         etag: Option<&HeaderValue>,
         change: Option<(http::Method, Vec<u8>)>,
-        lease: &Lease,
-    ) -> Result<Response, Trouble> {
+        permit: &Permit,
+    ) -> Result<Response, TransportError> {
         let address = url.resolve(api_url);
         let mut request = match change {
             None => self.http.get(address),
@@ -82,35 +82,38 @@ impl Transport {
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag.clone());
         }
-        self.send(request, url, accept, lease).await
+        self.receive(request, url, accept, permit).await
     }
 
-    async fn send(
+    async fn receive(
         &self,
         request: reqwest::RequestBuilder,
         url: &ApiUrl,
         accept: Accept,
-        lease: &Lease,
-    ) -> Result<Response, Trouble> {
+        permit: &Permit,
+    ) -> Result<Response, TransportError> {
         let accept = match accept {
             Accept::Json => "application/vnd.github+json",
             Accept::StarJson => "application/vnd.github.star+json",
         };
         let mut request = request.header(header::ACCEPT, accept).header("X-GitHub-Api-Version", API_VERSION);
-        if let Some(authorization) = &lease.authorization {
+        if let Some(authorization) = &permit.authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
-        let failed = |error: reqwest::Error| Trouble::Failed(failure(error));
+        let failed = |error: reqwest::Error| TransportError::Transient(failure(error));
         let mut response = request.send().await.map_err(failed)?;
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len().saturating_add(chunk.len()) > self.body_cap {
-                return Err(Trouble::Final(ApiError::TooLarge { path: url.to_string(), cap: self.body_cap }));
+            if body.len().saturating_add(chunk.len()) > self.max_body_bytes {
+                return Err(TransportError::Api(ApiError::TooLarge {
+                    path: url.to_string(),
+                    cap: self.max_body_bytes,
+                }));
             }
             body.extend_from_slice(&chunk);
         }
         let headers = std::mem::take(response.headers_mut());
-        let sent = lease.authorization.clone();
+        let sent = permit.authorization.clone();
         Ok(Response { status: response.status(), headers, body: body.freeze(), sent })
     }
 }
@@ -125,7 +128,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn failure(error: reqwest::Error) -> Failure {
+fn failure(error: reqwest::Error) -> TransientFailure {
     let error = error.without_url();
     let connect = error.is_connect().then(|| {
         if error.is_dns() {
@@ -141,7 +144,7 @@ fn failure(error: reqwest::Error) -> Failure {
         true => format!("time-out: {}", error_chain(&error)),
         false => error_chain(&error),
     };
-    Failure { heavy: timeout && connect.is_none(), connect, ..Failure::new(why) }
+    TransientFailure { timed_out: timeout && connect.is_none(), connect, ..TransientFailure::new(why) }
 }
 
 fn is_tls(error: &(dyn Error + 'static)) -> bool {

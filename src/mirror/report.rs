@@ -130,7 +130,7 @@ impl StageReport {
             unchanged: count(&stats.counts.unchanged),
             deleted: count(&stats.counts.deleted),
             requests: stats.meter.counted(),
-            free: stats.meter.free(),
+            free: stats.meter.not_modified(),
             time: end.map_or(Duration::ZERO, |end| end.time),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Meter, Page, Validator};
+use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, RequestCounter, Validator};
 use crate::store::relational::state::PageValidator;
 
 /// Builds a request for JSON that any token may serve.
@@ -21,7 +21,7 @@ pub async fn get_unless_cancelled(
     github: &GitHub,
     cancel: &CancellationToken,
     request: &Get,
-    meter: &Meter,
+    meter: &RequestCounter,
 ) -> Result<Fetched, MirrorError> {
     tokio::select! {
         biased;
@@ -37,7 +37,7 @@ pub async fn get_unless_cancelled(
 pub fn fresh_page(fetched: Fetched, url: &impl fmt::Display) -> Result<Page, MirrorError> {
     match fetched {
         Fetched::Page(page) => Ok(*page),
-        Fetched::Unchanged => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
+        Fetched::NotModified => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
     }
 }
 

@@ -64,7 +64,7 @@ impl Mirror {
         };
         let page = match (fetched, &known) {
             (Ok(Fetched::Page(page)), _) => *page,
-            (Ok(Fetched::Unchanged), Some(known)) => {
+            (Ok(Fetched::NotModified), Some(known)) => {
                 let id = format!("{}/{}", known.owner, known.name);
                 let stored = self.stores.documents.get(Collection::Repos, &id).await?;
                 let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
@@ -73,7 +73,7 @@ impl Mirror {
                     let name = RepoName::new(&known.owner, &known.name)
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
                     let public = facts.get("private").and_then(Value::as_bool).map(|private| !private);
-                    self.github.is_called(asked, &name, public);
+                    self.github.record_rename(asked, &name, public);
                     let source = self.source(known.id, &name, &facts).await?;
                     let repository = Repository { project: known.id, name, facts, source };
                     let lease = self.lease_current_name(asked, &repository.name).await?;
@@ -81,7 +81,7 @@ impl Mirror {
                 }
                 self.refetch(name, stats).await?
             }
-            (Ok(Fetched::Unchanged), None) => self.refetch(name, stats).await?,
+            (Ok(Fetched::NotModified), None) => self.refetch(name, stats).await?,
             (Err(error), Some(known)) if is_denied(&error) => {
                 match Box::pin(self.find_by_id(known, name, stats)).await? {
                     Lookup::Found(page) => *page,
@@ -100,7 +100,7 @@ impl Mirror {
         let present = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
             .map_err(|error| MirrorError::Answer(error.to_string()))?;
         let public = item.at("private").and_then(Value::as_bool).map(|private| !private);
-        self.github.is_called(name, &present, public);
+        self.github.record_rename(name, &present, public);
         let lease = self.lease_current_name(name, &present).await?;
         let github_id = item.require_integer("id")?;
         if let Some(other) = relational.known_project(present.owner(), present.name()).await?
@@ -155,9 +155,9 @@ impl Mirror {
     fn proves_deletion(&self, name: &RepoName, error: &ApiError) -> bool {
         match error {
             ApiError::NoAccess { tried, .. } => {
-                tried.iter().all(|(_, status)| *status == 404) && !self.github.is_blind_to(name.owner())
+                tried.iter().all(|(_, status)| *status == 404) && !self.github.has_partial_view_of(name.owner())
             }
-            ApiError::NotFound { .. } => !self.github.is_blind_to(name.owner()),
+            ApiError::NotFound { .. } => !self.github.has_partial_view_of(name.owner()),
             error => matches!(error, ApiError::Legal { .. }),
         }
     }
@@ -182,7 +182,7 @@ impl Mirror {
         if !self.proves_deletion(name, error) {
             return Ok(false);
         }
-        let could_read = last_reader.is_none_or(|tags| self.github.has_reader(tags, name.owner()));
+        let could_read = last_reader.is_none_or(|tags| self.github.can_still_read(tags, name.owner()));
         // Who read it last may have got another token since.
         Ok(!private || could_read || self.sees_all_private_of(name.owner(), stats).await?)
     }
@@ -211,13 +211,13 @@ impl Mirror {
                     let present = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
                     let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
-                    self.github.can_read(&token, &present, !private);
+                    self.github.record_access(&token, &present, !private);
                     return Ok(Lookup::Found(page));
                 }
-                Ok(Fetched::Unchanged) => {}
+                Ok(Fetched::NotModified) => {}
                 Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Legal { .. })) => {}
                 // That tells nothing of the repository, only of the token.
-                Err(MirrorError::Api(error)) if error.is_refusal() => denied |= near,
+                Err(MirrorError::Api(error)) if error.is_access_denied() => denied |= near,
                 Err(error) => return Err(error),
             }
         }

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use super::lists::PartSize;
 use super::writer::Counts;
-use crate::github::Meter;
+use crate::github::RequestCounter;
 
 /// What a stage counts and notes while it works.
 #[derive(Default)]
 pub struct StageStats {
     /// Requests.
-    pub meter: Meter,
+    pub meter: RequestCounter,
     /// Documents.
     pub counts: Arc<Counts>,
     /// The size of the list page that came last, in KiB: what the next one is taken for.

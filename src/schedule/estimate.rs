@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::plan::Due;
-use crate::github::{ApiUrl, Fetched, Get, Meter};
+use crate::github::{ApiUrl, Fetched, Get, RequestCounter};
 use crate::json;
 use crate::mirror::stage::Stage;
 use crate::mirror::{Mirror, MirrorError, get_json};
@@ -63,7 +63,7 @@ pub async fn estimate(mirror: &Mirror, due: &[Due], stages: &[Stage]) -> Result<
             facts.asked = asked;
         }
     }
-    let read_again: Vec<bool> = due.iter().map(|due| mirror.github.is_the_apps_alone(&due.name)).collect();
+    let read_again: Vec<bool> = due.iter().map(|due| mirror.github.is_app_only(&due.name)).collect();
     Ok(of(due, &facts, &read_again, stages))
 }
 
@@ -96,13 +96,13 @@ async fn ask(mirror: &Mirror, due: &Due) -> Result<Option<Asked>, MirrorError> {
     for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
         let url = ApiUrl::repo(&due.name, &[list]).query("state", "all").query("per_page", "1");
         let request = Get { repo: Some(due.name.clone()), ..get_json(url) };
-        let fetched = mirror.get(&request, &Meter::default()).await;
+        let fetched = mirror.get(&request, &RequestCounter::default()).await;
         *count = match fetched {
             Ok(Fetched::Page(page)) => {
                 let one = u64::from(page.body.len() > "[]".len());
                 page.links.last_page().map_or(one, u64::from)
             }
-            Ok(Fetched::Unchanged) => 0,
+            Ok(Fetched::NotModified) => 0,
             Err(MirrorError::Cancelled) => return Err(MirrorError::Cancelled),
             // Empty, or not to be read: the retrieval says so.
             Err(error) => {

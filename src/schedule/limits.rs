@@ -33,7 +33,7 @@ impl Limits {
         let left = self.max_requests.map(|most| most.saturating_sub(github.counted()));
         let time = self.until.map(|until| (until - Local::now()).to_std().unwrap_or_default());
         if left.is_some() || time.is_some() {
-            github.limit(left, time, [self.requests_used(), self.time_over()]);
+            github.set_run_quota(left, time, [self.requests_used(), self.time_over()]);
         }
     }
 
@@ -45,7 +45,7 @@ impl Limits {
         if self.max_requests.is_some_and(|most| github.counted() >= most) {
             return Some(self.requests_used());
         }
-        github.limit_reached()
+        github.run_quota_reached()
     }
 
     fn time_over(&self) -> String {

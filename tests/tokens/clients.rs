@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msght::github::{Accept, ApiUrl, ClientSettings, Get, GitHub, Meter, TokenSetting};
+use msght::github::{Accept, ApiUrl, ClientSettings, Get, GitHub, RequestCounter, TokenConfig};
 use msght::names::RepoName;
 use msght::rate_limit::RateLimitStore;
 use msght::secret::Secret;
@@ -17,7 +17,7 @@ fn client(fake: &FakeGitHub, ledger: Arc<dyn RateLimitStore>, concurrency: Optio
     GitHub::new(ClientSettings {
         api_url: fake.url().parse().unwrap(),
         public_url: None,
-        tokens: vec![TokenSetting { secret: Secret::new("fake-token"), reserve: 0 }],
+        tokens: vec![TokenConfig { secret: Secret::new("fake-token"), reserve: 0 }],
         app: None,
         concurrency,
         user_agent: "msght-test".to_owned(),
@@ -38,7 +38,7 @@ async fn read(client: &GitHub, requests: usize) {
         divisible: false,
         only: None,
     };
-    let meter = Meter::default();
+    let meter = RequestCounter::default();
     let all = (0..requests).map(|_| client.get(&request, &meter));
     futures::future::try_join_all(all).await.unwrap();
 }
@@ -166,7 +166,7 @@ async fn a_store_that_fails_for_good_ends_the_request_with_its_name() {
         divisible: false,
         only: None,
     };
-    let error = client.get(&request, &Meter::default()).await.unwrap_err().to_string();
+    let error = client.get(&request, &RequestCounter::default()).await.unwrap_err().to_string();
     assert!(error.contains("not sent") && error.contains("github-tokens.db"), "{error}");
     assert_eq!(fake.request_count(), before);
 }

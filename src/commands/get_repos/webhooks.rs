@@ -2,14 +2,14 @@
 
 use crate::cli::ListArgs;
 use crate::commands::App;
-use crate::github::hooks::{HookState, WantedHook};
-use crate::github::{GitHub, Meter};
+use crate::github::webhooks::{WebhookSpec, WebhookState};
+use crate::github::{GitHub, RequestCounter};
 use crate::mirror::{Mirror, OrganizationReport};
 
 /// The webhook that each organization is to have, and the clients to manage it with.
 pub(super) struct Webhooks {
     /// `None` where no webhooks are wanted.
-    spec: Option<WantedHook>,
+    spec: Option<WebhookSpec>,
     /// A client with the hook token, where there is one.
     with_token: Option<GitHub>,
     /// A client with the App, unless the hook token was set for webhooks alone.
@@ -29,7 +29,7 @@ impl Webhooks {
             }
             return Ok(Self { spec: None, with_token: None, with_app: None });
         };
-        let spec = Some(WantedHook { url, secret: settings.webhooks.secret.clone(), repair: args.repair_hooks });
+        let spec = Some(WebhookSpec { url, secret: settings.webhooks.secret.clone(), repair: args.repair_hooks });
         let with_token = match settings.hook_token() {
             Some(token) => {
                 let mut app = app.clone();
@@ -43,9 +43,9 @@ impl Webhooks {
     }
 
     /// Creates or repairs an organization's webhook, and returns its state; a failure is a problem of the organization.
-    pub async fn reconcile(&self, organization: &mut OrganizationReport) -> Option<HookState> {
+    pub async fn reconcile(&self, organization: &mut OrganizationReport) -> Option<WebhookState> {
         let spec = self.spec.as_ref().filter(|_| organization.listed && !organization.person)?;
-        let meter = Meter::default();
+        let meter = RequestCounter::default();
         let login = &organization.login;
         let installed = |github: &GitHub| github.tokens().into_iter().find(|token| token.is_installed_on(login));
         // With neither a token nor an installation, GitHub's rejection says what is missing.
@@ -54,8 +54,8 @@ impl Webhooks {
         let token = self.with_token.as_ref().map(|github| (github, None));
         let mut state = None;
         for (github, token) in token.into_iter().chain(app) {
-            let found = github.organization_hook(login, spec, token.as_ref(), &meter).await;
-            let is_known = !matches!(found, HookState::Unknown(_));
+            let found = github.reconcile_webhook(login, spec, token.as_ref(), &meter).await;
+            let is_known = !matches!(found, WebhookState::Unknown(_));
             if is_known || state.is_none() {
                 state = Some(found);
             }
@@ -64,12 +64,13 @@ impl Webhooks {
             }
         }
         organization.requests += meter.counted();
-        organization.free += meter.free();
+        organization.free += meter.not_modified();
         let state = state?;
         match &state {
-            HookState::Repaired(wrong) => organization.notes.push(format!("webhook repaired: {wrong}")),
+            WebhookState::Repaired(wrong) => organization.notes.push(format!("webhook repaired: {wrong}")),
             state => {
-                let hint = if matches!(state, HookState::Wrong(_)) { " (--repair-hooks repairs it)" } else { "" };
+                let hint =
+                    if matches!(state, WebhookState::Misconfigured(_)) { " (--repair-hooks repairs it)" } else { "" };
                 organization.problems.extend(state.problem().map(|problem| format!("webhook: {problem}{hint}")));
             }
         }

@@ -60,7 +60,7 @@ impl Mirror {
         let request = Get { only: Some(token.clone()), ..get_json(url) };
         match self.get(&request, &stats.meter).await {
             Ok(Fetched::Page(page)) => Ok(Some(*page)),
-            Ok(Fetched::Unchanged) => Ok(None),
+            Ok(Fetched::NotModified) => Ok(None),
             Err(error) if error.is_fatal() => Err(error),
             Err(_) => Ok(None),
         }

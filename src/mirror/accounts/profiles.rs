@@ -97,7 +97,7 @@ async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer,
         let validator = due.validator.as_ref().filter(|_| !work.shared.options.full);
         let url = ApiUrl::path(&["users", &due.login]);
         match work.get_for(None, &url, Accept::Json, validator, false).await {
-            Ok(Fetched::Unchanged) => return Ok(Answer::Unchanged),
+            Ok(Fetched::NotModified) => return Ok(Answer::Unchanged),
             Ok(Fetched::Page(page)) => {
                 let number = Item::single(&page.body, read_now())?.require_integer("id")?;
                 if due.github_id.is_none_or(|own| own == number) {
@@ -112,9 +112,9 @@ async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer,
     let url = ApiUrl::path(&["user", &number.to_string()]);
     match work.get_for(None, &url, Accept::Json, None, false).await {
         Ok(Fetched::Page(page)) => Ok(Answer::Found { page, by_login: false }),
-        Ok(Fetched::Unchanged) => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
+        Ok(Fetched::NotModified) => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
         // The token that could read it may be the one that GitHub refuses.
-        Err(MirrorError::Api(error @ ApiError::NotFound { .. })) if work.shared.github.has_rejected() => {
+        Err(MirrorError::Api(error @ ApiError::NotFound { .. })) if work.shared.github.has_disabled_token() => {
             Ok(Answer::Hidden(error))
         }
         Err(MirrorError::Api(ApiError::NotFound { .. })) => Ok(Answer::Missing),

@@ -224,7 +224,7 @@ async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), Mirr
 
 async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), MirrorError> {
     match read_relation(work, relation).await {
-        Err(MirrorError::Api(error)) if error.is_refusal() => {
+        Err(MirrorError::Api(error)) if error.is_access_denied() => {
             work.record_not_permitted(format!("{}: {error}", relation.name));
             Ok(())
         }

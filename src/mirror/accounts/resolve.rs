@@ -69,7 +69,7 @@ impl Mirror {
         let request = Get { validator: validator.as_ref().map(request_validator), ..get_json(url.clone()) };
         let page = match self.get(&request, &stats.meter).await {
             Ok(Fetched::Page(page)) => *page,
-            Ok(Fetched::Unchanged) => {
+            Ok(Fetched::NotModified) => {
                 let stored = self.stores.documents.get(Collection::Users, &documents_as).await?;
                 let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 match facts.and_then(user) {
@@ -78,7 +78,7 @@ impl Mirror {
                 }
             }
             Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
-                let Some(known) = known.filter(|_| !self.github.has_rejected()) else { return Err(error.into()) };
+                let Some(known) = known.filter(|_| !self.github.has_disabled_token()) else { return Err(error.into()) };
                 let by_number = known.github_id.map(|id| ApiUrl::path(&["user", &id.to_string()]));
                 match by_number {
                     // Without a number a second run has to say so, too.

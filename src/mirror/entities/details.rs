@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::missing_items::MissingItems;
 use super::pulls::commits_of;
 use super::refusals::HAS_PULL_REQUESTS;
-use crate::github::{Accept, ApiError, Budget, VisitedUrls};
+use crate::github::{Accept, ApiError, PoolBudget, VisitedUrls};
 use crate::json;
 use crate::mirror::accounts::profiles::{self, MAX_PROFILE_AGE_DAYS};
 use crate::mirror::context::{Work, read_now};
@@ -91,7 +91,7 @@ fn stale(work: &Work) -> DateTime<Utc> {
 
 /// When so many requests are through at the earliest, as a remark behind a sentence: the hours that the rate limit makes
 /// them wait, and the pace that the secondary limit allows. A server without limits sets no time.
-fn estimate(budget: &Budget, requests: u64) -> String {
+fn estimate(budget: &PoolBudget, requests: u64) -> String {
     if budget.unlimited || budget.hourly == 0 || budget.per_second <= 0.0 {
         return String::new();
     }

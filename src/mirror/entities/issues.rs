@@ -134,7 +134,7 @@ async fn refresh_issue(work: &Work, number: i64, on_not_found: OnNotFound) -> Re
     };
     // An issue that was transferred answers with a redirect to another repository's issue.
     let item = Item::single(&page.body, read_now())?;
-    if page.moved && !(item.integer("number") == Some(number) && is_at_home(work, &item).await?) {
+    if page.redirected && !(item.integer("number") == Some(number) && is_at_home(work, &item).await?) {
         return tombstone_issue(work, number).await;
     }
     let MappedPage { documents, rows, .. } = work.map(ISSUE, &[parse_item(&page.body)?], read_now());
@@ -154,8 +154,8 @@ async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
             let number = Item::single(&page.body, read_now())?.integer("id");
             Ok(number.is_some() && number == work.repository().facts.get("id").and_then(Value::as_i64))
         }
-        Ok(Fetched::Unchanged) => Ok(false),
-        Err(MirrorError::Api(error)) if error.is_refusal() => Ok(false),
+        Ok(Fetched::NotModified) => Ok(false),
+        Err(MirrorError::Api(error)) if error.is_access_denied() => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -22,7 +22,7 @@ pub async fn people(work: &Work) -> Result<(), MirrorError> {
     for (what, done) in [("contributors", contributors(work).await), ("collaborators", collaborators(work).await)] {
         match done {
             // The contributors are refused where a history is too long for GitHub to count them.
-            Err(MirrorError::Api(error)) if error.is_refusal() => {
+            Err(MirrorError::Api(error)) if error.is_access_denied() => {
                 work.record_not_permitted(format!("{what}: {error}"));
                 // What was listed once goes stale: from here on the feed's members count.
                 work.shared.stores.relational.forget_lists(work.project(), what).await?;

@@ -140,7 +140,7 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
 /// # Errors
 /// Always: the list's error, or one that the commits met and that ends more.
 async fn commits_after_failed_list(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
-    let is_refused = matches!(&error, MirrorError::Api(api) if api.is_refusal() || api.concerns_all_requests());
+    let is_refused = matches!(&error, MirrorError::Api(api) if api.is_access_denied() || api.concerns_all_requests());
     if !is_refused && !error.concerns_all_items() && work.repository().has("has_pull_requests") {
         commits(work).await?;
     }

@@ -26,7 +26,7 @@ async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, P
     let known = relational.pages(state.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
     let validator = known.as_ref().and_then(|page| page.validator.as_ref());
     match work.get(url, Accept::Json, validator, false).await? {
-        Fetched::Unchanged => Ok(None),
+        Fetched::NotModified => Ok(None),
         Fetched::Page(page) => {
             let state = PageState::only(&url, page_validator(&page));
             let list = relational.list(work.project(), name).await?.id;

@@ -37,7 +37,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     let list = List::new("stars", url, Collection::Watchers, map).accept(Accept::StarJson);
     let expected = Expected::exactly(work.repository().count("stargazers_count"));
     let listing = match look_expecting(work, &list, expected).await {
-        Err(MirrorError::Api(error)) if error.is_refusal() => {
+        Err(MirrorError::Api(error)) if error.is_access_denied() => {
             work.record_not_permitted(format!("stargazers: {error}"));
             // What was listed once goes stale: from here on the feed's stars count.
             work.shared.stores.relational.forget_lists(work.project(), list.name).await?;

@@ -121,7 +121,7 @@ async fn ask<S: Subject>(
         return parts::ask_in_parts(work, url, accept, room).await.map(Asked::Answer);
     }
     match work.get(url, accept, validator, is_divisible).await {
-        Ok(Fetched::Unchanged) => Ok(Asked::Unchanged),
+        Ok(Fetched::NotModified) => Ok(Asked::Unchanged),
         Ok(Fetched::Page(page)) => {
             work.record_page_size(page.body.len());
             Ok(Asked::Answer(Box::new(answer(url.clone(), *page, room))))

@@ -12,7 +12,7 @@ use crate::mirror::resource::Subject;
 
 /// Returns whether an error means that a smaller part may succeed.
 pub(super) fn is_too_much(error: &MirrorError) -> bool {
-    matches!(error, MirrorError::Api(ApiError::Unavailable { heavy: true, .. }))
+    matches!(error, MirrorError::Api(ApiError::Unavailable { timed_out: true, .. }))
 }
 
 /// Returns whether a page can be asked for in smaller parts.
@@ -46,7 +46,7 @@ pub(super) async fn ask_in_parts<S: Subject>(
         };
         let page = match work.get(&part, accept, None, size > 1).await {
             Ok(Fetched::Page(page)) => *page,
-            Ok(Fetched::Unchanged) => {
+            Ok(Fetched::NotModified) => {
                 return Err(MirrorError::Answer(format!("{part} answered 304 to an unconditional request")));
             }
             Err(error) if is_too_much(&error) && work.part_size().failed(size) => {

@@ -189,7 +189,7 @@ async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: &mut Expected) ->
                 let count = Item::single(&page.body, read_now())?.integer(key);
                 Expected::exactly(count.and_then(|count| count.try_into().ok()))
             }
-            Err(MirrorError::Api(error)) if error.is_refusal() => Expected::Unknown,
+            Err(MirrorError::Api(error)) if error.is_access_denied() => Expected::Unknown,
             Err(error) => return Err(error),
         };
     }

@@ -250,7 +250,7 @@ impl<'a, S: Subject> Walk<'a, S> {
             self.template = answer.next.clone().filter(|next| next.query_value("page").is_some());
         }
         self.changed = true;
-        self.redirected |= answer.page.moved;
+        self.redirected |= answer.page.redirected;
         self.answered.insert(number);
         let mut next = answer.next.as_ref().map(ToString::to_string);
         match self.pages.get(&number) {

@@ -103,7 +103,7 @@ impl Mirror {
         drop(writer);
         tasks.finished().await;
         found.requests = stats.meter.counted();
-        found.free = stats.meter.free();
+        found.free = stats.meter.not_modified();
         looked.map(|()| found)
     }
 

@@ -89,7 +89,7 @@ impl OrganizationSync<'_> {
         stats: &Arc<StageStats>,
         found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
-        if !self.mirror.github.out_for(&own.account.login).is_empty() {
+        if !self.mirror.github.disabled_for(&own.account.login).is_empty() {
             // Another token may be shown less: who is not shown then would seem to have left.
             found.notes.push("members, teams and outside collaborators are not read while a token is out".to_owned());
             return Ok(());
@@ -153,8 +153,8 @@ impl OrganizationSync<'_> {
             let asking = with_token(own, &token);
             match self.teams(&asking, stats).await {
                 Ok(listing) => return Ok(Some((asking, listing))),
-                Err(MirrorError::Api(error)) if error.is_refusal() || matches!(error, ApiError::SsoRequired { .. }) => {
-                }
+                Err(MirrorError::Api(error))
+                    if error.is_access_denied() || matches!(error, ApiError::SsoRequired { .. }) => {}
                 Err(error) => record_error::<()>(Err(error), "teams", found)?,
             }
         }
@@ -278,7 +278,7 @@ fn record_error<T>(
     match done {
         Ok(_) => Ok(()),
         Err(error) if error.is_fatal() => Err(error),
-        Err(MirrorError::Api(error)) if error.is_refusal() => {
+        Err(MirrorError::Api(error)) if error.is_access_denied() => {
             found.notes.push(format!("{what} not permitted: {error}"));
             Ok(())
         }

@@ -73,13 +73,15 @@ impl OrganizationSync<'_> {
                 }
                 Err(error) if error.is_fatal() => return Err(error),
                 // What one token is refused, another may be shown.
-                Err(MirrorError::Api(error)) if error.is_refusal() || matches!(error, ApiError::SsoRequired { .. }) => {
+                Err(MirrorError::Api(error))
+                    if error.is_access_denied() || matches!(error, ApiError::SsoRequired { .. }) =>
+                {
                     refused.push(error);
                 }
                 Err(error) => found.problem(error.to_string()),
             }
         }
-        for (hint, why) in github.out_for(login) {
+        for (hint, why) in github.disabled_for(login) {
             found.problem(format!("{hint} is out ({why}): what only that one is shown is not known"));
         }
         self.note_app_access(login, &tokens, found);
@@ -106,7 +108,7 @@ impl OrganizationSync<'_> {
     /// The App sees what its owner lets it, which need not be all.
     fn note_app_access(&self, login: &str, tokens: &[TokenRef], found: &mut OrganizationReport) {
         let own = self.mirror.github.installations().iter().find(|on| on.account.eq_ignore_ascii_case(login));
-        if tokens.iter().all(|token| token.is_foreign_to(login)) && own.is_none_or(|own| !own.suspended) {
+        if tokens.iter().all(|token| token.is_installed_elsewhere(login)) && own.is_none_or(|own| !own.suspended) {
             found.problem(
                 "the App is not installed there, and there is no other token: only public repositories are listed, and \
                  what is not listed stays as it was"
@@ -175,7 +177,7 @@ impl OrganizationSync<'_> {
                 return Ok(());
             }
             let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
-            github.can_read(&reader, &name, !private);
+            github.record_access(&reader, &name, !private);
             before.take(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
         };
         let map: &ItemMapper<User> = &map;
@@ -201,7 +203,7 @@ impl OrganizationSync<'_> {
         for known in own {
             let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
             if shown.contains(&fingerprint(&name.to_string())) {
-                self.mirror.github.can_read(token, &name, known.visibility.as_deref() == Some("public"));
+                self.mirror.github.record_access(token, &name, known.visibility.as_deref() == Some("public"));
             }
         }
     }

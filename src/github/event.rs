@@ -8,7 +8,7 @@ use crate::rate_limit::WaitReason;
 
 /// Something the user should know now; `Display` gives the line to show. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
+pub enum ClientEvent {
     /// There is no token: GitHub allows 60 requests an hour.
     Anonymous,
     /// No token has anything left: requests wait until then.
@@ -26,7 +26,7 @@ pub enum Notice {
         hint: String,
     },
     /// A token is not used any more in this run, for another reason.
-    TokenLost {
+    TokenDisabled {
         /// What users are shown of it.
         hint: String,
         /// GitHub's words, or what was missing.
@@ -50,7 +50,7 @@ pub enum Notice {
     },
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for ClientEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anonymous => f.write_str(
@@ -66,7 +66,7 @@ impl fmt::Display for Notice {
                     "GitHub refused the token {hint} (401): it is expired, revoked or mistyped; going on without it"
                 )
             }
-            Self::TokenLost { hint, why } => write!(f, "{hint} is of no use ({why}); going on without it"),
+            Self::TokenDisabled { hint, why } => write!(f, "{hint} is of no use ({why}); going on without it"),
             Self::TokenExpiring { hint, at } => {
                 write!(f, "the token {hint} expires at {}", at.format("%Y-%m-%d %H:%M UTC"))
             }

@@ -9,24 +9,24 @@ pub(super) const PER_SECOND: f64 = 13.5;
 
 /// The generic cell rate algorithm: one moment is all it remembers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pace {
+pub(super) struct Gcra {
     /// When the requests so far would have gone, had they gone evenly.
     due: Option<Instant>,
 }
 
-impl Pace {
+impl Gcra {
     /// When the next request may go; `now` or earlier means at once.
-    pub fn next(&self, now: Instant) -> Instant {
+    pub fn next_allowed(&self, now: Instant) -> Instant {
         self.due.map_or(now, |due| due.checked_sub(REQUEST_INTERVAL * (MAX_BURST - 1)).unwrap_or(now))
     }
 
     /// Counts a request that goes now.
-    pub fn take(&mut self, now: Instant) {
+    pub fn record(&mut self, now: Instant) {
         self.due = Some(self.due.map_or(now, |due| due.max(now)) + REQUEST_INTERVAL);
     }
 
     /// Counts a request out again that did not go after all.
-    pub fn give_back(&mut self) {
+    pub fn refund(&mut self) {
         self.due = self.due.and_then(|due| due.checked_sub(REQUEST_INTERVAL));
     }
 }
@@ -40,16 +40,16 @@ mod tests {
     proptest! {
         #[test]
         fn no_minute_holds_900_requests_however_they_arrive(gaps_ms in prop::collection::vec(0u64..30_000, 1..40)) {
-            let (mut pace, mut now, mut sent) = (Pace::default(), Instant::now(), Vec::new());
-            // After each gap, as many requests as the pace lets through within the next 20 seconds.
+            let (mut throttle, mut now, mut sent) = (Gcra::default(), Instant::now(), Vec::new());
+            // After each gap, as many requests as the throttle lets through within the next 20 seconds.
             for gap in gaps_ms {
                 now += Duration::from_millis(gap);
                 let end = now + Duration::from_secs(20);
                 loop {
-                    let at = pace.next(now).max(now);
+                    let at = throttle.next_allowed(now).max(now);
                     if at > end { break; }
                     now = at;
-                    pace.take(now);
+                    throttle.record(now);
                     sent.push(now);
                 }
             }
@@ -63,11 +63,11 @@ mod tests {
 
     #[test]
     fn a_burst_goes_at_once_then_evenly() {
-        let (mut pace, now) = (Pace::default(), Instant::now());
+        let (mut throttle, now) = (Gcra::default(), Instant::now());
         for _ in 0..MAX_BURST {
-            assert!(pace.next(now) <= now);
-            pace.take(now);
+            assert!(throttle.next_allowed(now) <= now);
+            throttle.record(now);
         }
-        assert!(pace.next(now) > now && pace.next(now) <= now + REQUEST_INTERVAL);
+        assert!(throttle.next_allowed(now) > now && throttle.next_allowed(now) <= now + REQUEST_INTERVAL);
     }
 }

@@ -13,38 +13,38 @@ use super::error::ApiError;
 /// The bounds of one run. Nothing is sent beyond them: a request takes its part before it goes out, and gives it back when it
 /// turns out to count on no rate limit.
 #[derive(Debug, Default)]
-pub(super) struct Allowance {
-    limits: OnceLock<Limits>,
+pub(super) struct RunQuota {
+    limits: OnceLock<Bounds>,
     /// Why a request was not sent, once one was not.
     reached: OnceLock<String>,
 }
 
 #[derive(Debug)]
-struct Limits {
+struct Bounds {
     /// Requests that are left; closed with the last one.
     requests: Option<Semaphore>,
     /// How many of these have been spent.
     spent: AtomicUsize,
     /// How many there were.
-    given: usize,
+    total: usize,
     deadline: Option<Instant>,
     /// What to say when the requests are used up, and at the deadline.
-    words: [String; 2],
+    messages: [String; 2],
 }
 
-/// A request's part of the allowance; given back when it is dropped unspent.
+/// A request's part of the quota; total back when it is dropped unspent.
 #[derive(Debug)]
-pub(super) struct Part<'a> {
-    limits: &'a Limits,
+pub(super) struct QuotaPermit<'a> {
+    limits: &'a Bounds,
     permit: SemaphorePermit<'a>,
 }
 
-impl Part<'_> {
+impl QuotaPermit<'_> {
     /// The request has counted on a rate limit.
     pub fn spend(self) {
         self.permit.forget();
         let spent = self.limits.spent.fetch_add(1, Ordering::Relaxed) + 1;
-        if spent >= self.limits.given
+        if spent >= self.limits.total
             && let Some(requests) = &self.limits.requests
         {
             requests.close();
@@ -52,21 +52,21 @@ impl Part<'_> {
     }
 }
 
-impl Allowance {
+impl RunQuota {
     /// Sets the bounds of all requests from now on, once: `requests` that may still count, and how long any may be sent.
-    pub fn set(&self, requests: Option<u64>, time: Option<Duration>, words: [String; 2]) {
-        let given = requests.map(|number| usize::try_from(number).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-        let semaphore = given.map(Semaphore::new);
-        if let (Some(0), Some(requests)) = (given, &semaphore) {
+    pub fn set(&self, requests: Option<u64>, time: Option<Duration>, messages: [String; 2]) {
+        let total = requests.map(|number| usize::try_from(number).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
+        let semaphore = total.map(Semaphore::new);
+        if let (Some(0), Some(requests)) = (total, &semaphore) {
             requests.close();
         }
         let deadline = time.and_then(|time| Instant::now().checked_add(time));
-        let limits = Limits {
+        let limits = Bounds {
             requests: semaphore,
             spent: AtomicUsize::new(0),
-            given: given.unwrap_or(usize::MAX),
+            total: total.unwrap_or(usize::MAX),
             deadline,
-            words,
+            messages,
         };
         // The first bounds hold.
         let _ = self.limits.set(limits);
@@ -81,16 +81,16 @@ impl Allowance {
     ///
     /// # Errors
     /// [`ApiError::LimitReached`]
-    pub async fn take(&self) -> Result<Option<Part<'_>>, ApiError> {
+    pub async fn acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
         let Some(limits) = self.limits.get() else { return Ok(None) };
         self.check_deadline(limits)?;
         let Some(requests) = &limits.requests else { return Ok(None) };
         tokio::select! {
             permit = requests.acquire() => match permit {
-                Ok(permit) => Ok(Some(Part { limits, permit })),
-                Err(_) => Err(self.refuse(&limits.words[0])),
+                Ok(permit) => Ok(Some(QuotaPermit { limits, permit })),
+                Err(_) => Err(self.reject(&limits.messages[0])),
             },
-            error = self.over() => Err(error),
+            error = self.deadline_passed() => Err(error),
         }
     }
 
@@ -98,35 +98,35 @@ impl Allowance {
     ///
     /// # Errors
     /// [`ApiError::LimitReached`]
-    pub fn try_take(&self) -> Result<Option<Part<'_>>, ApiError> {
+    pub fn try_acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
         let Some(limits) = self.limits.get() else { return Ok(None) };
         self.check_deadline(limits)?;
         let Some(requests) = &limits.requests else { return Ok(None) };
         match requests.try_acquire() {
-            Ok(permit) => Ok(Some(Part { limits, permit })),
-            Err(_) => Err(self.refuse(&limits.words[0])),
+            Ok(permit) => Ok(Some(QuotaPermit { limits, permit })),
+            Err(_) => Err(self.reject(&limits.messages[0])),
         }
     }
 
     /// Returns at the deadline, with the error that says so; never without one.
-    pub async fn over(&self) -> ApiError {
+    pub async fn deadline_passed(&self) -> ApiError {
         match self.limits.get().and_then(|limits| Some((limits, limits.deadline?))) {
             Some((limits, deadline)) => {
                 tokio::time::sleep_until(deadline).await;
-                self.refuse(&limits.words[1])
+                self.reject(&limits.messages[1])
             }
             None => pending().await,
         }
     }
 
-    fn check_deadline(&self, limits: &Limits) -> Result<(), ApiError> {
+    fn check_deadline(&self, limits: &Bounds) -> Result<(), ApiError> {
         match limits.deadline.filter(|deadline| Instant::now() >= *deadline) {
-            Some(_) => Err(self.refuse(&limits.words[1])),
+            Some(_) => Err(self.reject(&limits.messages[1])),
             None => Ok(()),
         }
     }
 
-    fn refuse(&self, why: &str) -> ApiError {
+    fn reject(&self, why: &str) -> ApiError {
         ApiError::LimitReached { why: self.reached.get_or_init(|| why.to_owned()).clone() }
     }
 }
@@ -135,10 +135,10 @@ impl Allowance {
 mod tests {
     use super::*;
 
-    fn allowance(requests: Option<u64>, time: Option<Duration>) -> Allowance {
-        let allowance = Allowance::default();
-        allowance.set(requests, time, ["used up".to_owned(), "late".to_owned()]);
-        allowance
+    fn quota(requests: Option<u64>, time: Option<Duration>) -> RunQuota {
+        let quota = RunQuota::default();
+        quota.set(requests, time, ["used up".to_owned(), "late".to_owned()]);
+        quota
     }
 
     fn why<T>(result: Result<T, ApiError>) -> Option<String> {
@@ -150,29 +150,29 @@ mod tests {
 
     #[tokio::test]
     async fn spent_requests_are_never_more_than_allowed() {
-        let allowance = allowance(Some(2), None);
-        let first = allowance.take().await.unwrap().unwrap();
-        let free = allowance.take().await.unwrap().unwrap();
-        assert_eq!(why(allowance.try_take()).as_deref(), Some("used up"));
+        let quota = quota(Some(2), None);
+        let first = quota.acquire().await.unwrap().unwrap();
+        let free = quota.acquire().await.unwrap().unwrap();
+        assert_eq!(why(quota.try_acquire()).as_deref(), Some("used up"));
         // What turns out to be free is another request's.
-        let (_, third) = tokio::join!(async { drop(free) }, allowance.take());
+        let (_, third) = tokio::join!(async { drop(free) }, quota.acquire());
         third.unwrap().unwrap().spend();
         first.spend();
-        assert_eq!(why(allowance.take().await).as_deref(), Some("used up"));
-        assert_eq!(allowance.reached().as_deref(), Some("used up"));
+        assert_eq!(why(quota.acquire().await).as_deref(), Some("used up"));
+        assert_eq!(quota.reached().as_deref(), Some("used up"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_sent_after_the_deadline() {
-        let allowance = allowance(None, Some(Duration::from_secs(60)));
-        assert!(allowance.take().await.unwrap().is_none());
-        assert!(matches!(allowance.over().await, ApiError::LimitReached { .. }));
-        assert_eq!(why(allowance.take().await).as_deref(), Some("late"));
+        let quota = quota(None, Some(Duration::from_secs(60)));
+        assert!(quota.acquire().await.unwrap().is_none());
+        assert!(matches!(quota.deadline_passed().await, ApiError::LimitReached { .. }));
+        assert_eq!(why(quota.acquire().await).as_deref(), Some("late"));
     }
 
     #[tokio::test]
     async fn no_allowance_allows_all() {
-        assert!(Allowance::default().take().await.unwrap().is_none());
-        assert_eq!(why(allowance(Some(0), None).take().await).as_deref(), Some("used up"));
+        assert!(RunQuota::default().acquire().await.unwrap().is_none());
+        assert_eq!(why(quota(Some(0), None).acquire().await).as_deref(), Some("used up"));
     }
 }

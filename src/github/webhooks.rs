@@ -1,4 +1,4 @@
-//! An organisation's webhook: one for our address, active, with everything in JSON and signed (data model, §7).
+//! An organisation's webhook: one for our address, active, with all_events in JSON and has_secret (data model, §7).
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, Meter, TokenRef, VisitedUrls};
+use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, RequestCounter, TokenRef, VisitedUrls};
 use crate::secret::Secret;
 
 /// Hooks that a page holds at most.
@@ -14,10 +14,10 @@ const PER_PAGE: &str = "100";
 
 /// The hook that each organisation is to have.
 #[derive(Debug, Clone)]
-pub struct WantedHook {
+pub struct WebhookSpec {
     /// Where GitHub delivers to.
     pub url: Url,
-    /// What deliveries are signed with.
+    /// What deliveries are has_secret with.
     pub secret: Option<Secret>,
     /// Whether one that is not as it should be is put right.
     pub repair: bool,
@@ -25,36 +25,36 @@ pub struct WantedHook {
 
 /// What an organisation's hook is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HookState {
+pub enum WebhookState {
     /// As it should be.
-    Fine,
+    Active,
     /// It was made now.
     Created,
     /// It was put right, and this had been wrong.
     Repaired(String),
     /// Something is wrong with it.
-    Wrong(String),
+    Misconfigured(String),
     /// It can't be seen or made, and why.
     Unknown(String),
 }
 
-impl HookState {
+impl WebhookState {
     /// What there is to say beyond the word.
     pub fn problem(&self) -> Option<&str> {
         match self {
-            Self::Wrong(why) | Self::Unknown(why) => Some(why),
-            Self::Fine | Self::Created | Self::Repaired(_) => None,
+            Self::Misconfigured(why) | Self::Unknown(why) => Some(why),
+            Self::Active | Self::Created | Self::Repaired(_) => None,
         }
     }
 }
 
-impl fmt::Display for HookState {
+impl fmt::Display for WebhookState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Fine => "active",
+            Self::Active => "active",
             Self::Created => "created",
             Self::Repaired(_) => "repaired",
-            Self::Wrong(_) => "wrong",
+            Self::Misconfigured(_) => "wrong",
             Self::Unknown(_) => "unknown",
         })
     }
@@ -63,41 +63,41 @@ impl fmt::Display for HookState {
 impl GitHub {
     /// Sees to it that an organisation has one hook for the address. One that is there is left as it is, unless it is wrong and
     /// is to be repaired. `only`: the one token that may see to it.
-    pub async fn organization_hook(
+    pub async fn reconcile_webhook(
         &self,
         organization: &str,
-        wanted: &WantedHook,
+        spec: &WebhookSpec,
         only: Option<&TokenRef>,
-        meter: &Meter,
-    ) -> HookState {
-        Keeper { github: self, organization, only, meter }.keep(wanted).await
+        counter: &RequestCounter,
+    ) -> WebhookState {
+        Reconciler { github: self, organization, only, counter }.reconcile(spec).await
     }
 }
 
 /// Who looks after one organisation's hook.
-struct Keeper<'a> {
+struct Reconciler<'a> {
     github: &'a GitHub,
     organization: &'a str,
     only: Option<&'a TokenRef>,
-    meter: &'a Meter,
+    counter: &'a RequestCounter,
 }
 
-impl Keeper<'_> {
-    async fn keep(&self, wanted: &WantedHook) -> HookState {
-        let hooks = match self.hooks_for(&wanted.url).await {
+impl Reconciler<'_> {
+    async fn reconcile(&self, spec: &WebhookSpec) -> WebhookState {
+        let hooks = match self.hooks_for(&spec.url).await {
             Ok(hooks) => hooks,
-            Err(error) => return HookState::Unknown(said("GET", &error)),
+            Err(error) => return WebhookState::Unknown(describe_error("GET", &error)),
         };
-        let Some(secret) = wanted.secret.as_ref().map(Secret::expose) else {
+        let Some(secret) = spec.secret.as_ref().map(Secret::expose) else {
             return match &hooks[..] {
-                [] => {
-                    HookState::Unknown("there is no hook, and webhooks.secret is not set to make one with".to_owned())
-                }
-                hooks => state_of(hooks).map_or(HookState::Fine, HookState::Wrong),
+                [] => WebhookState::Unknown(
+                    "there is no hook, and webhooks.secret is not set to make one with".to_owned(),
+                ),
+                hooks => state_of(hooks).map_or(WebhookState::Active, WebhookState::Misconfigured),
             };
         };
         let config = json!({
-            "url": wanted.url.as_str(),
+            "url": spec.url.as_str(),
             "content_type": "json",
             "secret": secret,
             "insecure_ssl": "0",
@@ -106,12 +106,12 @@ impl Keeper<'_> {
             ([], _) => {
                 let body = json!({"name": "web", "active": true, "events": ["*"], "config": config});
                 match self.change(Method::POST, &[], body).await {
-                    Ok(()) => HookState::Created,
-                    Err(error) => HookState::Unknown(said("POST", &error)),
+                    Ok(()) => WebhookState::Created,
+                    Err(error) => WebhookState::Unknown(describe_error("POST", &error)),
                 }
             }
-            (_, None) => HookState::Fine,
-            ([hook], Some(wrong)) if wanted.repair => {
+            (_, None) => WebhookState::Active,
+            ([hook], Some(wrong)) if spec.repair => {
                 let number = hook.number.to_string();
                 let changed = if hook.is_wrong_inside_alone() {
                     self.change(Method::PATCH, &[&number, "config"], config).await
@@ -121,18 +121,18 @@ impl Keeper<'_> {
                     self.change(Method::PATCH, &[&number], body).await
                 };
                 match changed {
-                    Ok(()) => HookState::Repaired(wrong),
-                    Err(error) => HookState::Wrong(format!("{wrong}; {}", said("PATCH", &error))),
+                    Ok(()) => WebhookState::Repaired(wrong),
+                    Err(error) => WebhookState::Misconfigured(format!("{wrong}; {}", describe_error("PATCH", &error))),
                 }
             }
-            (_, Some(wrong)) => HookState::Wrong(wrong),
+            (_, Some(wrong)) => WebhookState::Misconfigured(wrong),
         }
     }
 
     async fn change(&self, method: Method, below: &[&str], body: Value) -> Result<(), ApiError> {
         let url = ApiUrl::path(&[&["orgs", self.organization, "hooks"], below].concat());
         let change = Change { method, url, body, only: self.only.cloned() };
-        self.github.change(&change, self.meter).await.map(drop)
+        self.github.change(&change, self.counter).await.map(drop)
     }
 
     /// The organisation's hooks for an address, whatever its case.
@@ -144,7 +144,7 @@ impl Keeper<'_> {
             visited.visit(&url)?;
             let only = self.only.cloned();
             let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
-            let Fetched::Page(page) = self.github.get(&request, self.meter).await? else { break };
+            let Fetched::Page(page) = self.github.get(&request, self.counter).await? else { break };
             let hooks: Vec<Value> = serde_json::from_slice(&page.body).unwrap_or_default();
             found.extend(hooks.iter().filter_map(Hook::read).filter(|hook| hook.is_for(address)));
             next = page.links.next;
@@ -159,9 +159,9 @@ struct Hook {
     number: u64,
     address: String,
     active: bool,
-    everything: bool,
+    all_events: bool,
     json: bool,
-    signed: bool,
+    has_secret: bool,
 }
 
 impl Hook {
@@ -172,10 +172,10 @@ impl Hook {
             number: value.get("id").and_then(Value::as_u64)?,
             address: text("/config/url")?.to_owned(),
             active: value.get("active").and_then(Value::as_bool).unwrap_or(false),
-            everything: events.is_some_and(|events| events.iter().any(|event| event == "*")),
+            all_events: events.is_some_and(|events| events.iter().any(|event| event == "*")),
             json: text("/config/content_type") == Some("json"),
             // GitHub shows that there is one, and never which.
-            signed: text("/config/secret").is_some_and(|secret| !secret.is_empty()),
+            has_secret: text("/config/secret").is_some_and(|secret| !secret.is_empty()),
         })
     }
 
@@ -184,15 +184,15 @@ impl Hook {
     }
 
     fn is_wrong_inside_alone(&self) -> bool {
-        self.active && self.everything
+        self.active && self.all_events
     }
 
     fn wrong(&self) -> Vec<&'static str> {
         let all = [
             (self.active, "it is not active"),
-            (self.everything, "it does not deliver all events"),
+            (self.all_events, "it does not deliver all events"),
             (self.json, "it does not deliver JSON"),
-            (self.signed, "it has no secret"),
+            (self.has_secret, "it has no secret"),
         ];
         all.into_iter().filter(|(fine, _)| !fine).map(|(_, wrong)| wrong).collect()
     }
@@ -213,8 +213,8 @@ fn state_of(hooks: &[Hook]) -> Option<String> {
 }
 
 /// An error in words, with the method that it was about.
-fn said(method: &str, error: &ApiError) -> String {
-    let refused = error.is_refusal();
+fn describe_error(method: &str, error: &ApiError) -> String {
+    let refused = error.is_access_denied();
     let text = error.to_string().replacen("GET ", &format!("{method} "), 1);
     if refused {
         format!(

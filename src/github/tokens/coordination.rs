@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::super::budget::{Left, RateHeaders};
-use super::Pool;
+use super::super::budget::{RateLimitHeaders, Remaining};
+use super::TokenPool;
 use super::token::Token;
 use crate::rate_limit::{ALL_TOKENS, ConcurrencyClaim, UsageReport};
 
@@ -14,12 +14,12 @@ use crate::rate_limit::{ALL_TOKENS, ConcurrencyClaim, UsageReport};
 /// long as it takes a pause to get around anyway, so that hundreds of requests a second need not ask one by one.
 const GRANT_WITHOUT_LIMITS: Duration = Duration::from_millis(50);
 
-impl Pool {
-    /// What to tell the other processes of an answer. `free`: it cost nothing; `regular` as for [`Pool::learn`].
-    pub fn news(
+impl TokenPool {
+    /// What to tell the other processes of an answer. `free`: it cost nothing; `regular` as for [`TokenPool::record_response`].
+    pub fn usage_report(
         &self,
         token: usize,
-        rate: &RateHeaders,
+        rate: &RateLimitHeaders,
         (free, regular): (bool, bool),
         server_now: DateTime<Utc>,
         now: Instant,
@@ -27,80 +27,80 @@ impl Pool {
         let mut state = self.state();
         let token = state.tokens.get_mut(token)?;
         if free {
-            token.outbox.unspent();
+            token.usage.refund();
         }
-        if let Some(hour) = rate.hour(server_now) {
-            return token.outbox.hour(hour, token.reserve, token.in_flight <= 1, now);
+        if let Some(window) = rate.window(server_now) {
+            return token.usage.window(window, token.reserve, token.in_flight <= 1, now);
         }
         let absent = regular && rate.limit.is_none() && rate.remaining.is_none();
-        let said = rate.says_no_limit();
-        (said || absent).then(|| token.outbox.no_limit(said)).flatten()
+        let said = rate.states_no_limit();
+        (said || absent).then(|| token.usage.no_limit(said)).flatten()
     }
 
     /// A granted request was never sent, or never reached GitHub.
-    pub fn unspent(&self, token: usize) {
+    pub fn refund(&self, token: usize) {
         if let Some(token) = self.state().tokens.get_mut(token) {
-            token.outbox.unspent();
+            token.usage.refund();
         }
     }
 
-    /// What this process does with its tokens: each, then all together. `vouched`: the shares that it was given before
+    /// What this process does with its tokens: each, then all together. `vouched`: the allocations that it was given before
     /// still hold; otherwise only what is in flight is its own.
-    pub fn uses(&self, vouched: bool) -> Vec<ConcurrencyClaim> {
+    pub fn concurrency_claims(&self, vouched: bool) -> Vec<ConcurrencyClaim> {
         let state = self.state();
         let (total, per_token) = self.bounds(&state);
-        let holding = |share: usize, in_flight: usize| if vouched { share.max(in_flight) } else { in_flight };
+        let holding = |allocation: usize, in_flight: usize| if vouched { allocation.max(in_flight) } else { in_flight };
         let each = state.tokens.iter().map(|token| ConcurrencyClaim {
             token: token.fingerprint.clone(),
-            current: holding(token.share.min(per_token), token.in_flight),
+            current: holding(token.allocation.min(per_token), token.in_flight),
             max: per_token,
         });
         let all = ConcurrencyClaim {
             token: ALL_TOKENS.to_owned(),
-            current: holding(state.share.min(total), state.in_flight),
+            current: holding(state.allocation.min(total), state.in_flight),
             max: total,
         };
         each.chain([all]).collect()
     }
 
-    /// Takes the shares for [`Pool::uses`], in its order.
-    pub fn set_shares(&self, shares: &[usize]) {
-        let Some((all, each)) = shares.split_last() else { return };
+    /// Takes the allocations for [`TokenPool::concurrency_claims`], in its order.
+    pub fn set_allocations(&self, allocations: &[usize]) {
+        let Some((all, each)) = allocations.split_last() else { return };
         let mut state = self.state();
-        state.share = *all;
-        for (token, share) in state.tokens.iter_mut().zip(each) {
-            token.share = *share;
+        state.allocation = *all;
+        for (token, allocation) in state.tokens.iter_mut().zip(each) {
+            token.allocation = *allocation;
         }
         drop(state);
         self.changed.notify_waiters();
     }
 
     /// Other processes hold all that may go with a token until then.
-    pub fn hold(&self, token: usize, until: Instant) {
+    pub fn throttle_until(&self, token: usize, until: Instant) {
         if let Some(token) = self.state().tokens.get_mut(token) {
-            token.held = Some(until);
+            token.throttled_until = Some(until);
         }
     }
 
     /// Another process met so many secondary limits in a row.
-    pub fn strikes(&self, token: usize, strikes: u32) {
+    pub fn record_secondary_limit_hits(&self, token: usize, strikes: u32) {
         if let Some(token) = self.state().tokens.get_mut(token) {
-            token.strikes = token.strikes.max(strikes);
+            token.secondary_limit_hits = token.secondary_limit_hits.max(strikes);
         }
     }
 
     /// The ledger has granted a request with this token that it was asked for at that time.
-    pub fn granted(&self, token: usize, asked: Instant) {
+    pub fn record_grant(&self, token: usize, asked: Instant) {
         if let Some(token) = self.state().tokens.get_mut(token) {
-            token.granted = Some(asked);
+            token.last_grant = Some(asked);
         }
     }
 }
 
 impl Token {
     /// Whether an earlier grant covers a request that goes now.
-    pub(super) fn is_granted(&self, now: Instant) -> bool {
+    pub(super) fn has_recent_grant(&self, now: Instant) -> bool {
         let recent = |asked: Instant| now.saturating_duration_since(asked) < GRANT_WITHOUT_LIMITS;
-        matches!(self.budget.left(now), Left::Unlimited) && self.granted.is_some_and(recent)
+        matches!(self.budget.remaining(now), Remaining::Unlimited) && self.last_grant.is_some_and(recent)
     }
 }

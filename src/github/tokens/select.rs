@@ -1,0 +1,178 @@
+//! Which token serves a request.
+
+use tokio::time::Instant;
+
+use super::token::{Availability, Token};
+use super::{Acquire, Purpose, State, TokenRequest};
+use crate::names::RepoName;
+
+impl State {
+    /// The tokens that may serve it at all.
+    pub(super) fn candidates(&self, want: &TokenRequest<'_>) -> Vec<usize> {
+        let every = |keep: &dyn Fn(usize, &Token) -> bool| -> Vec<usize> {
+            self.tokens.iter().enumerate().filter(|(i, token)| keep(*i, token)).map(|(i, _)| i).collect()
+        };
+        if let Purpose::Probe(only) | Purpose::Pinned(only) = want.purpose {
+            return every(&|i, token| i == only && token.disabled_reason.is_none());
+        }
+        // An installation on another account is shown what everybody is, and refused some of that.
+        let near = every(&|i, token| token.can_serve_reads() && !self.is_elsewhere(i, want.repo));
+        let all = if near.is_empty() { every(&|_, token| token.can_serve_reads()) } else { near };
+        let verdict = |i: usize| self.can_read(want.repo?, i);
+        let refused = |i: &usize| want.repo.is_some_and(|repo| self.access.is_denied(repo, *i, want.endpoint));
+        let pick = |all: &[usize], keep: &dyn Fn(Option<bool>) -> bool| -> Vec<usize> {
+            all.iter().copied().filter(|&i| keep(verdict(i))).collect()
+        };
+        let or = |first: Vec<usize>, second: Vec<usize>| if first.is_empty() { second } else { first };
+        if let Purpose::Discover { tried } = want.purpose {
+            let foreign = all.iter().all(|i| self.is_elsewhere(*i, want.repo));
+            // One of them says as much as all.
+            let mut rest = if foreign { all.into_iter().take(1).collect() } else { all };
+            rest.retain(|i| !tried.contains(i));
+            return or(pick(&rest, &|v| v != Some(false)), rest);
+        }
+        let mut readers = pick(&all, &|v| v == Some(true));
+        if readers.is_empty() {
+            if want.repo.is_some_and(|repo| self.has_disabled_reader(repo)) {
+                return Vec::new();
+            }
+            readers = or(pick(&all, &|v| v != Some(false)), all);
+        }
+        let (refused, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(refused);
+        or(allowed, refused)
+    }
+
+    /// Whether a token is out that was shown a repository: what those are answered that were not says nothing of it.
+    fn has_disabled_reader(&self, repo: &RepoName) -> bool {
+        let lost = |(i, token): (usize, &Token)| {
+            token.disabled_reason.is_some() && self.access.known_access(repo, i) == Some(true)
+        };
+        self.tokens.iter().enumerate().any(lost)
+    }
+
+    /// Whether a token can read a repository, as far as that is known: what it was answered itself counts most.
+    pub(super) fn can_read(&self, repo: &RepoName, token: usize) -> Option<bool> {
+        let public = || self.access.is_public(repo).then_some(true);
+        let foreign = || self.is_elsewhere(token, Some(repo)).then_some(false);
+        self.access.known_access(repo, token).or_else(public).or_else(foreign)
+    }
+
+    fn is_elsewhere(&self, token: usize, repo: Option<&RepoName>) -> bool {
+        self.tokens.get(token).zip(repo).is_some_and(|(token, repo)| token.is_installed_elsewhere(repo.owner()))
+    }
+
+    fn preferred(&self, want: &TokenRequest<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
+        let prefer = want.prefer?;
+        let token =
+            candidates.iter().copied().find(|&i| self.tokens.get(i).is_some_and(|t| t.etag_scope() == Some(prefer)))?;
+        // Its 304 is free: worth the milliseconds until it may go, not worth the hour.
+        (!matches!(self.tokens.get(token)?.availability(now, usize::MAX), Availability::BlockedUntil(..)))
+            .then_some(token)
+    }
+
+    /// The queue to wait in: the tokens waited for.
+    pub(super) fn wait_queue(&self, want: &TokenRequest<'_>, now: Instant) -> Vec<usize> {
+        let candidates = self.candidates(want);
+        match self.preferred(want, &candidates, now) {
+            Some(token) => vec![token],
+            None => candidates,
+        }
+    }
+
+    pub(super) fn select(&self, want: &TokenRequest<'_>, now: Instant, per_token: usize) -> Result<usize, Acquire> {
+        let mut candidates = self.candidates(want);
+        if candidates.is_empty() {
+            return Err(self.replacement(want, now, per_token));
+        }
+        if let Some(token) = self.preferred(want, &candidates, now) {
+            candidates = vec![token];
+        }
+        let (mut best, mut wake, mut long, mut short) = (None, None, None, false);
+        let sooner = |known: Option<Instant>, at: Instant| Some(known.map_or(at, |known| known.min(at)));
+        for &i in &candidates {
+            let Some(token) = self.tokens.get(i) else { continue };
+            match token.availability(now, per_token) {
+                Availability::Ready { left } => {
+                    let rank = (
+                        want.repo.and_then(|repo| self.can_read(repo, i)) == Some(true),
+                        // A tag is of use for as long as the token that it was given to.
+                        token.is_long_lived(),
+                        left,
+                        std::cmp::Reverse((token.in_flight, i)),
+                    );
+                    if best.as_ref().is_none_or(|(known, _)| rank > *known) {
+                        best = Some((rank, i));
+                    }
+                }
+                Availability::Saturated => short = true,
+                Availability::Throttled(at) => (short, wake) = (true, sooner(wake, at)),
+                Availability::BlockedUntil(at, reason) => {
+                    wake = sooner(wake, at);
+                    if long.is_none_or(|(known, _)| at < known) {
+                        long = Some((at, reason));
+                    }
+                }
+            }
+        }
+        match best {
+            Some((_, token)) => Ok(token),
+            None if short => Err(Acquire::Wait { wake, announce: None }),
+            None => Err(match self.probe_candidate(want, &candidates, now, per_token) {
+                ProbeCandidate::Ready(token) => Acquire::ProbeFirst(token),
+                ProbeCandidate::Later(at) => Acquire::Wait { wake: sooner(wake, at), announce: long },
+                ProbeCandidate::None => Acquire::Wait { wake, announce: long },
+            }),
+        }
+    }
+
+    /// Who might read a repository whose readers are all out.
+    fn replacement(&self, want: &TokenRequest<'_>, now: Instant, per_token: usize) -> Acquire {
+        let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return Acquire::NoToken };
+        let mut found = Acquire::NoToken;
+        for (i, token) in self.tokens.iter().enumerate() {
+            if !token.can_serve_reads() || self.can_read(repo, i).is_some() {
+                continue;
+            }
+            let later = self.access.probe_after(repo, i).filter(|at| *at > now);
+            found = match (later, token.availability(now, per_token)) {
+                (None, Availability::Ready { .. }) => return Acquire::ProbeFirst(i),
+                (Some(at), _) | (None, Availability::Throttled(at)) => Acquire::Wait { wake: Some(at), announce: None },
+                (None, Availability::Saturated) => Acquire::Wait { wake: None, announce: None },
+                (None, Availability::BlockedUntil(at, reason)) => {
+                    Acquire::Wait { wake: Some(at), announce: Some((at, reason)) }
+                }
+            };
+        }
+        found
+    }
+
+    /// A token with budget that nobody has tried on this repository.
+    fn probe_candidate(
+        &self,
+        want: &TokenRequest<'_>,
+        known: &[usize],
+        now: Instant,
+        per_token: usize,
+    ) -> ProbeCandidate {
+        let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return ProbeCandidate::None };
+        let mut later = None;
+        for (i, token) in self.tokens.iter().enumerate() {
+            let ready = matches!(token.availability(now, per_token), Availability::Ready { .. });
+            if !token.can_serve_reads() || known.contains(&i) || self.can_read(repo, i).is_some() || !ready {
+                continue;
+            }
+            match self.access.probe_after(repo, i) {
+                Some(at) if at > now => later = Some(later.map_or(at, |known: Instant| known.min(at))),
+                _ => return ProbeCandidate::Ready(i),
+            }
+        }
+        later.map_or(ProbeCandidate::None, ProbeCandidate::Later)
+    }
+}
+
+/// A token of which it is not known whether it can read a repository.
+enum ProbeCandidate {
+    Ready(usize),
+    Later(Instant),
+    None,
+}

@@ -1,0 +1,125 @@
+//! What of a token's answers is worth telling the other processes, and when.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::rate_limit::{RateWindow, UsageReport};
+
+/// News of no consequence wait for so long: the ledger counts requests by itself, and needs answers only to notice what
+/// other programs spend and what was granted and cost nothing.
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+/// From so many requests above the reserve on, each answer is told at once: as many as GitHub lets be in flight.
+const NEAR_EXHAUSTION: u64 = 100;
+/// Two servers of GitHub may give the same hour's end one second apart.
+const RESET_TOLERANCE_SECS: u64 = 1;
+
+/// What is not yet told of one token.
+#[derive(Debug, Default)]
+pub(super) struct UsageBuffer {
+    last: LastReport,
+    /// Granted requests that cost nothing.
+    refunded: u32,
+}
+
+#[derive(Debug, Default)]
+enum LastReport {
+    #[default]
+    Never,
+    NoLimit,
+    Window {
+        limit: u64,
+        reset: i64,
+        at: Instant,
+    },
+}
+
+impl UsageBuffer {
+    /// A granted request that costs nothing.
+    pub fn refund(&mut self) {
+        self.refunded = self.refunded.saturating_add(1);
+    }
+
+    /// What to tell now that an answer told of the token's hour. `last`: no other request of this process is in flight on
+    /// the token, so that what is left untold might stay so.
+    pub fn window(&mut self, window: RateWindow, reserve: u64, is_last: bool, now: Instant) -> Option<UsageReport> {
+        let due = match self.last {
+            LastReport::Window { limit, reset, at } => {
+                limit != window.limit
+                    || reset.abs_diff(window.reset) > RESET_TOLERANCE_SECS
+                    || window.remaining <= reserve.saturating_add(NEAR_EXHAUSTION)
+                    || now.saturating_duration_since(at) >= REPORT_INTERVAL
+                    || (is_last && self.refunded > 0)
+            }
+            LastReport::Never | LastReport::NoLimit => true,
+        };
+        due.then(|| {
+            self.last = LastReport::Window { limit: window.limit, reset: window.reset, at: now };
+            UsageReport::Window { window, refunded: std::mem::take(&mut self.refunded) }
+        })
+    }
+
+    /// What to tell now that an answer told of no limits, or (`said` is false) of none.
+    pub fn no_limit(&mut self, said: bool) -> Option<UsageReport> {
+        let due = match self.last {
+            LastReport::Never => true,
+            LastReport::NoLimit => false,
+            LastReport::Window { .. } => said,
+        };
+        due.then(|| {
+            self.last = LastReport::NoLimit;
+            self.refunded = 0;
+            UsageReport::NoLimit { stated: said }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(remaining: u64, reset: i64) -> RateWindow {
+        RateWindow { limit: 5000, remaining, reset, wait: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn news_of_consequence_are_told_at_once_and_others_now_and_then() {
+        let (mut buffer, now) = (UsageBuffer::default(), Instant::now());
+        assert!(buffer.window(window(4000, 100), 0, false, now).is_some(), "the first");
+        buffer.refund();
+        assert_eq!(buffer.window(window(3999, 101), 0, false, now), None);
+        assert!(buffer.window(window(100, 100), 0, false, now).is_some(), "the end is near");
+        assert!(buffer.window(window(600, 100), 500, false, now).is_some(), "the reserve is near");
+        assert!(buffer.window(window(4999, 3700), 0, false, now).is_some(), "another hour");
+        assert_eq!(buffer.window(window(4998, 3700), 0, true, now), None);
+        assert!(buffer.window(window(4998, 3700), 0, false, now + REPORT_INTERVAL).is_some(), "a while ago");
+    }
+
+    #[test]
+    fn what_cost_nothing_is_given_back_once_and_by_the_last_at_the_latest() {
+        let (mut buffer, now) = (UsageBuffer::default(), Instant::now());
+        buffer.refund();
+        assert!(matches!(
+            buffer.window(window(4000, 100), 0, false, now),
+            Some(UsageReport::Window { refunded: 1, .. })
+        ));
+        buffer.refund();
+        buffer.refund();
+        assert_eq!(buffer.window(window(4000, 100), 0, false, now), None);
+        assert!(matches!(
+            buffer.window(window(4000, 100), 0, true, now),
+            Some(UsageReport::Window { refunded: 2, .. })
+        ));
+        assert_eq!(buffer.window(window(4000, 100), 0, true, now), None);
+    }
+
+    #[test]
+    fn that_there_are_no_limits_is_told_once() {
+        let mut buffer = UsageBuffer::default();
+        assert_eq!(buffer.no_limit(false), Some(UsageReport::NoLimit { stated: false }));
+        assert_eq!(buffer.no_limit(false), None);
+        assert!(buffer.window(window(1, 1), 0, false, Instant::now()).is_some());
+        assert_eq!(buffer.no_limit(false), None, "silence tells nothing once a limit is known");
+        assert_eq!(buffer.no_limit(true), Some(UsageReport::NoLimit { stated: true }));
+    }
+}
