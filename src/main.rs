@@ -12,7 +12,7 @@ use msght::cli::{Cli, UsageError};
 use msght::commands::{self, CommandOutcome};
 use msght::config::ConfigError;
 use msght::lists::ListError;
-use msght::store::StoreError;
+use msght::store::BackendError;
 use msght::telemetry::Console;
 
 /// Something failed.
@@ -86,7 +86,7 @@ mod memory {
 /// Whether an error is the user's to correct before anything was touched.
 fn is_misuse(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        let unusable = cause.downcast_ref::<StoreError>().is_some_and(|error| error.at_open);
+        let unusable = cause.downcast_ref::<BackendError>().is_some_and(|error| error.before_start);
         unusable || cause.is::<ConfigError>() || cause.is::<UsageError>() || cause.is::<ListError>()
     })
 }

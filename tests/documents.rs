@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use msght::backend_url::{BackendKind, BackendUrl};
 use msght::retry::RetryPolicy;
-use msght::store::documents::{Collection, Document, Documents, KeyValue, Shape, Written};
+use msght::store::documents::{Collection, Document, Documents, KeyValue, Representation, WriteOutcome};
 use rstest::rstest;
 use serde_json::{Value, json};
 use support::servers::mongodb::MongoServer;
@@ -44,27 +44,34 @@ fn read_at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap()
 }
 
-fn document(collection: Collection, key: &[KeyValue], json: Value, shape: Shape) -> Document {
-    Document { collection, key: key.to_vec(), json: json.to_string(), shape, fetched_at: read_at(0), source: None }
+fn document(collection: Collection, key: &[KeyValue], json: Value, representation: Representation) -> Document {
+    Document {
+        collection,
+        key: key.to_vec(),
+        json: json.to_string(),
+        representation,
+        fetched_at: read_at(0),
+        source: None,
+    }
 }
 
 fn issue(repo: &str, number: i64, title: &str) -> Document {
     let key = ["octo".into(), repo.into(), number.into()];
     let json = json!({"number": number, "title": title, "owner": "octo", "repo": repo});
-    document(Collection::Issues, &key, json, Shape::Summary)
+    document(Collection::Issues, &key, json, Representation::Summary)
 }
 
-fn commit(sha: &str, url: &str, more: Value, shape: Shape) -> Document {
+fn commit(sha: &str, url: &str, more: Value, representation: Representation) -> Document {
     let mut json = json!({"sha": sha, "url": url});
     json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    document(Collection::Commits, &[sha.into()], json, shape)
+    document(Collection::Commits, &[sha.into()], json, representation)
 }
 
 async fn read(store: &Documents, collection: Collection, id: &str) -> Option<Value> {
     store.get(collection, id).await.unwrap().map(|json| serde_json::from_str(&json).unwrap())
 }
 
-async fn written(store: &Documents, documents: &[Document]) -> Vec<Written> {
+async fn written(store: &Documents, documents: &[Document]) -> Vec<WriteOutcome> {
     store.upsert(documents.to_vec()).await.unwrap().written
 }
 
@@ -75,12 +82,12 @@ async fn a_document_is_new_then_unchanged_then_changed(#[values(On::Sqlite, On::
     let store = open(&url).await;
     let first = store.identity().await.unwrap();
     let stored = store.upsert(vec![issue("a", 1, "x"), issue("a", 2, "x")]).await.unwrap();
-    assert_eq!(stored.written, [Written::New, Written::New]);
+    assert_eq!(stored.written, [WriteOutcome::Inserted, WriteOutcome::Inserted]);
     assert!(stored.generation.unwrap() > first.generation);
     let again = store.upsert(vec![issue("a", 1, "x"), issue("a", 2, "y")]).await.unwrap();
-    assert_eq!(again.written, [Written::Unchanged, Written::Changed]);
+    assert_eq!(again.written, [WriteOutcome::Unchanged, WriteOutcome::Updated]);
     let unchanged = store.upsert(vec![issue("a", 1, "x")]).await.unwrap();
-    assert_eq!((unchanged.written, unchanged.generation), (vec![Written::Unchanged], None));
+    assert_eq!((unchanged.written, unchanged.generation), (vec![WriteOutcome::Unchanged], None));
     let last = store.identity().await.unwrap();
     assert_eq!((last.id, Some(last.generation)), (first.id.clone(), again.generation));
     store.close().await;
@@ -103,13 +110,13 @@ async fn a_document_comes_back_as_it_went_in(#[values(On::Sqlite, On::Mongodb)] 
         "least": i64::MIN, "text": "a\u{0}b \u{1F600} \u{e9}", "empty": {}, "list": [], "no": false, "nothing": null,
     });
     let key = ["octo".into(), "a".into(), 9_007_199_254_740_993_i64.into()];
-    let awkward_document = document(Collection::Issues, &key, awkward.clone(), Shape::Summary);
-    assert_eq!(written(&store, std::slice::from_ref(&awkward_document)).await, [Written::New]);
+    let awkward_document = document(Collection::Issues, &key, awkward.clone(), Representation::Summary);
+    assert_eq!(written(&store, std::slice::from_ref(&awkward_document)).await, [WriteOutcome::Inserted]);
     let mut back = read(&store, Collection::Issues, "octo/a/9007199254740993").await.unwrap();
     let meta = back.as_object_mut().unwrap().remove("_msght").unwrap();
     assert_eq!(back, awkward);
     assert_eq!(meta, json!({"fetched_at": "2023-11-14T22:13:20Z"}));
-    assert_eq!(written(&store, &[awkward_document]).await, [Written::Unchanged]);
+    assert_eq!(written(&store, &[awkward_document]).await, [WriteOutcome::Unchanged]);
 }
 
 #[rstest]
@@ -118,7 +125,10 @@ async fn a_key_that_comes_twice_in_a_batch_is_judged_by_its_first(#[values(On::S
     let (url, _directory) = fresh(on, "twice_in_a_batch");
     let store = open(&url).await;
     let batch = [issue("a", 1, "x"), issue("a", 1, "x"), issue("a", 1, "y"), issue("a", 2, "z")];
-    assert_eq!(written(&store, &batch).await, [Written::New, Written::Unchanged, Written::Changed, Written::New]);
+    assert_eq!(
+        written(&store, &batch).await,
+        [WriteOutcome::Inserted, WriteOutcome::Unchanged, WriteOutcome::Updated, WriteOutcome::Inserted]
+    );
     assert_eq!(read(&store, Collection::Issues, "octo/a/1").await.unwrap()["title"], "y");
     assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/1", "octo/a/2"]);
 }
@@ -130,22 +140,22 @@ async fn a_list_takes_nothing_from_a_full_commit_and_another_repository_leaves_i
 ) {
     let (url, _directory) = fresh(on, "two_shapes");
     let store = open(&url).await;
-    let full = commit("s", "one", json!({"files": [1], "message": "m"}), Shape::Full);
-    let list = commit("s", "one", json!({"message": "n"}), Shape::Summary);
-    let elsewhere = commit("s", "two", json!({"message": "o"}), Shape::Summary);
-    assert_eq!(written(&store, std::slice::from_ref(&list)).await, [Written::New]);
-    assert_eq!(written(&store, &[full]).await, [Written::Changed]);
+    let full = commit("s", "one", json!({"files": [1], "message": "m"}), Representation::Detailed);
+    let list = commit("s", "one", json!({"message": "n"}), Representation::Summary);
+    let elsewhere = commit("s", "two", json!({"message": "o"}), Representation::Summary);
+    assert_eq!(written(&store, std::slice::from_ref(&list)).await, [WriteOutcome::Inserted]);
+    assert_eq!(written(&store, &[full]).await, [WriteOutcome::Updated]);
     assert_eq!(
         written(&store, std::slice::from_ref(&list)).await,
-        [Written::Unchanged],
+        [WriteOutcome::Unchanged],
         "the list's state was seen before"
     );
-    let newer = commit("s", "one", json!({"message": "p"}), Shape::Summary);
-    assert_eq!(written(&store, &[newer.clone(), elsewhere]).await, [Written::Changed, Written::Unchanged]);
+    let newer = commit("s", "one", json!({"message": "p"}), Representation::Summary);
+    assert_eq!(written(&store, &[newer.clone(), elsewhere]).await, [WriteOutcome::Updated, WriteOutcome::Unchanged]);
     let value = read(&store, Collection::Commits, "s").await.unwrap();
     assert_eq!((&value["files"], &value["message"], &value["url"]), (&json!([1]), &json!("p"), &json!("one")));
     assert_eq!(value["_msght"]["detailed_at"], "2023-11-14T22:13:20Z");
-    assert_eq!(written(&store, &[newer]).await, [Written::Unchanged]);
+    assert_eq!(written(&store, &[newer]).await, [WriteOutcome::Unchanged]);
 }
 
 #[rstest]
@@ -163,7 +173,7 @@ async fn a_document_that_is_gone_is_marked_once_and_unmarked_when_it_comes_back(
     let dates = json!({"fetched_at": "2023-11-14T22:13:20Z", "deleted_at": "2023-11-14T22:14:20Z"});
     assert_eq!((&value["title"], &value["_msght"]), (&json!("x"), &dates));
     assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 10).await.unwrap(), ["octo/a/2"]);
-    assert_eq!(written(&store, &[issue("a", 1, "x")]).await, [Written::Changed]);
+    assert_eq!(written(&store, &[issue("a", 1, "x")]).await, [WriteOutcome::Updated]);
     let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
     assert_eq!(value["_msght"], json!({"fetched_at": "2023-11-14T22:13:20Z"}));
 }
@@ -200,15 +210,15 @@ async fn a_renamed_repository_takes_its_documents_along_and_replaces_what_is_the
     let comment = |repo: &str| {
         let key = ["octo".into(), repo.into(), "sha".into(), 5_i64.into()];
         let json = json!({"commit_id": "sha", "id": 5, "owner": "octo", "repo": repo});
-        document(Collection::CommitComments, &key, json, Shape::Summary)
+        document(Collection::CommitComments, &key, json, Representation::Summary)
     };
     let branch = |repo: &str| {
         let json = json!({"name": "feature/x", "owner": "octo", "repo": repo});
-        document(Collection::Branches, &["octo".into(), repo.into(), "feature/x".into()], json, Shape::Summary)
+        document(Collection::Branches, &["octo".into(), repo.into(), "feature/x".into()], json, Representation::Summary)
     };
     let entry = |name: &str| {
         let json = json!({"name": name, "owner": {"login": "octo"}});
-        document(Collection::Repos, &["octo".into(), name.into()], json, Shape::Full)
+        document(Collection::Repos, &["octo".into(), name.into()], json, Representation::Detailed)
     };
     let before = [issue("old", 1, "mine"), issue("old", 2, "mine"), comment("old"), branch("old"), entry("old")];
     written(&store, &before).await;
@@ -228,7 +238,7 @@ async fn a_renamed_repository_takes_its_documents_along_and_replaces_what_is_the
     assert!(read(&store, Collection::Branches, "octo/new/feature/x").await.is_some());
     assert!(read(&store, Collection::Issues, "octo/older/1").await.is_some());
     assert_eq!(read(&store, Collection::Repos, "octo/old").await, None);
-    assert_eq!(written(&store, &[comment("new"), entry("new")]).await, [Written::Changed, Written::New]);
+    assert_eq!(written(&store, &[comment("new"), entry("new")]).await, [WriteOutcome::Updated, WriteOutcome::Inserted]);
 }
 
 #[rstest]
@@ -240,7 +250,9 @@ async fn writers_of_the_same_documents_lose_nothing_of_each_other(#[values(On::S
     let (one, two) = tokio::join!(open(&url), open(&url));
     let sha = |number: usize| format!("sha{number}");
     let list = move |round: usize| {
-        (0..COMMITS).map(|n| commit(&sha(n), "u", json!({"message": round}), Shape::Summary)).collect::<Vec<_>>()
+        (0..COMMITS)
+            .map(|n| commit(&sha(n), "u", json!({"message": round}), Representation::Summary))
+            .collect::<Vec<_>>()
     };
     one.upsert(list(0)).await.unwrap();
     let lists = tokio::spawn(async move {
@@ -251,7 +263,7 @@ async fn writers_of_the_same_documents_lose_nothing_of_each_other(#[values(On::S
     // Each full answer comes once: what a list takes from it is gone for good.
     let fulls = tokio::spawn(async move {
         for n in 0..COMMITS {
-            let full = commit(&sha(n), "u", json!({"message": "full", "files": [n]}), Shape::Full);
+            let full = commit(&sha(n), "u", json!({"message": "full", "files": [n]}), Representation::Detailed);
             two.upsert(vec![full]).await.unwrap();
         }
     });
@@ -271,8 +283,8 @@ async fn both_backends_give_back_the_same_documents() {
     let mut read_back = Vec::new();
     for url in [&file, &server] {
         let store = open(url).await;
-        written(&store, &[issue("a", 1, "x"), commit("s", "u", json!({"files": []}), Shape::Full)]).await;
-        written(&store, &[commit("s", "u", json!({"message": "m"}), Shape::Summary)]).await;
+        written(&store, &[issue("a", 1, "x"), commit("s", "u", json!({"files": []}), Representation::Detailed)]).await;
+        written(&store, &[commit("s", "u", json!({"message": "m"}), Representation::Summary)]).await;
         store.mark_deleted(Collection::Issues, &["octo/a/1".to_owned()], read_at(5)).await.unwrap();
         store.rename_repository(("octo", "a"), ("octo", "b")).await.unwrap();
         let (issue, commit) =
@@ -285,7 +297,7 @@ async fn both_backends_give_back_the_same_documents() {
 
 fn follower(follows: &str, login: &str) -> Document {
     let json = json!({"login": login, "follows": follows});
-    document(Collection::Followers, &[follows.into(), login.into()], json, Shape::Summary)
+    document(Collection::Followers, &[follows.into(), login.into()], json, Representation::Summary)
 }
 
 #[rstest]

@@ -12,8 +12,8 @@ use mongodb::bson::{self, Bson, doc};
 use mongodb::{Client, Database, IndexModel};
 use msght::backend_url::{BackendKind, BackendUrl};
 use msght::retry::RetryPolicy;
-use msght::store::StoreError;
-use msght::store::documents::{Collection, Document, Documents, Shape, Written, repair_duplicates};
+use msght::store::BackendError;
+use msght::store::documents::{Collection, Document, Documents, Representation, WriteOutcome, repair_duplicates};
 use serde_json::{Value, json};
 use support::servers::free_port;
 use support::servers::mongodb::{MongoServer, ScriptedServer};
@@ -33,10 +33,10 @@ async fn open(text: &str) -> Documents {
     Documents::open(&url(text), &retry_policy(60)).await.unwrap()
 }
 
-async fn refused(text: &str) -> StoreError {
+async fn refused(text: &str) -> BackendError {
     let began = Instant::now();
     let Err(error) = Documents::open(&url(text), &retry_policy(600)).await else { panic!("{text} was opened") };
-    assert!(error.at_open, "{error}");
+    assert!(error.before_start, "{error}");
     assert!(began.elapsed() < Duration::from_secs(30), "opening took {:?}", began.elapsed());
     error
 }
@@ -56,7 +56,7 @@ fn issue(number: i64, title: &str) -> Document {
         collection: Collection::Issues,
         key: vec!["octo".into(), "a".into(), number.into()],
         json: json!({"number": number, "title": title, "owner": "octo", "repo": "a"}).to_string(),
-        shape: Shape::Summary,
+        representation: Representation::Summary,
         fetched_at: read_at(0),
         source: None,
     }
@@ -136,19 +136,19 @@ async fn ghtorrents_documents_are_taken_over_and_its_indexes_made_unique() {
         collection: Collection::Commits,
         key: vec!["s".into()],
         json: json!({"sha": "s", "message": "new"}).to_string(),
-        shape: Shape::Summary,
+        representation: Representation::Summary,
         fetched_at: read_at(0),
         source: None,
     };
     let batch = vec![issue(1, "new"), issue(3, "x"), commit];
     let stored = store.upsert(batch.clone()).await.unwrap();
-    assert_eq!(stored.written, [Written::Changed, Written::New, Written::Changed]);
+    assert_eq!(stored.written, [WriteOutcome::Updated, WriteOutcome::Inserted, WriteOutcome::Updated]);
     let taken = issues.find_one(doc! { "number": 1 }).await.unwrap().unwrap();
     assert_eq!((taken.get("_id"), taken.get_str("title").unwrap()), (Some(&id), "new"));
     assert_eq!(taken.get("state"), None, "the document is GitHub's newest state, and nothing else");
     assert_eq!(issues.count_documents(doc! {}).await.unwrap(), 3);
     assert_eq!(read(&store, Collection::Commits, "s").await["message"], "new");
-    assert_eq!(store.upsert(batch).await.unwrap().written, [Written::Unchanged; 3]);
+    assert_eq!(store.upsert(batch).await.unwrap().written, [WriteOutcome::Unchanged; 3]);
 
     // What msght has not read yet follows its repository, without a mark of msght's.
     store.rename_repository(("octo", "a"), ("octo", "b")).await.unwrap();
@@ -241,9 +241,9 @@ async fn a_server_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         // Half of each batch is new, half is a change of the batch before.
         let issues = (0..IN_A_BATCH).map(|n| issue(batch * IN_A_BATCH / 2 + n, &format!("{batch}"))).collect();
         let stored = store.upsert(issues).await.unwrap();
-        let fresh = stored.written.iter().filter(|written| **written == Written::New).count();
+        let fresh = stored.written.iter().filter(|written| **written == WriteOutcome::Inserted).count();
         assert_eq!(fresh, if batch == 0 { 20 } else { 10 }, "batch {batch}: {:?}", stored.written);
-        assert!(stored.written.iter().all(|written| *written != Written::Unchanged), "batch {batch}");
+        assert!(stored.written.iter().all(|written| *written != WriteOutcome::Unchanged), "batch {batch}");
         assert!(stored.generation.unwrap() > generation);
         generation = stored.generation.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -267,7 +267,7 @@ async fn a_server_that_stays_away_is_an_error_when_patience_ends() {
     let store = Documents::open(&url(&server.url("away")), &retry_policy(1)).await.unwrap();
     server.kill();
     let error = store.upsert(vec![issue(1, "x")]).await.unwrap_err();
-    assert!(!error.at_open && error.to_string().contains("check that the server runs"), "{error}");
+    assert!(!error.before_start && error.to_string().contains("check that the server runs"), "{error}");
 }
 
 #[tokio::test]
@@ -356,7 +356,7 @@ async fn what_passes_is_tried_again() {
     });
     let store = open(&server.url("", "db")).await;
     let stored = store.upsert(vec![issue(1, "x")]).await.unwrap();
-    assert_eq!((stored.written, stored.generation), (vec![Written::New], Some(7)));
+    assert_eq!((stored.written, stored.generation), (vec![WriteOutcome::Inserted], Some(7)));
     assert_eq!(server.asked().iter().filter(|command| *command == "insert").count(), 5);
 }
 
@@ -377,12 +377,12 @@ async fn another_unique_index_is_an_error_and_no_endless_loop() {
 async fn a_document_that_mongodb_cant_hold_is_named() {
     let store = open(&MongoServer::shared().url("too_large")).await;
     let stored = store.upsert(vec![issue(7, &"x".repeat(17 * 1024 * 1024)), issue(8, "small")]).await.unwrap();
-    assert_eq!(stored.written, [Written::Rejected, Written::New], "the others are stored");
+    assert_eq!(stored.written, [WriteOutcome::Rejected, WriteOutcome::Inserted], "the others are stored");
     let [(0, said)] = &stored.rejected[..] else { panic!("{:?}", stored.rejected) };
     assert!(said.contains("octo/a/7 of issues") && said.contains("16777216"), "{said}");
     // Together they are larger than a message may be.
     let large: Vec<Document> = (0..5).map(|number| issue(number, &"x".repeat(12 * 1024 * 1024))).collect();
-    assert_eq!(store.upsert(large).await.unwrap().written, [Written::New; 5]);
+    assert_eq!(store.upsert(large).await.unwrap().written, [WriteOutcome::Inserted; 5]);
     assert_eq!(store.ids_after(Collection::Issues, &["octo", "a"], "", 9).await.unwrap().len(), 6);
 }
 

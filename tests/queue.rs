@@ -61,7 +61,7 @@ async fn a_message_that_no_queue_would_get_is_an_error(#[values(Kind::Sqlite, Ki
     queue.declare(&[push()]).await.unwrap();
     let error = queue.publish(&Route::event("NeverHeardOf").unwrap(), bodies(0..3)).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("evt.NeverHeardOf") && text.contains("no queue is bound") && !error.at_open, "{text}");
+    assert!(text.contains("evt.NeverHeardOf") && text.contains("no queue is bound") && !error.before_start, "{text}");
     queue.publish(&push(), bodies(0..1)).await.expect("the next one goes through");
 }
 
@@ -354,11 +354,11 @@ async fn files_that_are_no_queue_are_refused_and_two_can_start_on_a_fresh_one() 
     assert!(opened[0].describe().await.unwrap().starts_with("SQLite 3."));
     place.execute("PRAGMA user_version = 99").await;
     let newer = place::try_open(&place.url()).await.err().expect("a newer layout is refused");
-    assert!(newer.at_open && newer.to_string().contains("a newer msght wrote it (layout 99"), "{newer}");
+    assert!(newer.before_start && newer.to_string().contains("a newer msght wrote it (layout 99"), "{newer}");
     let other = Place::new(Kind::Sqlite);
     other.execute("CREATE TABLE something (x)").await;
     let error = place::try_open(&other.url()).await.err().expect("another database is refused");
-    assert!(error.at_open && error.to_string().contains("another kind"), "{error}");
+    assert!(error.before_start && error.to_string().contains("another kind"), "{error}");
 }
 
 /// Not a test of its own: a worker that the next test kills. It notes what it does before it acknowledges.

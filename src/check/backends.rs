@@ -7,8 +7,8 @@ use crate::config::{BackendUrl, Settings};
 use crate::http;
 use crate::queue::{self, Route};
 use crate::retry::RetryPolicy;
-use crate::store::look::{Found, directory_for};
-use crate::store::{self, StoreError, documents, relational};
+use crate::store::inspect::{BackendStatus, inspect_path};
+use crate::store::{self, BackendError, documents, relational};
 use crate::telemetry::Connection;
 
 /// A request to Application Insights is given up after this time.
@@ -22,7 +22,7 @@ pub struct BackendCheck {
     /// Its URL or path, with the password redacted.
     pub url: String,
     /// Its status, or the reason why it is unusable.
-    pub status: Result<Found, StoreError>,
+    pub status: Result<BackendStatus, BackendError>,
 }
 
 impl BackendCheck {
@@ -40,7 +40,7 @@ pub async fn check_stores(settings: &Settings) -> Vec<BackendCheck> {
     let routes = [Route::Projects, Route::Users];
     let check = |name, url: &BackendUrl, status| BackendCheck { name, url: url.to_string(), status };
     vec![
-        check("documents", &documents.url, documents::look(&documents.url, &retry_policy).await),
+        check("documents", &documents.url, documents::inspect(&documents.url, &retry_policy).await),
         check("sql", &sql.url, check_tables(&documents.url, &sql.url, &retry_policy).await),
         check("queue", &queue.url, queue::look(&queue.url, &queue.exchange, &routes, &retry_policy).await),
     ]
@@ -50,16 +50,16 @@ async fn check_tables(
     documents: &BackendUrl,
     sql: &BackendUrl,
     retry_policy: &RetryPolicy,
-) -> Result<Found, StoreError> {
-    store::refuse_same_file(documents, sql)?;
-    relational::look(sql, retry_policy).await
+) -> Result<BackendStatus, BackendError> {
+    store::ensure_distinct_files(documents, sql)?;
+    relational::inspect(sql, retry_policy).await
 }
 
 /// Checks the destinations of dumps, telemetry and the log; nothing is created.
 pub async fn check_outputs(settings: &Settings) -> Vec<BackendCheck> {
     let (target, log) = (&settings.dump.target, &settings.logging.file);
     let dumps = match target.folder() {
-        Some(folder) => directory_for("dumps", "directory", &folder.join("dump")),
+        Some(folder) => inspect_path("dumps", "directory", &folder.join("dump")),
         None => check_container(target, settings.dump.azure.as_ref()).await,
     };
     let mut checks = vec![BackendCheck { name: "dump", url: target.to_string(), status: dumps }];
@@ -67,21 +67,17 @@ pub async fn check_outputs(settings: &Settings) -> Vec<BackendCheck> {
         let url = connection.endpoint.to_string();
         checks.push(BackendCheck { name: "telemetry", url, status: check_ingestion(connection).await });
     }
-    checks.push(BackendCheck {
-        name: "log",
-        url: log.display().to_string(),
-        status: directory_for("log", "file", log),
-    });
+    checks.push(BackendCheck { name: "log", url: log.display().to_string(), status: inspect_path("log", "file", log) });
     checks
 }
 
 /// Checks the container of an `az:` target.
-async fn check_container(target: &BackendUrl, account: Option<&Account>) -> Result<Found, StoreError> {
-    let failed = |problem: String, advice| StoreError {
-        tried: format!("Azure Blob Storage, {target}"),
-        problem,
-        advice,
-        at_open: true,
+async fn check_container(target: &BackendUrl, account: Option<&Account>) -> Result<BackendStatus, BackendError> {
+    let failed = |problem: String, advice| BackendError {
+        operation: format!("Azure Blob Storage, {target}"),
+        cause: problem,
+        hint: advice,
+        before_start: true,
     };
     let Some(account) = account else {
         return Err(failed(
@@ -98,16 +94,16 @@ async fn check_container(target: &BackendUrl, account: Option<&Account>) -> Resu
         Container::Missing => "the account is writable; the container does not exist yet",
     };
     let place = format!("{target} at {}", account.endpoint);
-    Ok(Found { product: "Azure Blob Storage".to_owned(), place, state: state.to_owned() })
+    Ok(BackendStatus { product: "Azure Blob Storage".to_owned(), place, state: state.to_owned() })
 }
 
 /// Checks that the ingestion endpoint of Application Insights responds.
-async fn check_ingestion(connection: &Connection) -> Result<Found, StoreError> {
-    let failed = |problem: String| StoreError {
-        tried: format!("Application Insights, {}", connection.endpoint),
-        problem,
-        advice: "check the connection string's IngestionEndpoint, and the network",
-        at_open: true,
+async fn check_ingestion(connection: &Connection) -> Result<BackendStatus, BackendError> {
+    let failed = |problem: String| BackendError {
+        operation: format!("Application Insights, {}", connection.endpoint),
+        cause: problem,
+        hint: "check the connection string's IngestionEndpoint, and the network",
+        before_start: true,
     };
     let http = http::client().map_err(failed)?;
     let response = http.get(connection.endpoint.clone()).timeout(REQUEST_TIMEOUT).send().await;
@@ -115,7 +111,7 @@ async fn check_ingestion(connection: &Connection) -> Result<Found, StoreError> {
     if response.status().is_server_error() {
         return Err(failed(format!("it responds with {}", response.status())));
     }
-    Ok(Found {
+    Ok(BackendStatus {
         product: "Application Insights".to_owned(),
         place: connection.endpoint.to_string(),
         state: "responds; this version writes its events to the log only".to_owned(),

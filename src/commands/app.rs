@@ -13,7 +13,7 @@ use crate::private_files;
 use crate::queue::Queue;
 use crate::rate_limit::RateLimitStore;
 use crate::retry::RetryPolicy;
-use crate::store::{self, StoreError, Stores};
+use crate::store::{self, BackendError, Stores};
 use crate::telemetry::{self, Console};
 
 /// The context of a command. Stores, queue, GitHub client and mirror are opened on demand.
@@ -87,10 +87,10 @@ impl App {
     ///
     /// # Errors
     /// A store that can't be used.
-    pub(super) async fn stores(&self) -> Result<Stores, StoreError> {
+    pub(super) async fn stores(&self) -> Result<Stores, BackendError> {
         let Settings { documents, sql, .. } = &self.settings;
         let stores = Stores::open(&documents.url, &sql.url, &self.retry_policy()).await?;
-        if stores.documents_replaced {
+        if stores.documents_changed {
             self.console.line(
                 "the document store is another one than before, or an older state of it: everything is fetched again",
             );
@@ -102,7 +102,7 @@ impl App {
     ///
     /// # Errors
     /// A queue that can't be used.
-    pub(super) async fn queue(&self) -> Result<Queue, StoreError> {
+    pub(super) async fn queue(&self) -> Result<Queue, BackendError> {
         let queue = &self.settings.queue;
         Queue::open(&queue.url, &queue.exchange, &self.retry_policy()).await
     }
@@ -112,7 +112,7 @@ impl App {
     /// # Errors
     /// A setting or a store that can't be used, or an App that has no usable installation.
     pub(super) async fn github(&self) -> anyhow::Result<GitHub> {
-        let rate_limit_store = store::ledger::open(&self.settings.sql.url, &self.retry_policy()).await?;
+        let rate_limit_store = store::rate_limits::open(&self.settings.sql.url, &self.retry_policy()).await?;
         let console = self.console.clone();
         let notify = move |notice: ClientEvent| {
             tracing::warn!(%notice, "GitHub");

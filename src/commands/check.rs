@@ -175,7 +175,7 @@ pub(super) fn backends_as_table(backends: &[BackendCheck]) -> String {
     let row = |BackendCheck { name, url, status }: &BackendCheck| match status {
         Ok(found) => [(*name).to_owned(), found.product.clone(), found.place.clone(), found.state.clone()],
         Err(error) => {
-            let problem = format!("{}; {}", error.problem, error.advice);
+            let problem = format!("{}; {}", error.cause, error.hint);
             [(*name).to_owned(), "unusable".to_owned(), url.clone(), problem]
         }
     };
@@ -188,7 +188,7 @@ pub(super) fn backends_as_json(backends: &[BackendCheck]) -> Value {
         Ok(found) => {
             json!({"url": url, "usable": true, "product": found.product, "place": found.place, "found": found.state})
         }
-        Err(error) => json!({"url": url, "usable": false, "problem": error.problem, "advice": error.advice}),
+        Err(error) => json!({"url": url, "usable": false, "problem": error.cause, "advice": error.hint}),
     };
     backends.iter().map(|backend| (backend.name.to_owned(), value(backend))).collect()
 }

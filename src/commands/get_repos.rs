@@ -18,7 +18,7 @@ use crate::github::webhooks::WebhookState;
 use crate::lists::{ListError, Orgs, Projects};
 use crate::mirror::{Inventory, Mirror, MirrorError, OrganizationReport};
 use crate::names::RepoName;
-use crate::store::relational::inventory::Inventoried;
+use crate::store::relational::inventory::RepositoryRecord;
 use crate::store::relational::leases::process_name;
 
 /// Organizations that are listed concurrently.
@@ -37,7 +37,7 @@ pub(super) struct ListingReport {
 /// The result of listing one organization.
 struct ListedOrganization {
     report: OrganizationReport,
-    repositories: Vec<Inventoried>,
+    repositories: Vec<RepositoryRecord>,
     /// The state of its webhook; `None` where it is to have none.
     webhook: Option<WebhookState>,
 }
@@ -173,7 +173,7 @@ async fn update(
     projects: &mut Projects,
     mirror: &Mirror,
     organization: &OrganizationReport,
-    inventory: &[Inventoried],
+    inventory: &[RepositoryRecord],
     args: &ListArgs,
 ) -> anyhow::Result<()> {
     let kept = inventory.iter().filter(|known| known.listed.is_some() && !known.deleted);
@@ -185,8 +185,8 @@ async fn update(
         // Under its organization's current name it is the same repository.
         let present = RepoName::new(&organization.login, name.name()).unwrap_or_else(|_| name.clone());
         if taken.contains(&present.folded())
-            || relational.is_accounted_for(name.owner(), name.name()).await?
-            || relational.is_accounted_for(present.owner(), present.name()).await?
+            || relational.is_known_missing(name.owner(), name.name()).await?
+            || relational.is_known_missing(present.owner(), present.name()).await?
         {
             continue;
         }

@@ -4,7 +4,7 @@ use super::output::{counted, plain_table, print};
 use super::{App, CommandOutcome};
 use crate::cli::MigrateArgs;
 use crate::store::documents::{self, Duplicates};
-use crate::store::relational::ghtorrent::{self, Examined, Remedy, Upgrade};
+use crate::store::relational::upgrade::{self, Assessment, Fix, Upgrade};
 
 /// Checks both stores, prints the upgrade's steps, and takes them with `--apply` if nothing blocks them.
 ///
@@ -13,21 +13,21 @@ use crate::store::relational::ghtorrent::{self, Examined, Remedy, Upgrade};
 pub(super) async fn run(app: App, args: &MigrateArgs) -> anyhow::Result<CommandOutcome> {
     let App { settings, console, shutdown } = &app;
     let retry = app.retry_policy();
-    let examined = ghtorrent::examine(&settings.sql.url, args.apply).await?;
+    let examined = upgrade::assess(&settings.sql.url, args.apply).await?;
     let duplicates = documents::find_duplicates(&settings.documents.url, &retry).await?;
     let repair = args.repair_duplicates;
     let mut text = match &examined {
-        Examined::NothingToDo(why) => format!("{why}; nothing to do\n"),
-        Examined::Unfinished(unfinished) => format!("{}\n", unfinished.described),
-        Examined::Upgrade(upgrade) => tables(upgrade),
+        Assessment::NothingToDo(why) => format!("{why}; nothing to do\n"),
+        Assessment::Unfinished(unfinished) => format!("{}\n", unfinished.description),
+        Assessment::Upgrade(upgrade) => tables(upgrade),
     };
     text.push_str(&in_the_way(&examined, &duplicates, repair));
     let relational_can = match &examined {
-        Examined::NothingToDo(_) | Examined::Unfinished(_) => true,
-        Examined::Upgrade(upgrade) => upgrade.is_possible(repair),
+        Assessment::NothingToDo(_) | Assessment::Unfinished(_) => true,
+        Assessment::Upgrade(upgrade) => upgrade.is_possible(repair),
     };
     let possible = relational_can && duplicates.iter().all(|found| repair && found.incomplete == 0);
-    let needed = !matches!(examined, Examined::NothingToDo(_)) || !duplicates.is_empty();
+    let needed = !matches!(examined, Assessment::NothingToDo(_)) || !duplicates.is_empty();
     print(&text)?;
     if !possible {
         let hint = if repair { "" } else { "; --repair-duplicates repairs what msght can repair" };
@@ -40,11 +40,11 @@ pub(super) async fn run(app: App, args: &MigrateArgs) -> anyhow::Result<CommandO
         }
         return Ok(CommandOutcome::Complete);
     }
-    if let Examined::Unfinished(unfinished) = &examined {
+    if let Assessment::Unfinished(unfinished) = &examined {
         unfinished.finish(&retry).await?;
         console.line("the relational store is upgraded");
     }
-    if let Examined::Upgrade(upgrade) = examined {
+    if let Assessment::Upgrade(upgrade) = examined {
         let report = {
             let console = console.clone();
             move |line: &str| {
@@ -75,27 +75,27 @@ fn tables(upgrade: &Upgrade) -> String {
     });
     format!(
         "{}: GHTorrent's tables, to be upgraded\n\n{}",
-        upgrade.described(),
+        upgrade.description(),
         plain_table(["table", "rows", "to do"], rows.collect())
     )
 }
 
-fn in_the_way(examined: &Examined, duplicates: &[Duplicates], repair: bool) -> String {
+fn in_the_way(examined: &Assessment, duplicates: &[Duplicates], repair: bool) -> String {
     let mut rows = Vec::new();
-    if let Examined::Upgrade(upgrade) = examined {
-        for obstacle in upgrade.obstacles() {
-            let remedy = match obstacle.remedy {
-                Remedy::Conversion(what) => what.to_owned(),
-                Remedy::Repair(what) if repair => what.to_owned(),
-                Remedy::Repair(what) => format!("with --repair-duplicates {what}"),
-                Remedy::Yours(what) => format!("yours to do: {what}"),
+    if let Assessment::Upgrade(upgrade) = examined {
+        for blocker in upgrade.blockers() {
+            let fix = match blocker.fix {
+                Fix::Automatic(what) => what.to_owned(),
+                Fix::WithRepair(what) if repair => what.to_owned(),
+                Fix::WithRepair(what) => format!("with --repair-duplicates {what}"),
+                Fix::Manual(what) => format!("yours to do: {what}"),
             };
-            let count = if obstacle.rows == 0 { "-".to_owned() } else { obstacle.rows.to_string() };
-            rows.push([obstacle.table.clone(), count, obstacle.what.clone(), obstacle.examples.join("; "), remedy]);
+            let count = if blocker.rows == 0 { "-".to_owned() } else { blocker.rows.to_string() };
+            rows.push([blocker.table.clone(), count, blocker.what.clone(), blocker.examples.join("; "), fix]);
         }
     }
     for found in duplicates {
-        let remedy = match (found.incomplete, repair) {
+        let fix = match (found.incomplete, repair) {
             (1.., _) => "yours to do: complete or remove those that lack a part of their key",
             (0, true) => "the newest is kept",
             (0, false) => "with --repair-duplicates the newest is kept",
@@ -105,7 +105,7 @@ fn in_the_way(examined: &Examined, duplicates: &[Duplicates], repair: bool) -> S
             (found.documents + found.incomplete).to_string(),
             "several documents of one key".to_owned(),
             found.examples.join("; "),
-            remedy.to_owned(),
+            fix.to_owned(),
         ]);
     }
     if rows.is_empty() {

@@ -28,7 +28,7 @@ pub(super) async fn run(app: App, args: &StartArgs) -> anyhow::Result<CommandOut
     let app = app.with_tokens(&args.lists.tokens);
     let mirror = app.mirror().await?;
     let process = process_name();
-    let outcome = match mirror.stores.relational.lease(LEASE, &process).await? {
+    let outcome = match mirror.stores.relational.try_lease(LEASE, &process).await? {
         Err(holder) => {
             app.console.error(&format!(
                 "error: another msght start is running on these stores: {holder}; the lease of a dead process expires \
@@ -45,7 +45,7 @@ pub(super) async fn run(app: App, args: &StartArgs) -> anyhow::Result<CommandOut
             tokio::pin!(run);
             let outcome = tokio::select! {
                 outcome = &mut run => outcome,
-                () = lease.lost().cancelled() => {
+                () = lease.lost_token().cancelled() => {
                     app.console.error("error: this run lost its lease, and another one may have started: stopping");
                     app.shutdown.cancel();
                     run.await

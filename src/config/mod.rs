@@ -192,7 +192,7 @@ impl Settings {
     /// The files that msght makes beside those of users: stores, the queue, the token ledger and the log.
     pub fn own_files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.files().into_iter().map(|(_, file)| file).collect();
-        files.extend(self.sql.url.sqlite_path().map(crate::store::ledger::path_beside));
+        files.extend(self.sql.url.sqlite_path().map(crate::store::rate_limits::path_beside));
         files
     }
 

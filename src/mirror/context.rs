@@ -21,9 +21,9 @@ use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, VisitedUrls};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
-use crate::store::relational::rows::GoneRow;
-use crate::store::relational::state::{ListState, PageValidator};
-use crate::store::relational::{Progress as SyncUpdate, Rows};
+use crate::store::relational::rows::DeletedRow;
+use crate::store::relational::sync_state::{ListState, PageValidator};
+use crate::store::relational::{RowBatch, SyncUpdate};
 use crate::telemetry::{Console, Progress};
 
 /// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
@@ -171,7 +171,7 @@ impl<S: Subject> Work<S> {
     ///
     /// # Errors
     /// The writer has failed.
-    pub async fn write(&self, mut documents: Vec<Document>, mut rows: Rows) -> Result<(), MirrorError> {
+    pub async fn write(&self, mut documents: Vec<Document>, mut rows: RowBatch) -> Result<(), MirrorError> {
         self.progress.inc(documents.len() as u64);
         self.subject().stamp(&mut documents, &mut rows);
         let counts = Arc::clone(&self.stats.counts);
@@ -182,7 +182,7 @@ impl<S: Subject> Work<S> {
     ///
     /// # Errors
     /// The writer has failed.
-    pub async fn write_rows(&self, rows: Rows) -> Result<(), MirrorError> {
+    pub async fn write_rows(&self, rows: RowBatch) -> Result<(), MirrorError> {
         self.write(Vec::new(), rows).await
     }
 
@@ -191,7 +191,7 @@ impl<S: Subject> Work<S> {
     /// # Errors
     /// The writer has failed.
     pub async fn write_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
-        self.write_rows(Rows { progress, ..Rows::default() }).await
+        self.write_rows(RowBatch { sync_updates: progress, ..RowBatch::default() }).await
     }
 
     /// Waits until all that was handed in is stored.
@@ -280,11 +280,11 @@ impl<S: Subject> Work<S> {
         self.stats.counts.deleted.fetch_add(marked, Ordering::Relaxed);
         let prefix = format!("{}/", self.subject().key().join("/"));
         let rest = ids.iter().filter_map(|id| id.strip_prefix(&prefix));
-        let gone: Vec<GoneRow> = rest.filter_map(|rest| GoneRow::of(collection, self.project(), rest)).collect();
+        let gone: Vec<DeletedRow> = rest.filter_map(|rest| DeletedRow::of(collection, self.project(), rest)).collect();
         if gone.is_empty() {
             return Ok(());
         }
-        self.write(Vec::new(), Rows { gone, ..Rows::default() }).await
+        self.write(Vec::new(), RowBatch { gone, ..RowBatch::default() }).await
     }
 }
 

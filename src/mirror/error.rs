@@ -1,7 +1,7 @@
 //! What can go wrong while a repository is mirrored.
 
 use crate::github::ApiError;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// Why a stage, or the whole run, did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum MirrorError {
     Contradiction(String),
     /// A store can't be written or read: nothing more can be done in this run.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] BackendError),
     /// The writer has stopped; its own error says why.
     #[error("the stores can't take more data")]
     WriterStopped,

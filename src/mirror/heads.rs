@@ -9,7 +9,7 @@ use super::error::MirrorError;
 use super::item::at;
 use crate::json;
 use crate::store::documents::Collection;
-use crate::store::relational::state::fingerprint;
+use crate::store::relational::sync_state::fingerprint;
 
 /// Documents whose ids are read at a time.
 const IDS_PER_READ: u32 = 500;

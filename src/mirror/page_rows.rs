@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::writer::Counts;
-use crate::store::StoreError;
-use crate::store::relational::{Progress, Relational, Rows, Stored};
+use crate::store::BackendError;
+use crate::store::relational::{ApplyOutcome, Relational, RowBatch, SyncUpdate};
 
 /// A page's rows, after its documents.
 pub(super) struct PageRows {
     /// The counters of the stage it belongs to.
     pub counts: Arc<Counts>,
-    pub rows: Rows,
+    pub rows: RowBatch,
     /// Whether the document store has rejected one of its documents.
     pub lacks_documents: bool,
 }
@@ -18,8 +18,8 @@ pub(super) struct PageRows {
 impl PageRows {
     /// Records with a commit's details that its document is stored without a part, which later runs say again.
     pub(super) fn record_reduced(&mut self, reduced: &str) {
-        for step in &mut self.rows.progress {
-            if let Progress::CommitDetailed { short, .. } = step {
+        for step in &mut self.rows.sync_updates {
+            if let SyncUpdate::CommitDetailed { short, .. } = step {
                 *short = Some(match short.take() {
                     Some(short) => format!("{short}; {reduced}"),
                     None => reduced.to_owned(),
@@ -35,13 +35,15 @@ impl PageRows {
     /// recorded where the steps come together with their rows: steps alone may speak of anything that was handed in before.
     fn drop_untrue_steps(&mut self) {
         if self.lacks_documents {
-            self.rows.progress.clear();
+            self.rows.sync_updates.clear();
             self.rows.pull_commits.iter_mut().for_each(|pull| pull.complete = false);
         } else if self.counts.has_rejected() {
             let has_rows = self.rows.has_rows();
-            self.rows.progress.retain(|step| match step {
-                Progress::Watermark { .. } | Progress::Completed { .. } | Progress::PagesEnd { .. } => false,
-                Progress::Page { .. } | Progress::CommitDetailed { .. } | Progress::PullDetailed { .. } => has_rows,
+            self.rows.sync_updates.retain(|step| match step {
+                SyncUpdate::Watermark { .. } | SyncUpdate::Completed { .. } | SyncUpdate::PagesEnd { .. } => false,
+                SyncUpdate::Page { .. } | SyncUpdate::CommitDetailed { .. } | SyncUpdate::PullDetailed { .. } => {
+                    has_rows
+                }
                 _ => true,
             });
         }
@@ -54,16 +56,16 @@ pub(super) async fn store(
     relational: &Relational,
     mut pages: Vec<PageRows>,
     generation: Option<i64>,
-) -> Result<(), StoreError> {
-    let mut batch = Rows::default();
+) -> Result<(), BackendError> {
+    let mut batch = RowBatch::default();
     let mut extents = Vec::with_capacity(pages.len());
     for page in &mut pages {
         page.drop_untrue_steps();
-        extents.push(page.rows.extent());
+        extents.push(page.rows.row_counts());
         batch.append(std::mem::take(&mut page.rows));
     }
-    batch.progress.extend(generation.map(|generation| Progress::Documents { generation }));
-    if batch.is_empty() || relational.try_store(&batch).await? == Stored::Yes {
+    batch.sync_updates.extend(generation.map(|generation| SyncUpdate::Documents { generation }));
+    if batch.is_empty() || relational.apply_or_reject(&batch).await? == ApplyOutcome::Applied {
         return Ok(());
     }
     for (page, extent) in pages.iter_mut().zip(&extents) {
@@ -73,14 +75,14 @@ pub(super) async fn store(
     relational.apply(batch).await
 }
 
-async fn store_page(relational: &Relational, page: &mut PageRows) -> Result<(), StoreError> {
+async fn store_page(relational: &Relational, page: &mut PageRows) -> Result<(), BackendError> {
     page.drop_untrue_steps();
-    let Stored::Rejected(reason) = relational.try_store(&page.rows).await? else { return Ok(()) };
+    let ApplyOutcome::Rejected(reason) = relational.apply_or_reject(&page.rows).await? else { return Ok(()) };
     let single = page.rows.take_single_rows();
     let rejected = store_what_can_be(relational, &single).await?;
     if rejected.is_empty() {
         // Each row by itself was taken: it is the sync state that can't be recorded.
-        if let Stored::Rejected(reason) = relational.try_store(&page.rows).await? {
+        if let ApplyOutcome::Rejected(reason) = relational.apply_or_reject(&page.rows).await? {
             page.counts.add_rejected(format!("the sync state of a page is not stored: {reason}"));
         }
         return Ok(());
@@ -94,13 +96,13 @@ async fn store_page(relational: &Relational, page: &mut PageRows) -> Result<(), 
 
 /// Stores all rows but those that the database rejects, halving what is rejected until a row stands alone. Returns the
 /// names of these with the database's reasons.
-async fn store_what_can_be(relational: &Relational, rows: &[Rows]) -> Result<Vec<(String, String)>, StoreError> {
+async fn store_what_can_be(relational: &Relational, rows: &[RowBatch]) -> Result<Vec<(String, String)>, BackendError> {
     let mut rejected = Vec::new();
     let mut left = vec![rows];
     while let Some(rows) = left.pop() {
-        let mut together = Rows::default();
+        let mut together = RowBatch::default();
         rows.iter().cloned().for_each(|row| together.append(row));
-        let Stored::Rejected(reason) = relational.try_store(&together).await? else { continue };
+        let ApplyOutcome::Rejected(reason) = relational.apply_or_reject(&together).await? else { continue };
         if let [row] = rows {
             rejected.push((row.describe(), reason));
         } else {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
 use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, RequestCounter, Validator};
-use crate::store::relational::state::PageValidator;
+use crate::store::relational::sync_state::PageValidator;
 
 /// Builds a request for JSON that any token may serve.
 pub fn get_json(url: ApiUrl) -> Get {

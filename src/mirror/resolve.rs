@@ -18,10 +18,10 @@ use super::writer::{WriteRequest, Writer};
 use crate::github::{ApiError, ApiUrl, Fetched, Get, Page, Validator};
 use crate::json;
 use crate::names::RepoName;
-use crate::store::documents::{Collection, Source};
+use crate::store::documents::{Collection, SourceRepository};
 use crate::store::relational::leases::Lease;
-use crate::store::relational::state::PageState;
-use crate::store::relational::{KnownProject, Progress as Step, Rows, date, is_long_missing};
+use crate::store::relational::sync_state::PageState;
+use crate::store::relational::{ProjectRecord, RowBatch, SyncUpdate as Step, date, is_confirmed_missing};
 
 /// A repository that GitHub has answered for.
 pub(super) struct ResolvedRepository {
@@ -46,7 +46,7 @@ impl Mirror {
         writer: &Writer,
     ) -> Result<ResolvedRepository, MirrorError> {
         let relational = &self.stores.relational;
-        let known = relational.known_project(name.owner(), name.name()).await?;
+        let known = relational.find_project(name.owner(), name.name()).await?;
         let mut validator = None;
         if let Some(known) = &known {
             let list = relational.list(known.id, "repo").await?.id;
@@ -103,29 +103,29 @@ impl Mirror {
         self.github.record_rename(name, &present, public);
         let lease = self.lease_current_name(name, &present).await?;
         let github_id = item.require_integer("id")?;
-        if let Some(other) = relational.known_project(present.owner(), present.name()).await?
+        if let Some(other) = relational.find_project(present.owner(), present.name()).await?
             && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
         {
             self.release_name(&present, &other, other_id, stats).await?;
         }
         let mut renamed_from = None;
-        if let Some(before) = relational.project_by_github_id(github_id).await? {
-            renamed_from = before.documents_as.clone().filter(|before| *before != present.to_string());
+        if let Some(before) = relational.find_project_by_github_id(github_id).await? {
+            renamed_from = before.documents_name.clone().filter(|before| *before != present.to_string());
             self.rename_documents(&before, &present.to_string()).await?;
         }
         let parent = unknown_parent(item.value());
         let row = project_row(item.value(), parent, true)
             .ok_or_else(|| MirrorError::Answer(format!("{name} came without an owner or a name")))?;
-        let project = relational.project(row).await?;
+        let project = relational.ensure_project(row).await?;
         relational.set_documents_name(project, &present.to_string()).await?;
         if options.full {
-            relational.forget(project).await?;
+            relational.reset(project).await?;
         }
         let tag = page.validator.as_ref().map(|validator| validator.etag.as_str());
         relational.set_project_etag(project, tag).await?;
         let list = relational.list(project, "repo").await?.id;
-        let state = PageState::only(&ApiUrl::repo(&present, &[]), page_validator(&page));
-        let rows = Rows { progress: vec![Step::Page { list, page: state }], ..Rows::default() };
+        let state = PageState::single(&ApiUrl::repo(&present, &[]), page_validator(&page));
+        let rows = RowBatch { sync_updates: vec![Step::Page { list, page: state }], ..RowBatch::default() };
         let counts = Arc::clone(&stats.counts);
         writer.write(WriteRequest { counts, documents: vec![repository_document(&item)?], rows }).await?;
         let source = self.source(project, &present, item.value()).await?;
@@ -134,17 +134,22 @@ impl Mirror {
     }
 
     /// What the documents tell of the repository that it shares with others.
-    async fn source(&self, project: i64, name: &RepoName, facts: &Value) -> Result<Option<Arc<Source>>, MirrorError> {
+    async fn source(
+        &self,
+        project: i64,
+        name: &RepoName,
+        facts: &Value,
+    ) -> Result<Option<Arc<SourceRepository>>, MirrorError> {
         let Some(repository) = facts.get("id").and_then(Value::as_i64) else { return Ok(None) };
         let mut names = self.stores.relational.former_names(project).await?;
         names.push(name.to_string());
-        Ok(Some(Arc::new(Source { repository, names })))
+        Ok(Some(Arc::new(SourceRepository { repository, names })))
     }
 
     /// A worker holds a lease on the name that it was given; where the repository bears another one, on that too.
     async fn lease_current_name(&self, asked: &RepoName, present: &RepoName) -> Result<Option<Lease>, MirrorError> {
         let Some(process) = self.lease_owner.as_deref().filter(|_| !asked.is_same_as(present)) else { return Ok(None) };
-        match self.stores.relational.lease(&repository_lease(present), process).await? {
+        match self.stores.relational.try_lease(&repository_lease(present), process).await? {
             Ok(lease) => Ok(Some(lease)),
             Err(holder) => Err(MirrorError::Busy(holder.to_string())),
         }
@@ -167,7 +172,7 @@ impl Mirror {
     async fn is_gone(
         &self,
         name: &RepoName,
-        known: &KnownProject,
+        known: &ProjectRecord,
         last_reader: Option<&str>,
         error: &ApiError,
         stats: &StageStats,
@@ -191,7 +196,7 @@ impl Mirror {
     /// another account that only the App's installation there is shown, or its owner may have another name.
     async fn find_by_id(
         &self,
-        known: &KnownProject,
+        known: &ProjectRecord,
         name: &RepoName,
         stats: &StageStats,
     ) -> Result<Lookup, MirrorError> {
@@ -229,13 +234,13 @@ impl Mirror {
     async fn record_missed(
         &self,
         name: &RepoName,
-        known: &KnownProject,
+        known: &ProjectRecord,
         error: ApiError,
     ) -> Result<MirrorError, MirrorError> {
         let relational = &self.stores.relational;
         let list = relational.list(known.id, FIRST_MISSED).await?;
         match list.watermark {
-            Some(since) if is_long_missing(&since) => self.tombstone(name, known, error).await,
+            Some(since) if is_confirmed_missing(&since) => self.tombstone(name, known, error).await,
             Some(_) => Ok(error.into()),
             None => {
                 let progress = vec![Step::Watermark { list: list.id, watermark: date(read_now()) }];
@@ -249,7 +254,7 @@ impl Mirror {
     async fn tombstone(
         &self,
         name: &RepoName,
-        known: &KnownProject,
+        known: &ProjectRecord,
         error: ApiError,
     ) -> Result<MirrorError, MirrorError> {
         if self.stores.relational.mark_project_deleted(known).await? {
@@ -267,7 +272,7 @@ impl Mirror {
     async fn release_name(
         &self,
         name: &RepoName,
-        other: &KnownProject,
+        other: &ProjectRecord,
         other_id: i64,
         stats: &StageStats,
     ) -> Result<(), MirrorError> {
@@ -280,7 +285,7 @@ impl Mirror {
                 let row = project_row(item.value(), unknown_parent(item.value()), true)
                     .ok_or_else(|| MirrorError::Answer(format!("{present} came without an owner or a name")))?;
                 self.rename_documents(other, &present).await?;
-                self.stores.relational.project(row).await?;
+                self.stores.relational.ensure_project(row).await?;
                 Ok(())
             }
             Err(MirrorError::Api(
@@ -293,7 +298,7 @@ impl Mirror {
                     other.owner
                 ));
                 self.rename_documents(other, &format!("{}/{aside}", other.owner)).await?;
-                self.stores.relational.set_aside(other.id, &aside, self.proves_deletion(name, &error)).await?;
+                self.stores.relational.rename_displaced(other.id, &aside, self.proves_deletion(name, &error)).await?;
                 Ok(())
             }
             Err(error) => Err(error),
@@ -301,8 +306,8 @@ impl Mirror {
     }
 
     /// Moves a repository's documents to its present name, whenever and by whatever the rename was learnt.
-    async fn rename_documents(&self, project: &KnownProject, present: &str) -> Result<(), MirrorError> {
-        let Some(before) = project.documents_as.as_deref().filter(|before| *before != present) else { return Ok(()) };
+    async fn rename_documents(&self, project: &ProjectRecord, present: &str) -> Result<(), MirrorError> {
+        let Some(before) = project.documents_name.as_deref().filter(|before| *before != present) else { return Ok(()) };
         if let (Some(from), Some(to)) = (before.split_once('/'), present.split_once('/')) {
             self.console.line(&format!("{before} is now {present}; its data go with it"));
             self.stores.documents.rename_repository(from, to).await?;

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::github::TokenRef;
 use crate::names::RepoName;
-use crate::store::documents::{Collection, Document, KeyValue, Source};
-use crate::store::relational::Rows;
+use crate::store::documents::{Collection, Document, KeyValue, SourceRepository};
+use crate::store::relational::RowBatch;
 
 /// What is mirrored, in words: a [`Repository`] or an [`User`](super::accounts::User). Lists are read in the same way
 /// for all of them.
@@ -31,7 +31,7 @@ pub trait Subject: fmt::Display + Send + Sync + 'static {
     }
 
     /// Puts what belongs to it as a whole with what is written for it.
-    fn stamp(&self, _documents: &mut [Document], _rows: &mut Rows) {}
+    fn stamp(&self, _documents: &mut [Document], _rows: &mut RowBatch) {}
 }
 
 /// The repository that is being mirrored.
@@ -44,7 +44,7 @@ pub struct Repository {
     /// GitHub's answer for it.
     pub facts: Value,
     /// What documents that it shares with others tell of it.
-    pub source: Option<Arc<Source>>,
+    pub source: Option<Arc<SourceRepository>>,
 }
 
 impl Repository {
@@ -98,7 +98,7 @@ impl Subject for Repository {
 
     /// A commit's document tells which repository it was read from, and accounts that no row refers to are remembered as
     /// mentioned here.
-    fn stamp(&self, documents: &mut [Document], rows: &mut Rows) {
+    fn stamp(&self, documents: &mut [Document], rows: &mut RowBatch) {
         for document in documents.iter_mut().filter(|document| document.collection == Collection::Commits) {
             document.source = self.source.clone();
         }

@@ -20,7 +20,7 @@ use super::stage::{Phase, Stage, stage_table};
 use super::stats::StageStats;
 use super::writer::{Writer, WriterTasks};
 use crate::names::RepoName;
-use crate::store::relational::Counted;
+use crate::store::relational::CommentKind;
 use crate::store::relational::leases::Lease;
 
 /// Completes a stage with what its lists have not given though other stages refer to it or count it.
@@ -51,14 +51,14 @@ const FOLLOW_UPS: [FollowUp; 4] = [
         stage: Stage::IssueComments,
         after: Phase::Feed,
         requires: Some(Stage::Issues),
-        run: |context| counts::reconcile(context, Counted::IssueComments).boxed(),
+        run: |context| counts::reconcile(context, CommentKind::IssueComments).boxed(),
     },
     // Pull requests tell how many review comments they have only where they were fetched one by one.
     FollowUp {
         stage: Stage::ReviewComments,
         after: Phase::Details,
         requires: Some(Stage::Details),
-        run: |context| counts::reconcile(context, Counted::ReviewComments).boxed(),
+        run: |context| counts::reconcile(context, CommentKind::ReviewComments).boxed(),
     },
 ];
 
@@ -118,7 +118,7 @@ impl RepositoryRun {
         }
         let cancel = mirror.cancel.child_token();
         let lease_watch = lease.as_ref().map(|lease| {
-            let (lost, cancel) = (lease.lost().clone(), cancel.clone());
+            let (lost, cancel) = (lease.lost_token().clone(), cancel.clone());
             AbortOnDropHandle::new(tokio::spawn(async move {
                 lost.cancelled().await;
                 cancel.cancel();
@@ -158,7 +158,7 @@ impl RepositoryRun {
         relational.unload_lists(project);
         drop(lease_watch);
         if let Some(lease) = lease {
-            let lost = lease.lost().clone();
+            let lost = lease.lost_token().clone();
             lease.release().await?;
             if lost.is_cancelled() {
                 return Err(MirrorError::Busy("its lease was lost".to_owned()));
@@ -269,7 +269,7 @@ impl RepositoryRun {
         let stages: Vec<StageReport> = wanted.map(|stage| self.stage_report(stage)).collect();
         let report = Report { subject: self.context.subject.name.to_string(), stages, time: self.started.elapsed() };
         if report.is_complete() && self.fatal.is_none() && self.covers_all_stages() {
-            self.context.stores.relational.retrieved(self.context.subject.project).await?;
+            self.context.stores.relational.mark_retrieved(self.context.subject.project).await?;
         }
         Ok(report)
     }

@@ -13,7 +13,7 @@ use super::writer::Writer;
 use crate::github::{Fetched, Get, GitHub, Page, RequestCounter};
 use crate::names::RepoName;
 use crate::store::Stores;
-use crate::store::relational::{Progress, Rows};
+use crate::store::relational::{RowBatch, SyncUpdate};
 use crate::telemetry::Console;
 
 /// What a run needs from outside.
@@ -68,8 +68,8 @@ impl Mirror {
     ///
     /// # Errors
     /// The store can't be written.
-    pub(super) async fn save_sync_state(&self, progress: Vec<Progress>) -> Result<(), MirrorError> {
-        Ok(self.stores.relational.apply(Rows { progress, ..Rows::default() }).await?)
+    pub(super) async fn save_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
+        Ok(self.stores.relational.apply(RowBatch { sync_updates: progress, ..RowBatch::default() }).await?)
     }
 
     /// Builds what the stages of one run over `subject` share.

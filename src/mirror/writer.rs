@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::error::MirrorError;
 use super::page_rows::{self, PageRows};
-use crate::store::documents::{Document, Stored as BatchResult, Written};
-use crate::store::relational::Rows;
-use crate::store::{StoreError, Stores};
+use crate::store::documents::{BatchResult, Document, WriteOutcome};
+use crate::store::relational::RowBatch;
+use crate::store::{BackendError, Stores};
 
 /// Pages waiting for the writer.
 const MAX_WAITING_PAGES: usize = 4;
@@ -67,7 +67,7 @@ pub struct WriteRequest {
     /// Its documents.
     pub documents: Vec<Document>,
     /// Its rows, and the sync state that is true once all of it is stored.
-    pub rows: Rows,
+    pub rows: RowBatch,
 }
 
 enum Message {
@@ -85,7 +85,7 @@ enum Stored {
 pub struct Writer {
     sender: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
-    failure: Arc<Mutex<Option<StoreError>>>,
+    failure: Arc<Mutex<Option<BackendError>>>,
 }
 
 /// The running pipeline.
@@ -148,7 +148,7 @@ fn bytes_of(documents: &[Document]) -> usize {
     documents.iter().map(|document| document.json.len()).sum()
 }
 
-fn fail(failure: &Mutex<Option<StoreError>>, error: StoreError) {
+fn fail(failure: &Mutex<Option<BackendError>>, error: BackendError) {
     tracing::error!(%error, "the stores can't be written");
     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
 }
@@ -157,7 +157,7 @@ async fn write_documents(
     stores: Stores,
     mut pages: mpsc::Receiver<Message>,
     between: mpsc::Sender<Stored>,
-    failure: Arc<Mutex<Option<StoreError>>>,
+    failure: Arc<Mutex<Option<BackendError>>>,
 ) {
     while let Some(first) = pages.recv().await {
         let mut documents: Vec<Document> = Vec::new();
@@ -221,16 +221,16 @@ fn account_for(stored: BatchResult, owners: &[usize], batch: &mut [PageRows]) {
     for (owner, written) in owners.iter().zip(stored.written) {
         let counts = &batch[*owner].counts;
         let counter = match written {
-            Written::New => &counts.new,
-            Written::Changed => &counts.changed,
-            Written::Unchanged => &counts.unchanged,
-            Written::Rejected => continue,
+            WriteOutcome::Inserted => &counts.new,
+            WriteOutcome::Updated => &counts.changed,
+            WriteOutcome::Unchanged => &counts.unchanged,
+            WriteOutcome::Rejected => continue,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-async fn write_rows(stores: Stores, mut batches: mpsc::Receiver<Stored>, failure: Arc<Mutex<Option<StoreError>>>) {
+async fn write_rows(stores: Stores, mut batches: mpsc::Receiver<Stored>, failure: Arc<Mutex<Option<BackendError>>>) {
     while let Some(first) = batches.recv().await {
         let (mut pages, mut generation, mut flush) = (Vec::new(), None, None);
         let mut next = Some(first);

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{LONGEST_RETRY, rabbitmq, sqlite};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// Characters of a reason that are kept with a message: enough for an error with its causes, and far below what a
 /// broker takes as headers.
@@ -36,14 +36,14 @@ pub struct DeadLetter {
 
 /// A stream of a queue's messages. Its connection is renewed when it breaks.
 pub struct Consumer {
-    deliveries: mpsc::Receiver<Result<Delivery, StoreError>>,
+    deliveries: mpsc::Receiver<Result<Delivery, BackendError>>,
     stop: CancellationToken,
     queue: String,
 }
 
 impl Consumer {
     pub(super) fn new(
-        deliveries: mpsc::Receiver<Result<Delivery, StoreError>>,
+        deliveries: mpsc::Receiver<Result<Delivery, BackendError>>,
         stop: CancellationToken,
         queue: String,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Consumer {
     ///
     /// # Errors
     /// The store can't be had within the patience, or the queue is gone. The consumer has ended then.
-    pub async fn next(&mut self) -> Result<Option<Delivery>, StoreError> {
+    pub async fn next(&mut self) -> Result<Option<Delivery>, BackendError> {
         loop {
             let received = tokio::select! {
                 biased;
@@ -67,11 +67,11 @@ impl Consumer {
                 Some(Ok(delivery)) if delivery.is_stale() => {}
                 Some(received) => return received.map(Some),
                 None => {
-                    return Err(StoreError {
-                        tried: format!("consuming the queue {}", self.queue),
-                        problem: "its consumer has ended".to_owned(),
-                        advice: "run the command again; unsettled messages are back in the queue",
-                        at_open: false,
+                    return Err(BackendError {
+                        operation: format!("consuming the queue {}", self.queue),
+                        cause: "its consumer has ended".to_owned(),
+                        hint: "run the command again; unsettled messages are back in the queue",
+                        before_start: false,
                     });
                 }
             }
@@ -122,7 +122,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The store can't be written.
-    pub async fn ack(self) -> Result<(), StoreError> {
+    pub async fn ack(self) -> Result<(), BackendError> {
         match self.hold {
             Hold::Sqlite(held) => held.ack().await,
             Hold::Rabbitmq(held) => held.ack().await,
@@ -135,7 +135,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The store can't be written; the message is back in the queue then.
-    pub async fn retry_later(self, after: Duration, reason: &str, counted: bool) -> Result<Settlement, StoreError> {
+    pub async fn retry_later(self, after: Duration, reason: &str, counted: bool) -> Result<Settlement, BackendError> {
         let attempts = self.attempts.saturating_add(u32::from(counted));
         let after = after.min(LONGEST_RETRY);
         match self.hold {
@@ -148,7 +148,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The store can't be written; the message is back in the queue then.
-    pub async fn dead_letter(self, reason: &str) -> Result<Settlement, StoreError> {
+    pub async fn dead_letter(self, reason: &str) -> Result<Settlement, BackendError> {
         match self.hold {
             Hold::Sqlite(held) => held.dead_letter(&cut(reason)).await,
             Hold::Rabbitmq(held) => held.dead_letter(&cut(reason), self.attempts).await,
@@ -172,11 +172,11 @@ pub(super) const NO_QUEUE_ADVICE: &str =
     "check `queue.url` and `queue.exchange`; msght makes its queues when it publishes or consumes";
 
 /// No queue would get the message.
-pub(super) fn unroutable(exchange: &str, key: &str, place: &str) -> StoreError {
-    StoreError {
-        tried: format!("publishing to exchange {exchange}, routing key {key}, at {place}"),
-        problem: "no queue is bound to that key, so the message would be lost".to_owned(),
-        advice: "bind a queue to it, or start the command that consumes it once",
-        at_open: false,
+pub(super) fn unroutable(exchange: &str, key: &str, place: &str) -> BackendError {
+    BackendError {
+        operation: format!("publishing to exchange {exchange}, routing key {key}, at {place}"),
+        cause: "no queue is bound to that key, so the message would be lost".to_owned(),
+        hint: "bind a queue to it, or start the command that consumes it once",
+        before_start: false,
     }
 }

@@ -3,8 +3,8 @@
 use super::{Route, rabbitmq, sqlite};
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
-use crate::store::look::{self, Found};
+use crate::store::BackendError;
+use crate::store::inspect::{self, BackendStatus};
 
 /// Looks at the queue that the URL names; nothing is made. `routes`: those whose own queues are looked at.
 ///
@@ -16,15 +16,15 @@ pub async fn look(
     exchange: &str,
     routes: &[Route],
     retry_policy: &RetryPolicy,
-) -> Result<Found, StoreError> {
+) -> Result<BackendStatus, BackendError> {
     let Some(path) = url.sqlite_path() else {
         let queue = rabbitmq::RabbitQueue::open(url, exchange, retry_policy).await?;
         let found = queue.look(routes).await;
         queue.close().await;
         return found;
     };
-    match look::file(sqlite::WHAT, path).await? {
-        Some(file) => file.with_layout(sqlite::LAYOUT_VERSION).await,
-        None => Ok(Found::yet_to_be_made(look::product(), path.display().to_string())),
+    match inspect::open_existing(sqlite::WHAT, path).await? {
+        Some(file) => file.version_status(sqlite::LAYOUT_VERSION).await,
+        None => Ok(BackendStatus::not_created(inspect::sqlite_product(), path.display().to_string())),
     }
 }

@@ -22,7 +22,7 @@ pub use route::{InvalidRoute, Route};
 
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// The longest time after which a message can come back from [`Delivery::retry_later`]; a longer one is cut to it.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(3600);
@@ -44,7 +44,7 @@ impl Queue {
     ///
     /// # Errors
     /// A file that can't be used; a broker that can't be reached, refuses the user, or has no such virtual host.
-    pub async fn open(url: &BackendUrl, exchange: &str, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub async fn open(url: &BackendUrl, exchange: &str, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let backend = match url.sqlite_path() {
             Some(path) => Backend::Sqlite(sqlite::SqliteQueue::open(path, exchange).await?),
             None => Backend::Rabbitmq(rabbitmq::RabbitQueue::open(url, exchange, retry_policy).await?),
@@ -56,7 +56,7 @@ impl Queue {
     ///
     /// # Errors
     /// A store that doesn't answer.
-    pub async fn describe(&self) -> Result<String, StoreError> {
+    pub async fn describe(&self) -> Result<String, BackendError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.describe().await,
             Backend::Rabbitmq(queue) => queue.describe().await,
@@ -67,8 +67,8 @@ impl Queue {
     ///
     /// # Errors
     /// An exchange or queue of that name that is of another kind, or rights that are missing. Nothing was published or
-    /// consumed then: such an error is one `at_open`.
-    pub async fn declare(&self, routes: &[Route]) -> Result<(), StoreError> {
+    /// consumed then: such an error is one `before_start`.
+    pub async fn declare(&self, routes: &[Route]) -> Result<(), BackendError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.declare(routes).await,
             Backend::Rabbitmq(queue) => queue.declare(routes).await,
@@ -81,7 +81,7 @@ impl Queue {
     /// # Errors
     /// No queue is bound to the key, or the broker can't be had within the patience. Some of the messages may have been
     /// published then; publishing all of them again is safe wherever consumers take a message twice.
-    pub async fn publish(&self, route: &Route, bodies: Vec<String>) -> Result<(), StoreError> {
+    pub async fn publish(&self, route: &Route, bodies: Vec<String>) -> Result<(), BackendError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.publish(route, bodies).await,
             Backend::Rabbitmq(queue) => queue.publish(route, bodies).await,
@@ -93,7 +93,12 @@ impl Queue {
     ///
     /// # Errors
     /// A queue that does not exist or can't be read.
-    pub async fn consume(&self, route: &Route, prefetch: u16, stop: CancellationToken) -> Result<Consumer, StoreError> {
+    pub async fn consume(
+        &self,
+        route: &Route,
+        prefetch: u16,
+        stop: CancellationToken,
+    ) -> Result<Consumer, BackendError> {
         let prefetch = prefetch.max(1);
         match &self.0 {
             Backend::Sqlite(queue) => queue.consume(route, prefetch, stop).await,
@@ -105,7 +110,7 @@ impl Queue {
     ///
     /// # Errors
     /// A queue that does not exist, or a store that doesn't answer.
-    pub async fn depth(&self, route: &Route) -> Result<Depth, StoreError> {
+    pub async fn depth(&self, route: &Route) -> Result<Depth, BackendError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.depth(route).await,
             Backend::Rabbitmq(queue) => queue.depth(route).await,
@@ -116,7 +121,7 @@ impl Queue {
     ///
     /// # Errors
     /// A store that doesn't answer.
-    pub async fn dead_letters(&self, route: &Route, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+    pub async fn dead_letters(&self, route: &Route, limit: u32) -> Result<Vec<DeadLetter>, BackendError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.dead_letters(route, limit).await,
             Backend::Rabbitmq(queue) => queue.dead_letters(route, limit).await,
@@ -128,7 +133,7 @@ impl Queue {
     ///
     /// # Errors
     /// A store that doesn't answer. No message is lost; one may be in both places.
-    pub async fn requeue_dead(&self, route: &Route, limit: u32) -> Result<u32, StoreError> {
+    pub async fn requeue_dead(&self, route: &Route, limit: u32) -> Result<u32, BackendError> {
         match &self.0 {
             Backend::Sqlite(queue) => queue.requeue_dead(route, limit).await,
             Backend::Rabbitmq(queue) => queue.requeue_dead(route, limit).await,

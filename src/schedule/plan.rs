@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::names::RepoName;
-use crate::store::relational::inventory::Inventoried;
+use crate::store::relational::inventory::RepositoryRecord;
 
 /// A repository that is to be retrieved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +32,11 @@ impl Plan {
     /// The plan for these repositories: those whose last complete retrieval is `max_age` ago or longer.
     pub fn new<'a>(
         repositories: impl Iterator<Item = &'a RepoName>,
-        inventory: &[Inventoried],
+        inventory: &[RepositoryRecord],
         max_age: Duration,
         now: DateTime<Utc>,
     ) -> Self {
-        let by_name: HashMap<String, &Inventoried> =
+        let by_name: HashMap<String, &RepositoryRecord> =
             inventory.iter().map(|known| (format!("{}/{}", known.owner, known.name).to_lowercase(), known)).collect();
         let max_age = TimeDelta::from_std(max_age).unwrap_or(TimeDelta::MAX);
         let mut due = Vec::new();

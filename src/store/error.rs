@@ -6,50 +6,50 @@ use crate::backend_url::BackendUrl;
 
 /// A store that can't be opened, read or written.
 #[derive(Debug)]
-pub struct StoreError {
+pub struct BackendError {
     /// What was being done, on which file or server.
-    pub tried: String,
+    pub operation: String,
     /// What came back.
-    pub problem: String,
+    pub cause: String,
     /// What the user can do about it.
-    pub advice: &'static str,
+    pub hint: &'static str,
     /// Whether the store was found unusable before any work began.
-    pub at_open: bool,
+    pub before_start: bool,
 }
 
-impl fmt::Display for StoreError {
+impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.tried, self.problem, self.advice)
+        write!(f, "{}: {}; {}", self.operation, self.cause, self.hint)
     }
 }
 
-impl std::error::Error for StoreError {}
+impl std::error::Error for BackendError {}
 
-impl StoreError {
+impl BackendError {
     /// Explains a database error in the user's terms.
-    pub(crate) fn explain(tried: impl Into<String>, error: &sqlx::Error) -> Self {
-        let (problem, advice) = problem_and_advice(error);
-        Self { tried: tried.into(), problem, advice, at_open: false }
+    pub(crate) fn from_sqlite(operation: impl Into<String>, error: &sqlx::Error) -> Self {
+        let (cause, hint) = cause_and_hint(error);
+        Self { operation: operation.into(), cause, hint, before_start: false }
     }
 
-    /// A URL whose scheme names no backend of this store; `advice` says which ones do.
-    pub(super) fn unsupported_scheme(store: &str, url: &BackendUrl, advice: &'static str) -> Self {
+    /// A URL whose scheme names no backend of this store; `hint` says which ones do.
+    pub(super) fn unsupported_scheme(store: &str, url: &BackendUrl, hint: &'static str) -> Self {
         Self {
-            tried: format!("opening the {store} {url}"),
-            problem: format!("{}: is not supported as a {store}", url.scheme()),
-            advice,
-            at_open: true,
+            operation: format!("opening the {store} {url}"),
+            cause: format!("{}: is not supported as a {store}", url.scheme()),
+            hint,
+            before_start: true,
         }
     }
 
-    pub(crate) fn at_open(mut self) -> Self {
-        self.at_open = true;
+    pub(crate) fn before_start(mut self) -> Self {
+        self.before_start = true;
         self
     }
 }
 
 /// SQLite's primary result codes that have a remedy of their own (<https://sqlite.org/rescode.html>).
-fn problem_and_advice(error: &sqlx::Error) -> (String, &'static str) {
+fn cause_and_hint(error: &sqlx::Error) -> (String, &'static str) {
     const GENERAL: &str = "see the log for more; nothing that was stored is lost";
     if let sqlx::Error::Database(database) = error {
         let extended: i32 = database.code().and_then(|code| code.parse().ok()).unwrap_or(0);

@@ -6,13 +6,13 @@
 
 pub mod documents;
 pub mod error;
-pub mod ledger;
-pub mod look;
+pub mod inspect;
 mod mysql;
+pub mod rate_limits;
 pub mod relational;
 pub(crate) mod sqlite;
 
-pub use error::StoreError;
+pub use error::BackendError;
 
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
@@ -25,20 +25,20 @@ pub struct Stores {
     /// GHTorrent's tables and the sync state.
     pub relational: relational::Relational,
     /// Whether the documents are another store's than those that the sync state spoke of: everything is read anew then.
-    pub documents_replaced: bool,
+    pub documents_changed: bool,
 }
 
 /// Makes sure that two embedded stores have a file each.
 ///
 /// # Errors
 /// Both URLs name the same file.
-pub fn refuse_same_file(documents: &BackendUrl, relational: &BackendUrl) -> Result<(), StoreError> {
+pub fn ensure_distinct_files(documents: &BackendUrl, relational: &BackendUrl) -> Result<(), BackendError> {
     if documents.sqlite_path().is_some() && documents.sqlite_path() == relational.sqlite_path() {
-        return Err(StoreError {
-            tried: format!("opening the stores in {documents}"),
-            problem: "`documents.url` and `sql.url` name the same file".to_owned(),
-            advice: "give each store a file of its own",
-            at_open: true,
+        return Err(BackendError {
+            operation: format!("opening the stores in {documents}"),
+            cause: "`documents.url` and `sql.url` name the same file".to_owned(),
+            hint: "give each store a file of its own",
+            before_start: true,
         });
     }
     Ok(())
@@ -54,8 +54,8 @@ impl Stores {
         documents: &BackendUrl,
         relational: &BackendUrl,
         retry_policy: &RetryPolicy,
-    ) -> Result<Self, StoreError> {
-        refuse_same_file(documents, relational)?;
+    ) -> Result<Self, BackendError> {
+        ensure_distinct_files(documents, relational)?;
         // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
         let _lock = match relational.sqlite_path() {
             Some(path) => Some(sqlite::lock_for_setup(path).await?),
@@ -64,11 +64,11 @@ impl Stores {
         let documents = documents::Documents::open(documents, retry_policy).await?;
         let relational = relational::Relational::open(relational, retry_policy).await?;
         // In this order: other processes may be writing, and what the tables speak of is never ahead of the documents.
-        let spoken_of = relational.documents_spoken_of().await.map_err(StoreError::at_open)?;
-        let identity = documents.identity().await.map_err(StoreError::at_open)?;
-        let documents_replaced =
-            relational.pair_with(spoken_of.as_ref(), &identity).await.map_err(StoreError::at_open)?;
-        Ok(Self { documents, relational, documents_replaced })
+        let spoken_of = relational.paired_documents().await.map_err(BackendError::before_start)?;
+        let identity = documents.identity().await.map_err(BackendError::before_start)?;
+        let documents_changed =
+            relational.pair_documents(spoken_of.as_ref(), &identity).await.map_err(BackendError::before_start)?;
+        Ok(Self { documents, relational, documents_changed })
     }
 
     /// Closes both stores: what the write-ahead logs hold is folded into the files.

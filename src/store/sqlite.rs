@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::StoreError;
+use super::BackendError;
 use crate::private_files;
 
 /// How long a statement waits for another process's transaction. Transactions here are short (one batch); a minute
@@ -16,7 +16,7 @@ use crate::private_files;
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a file's pages are laid out and cached.
-pub(crate) struct Tuning {
+pub(crate) struct Pragmas {
     /// Bytes a database page, only for a new file. Larger ones suit rows of several kilobytes.
     pub page_size: u32,
     /// Page cache a connection, in KiB.
@@ -29,40 +29,40 @@ pub(crate) struct Tuning {
 ///
 /// `synchronous=FULL` makes a commit survive a power cut: without it the sync state of one file could outlive the
 /// data of the other, and data would be missing silently.
-pub(crate) async fn open(what: &str, path: &Path, tuning: &Tuning) -> Result<SqlitePool, StoreError> {
-    open_with(what, path, tuning, SqliteSynchronous::Full, BUSY_TIMEOUT).await
+pub(crate) async fn open(what: &str, path: &Path, pragmas: &Pragmas) -> Result<SqlitePool, BackendError> {
+    open_with(what, path, pragmas, SqliteSynchronous::Full, BUSY_TIMEOUT).await
 }
 
 /// Opens one that may lose its last commits to a power cut, or whose locks are not held for long.
 pub(super) async fn open_with(
     what: &str,
     path: &Path,
-    tuning: &Tuning,
+    pragmas: &Pragmas,
     synchronous: SqliteSynchronous,
     busy_timeout: Duration,
-) -> Result<SqlitePool, StoreError> {
-    create_parent(what, path)?;
+) -> Result<SqlitePool, BackendError> {
+    create_parent_dir(what, path)?;
     // SQLite gives the files beside it the mode of the database. What can't be made or opened, it explains itself.
     drop(private_files::open(OpenOptions::new().create(true).append(true), path));
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
-        .page_size(tuning.page_size)
+        .page_size(pragmas.page_size)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .busy_timeout(busy_timeout)
         .foreign_keys(true)
         .statement_cache_capacity(256)
-        .pragma("cache_size", format!("-{}", tuning.cache_kib))
+        .pragma("cache_size", format!("-{}", pragmas.cache_kib))
         .pragma("temp_store", "MEMORY")
         .pragma("wal_autocheckpoint", "2000")
         .pragma("journal_size_limit", "67108864");
-    let failed = |error: sqlx::Error| StoreError::explain(tried(what, path), &error).at_open();
+    let failed = |error: sqlx::Error| BackendError::from_sqlite(open_operation(what, path), &error).before_start();
     // One connection alone makes the file and turns it to WAL: two that try at once lock each other out, and SQLite
     // doesn't wait there.
     options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
     SqlitePoolOptions::new()
-        .max_connections(tuning.connections)
+        .max_connections(pragmas.connections)
         .acquire_timeout(2 * busy_timeout)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -83,31 +83,31 @@ pub(super) fn is_rejected_value(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| matches!(code & 0xff, TOO_BIG | CONSTRAINT | MISMATCH))
 }
 
-pub(crate) fn tried(what: &str, path: &Path) -> String {
+pub(crate) fn open_operation(what: &str, path: &Path) -> String {
     format!("opening the {what} {}", path.display())
 }
 
-pub(crate) fn create_parent(what: &str, path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_parent_dir(what: &str, path: &Path) -> Result<(), BackendError> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
-    private_files::create_dir_all(parent).map_err(|error| StoreError {
-        tried: tried(what, path),
-        problem: format!("its directory {} can't be created: {error}", parent.display()),
-        advice: "make the directory writable for this user, or set `data_dir` to another place",
-        at_open: true,
+    private_files::create_dir_all(parent).map_err(|error| BackendError {
+        operation: open_operation(what, path),
+        cause: format!("its directory {} can't be created: {error}", parent.display()),
+        hint: "make the directory writable for this user, or set `data_dir` to another place",
+        before_start: true,
     })
 }
 
 /// An advisory lock on a file beside the store, held while its schema is set up and freed on drop.
-pub(crate) async fn lock_for_setup(store: &Path) -> Result<File, StoreError> {
-    create_parent("relational store", store)?;
+pub(crate) async fn lock_for_setup(store: &Path) -> Result<File, BackendError> {
+    create_parent_dir("relational store", store)?;
     let mut name = store.as_os_str().to_owned();
     name.push(".setup-lock");
     let path = PathBuf::from(name);
-    let failed = |error: &std::io::Error| StoreError {
-        tried: format!("locking {}", path.display()),
-        problem: error.to_string(),
-        advice: "make the data directory writable for this user, or set `data_dir` to another place",
-        at_open: true,
+    let failed = |error: &std::io::Error| BackendError {
+        operation: format!("locking {}", path.display()),
+        cause: error.to_string(),
+        hint: "make the data directory writable for this user, or set `data_dir` to another place",
+        before_start: true,
     };
     let file = private_files::open(OpenOptions::new().create(true).truncate(false).write(true), &path)
         .map_err(|e| failed(&e))?;

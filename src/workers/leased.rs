@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Verdict;
 use crate::github::ApiError;
 use crate::mirror::{Mirror, MirrorError, Report};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// What another worker is at is looked at again after this long.
 const BUSY_FOR: Duration = Duration::from_secs(10);
@@ -41,11 +41,11 @@ pub(crate) async fn alone<T, F>(
     process: &str,
     stop: &CancellationToken,
     work: impl FnOnce(Mirror) -> F,
-) -> Result<Ended<T>, StoreError>
+) -> Result<Ended<T>, BackendError>
 where
     F: Future<Output = Result<T, MirrorError>>,
 {
-    let held = match mirror.stores.relational.lease(lease, process).await? {
+    let held = match mirror.stores.relational.try_lease(lease, process).await? {
         Ok(held) => held,
         Err(holder) => return Ok(Ended::Busy(holder.to_string())),
     };
@@ -55,13 +55,13 @@ where
     tokio::pin!(retrieval);
     let result = tokio::select! {
         result = &mut retrieval => result,
-        () = held.lost().cancelled() => {
+        () = held.lost_token().cancelled() => {
             // Work in hand is still brought to a point from which the new holder goes on.
             cancel.cancel();
             retrieval.await
         }
     };
-    let lost = held.lost().is_cancelled();
+    let lost = held.lost_token().is_cancelled();
     if let Err(error) = held.release().await {
         // It ends by itself; how the work ended says more.
         tracing::warn!(lease, %error, "the lease could not be given up");
@@ -86,7 +86,7 @@ pub(crate) async fn alone_in_turn<T>(
     process: &str,
     stop: &CancellationToken,
     work: impl AsyncFn(Mirror) -> Result<T, MirrorError>,
-) -> Result<Ended<T>, StoreError> {
+) -> Result<Ended<T>, BackendError> {
     let deadline = Instant::now() + TURN_TIMEOUT;
     let mut told = false;
     loop {

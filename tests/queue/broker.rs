@@ -165,7 +165,7 @@ async fn a_broker_that_stays_away_ends_in_an_error_that_names_it() {
     let mut deliveries = consumer(&queue, &push(), 2).await;
     server.kill();
     let error = queue.publish(&push(), bodies(0..1)).await.unwrap_err();
-    assert!(!error.at_open && error.to_string().contains("amqp://guest:***@127.0.0.1:"), "{error}");
+    assert!(!error.before_start && error.to_string().contains("amqp://guest:***@127.0.0.1:"), "{error}");
     let error = timeout(Duration::from_secs(30), deliveries.next()).await.unwrap().err().expect("it has ended");
     assert!(error.to_string().contains("PushEvents"), "{error}");
 }
@@ -193,7 +193,7 @@ async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
         let error = place::try_open(&url).await.err().unwrap_or_else(|| panic!("{url} opens"));
         let text = error.to_string();
         println!("{text}");
-        assert!(error.at_open && text.contains(expected), "{url}: {text}");
+        assert!(error.before_start && text.contains(expected), "{url}: {text}");
         assert!(began.elapsed() < Duration::from_secs(30), "{url} took {:?}", began.elapsed());
         for secret in ["s3cret", ODD_PASSWORD, &encode(ODD_PASSWORD)] {
             assert!(!text.contains(secret), "{text}");
@@ -208,7 +208,7 @@ async fn a_password_with_special_characters_opens_and_missing_rights_are_named()
     let queue = place::try_open(&url).await.expect("the password is decoded");
     let error = queue.declare(&[Route::Projects]).await.expect_err("no right to declare");
     let text = error.to_string();
-    assert!(error.at_open && text.contains("access to exchange 'github' in vhost 'locked' refused"), "{text}");
+    assert!(error.before_start && text.contains("access to exchange 'github' in vhost 'locked' refused"), "{text}");
     assert!(text.contains("give the user the right") && !text.contains(&password), "{text}");
 }
 
@@ -247,7 +247,7 @@ async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
             error
         } else {
             let error = queue.declare(&[Route::Projects]).await.expect_err(what);
-            assert!(error.at_open, "{what}");
+            assert!(error.before_start, "{what}");
             error
         };
         let text = error.to_string();

@@ -10,7 +10,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use msght::backend_url::{BackendKind, BackendUrl};
 use msght::queue::{Consumer, Delivery, Queue, Route};
 use msght::retry::RetryPolicy;
-use msght::store::StoreError;
+use msght::store::BackendError;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
@@ -142,7 +142,7 @@ pub async fn channel(url: &str) -> (Connection, Channel) {
     (connection, channel)
 }
 
-pub async fn try_open(url: &str) -> Result<Queue, StoreError> {
+pub async fn try_open(url: &str) -> Result<Queue, BackendError> {
     let url = BackendUrl::parse(url, &[BackendKind::Sqlite, BackendKind::Amqp]).expect("a queue's URL");
     let retry_policy = RetryPolicy::new(Duration::from_secs(60), |line| eprintln!("{line}"));
     Queue::open(&url, EXCHANGE, &retry_policy).await

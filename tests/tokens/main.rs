@@ -15,7 +15,7 @@ use std::time::Duration;
 use msght::backend_url::{BackendKind, BackendUrl};
 use msght::rate_limit::RateLimitStore;
 use msght::retry::RetryPolicy;
-use msght::store::ledger::open;
+use msght::store::rate_limits::open;
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use msght::rate_limit::Reservation;
-use msght::store::ledger::open;
+use msght::store::rate_limits::open;
 
 use crate::support::servers::mariadb::MariaDb;
 use crate::{mysql, retry_policy};
@@ -54,7 +54,7 @@ async fn a_ledger_that_can_not_be_opened_is_said_at_once() {
     ] {
         let started = Instant::now();
         let error = open(&mysql(&url), &retry_policy(60)).await.err().unwrap();
-        assert!(error.at_open && started.elapsed() < Duration::from_secs(15));
+        assert!(error.before_start && started.elapsed() < Duration::from_secs(15));
         let text = error.to_string();
         assert!(text.contains(part) && !text.contains("s3cr3t") && !text.contains("wr0ng"), "{text}");
     }

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::super::output::{plain_table, pretty_json};
 use super::{ListedOrganization, ListingReport};
 use crate::mirror::OrganizationReport;
-use crate::store::relational::inventory::Inventoried;
+use crate::store::relational::inventory::RepositoryRecord;
 
 /// Returns the repositories that count as an organization's: listed, and not deleted.
-fn current(inventory: &[Inventoried]) -> impl Iterator<Item = &Inventoried> {
+fn current(inventory: &[RepositoryRecord]) -> impl Iterator<Item = &RepositoryRecord> {
     inventory.iter().filter(|known| known.listed.is_some() && !known.deleted)
 }
 
@@ -51,7 +51,7 @@ fn row(name: &str, numbers: [usize; 7], webhook: String, result: &str) -> [Strin
     [name.to_owned(), repositories, new, renamed, gone, private, requests, free, webhook, result.to_owned()]
 }
 
-fn numbers(organization: &OrganizationReport, repositories: &[Inventoried]) -> [usize; 7] {
+fn numbers(organization: &OrganizationReport, repositories: &[RepositoryRecord]) -> [usize; 7] {
     let private =
         current(repositories).filter(|known| known.visibility.as_deref().is_some_and(|v| v != "public")).count();
     let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);

@@ -20,7 +20,7 @@ use crate::mirror::request::page_validator;
 use crate::mirror::resource::Subject;
 use crate::store::Stores;
 use crate::store::documents::Collection;
-use crate::store::relational::{DueProfile, People, Progress, Rows};
+use crate::store::relational::{DueProfile, ProfileScope, RowBatch, SyncUpdate};
 
 /// A profile is read again after this long.
 pub(in crate::mirror) const MAX_PROFILE_AGE_DAYS: i64 = 30;
@@ -49,7 +49,7 @@ enum Answer {
 /// What every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
 pub(in crate::mirror) async fn read_due<S: Subject>(
     work: &Work<S>,
-    people: People,
+    people: ProfileScope,
     stale: DateTime<Utc>,
 ) -> Result<(), MirrorError> {
     work.flush().await?;
@@ -128,17 +128,18 @@ async fn store<S: Subject>(
     answer: Answer,
     unconfirmed: &AtomicUsize,
 ) -> Result<(), MirrorError> {
-    let progress = |step: Progress| Rows { progress: vec![step], ..Rows::default() };
+    let progress = |step: SyncUpdate| RowBatch { sync_updates: vec![step], ..RowBatch::default() };
     let (user, at) = (due.user, read_now());
     match answer {
-        Answer::Unchanged => work.write_rows(progress(Progress::ProfileUnchanged { user, at })).await,
+        Answer::Unchanged => work.write_rows(progress(SyncUpdate::ProfileUnchanged { user, at })).await,
         Answer::Found { page, by_login } => {
             let item = Item::single(&page.body, at)?;
             let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
             let validator = page_validator(&page).filter(|_| by_login);
-            let rows = Rows { profiles: profile_row(&item, validator).into_iter().collect(), ..Rows::default() };
+            let rows =
+                RowBatch { profiles: profile_row(&item, validator).into_iter().collect(), ..RowBatch::default() };
             // First, so that a run that is cut off in between does it again.
-            if let Some(former) = due.documents_as.as_deref().filter(|former| *former != present) {
+            if let Some(former) = due.documents_name.as_deref().filter(|former| *former != present) {
                 retire_profile(&work.shared.stores, former, number).await?;
             }
             work.write(vec![profile_document(&item)?], rows).await
@@ -151,12 +152,12 @@ async fn store<S: Subject>(
         Answer::Missing => {
             let certain = due.github_id.is_some() || due.missing;
             if certain {
-                let bears = due.documents_as.clone().unwrap_or_else(|| due.login.clone());
+                let bears = due.documents_name.clone().unwrap_or_else(|| due.login.clone());
                 work.mark_deleted(Collection::Users, &[bears]).await?;
             } else {
                 unconfirmed.fetch_add(1, Ordering::Relaxed);
             }
-            work.write_rows(progress(Progress::ProfileMissing { user, at, certain })).await
+            work.write_rows(progress(SyncUpdate::ProfileMissing { user, at, certain })).await
         }
     }
 }

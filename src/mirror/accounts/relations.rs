@@ -24,9 +24,9 @@ use crate::mirror::stats::StageStats;
 use crate::mirror::sync_keys::account_list;
 use crate::mirror::writer::Writer;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::{Account, AccountTie};
-use crate::store::relational::state::fingerprint;
-use crate::store::relational::{NO_PROJECT, People, Rows, Tied};
+use crate::store::relational::rows::{Account, AccountRelation};
+use crate::store::relational::sync_state::fingerprint;
+use crate::store::relational::{NO_PROJECT, ProfileScope, RelationKind, RowBatch};
 
 /// What the profile's line is called.
 const PROFILE: &str = "profile";
@@ -45,15 +45,15 @@ pub(in crate::mirror) struct Relation {
     /// The tag that holds the login whose list it is.
     tag: &'static str,
     /// The same in the tables.
-    tied: Tied,
+    tied: RelationKind,
     /// Whether some of them are shown to members alone.
     hides: bool,
     /// How many the profile says that there are.
     count: &'static str,
     /// Adds the relation to another account to the rows.
-    add: fn(&mut Rows, Account, Account),
+    add: fn(&mut RowBatch, Account, Account),
     /// Adds the end of the relation to a login that is no longer listed.
-    remove: fn(&mut Rows, String, String),
+    remove: fn(&mut RowBatch, String, String),
 }
 
 const FOLLOWERS: Relation = Relation {
@@ -61,10 +61,10 @@ const FOLLOWERS: Relation = Relation {
     path: ["users", "followers"],
     collection: Collection::Followers,
     tag: "follows",
-    tied: Tied::Followers,
+    tied: RelationKind::Followers,
     hides: false,
     count: "followers",
-    add: |rows, own, other| rows.followers.push(AccountTie { to: own, from: other }),
+    add: |rows, own, other| rows.followers.push(AccountRelation { to: own, from: other }),
     remove: |rows, own, other| rows.followers_gone.push((own, other)),
 };
 
@@ -73,10 +73,10 @@ const FOLLOWING: Relation = Relation {
     path: ["users", "following"],
     collection: Collection::Following,
     tag: "follower",
-    tied: Tied::Following,
+    tied: RelationKind::Following,
     hides: false,
     count: "following",
-    add: |rows, own, other| rows.followers.push(AccountTie { to: other, from: own }),
+    add: |rows, own, other| rows.followers.push(AccountRelation { to: other, from: own }),
     remove: |rows, own, other| rows.followers_gone.push((other, own)),
 };
 
@@ -86,10 +86,10 @@ pub(in crate::mirror) const OUTSIDE_COLLABORATORS: Relation = Relation {
     path: ["orgs", "outside_collaborators"],
     collection: Collection::OutsideCollaborators,
     tag: "org",
-    tied: Tied::OutsideCollaborators,
+    tied: RelationKind::OutsideCollaborators,
     hides: false,
     count: "",
-    add: |rows, own, other| rows.outside_collaborators.push(AccountTie { to: own, from: other }),
+    add: |rows, own, other| rows.outside_collaborators.push(AccountRelation { to: own, from: other }),
     remove: |rows, own, other| rows.outside_collaborators_gone.push((own, other)),
 };
 
@@ -98,12 +98,12 @@ const ORGANIZATIONS: Relation = Relation {
     path: ["users", "orgs"],
     collection: Collection::UserOrgs,
     tag: "user",
-    tied: Tied::Organizations,
+    tied: RelationKind::Organizations,
     hides: false,
     count: "",
     add: |rows, own, other| {
         let to = Account { organization: true, ..other };
-        rows.organization_members.push(AccountTie { to, from: own });
+        rows.organization_members.push(AccountRelation { to, from: own });
     },
     remove: |rows, own, other| rows.organization_members_gone.push((other, own)),
 };
@@ -113,10 +113,10 @@ pub(in crate::mirror) const MEMBERS: Relation = Relation {
     path: ["orgs", "members"],
     collection: Collection::OrgMembers,
     tag: "org",
-    tied: Tied::Members,
+    tied: RelationKind::Members,
     hides: true,
     count: "",
-    add: |rows, own, other| rows.organization_members.push(AccountTie { to: own, from: other }),
+    add: |rows, own, other| rows.organization_members.push(AccountRelation { to: own, from: other }),
     remove: |rows, own, other| rows.organization_members_gone.push((own, other)),
 };
 
@@ -191,10 +191,10 @@ impl Mirror {
         let progress = self.console.progress(&format!("{} {PROFILES}", shared.subject));
         let work = Work { shared: Arc::clone(shared), stats: Arc::default(), progress };
         let result = async {
-            let known = work.shared.stores.relational.account_by_github_id(work.subject().github_id).await?;
+            let known = work.shared.stores.relational.find_account_by_github_id(work.subject().github_id).await?;
             let Some(known) = known else { return Ok(()) };
             let stale = Utc::now() - TimeDelta::days(MAX_PROFILE_AGE_DAYS);
-            profiles::read_due(&work, People::OfAccount(known.id), stale).await?;
+            profiles::read_due(&work, ProfileScope::Account(known.id), stale).await?;
             work.flush().await
         }
         .await;
@@ -281,7 +281,7 @@ pub(in crate::mirror) async fn read_relation(
         }
     }
     if listing.settled {
-        let mut rows = Rows::default();
+        let mut rows = RowBatch::default();
         for other in removed_logins(work, relation, &listing.ids).await? {
             (relation.remove)(&mut rows, own.to_owned(), other);
         }
@@ -299,7 +299,7 @@ async fn removed_logins(
 ) -> Result<Vec<String>, MirrorError> {
     let own = work.subject().account.login.as_str();
     let stores = &work.shared.stores;
-    let mut logins = stores.relational.tied_logins(own, relation.tied).await?;
+    let mut logins = stores.relational.related_logins(own, relation.tied).await?;
     logins.retain(|login| !listed.contains(&fingerprint(&format!("{own}/{login}"))));
     if logins.is_empty() {
         return Ok(logins);
@@ -316,7 +316,7 @@ async fn removed_logins(
     logins.retain(|login| !spelled.contains(&login.to_lowercase()));
     let mut removed_logins = Vec::new();
     for login in logins {
-        if relation.tied != Tied::Organizations || !has_members_listed(work, &login).await? {
+        if relation.tied != RelationKind::Organizations || !has_members_listed(work, &login).await? {
             removed_logins.push(login);
         }
     }
@@ -327,7 +327,7 @@ async fn removed_logins(
 /// become a private one.
 async fn has_members_listed(work: &Work<User>, organization: &str) -> Result<bool, MirrorError> {
     let relational = &work.shared.stores.relational;
-    let known = relational.known_account(organization).await?;
+    let known = relational.find_account(organization).await?;
     let Some(github_id) = known.and_then(|known| known.github_id) else { return Ok(false) };
     Ok(relational.list(NO_PROJECT, &account_list(github_id, MEMBERS.name)).await?.completed)
 }

@@ -23,8 +23,8 @@ use crate::github::{ApiError, ApiUrl, Fetched, Get};
 use crate::json;
 use crate::mirror::writer::{WriteRequest, Writer};
 use crate::store::documents::Collection;
-use crate::store::relational::state::PageState;
-use crate::store::relational::{KnownAccount, NO_PROJECT, Progress, Rows};
+use crate::store::relational::sync_state::PageState;
+use crate::store::relational::{AccountRecord, NO_PROJECT, RowBatch, SyncUpdate};
 
 /// What an account's documents belong to, by its login.
 const ACCOUNT_COLLECTIONS: [Collection; 8] = [
@@ -54,15 +54,15 @@ impl Mirror {
         writer: &Writer,
     ) -> Result<User, MirrorError> {
         let relational = &self.stores.relational;
-        let known = relational.known_account(login).await?;
+        let known = relational.find_account(login).await?;
         let login = known.as_ref().map_or(login, |known| &known.login);
         let mut url = ApiUrl::path(&["users", login]);
-        let (mut validator, mut documents_as) = (None, login.to_owned());
+        let (mut validator, mut documents_name) = (None, login.to_owned());
         // Should one that was gone come back unchanged, a 304 would leave the mark.
         let current = known.as_ref().filter(|known| !full && !known.deleted);
         if let Some(github_id) = current.and_then(|known| known.github_id) {
             let list = relational.list(NO_PROJECT, &account_list(github_id, PROFILE)).await?;
-            documents_as = list.watermark.unwrap_or(documents_as);
+            documents_name = list.watermark.unwrap_or(documents_name);
             let page = relational.pages(list.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
             validator = page.and_then(|page| page.validator);
         }
@@ -70,7 +70,7 @@ impl Mirror {
         let page = match self.get(&request, &stats.meter).await {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::NotModified) => {
-                let stored = self.stores.documents.get(Collection::Users, &documents_as).await?;
+                let stored = self.stores.documents.get(Collection::Users, &documents_name).await?;
                 let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 match facts.and_then(user) {
                     Some(user) => return Ok(user),
@@ -104,7 +104,7 @@ impl Mirror {
         self.release_login(&present, github_id, stats).await?;
         let name = account_list(github_id, PROFILE);
         let bore = relational.list(NO_PROJECT, &name).await?.watermark.filter(|bore| *bore != present);
-        let former = relational.account_by_github_id(github_id).await?.and_then(|account| account.documents_as);
+        let former = relational.find_account_by_github_id(github_id).await?.and_then(|account| account.documents_name);
         if let Some(former) = former.filter(|former| *former != present) {
             retire_profile(&self.stores, &former, github_id).await?;
         }
@@ -113,15 +113,19 @@ impl Mirror {
             self.tombstone_lists(bore, github_id).await?;
         }
         if full || bore.is_some() {
-            relational.forget_lists(NO_PROJECT, &account_list(github_id, "%")).await?;
+            relational.reset_lists(NO_PROJECT, &account_list(github_id, "%")).await?;
         }
         let list = relational.list(NO_PROJECT, &name).await?.id;
         let tag = page_validator(&page);
-        let page = PageState::only(&url, tag.clone());
+        let page = PageState::single(&url, tag.clone());
         let progress =
-            vec![Progress::Page { list, page }, Progress::Completed { list, watermark: Some(present.clone()) }];
+            vec![SyncUpdate::Page { list, page }, SyncUpdate::Completed { list, watermark: Some(present.clone()) }];
         let tag = tag.filter(|_| url == ApiUrl::path(&["users", &present]));
-        let rows = Rows { profiles: profile_row(&item, tag).into_iter().collect(), progress, ..Rows::default() };
+        let rows = RowBatch {
+            profiles: profile_row(&item, tag).into_iter().collect(),
+            sync_updates: progress,
+            ..RowBatch::default()
+        };
         let counts = Arc::clone(&stats.counts);
         writer.write(WriteRequest { counts, documents: vec![profile_document(&item)?], rows }).await?;
         writer.flush().await?;
@@ -129,18 +133,18 @@ impl Mirror {
     }
 
     /// Marks an account as gone from GitHub: its row, its profile; all else stays. Returns what that means for the run.
-    async fn tombstone_account(&self, known: &KnownAccount, error: ApiError) -> Result<MirrorError, MirrorError> {
+    async fn tombstone_account(&self, known: &AccountRecord, error: ApiError) -> Result<MirrorError, MirrorError> {
         if !known.deleted {
             self.console.line(&format!("{} was known before and is marked as deleted; its data stay", known.login));
         }
         self.record_missing(known, true).await?;
-        let bears = known.documents_as.clone().unwrap_or_else(|| known.login.clone());
+        let bears = known.documents_name.clone().unwrap_or_else(|| known.login.clone());
         self.stores.documents.mark_deleted(Collection::Users, &[bears], read_now()).await?;
         Ok(MirrorError::Gone(error))
     }
 
-    async fn record_missing(&self, known: &KnownAccount, certain: bool) -> Result<(), MirrorError> {
-        let progress = vec![Progress::ProfileMissing { user: known.id, at: read_now(), certain }];
+    async fn record_missing(&self, known: &AccountRecord, certain: bool) -> Result<(), MirrorError> {
+        let progress = vec![SyncUpdate::ProfileMissing { user: known.id, at: read_now(), certain }];
         self.save_sync_state(progress).await
     }
 
@@ -148,7 +152,7 @@ impl Mirror {
     /// nobody can have.
     async fn release_login(&self, login: &str, github_id: i64, stats: &StageStats) -> Result<(), MirrorError> {
         let relational = &self.stores.relational;
-        let Some(other) = relational.known_account(login).await? else { return Ok(()) };
+        let Some(other) = relational.find_account(login).await? else { return Ok(()) };
         let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
         let present = match self.get_page(&get_json(ApiUrl::path(&["user", &other_id.to_string()])), &stats.meter).await
         {
@@ -158,7 +162,7 @@ impl Mirror {
         };
         let present = match present {
             // A row of that login that knows no number is the same account, which this one can't become.
-            Some(present) if relational.known_account(&present).await?.is_none() => Some(present),
+            Some(present) if relational.find_account(&present).await?.is_none() => Some(present),
             _ => None,
         };
         let deleted = present.is_none();
@@ -172,7 +176,7 @@ impl Mirror {
     /// Marks the profile and the lists that an account had under its former login, unless that is another account's now,
     /// whose own lists say what is still there.
     async fn tombstone_lists(&self, login: &str, github_id: i64) -> Result<(), MirrorError> {
-        let taken = self.stores.relational.known_account(login).await?.and_then(|known| known.github_id);
+        let taken = self.stores.relational.find_account(login).await?.and_then(|known| known.github_id);
         if taken.is_some_and(|taken| taken != github_id) {
             return Ok(());
         }

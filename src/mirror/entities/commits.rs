@@ -25,9 +25,9 @@ use crate::mirror::options::ForkCommits;
 use crate::mirror::resource::Repository;
 use crate::mirror::stage::Stage;
 use crate::store::documents::Collection;
-use crate::store::relational::Progress;
+use crate::store::relational::SyncUpdate;
 use crate::store::relational::rows::CommitComment;
-use crate::store::relational::state::{ListState, fingerprint};
+use crate::store::relational::sync_state::{ListState, fingerprint};
 
 /// Rounds of looking for parents that are missing. Each round reads on from them; one is enough unless lists end early.
 const MAX_GAP_ROUNDS: usize = 50;
@@ -54,8 +54,8 @@ pub async fn commits(work: &Work) -> Result<(), MirrorError> {
     if !whole || work.falls_short() {
         return Ok(());
     }
-    let mut progress = vec![Progress::Completed { list: state.id, watermark: None }];
-    progress.extend(refs.map(|watermark| Progress::Watermark { list: walked.id, watermark }));
+    let mut progress = vec![SyncUpdate::Completed { list: state.id, watermark: None }];
+    progress.extend(refs.map(|watermark| SyncUpdate::Watermark { list: walked.id, watermark }));
     work.write_sync_state(progress).await
 }
 
@@ -88,7 +88,7 @@ async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> 
             *seen.lock().unwrap_or_else(PoisonError::into_inner) = read;
         }
     } else {
-        relational.set_pending(state.id, "").await?;
+        relational.save_checkpoint(state.id, "").await?;
     }
     if seen.is_none() {
         next = self::unknown(work, &next).await?;
@@ -123,12 +123,12 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
     let relational = &work.shared.stores.relational;
     let begun = state.pending.as_ref().filter(|sha| !sha.is_empty());
     let Some(first) = begun.or_else(|| heads.first()) else { return Ok(HashSet::new()) };
-    relational.set_pending(state.id, first).await?;
+    relational.save_checkpoint(state.id, first).await?;
     let name = format!("commits:{first}");
     let read = match read_all(work, &history(work, &name, first)).await {
         // A force-push has taken away what an earlier run began with.
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Unprocessable { .. })) if begun.is_some() => {
-            relational.set_pending(state.id, "").await?;
+            relational.save_checkpoint(state.id, "").await?;
             return Ok(HashSet::new());
         }
         // The other branches may be had all the same.
@@ -138,10 +138,10 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
         }
         read => read?,
     };
-    let watermark = Progress::Watermark { list: state.id, watermark: first.clone() };
+    let watermark = SyncUpdate::Watermark { list: state.id, watermark: first.clone() };
     work.write_sync_state(vec![watermark]).await?;
     work.flush().await?;
-    relational.set_pending(state.id, "").await?;
+    relational.save_checkpoint(state.id, "").await?;
     Ok(read)
 }
 

@@ -12,7 +12,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
 use crate::mirror::lists::mark;
 use crate::store::documents::Collection;
-use crate::store::relational::{CountMismatch, Counted};
+use crate::store::relational::{CommentKind, CountMismatch};
 
 /// Issues whose comments are read at once.
 const MAX_CONCURRENT_ITEMS: usize = 8;
@@ -20,7 +20,7 @@ const MAX_CONCURRENT_ITEMS: usize = 8;
 const IDS_PER_QUERY: u32 = 1000;
 
 /// Compares the counts of issues with the comments that are stored, and reads anew where they differ.
-pub async fn reconcile(work: &Work, what: Counted) -> Result<(), MirrorError> {
+pub async fn reconcile(work: &Work, what: CommentKind) -> Result<(), MirrorError> {
     work.flush().await?;
     let mismatches = work.shared.stores.relational.count_mismatches(work.project(), what).await?;
     let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.settled);
@@ -38,10 +38,10 @@ pub async fn reconcile(work: &Work, what: Counted) -> Result<(), MirrorError> {
     Ok(())
 }
 
-async fn reread(work: &Work, what: Counted, found: CountMismatch) -> Result<(), MirrorError> {
+async fn reread(work: &Work, what: CommentKind, found: CountMismatch) -> Result<(), MirrorError> {
     let (listed, collection) = match what {
-        Counted::IssueComments => (issues::comments_of(work, found.number).await, Collection::IssueComments),
-        Counted::ReviewComments => {
+        CommentKind::IssueComments => (issues::comments_of(work, found.number).await, Collection::IssueComments),
+        CommentKind::ReviewComments => {
             (pulls::review_comments_of(work, found.number).await, Collection::PullRequestComments)
         }
     };
@@ -72,5 +72,5 @@ async fn reread(work: &Work, what: Counted, found: CountMismatch) -> Result<(), 
         return Ok(());
     }
     work.flush().await?;
-    Ok(work.shared.stores.relational.settle_count(work.project(), what, &found).await?)
+    Ok(work.shared.stores.relational.confirm_count(work.project(), what, &found).await?)
 }

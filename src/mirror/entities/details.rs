@@ -24,9 +24,9 @@ use crate::mirror::mapping::item::{Item, parse_item, parse_items};
 use crate::mirror::mapping::pull::map_pull;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
-use crate::store::documents::{Collection, Shape};
+use crate::store::documents::{Collection, Representation};
 use crate::store::relational::missing_items::ItemKind;
-use crate::store::relational::{People, Position, Progress, date};
+use crate::store::relational::{DetailsCursor, ProfileScope, SyncUpdate, date};
 
 /// Items asked for at once.
 const MAX_CONCURRENT_ITEMS: usize = 16;
@@ -38,7 +38,7 @@ const MAX_COMMIT_FILES: usize = 3000;
 /// Reads what is left.
 pub async fn details(work: &Work) -> Result<(), MirrorError> {
     let stale = stale(work);
-    let mut left = work.shared.stores.relational.details_left(work.project(), stale).await?;
+    let mut left = work.shared.stores.relational.pending_details(work.project(), stale).await?;
     let (missing_commits, missing_pulls) =
         (MissingItems::load(work, ItemKind::Commit).await?, MissingItems::load(work, ItemKind::Pull).await?);
     left.commits = left.commits.saturating_sub(missing_commits.not_due() as u64);
@@ -62,7 +62,7 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
             "pull requests" if !work.repository().has(HAS_PULL_REQUESTS) => Ok(()),
             "pull requests" => pulls(work, &missing_pulls).await,
             "commits" => commits(work, &missing_commits).await,
-            _ => Box::pin(profiles::read_due(work, People::OfProject(work.project()), stale)).await,
+            _ => Box::pin(profiles::read_due(work, ProfileScope::Project(work.project()), stale)).await,
         };
         match done {
             Ok(()) => {}
@@ -78,7 +78,7 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
     missing_commits.settle(work).await?;
     work.flush().await?;
     // Said by every run, not only by the one that met it: the data are as short as they were.
-    for (sha, short) in work.shared.stores.relational.commits_short(work.project()).await? {
+    for (sha, short) in work.shared.stores.relational.truncated_commits(work.project()).await? {
         work.record_final_gap(format!("commit {sha}: {short}"));
     }
     failure.map_or(Ok(()), Err)
@@ -122,10 +122,10 @@ enum Origin {
 async fn commits(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let name = |sha: &String| missing.name(sha);
-    let mut position = Position::start();
+    let mut position = DetailsCursor::newest();
     let mut asked: HashSet<String> = HashSet::new();
     loop {
-        let (mut shas, end) = relational.commits_left(work.project(), &position, ITEMS_PER_QUERY).await?;
+        let (mut shas, end) = relational.pending_commits(work.project(), &position, ITEMS_PER_QUERY).await?;
         let Some(end) = end else { break };
         position = end;
         shas.retain(|sha| missing.is_due(work, sha));
@@ -136,7 +136,7 @@ async fn commits(work: &Work, missing: &MissingItems) -> Result<(), MirrorError>
     work.flush().await?;
     let mut after = 0;
     loop {
-        let mentioned = relational.mentioned_commits(work.project(), after, ITEMS_PER_QUERY).await?;
+        let mentioned = relational.stub_commits(work.project(), after, ITEMS_PER_QUERY).await?;
         let Some((last, _)) = mentioned.last() else { return Ok(()) };
         after = *last;
         let mut shas: Vec<String> = mentioned.into_iter().map(|(_, sha)| sha).collect();
@@ -199,8 +199,8 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
     let MappedPage { documents, mut rows, .. } = work.map(map, &[raw], read_now());
     // One that could not be understood was noted, and is asked for again.
     if !documents.is_empty() {
-        rows.progress.extend(missing.record_found(work, &sha));
-        rows.progress.push(Progress::CommitDetailed { sha, short });
+        rows.sync_updates.extend(missing.record_found(work, &sha));
+        rows.sync_updates.push(SyncUpdate::CommitDetailed { sha, short });
     }
     work.write(documents, rows).await
 }
@@ -209,10 +209,10 @@ async fn pulls(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
     if !work.repository().has("has_pull_requests") {
         return Ok(());
     }
-    let mut position = Position::start();
+    let mut position = DetailsCursor::newest();
     loop {
         let relational = &work.shared.stores.relational;
-        let (mut pulls, end) = relational.pulls_left(work.project(), &position, ITEMS_PER_QUERY).await?;
+        let (mut pulls, end) = relational.pending_pulls(work.project(), &position, ITEMS_PER_QUERY).await?;
         let Some(end) = end else { return Ok(()) };
         position = end;
         pulls.retain(|(number, _)| missing.is_due(work, &number.to_string()));
@@ -232,7 +232,7 @@ async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) 
         }
         Err(error) => return Err(error),
     };
-    let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+    let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Representation::Detailed);
     let mut mapped = work.map(map, &[parse_item(&page.body)?], read_now());
     let of = mapped.newest.map_or(listed, date);
     // What could not be understood was noted, and is asked for again.
@@ -243,14 +243,14 @@ async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) 
             mapped.documents.extend(reviews.documents);
             mapped.rows.append(reviews.rows);
             if all && understood {
-                mapped.rows.progress.push(Progress::PullDetailed { project: work.project(), number, of });
+                mapped.rows.sync_updates.push(SyncUpdate::PullDetailed { project: work.project(), number, of });
             }
             None
         }
         // The pull request itself came.
         Err(error) => Some(error),
     };
-    mapped.rows.progress.extend(missing.record_found(work, &text));
+    mapped.rows.sync_updates.extend(missing.record_found(work, &text));
     work.write(mapped.documents, mapped.rows).await?;
     match failure {
         Some(error) => Err(error),
@@ -263,9 +263,9 @@ async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) 
 async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), MirrorError> {
     let (Some(said), Some(head)) = (pull.integer("commits"), pull.text("head.sha")) else { return Ok(()) };
     let relational = &work.shared.stores.relational;
-    match relational.pull_commits_read(work.project(), number).await? {
+    match relational.fetched_pull_commits(work.project(), number).await? {
         Some((of, stored)) if stored < said && of.split(' ').next() == Some(head.as_str()) => {
-            relational.forget_pull_commits(work.project(), number).await?;
+            relational.reset_pull_commits(work.project(), number).await?;
             commits_of(work, number, of, u64::try_from(said).ok()).await
         }
         _ => Ok(()),

@@ -12,7 +12,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::at;
 use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
-use crate::store::relational::Progress;
+use crate::store::relational::SyncUpdate;
 
 /// Documents that are compared at a time.
 const IDS_PER_QUERY: u32 = 500;
@@ -79,9 +79,9 @@ impl Embedded {
 
 /// The step of the sync state that says that carriers have to be compared again; it belongs to the batch that stores what
 /// has changed, so that a run that is cut off behind it leaves the comparison to the next one.
-pub async fn unchecked(work: &Work, what: Embedded) -> Result<Progress, MirrorError> {
+pub async fn unchecked(work: &Work, what: Embedded) -> Result<SyncUpdate, MirrorError> {
     let list = work.list_state(what.list_name()).await?.id;
-    Ok(Progress::Watermark { list, watermark: UNCHECKED.to_owned() })
+    Ok(SyncUpdate::Watermark { list, watermark: UNCHECKED.to_owned() })
 }
 
 /// Reads again what carries a former state, where anything has changed since all carriers were compared. `gone` are the
@@ -106,7 +106,7 @@ pub async fn refresh_carriers(work: &Work, what: Embedded, gone: &[String]) -> R
     if work.falls_short() {
         return Ok(true);
     }
-    let progress = vec![Progress::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
+    let progress = vec![SyncUpdate::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
     work.write_sync_state(progress).await?;
     Ok(true)
 }

@@ -53,7 +53,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
         return Ok(());
     }
     // A run that leaves events out says nothing about how far the feed is known: the next whole one reads all of it.
-    work.shared.stores.relational.forget_lists(work.project(), "events%").await?;
+    work.shared.stores.relational.reset_lists(work.project(), "events%").await?;
     newest_first(work, &list("events:filtered")).await.map(drop)
 }
 

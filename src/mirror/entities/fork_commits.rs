@@ -16,8 +16,8 @@ use crate::mirror::mapping::item::{Item, at, parse_item_under};
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::names::RepoName;
-use crate::store::relational::state::{PageState, fingerprint};
-use crate::store::relational::{Progress, Rows};
+use crate::store::relational::sync_state::{PageState, fingerprint};
+use crate::store::relational::{RowBatch, SyncUpdate};
 
 /// Where a fork left its parent, as GitHub's comparison of their default branches tells it (data model, §4).
 pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, MirrorError> {
@@ -150,8 +150,8 @@ pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str
 }
 
 async fn record_compared(work: &Work, list: i64, compared: &[i64]) -> Result<(), MirrorError> {
-    let page = PageState { keys: compared.to_vec(), ..PageState::only(&"", None) };
-    work.write_sync_state(vec![Progress::Page { list, page }]).await
+    let page = PageState { keys: compared.to_vec(), ..PageState::single(&"", None) };
+    work.write_sync_state(vec![SyncUpdate::Page { list, page }]).await
 }
 
 async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {
@@ -183,7 +183,7 @@ async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bo
 async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
     let list = history(work, "commits", head);
     let Some(MappedPage { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };
-    let Rows { mut commits, emails, .. } = rows;
+    let RowBatch { mut commits, emails, .. } = rows;
     let shas: Vec<String> = commits.iter().map(|commit| commit.sha.clone()).collect();
     let known = work.shared.stores.relational.known_commits(work.project(), &shas).await?;
     let Some(new) = shas.iter().position(|sha| known.contains(sha) || sha == fork_point) else { return Ok(false) };
@@ -197,6 +197,6 @@ async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bo
     }
     let new: HashSet<&String> = shas[..new].iter().collect();
     let documents = documents.into_iter().filter(|document| new.contains(&document.id())).collect();
-    work.write(documents, Rows { commits, emails, ..Rows::default() }).await?;
+    work.write(documents, RowBatch { commits, emails, ..RowBatch::default() }).await?;
     Ok(true)
 }

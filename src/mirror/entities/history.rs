@@ -10,7 +10,7 @@ use crate::mirror::mapping::item::parse_items_under;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Commit;
-use crate::store::relational::state::fingerprint;
+use crate::store::relational::sync_state::fingerprint;
 
 /// Branches walked at once.
 pub const MAX_CONCURRENT_BRANCHES: usize = 8;

@@ -16,7 +16,7 @@ use crate::mirror::mapping::MappedPage;
 use crate::mirror::mapping::issue::{COMMENT, EVENT, ISSUE};
 use crate::mirror::mapping::item::{Item, parse_item};
 use crate::store::documents::{Collection, Document};
-use crate::store::relational::Progress;
+use crate::store::relational::SyncUpdate;
 
 /// Items asked for one by one at once.
 const MAX_CONCURRENT_ITEMS: usize = 16;
@@ -52,7 +52,7 @@ async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), 
         work.flush().await?;
         let stored = relational.open_issues(work.project()).await?;
         let watermark = format!("{stored} of {said}");
-        let progress = vec![Progress::Watermark { list: settled.id, watermark }];
+        let progress = vec![SyncUpdate::Watermark { list: settled.id, watermark }];
         work.write_sync_state(progress).await?;
     }
     Ok(())
@@ -80,7 +80,7 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     if !work.repository().has("has_issues") {
         return Ok(());
     }
-    let numbers = work.shared.stores.relational.issues_never_read(work.project()).await?;
+    let numbers = work.shared.stores.relational.unfetched_issues(work.project()).await?;
     // Its absence from the list is the first look, its own answer the second; a list that was not read whole is none.
     let on_not_found = if work.falls_short() { OnNotFound::Fail } else { OnNotFound::Tombstone };
     refetch(work, numbers, on_not_found).await
@@ -88,7 +88,7 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
 
 /// Reads these issues again: one by one, or with all others in the list where that takes fewer requests.
 pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
-    let known = work.shared.stores.relational.issues_known(work.project()).await?;
+    let known = work.shared.stores.relational.count_issues(work.project()).await?;
     if numbers.len() <= known.div_ceil(PER_PAGE) {
         return refetch(work, numbers, OnNotFound::Fail).await;
     }
@@ -191,7 +191,7 @@ pub async fn tombstone_issue(work: &Work, number: i64) -> Result<(), MirrorError
             work.mark_deleted(collection, &ids).await?;
         }
     }
-    let progress = vec![Progress::IssueGone { project: work.project(), number }];
+    let progress = vec![SyncUpdate::IssueGone { project: work.project(), number }];
     work.write_sync_state(progress).await
 }
 
@@ -274,7 +274,7 @@ async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
             listing.ids.len()
         );
         let list = work.list_state(EVENTS_CAP).await?.id;
-        let progress = vec![Progress::Watermark { list, watermark: gap }];
+        let progress = vec![SyncUpdate::Watermark { list, watermark: gap }];
         work.write_sync_state(progress).await?;
         work.flush().await?;
     }

@@ -10,7 +10,7 @@ use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::{Repository, Subject};
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
+use crate::store::relational::RowBatch;
 
 /// The labels. One that was renamed, recolored or deleted changes issues and pull requests without changing their
 /// `updated_at`: those that carry it are read again.
@@ -21,8 +21,8 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
         let key = repository.document_key([name.as_str().into()]);
         out.documents.push(item.document(Collection::RepoLabels, key, &repository.tags(&[])));
         out.rows.labels.push((repository.project, name));
-        if out.rows.progress.is_empty() {
-            out.rows.progress.push(mark_unchecked.clone());
+        if out.rows.sync_updates.is_empty() {
+            out.rows.sync_updates.push(mark_unchecked.clone());
         }
         Ok(())
     };
@@ -49,8 +49,8 @@ pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
         if let Some(title) = item.text("title") {
             out.rows.milestones.push((repository.project, title));
         }
-        if out.rows.progress.is_empty() {
-            out.rows.progress.push(mark_unchecked.clone());
+        if out.rows.sync_updates.is_empty() {
+            out.rows.sync_updates.push(mark_unchecked.clone());
         }
         Ok(())
     };
@@ -69,5 +69,5 @@ async fn mark_titles(work: &Work) -> Result<(), MirrorError> {
     let milestones = embedded::live_documents(work, Collection::Milestones, &work.subject().key()).await?;
     let title = |(_, milestone): &(String, Value)| milestone.get("title").and_then(Value::as_str).map(str::to_owned);
     let titles = milestones.iter().filter_map(title).collect();
-    work.write_rows(Rows { milestone_titles: vec![(work.project(), titles)], ..Rows::default() }).await
+    work.write_rows(RowBatch { milestone_titles: vec![(work.project(), titles)], ..RowBatch::default() }).await
 }

@@ -17,7 +17,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::heads::Heads;
 use crate::mirror::independent::answers;
 use crate::store::documents::Collection;
-use crate::store::relational::Progress;
+use crate::store::relational::SyncUpdate;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
 
 /// New missing items of a run, if they outnumber those that came, are rather an outage from this many on.
@@ -85,9 +85,9 @@ impl MissingItems {
     }
 
     /// Records that an item came; returns the step that stores this, where it was missing before.
-    pub fn record_found(&self, work: &Work, item: &str) -> Option<Progress> {
+    pub fn record_found(&self, work: &Work, item: &str) -> Option<SyncUpdate> {
         self.found.fetch_add(1, Ordering::Relaxed);
-        self.known.contains_key(item).then(|| Progress::ItemFound {
+        self.known.contains_key(item).then(|| SyncUpdate::ItemFound {
             project: work.project(),
             kind: self.kind,
             item: item.to_owned(),
@@ -128,7 +128,7 @@ impl MissingItems {
             if next.iter().any(|sha| heads.contains(sha)) {
                 return Ok(true);
             }
-            let children = relational.children(&next).await?;
+            let children = relational.child_commits(&next).await?;
             next = children.into_iter().filter(|sha| seen.insert(sha.clone())).collect();
             if next.is_empty() {
                 return Ok(false);
@@ -193,7 +193,7 @@ impl MissingItems {
             }
             let missing = MissingItem { project, kind, item, answer, attempts, first_at, last_at: now };
             work.record_final_gap(self.gap(&missing));
-            progress.push(Progress::ItemMissing(missing));
+            progress.push(SyncUpdate::ItemMissing(missing));
         }
         work.write_sync_state(progress).await
     }

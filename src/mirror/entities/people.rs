@@ -11,8 +11,8 @@ use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::{Account, Tie};
-use crate::store::relational::{ProjectTie, Rows};
+use crate::store::relational::rows::{Account, ProjectUser};
+use crate::store::relational::{ProjectUserKind, RowBatch};
 
 /// How old GitHub's list of contributors may be.
 const CONTRIBUTORS_AGE: TimeDelta = TimeDelta::days(1);
@@ -25,7 +25,7 @@ pub async fn people(work: &Work) -> Result<(), MirrorError> {
             Err(MirrorError::Api(error)) if error.is_access_denied() => {
                 work.record_not_permitted(format!("{what}: {error}"));
                 // What was listed once goes stale: from here on the feed's members count.
-                work.shared.stores.relational.forget_lists(work.project(), what).await?;
+                work.shared.stores.relational.reset_lists(work.project(), what).await?;
             }
             done => done?,
         }
@@ -54,7 +54,7 @@ async fn collaborators(work: &Work) -> Result<(), MirrorError> {
         let key = repository.document_key([login.into()]);
         out.documents.push(item.document(Collection::RepoCollaborators, key, &repository.tags(&[])));
         let user = account(Some(item.value())).map(as_person);
-        out.rows.members.extend(user.map(|user| Tie { project: repository.project, user, since: None }));
+        out.rows.members.extend(user.map(|user| ProjectUser { project: repository.project, user, since: None }));
         Ok(())
     };
     let url = work.url(&["collaborators"]).query("affiliation", "all");
@@ -65,9 +65,9 @@ async fn collaborators(work: &Work) -> Result<(), MirrorError> {
     let mut gone = gone_people(work, list.collection, &listing).await?;
     if !state.completed && listing.settled {
         // Members that only the feed has told of, while the list could not be read.
-        gone.extend(unlisted_people(work, ProjectTie::Members, &listing).await?);
+        gone.extend(unlisted_people(work, ProjectUserKind::Members, &listing).await?);
     }
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    work.write_rows(Rows { members_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(RowBatch { members_gone: gone, ..RowBatch::default() }).await?;
     mark(work, Collection::RepoCollaborators, &listing.gone).await
 }

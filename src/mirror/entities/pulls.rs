@@ -21,7 +21,7 @@ use crate::mirror::mapping::item::{Item, at, parse_date, parse_item, parse_items
 use crate::mirror::mapping::pull::{PULL, REVIEW_COMMENT, map_pull};
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
-use crate::store::documents::{Collection, Shape};
+use crate::store::documents::{Collection, Representation};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::PullCommits;
 
@@ -80,7 +80,8 @@ async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
     for_each_independent(work, MAX_CONCURRENT_PULLS, numbers, name, |number| async move {
         match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
             Ok(page) => {
-                let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+                let map: &ItemMapper =
+                    &|repository, item, out| map_pull(repository, item, out, Representation::Detailed);
                 let MappedPage { documents, rows, .. } = work.map(map, &[parse_item(&page.body)?], read_now());
                 work.write(documents, rows).await
             }
@@ -97,11 +98,11 @@ async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
 /// each, or the whole list where that takes fewer.
 pub async fn missing(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
-    let mut numbers = relational.pulls_never_read(work.project()).await?;
+    let mut numbers = relational.unfetched_pulls(work.project()).await?;
     if numbers.is_empty() {
         return Ok(());
     }
-    if numbers.len() > relational.pulls_known(work.project()).await?.div_ceil(PER_PAGE) {
+    if numbers.len() > relational.count_pulls(work.project()).await?.div_ceil(PER_PAGE) {
         let url = work.url(&["pulls"]).query("state", "all").query("sort", "created").query("direction", "asc");
         let list = List::new("pulls", url, Collection::PullRequests, PULL);
         let mut pages = Pages::new(work, &list);
@@ -109,7 +110,7 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
             work.write(documents, rows).await?;
         }
         work.flush().await?;
-        numbers = relational.pulls_never_read(work.project()).await?;
+        numbers = relational.unfetched_pulls(work.project()).await?;
     }
     let missing = &MissingItems::load(work, ItemKind::Pull).await?;
     numbers.retain(|number| missing.is_due(work, &number.to_string()));
@@ -118,9 +119,10 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
         let url = work.url(&["pulls", &number.to_string()]);
         match work.get_page(&url, Accept::Json).await {
             Ok(page) => {
-                let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+                let map: &ItemMapper =
+                    &|repository, item, out| map_pull(repository, item, out, Representation::Detailed);
                 let MappedPage { documents, mut rows, .. } = work.map(map, &[parse_item(&page.body)?], read_now());
-                rows.progress.extend(missing.record_found(work, &number.to_string()));
+                rows.sync_updates.extend(missing.record_found(work, &number.to_string()));
                 work.write(documents, rows).await
             }
             Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Gone { .. }))) => {
@@ -154,7 +156,7 @@ async fn commits(work: &Work) -> Result<(), MirrorError> {
     let mut after = 0;
     loop {
         let relational = &work.shared.stores.relational;
-        let mut pulls = relational.pulls_without_commits(work.project(), after, PULLS_PER_QUERY).await?;
+        let mut pulls = relational.pulls_with_unfetched_commits(work.project(), after, PULLS_PER_QUERY).await?;
         let Some((last, ..)) = pulls.last() else { break };
         after = *last;
         pulls.retain(|(number, ..)| missing.is_due(work, &number.to_string()));
@@ -193,7 +195,7 @@ async fn commits_said(work: &Work, number: i64) -> Result<Option<u64>, MirrorErr
         // Its list of commits is read all the same.
         Err(_) => return Ok(None),
     };
-    let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Shape::Full);
+    let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Representation::Detailed);
     let MappedPage { documents, rows, .. } = work.map(map, &[parse_item(&page.body)?], read_now());
     work.write(documents, rows).await?;
     let said = Item::single(&page.body, read_now())?.integer("commits");

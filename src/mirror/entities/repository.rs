@@ -14,13 +14,13 @@ use crate::mirror::request::page_validator;
 use crate::mirror::resource::Repository;
 use crate::mirror::sync_keys::PROFILE;
 use crate::mirror::sync_keys::account_list;
-use crate::store::documents::{Collection, Document, Shape, with_members};
+use crate::store::documents::{Collection, Document, Representation, append_members};
 use crate::store::relational::rows::{Languages, Parent, Project, Topics};
-use crate::store::relational::state::{PageState, fingerprint};
-use crate::store::relational::{NO_PROJECT, Progress, Rows};
+use crate::store::relational::sync_state::{PageState, fingerprint};
+use crate::store::relational::{NO_PROJECT, RowBatch, SyncUpdate};
 
 /// Reads one entity conditionally; `None` when it has not changed. The page's state goes with the caller's rows.
-async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, Progress)>, MirrorError> {
+async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, SyncUpdate)>, MirrorError> {
     let relational = &work.shared.stores.relational;
     let state = relational.list(work.project(), name).await?;
     let known = relational.pages(state.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
@@ -28,9 +28,9 @@ async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, P
     match work.get(url, Accept::Json, validator, false).await? {
         Fetched::NotModified => Ok(None),
         Fetched::Page(page) => {
-            let state = PageState::only(&url, page_validator(&page));
+            let state = PageState::single(&url, page_validator(&page));
             let list = relational.list(work.project(), name).await?.id;
-            Ok(Some((*page, Progress::Page { list, page: state })))
+            Ok(Some((*page, SyncUpdate::Page { list, page: state })))
         }
     }
 }
@@ -70,13 +70,17 @@ async fn owner(work: &Work) -> Result<(), MirrorError> {
     };
     let item = Item::single(&page.body, read_now())?;
     let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
-    let known = relational.account_by_github_id(number).await?;
-    if let Some(former) = known.and_then(|known| known.documents_as).filter(|former| *former != present) {
+    let known = relational.find_account_by_github_id(number).await?;
+    if let Some(former) = known.and_then(|known| known.documents_name).filter(|former| *former != present) {
         retire_profile(&work.shared.stores, &former, number).await?;
     }
     let tag = page_validator(&page);
-    let progress = vec![Progress::Page { list, page: PageState::only(&url, tag.clone()) }];
-    let rows = Rows { profiles: profile_row(&item, tag).into_iter().collect(), progress, ..Rows::default() };
+    let progress = vec![SyncUpdate::Page { list, page: PageState::single(&url, tag.clone()) }];
+    let rows = RowBatch {
+        profiles: profile_row(&item, tag).into_iter().collect(),
+        sync_updates: progress,
+        ..RowBatch::default()
+    };
     work.write(vec![profile_document(&item)?], rows).await
 }
 
@@ -89,8 +93,8 @@ async fn parent(work: &Work, mut row: Project) -> Result<(), MirrorError> {
             if let Some(fresh) = project_row(item.value(), unknown_parent(item.value()), true) {
                 row = fresh;
             }
-            let parent = work.shared.stores.relational.project(row).await?;
-            let mut rows = Rows { progress: vec![step], ..Rows::default() };
+            let parent = work.shared.stores.relational.ensure_project(row).await?;
+            let mut rows = RowBatch { sync_updates: vec![step], ..RowBatch::default() };
             rows.projects.extend(project_row(&work.repository().facts, Parent::Project(parent), true));
             work.write(vec![repository_document(&item)?], rows).await
         }
@@ -99,8 +103,8 @@ async fn parent(work: &Work, mut row: Project) -> Result<(), MirrorError> {
             ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. } | ApiError::NoAccess { .. },
         )) => {
             row.refresh = false;
-            let parent = work.shared.stores.relational.project(row).await?;
-            let mut rows = Rows::default();
+            let parent = work.shared.stores.relational.ensure_project(row).await?;
+            let mut rows = RowBatch::default();
             rows.projects.extend(project_row(&work.repository().facts, Parent::Project(parent), true));
             work.write_rows(rows).await
         }
@@ -127,15 +131,15 @@ pub async fn topics(work: &Work) -> Result<(), MirrorError> {
         .map(|name| Document {
             collection: Collection::Topics,
             key: repository.document_key([name.as_str().into()]),
-            json: with_members("{}", &repository.tags(&[("topic", name.as_str().into())])),
-            shape: Shape::Summary,
+            json: append_members("{}", &repository.tags(&[("topic", name.as_str().into())])),
+            representation: Representation::Summary,
             fetched_at: item.read_at(),
             source: None,
         })
         .collect();
     let listed = documents.iter().map(|document| fingerprint(&document.id())).collect();
     let topics = Topics { project: repository.project, names, at: item.read_at() };
-    work.write(documents, Rows { topics: vec![topics], ..Rows::default() }).await?;
+    work.write(documents, RowBatch { topics: vec![topics], ..RowBatch::default() }).await?;
     work.flush().await?;
     let gone = not_listed(work, Collection::Topics, &listed).await?;
     work.mark_deleted(Collection::Topics, &gone).await?;
@@ -154,12 +158,12 @@ pub async fn languages(work: &Work) -> Result<(), MirrorError> {
     let document = Document {
         collection: Collection::RepoLanguages,
         key,
-        json: with_members("{}", &work.repository().tags(&[("languages", item.value().clone())])),
-        shape: Shape::Summary,
+        json: append_members("{}", &work.repository().tags(&[("languages", item.value().clone())])),
+        representation: Representation::Summary,
         fetched_at: item.read_at(),
         source: None,
     };
     let languages = Languages { project: *project, bytes, at: item.read_at() };
-    let rows = Rows { languages: vec![languages], progress: vec![step], ..Rows::default() };
+    let rows = RowBatch { languages: vec![languages], sync_updates: vec![step], ..RowBatch::default() };
     work.write(vec![document], rows).await
 }

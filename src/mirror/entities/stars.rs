@@ -11,8 +11,8 @@ use crate::mirror::mapping::repository::project_row;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::{Parent, Tie};
+use crate::store::relational::RowBatch;
+use crate::store::relational::rows::{Parent, ProjectUser};
 
 /// Pages of stargazers that GitHub gives: 40,000 of them.
 const MAX_STARGAZER_PAGES: u32 = 400;
@@ -30,7 +30,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
         let tags = repository.tags(&[("login", login.into())]);
         out.documents.push(item.document(Collection::Watchers, key, &tags));
         let since = item.date("starred_at");
-        out.rows.watchers.push(Tie { project: repository.project, user: as_person(account), since });
+        out.rows.watchers.push(ProjectUser { project: repository.project, user: as_person(account), since });
         Ok(())
     };
     let url = work.url(&["stargazers"]);
@@ -40,7 +40,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
         Err(MirrorError::Api(error)) if error.is_access_denied() => {
             work.record_not_permitted(format!("stargazers: {error}"));
             // What was listed once goes stale: from here on the feed's stars count.
-            work.shared.stores.relational.forget_lists(work.project(), list.name).await?;
+            work.shared.stores.relational.reset_lists(work.project(), list.name).await?;
             return Ok(());
         }
         listing => listing?,
@@ -56,7 +56,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
     let project = work.project();
     let gone = gone_people(work, list.collection, &listing).await?;
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    work.write_rows(Rows { watchers_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(RowBatch { watchers_gone: gone, ..RowBatch::default() }).await?;
     mark(work, Collection::Watchers, &listing.gone).await
 }
 

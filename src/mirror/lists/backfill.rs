@@ -199,7 +199,7 @@ impl<S: Subject> Walk<'_, S> {
     async fn remember(&self, beginning: Beginning) -> Result<Beginning, MirrorError> {
         let text = serde_json::to_string(&beginning).map_err(|error| MirrorError::Answer(error.to_string()))?;
         self.work.flush().await?;
-        self.work.shared.stores.relational.set_pending(self.state.id, &text).await?;
+        self.work.shared.stores.relational.save_checkpoint(self.state.id, &text).await?;
         Ok(beginning)
     }
 

@@ -34,7 +34,7 @@ use super::request::page_validator;
 use super::resource::{Repository, Subject};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
 use crate::store::documents::Collection;
-use crate::store::relational::state::{PageState, PageValidator, fingerprint};
+use crate::store::relational::sync_state::{PageState, PageValidator, fingerprint};
 
 pub use backfill::{Backfill, DEEP_PAGE, Grows, backfill, read_all};
 pub use part_size::PartSize;

@@ -12,8 +12,8 @@ use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
 use crate::mirror::request::page_validator;
-use crate::store::relational::Progress;
-use crate::store::relational::state::PageState;
+use crate::store::relational::SyncUpdate;
+use crate::store::relational::sync_state::PageState;
 
 /// How a reading down to what was known before came out.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,7 @@ pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorE
         let overlaps = reach.joined && oldest.zip(overlap).is_none_or(|(at, overlap)| at < overlap);
         next = answer.successor(keys.len());
         if first_page.is_none() {
-            first_page = Some(PageState { keys, ..PageState::only(&answer.url, tag) });
+            first_page = Some(PageState { keys, ..PageState::single(&answer.url, tag) });
         }
         work.write(documents, rows).await?;
         if overlaps {
@@ -70,8 +70,8 @@ pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorE
     // Only now: a run that is cut off before must not take the first page for all there was.
     let Some(page) = first_page.filter(|_| whole) else { return Ok(reach) };
     let progress = vec![
-        Progress::Page { list: state.id, page },
-        Progress::Completed { list: state.id, watermark: Some(timestamp(read_now())) },
+        SyncUpdate::Page { list: state.id, page },
+        SyncUpdate::Completed { list: state.id, watermark: Some(timestamp(read_now())) },
     ];
     work.write_sync_state(progress).await?;
     Ok(reach)
@@ -106,7 +106,7 @@ pub async fn changed_first(
         let MappedPage { documents, rows, newest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;
         if begun.is_none() {
-            let page = PageState::only(&answer.url, page_validator(&answer.page));
+            let page = PageState::single(&answer.url, page_validator(&answer.page));
             begun = Some((page, newest.map(|newest| newest.min(answer.answered_at()))));
         }
         let oldest = rows.pulls.iter().filter_map(|pull| pull.updated_at).min();
@@ -119,9 +119,9 @@ pub async fn changed_first(
     let Some((page, newest)) = begun.filter(|_| whole) else { return Ok(()) };
     let watermark = newest.max(watermark).map(timestamp);
     let progress = vec![
-        Progress::Page { list: state.id, page },
-        Progress::Completed { list: state.id, watermark: None },
-        Progress::Completed { list: keeper.id, watermark },
+        SyncUpdate::Page { list: state.id, page },
+        SyncUpdate::Completed { list: state.id, watermark: None },
+        SyncUpdate::Completed { list: keeper.id, watermark },
     ];
     work.write_sync_state(progress).await
 }

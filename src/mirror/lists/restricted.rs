@@ -12,7 +12,7 @@ use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
-use crate::store::relational::state::fingerprint;
+use crate::store::relational::sync_state::fingerprint;
 
 /// Documents that are looked through at a time.
 const IDS_PER_QUERY: u32 = 1000;

@@ -18,8 +18,8 @@ use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
-use crate::store::relational::Progress;
-use crate::store::relational::state::{ListState, PageState};
+use crate::store::relational::SyncUpdate;
+use crate::store::relational::sync_state::{ListState, PageState};
 
 /// Lists of up to so many pages are read whole by every run.
 const MAX_SMALL_LIST_PAGES: u32 = 4;
@@ -86,7 +86,7 @@ async fn read_deep(work: &Work, by_change: &List<'_>, keeper: &ListState) -> Res
     let whole = keeper.watermark.is_none();
     let seen = since(work, by_change, keeper).await?;
     work.flush().await?;
-    work.shared.stores.relational.set_pending(keeper.id, DEEP).await?;
+    work.shared.stores.relational.save_checkpoint(keeper.id, DEEP).await?;
     let ids = if whole { absent(work, by_change, &seen).await? } else { Vec::new() };
     Ok(Absent { ids, certain: true })
 }
@@ -138,7 +138,7 @@ async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, Mirror
         found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: !walk.moved };
     }
     let pages = walk.answered.iter().copied().filter(|page| walk.is_checked(*page)).collect();
-    let progress = vec![Progress::PagesChecked { list: walk.state.id, pages }];
+    let progress = vec![SyncUpdate::PagesChecked { list: walk.state.id, pages }];
     work.write_sync_state(progress).await?;
     Ok(found)
 }
@@ -181,18 +181,18 @@ async fn since(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashS
         let before = watermark;
         watermark = watermark.max(newest.map(|newest| newest.min(clock)));
         if whole && let Some(at) = watermark {
-            rows.progress.push(Progress::Watermark { list: keeper.id, watermark: timestamp(at) });
+            rows.sync_updates.push(SyncUpdate::Watermark { list: keeper.id, watermark: timestamp(at) });
         }
         next = onward(answer.successor(keys.len()), (watermark != before).then(|| changed_since(watermark)));
         // The next run asks from this watermark; when that is what this request asked, its tag answers for it.
         if next == Successor::End && whole && answer.url == refresh_from(watermark) {
-            let page = PageState { keys, ..PageState::only(&answer.url, tag) };
-            rows.progress.push(Progress::Page { list: state.id, page });
+            let page = PageState { keys, ..PageState::single(&answer.url, tag) };
+            rows.sync_updates.push(SyncUpdate::Page { list: state.id, page });
         }
         work.write(documents, rows).await?;
     }
     if whole && clock.is_some() {
-        let progress = vec![Progress::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
+        let progress = vec![SyncUpdate::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
         work.write_sync_state(progress).await?;
     }
     Ok(seen)

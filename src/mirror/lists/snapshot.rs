@@ -9,7 +9,7 @@ use crate::mirror::context::{Subject, Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::Item;
 use crate::store::documents::Collection;
-use crate::store::relational::state::fingerprint;
+use crate::store::relational::sync_state::fingerprint;
 
 /// So many items that go at once, and leave nothing, are a reason for doubt.
 const MIN_DOUBTFUL_LOSS: u32 = 2;
@@ -119,7 +119,7 @@ pub async fn look_expecting<S: Subject>(
         // The tag of such an answer must not stand for the list.
         walk.forget_pages().await?;
         work.flush().await?;
-        work.shared.stores.relational.set_mark(walk.state.id, FOUND_EMPTY).await?;
+        work.shared.stores.relational.save_marker(walk.state.id, FOUND_EMPTY).await?;
         work.shortfall(match expected.positive() {
             Some(count) => format!("`{}` is empty, though GitHub counts {count}; nothing is marked as gone", list.name),
             None => format!(

@@ -12,8 +12,8 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::at;
 use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
-use crate::store::relational::ProjectTie;
-use crate::store::relational::state::fingerprint;
+use crate::store::relational::ProjectUserKind;
+use crate::store::relational::sync_state::fingerprint;
 
 /// Returns the rows of those whose documents a list no longer holds, unless it holds them under another login.
 ///
@@ -34,8 +34,8 @@ pub(in crate::mirror) async fn gone_people<S: Subject>(
             at(document, "user.id").or_else(|| at(document, "id").filter(|_| at(document, "user").is_none()))?.as_i64()
         });
         let known = match number {
-            Some(number) => stores.relational.account_by_github_id(number).await?,
-            None => stores.relational.known_account(login).await?,
+            Some(number) => stores.relational.find_account_by_github_id(number).await?,
+            None => stores.relational.find_account(login).await?,
         };
         let Some(known) = known else { continue };
         if !listing.ids.contains(&fingerprint(&format!("{prefix}/{}", known.login))) {
@@ -51,11 +51,11 @@ pub(in crate::mirror) async fn gone_people<S: Subject>(
 /// The store can't be read.
 pub(in crate::mirror) async fn unlisted_people(
     work: &Work,
-    tie: ProjectTie,
+    tie: ProjectUserKind,
     listing: &Listing,
 ) -> Result<Vec<i64>, MirrorError> {
     let name = &work.repository().name;
-    let tied = work.shared.stores.relational.tied_to_project(work.project(), tie).await?;
+    let tied = work.shared.stores.relational.project_users(work.project(), tie).await?;
     let unlisted =
         tied.into_iter().filter(|(_, login)| !listing.ids.contains(&fingerprint(&format!("{name}/{login}"))));
     Ok(unlisted.map(|(row, _)| row).collect())

@@ -16,8 +16,8 @@ use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::{Repository, Subject};
-use crate::store::relational::state::{ListState, PageState};
-use crate::store::relational::{Progress, Rows, date};
+use crate::store::relational::sync_state::{ListState, PageState};
+use crate::store::relational::{RowBatch, SyncUpdate, date};
 
 /// Pages of one list in flight. The client's own bound is over all lists; this one keeps one list from taking it all.
 const MAX_CONCURRENT_PAGES: usize = 8;
@@ -228,7 +228,8 @@ impl<'a, S: Subject> Walk<'a, S> {
     }
 
     async fn end_pages_at(&self, last: u32) -> Result<(), MirrorError> {
-        let rows = Rows { progress: vec![Progress::PagesEnd { list: self.state.id, last }], ..Rows::default() };
+        let rows =
+            RowBatch { sync_updates: vec![SyncUpdate::PagesEnd { list: self.state.id, last }], ..RowBatch::default() };
         self.work.write_rows(rows).await
     }
 
@@ -275,7 +276,7 @@ impl<'a, S: Subject> Walk<'a, S> {
             keys,
             checked_at: (unusable == 0).then(|| date(Utc::now())),
         };
-        rows.progress.push(Progress::Page { list: self.state.id, page: page.clone() });
+        rows.sync_updates.push(SyncUpdate::Page { list: self.state.id, page: page.clone() });
         self.pages.insert(number, page);
         self.work.write(documents, rows).await
     }
@@ -316,7 +317,7 @@ impl<'a, S: Subject> Walk<'a, S> {
     /// Records that the list was read from beginning to end.
     pub async fn complete(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
         let list = self.state.id;
-        let progress = vec![Progress::PagesEnd { list, last: keep_pages }, Progress::Completed { list, watermark }];
+        let progress = vec![SyncUpdate::PagesEnd { list, last: keep_pages }, SyncUpdate::Completed { list, watermark }];
         self.work.write_sync_state(progress).await
     }
 }

@@ -8,7 +8,7 @@ use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
+use crate::store::relational::RowBatch;
 use crate::store::relational::rows::{Commit, Person};
 
 /// A commit's document and row.
@@ -28,7 +28,7 @@ pub fn map_commit(
 pub fn commit_row(
     repository: &Repository,
     item: &Item<'_>,
-    rows: &mut Rows,
+    rows: &mut RowBatch,
     on_branch: bool,
 ) -> Result<(), MirrorError> {
     let mut person = |on_github: &str, in_git: &str| {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::MappedPage;
 use super::item::Item;
 use crate::mirror::resource::Repository;
-use crate::store::relational::rows::{Account, Person, PullFact, Tie};
+use crate::store::relational::rows::{Account, Person, ProjectUser, PullRequestHistory};
 
 /// Actions of a PullRequestEvent that belong into a pull request's history.
 const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "synchronize"];
@@ -27,11 +27,11 @@ pub fn rows_of(
     };
     match kind {
         "WatchEvent" if !stars_listed => {
-            out.rows.watchers_from_events.push(Tie { project, user: person("actor"), since: at });
+            out.rows.watchers_from_events.push(ProjectUser { project, user: person("actor"), since: at });
         }
         "MemberEvent" if item.at("payload.action").and_then(Value::as_str) == Some("added") => {
             // Where the list is read, it decides who is a member, and only the feed tells since when.
-            let tie = Tie { project, user: person("payload.member"), since: at };
+            let tie = ProjectUser { project, user: person("payload.member"), since: at };
             if !members_listed {
                 out.rows.members.push(tie.clone());
             }
@@ -44,7 +44,7 @@ pub fn rows_of(
             let action = item.text("payload.action").filter(|action| HISTORY_ACTIONS.contains(&action.as_str()));
             if let (Some(number), Some(action), Some(at)) = (number, action, at) {
                 let actor = Some(person("actor"));
-                out.rows.pull_facts.push(PullFact { project, number, action, at, actor });
+                out.rows.pull_history.push(PullRequestHistory { project, number, action, at, actor });
             }
         }
         _ => {}

@@ -8,7 +8,7 @@ use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, PullFact};
+use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, PullRequestHistory};
 
 /// The number at the end of an issue's or pull request's URL.
 pub fn number_of(url: Option<&str>) -> Option<i64> {
@@ -88,7 +88,13 @@ pub const EVENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: 
         && HISTORY_ACTIONS.contains(&action.as_str())
     {
         let actor = Some(actor.clone());
-        out.rows.pull_facts.push(PullFact { project: repository.project, number, action: action.clone(), at, actor });
+        out.rows.pull_history.push(PullRequestHistory {
+            project: repository.project,
+            number,
+            action: action.clone(),
+            at,
+            actor,
+        });
     }
     out.rows.issue_events.push(IssueEvent {
         project: repository.project,

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::account::{account, as_person};
 use crate::json;
 use crate::mirror::error::MirrorError;
-use crate::store::documents::{self, Collection, Document, KeyValue, Shape};
+use crate::store::documents::{self, Collection, Document, KeyValue, Representation};
 use crate::store::relational::rows::{Account, Person};
 
 /// One JSON object of an answer.
@@ -142,12 +142,12 @@ impl<'a> Item<'a> {
 
     /// The document that this item is stored as: GitHub's bytes, with tags at the end.
     pub fn document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
-        self.shaped_document(collection, key, tags, Shape::Summary)
+        self.shaped_document(collection, key, tags, Representation::Summary)
     }
 
     /// The same for an answer to a request for the one item.
     pub fn full_document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
-        self.shaped_document(collection, key, tags, Shape::Full)
+        self.shaped_document(collection, key, tags, Representation::Detailed)
     }
 
     fn shaped_document(
@@ -155,7 +155,7 @@ impl<'a> Item<'a> {
         collection: Collection,
         key: Vec<KeyValue>,
         tags: &[(&str, Value)],
-        shape: Shape,
+        representation: Representation,
     ) -> Document {
         let taken = tags.iter().any(|(tag, _)| self.value.get(tag).is_some());
         let json = if taken {
@@ -166,9 +166,9 @@ impl<'a> Item<'a> {
             }
             Value::Object(object).to_string()
         } else {
-            documents::with_members(self.raw, tags)
+            documents::append_members(self.raw, tags)
         };
-        Document { collection, key, json, shape, fetched_at: self.read_at, source: None }
+        Document { collection, key, json, representation, fetched_at: self.read_at, source: None }
     }
 }
 

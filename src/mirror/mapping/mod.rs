@@ -15,7 +15,7 @@ use self::item::Item;
 use super::error::MirrorError;
 use super::resource::Repository;
 use crate::store::documents::Document;
-use crate::store::relational::Rows;
+use crate::store::relational::RowBatch;
 
 /// What an item or page of GitHub's becomes in the stores.
 #[derive(Default)]
@@ -23,7 +23,7 @@ pub struct MappedPage {
     /// Its documents.
     pub documents: Vec<Document>,
     /// Its rows.
-    pub rows: Rows,
+    pub rows: RowBatch,
     /// The newest `updated_at` among the items.
     pub newest: Option<DateTime<Utc>>,
     /// The oldest `created_at` among the items.

@@ -5,7 +5,7 @@ use super::item::Item;
 use crate::mirror::error::MirrorError;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::Profile;
-use crate::store::relational::state::PageValidator;
+use crate::store::relational::sync_state::PageValidator;
 
 /// What `/users/{login}` tells, with the entity tag of that answer.
 pub fn profile_row(item: &Item<'_>, validator: Option<PageValidator>) -> Option<Profile> {

@@ -10,22 +10,22 @@ use super::repository::{project_row, unknown_parent};
 use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
-use crate::store::documents::{Collection, Shape};
-use crate::store::relational::rows::{PullFact, PullRequest, ReviewComment};
+use crate::store::documents::{Collection, Representation};
+use crate::store::relational::rows::{PullRequest, PullRequestHistory, ReviewComment};
 
 /// A pull request's document and rows, from a list or from its own answer.
 pub fn map_pull(
     repository: &Repository,
     item: &Item<'_>,
     out: &mut MappedPage,
-    shape: Shape,
+    representation: Representation,
 ) -> Result<(), MirrorError> {
     let number = item.require_integer("number")?;
     let key = repository.document_key([number.into()]);
     let tags = repository.tags(&[]);
-    out.documents.push(match shape {
-        Shape::Summary => item.document(Collection::PullRequests, key, &tags),
-        Shape::Full => item.full_document(Collection::PullRequests, key, &tags),
+    out.documents.push(match representation {
+        Representation::Summary => item.document(Collection::PullRequests, key, &tags),
+        Representation::Detailed => item.full_document(Collection::PullRequests, key, &tags),
     });
     let rows = &mut out.rows;
     for list in ["assignees", "requested_reviewers"] {
@@ -38,7 +38,13 @@ pub fn map_pull(
     rows.projects.extend(head_repo);
     let mut fact = |action: &str, at: Option<DateTime<Utc>>, actor| {
         let project = repository.project;
-        rows.pull_facts.extend(at.map(|at| PullFact { project, number, action: action.to_owned(), at, actor }));
+        rows.pull_history.extend(at.map(|at| PullRequestHistory {
+            project,
+            number,
+            action: action.to_owned(),
+            at,
+            actor,
+        }));
     };
     fact("opened", item.date("created_at"), Some(item.person("user")));
     fact("merged", item.date("merged_at"), account(item.at("merged_by")).map(as_person));
@@ -61,8 +67,9 @@ pub fn map_pull(
     Ok(())
 }
 
-pub const PULL: &ItemMapper =
-    &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| map_pull(repository, item, out, Shape::Summary);
+pub const PULL: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+    map_pull(repository, item, out, Representation::Summary)
+};
 
 pub const REVIEW_COMMENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
     let id = item.require_integer("id")?;

@@ -6,7 +6,7 @@ use super::account::account;
 use super::item::{Item, at, parse_date};
 use crate::mirror::error::MirrorError;
 use crate::store::documents::{Collection, Document};
-use crate::store::relational::rows::{Listed, Parent, Project, ProjectListing};
+use crate::store::relational::rows::{ListingState, Parent, Project, ProjectListing};
 
 /// A repository's row, from any answer that holds the repository.
 pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
@@ -36,14 +36,14 @@ pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
 }
 
 /// What an answer that holds a repository says of its standing.
-pub fn listing(github_id: i64, item: &Item<'_>, state: Listed) -> ProjectListing {
+pub fn listing(github_id: i64, item: &Item<'_>, state: ListingState) -> ProjectListing {
     let flag = |key: &str| item.at(key).and_then(Value::as_bool).unwrap_or(false);
     let visibility = item.text("visibility").or_else(|| {
         item.at("private").and_then(Value::as_bool).map(|private| if private { "private" } else { "public" }.to_owned())
     });
     ProjectListing {
         github_id,
-        documents_as: None,
+        documents_name: None,
         state,
         visibility,
         archived: flag("archived"),

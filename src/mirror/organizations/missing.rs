@@ -6,9 +6,9 @@ use crate::mirror::Update;
 use crate::mirror::error::MirrorError;
 use crate::mirror::session::{Mirror, repository_lease};
 use crate::names::RepoName;
-use crate::store::relational::Rows;
-use crate::store::relational::inventory::Inventoried;
-use crate::store::relational::rows::Listed;
+use crate::store::relational::RowBatch;
+use crate::store::relational::inventory::RepositoryRecord;
+use crate::store::relational::rows::ListingState;
 
 impl Mirror {
     /// Asks once for each repository that an organisation's lists hold no more: it is deleted, has gone elsewhere, can be
@@ -21,8 +21,8 @@ impl Mirror {
         if !found.settled {
             return Ok(());
         }
-        let own: Vec<Inventoried> = self.stores.relational.inventory_of(&found.login).await?;
-        let missing: Vec<Inventoried> = own
+        let own: Vec<RepositoryRecord> = self.stores.relational.inventory_of(&found.login).await?;
+        let missing: Vec<RepositoryRecord> = own
             .into_iter()
             .filter(|known| !known.deleted && matches!(known.listed.as_deref(), None | Some("listed")))
             .filter(|known| !found.lists(&format!("{}/{}", known.owner, known.name)))
@@ -30,7 +30,7 @@ impl Mirror {
         for known in missing {
             // One that was set aside bears a name that no repository can have.
             let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
-            let lease = match self.stores.relational.lease(&repository_lease(&name), process).await? {
+            let lease = match self.stores.relational.try_lease(&repository_lease(&name), process).await? {
                 Ok(lease) => lease,
                 Err(holder) => {
                     found.notes.push(format!("{name} is not listed any more, and {holder}"));
@@ -46,7 +46,7 @@ impl Mirror {
     async fn check_missing(
         &self,
         name: &RepoName,
-        known: &Inventoried,
+        known: &RepositoryRecord,
         found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
         let before = self.github.counted();
@@ -57,13 +57,13 @@ impl Mirror {
             }
             Ok(_) => {
                 found.notes.push(format!("{name} is in no list, but can be read: it is kept"));
-                self.record_listing_state(known, Listed::Unlisted).await?;
+                self.record_listing_state(known, ListingState::Unlisted).await?;
             }
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) if is_unreadable(&error) => {
                 found.unreadable.push(name.to_string());
                 found.notes.push(format!("no longer readable: {error}"));
-                self.record_listing_state(known, Listed::Unreadable).await?;
+                self.record_listing_state(known, ListingState::Unreadable).await?;
             }
             Err(error) => found.problem(format!("{name} is not listed any more: {error}")),
         }
@@ -71,8 +71,8 @@ impl Mirror {
         Ok(())
     }
 
-    async fn record_listing_state(&self, known: &Inventoried, state: Listed) -> Result<(), MirrorError> {
+    async fn record_listing_state(&self, known: &RepositoryRecord, state: ListingState) -> Result<(), MirrorError> {
         let listing = known.listing(state);
-        Ok(self.stores.relational.apply(Rows { listings: vec![listing], ..Rows::default() }).await?)
+        Ok(self.stores.relational.apply(RowBatch { listings: vec![listing], ..RowBatch::default() }).await?)
     }
 }

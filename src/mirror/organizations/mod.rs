@@ -24,11 +24,11 @@ use crate::mirror::options::Options;
 use crate::mirror::resource::Subject;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
-use crate::store::relational::inventory::Inventoried;
-use crate::store::relational::{NO_PROJECT, Progress};
+use crate::store::relational::inventory::RepositoryRecord;
+use crate::store::relational::{NO_PROJECT, SyncUpdate};
 
 /// All repositories that lists held or that were mirrored, by GitHub's numbers of them.
-pub type Inventory = Arc<HashMap<i64, Inventoried>>;
+pub type Inventory = Arc<HashMap<i64, RepositoryRecord>>;
 
 /// Result of listing an organization, or a person in an organization's place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Mirror {
         let opened = match (self.resolve_account(login, false, stats, writer).await, &kept.watermark) {
             (Err(MirrorError::Api(error @ ApiError::NotFound { .. })), Some(number)) => {
                 let number = number.parse().unwrap_or_default();
-                match relational.account_by_github_id(number).await? {
+                match relational.find_account_by_github_id(number).await? {
                     Some(known) => self.resolve_account(&known.login, false, stats, writer).await?,
                     None => return Err(error.into()),
                 }
@@ -161,7 +161,7 @@ impl Mirror {
         };
         let number = opened.github_id.to_string();
         if kept.watermark.as_ref() != Some(&number) {
-            let progress = vec![Progress::Watermark { list: kept.id, watermark: number }];
+            let progress = vec![SyncUpdate::Watermark { list: kept.id, watermark: number }];
             self.save_sync_state(progress).await?;
         }
         Ok(opened)

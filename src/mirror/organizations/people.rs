@@ -29,8 +29,8 @@ use crate::mirror::sync_keys::account_list;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Team as TeamRow, TeamProject};
-use crate::store::relational::state::fingerprint;
-use crate::store::relational::{NO_PROJECT, Rows};
+use crate::store::relational::sync_state::fingerprint;
+use crate::store::relational::{NO_PROJECT, RowBatch};
 
 /// Teams that are read side by side.
 const MAX_CONCURRENT_TEAMS: usize = 8;
@@ -201,7 +201,7 @@ impl OrganizationSync<'_> {
         let work = self.work(own.clone(), stats);
         keep_hidden(&work, &restricted::TEAMS, listing, owner).await?;
         let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
-        work.write_rows(Rows { teams_gone, ..Rows::default() }).await?;
+        work.write_rows(RowBatch { teams_gone, ..RowBatch::default() }).await?;
         mark(&work, Collection::Teams, &listing.gone).await?;
         work.flush().await
     }
@@ -225,7 +225,7 @@ async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
     let listing = look_expecting(work, &list, Expected::At(work.subject().url(&[]), "members_count")).await?;
     let gone = gone_people(work, collection, &listing).await?;
     let gone = gone.into_iter().map(|member| (number, member)).collect();
-    work.write_rows(Rows { team_members_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(RowBatch { team_members_gone: gone, ..RowBatch::default() }).await?;
     mark(work, collection, &listing.gone).await?;
     work.flush().await
 }
@@ -249,7 +249,7 @@ async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
     keep_hidden(work, &TEAM_REPOSITORIES, &mut listing, false).await?;
     let id = |id: &String| id.rsplit('/').next()?.parse().ok();
     let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
-    work.write_rows(Rows { team_projects_gone: gone, ..Rows::default() }).await?;
+    work.write_rows(RowBatch { team_projects_gone: gone, ..RowBatch::default() }).await?;
     mark(work, collection, &listing.gone).await?;
     work.flush().await
 }

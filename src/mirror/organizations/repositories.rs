@@ -19,9 +19,9 @@ use crate::mirror::session::repository_lease;
 use crate::mirror::stats::StageStats;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
-use crate::store::relational::Rows;
-use crate::store::relational::rows::{Listed, ProjectListing};
-use crate::store::relational::state::fingerprint;
+use crate::store::relational::RowBatch;
+use crate::store::relational::rows::{ListingState, ProjectListing};
+use crate::store::relational::sync_state::fingerprint;
 
 /// A repository in a list that is not simply what its name was before.
 struct RenamedRepository {
@@ -55,7 +55,7 @@ impl OrganizationSync<'_> {
         stats: &Arc<StageStats>,
         found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
-        let numbers = self.mirror.stores.relational.numbers_of_owner(&own.account.login).await?;
+        let numbers = self.mirror.stores.relational.github_ids_of_owner(&own.account.login).await?;
         let before = KnownState { by_number: Arc::clone(before), numbers };
         let before = Arc::new(before);
         let shown: Arc<Mutex<ListingDiff>> = Arc::default();
@@ -221,7 +221,7 @@ impl OrganizationSync<'_> {
         let mut leases = Vec::new();
         let former = from.as_deref().and_then(|from| from.parse::<RepoName>().ok());
         for name in former.iter().chain([&name]) {
-            match relational.lease(&repository_lease(name), process).await? {
+            match relational.try_lease(&repository_lease(name), process).await? {
                 Ok(lease) => leases.push(lease),
                 Err(holder) => {
                     found.problem(format!("{name} has changed its name, and {holder}; the next run sees to it"));
@@ -231,7 +231,7 @@ impl OrganizationSync<'_> {
         }
         match self.mirror.update(&name).await {
             Ok((present, update)) => {
-                relational.apply(Rows { listings: vec![listing], ..Rows::default() }).await?;
+                relational.apply(RowBatch { listings: vec![listing], ..RowBatch::default() }).await?;
                 match (from, update) {
                     (_, Update::Gone) => {}
                     (Some(from), _) => found.renamed.push((from, present)),
@@ -261,7 +261,7 @@ impl KnownState {
             let name = RepoName::new(&known.owner, &known.name).ok()?;
             let text = name.to_string();
             let unseen = found.seen.contains(&fingerprint(&text)) && !found.new.contains(&text);
-            unseen.then(|| RenamedRepository { name, from: None, listing: known.listing(Listed::Listed) })
+            unseen.then(|| RenamedRepository { name, from: None, listing: known.listing(ListingState::ListingState) })
         });
         listed.collect()
     }
@@ -275,10 +275,13 @@ impl KnownState {
         shown: &mut ListingDiff,
     ) -> Result<(), MirrorError> {
         let number = item.require_integer("id")?;
-        let listing = ProjectListing { documents_as: Some(name.to_string()), ..listing(number, item, Listed::Listed) };
+        let listing = ProjectListing {
+            documents_name: Some(name.to_string()),
+            ..listing(number, item, ListingState::ListingState)
+        };
         let known = self.by_number.get(&number);
         let from = known
-            .map(|known| known.documents_as.clone().unwrap_or_else(|| format!("{}/{}", known.owner, known.name)))
+            .map(|known| known.documents_name.clone().unwrap_or_else(|| format!("{}/{}", known.owner, known.name)))
             .filter(|before| *before != name.to_string());
         let holder = self.numbers.get(&name.to_string().to_lowercase()).copied().flatten();
         if from.is_some() || holder.is_some_and(|holder| holder != number) {

@@ -18,7 +18,7 @@ use super::link::{answer, short};
 use super::publish::{self, Message};
 use crate::queue::delivery::{Hold, Settlement};
 use crate::queue::{Consumer, Delivery};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// A broker that ends each subscription as soon as it is made is not asked more often than this.
 const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(500);
@@ -50,7 +50,7 @@ pub(super) async fn start(
     name: String,
     prefetch: u16,
     stop: CancellationToken,
-) -> Result<Consumer, StoreError> {
+) -> Result<Consumer, BackendError> {
     let first = subscribe(&queue, &name, prefetch).await?;
     let (sender, deliveries) = mpsc::channel(prefetch.into());
     let consumer = Consumer::new(deliveries, stop.clone(), name.clone());
@@ -86,7 +86,7 @@ pub(super) async fn start(
     Ok(consumer)
 }
 
-async fn subscribe(queue: &RabbitQueue, name: &str, prefetch: u16) -> Result<Subscription, StoreError> {
+async fn subscribe(queue: &RabbitQueue, name: &str, prefetch: u16) -> Result<Subscription, BackendError> {
     let attempt = || async {
         let connected = queue.0.consuming.connected().await?;
         let subscribed = async {
@@ -114,7 +114,7 @@ async fn subscribe(queue: &RabbitQueue, name: &str, prefetch: u16) -> Result<Sub
 impl Subscription {
     /// Hands on what comes, until the subscription ends. Why it ended shows when it is renewed: a connection that broke
     /// is made again, a queue that was deleted is not found.
-    async fn forward(&mut self, sender: &mpsc::Sender<Result<Delivery, StoreError>>) {
+    async fn forward(&mut self, sender: &mpsc::Sender<Result<Delivery, BackendError>>) {
         loop {
             // A place first: what has left the stream must not be lost when this future is dropped.
             let Ok(place) = sender.reserve().await else { return };
@@ -160,7 +160,7 @@ impl Held {
         !self.acker.usable()
     }
 
-    pub(in crate::queue) async fn ack(mut self) -> Result<(), StoreError> {
+    pub(in crate::queue) async fn ack(mut self) -> Result<(), BackendError> {
         // One that doesn't get through is no error: the message is delivered again, as after any broken connection.
         if let Err(error) = answer("room to send", self.acker.ack(BasicAckOptions::default())).await {
             tracing::debug!(queue = self.source.name, %error, "an acknowledgement was lost with its connection");
@@ -174,7 +174,7 @@ impl Held {
         after: Duration,
         reason: &str,
         attempts: u32,
-    ) -> Result<Settlement, StoreError> {
+    ) -> Result<Settlement, BackendError> {
         if self.is_stale() {
             return Ok(Settlement::Lost);
         }
@@ -185,7 +185,11 @@ impl Held {
         Ok(Settlement::Settled)
     }
 
-    pub(in crate::queue) async fn dead_letter(mut self, reason: &str, attempts: u32) -> Result<Settlement, StoreError> {
+    pub(in crate::queue) async fn dead_letter(
+        mut self,
+        reason: &str,
+        attempts: u32,
+    ) -> Result<Settlement, BackendError> {
         if self.is_stale() {
             return Ok(Settlement::Lost);
         }

@@ -8,7 +8,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
 use crate::queue::delivery::NO_QUEUE_ADVICE;
 use crate::retry::Retryability;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -82,7 +82,7 @@ impl Failure {
     }
 
     /// In the user's terms.
-    pub(super) fn explain(&self, tried: String) -> StoreError {
+    pub(super) fn explain(&self, tried: String) -> BackendError {
         let advice = match self.protocol_kind() {
             Some((AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED), _)) => {
                 "it was made with other properties: delete or rename it, or set `queue.exchange` or the virtual host of \
@@ -109,7 +109,7 @@ impl Failure {
                 Failure::Broker(_) => "check that the broker runs, and that `queue.url` names its host and port",
             },
         };
-        StoreError { tried, problem: self.to_string(), advice, at_open: false }
+        BackendError { operation: tried, cause: self.to_string(), hint: advice, before_start: false }
     }
 }
 

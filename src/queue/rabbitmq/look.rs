@@ -8,12 +8,12 @@ use super::failure::Failure;
 use super::link::{Connected, answer, short};
 use super::{RabbitQueue, greeting};
 use crate::queue::Route;
-use crate::store::StoreError;
-use crate::store::look::Found;
+use crate::store::BackendError;
+use crate::store::inspect::BackendStatus;
 
 impl RabbitQueue {
     /// Says which of the exchange and the routes' queues are there, and makes sure that those are as they should be.
-    pub(in crate::queue) async fn look(&self, routes: &[Route]) -> Result<Found, StoreError> {
+    pub(in crate::queue) async fn look(&self, routes: &[Route]) -> Result<BackendStatus, BackendError> {
         let looking = || async {
             let connected = self.0.consuming.connected().await?;
             let mut parts = vec![exchange(&connected, &self.0.exchange).await?];
@@ -23,9 +23,9 @@ impl RabbitQueue {
             Ok(parts.join("; "))
         };
         let looked = self.with_retry(&format!("looking at exchange {} and its queues", self.0.exchange), looking).await;
-        let state = looked.map_err(StoreError::at_open)?;
+        let state = looked.map_err(BackendError::before_start)?;
         let product = greeting::product(&self.0.uri).await.unwrap_or_else(|| "AMQP broker".to_owned());
-        Ok(Found { product, place: self.0.shown.clone(), state })
+        Ok(BackendStatus { product, place: self.0.shown.clone(), state })
     }
 }
 

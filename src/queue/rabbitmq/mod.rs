@@ -25,7 +25,7 @@ use publish::Message;
 use super::{Consumer, DeadLetter, Depth, Route};
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// The default exchange, which routes a message to the queue of the key's name.
 const TO_QUEUE: &str = "";
@@ -49,25 +49,29 @@ struct Inner {
 }
 
 impl RabbitQueue {
-    pub(super) async fn open(url: &BackendUrl, exchange: &str, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub(super) async fn open(
+        url: &BackendUrl,
+        exchange: &str,
+        retry_policy: &RetryPolicy,
+    ) -> Result<Self, BackendError> {
         let tried = format!("opening the queue at {url}");
-        let unreadable = |problem: &str| StoreError {
-            tried: tried.clone(),
-            problem: problem.to_owned(),
-            advice: "correct `queue.url`; what is not a letter or a digit is percent-encoded in user and password",
-            at_open: true,
+        let unreadable = |problem: &str| BackendError {
+            operation: tried.clone(),
+            cause: problem.to_owned(),
+            hint: "correct `queue.url`; what is not a letter or a digit is percent-encoded in user and password",
+            before_start: true,
         };
         if url.has_unescaped_user_part() {
             return Err(unreadable("user or password holds a / ? # or @ as it is"));
         }
         let uri = link::parse(url.expose()).map_err(unreadable)?;
         if exchange.is_empty() || exchange.starts_with("amq.") || short(exchange).is_err() {
-            return Err(StoreError {
-                tried,
-                problem: "the exchange's name is empty, over 255 bytes, or starts with amq., which brokers keep"
+            return Err(BackendError {
+                operation: tried,
+                cause: "the exchange's name is empty, over 255 bytes, or starts with amq., which brokers keep"
                     .to_owned(),
-                advice: "set `queue.exchange` to another name",
-                at_open: true,
+                hint: "set `queue.exchange` to another name",
+                before_start: true,
             });
         }
         if uri.scheme == lapin::uri::AMQPScheme::AMQPS && rustls::crypto::CryptoProvider::get_default().is_none() {
@@ -85,20 +89,20 @@ impl RabbitQueue {
         // One that is not there says so when it is connected to.
         let product = greeting::product(&queue.0.uri).await;
         if let Some(product) = product.filter(|product| greeting::is_too_old(product)) {
-            return Err(StoreError {
-                tried,
-                problem: format!("{product} is too old"),
-                advice: "msght needs RabbitMQ 3.10 or newer",
-                at_open: true,
+            return Err(BackendError {
+                operation: tried,
+                cause: format!("{product} is too old"),
+                hint: "msght needs RabbitMQ 3.10 or newer",
+                before_start: true,
             });
         }
         let connected = queue.0.consuming.connected().await;
-        connected.map_err(|failure| failure.explain(tried).at_open())?;
+        connected.map_err(|failure| failure.explain(tried).before_start())?;
         Ok(queue)
     }
 
     /// Tries until it succeeds, fails for good, or the patience ends.
-    async fn with_retry<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    async fn with_retry<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -106,17 +110,17 @@ impl RabbitQueue {
         result.map_err(|failure| self.explain(doing, &failure))
     }
 
-    fn explain(&self, doing: &str, failure: &Failure) -> StoreError {
+    fn explain(&self, doing: &str, failure: &Failure) -> BackendError {
         failure.explain(format!("{doing} at {}", self.0.shown))
     }
 
-    pub(super) async fn describe(&self) -> Result<String, StoreError> {
+    pub(super) async fn describe(&self) -> Result<String, BackendError> {
         self.with_retry("asking the broker", || async { self.0.consuming.connected().await?.channel().await }).await?;
         let product = greeting::product(&self.0.uri).await.unwrap_or_else(|| "AMQP broker".to_owned());
         Ok(format!("{product}, {}, exchange {}", self.0.shown, self.0.exchange))
     }
 
-    pub(super) async fn declare(&self, routes: &[Route]) -> Result<(), StoreError> {
+    pub(super) async fn declare(&self, routes: &[Route]) -> Result<(), BackendError> {
         let declare = || async {
             let connected = self.0.consuming.connected().await?;
             let channel = connected.channel().await?;
@@ -139,15 +143,15 @@ impl RabbitQueue {
             Ok(())
         };
         let doing = format!("declaring exchange {} and its queues", self.0.exchange);
-        self.with_retry(&doing, declare).await.map_err(StoreError::at_open)
+        self.with_retry(&doing, declare).await.map_err(BackendError::before_start)
     }
 
-    pub(super) async fn publish(&self, route: &Route, bodies: Vec<String>) -> Result<(), StoreError> {
+    pub(super) async fn publish(&self, route: &Route, bodies: Vec<String>) -> Result<(), BackendError> {
         let messages: Vec<Message> = bodies.into_iter().map(|body| Message::fresh(body.into_bytes())).collect();
         self.publish_to(&self.0.exchange, &route.key(), &messages).await
     }
 
-    async fn publish_to(&self, exchange: &str, key: &str, messages: &[Message]) -> Result<(), StoreError> {
+    async fn publish_to(&self, exchange: &str, key: &str, messages: &[Message]) -> Result<(), BackendError> {
         let doing = match exchange {
             TO_QUEUE => format!("publishing to queue {key}"),
             _ => format!("publishing to exchange {exchange}, routing key {key},"),
@@ -168,7 +172,7 @@ impl RabbitQueue {
     }
 
     /// Puts a message into a queue beside the one that it came from, which is made when it is not there.
-    async fn put_aside(&self, aside: &str, arguments: FieldTable, message: Message) -> Result<(), StoreError> {
+    async fn put_aside(&self, aside: &str, arguments: FieldTable, message: Message) -> Result<(), BackendError> {
         let declare = || async {
             let connected = self.0.publishing.connected().await?;
             let mut declared = connected.declared.lock().await;
@@ -190,7 +194,7 @@ impl RabbitQueue {
         put
     }
 
-    async fn put_off(&self, queue: &str, after: Duration, message: Message) -> Result<(), StoreError> {
+    async fn put_off(&self, queue: &str, after: Duration, message: Message) -> Result<(), BackendError> {
         let [.., longest] = RETRY_STEPS;
         let seconds = RETRY_STEPS.into_iter().find(|step| Duration::from_secs((*step).into()) >= after);
         let seconds = seconds.unwrap_or(longest);
@@ -201,7 +205,7 @@ impl RabbitQueue {
         self.put_aside(&retry_queue(queue, seconds), arguments, message).await
     }
 
-    async fn give_up(&self, queue: &str, message: Message) -> Result<(), StoreError> {
+    async fn give_up(&self, queue: &str, message: Message) -> Result<(), BackendError> {
         self.put_aside(&dead_queue(queue), FieldTable::default(), message).await
     }
 
@@ -210,11 +214,11 @@ impl RabbitQueue {
         route: &Route,
         prefetch: u16,
         stop: CancellationToken,
-    ) -> Result<Consumer, StoreError> {
+    ) -> Result<Consumer, BackendError> {
         consumer::start(self.clone(), route.queue(), prefetch, stop).await
     }
 
-    pub(super) async fn depth(&self, route: &Route) -> Result<Depth, StoreError> {
+    pub(super) async fn depth(&self, route: &Route) -> Result<Depth, BackendError> {
         let queue = route.queue();
         let count = || async {
             let connected = self.0.consuming.connected().await?;
@@ -229,7 +233,7 @@ impl RabbitQueue {
         self.with_retry(&format!("counting the queue {queue}"), count).await
     }
 
-    pub(super) async fn dead_letters(&self, route: &Route, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+    pub(super) async fn dead_letters(&self, route: &Route, limit: u32) -> Result<Vec<DeadLetter>, BackendError> {
         let dead = dead_queue(&route.queue());
         let look = || async {
             let channel = self.0.consuming.connected().await?.channel().await?;
@@ -247,7 +251,7 @@ impl RabbitQueue {
         Ok(letters.into_iter().map(letter).collect())
     }
 
-    pub(super) async fn requeue_dead(&self, route: &Route, limit: u32) -> Result<u32, StoreError> {
+    pub(super) async fn requeue_dead(&self, route: &Route, limit: u32) -> Result<u32, BackendError> {
         let (queue, dead) = (route.queue(), dead_queue(&route.queue()));
         let mut requeued = 0;
         while requeued < limit {

@@ -13,7 +13,7 @@ use super::{SqliteQueue, now};
 use crate::process_id;
 use crate::queue::delivery::{Hold, Settlement};
 use crate::queue::{Consumer, Delivery};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// How long what a consumer holds stays its own after the last renewal: what one that was killed held is back within
 /// half a minute, and a machine that stalls for some seconds loses nothing.
@@ -61,7 +61,7 @@ pub(super) async fn start(
     name: String,
     prefetch: u16,
     stop: CancellationToken,
-) -> Result<Consumer, StoreError> {
+) -> Result<Consumer, BackendError> {
     let lease = Lease::take(&queue, &name).await.map_err(queue.failed("consuming from"))?;
     let (sender, deliveries) = mpsc::channel(prefetch.into());
     let mut worker = Worker {
@@ -88,7 +88,7 @@ pub(super) async fn start(
 impl Worker {
     async fn run(
         &mut self,
-        sender: &mpsc::Sender<Result<Delivery, StoreError>>,
+        sender: &mpsc::Sender<Result<Delivery, BackendError>>,
         stop: &CancellationToken,
     ) -> Result<(), sqlx::Error> {
         let mut renewal = interval(RENEW_EVERY);
@@ -294,7 +294,7 @@ impl Held {
         self.lease.lost.load(Ordering::Relaxed)
     }
 
-    pub(in crate::queue) async fn ack(mut self) -> Result<(), StoreError> {
+    pub(in crate::queue) async fn ack(mut self) -> Result<(), BackendError> {
         let failed = self.lease.queue.failed("acknowledging in");
         let acked = async {
             let mut writing = self.lease.queue.begin_unsynced().await?;
@@ -315,7 +315,7 @@ impl Held {
         after: Duration,
         reason: &str,
         attempts: u32,
-    ) -> Result<Settlement, StoreError> {
+    ) -> Result<Settlement, BackendError> {
         let failed = self.lease.queue.failed("putting off a message in");
         let put_off = async {
             let mut writing = self.lease.queue.begin_unsynced().await?;
@@ -339,7 +339,7 @@ impl Held {
         Ok(if settled == 0 { Settlement::Lost } else { Settlement::Settled })
     }
 
-    pub(in crate::queue) async fn dead_letter(mut self, reason: &str) -> Result<Settlement, StoreError> {
+    pub(in crate::queue) async fn dead_letter(mut self, reason: &str) -> Result<Settlement, BackendError> {
         let failed = self.lease.queue.failed("giving up a message in");
         let given_up = async {
             let mut writing = self.lease.queue.begin_unsynced().await?;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) use consumer::Held;
 
 use super::{Consumer, DeadLetter, Depth, Route};
-use crate::store::StoreError;
-use crate::store::sqlite::{self, Tuning};
+use crate::store::BackendError;
+use crate::store::sqlite::{self, Pragmas};
 
 pub(super) const WHAT: &str = "queue";
 /// The layout this build writes, kept in `PRAGMA user_version`.
@@ -48,11 +48,11 @@ impl Writing<'_> {
 }
 
 impl SqliteQueue {
-    pub(super) async fn open(path: &Path, exchange: &str) -> Result<Self, StoreError> {
-        sqlite::create_parent(WHAT, path)?;
+    pub(super) async fn open(path: &Path, exchange: &str) -> Result<Self, BackendError> {
+        sqlite::create_parent_dir(WHAT, path)?;
         // Processes that start together on a fresh file would race through its making; the lock lets one go first.
         let _lock = sqlite::lock_for_setup(path).await?;
-        let pool = sqlite::open(WHAT, path, &Tuning { page_size: 4096, cache_kib: 4 * 1024, connections: 3 }).await?;
+        let pool = sqlite::open(WHAT, path, &Pragmas { page_size: 4096, cache_kib: 4 * 1024, connections: 3 }).await?;
         let queue = Self(Arc::new(Inner {
             pool,
             path: path.to_owned(),
@@ -60,14 +60,19 @@ impl SqliteQueue {
             writing: Mutex::new(()),
             published: Notify::new(),
         }));
-        queue.set_up().await.map_err(StoreError::at_open)?;
+        queue.set_up().await.map_err(BackendError::before_start)?;
         Ok(queue)
     }
 
-    async fn set_up(&self) -> Result<(), StoreError> {
-        let tried = sqlite::tried(WHAT, &self.0.path);
-        let explain = |error: sqlx::Error| StoreError::explain(tried.clone(), &error);
-        let unusable = |problem: String, advice| StoreError { tried: tried.clone(), problem, advice, at_open: true };
+    async fn set_up(&self) -> Result<(), BackendError> {
+        let tried = sqlite::open_operation(WHAT, &self.0.path);
+        let explain = |error: sqlx::Error| BackendError::from_sqlite(tried.clone(), &error);
+        let unusable = |problem: String, advice| BackendError {
+            operation: tried.clone(),
+            cause: problem,
+            hint: advice,
+            before_start: true,
+        };
         let version = self.layout_version().await.map_err(explain)?;
         if version > LAYOUT_VERSION {
             return Err(unusable(
@@ -114,12 +119,12 @@ impl SqliteQueue {
         Ok(Writing { tx: self.0.pool.begin_with(statement).await?, _turn: turn })
     }
 
-    fn failed(&self, doing: &str) -> impl Fn(sqlx::Error) -> StoreError + use<> {
+    fn failed(&self, doing: &str) -> impl Fn(sqlx::Error) -> BackendError + use<> {
         let tried = format!("{doing} {}", self.0.path.display());
-        move |error| StoreError::explain(tried.clone(), &error)
+        move |error| BackendError::from_sqlite(tried.clone(), &error)
     }
 
-    pub(super) async fn describe(&self) -> Result<String, StoreError> {
+    pub(super) async fn describe(&self) -> Result<String, BackendError> {
         let version: String = sqlx::query_scalar("SELECT sqlite_version()")
             .fetch_one(&self.0.pool)
             .await
@@ -131,8 +136,8 @@ impl SqliteQueue {
         ))
     }
 
-    pub(super) async fn declare(&self, routes: &[Route]) -> Result<(), StoreError> {
-        let failed = |error| self.failed("declaring queues in")(error).at_open();
+    pub(super) async fn declare(&self, routes: &[Route]) -> Result<(), BackendError> {
+        let failed = |error| self.failed("declaring queues in")(error).before_start();
         let mut writing = self.begin().await.map_err(failed)?;
         for route in routes {
             sqlx::query("INSERT INTO queues (name) VALUES (?) ON CONFLICT DO NOTHING")
@@ -151,7 +156,7 @@ impl SqliteQueue {
         writing.commit().await.map_err(failed)
     }
 
-    pub(super) async fn publish(&self, route: &Route, bodies: Vec<String>) -> Result<(), StoreError> {
+    pub(super) async fn publish(&self, route: &Route, bodies: Vec<String>) -> Result<(), BackendError> {
         let failed = self.failed("publishing to");
         let key = route.key();
         let mut writing = self.begin().await.map_err(&failed)?;
@@ -194,14 +199,14 @@ impl SqliteQueue {
         route: &Route,
         prefetch: u16,
         stop: CancellationToken,
-    ) -> Result<Consumer, StoreError> {
+    ) -> Result<Consumer, BackendError> {
         let queue = route.queue();
         self.require(&queue, "consuming").await?;
         consumer::start(self.clone(), queue, prefetch, stop).await
     }
 
     /// Fails when there is no such queue.
-    async fn require(&self, queue: &str, doing: &str) -> Result<(), StoreError> {
+    async fn require(&self, queue: &str, doing: &str) -> Result<(), BackendError> {
         let there: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM queues WHERE name = ?)")
             .bind(queue.to_owned())
             .fetch_one(&self.0.pool)
@@ -210,15 +215,15 @@ impl SqliteQueue {
         if there {
             return Ok(());
         }
-        Err(StoreError {
-            tried: format!("{doing} the queue {queue} in {}", self.0.path.display()),
-            problem: "there is no such queue".to_owned(),
-            advice: super::delivery::NO_QUEUE_ADVICE,
-            at_open: false,
+        Err(BackendError {
+            operation: format!("{doing} the queue {queue} in {}", self.0.path.display()),
+            cause: "there is no such queue".to_owned(),
+            hint: super::delivery::NO_QUEUE_ADVICE,
+            before_start: false,
         })
     }
 
-    pub(super) async fn depth(&self, route: &Route) -> Result<Depth, StoreError> {
+    pub(super) async fn depth(&self, route: &Route) -> Result<Depth, BackendError> {
         self.require(&route.queue(), "counting").await?;
         // What a consumer held that is gone is there to be taken, though nobody has put it back yet.
         self.recover(None).await.map_err(self.failed("reading"))?;
@@ -238,7 +243,7 @@ impl SqliteQueue {
         Ok(Depth { ready: number(counts.0), waiting: number(counts.1), dead: number(counts.2) })
     }
 
-    pub(super) async fn dead_letters(&self, route: &Route, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+    pub(super) async fn dead_letters(&self, route: &Route, limit: u32) -> Result<Vec<DeadLetter>, BackendError> {
         let rows: Vec<(String, u32, Option<String>)> = sqlx::query_as(
             "SELECT body, attempts, reason FROM messages WHERE queue = ? AND state = 'dead' ORDER BY id LIMIT ?",
         )
@@ -255,7 +260,7 @@ impl SqliteQueue {
         Ok(rows.into_iter().map(letter).collect())
     }
 
-    pub(super) async fn requeue_dead(&self, route: &Route, limit: u32) -> Result<u32, StoreError> {
+    pub(super) async fn requeue_dead(&self, route: &Route, limit: u32) -> Result<u32, BackendError> {
         let failed = self.failed("requeuing dead letters in");
         let mut writing = self.begin().await.map_err(&failed)?;
         let done = sqlx::query(

@@ -118,12 +118,12 @@ collections! {
 
 impl Collection {
     /// Whether the collection's documents belong to one repository and are tagged with it.
-    pub fn of_repository(self) -> bool {
+    pub fn is_repository_scoped(self) -> bool {
         self.key().first().is_some_and(|column| column.name == "owner")
     }
 
     /// Whether its documents exist in two shapes, so that a list's answer must not overwrite the full one.
-    pub(super) fn has_two_shapes(self) -> bool {
+    pub(super) fn has_two_representations(self) -> bool {
         matches!(self, Self::Commits | Self::PullRequests | Self::Repos)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Collection, Document, REPOSITORY_ID, Shape, Source, timestamp};
+use super::{Collection, Document, REPOSITORY_ID, Representation, SourceRepository, timestamp};
 use crate::json;
 
 /// The member of `_msght` that names the parts which a document is stored without, where the store has no room for them.
@@ -10,13 +10,13 @@ pub(super) const WITHOUT: &str = "without";
 
 /// What is known of a stored document without reading its JSON.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stored {
+pub(super) struct StoredMeta {
     /// Fingerprint of the payload that the document was last written from.
     pub hash: i64,
     /// Fingerprint of the last list answer, for a document that holds the full shape.
     pub summary_hash: Option<i64>,
     /// Whether the full shape is stored.
-    pub full: bool,
+    pub detailed: bool,
     /// Whether it is marked as gone from GitHub.
     pub deleted: bool,
 }
@@ -27,33 +27,37 @@ pub(super) struct Row {
     pub json: String,
     pub hash: i64,
     pub summary_hash: Option<i64>,
-    pub full: bool,
+    pub detailed: bool,
 }
 
 /// Whether the stored state already says what the incoming one says, judged by fingerprints alone.
-pub(super) fn is_unchanged(stored: &Stored, incoming: &Document, hash: i64) -> bool {
+pub(super) fn is_unchanged(stored: &StoredMeta, incoming: &Document, hash: i64) -> bool {
     if stored.deleted {
         return false;
     }
-    if stored.full && incoming.shape == Shape::Summary && incoming.collection.has_two_shapes() {
+    if stored.detailed
+        && incoming.representation == Representation::Summary
+        && incoming.collection.has_two_representations()
+    {
         return stored.summary_hash == Some(hash);
     }
-    let same_shape = stored.full == (incoming.shape == Shape::Full) || !incoming.collection.has_two_shapes();
-    same_shape && stored.hash == hash
+    let same_representation = stored.detailed == (incoming.representation == Representation::Detailed)
+        || !incoming.collection.has_two_representations();
+    same_representation && stored.hash == hash
 }
 
 /// Whether [`replace`] needs the stored document itself.
-pub(super) fn reads_stored(collection: Collection) -> bool {
-    matches!(collection, Collection::Commits | Collection::PullRequestCommits) || collection.has_two_shapes()
+pub(super) fn needs_stored(collection: Collection) -> bool {
+    matches!(collection, Collection::Commits | Collection::PullRequestCommits) || collection.has_two_representations()
 }
 
 /// The row of a document that is not stored yet.
-pub(super) fn fresh(incoming: &Document, hash: i64) -> Row {
+pub(super) fn new_row(incoming: &Document, hash: i64) -> Row {
     Row {
         json: with_meta(&incoming.json, incoming, &[]),
         hash,
         summary_hash: None,
-        full: incoming.shape == Shape::Full,
+        detailed: incoming.representation == Representation::Detailed,
     }
 }
 
@@ -63,7 +67,7 @@ pub(super) fn fresh(incoming: &Document, hash: i64) -> Row {
 /// - A commit of several pull requests keeps the lowest number, whatever order they are read in.
 /// - A list's answer updates a full document but takes nothing from it; `_msght.detailed_at` then says how old
 ///   the fields are that only the full shape has.
-pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, hash: i64) -> Option<Row> {
+pub(super) fn replace(stored: &StoredMeta, stored_json: &str, incoming: &Document, hash: i64) -> Option<Row> {
     let old: Map<String, Value> = json::parse(stored_json).unwrap_or_default();
     let new: Map<String, Value> = json::parse(&incoming.json).unwrap_or_default();
     match incoming.collection {
@@ -71,7 +75,7 @@ pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, h
         Collection::Commits
             if !stored.deleted
                 && !is_of_same_repository(&old, &new, incoming.source.as_deref())
-                && (stored.full || incoming.shape == Shape::Summary) =>
+                && (stored.detailed || incoming.representation == Representation::Summary) =>
         {
             return None;
         }
@@ -83,24 +87,31 @@ pub(super) fn replace(stored: &Stored, stored_json: &str, incoming: &Document, h
         }
         _ => {}
     }
-    if incoming.collection.has_two_shapes() && stored.full && incoming.shape == Shape::Summary {
+    if incoming.collection.has_two_representations()
+        && stored.detailed
+        && incoming.representation == Representation::Summary
+    {
         return Some(overlay(old, new, incoming, hash));
     }
-    let summary_hash = match (incoming.shape, stored.full) {
-        (Shape::Full, false) if incoming.collection.has_two_shapes() => Some(stored.hash),
-        (Shape::Full, true) => stored.summary_hash,
+    let summary_hash = match (incoming.representation, stored.detailed) {
+        (Representation::Detailed, false) if incoming.collection.has_two_representations() => Some(stored.hash),
+        (Representation::Detailed, true) => stored.summary_hash,
         _ => None,
     };
     Some(Row {
         json: with_meta(&incoming.json, incoming, &[]),
         hash,
         summary_hash,
-        full: incoming.shape == Shape::Full,
+        detailed: incoming.representation == Representation::Detailed,
     })
 }
 
 /// Returns whether a stored commit was read from the repository that it comes from now, whatever that was called then.
-fn is_of_same_repository(old: &Map<String, Value>, new: &Map<String, Value>, source: Option<&Source>) -> bool {
+fn is_of_same_repository(
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    source: Option<&SourceRepository>,
+) -> bool {
     let stored = old.get("_msght").and_then(|meta| meta.get(REPOSITORY_ID)).and_then(Value::as_i64);
     match (stored, source) {
         (Some(stored), Some(source)) => stored == source.repository,
@@ -128,7 +139,7 @@ fn overlay(mut old: Map<String, Value>, new: Map<String, Value>, incoming: &Docu
         // Neither answer had this mixture: whatever full answer comes next is a change.
         hash: 0,
         summary_hash: Some(summary_hash),
-        full: true,
+        detailed: true,
     }
 }
 
@@ -144,11 +155,11 @@ fn with_meta(json: &str, incoming: &Document, more: &[(&str, Option<Value>)]) ->
     if let Some(source) = &incoming.source {
         meta.insert(REPOSITORY_ID.to_owned(), Value::from(source.repository));
     }
-    splice(json, "_msght", &Value::Object(meta).to_string())
+    append_member(json, "_msght", &Value::Object(meta).to_string())
 }
 
 /// Puts one more member at the end of a JSON object's text.
-pub(super) fn splice(object: &str, key: &str, value: &str) -> String {
+pub(super) fn append_member(object: &str, key: &str, value: &str) -> String {
     let body = object.trim_end().strip_suffix('}').unwrap_or(object).trim_end();
     let comma = if body.ends_with('{') { "" } else { "," };
     format!("{body}{comma}\"{key}\":{value}}}")
@@ -161,38 +172,41 @@ mod tests {
     use super::*;
     use chrono::DateTime;
 
-    fn document(collection: Collection, shape: Shape, json: &str) -> Document {
+    fn document(collection: Collection, representation: Representation, json: &str) -> Document {
         Document {
             collection,
             key: vec!["k".into()],
             json: json.to_owned(),
-            shape,
+            representation,
             fetched_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
             source: None,
         }
     }
 
-    fn stored(row: &Row) -> Stored {
-        Stored { hash: row.hash, summary_hash: row.summary_hash, full: row.full, deleted: false }
+    fn stored(row: &Row) -> StoredMeta {
+        StoredMeta { hash: row.hash, summary_hash: row.summary_hash, detailed: row.detailed, deleted: false }
     }
 
     #[test]
     fn githubs_bytes_stay_as_they_came() {
         let odd = "{ \"b\" : 1.50, \"a\":\"\\u0000é\" } ";
-        let row = fresh(&document(Collection::Issues, Shape::Summary, odd), 1);
+        let row = new_row(&document(Collection::Issues, Representation::Summary, odd), 1);
         assert_eq!(
             row.json,
             "{ \"b\" : 1.50, \"a\":\"\\u0000é\",\"_msght\":{\"fetched_at\":\"2023-11-14T22:13:20Z\"}}"
         );
-        assert_eq!(splice("{}", "x", "1"), "{\"x\":1}");
+        assert_eq!(append_member("{}", "x", "1"), "{\"x\":1}");
     }
 
     #[test]
     fn a_list_answer_updates_a_full_pull_request_and_takes_nothing_from_it() {
-        let full =
-            document(Collection::PullRequests, Shape::Full, r#"{"number":1,"title":"a","merged_by":{"login":"x"}}"#);
-        let row = fresh(&full, 10);
-        let list = document(Collection::PullRequests, Shape::Summary, r#"{"number":1,"title":"b"}"#);
+        let detailed = document(
+            Collection::PullRequests,
+            Representation::Detailed,
+            r#"{"number":1,"title":"a","merged_by":{"login":"x"}}"#,
+        );
+        let row = new_row(&detailed, 10);
+        let list = document(Collection::PullRequests, Representation::Summary, r#"{"number":1,"title":"b"}"#);
         assert!(!is_unchanged(&stored(&row), &list, 11));
         let merged = replace(&stored(&row), &row.json, &list, 11).unwrap();
         let value: Value = serde_json::from_str(&merged.json).unwrap();
@@ -207,14 +221,14 @@ mod tests {
         let at = |number: i64| {
             document(
                 Collection::PullRequestCommits,
-                Shape::Summary,
+                Representation::Summary,
                 &format!(r#"{{"sha":"s","pull_request_id":{number}}}"#),
             )
         };
         let (low, high) = (at(3), at(7));
-        let row = fresh(&low, 1);
+        let row = new_row(&low, 1);
         assert!(replace(&stored(&row), &row.json, &high, 2).is_none());
-        let row = fresh(&high, 2);
+        let row = new_row(&high, 2);
         assert!(replace(&stored(&row), &row.json, &low, 1).unwrap().json.contains("\"pull_request_id\":3"));
     }
 
@@ -222,22 +236,22 @@ mod tests {
     fn renamed_repository_updates_its_commits_and_fork_does_not() {
         let commit = |url: &str, source: Option<(i64, &[&str])>, more: &str| Document {
             source: source.map(|(repository, names)| {
-                Arc::new(Source { repository, names: names.iter().map(|name| (*name).to_owned()).collect() })
+                Arc::new(SourceRepository { repository, names: names.iter().map(|name| (*name).to_owned()).collect() })
             }),
             ..document(
                 Collection::Commits,
-                Shape::Full,
+                Representation::Detailed,
                 &format!(r#"{{"url":"https://x/repos/{url}/commits/s"{more}}}"#),
             )
         };
         let own = commit("o/old", Some((7, &["o/old"])), "");
-        let row = fresh(&own, 1);
+        let row = new_row(&own, 1);
         let renamed = commit("o/new", Some((7, &["o/new", "o/old"])), "");
         let fork = commit("f/old", Some((8, &["f/old"])), "");
         assert!(replace(&stored(&row), &row.json, &renamed, 2).is_some());
         assert!(replace(&stored(&row), &row.json, &fork, 3).is_none());
         // One that was stored before documents told their repository is known by the names that this has had.
-        let older = fresh(&Document { source: None, ..own }, 1);
+        let older = new_row(&Document { source: None, ..own }, 1);
         assert!(replace(&stored(&older), &older.json, &renamed, 2).is_some());
         assert!(replace(&stored(&older), &older.json, &fork, 3).is_none());
         assert!(replace(&stored(&older), &older.json, &commit("O/OLD", None, ",\"n\":1"), 4).is_none());
@@ -245,8 +259,8 @@ mod tests {
 
     #[test]
     fn a_document_that_comes_back_is_written_again() {
-        let doc = document(Collection::RepoLabels, Shape::Summary, r#"{"name":"bug"}"#);
-        let mut stored = stored(&fresh(&doc, 5));
+        let doc = document(Collection::RepoLabels, Representation::Summary, r#"{"name":"bug"}"#);
+        let mut stored = stored(&new_row(&doc, 5));
         assert!(is_unchanged(&stored, &doc, 5));
         stored.deleted = true;
         assert!(!is_unchanged(&stored, &doc, 5));

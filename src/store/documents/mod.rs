@@ -4,7 +4,7 @@
 //! unchanged is not written again: `_msght.fetched_at` says when the stored state was first read.
 
 mod collection;
-mod look;
+mod inspect;
 mod merge;
 mod mongodb;
 mod sqlite;
@@ -15,9 +15,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use collection::{Collection, Column, ColumnKind};
-pub use look::look;
+pub use inspect::inspect;
 
-use super::StoreError;
+use super::BackendError;
 use crate::backend_url::{self, BackendUrl};
 use crate::retry::RetryPolicy;
 
@@ -26,11 +26,11 @@ const SUPPORTED_URLS: &str = "set `documents.url` to a sqlite: or mongodb: URL";
 
 /// How much of an entity a document holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum Representation {
     /// As a list gives it.
     Summary,
     /// As the request for the one item gives it (a commit with its files, a pull request with its merger).
-    Full,
+    Detailed,
 }
 
 /// A value of a natural key.
@@ -79,11 +79,11 @@ pub struct Document {
     /// GitHub's JSON object with the tags, without `_msght`.
     pub json: String,
     /// Whether it came from a list or from a request of its own.
-    pub shape: Shape,
+    pub representation: Representation,
     /// When this state was read.
     pub fetched_at: DateTime<Utc>,
     /// The repository that it was read from, where several have the same.
-    pub source: Option<Arc<Source>>,
+    pub source: Option<Arc<SourceRepository>>,
 }
 
 /// The member of `_msght` that tells which repository a document was read from.
@@ -92,7 +92,7 @@ const REPOSITORY_ID: &str = "repository_id";
 /// A repository that a document was read from. Its number survives a rename; of documents that don't tell it, the names do
 /// that it has or had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceRepository {
     /// GitHub's number of it.
     pub repository: i64,
     /// Its present name, `OWNER/NAME`, and its former ones.
@@ -119,11 +119,11 @@ impl Document {
 
 /// What a write did to a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// It was not there before.
-    New,
+    Inserted,
     /// Its stored state was another one.
-    Changed,
+    Updated,
     /// The stored state was the same; nothing was written.
     Unchanged,
     /// The store takes other documents, and not this one.
@@ -132,7 +132,7 @@ pub enum Written {
 
 /// What tells a document store from every other one, and from its own earlier states.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct StoreIdentity {
     /// Made by chance with the store itself.
     pub id: String,
     /// How many changes it has had.
@@ -141,9 +141,9 @@ pub struct Identity {
 
 /// What a batch did.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct BatchResult {
     /// One entry a document, in the batch's order.
-    pub written: Vec<Written>,
+    pub written: Vec<WriteOutcome>,
     /// Documents that the store doesn't take, by their place in the batch: their collection, key and the store's reason.
     pub rejected: Vec<(usize, String)>,
     /// Documents that are stored without a part, by their place in the batch: which part, and why.
@@ -181,13 +181,13 @@ impl Documents {
     /// # Errors
     /// A store that can't be created, reached or written, is of another kind, has several documents of one key, or comes
     /// from a newer msght.
-    pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let backend = match (url.kind(), url.sqlite_path()) {
             (_, Some(path)) => Backend::Sqlite(sqlite::SqliteDocuments::open(path).await?),
             (backend_url::BackendKind::Mongodb, None) => {
                 Backend::Mongodb(mongodb::MongoDocuments::open(url, &retry_policy.for_backend()).await?)
             }
-            _ => return Err(StoreError::unsupported_scheme("document store", url, SUPPORTED_URLS)),
+            _ => return Err(BackendError::unsupported_scheme("document store", url, SUPPORTED_URLS)),
         };
         Ok(Self { backend })
     }
@@ -196,7 +196,7 @@ impl Documents {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn identity(&self) -> Result<Identity, StoreError> {
+    pub async fn identity(&self) -> Result<StoreIdentity, BackendError> {
         dispatch!(&self.backend, store => store.identity())
     }
 
@@ -206,7 +206,7 @@ impl Documents {
     /// # Errors
     /// The store could not be written. Of the embedded store's nothing is; on a server a part may be, and storing the
     /// batch again completes it.
-    pub async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
+    pub async fn upsert(&self, documents: Vec<Document>) -> Result<BatchResult, BackendError> {
         dispatch!(&self.backend, store => store.upsert(documents))
     }
 
@@ -214,7 +214,7 @@ impl Documents {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {
+    pub async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, BackendError> {
         dispatch!(&self.backend, store => store.get(collection, id))
     }
 
@@ -229,7 +229,7 @@ impl Documents {
         key: &[&str],
         after: &str,
         limit: u32,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<String>, BackendError> {
         dispatch!(&self.backend, store => store.ids_after(collection, key, after, limit))
     }
 
@@ -242,7 +242,7 @@ impl Documents {
         collection: Collection,
         ids: &[String],
         at: DateTime<Utc>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<u64, BackendError> {
         dispatch!(&self.backend, store => store.mark_deleted(collection, ids, at))
     }
 
@@ -251,7 +251,7 @@ impl Documents {
     /// # Errors
     /// The change could not be stored. Of the embedded store's nothing is; on a server a part may be, and renaming again
     /// completes it.
-    pub async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), StoreError> {
+    pub async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), BackendError> {
         if from == to {
             return Ok(());
         }
@@ -273,7 +273,7 @@ impl Documents {
 pub async fn repair_duplicates(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
-) -> Result<Vec<(Collection, u64)>, StoreError> {
+) -> Result<Vec<(Collection, u64)>, BackendError> {
     match url.kind() {
         backend_url::BackendKind::Mongodb => mongodb::repair_duplicates(url, retry_policy).await,
         _ => Ok(Vec::new()),
@@ -297,7 +297,7 @@ pub struct Duplicates {
 ///
 /// # Errors
 /// A server that can't be reached or read.
-pub async fn find_duplicates(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Vec<Duplicates>, StoreError> {
+pub async fn find_duplicates(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Vec<Duplicates>, BackendError> {
     match url.kind() {
         backend_url::BackendKind::Mongodb => mongodb::find_duplicates(url, retry_policy).await,
         _ => Ok(Vec::new()),
@@ -305,10 +305,10 @@ pub async fn find_duplicates(url: &BackendUrl, retry_policy: &RetryPolicy) -> Re
 }
 
 /// Adds members at the end of a JSON object's text; what stands there already keeps its bytes.
-pub fn with_members(object: &str, members: &[(&str, serde_json::Value)]) -> String {
+pub fn append_members(object: &str, members: &[(&str, serde_json::Value)]) -> String {
     let mut text = object.to_owned();
     for (key, value) in members {
-        text = merge::splice(&text, key, &value.to_string());
+        text = merge::append_member(&text, key, &value.to_string());
     }
     text
 }

@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{Arguments, AssertSqlSafe, Row as _, Sqlite, Transaction};
 
-use super::merge::{self, Row, Stored as Meta};
-use super::{Collection, ColumnKind, Document, Identity, KeyValue, Stored, Written, timestamp};
-use crate::store::StoreError;
-use crate::store::sqlite::{self, Tuning};
+use super::merge::{self, Row, StoredMeta};
+use super::{BatchResult, Collection, ColumnKind, Document, KeyValue, StoreIdentity, WriteOutcome, timestamp};
+use crate::store::BackendError;
+use crate::store::sqlite::{self, Pragmas};
 
 /// The layout this build writes, kept in `PRAGMA user_version`.
 ///
@@ -20,17 +20,17 @@ use crate::store::sqlite::{self, Tuning};
 /// |---|---|
 /// | 1 | what belongs to repositories |
 /// | 2 | the collections of people, too |
-pub(super) const LAYOUT_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// Documents a statement. Together with the columns it stays far below SQLite's 32,766 parameters, and few
 /// distinct sizes keep the statement cache small.
-const ROWS_A_STATEMENT: usize = 32;
+const ROWS_PER_STATEMENT: usize = 32;
 
 /// The longest text that SQLite stores is a billion bytes; `_msght` and a later mark have to fit as well.
-const LARGEST_DOCUMENT: usize = 999_999_000;
+const MAX_DOCUMENT_BYTES: usize = 999_999_000;
 
 /// Ids a look-up statement.
-const IDS_A_STATEMENT: usize = 128;
+const IDS_PER_STATEMENT: usize = 128;
 
 #[derive(Clone)]
 pub(super) struct SqliteDocuments {
@@ -39,13 +39,13 @@ pub(super) struct SqliteDocuments {
 }
 
 impl SqliteDocuments {
-    pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(super) async fn open(path: &Path) -> Result<Self, BackendError> {
         // Two processes that start together on a fresh file would race through its schema; the lock lets one go first.
         let _lock = sqlite::lock_for_setup(path).await?;
-        let tuning = Tuning { page_size: 8192, cache_kib: 4 * 1024, connections: 2 };
-        let pool = sqlite::open("document store", path, &tuning).await?;
+        let pragmas = Pragmas { page_size: 8192, cache_kib: 4 * 1024, connections: 2 };
+        let pool = sqlite::open("document store", path, &pragmas).await?;
         let store = Self { pool, path: Arc::new(path.to_owned()) };
-        store.set_up().await.map_err(StoreError::at_open)?;
+        store.create_schema().await.map_err(BackendError::before_start)?;
         Ok(store)
     }
 
@@ -53,19 +53,21 @@ impl SqliteDocuments {
         self.pool.close().await;
     }
 
-    async fn set_up(&self) -> Result<(), StoreError> {
-        let explain = |error: &sqlx::Error| StoreError::explain(sqlite::tried("document store", &self.path), error);
+    async fn create_schema(&self) -> Result<(), BackendError> {
+        let explain = |error: &sqlx::Error| {
+            BackendError::from_sqlite(sqlite::open_operation("document store", &self.path), error)
+        };
         let version: i64 =
             sqlx::query_scalar("PRAGMA user_version").fetch_one(&self.pool).await.map_err(|e| explain(&e))?;
-        if version > LAYOUT_VERSION {
-            return Err(StoreError {
-                tried: sqlite::tried("document store", &self.path),
-                problem: format!("a newer msght wrote it (layout {version}, this one knows {LAYOUT_VERSION})"),
-                advice: "use that version of msght, or point `documents.url` at another file",
-                at_open: true,
+        if version > SCHEMA_VERSION {
+            return Err(BackendError {
+                operation: sqlite::open_operation("document store", &self.path),
+                cause: format!("a newer msght wrote it (layout {version}, this one knows {SCHEMA_VERSION})"),
+                hint: "use that version of msght, or point `documents.url` at another file",
+                before_start: true,
             });
         }
-        if version == LAYOUT_VERSION {
+        if version == SCHEMA_VERSION {
             return Ok(());
         }
         let mut tx = self.begin().await.map_err(|e| explain(&e))?;
@@ -77,7 +79,7 @@ impl SqliteDocuments {
         let identity =
             "CREATE TABLE IF NOT EXISTS msght_store AS SELECT lower(hex(randomblob(16))) AS id, 0 AS generation";
         sqlx::query(identity).execute(&mut *tx).await.map_err(|e| explain(&e))?;
-        let stamp = format!("PRAGMA user_version = {LAYOUT_VERSION}");
+        let stamp = format!("PRAGMA user_version = {SCHEMA_VERSION}");
         sqlx::query(AssertSqlSafe(stamp)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
         tx.commit().await.map_err(|e| explain(&e))
     }
@@ -87,24 +89,24 @@ impl SqliteDocuments {
         self.pool.begin_with("BEGIN IMMEDIATE").await
     }
 
-    fn failed(&self, doing: &str) -> impl Fn(sqlx::Error) -> StoreError {
-        let tried = format!("{doing} {}", self.path.display());
-        move |error| StoreError::explain(tried.clone(), &error)
+    fn failed(&self, doing: &str) -> impl Fn(sqlx::Error) -> BackendError {
+        let operation = format!("{doing} {}", self.path.display());
+        move |error| BackendError::from_sqlite(operation.clone(), &error)
     }
 
-    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
+    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<BatchResult, BackendError> {
         self.try_upsert(documents).await.map_err(self.failed("writing documents to"))
     }
 
-    async fn try_upsert(&self, documents: Vec<Document>) -> Result<Stored, sqlx::Error> {
-        let mut written = vec![Written::Unchanged; documents.len()];
+    async fn try_upsert(&self, documents: Vec<Document>) -> Result<BatchResult, sqlx::Error> {
+        let mut written = vec![WriteOutcome::Unchanged; documents.len()];
         let mut by_collection: BTreeMap<Collection, Vec<(usize, String, Document)>> = BTreeMap::new();
         let mut rejected = Vec::new();
         for (position, document) in documents.into_iter().enumerate() {
-            if document.json.len() > LARGEST_DOCUMENT {
+            if document.json.len() > MAX_DOCUMENT_BYTES {
                 let reason = format!("it has {} bytes, and SQLite stores a billion at most", document.json.len());
                 rejected.push((position, document.rejected(&reason)));
-                written[position] = Written::Rejected;
+                written[position] = WriteOutcome::Rejected;
                 continue;
             }
             by_collection.entry(document.collection).or_default().push((position, document.id(), document));
@@ -113,10 +115,10 @@ impl SqliteDocuments {
         for (collection, entries) in by_collection {
             self.upsert_collection(&mut tx, collection, entries, &mut written).await?;
         }
-        let changed = written.iter().any(|written| matches!(written, Written::New | Written::Changed));
+        let changed = written.iter().any(|written| matches!(written, WriteOutcome::Inserted | WriteOutcome::Updated));
         let generation = if changed { Some(next_generation(&mut tx).await?) } else { None };
         tx.commit().await?;
-        Ok(Stored { written, rejected, reduced: Vec::new(), generation })
+        Ok(BatchResult { written, rejected, reduced: Vec::new(), generation })
     }
 
     async fn upsert_collection(
@@ -124,7 +126,7 @@ impl SqliteDocuments {
         tx: &mut Transaction<'static, Sqlite>,
         collection: Collection,
         entries: Vec<(usize, String, Document)>,
-        written: &mut [Written],
+        written: &mut [WriteOutcome],
     ) -> Result<(), sqlx::Error> {
         let mut known = stored_meta(tx, collection, entries.iter().map(|(_, id, _)| id.as_str())).await?;
         // What this batch will write, so that a key that comes twice in a batch is judged by its first.
@@ -133,11 +135,11 @@ impl SqliteDocuments {
         for (position, id, document) in entries {
             let hash = document.hash();
             let Some(stored) = known.get(&id).copied() else {
-                let row = merge::fresh(&document, hash);
-                known.insert(id.clone(), meta_of(&row));
+                let row = merge::new_row(&document, hash);
+                known.insert(id.clone(), meta_of_row(&row));
                 order.push(id.clone());
                 pending.insert(id, (document, row));
-                written[position] = Written::New;
+                written[position] = WriteOutcome::Inserted;
                 continue;
             };
             if merge::is_unchanged(&stored, &document, hash) {
@@ -148,24 +150,24 @@ impl SqliteDocuments {
                 None => read_json(tx, collection, &id).await?.unwrap_or_else(|| "{}".to_owned()),
             };
             let Some(row) = merge::replace(&stored, &json, &document, hash) else { continue };
-            known.insert(id.clone(), meta_of(&row));
+            known.insert(id.clone(), meta_of_row(&row));
             if pending.insert(id.clone(), (document, row)).is_none() {
                 order.push(id);
             }
-            written[position] = Written::Changed;
+            written[position] = WriteOutcome::Updated;
         }
         let rows: Vec<(String, Document, Row)> =
             order.into_iter().filter_map(|id| pending.remove(&id).map(|(document, row)| (id, document, row))).collect();
         write_rows(tx, collection, rows).await
     }
 
-    pub(super) async fn identity(&self) -> Result<Identity, StoreError> {
+    pub(super) async fn identity(&self) -> Result<StoreIdentity, BackendError> {
         let failed = self.failed("reading");
         let row = sqlx::query("SELECT id, generation FROM msght_store").fetch_one(&self.pool).await.map_err(&failed)?;
-        Ok(Identity { id: row.try_get(0).map_err(&failed)?, generation: row.try_get(1).map_err(&failed)? })
+        Ok(StoreIdentity { id: row.try_get(0).map_err(&failed)?, generation: row.try_get(1).map_err(&failed)? })
     }
 
-    pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {
+    pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, BackendError> {
         let sql = format!("SELECT doc FROM {} WHERE _id = ?", collection.name());
         let row: Option<SqliteRow> = sqlx::query(AssertSqlSafe(sql))
             .bind(id.to_owned())
@@ -181,7 +183,7 @@ impl SqliteDocuments {
         key: &[&str],
         after: &str,
         limit: u32,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<String>, BackendError> {
         let columns = collection.key().iter().zip(key);
         let belongs: String = columns.map(|(column, _)| format!("{} = ? AND ", column.name)).collect();
         let sql = format!(
@@ -201,12 +203,12 @@ impl SqliteDocuments {
         collection: Collection,
         ids: &[String],
         at: DateTime<Utc>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<u64, BackendError> {
         let failed = self.failed("marking deleted documents in");
         let sql = format!(
             "UPDATE {} SET deleted_at = ?1, doc = {} WHERE _id = ?2 AND deleted_at IS NULL",
             collection.name(),
-            edited("json_set(doc, '$._msght.deleted_at', ?1)")
+            json_edit("json_set(doc, '$._msght.deleted_at', ?1)")
         );
         let mut tx = self.begin().await.map_err(&failed)?;
         let mut marked = 0;
@@ -218,16 +220,16 @@ impl SqliteDocuments {
         Ok(marked)
     }
 
-    pub(super) async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), StoreError> {
+    pub(super) async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), BackendError> {
         let failed = self.failed("renaming a repository in");
         let mut tx = self.begin().await.map_err(&failed)?;
-        for collection in Collection::ALL.iter().filter(|collection| collection.of_repository()) {
+        for collection in Collection::ALL.iter().filter(|collection| collection.is_repository_scoped()) {
             let id_tail = "substr(_id, length(?1) + length(?2) + 2)";
             let sql = format!(
                 "UPDATE OR REPLACE {} SET owner = ?3, repo = ?4, _id = ?3 || '/' || ?4 || {id_tail}, \
                  doc = {} WHERE owner = ?1 AND repo = ?2",
                 collection.name(),
-                edited("json_set(doc, '$.owner', ?3, '$.repo', ?4)")
+                json_edit("json_set(doc, '$.owner', ?3, '$.repo', ?4)")
             );
             sqlx::query(AssertSqlSafe(sql))
                 .bind(from.0.to_owned())
@@ -279,37 +281,37 @@ fn schema(collection: Collection) -> Vec<String> {
 
 /// An expression that edits a document. SQLite's JSON functions don't read what is nested deeper than 1,000 levels; such a
 /// document keeps its text, and the columns beside it say the same.
-fn edited(expression: &str) -> String {
+fn json_edit(expression: &str) -> String {
     format!("CASE WHEN json_valid(doc) THEN {expression} ELSE doc END")
 }
 
-fn meta_of(row: &Row) -> Meta {
-    Meta { hash: row.hash, summary_hash: row.summary_hash, full: row.full, deleted: false }
+fn meta_of_row(row: &Row) -> StoredMeta {
+    StoredMeta { hash: row.hash, summary_hash: row.summary_hash, detailed: row.detailed, deleted: false }
 }
 
 async fn stored_meta<'a>(
     tx: &mut Transaction<'static, Sqlite>,
     collection: Collection,
     ids: impl Iterator<Item = &'a str>,
-) -> Result<HashMap<String, Meta>, sqlx::Error> {
+) -> Result<HashMap<String, StoredMeta>, sqlx::Error> {
     let ids: Vec<&str> = ids.collect();
     let mut known = HashMap::with_capacity(ids.len());
-    for chunk in ids.chunks(IDS_A_STATEMENT) {
-        let marks = vec!["?"; IDS_A_STATEMENT].join(",");
+    for chunk in ids.chunks(IDS_PER_STATEMENT) {
+        let marks = vec!["?"; IDS_PER_STATEMENT].join(",");
         let sql = format!(
             "SELECT _id, hash, summary_hash, full, deleted_at IS NOT NULL FROM {} WHERE _id IN ({marks})",
             collection.name()
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for position in 0..IDS_A_STATEMENT {
+        for position in 0..IDS_PER_STATEMENT {
             // A short chunk is filled up with its last id, so that there is one statement for all sizes.
             query = query.bind(chunk[position.min(chunk.len() - 1)].to_owned());
         }
         for row in query.fetch_all(&mut **tx).await? {
-            let stored = Meta {
+            let stored = StoredMeta {
                 hash: row.try_get(1)?,
                 summary_hash: row.try_get(2)?,
-                full: row.try_get(3)?,
+                detailed: row.try_get(3)?,
                 deleted: row.try_get(4)?,
             };
             known.insert(row.try_get(0)?, stored);
@@ -333,7 +335,7 @@ async fn write_rows(
     mut rows: Vec<(String, Document, Row)>,
 ) -> Result<(), sqlx::Error> {
     while !rows.is_empty() {
-        let take = if rows.len() >= ROWS_A_STATEMENT { ROWS_A_STATEMENT } else { 1 };
+        let take = if rows.len() >= ROWS_PER_STATEMENT { ROWS_PER_STATEMENT } else { 1 };
         let sql = insert_statement(collection, take);
         let mut arguments = SqliteArguments::default();
         for (id, document, row) in rows.drain(..take) {
@@ -360,7 +362,7 @@ fn bind_row(
     arguments.add(timestamp(document.fetched_at))?;
     arguments.add(row.hash)?;
     arguments.add(row.summary_hash)?;
-    arguments.add(row.full)?;
+    arguments.add(row.detailed)?;
     arguments.add(row.json)
 }
 

@@ -1,14 +1,14 @@
 //! Accounts as the tables know them.
 
 use super::Relational;
-use super::ids::Ids;
-use super::profiles::is_long_missing;
+use super::id_caches::IdCaches;
+use super::profiles::is_confirmed_missing;
 use super::sql::Value;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// An account as it is known in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownAccount {
+pub struct AccountRecord {
     /// Its row.
     pub id: i64,
     /// Its login.
@@ -20,12 +20,12 @@ pub struct KnownAccount {
     /// Whether GitHub has answered some time before that there is no profile, and has not given one since.
     pub missing: bool,
     /// The login that its profile's document bears; `None` where there is none.
-    pub documents_as: Option<String>,
+    pub documents_name: Option<String>,
 }
 
 /// Which of an account's ties, from its own side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tied {
+pub enum RelationKind {
     /// Who follows it.
     Followers,
     /// Whom it follows.
@@ -38,7 +38,7 @@ pub enum Tied {
     OutsideCollaborators,
 }
 
-impl Tied {
+impl RelationKind {
     /// The table, the column of the account itself and that of the others.
     fn columns(self) -> (&'static str, &'static str, &'static str) {
         match self {
@@ -53,14 +53,14 @@ impl Tied {
 
 /// A project's people that a list of GitHub's decides over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProjectTie {
+pub enum ProjectUserKind {
     /// Collaborators.
     Members,
     /// Stargazers.
     Watchers,
 }
 
-impl ProjectTie {
+impl ProjectUserKind {
     fn table(self) -> &'static str {
         match self {
             Self::Members => "project_members",
@@ -69,38 +69,38 @@ impl ProjectTie {
     }
 }
 
-const KNOWN: &str = "SELECT u.id, u.login, m.github_id, u.deleted, f.missing_since, f.documents_as";
+const SELECT_ACCOUNT: &str = "SELECT u.id, u.login, m.github_id, u.deleted, f.missing_since, f.documents_as";
 
 impl Relational {
     /// An account by its present login.
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn known_account(&self, login: &str) -> Result<Option<KnownAccount>, StoreError> {
+    pub async fn find_account(&self, login: &str) -> Result<Option<AccountRecord>, BackendError> {
         let sql = format!(
-            "{KNOWN} FROM users u LEFT JOIN msght_users m ON m.user_id = u.id \
+            "{SELECT_ACCOUNT} FROM users u LEFT JOIN msght_users m ON m.user_id = u.id \
              LEFT JOIN msght_profiles f ON f.user_id = u.id WHERE u.login = ? AND u.fake = 0 AND u.id > 0"
         );
-        Ok(known_account(self.read(&sql, vec![login.into()]).await?))
+        Ok(find_account(self.read(&sql, vec![login.into()]).await?))
     }
 
     /// An account by GitHub's numeric id, whatever it was called.
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn account_by_github_id(&self, github_id: i64) -> Result<Option<KnownAccount>, StoreError> {
+    pub async fn find_account_by_github_id(&self, github_id: i64) -> Result<Option<AccountRecord>, BackendError> {
         let sql = format!(
-            "{KNOWN} FROM msght_users m JOIN users u ON u.id = m.user_id \
+            "{SELECT_ACCOUNT} FROM msght_users m JOIN users u ON u.id = m.user_id \
              LEFT JOIN msght_profiles f ON f.user_id = u.id WHERE m.github_id = ?"
         );
-        Ok(known_account(self.read(&sql, vec![github_id.into()]).await?))
+        Ok(find_account(self.read(&sql, vec![github_id.into()]).await?))
     }
 
     /// The logins of the accounts that one is tied to.
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn tied_logins(&self, login: &str, tied: Tied) -> Result<Vec<String>, StoreError> {
+    pub async fn related_logins(&self, login: &str, tied: RelationKind) -> Result<Vec<String>, BackendError> {
         let (table, own, others) = tied.columns();
         let sql = format!(
             "SELECT o.login FROM {table} x JOIN users o ON o.id = x.{others} JOIN users u ON u.id = x.{own} \
@@ -114,7 +114,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn tied_to_project(&self, project: i64, tie: ProjectTie) -> Result<Vec<(i64, String)>, StoreError> {
+    pub async fn project_users(&self, project: i64, tie: ProjectUserKind) -> Result<Vec<(i64, String)>, BackendError> {
         let table = tie.table();
         let sql = format!("SELECT u.id, u.login FROM {table} x JOIN users u ON u.id = x.user_id WHERE x.repo_id = ?");
         let rows = self.read(&sql, vec![project.into()]).await?;
@@ -126,22 +126,22 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn rename_account(&self, account: i64, login: &str, deleted: bool) -> Result<(), StoreError> {
+    pub async fn rename_account(&self, account: i64, login: &str, deleted: bool) -> Result<(), BackendError> {
         let sql = "UPDATE users SET login = ?, deleted = ? WHERE id = ?";
         self.write(sql, vec![login.into(), deleted.into(), account.into()]).await?;
-        *self.ids.lock().await = Ids::new();
+        *self.ids.lock().await = IdCaches::new();
         Ok(())
     }
 }
 
-fn known_account(rows: Vec<Vec<Value>>) -> Option<KnownAccount> {
+fn find_account(rows: Vec<Vec<Value>>) -> Option<AccountRecord> {
     let row = rows.into_iter().next()?;
-    Some(KnownAccount {
+    Some(AccountRecord {
         id: row[0].as_i64()?,
         login: row[1].as_str()?.to_owned(),
         github_id: row[2].as_i64(),
         deleted: row[3].as_i64() == Some(1),
-        missing: row[4].as_str().is_some_and(is_long_missing),
-        documents_as: row[5].as_str().map(str::to_owned),
+        missing: row[4].as_str().is_some_and(is_confirmed_missing),
+        documents_name: row[5].as_str().map(str::to_owned),
     })
 }

@@ -7,7 +7,7 @@ use super::sql::{Upsert, Value};
 use super::sqlite::{SqliteBackend, SqliteTx};
 use crate::backend_url::{BackendKind, BackendUrl};
 use crate::retry::RetryPolicy;
-use crate::store::{StoreError, mysql, sqlite};
+use crate::store::{BackendError, mysql, sqlite};
 
 #[derive(Clone)]
 pub(super) enum Backend {
@@ -22,7 +22,7 @@ pub(super) enum Tx {
 }
 
 /// Runs the same on either.
-macro_rules! either {
+macro_rules! dispatch {
     ($kind:ident, $value:expr, $inner:ident => $work:expr) => {
         match $value {
             $kind::Sqlite($inner) => $work,
@@ -33,29 +33,29 @@ macro_rules! either {
 
 impl Backend {
     /// Opens the database and brings its tables up to date.
-    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         match (url.kind(), url.sqlite_path()) {
             (BackendKind::Mysql, _) => Ok(Self::Mysql(MysqlBackend::open(url, retry_policy).await?)),
             (_, Some(path)) => Ok(Self::Sqlite(SqliteBackend::open(path).await?)),
-            (_, None) => Err(StoreError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
+            (_, None) => Err(BackendError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
         }
     }
 
     pub(super) async fn close(self) {
-        either!(Self, self, backend => backend.close().await);
+        dispatch!(Self, self, backend => backend.close().await);
     }
 
-    pub(super) fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
-        either!(Self, self, backend => backend.explain(doing, error))
+    pub(super) fn backend_error(&self, doing: &str, error: &sqlx::Error) -> BackendError {
+        dispatch!(Self, self, backend => backend.backend_error(doing, error))
     }
 
     /// Which product holds the tables, for people.
-    pub(super) fn described(&self) -> String {
-        either!(Self, self, backend => backend.described())
+    pub(super) fn description(&self) -> String {
+        dispatch!(Self, self, backend => backend.description())
     }
 
     /// The database's clock, as an SQL expression: processes on several machines share it.
-    pub(super) fn unix_seconds(&self) -> &'static str {
+    pub(super) fn now_expression(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "unixepoch()",
             Self::Mysql(_) => "unix_timestamp()",
@@ -70,7 +70,7 @@ impl Backend {
     }
 
     pub(super) async fn fetch(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
-        either!(Self, self, backend => backend.fetch(sql, params).await)
+        dispatch!(Self, self, backend => backend.fetch(sql, params).await)
     }
 
     /// Repeats what can be repeated as long as its failure may pass. A file has no outages: it waits for its lock itself.
@@ -90,18 +90,18 @@ impl Backend {
 
 impl Tx {
     pub(super) async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64, sqlx::Error> {
-        either!(Self, self, tx => tx.execute(sql, params).await)
+        dispatch!(Self, self, tx => tx.execute(sql, params).await)
     }
 
     pub(super) async fn fetch(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
-        either!(Self, self, tx => tx.fetch(sql, params).await)
+        dispatch!(Self, self, tx => tx.fetch(sql, params).await)
     }
 
     /// Upserts rows in statements of a few fixed sizes; returns how many rows were inserted or changed.
     pub(super) async fn upsert(&mut self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<u64, sqlx::Error> {
         let (dialect, sizes) = match self {
-            Self::Sqlite(_) => (super::sql::Dialect::Sqlite, super::sqlite::ROWS_A_STATEMENT),
-            Self::Mysql(_) => (super::sql::Dialect::Mysql, super::mysql::ROWS_A_STATEMENT),
+            Self::Sqlite(_) => (super::sql::Dialect::Sqlite, super::sqlite::ROWS_PER_STATEMENT),
+            Self::Mysql(_) => (super::sql::Dialect::Mysql, super::mysql::ROWS_PER_STATEMENT),
         };
         let mut rows = rows.into_iter();
         let mut affected = 0;
@@ -114,16 +114,16 @@ impl Tx {
     }
 
     /// Keys a look-up statement. A shorter list is filled up with its last key, so that one statement serves all sizes.
-    pub(super) fn keys_a_lookup(&self) -> usize {
+    pub(super) fn keys_per_lookup(&self) -> usize {
         match self {
-            Self::Sqlite(_) => super::sqlite::KEYS_A_LOOKUP,
-            Self::Mysql(_) => super::mysql::KEYS_A_LOOKUP,
+            Self::Sqlite(_) => super::sqlite::KEYS_PER_LOOKUP,
+            Self::Mysql(_) => super::mysql::KEYS_PER_LOOKUP,
         }
     }
 
     /// What ends a query that has to wait for what others have written and not yet committed, and to keep it as it is until
     /// this transaction ends. A SQLite file has one writer at a time.
-    pub(super) fn for_update(&self) -> &'static str {
+    pub(super) fn locking_clause(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "",
             Self::Mysql(_) => " FOR UPDATE",
@@ -131,23 +131,23 @@ impl Tx {
     }
 
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        either!(Self, self, tx => tx.commit().await)
+        dispatch!(Self, self, tx => tx.commit().await)
     }
 }
 
 /// Whether an error may be cured by looking everything up anew: another process has taken away a row that this one
 /// remembered, or has taken a name that was free a moment ago.
-pub(super) fn is_stale(error: &sqlx::Error) -> bool {
+pub(super) fn is_stale_id(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.is_foreign_key_violation() || error.is_unique_violation())
 }
 
-/// Whether an error is about a value that was to be stored: the database would take other rows. What [`is_stale`] tells of
+/// Whether an error is about a value that was to be stored: the database would take other rows. What [`is_stale_id`] tells of
 /// counts too, where looking everything up anew has not cured it.
-pub(super) fn blames_rows(error: &sqlx::Error) -> bool {
+pub(super) fn is_rejected_row(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Encode(_) => true,
-        sqlx::Error::Database(_) => match mysql::number(error) {
-            Some(number) => mysql::REJECTED_VALUES.contains(&number),
+        sqlx::Error::Database(_) => match mysql::error_number(error) {
+            Some(number) => mysql::REJECTED_VALUE_ERRORS.contains(&number),
             None => sqlite::is_rejected_value(error),
         },
         _ => false,

@@ -1,15 +1,16 @@
 //! A batch of rows of all kinds, as it goes into one transaction.
 
 use super::rows::{
-    Account, AccountTie, Commit, CommitComment, GoneRow, Issue, IssueComment, IssueEvent, Languages, Profile, Project,
-    ProjectListing, PullCommits, PullFact, PullRequest, ReviewComment, Team, TeamProject, Tie, Topics,
+    Account, AccountRelation, Commit, CommitComment, DeletedRow, Issue, IssueComment, IssueEvent, Languages, Profile,
+    Project, ProjectListing, ProjectUser, PullCommits, PullRequest, PullRequestHistory, ReviewComment, Team,
+    TeamProject, Topics,
 };
-use super::sync_update::Progress;
+use super::sync_update::SyncUpdate;
 
 /// A batch of rows of all kinds, with the sync state that becomes true once they are stored.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each field is a list of the rows its type describes")]
-pub struct Rows {
+pub struct RowBatch {
     pub accounts: Vec<Account>,
     /// Project and account that its documents mention.
     pub mentions: Vec<(i64, Account)>,
@@ -20,7 +21,7 @@ pub struct Rows {
     pub commits: Vec<Commit>,
     pub commit_comments: Vec<CommitComment>,
     pub pulls: Vec<PullRequest>,
-    pub pull_facts: Vec<PullFact>,
+    pub pull_history: Vec<PullRequestHistory>,
     pub pull_commits: Vec<PullCommits>,
     pub review_comments: Vec<ReviewComment>,
     pub issues: Vec<Issue>,
@@ -30,23 +31,23 @@ pub struct Rows {
     pub labels: Vec<(i64, String)>,
     /// Project and title.
     pub milestones: Vec<(i64, String)>,
-    pub members: Vec<Tie>,
+    pub members: Vec<ProjectUser>,
     /// Since when members are members, known only from the events feed: of those that there are.
-    pub member_dates: Vec<Tie>,
-    pub watchers: Vec<Tie>,
+    pub member_dates: Vec<ProjectUser>,
+    pub watchers: Vec<ProjectUser>,
     /// Stars known only from the events feed: a list's answer has the better date.
-    pub watchers_from_events: Vec<Tie>,
+    pub watchers_from_events: Vec<ProjectUser>,
     /// Project and row of members that are no longer.
     pub members_gone: Vec<(i64, i64)>,
     /// Project and row of those who took their star back.
     pub watchers_gone: Vec<(i64, i64)>,
-    pub followers: Vec<AccountTie>,
+    pub followers: Vec<AccountRelation>,
     /// Logins of the followed and of who follows no longer.
     pub followers_gone: Vec<(String, String)>,
-    pub organization_members: Vec<AccountTie>,
+    pub organization_members: Vec<AccountRelation>,
     /// Logins of the organisation and of who is no longer a member.
     pub organization_members_gone: Vec<(String, String)>,
-    pub outside_collaborators: Vec<AccountTie>,
+    pub outside_collaborators: Vec<AccountRelation>,
     /// Logins of the organisation and of who has no access any more.
     pub outside_collaborators_gone: Vec<(String, String)>,
     pub listings: Vec<ProjectListing>,
@@ -63,13 +64,13 @@ pub struct Rows {
     pub languages: Vec<Languages>,
     pub topics: Vec<Topics>,
     /// Rows to mark as gone.
-    pub gone: Vec<GoneRow>,
+    pub gone: Vec<DeletedRow>,
     /// Project, and all titles that its milestones have: others are of milestones that are gone or renamed.
     pub milestone_titles: Vec<(i64, Vec<String>)>,
-    pub progress: Vec<Progress>,
+    pub sync_updates: Vec<SyncUpdate>,
 }
 
-/// Calls a macro with the name of every field of [`Rows`], in the order in which rows are applied.
+/// Calls a macro with the name of every field of [`RowBatch`], in the order in which rows are applied.
 macro_rules! with_row_fields {
     ($macro:ident) => {
         $macro!(
@@ -81,7 +82,7 @@ macro_rules! with_row_fields {
             commits,
             commit_comments,
             pulls,
-            pull_facts,
+            pull_history,
             pull_commits,
             review_comments,
             issues,
@@ -112,13 +113,13 @@ macro_rules! with_row_fields {
             topics,
             gone,
             milestone_titles,
-            progress
+            sync_updates
         )
     };
 }
 pub(super) use with_row_fields;
 
-impl Rows {
+impl RowBatch {
     /// Moves everything of another batch behind this one's.
     pub fn append(&mut self, other: Self) {
         macro_rules! append {

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::Relational;
-use super::rows::{Listed, ProjectListing};
+use super::rows::{ListingState, ProjectListing};
 use super::sql::Value;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// A repository that a list held, or that was mirrored.
 #[derive(Debug, Clone)]
-pub struct Inventoried {
+pub struct RepositoryRecord {
     /// GitHub's numeric id.
     pub github_id: i64,
     /// Its owner's login.
@@ -19,7 +19,7 @@ pub struct Inventoried {
     /// Its name.
     pub name: String,
     /// The name, `OWNER/NAME`, that its documents bear; `None` where it has none.
-    pub documents_as: Option<String>,
+    pub documents_name: Option<String>,
     /// Whether it is marked as gone from GitHub.
     pub deleted: bool,
     /// `listed`, `unlisted` or `unreadable`; `None` where no list ever held it.
@@ -38,12 +38,12 @@ pub struct Inventoried {
     pub changed_at: Option<DateTime<Utc>>,
 }
 
-impl Inventoried {
+impl RepositoryRecord {
     /// Returns the same as a listing with another state; what it doesn't tell stays as it is.
-    pub fn listing(&self, state: Listed) -> ProjectListing {
+    pub fn listing(&self, state: ListingState) -> ProjectListing {
         ProjectListing {
             github_id: self.github_id,
-            documents_as: None,
+            documents_name: None,
             state,
             visibility: None,
             archived: self.archived,
@@ -66,7 +66,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn inventory(&self) -> Result<Vec<Inventoried>, StoreError> {
+    pub async fn inventory(&self) -> Result<Vec<RepositoryRecord>, BackendError> {
         let rows = self.read(SELECT, Vec::new()).await?;
         Ok(rows.into_iter().filter_map(inventoried).collect())
     }
@@ -75,7 +75,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn inventory_of(&self, owner: &str) -> Result<Vec<Inventoried>, StoreError> {
+    pub async fn inventory_of(&self, owner: &str) -> Result<Vec<RepositoryRecord>, BackendError> {
         let sql = format!("{SELECT} AND u.login = ? ORDER BY p.name");
         let rows = self.read(&sql, vec![owner.into()]).await?;
         Ok(rows.into_iter().filter_map(inventoried).collect())
@@ -85,7 +85,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn numbers_of_owner(&self, owner: &str) -> Result<HashMap<String, Option<i64>>, StoreError> {
+    pub async fn github_ids_of_owner(&self, owner: &str) -> Result<HashMap<String, Option<i64>>, BackendError> {
         let sql = "SELECT p.name, m.github_id FROM projects p JOIN users u ON u.id = p.owner_id \
                    LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ?";
         let rows = self.read(sql, vec![owner.into()]).await?;
@@ -97,8 +97,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn is_accounted_for(&self, owner: &str, name: &str) -> Result<bool, StoreError> {
-        if let Some(known) = self.known_project(owner, name).await? {
+    pub async fn is_known_missing(&self, owner: &str, name: &str) -> Result<bool, BackendError> {
+        if let Some(known) = self.find_project(owner, name).await? {
             return Ok(known.deleted);
         }
         let sql = "SELECT project_id FROM project_names WHERE owner = ? AND name = ?";
@@ -109,7 +109,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn teams_of(&self, organization: &str) -> Result<Vec<(i64, String)>, StoreError> {
+    pub async fn teams_of(&self, organization: &str) -> Result<Vec<(i64, String)>, BackendError> {
         let sql = "SELECT t.github_id, t.slug FROM teams t JOIN users u ON u.id = t.org_id \
                    WHERE u.login = ? AND t.deleted = 0 ORDER BY t.github_id";
         let rows = self.read(sql, vec![organization.into()]).await?;
@@ -117,15 +117,15 @@ impl Relational {
     }
 }
 
-fn inventoried(row: Vec<Value>) -> Option<Inventoried> {
+fn inventoried(row: Vec<Value>) -> Option<RepositoryRecord> {
     let text = |at: usize| row[at].as_str().map(str::to_owned);
     let flag = |at: usize| row[at].as_i64() == Some(1);
     let date = |at: usize| row[at].as_str().and_then(moment);
-    Some(Inventoried {
+    Some(RepositoryRecord {
         github_id: row[0].as_i64()?,
         owner: text(1)?,
         name: text(2)?,
-        documents_as: text(3),
+        documents_name: text(3),
         deleted: flag(4),
         listed: text(5),
         visibility: text(6),

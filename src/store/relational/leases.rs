@@ -11,30 +11,30 @@ use tokio_util::sync::CancellationToken;
 use super::Relational;
 use super::sql::{Upsert, Value};
 use crate::process_id;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// How long a lease holds without being renewed. Longer than a database's restart, so that one doesn't cost the work in
 /// hand; short enough that a dead worker's repository is soon taken up.
-const HOLDS: Duration = Duration::from_secs(60);
-/// No lease ends later than this: a holder whose clock was ahead can't have meant it. Twice [`HOLDS`], so that a clock which
+const LEASE_TTL: Duration = Duration::from_secs(60);
+/// No lease ends later than this: a holder whose clock was ahead can't have meant it. Twice [`LEASE_TTL`], so that a clock which
 /// is put back a little costs no live holder its lease.
-const MAX_HOLDS: Duration = Duration::from_secs(120);
-/// How often it is renewed: several times within [`HOLDS`].
-const RENEWED_EVERY: Duration = Duration::from_secs(10);
+const MAX_LEASE_TTL: Duration = Duration::from_secs(120);
+/// How often it is renewed: several times within [`LEASE_TTL`].
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 
 const LEASES: Upsert =
     Upsert { table: "msght_leases", columns: &["name", "holder", "since", "expires_at"], key: &["name"], update: &[] };
 
 /// Who has a lease that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct LeaseHolder {
     /// The process, as it calls itself (host, process number, a mark of its machine), and a part for its job.
     pub name: String,
     /// Since when, by the database's clock.
     pub since: DateTime<Utc>,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LeaseHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} has it since {}", self.name, self.since.format("%Y-%m-%d %H:%M:%S UTC"))
     }
@@ -46,8 +46,8 @@ pub struct Lease {
     relational: Relational,
     name: String,
     holder: String,
-    lost: CancellationToken,
-    renewing: JoinHandle<()>,
+    lost_token: CancellationToken,
+    renewal_task: JoinHandle<()>,
 }
 
 /// What this process is called among those that share the stores: `HOST/PROCESS/MACHINE`.
@@ -70,50 +70,50 @@ impl Relational {
     ///
     /// # Errors
     /// The store can't be read or written.
-    pub async fn lease(&self, name: &str, process: &str) -> Result<Result<Lease, Holder>, StoreError> {
+    pub async fn try_lease(&self, name: &str, process: &str) -> Result<Result<Lease, LeaseHolder>, BackendError> {
         let holder = format!("{process}/{:08x}", rand::random::<u32>());
-        let mut found = self.take_lease(name, &holder).await?;
+        let mut found = self.claim_lease(name, &holder).await?;
         if has_ended(&found.name) {
             tracing::info!(lease = name, holder = found.name, "a dead process's lease is taken over");
-            self.end_lease(name, &found.name).await?;
-            found = self.take_lease(name, &holder).await?;
+            self.delete_lease(name, &found.name).await?;
+            found = self.claim_lease(name, &holder).await?;
         }
         if found.name != holder {
             return Ok(Err(found));
         }
-        let lost = CancellationToken::new();
-        let renewing = tokio::spawn(renew(self.clone(), name.to_owned(), holder.clone(), lost.clone()));
-        Ok(Ok(Lease { relational: self.clone(), name: name.to_owned(), holder, lost, renewing }))
+        let lost_token = CancellationToken::new();
+        let renewal_task = tokio::spawn(renew(self.clone(), name.to_owned(), holder.clone(), lost_token.clone()));
+        Ok(Ok(Lease { relational: self.clone(), name: name.to_owned(), holder, lost_token, renewal_task }))
     }
 
     /// Renews a lease; whether it was still there.
-    async fn renew_lease(&self, name: &str, holder: &str) -> Result<bool, StoreError> {
-        let now = self.backend.unix_seconds();
+    async fn renew_lease(&self, name: &str, holder: &str) -> Result<bool, BackendError> {
+        let now = self.backend.now_expression();
         let sql = format!("UPDATE msght_leases SET expires_at = {now} + ? WHERE name = ? AND holder = ?");
-        let holds = i64::try_from(HOLDS.as_secs()).unwrap_or(0);
+        let holds = i64::try_from(LEASE_TTL.as_secs()).unwrap_or(0);
         let renew = async || {
             let mut tx = self.backend.begin().await?;
             let renewed = tx.execute(&sql, vec![holds.into(), name.into(), holder.into()]).await?;
             tx.commit().await?;
             Ok(renewed > 0)
         };
-        self.backend.with_retry(renew).await.map_err(|error| self.backend.explain("writing to", &error))
+        self.backend.with_retry(renew).await.map_err(|error| self.backend.backend_error("writing to", &error))
     }
 
-    async fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+    async fn delete_lease(&self, name: &str, holder: &str) -> Result<(), BackendError> {
         let sql = "DELETE FROM msght_leases WHERE name = ? AND holder = ?";
         self.write(sql, vec![name.into(), holder.into()]).await.map(drop)
     }
 
     /// Takes a lease that nobody has; returns who has it then.
-    async fn take_lease(&self, name: &str, holder: &str) -> Result<Holder, StoreError> {
-        let now_sql = self.backend.unix_seconds();
+    async fn claim_lease(&self, name: &str, holder: &str) -> Result<LeaseHolder, BackendError> {
+        let now_sql = self.backend.now_expression();
         let take = async || {
             let mut tx = self.backend.begin().await?;
             let now = tx.fetch(&format!("SELECT {now_sql}"), Vec::new()).await?;
             let now = now.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
-            let until = now.saturating_add(i64::try_from(HOLDS.as_secs()).unwrap_or(0));
-            let latest = now.saturating_add(i64::try_from(MAX_HOLDS.as_secs()).unwrap_or(0));
+            let until = now.saturating_add(i64::try_from(LEASE_TTL.as_secs()).unwrap_or(0));
+            let latest = now.saturating_add(i64::try_from(MAX_LEASE_TTL.as_secs()).unwrap_or(0));
             let take_over = "UPDATE msght_leases SET holder = ?1, since = ?2, expires_at = ?3 \
                              WHERE name = ?4 AND (expires_at <= ?2 OR expires_at > ?5)";
             tx.execute(take_over, vec![holder.into(), now.into(), until.into(), name.into(), latest.into()]).await?;
@@ -123,10 +123,10 @@ impl Relational {
             Ok(found)
         };
         let found = self.backend.with_retry(take).await;
-        let found = found.map_err(|error| self.backend.explain("writing to", &error))?;
+        let found = found.map_err(|error| self.backend.backend_error("writing to", &error))?;
         let row = found.into_iter().next().unwrap_or_default();
         let since = row.get(1).and_then(Value::as_i64).and_then(|at| DateTime::from_timestamp(at, 0));
-        Ok(Holder {
+        Ok(LeaseHolder {
             name: row.into_iter().next().and_then(Value::into_text).unwrap_or_default(),
             since: since.unwrap_or_default(),
         })
@@ -134,12 +134,12 @@ impl Relational {
 }
 
 /// Renews a lease until it is lost: taken by somebody else, or not renewed in time, since an outage can last longer.
-async fn renew(relational: Relational, name: String, holder: String, lost: CancellationToken) {
+async fn renew(relational: Relational, name: String, holder: String, lost_token: CancellationToken) {
     let mut renewed_at = Instant::now();
     loop {
-        tokio::time::sleep(RENEWED_EVERY).await;
+        tokio::time::sleep(RENEWAL_INTERVAL).await;
         let began = Instant::now();
-        let deadline = renewed_at + HOLDS - RENEWED_EVERY;
+        let deadline = renewed_at + LEASE_TTL - RENEWAL_INTERVAL;
         let why = match tokio::time::timeout_at(deadline, relational.renew_lease(&name, &holder)).await {
             Ok(Ok(true)) => {
                 renewed_at = began;
@@ -150,28 +150,28 @@ async fn renew(relational: Relational, name: String, holder: String, lost: Cance
             Err(_) => "the store did not answer in time".to_owned(),
         };
         tracing::warn!(lease = name, why, "a lease was lost");
-        return lost.cancel();
+        return lost_token.cancel();
     }
 }
 
 impl Lease {
     /// Cancelled when the lease was lost: the work must end, somebody else may be at it.
-    pub fn lost(&self) -> &CancellationToken {
-        &self.lost
+    pub fn lost_token(&self) -> &CancellationToken {
+        &self.lost_token
     }
 
     /// Gives the lease back.
     ///
     /// # Errors
     /// The store can't be written; the lease ends by itself then.
-    pub async fn release(self) -> Result<(), StoreError> {
-        self.renewing.abort();
-        self.relational.end_lease(&self.name, &self.holder).await
+    pub async fn release(self) -> Result<(), BackendError> {
+        self.renewal_task.abort();
+        self.relational.delete_lease(&self.name, &self.holder).await
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.renewing.abort();
+        self.renewal_task.abort();
     }
 }

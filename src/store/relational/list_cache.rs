@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::Relational;
-use super::batch::Rows;
-use super::state::{ListState, PageState, list_state, page_state};
-use super::sync_update::Progress;
-use crate::store::StoreError;
+use super::batch::RowBatch;
+use super::sync_state::{ListState, PageState, list_state, page_state};
+use super::sync_update::SyncUpdate;
+use crate::store::BackendError;
 
 /// Pages of a list that are kept: one that has more is asked for by itself, for its fingerprints take memory.
 const MAX_PAGES: i64 = 8;
@@ -42,33 +42,33 @@ impl ListCache {
     }
 
     /// Forgets what is about to change of a list.
-    pub(super) fn forget(&self, list: i64) {
+    pub(super) fn invalidate(&self, list: i64) {
         for lists in self.projects().values_mut() {
             lists.pages.remove(&list);
             lists.states.retain(|_, state| state.id != list);
         }
     }
 
-    pub(super) fn forget_project(&self, project: i64) {
+    pub(super) fn invalidate_project(&self, project: i64) {
         self.projects().remove(&project);
     }
 
-    pub(super) fn forget_all(&self) {
+    pub(super) fn clear(&self) {
         self.projects().clear();
     }
 
     /// Forgets the lists that these rows' steps are about.
-    pub(super) fn forget_changed(&self, rows: &Rows) {
-        let list = |step: &Progress| match step {
-            Progress::Page { list, .. }
-            | Progress::PagesEnd { list, .. }
-            | Progress::PagesChecked { list, .. }
-            | Progress::Watermark { list, .. }
-            | Progress::Completed { list, .. } => Some(*list),
+    pub(super) fn invalidate_changed(&self, rows: &RowBatch) {
+        let list = |step: &SyncUpdate| match step {
+            SyncUpdate::Page { list, .. }
+            | SyncUpdate::PagesEnd { list, .. }
+            | SyncUpdate::PagesChecked { list, .. }
+            | SyncUpdate::Watermark { list, .. }
+            | SyncUpdate::Completed { list, .. } => Some(*list),
             _ => None,
         };
-        let changed: HashSet<i64> = rows.progress.iter().filter_map(list).collect();
-        changed.into_iter().for_each(|list| self.forget(list));
+        let changed: HashSet<i64> = rows.sync_updates.iter().filter_map(list).collect();
+        changed.into_iter().for_each(|list| self.invalidate(list));
     }
 }
 
@@ -78,8 +78,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn load_lists(&self, project: i64) -> Result<(), StoreError> {
-        self.lists.forget_project(project);
+    pub async fn load_lists(&self, project: i64) -> Result<(), BackendError> {
+        self.lists.invalidate_project(project);
         let sql = "SELECT id, watermark, pending, completed_at, name FROM msght_lists WHERE project_id = ?";
         let mut lists = Lists::default();
         for mut row in self.read(sql, vec![project.into()]).await? {
@@ -106,6 +106,6 @@ impl Relational {
 
     /// Forgets what [`Relational::load_lists`] has read.
     pub fn unload_lists(&self, project: i64) {
-        self.lists.forget_project(project);
+        self.lists.invalidate_project(project);
     }
 }

@@ -6,12 +6,12 @@ use chrono::{DateTime, Duration, NaiveDateTime, Utc};
 
 use super::Relational;
 use super::sql::Value;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// A missing item is asked for by every run for so many days after it was first missed: a passing fault may look the same.
-const DAYS_OF_EVERY_RUN: i64 = 3;
+const DAILY_ATTEMPT_DAYS: i64 = 3;
 /// Bounds of the days between two attempts afterwards; they double from the one to the other.
-const DAYS_BETWEEN: (i64, i64) = (1, 30);
+const RETRY_INTERVAL_DAYS: (i64, i64) = (1, 30);
 
 /// What kind of item it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +56,11 @@ impl MissingItem {
     pub fn is_due(&self, now: DateTime<Utc>) -> bool {
         let missing_for = self.last_at - self.first_at;
         // A clock that was wrong must not put it off.
-        if self.last_at > now || missing_for < Duration::days(DAYS_OF_EVERY_RUN) {
+        if self.last_at > now || missing_for < Duration::days(DAILY_ATTEMPT_DAYS) {
             return true;
         }
-        let (least, most) = DAYS_BETWEEN;
-        let wait = missing_for - Duration::days(DAYS_OF_EVERY_RUN - least);
+        let (least, most) = RETRY_INTERVAL_DAYS;
+        let wait = missing_for - Duration::days(DAILY_ATTEMPT_DAYS - least);
         now >= self.last_at + wait.clamp(Duration::days(least), Duration::days(most))
     }
 }
@@ -74,7 +74,7 @@ impl Relational {
         &self,
         project: i64,
         kind: ItemKind,
-    ) -> Result<HashMap<String, MissingItem>, StoreError> {
+    ) -> Result<HashMap<String, MissingItem>, BackendError> {
         let sql = "SELECT item, answer, attempts, first_at, last_at FROM msght_missing_items \
                    WHERE project_id = ? AND kind = ?";
         let rows = self.read(sql, vec![project.into(), kind.name().into()]).await?;
@@ -98,7 +98,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn children(&self, shas: &[String]) -> Result<Vec<String>, StoreError> {
+    pub async fn child_commits(&self, shas: &[String]) -> Result<Vec<String>, BackendError> {
         let sql = "SELECT DISTINCT c.sha FROM commits p JOIN commit_parents cp ON cp.parent_id = p.id \
                    JOIN commits c ON c.id = cp.commit_id WHERE p.sha IN ({})";
         let rows = self.read_many(sql, &[], shas).await?;

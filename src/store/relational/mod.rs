@@ -6,44 +6,44 @@ mod accounts;
 mod apply;
 mod backend;
 mod batch;
-mod counts;
-mod details;
-pub mod ghtorrent;
-mod ids;
+mod comment_counts;
+mod id_caches;
+mod inspect;
 pub mod inventory;
 pub mod leases;
 mod list_cache;
-mod look;
 mod migrations;
 pub mod missing_items;
 mod mysql;
+mod pending_details;
 mod profiles;
 pub mod rows;
 mod split;
 mod sql;
 mod sqlite;
-pub mod state;
+pub mod sync_state;
 mod sync_update;
+pub mod upgrade;
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-pub use accounts::{KnownAccount, ProjectTie, Tied};
-pub use batch::Rows;
-pub use counts::{CountMismatch, Counted};
-pub use details::{DetailsLeft, Position};
-pub use look::look;
-pub use profiles::{DueProfile, People, is_long_missing};
-pub use split::Extent;
+pub use accounts::{AccountRecord, ProjectUserKind, RelationKind};
+pub use batch::RowBatch;
+pub use comment_counts::{CommentKind, CountMismatch};
+pub use inspect::inspect;
+pub use pending_details::{DetailsCursor, PendingDetails};
+pub use profiles::{DueProfile, ProfileScope, is_confirmed_missing};
+pub use split::RowCounts;
 pub use sql::date;
-pub use sync_update::Progress;
+pub use sync_update::SyncUpdate;
 
 use self::backend::Backend;
-use self::ids::Ids;
+use self::id_caches::IdCaches;
 use self::rows::Project;
-use self::sql::{Rule, Upsert, Value, marks};
-use super::StoreError;
+use self::sql::{OnConflict, Upsert, Value, placeholders};
+use super::BackendError;
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
 
@@ -53,7 +53,7 @@ pub const NO_PROJECT: i64 = -1;
 /// Advice for a URL that names no relational store.
 const SUPPORTED_URLS: &str = "set `sql.url` to a sqlite: or mysql: URL";
 /// Keys a look-up statement outside of a batch.
-const KEYS_A_READ: usize = 100;
+const KEYS_PER_READ: usize = 100;
 
 /// How often a batch is tried that other processes take rows away from, or names that were free a moment ago: each time it
 /// looks up anew what is there.
@@ -63,12 +63,12 @@ const FORMER_NAMES: Upsert = Upsert {
     table: "project_names",
     columns: &["project_id", "owner", "name", "renamed_at"],
     key: &["project_id", "owner", "name"],
-    update: &[("renamed_at", Rule::Replace)],
+    update: &[("renamed_at", OnConflict::Overwrite)],
 };
 
 /// A project as it is known in the store.
 #[derive(Debug, Clone)]
-pub struct KnownProject {
+pub struct ProjectRecord {
     /// Its row.
     pub id: i64,
     /// Its owner's login.
@@ -78,16 +78,16 @@ pub struct KnownProject {
     /// GitHub's numeric id, where it is known.
     pub github_id: Option<i64>,
     /// The name, `OWNER/NAME`, that its documents bear; `None` where it has none.
-    pub documents_as: Option<String>,
+    pub documents_name: Option<String>,
     /// Whether it is marked as gone from GitHub.
     pub deleted: bool,
 }
 
 /// What became of a batch of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
+pub enum ApplyOutcome {
     /// All of it is stored.
-    Yes,
+    Applied,
     /// Nothing of it is: the database takes other rows, and not one of these, for this reason.
     Rejected(String),
 }
@@ -97,7 +97,7 @@ pub enum Stored {
 pub struct Relational {
     backend: Backend,
     /// Row ids that are committed. Its lock also makes this process's writers take turns.
-    ids: Arc<Mutex<Ids>>,
+    ids: Arc<Mutex<IdCaches>>,
     /// What is known of the lists of repositories that are being mirrored.
     lists: Arc<list_cache::ListCache>,
 }
@@ -107,46 +107,46 @@ impl Relational {
     ///
     /// # Errors
     /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
-    pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let backend = Backend::open(url, retry_policy).await?;
-        Ok(Self { backend, ids: Arc::new(Mutex::new(Ids::new())), lists: Arc::default() })
+        Ok(Self { backend, ids: Arc::new(Mutex::new(IdCaches::new())), lists: Arc::default() })
     }
 
     /// Which product holds the tables, for people.
-    pub fn described(&self) -> String {
-        self.backend.described()
+    pub fn description(&self) -> String {
+        self.backend.description()
     }
 
     /// Stores a batch of rows, with the sync state that it makes true, in one transaction.
     ///
     /// # Errors
     /// The batch could not be committed; nothing of it is stored.
-    pub async fn apply(&self, rows: Rows) -> Result<(), StoreError> {
-        self.try_apply(&rows).await.map_err(|error| self.backend.explain("writing rows to", &error))
+    pub async fn apply(&self, rows: RowBatch) -> Result<(), BackendError> {
+        self.try_apply(&rows).await.map_err(|error| self.backend.backend_error("writing rows to", &error))
     }
 
     /// Stores a batch as [`Relational::apply`] does, and tells what the database rejects from what keeps it from working.
     ///
     /// # Errors
     /// The database could not be written; nothing of the batch is stored.
-    pub async fn try_store(&self, rows: &Rows) -> Result<Stored, StoreError> {
+    pub async fn apply_or_reject(&self, rows: &RowBatch) -> Result<ApplyOutcome, BackendError> {
         match self.try_apply(rows).await {
-            Ok(()) => Ok(Stored::Yes),
-            Err(error) if backend::blames_rows(&error) => {
-                Ok(Stored::Rejected(self.backend.explain("writing rows to", &error).problem))
+            Ok(()) => Ok(ApplyOutcome::Applied),
+            Err(error) if backend::is_rejected_row(&error) => {
+                Ok(ApplyOutcome::Rejected(self.backend.backend_error("writing rows to", &error).cause))
             }
-            Err(error) => Err(self.backend.explain("writing rows to", &error)),
+            Err(error) => Err(self.backend.backend_error("writing rows to", &error)),
         }
     }
 
-    async fn try_apply(&self, rows: &Rows) -> Result<(), sqlx::Error> {
-        self.lists.forget_changed(rows);
+    async fn try_apply(&self, rows: &RowBatch) -> Result<(), sqlx::Error> {
+        self.lists.invalidate_changed(rows);
         self.backend
             .with_retry(async || {
                 let mut attempts = 1;
                 loop {
                     match self.apply_once(rows).await {
-                        Err(error) if backend::is_stale(&error) && attempts < STALE_ATTEMPTS => attempts += 1,
+                        Err(error) if backend::is_stale_id(&error) && attempts < STALE_ATTEMPTS => attempts += 1,
                         done => return done,
                     }
                 }
@@ -154,7 +154,7 @@ impl Relational {
             .await
     }
 
-    async fn apply_once(&self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn apply_once(&self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut ids = self.ids.lock().await;
         let applied = async {
             let mut tx = self.backend.begin().await?;
@@ -165,7 +165,7 @@ impl Relational {
         match done {
             Ok(()) => ids.trim(),
             // What was looked up inside the failed transaction may not exist.
-            Err(_) => *ids = Ids::new(),
+            Err(_) => *ids = IdCaches::new(),
         }
         done
     }
@@ -174,15 +174,15 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read or written.
-    pub async fn project(&self, project: Project) -> Result<i64, StoreError> {
+    pub async fn ensure_project(&self, project: Project) -> Result<i64, BackendError> {
         let (owner, name) = (project.owner.login.clone(), project.name.clone());
-        self.apply(Rows { projects: vec![project], ..Rows::default() }).await?;
-        let found = self.known_project(&owner, &name).await?;
-        found.map(|known| known.id).ok_or_else(|| StoreError {
-            tried: format!("storing the repository {owner}/{name}"),
-            problem: "its row is not there after it was written".to_owned(),
-            advice: "another process may be renaming it: run the command again",
-            at_open: false,
+        self.apply(RowBatch { projects: vec![project], ..RowBatch::default() }).await?;
+        let found = self.find_project(&owner, &name).await?;
+        found.map(|known| known.id).ok_or_else(|| BackendError {
+            operation: format!("storing the repository {owner}/{name}"),
+            cause: "its row is not there after it was written".to_owned(),
+            hint: "another process may be renaming it: run the command again",
+            before_start: false,
         })
     }
 
@@ -190,20 +190,20 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn known_project(&self, owner: &str, name: &str) -> Result<Option<KnownProject>, StoreError> {
+    pub async fn find_project(&self, owner: &str, name: &str) -> Result<Option<ProjectRecord>, BackendError> {
         let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as, p.deleted FROM projects p JOIN users u ON u.id = p.owner_id \
                    LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ? AND p.name = ?";
-        Ok(known_project(self.read(sql, vec![owner.into(), name.into()]).await?))
+        Ok(find_project(self.read(sql, vec![owner.into(), name.into()]).await?))
     }
 
     /// A project by GitHub's numeric id, under whatever name it was mirrored.
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn project_by_github_id(&self, github_id: i64) -> Result<Option<KnownProject>, StoreError> {
+    pub async fn find_project_by_github_id(&self, github_id: i64) -> Result<Option<ProjectRecord>, BackendError> {
         let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as, p.deleted FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
-        Ok(known_project(self.read(sql, vec![github_id.into()]).await?))
+        Ok(find_project(self.read(sql, vec![github_id.into()]).await?))
     }
 
     /// Marks a project as gone from GitHub, if it was ever read or listed, or bears no number that would tell. Returns whether
@@ -211,7 +211,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn mark_project_deleted(&self, known: &KnownProject) -> Result<bool, StoreError> {
+    pub async fn mark_project_deleted(&self, known: &ProjectRecord) -> Result<bool, BackendError> {
         let project = known.id;
         let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND (?2 OR EXISTS (SELECT 1 FROM msght_pages p \
                    JOIN msght_lists l ON l.id = p.list_id WHERE l.project_id = ?1 AND l.name = 'repo') \
@@ -219,7 +219,7 @@ impl Relational {
         let marked = self.write(sql, vec![project.into(), known.github_id.is_none().into()]).await? > 0;
         if marked {
             // Should it come back unchanged, a 304 would leave the mark.
-            self.forget_lists(project, "repo").await?;
+            self.reset_lists(project, "repo").await?;
         }
         Ok(marked)
     }
@@ -228,7 +228,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_project_etag(&self, project: i64, etag: Option<&str>) -> Result<(), StoreError> {
+    pub async fn set_project_etag(&self, project: i64, etag: Option<&str>) -> Result<(), BackendError> {
         let etag =
             etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').chars().take(40).collect::<String>());
         let sql = "UPDATE projects SET etag = ? WHERE id = ?";
@@ -240,10 +240,10 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_aside(&self, project: i64, name: &str, deleted: bool) -> Result<(), StoreError> {
+    pub async fn rename_displaced(&self, project: i64, name: &str, deleted: bool) -> Result<(), BackendError> {
         let sql = "UPDATE projects SET name = ?, deleted = ? WHERE id = ?";
         self.write(sql, vec![name.into(), deleted.into(), project.into()]).await?;
-        *self.ids.lock().await = Ids::new();
+        *self.ids.lock().await = IdCaches::new();
         Ok(())
     }
 
@@ -251,7 +251,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn add_former_name(&self, project: i64, owner: &str, name: &str) -> Result<(), StoreError> {
+    pub async fn add_former_name(&self, project: i64, owner: &str, name: &str) -> Result<(), BackendError> {
         let now = date(chrono::Utc::now());
         self.upsert(&FORMER_NAMES, vec![vec![project.into(), owner.into(), name.into(), now.into()]]).await
     }
@@ -260,7 +260,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn former_names(&self, project: i64) -> Result<Vec<String>, StoreError> {
+    pub async fn former_names(&self, project: i64) -> Result<Vec<String>, BackendError> {
         let sql = "SELECT owner, name FROM project_names WHERE project_id = ?";
         let rows = self.read(sql, vec![project.into()]).await?;
         Ok(rows.iter().filter_map(|row| Some(format!("{}/{}", row[0].as_str()?, row[1].as_str()?))).collect())
@@ -270,7 +270,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_documents_name(&self, project: i64, full_name: &str) -> Result<(), StoreError> {
+    pub async fn set_documents_name(&self, project: i64, full_name: &str) -> Result<(), BackendError> {
         let sql = "UPDATE msght_projects SET documents_as = ?1 \
                    WHERE project_id = ?2 AND (documents_as IS NULL OR documents_as <> ?1)";
         self.write(sql, vec![full_name.into(), project.into()]).await.map(drop)
@@ -280,8 +280,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_fork_point(&self, project: i64, sha: &str) -> Result<(), StoreError> {
-        self.upsert(&apply::MENTIONED_COMMITS, vec![vec![sha.into(), project.into()]]).await?;
+    pub async fn set_fork_point(&self, project: i64, sha: &str) -> Result<(), BackendError> {
+        self.upsert(&apply::COMMIT_STUBS, vec![vec![sha.into(), project.into()]]).await?;
         let sql = "UPDATE projects SET forked_commit_id = (SELECT id FROM commits WHERE sha = ?) WHERE id = ?";
         self.write(sql, vec![sha.into(), project.into()]).await.map(drop)
     }
@@ -290,7 +290,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn fork_point(&self, project: i64) -> Result<Option<String>, StoreError> {
+    pub async fn fork_point(&self, project: i64) -> Result<Option<String>, BackendError> {
         let sql = "SELECT c.sha FROM projects p JOIN commits c ON c.id = p.forked_commit_id WHERE p.id = ?";
         let rows = self.read(sql, vec![project.into()]).await?;
         Ok(rows.first().and_then(|row| row[0].as_str()).map(str::to_owned))
@@ -301,18 +301,18 @@ impl Relational {
         self.backend.close().await;
     }
 
-    async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
+    async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, BackendError> {
         let read = self.backend.with_retry(|| self.backend.fetch(sql, params.clone())).await;
-        read.map_err(|error| self.backend.explain("reading", &error))
+        read.map_err(|error| self.backend.backend_error("reading", &error))
     }
 
     /// Reads by a list of keys: `sql` with `{}` where the marks go, the fixed parameters first.
-    async fn read_many(&self, sql: &str, fixed: &[Value], keys: &[String]) -> Result<Vec<Vec<Value>>, StoreError> {
-        let sql = sql.replace("{}", &marks(KEYS_A_READ));
+    async fn read_many(&self, sql: &str, fixed: &[Value], keys: &[String]) -> Result<Vec<Vec<Value>>, BackendError> {
+        let sql = sql.replace("{}", &placeholders(KEYS_PER_READ));
         let mut found = Vec::new();
-        for chunk in keys.chunks(KEYS_A_READ) {
+        for chunk in keys.chunks(KEYS_PER_READ) {
             let mut params = fixed.to_vec();
-            params.extend((0..KEYS_A_READ).map(|position| chunk[position.min(chunk.len() - 1)].as_str().into()));
+            params.extend((0..KEYS_PER_READ).map(|position| chunk[position.min(chunk.len() - 1)].as_str().into()));
             found.extend(self.read(&sql, params).await?);
         }
         Ok(found)
@@ -320,7 +320,7 @@ impl Relational {
 
     /// One statement in a transaction of its own; returns how many rows it found (MySQL) or wrote. It may be repeated, so
     /// that it has to come to the same when it is.
-    async fn write(&self, sql: &str, params: Vec<Value>) -> Result<u64, StoreError> {
+    async fn write(&self, sql: &str, params: Vec<Value>) -> Result<u64, BackendError> {
         let write = async || {
             let _turn = self.ids.lock().await;
             let mut tx = self.backend.begin().await?;
@@ -328,29 +328,29 @@ impl Relational {
             tx.commit().await?;
             Ok(written)
         };
-        self.backend.with_retry(write).await.map_err(|error| self.backend.explain("writing to", &error))
+        self.backend.with_retry(write).await.map_err(|error| self.backend.backend_error("writing to", &error))
     }
 
     /// An upsert in a transaction of its own.
-    async fn upsert(&self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<(), StoreError> {
+    async fn upsert(&self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<(), BackendError> {
         let write = async || {
             let _turn = self.ids.lock().await;
             let mut tx = self.backend.begin().await?;
             tx.upsert(upsert, rows.clone()).await?;
             tx.commit().await
         };
-        self.backend.with_retry(write).await.map_err(|error| self.backend.explain("writing to", &error))
+        self.backend.with_retry(write).await.map_err(|error| self.backend.backend_error("writing to", &error))
     }
 }
 
-fn known_project(rows: Vec<Vec<Value>>) -> Option<KnownProject> {
+fn find_project(rows: Vec<Vec<Value>>) -> Option<ProjectRecord> {
     let row = rows.into_iter().next()?;
-    Some(KnownProject {
+    Some(ProjectRecord {
         id: row[0].as_i64()?,
         owner: row[1].as_str()?.to_owned(),
         name: row[2].as_str()?.to_owned(),
         github_id: row[3].as_i64(),
-        documents_as: row[4].as_str().map(str::to_owned),
+        documents_name: row[4].as_str().map(str::to_owned),
         deleted: row[5].as_i64() == Some(1),
     })
 }

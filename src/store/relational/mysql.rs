@@ -13,21 +13,21 @@ use super::migrations::{self, MYSQL as MIGRATIONS};
 use super::sql::Value;
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
-use crate::store::look::Found;
-use crate::store::mysql::{self, within};
+use crate::store::BackendError;
+use crate::store::inspect::BackendStatus;
+use crate::store::mysql::{self, with_timeout};
 
 /// Rows a statement: hundreds share a round trip, any number takes few statements, and columns × rows stays below the
 /// protocol's 65,535 parameters. Few distinct sizes: a server keeps 16,382 prepared statements for all its clients.
-pub(super) const ROWS_A_STATEMENT: &[usize] = &[512, 128, 32, 8, 2, 1];
+pub(super) const ROWS_PER_STATEMENT: &[usize] = &[512, 128, 32, 8, 2, 1];
 /// Keys a look-up statement: a round trip costs more than some repeated keys.
-pub(super) const KEYS_A_LOOKUP: usize = 256;
+pub(super) const KEYS_PER_LOOKUP: usize = 256;
 /// How long a process waits for another one that sets up the tables.
-const SETUP_LOCK: Duration = Duration::from_secs(120);
+const SETUP_LOCK_TIMEOUT: Duration = Duration::from_secs(120);
 /// A right is asked for when a statement is prepared; this one is never executed.
-const MAY_CREATE: &[&str] =
+const CREATE_PROBES: &[&str] =
     &["PREPARE msght_probe FROM 'CREATE TABLE msght_probe (id INT PRIMARY KEY)'; DEALLOCATE PREPARE msght_probe"];
-const MAY_WRITE: &[&str] = &[
+const WRITE_PROBES: &[&str] = &[
     "INSERT INTO schema_info (version) SELECT version FROM schema_info WHERE 1 = 0",
     "UPDATE schema_info SET version = version WHERE 1 = 0",
     "DELETE FROM schema_info WHERE 1 = 0",
@@ -54,43 +54,43 @@ pub(super) struct MysqlTx {
 
 /// What becomes of tables that are there and that msght has not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Others {
+enum ForeignTables {
     /// The database is not touched.
-    AreRefused,
+    Reject,
     /// They have been given the form of msght's own.
-    AreTakenOver,
+    Adopt,
 }
 
 impl MysqlBackend {
-    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let backend = Self::connect(url, retry_policy).await?;
-        backend.set_up(Others::AreRefused).await?;
+        backend.run_setup(ForeignTables::Reject).await?;
         Ok(backend)
     }
 
     /// Makes what GHTorrent's tables, which have their form by now, lack to be a store.
-    pub(super) async fn finish_upgrade(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<(), StoreError> {
+    pub(super) async fn finish_upgrade(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<(), BackendError> {
         let backend = Self::connect(url, retry_policy).await?;
-        backend.set_up(Others::AreTakenOver).await?;
+        backend.run_setup(ForeignTables::Adopt).await?;
         backend.close().await;
         Ok(())
     }
 
     /// How many migrations are to be run where those of the given versions have been.
-    pub(super) fn migrations_left(done: &[i64]) -> usize {
+    pub(super) fn count_pending_migrations(done: &[i64]) -> usize {
         MIGRATIONS.iter().filter(|migration| !done.contains(&migration.version)).count()
     }
 
     /// Looks at a database without making anything.
-    pub(super) async fn look(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Found, StoreError> {
+    pub(super) async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<BackendStatus, BackendError> {
         let backend = Self::connect(url, retry_policy).await?;
-        let found = backend.examine().await;
+        let found = backend.check_database().await;
         backend.close().await;
         found
     }
 
-    async fn examine(&self) -> Result<Found, StoreError> {
-        self.refuse_foreign_tables().await?;
+    async fn check_database(&self) -> Result<BackendStatus, BackendError> {
+        self.reject_foreign_tables().await?;
         let done = if self.has_table("_sqlx_migrations").await? {
             self.read_at_open("SELECT version FROM _sqlx_migrations WHERE success", Vec::new()).await?
         } else {
@@ -100,64 +100,66 @@ impl MysqlBackend {
         let state = migrations::summary(&MIGRATIONS, &done)
             .map_err(|version| self.migration_error(&MigrateError::VersionMissing(version)))?;
         // Statements that change nothing show whether they are allowed.
-        let probes = if done.is_empty() { MAY_CREATE } else { MAY_WRITE };
+        let probes = if done.is_empty() { CREATE_PROBES } else { WRITE_PROBES };
         for probe in probes {
-            within(sqlx::raw_sql(*probe).execute(&self.pool)).await.map_err(|error| self.at_open(&error))?;
+            with_timeout(sqlx::raw_sql(*probe).execute(&self.pool)).await.map_err(|error| self.before_start(&error))?;
         }
-        Ok(Found { product: self.described(), place: self.shared.url.clone(), state })
+        Ok(BackendStatus { product: self.description(), place: self.shared.url.clone(), state })
     }
 
-    async fn connect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    async fn connect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
         let shared = Shared { url: url.to_string(), server, retry_policy: retry_policy.for_backend() };
         Ok(Self { pool, shared: Arc::new(shared) })
     }
 
     /// Creates or upgrades the tables. Processes that start at the same time go one after the other.
-    async fn set_up(&self, others: Others) -> Result<(), StoreError> {
-        let failed = |error: sqlx::Error| self.at_open(&error);
-        let mut locked = within(self.pool.acquire()).await.map_err(failed)?;
+    async fn run_setup(&self, others: ForeignTables) -> Result<(), BackendError> {
+        let failed = |error: sqlx::Error| self.before_start(&error);
+        let mut locked = with_timeout(self.pool.acquire()).await.map_err(failed)?;
         let lock = "SELECT GET_LOCK(CONCAT('msght/', LEFT(SHA2(DATABASE(), 256), 32)), ?)";
-        let seconds = i64::try_from(SETUP_LOCK.as_secs()).unwrap_or(i64::MAX);
+        let seconds = i64::try_from(SETUP_LOCK_TIMEOUT.as_secs()).unwrap_or(i64::MAX);
         let taken: Option<i64> =
-            within(sqlx::query_scalar(lock).bind(seconds).fetch_one(&mut *locked)).await.map_err(failed)?;
+            with_timeout(sqlx::query_scalar(lock).bind(seconds).fetch_one(&mut *locked)).await.map_err(failed)?;
         if taken != Some(1) {
-            return Err(StoreError {
-                tried: format!("opening the relational store {}", self.shared.url),
-                problem: format!("another msght has been setting up its tables for {seconds} s"),
-                advice: "wait until it has done so, and run the command again",
-                at_open: true,
+            return Err(BackendError {
+                operation: format!("opening the relational store {}", self.shared.url),
+                cause: format!("another msght has been setting up its tables for {seconds} s"),
+                hint: "wait until it has done so, and run the command again",
+                before_start: true,
             });
         }
         let done = self.migrate(&mut locked, others).await;
         // Closing the connection frees the lock too.
-        let _ = within(sqlx::query("SELECT RELEASE_ALL_LOCKS()").execute(&mut *locked)).await;
+        let _ = with_timeout(sqlx::query("SELECT RELEASE_ALL_LOCKS()").execute(&mut *locked)).await;
         done
     }
 
-    async fn migrate(&self, connection: &mut MySqlConnection, others: Others) -> Result<(), StoreError> {
-        if others == Others::AreRefused {
-            self.refuse_foreign_tables().await?;
+    async fn migrate(&self, connection: &mut MySqlConnection, others: ForeignTables) -> Result<(), BackendError> {
+        if others == ForeignTables::Reject {
+            self.reject_foreign_tables().await?;
         }
         // DDL commits by itself, so that a process killed in the middle leaves a migration half done. Every statement of
         // ours can be repeated: what is marked as unfinished is simply run again.
         if self.has_table("_sqlx_migrations").await? {
             let unfinished = "DELETE FROM _sqlx_migrations WHERE success = FALSE";
-            within(sqlx::query(unfinished).execute(&mut *connection)).await.map_err(|error| self.at_open(&error))?;
+            with_timeout(sqlx::query(unfinished).execute(&mut *connection))
+                .await
+                .map_err(|error| self.before_start(&error))?;
         }
         MIGRATIONS.run(connection).await.map_err(|error| self.migration_error(&error))
     }
 
     /// Tables that are not ours are not touched.
-    async fn refuse_foreign_tables(&self) -> Result<(), StoreError> {
+    async fn reject_foreign_tables(&self) -> Result<(), BackendError> {
         if self.has_table("_sqlx_migrations").await? || !self.has_table("users").await? {
             return Ok(());
         }
-        let refused = |problem: String, advice| StoreError {
-            tried: format!("opening the relational store {}", self.shared.url),
-            problem,
-            advice,
-            at_open: true,
+        let refused = |cause: String, hint| BackendError {
+            operation: format!("opening the relational store {}", self.shared.url),
+            cause: cause,
+            hint: hint,
+            before_start: true,
         };
         if self.has_table("schema_info").await? {
             let rows = self.read_at_open("SELECT version FROM schema_info", Vec::new()).await?;
@@ -173,17 +175,17 @@ impl MysqlBackend {
         ))
     }
 
-    async fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+    async fn has_table(&self, name: &str) -> Result<bool, BackendError> {
         let sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?";
         Ok(!self.read_at_open(sql, vec![name.into()]).await?.is_empty())
     }
 
-    async fn read_at_open(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
-        self.fetch(sql, params).await.map_err(|error| self.at_open(&error))
+    async fn read_at_open(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, BackendError> {
+        self.fetch(sql, params).await.map_err(|error| self.before_start(&error))
     }
 
-    fn at_open(&self, error: &sqlx::Error) -> StoreError {
-        self.explain("opening the relational store", error).at_open()
+    fn before_start(&self, error: &sqlx::Error) -> BackendError {
+        self.backend_error("opening the relational store", error).before_start()
     }
 
     pub(super) async fn close(self) {
@@ -198,69 +200,69 @@ impl MysqlBackend {
         &self.shared.retry_policy
     }
 
-    pub(super) fn described(&self) -> String {
-        self.shared.server.shown.clone()
+    pub(super) fn description(&self) -> String {
+        self.shared.server.name.clone()
     }
 
-    pub(super) fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
-        mysql::explain(&format!("{doing} {}", self.shared.url), error)
+    pub(super) fn backend_error(&self, doing: &str, error: &sqlx::Error) -> BackendError {
+        mysql::backend_error(&format!("{doing} {}", self.shared.url), error)
     }
 
-    fn migration_error(&self, error: &MigrateError) -> StoreError {
-        let tried = format!("opening the relational store {}", self.shared.url);
+    fn migration_error(&self, error: &MigrateError) -> BackendError {
+        let operation = format!("opening the relational store {}", self.shared.url);
         match error {
-            MigrateError::VersionMissing(version) => StoreError {
-                tried,
-                problem: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
-                advice: "use that version of msght, or name another database in `sql.url`",
-                at_open: true,
+            MigrateError::VersionMissing(version) => BackendError {
+                operation: operation,
+                cause: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
+                hint: "use that version of msght, or name another database in `sql.url`",
+                before_start: true,
             },
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-                mysql::explain(&tried, error).at_open()
+                mysql::backend_error(&operation, error).before_start()
             }
-            other => StoreError {
-                tried,
-                problem: format!("its tables can't be set up: {other}"),
-                advice: "the database may belong to another program: name another one in `sql.url`",
-                at_open: true,
+            other => BackendError {
+                operation: operation,
+                cause: format!("its tables can't be set up: {other}"),
+                hint: "the database may belong to another program: name another one in `sql.url`",
+                before_start: true,
             },
         }
     }
 
     pub(super) async fn begin(&self) -> Result<MysqlTx, sqlx::Error> {
-        Ok(MysqlTx { inner: within(self.pool.begin()).await? })
+        Ok(MysqlTx { inner: with_timeout(self.pool.begin()).await? })
     }
 
     pub(super) async fn fetch(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
-        let (sql, params) = positional(sql, params);
-        let rows =
-            within(sqlx::query_with(AssertSqlSafe(sql.into_owned()), bind(params)?).fetch_all(&self.pool)).await?;
+        let (sql, params) = expand_parameters(sql, params);
+        let rows = with_timeout(sqlx::query_with(AssertSqlSafe(sql.into_owned()), bind(params)?).fetch_all(&self.pool))
+            .await?;
         rows.iter().map(decode).collect()
     }
 }
 
 impl MysqlTx {
     pub(super) async fn execute(&mut self, sql: &str, params: Vec<Value>) -> Result<u64, sqlx::Error> {
-        let (sql, params) = positional(sql, params);
+        let (sql, params) = expand_parameters(sql, params);
         let query = sqlx::query_with(AssertSqlSafe(sql.into_owned()), bind(params)?);
-        Ok(within(query.execute(&mut *self.inner)).await?.rows_affected())
+        Ok(with_timeout(query.execute(&mut *self.inner)).await?.rows_affected())
     }
 
     pub(super) async fn fetch(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Vec<Value>>, sqlx::Error> {
-        let (sql, params) = positional(sql, params);
+        let (sql, params) = expand_parameters(sql, params);
         let query = sqlx::query_with(AssertSqlSafe(sql.into_owned()), bind(params)?);
-        let rows = within(query.fetch_all(&mut *self.inner)).await?;
+        let rows = with_timeout(query.fetch_all(&mut *self.inner)).await?;
         rows.iter().map(decode).collect()
     }
 
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        within(self.inner.commit()).await
+        with_timeout(self.inner.commit()).await
     }
 }
 
 /// MySQL has no numbered parameters: `?2` becomes `?`, and the second value stands where it is used. Our statements have
 /// no question marks in texts.
-fn positional(sql: &str, params: Vec<Value>) -> (Cow<'_, str>, Vec<Value>) {
+fn expand_parameters(sql: &str, params: Vec<Value>) -> (Cow<'_, str>, Vec<Value>) {
     let is_number = |bytes: &[u8]| matches!(bytes, [b'?', b'0'..=b'9']);
     if !sql.as_bytes().windows(2).any(is_number) {
         return (Cow::Borrowed(sql), params);
@@ -318,7 +320,7 @@ mod tests {
 
     #[test]
     fn numbered_parameters_stand_where_they_are_used() {
-        let text = |sql, count: i64| positional(sql, (1..=count).map(Value::Integer).collect());
+        let text = |sql, count: i64| expand_parameters(sql, (1..=count).map(Value::Integer).collect());
         let numbers = |values: Vec<Value>| values.iter().map(|v| v.as_i64().unwrap()).collect::<Vec<_>>();
         let (sql, values) = text("a = ?1 AND b = ?2 AND c = ?1 LIMIT ?3", 3);
         assert_eq!((&*sql, numbers(values)), ("a = ? AND b = ? AND c = ? LIMIT ?", vec![1, 2, 1, 3]));

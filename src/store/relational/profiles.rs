@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Relational;
 use super::sql::{Value, date};
-use super::state::PageValidator;
-use crate::store::StoreError;
+use super::sync_state::PageValidator;
+use crate::store::BackendError;
 
 /// Everybody that a project's tables refer to or its documents mention, and who belongs to its owner, with a profile that
 /// was never read or is older than a date. One that is gone is looked for again at its own time. Nobody's profile is asked
@@ -40,7 +40,7 @@ pub(super) const PROFILES_DUE: &str = "FROM (\
      AND ((f.look_again_at IS NULL AND (m.profile_at IS NULL OR m.profile_at < ?2)) OR f.look_again_at <= ?3)";
 
 /// The same of those who follow an account, whom it follows, its members and its organisations.
-const TIED_DUE: &str = "FROM (\
+const RELATED_PROFILES_DUE: &str = "FROM (\
      SELECT follower_id AS user_id FROM followers WHERE user_id = ?1 \
      UNION SELECT user_id FROM followers WHERE follower_id = ?1 \
      UNION SELECT user_id FROM organization_members WHERE org_id = ?1 \
@@ -50,7 +50,7 @@ const TIED_DUE: &str = "FROM (\
      AND ((f.look_again_at IS NULL AND (m.profile_at IS NULL OR m.profile_at < ?2)) OR f.look_again_at <= ?3)";
 
 /// Two looks at something that is not there are two only if there is this long between them.
-const BETWEEN_LOOKS: TimeDelta = TimeDelta::hours(1);
+const MIN_RECHECK_INTERVAL: TimeDelta = TimeDelta::hours(1);
 
 /// An account whose profile is to be read.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ pub struct DueProfile {
     /// GitHub's number of it, where it is known.
     pub github_id: Option<i64>,
     /// The login that its document bears.
-    pub documents_as: Option<String>,
+    pub documents_name: Option<String>,
     /// The entity tag of its profile, where an unchanged answer would do.
     pub validator: Option<PageValidator>,
     /// Whether it is marked as gone from GitHub.
@@ -73,11 +73,11 @@ pub struct DueProfile {
 
 /// Whose accounts are looked through.
 #[derive(Debug, Clone, Copy)]
-pub enum People {
+pub enum ProfileScope {
     /// Everybody that has to do with a project, by its row.
-    OfProject(i64),
+    Project(i64),
     /// Everybody that an account is tied to, by its row.
-    OfAccount(i64),
+    Account(i64),
 }
 
 impl Relational {
@@ -87,14 +87,14 @@ impl Relational {
     /// The store could not be read.
     pub async fn profiles_due(
         &self,
-        people: People,
+        people: ProfileScope,
         stale: DateTime<Utc>,
         after: i64,
         limit: u32,
-    ) -> Result<Vec<DueProfile>, StoreError> {
+    ) -> Result<Vec<DueProfile>, BackendError> {
         let (due, of) = match people {
-            People::OfProject(project) => (PROFILES_DUE, project),
-            People::OfAccount(account) => (TIED_DUE, account),
+            ProfileScope::Project(project) => (PROFILES_DUE, project),
+            ProfileScope::Account(account) => (RELATED_PROFILES_DUE, account),
         };
         let sql = format!(
             "SELECT u.id, u.login, m.github_id, f.documents_as, f.etag, f.token, u.deleted, f.missing_since {due} \
@@ -108,23 +108,23 @@ impl Relational {
 
 fn due_profile(row: Vec<Value>) -> Option<DueProfile> {
     let text = |at: usize| row[at].as_str().map(str::to_owned);
-    let (login, documents_as) = (text(1)?, text(3));
+    let (login, documents_name) = (text(1)?, text(3));
     let deleted = row[6].as_i64() == Some(1);
     // Should one that was gone come back unchanged, a 304 would leave the mark; and the tag is of one address.
-    let usable = !deleted && documents_as.as_deref() == Some(login.as_str());
+    let usable = !deleted && documents_name.as_deref() == Some(login.as_str());
     let validator = text(4).filter(|_| usable).map(|etag| PageValidator { etag, token: text(5).unwrap_or_default() });
     Some(DueProfile {
         user: row[0].as_i64()?,
         github_id: row[2].as_i64(),
-        missing: row[7].as_str().is_some_and(is_long_missing),
+        missing: row[7].as_str().is_some_and(is_confirmed_missing),
         login,
-        documents_as,
+        documents_name,
         validator,
         deleted,
     })
 }
 
 /// Returns whether something that has been missing since this date may count as gone once it is missed again.
-pub fn is_long_missing(since: &str) -> bool {
-    since <= date(Utc::now() - BETWEEN_LOOKS).as_str()
+pub fn is_confirmed_missing(since: &str) -> bool {
+    since <= date(Utc::now() - MIN_RECHECK_INTERVAL).as_str()
 }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::state::PageValidator;
+use super::sync_state::PageValidator;
 use crate::store::documents::Collection;
 
 /// An account on GitHub: a person, a bot or an organisation.
@@ -164,7 +164,7 @@ pub struct PullRequest {
 
 /// Something that happened to a pull request.
 #[derive(Debug, Clone)]
-pub struct PullFact {
+pub struct PullRequestHistory {
     /// The base repository's project.
     pub project: i64,
     /// The pull request's number.
@@ -272,7 +272,7 @@ pub struct IssueEvent {
 
 /// A person's tie to a project: a star or a membership.
 #[derive(Debug, Clone)]
-pub struct Tie {
+pub struct ProjectUser {
     /// The project.
     pub project: i64,
     /// Who.
@@ -283,7 +283,7 @@ pub struct Tie {
 
 /// A tie between two accounts: one follows the other, or is a member of the other.
 #[derive(Debug, Clone)]
-pub struct AccountTie {
+pub struct AccountRelation {
     /// The followed account, or the organisation.
     pub to: Account,
     /// The follower, or the member.
@@ -296,9 +296,9 @@ pub struct ProjectListing {
     /// GitHub's numeric id of it; its row is among those of the same batch, or there already.
     pub github_id: i64,
     /// The name that a document of the repository was stored under, where one was.
-    pub documents_as: Option<String>,
+    pub documents_name: Option<String>,
     /// Where it was found.
-    pub state: Listed,
+    pub state: ListingState,
     /// `public`, `private` or `internal`.
     pub visibility: Option<String>,
     /// Whether it is read-only.
@@ -315,20 +315,20 @@ pub struct ProjectListing {
 
 /// Where a repository was found that belongs to an organisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listed {
+pub enum ListingState {
     /// In a list of its owner's.
-    Listed,
+    ListingState,
     /// In no list, but it can be read.
     Unlisted,
     /// No token can read it any more, and it is not known to be deleted.
     Unreadable,
 }
 
-impl Listed {
+impl ListingState {
     /// As it stands in the table.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Listed => "listed",
+            Self::ListingState => "listed",
             Self::Unlisted => "unlisted",
             Self::Unreadable => "unreadable",
         }
@@ -391,7 +391,7 @@ pub struct Topics {
 
 /// A row whose origin GitHub has no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GoneRow {
+pub enum DeletedRow {
     /// An issue of a project, by its number.
     Issue(i64, i64),
     /// A pull request of a project, by its number.
@@ -406,7 +406,7 @@ pub enum GoneRow {
     Label(i64, String),
 }
 
-impl GoneRow {
+impl DeletedRow {
     /// The row that was made from a document of a project, by the document's id behind the repository's name.
     pub fn of(collection: Collection, project: i64, id: &str) -> Option<Self> {
         let number = || id.rsplit('/').next()?.parse().ok();

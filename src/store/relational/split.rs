@@ -1,36 +1,36 @@
 //! Taking a batch of rows apart again: by the pages that it was put together from, and row by row, so that a row which the
 //! database rejects can be found and named.
 
-use super::batch::{Rows, with_row_fields};
+use super::batch::{RowBatch, with_row_fields};
 
 /// Characters shown of a row that has no short name.
 const MAX_SHOWN: usize = 160;
 
 /// How many rows of each kind a page has given to a batch.
 #[derive(Debug, Clone)]
-pub struct Extent(Vec<usize>);
+pub struct RowCounts(Vec<usize>);
 
-impl Rows {
+impl RowBatch {
     /// Returns how many rows of each kind there are.
-    pub fn extent(&self) -> Extent {
+    pub fn row_counts(&self) -> RowCounts {
         macro_rules! extent {
-            ($($field:ident),+) => { Extent(vec![$(self.$field.len()),+]) };
+            ($($field:ident),+) => { RowCounts(vec![$(self.$field.len()),+]) };
         }
         with_row_fields!(extent)
     }
 
     /// Returns whether there is nothing to store.
     pub fn is_empty(&self) -> bool {
-        self.extent().0.iter().all(|count| *count == 0)
+        self.row_counts().0.iter().all(|count| *count == 0)
     }
 
     /// Returns whether there are rows beside the steps of the sync state.
     pub fn has_rows(&self) -> bool {
-        self.extent().0.iter().sum::<usize>() > self.progress.len()
+        self.row_counts().0.iter().sum::<usize>() > self.sync_updates.len()
     }
 
-    /// Takes so many rows of each kind from the front: the inverse of [`Rows::append`].
-    pub fn take_front(&mut self, extent: &Extent) -> Self {
+    /// Takes so many rows of each kind from the front: the inverse of [`RowBatch::append`].
+    pub fn take_front(&mut self, extent: &RowCounts) -> Self {
         let mut counts = extent.0.iter().copied();
         macro_rules! take {
             ($($field:ident),+) => {
@@ -45,7 +45,7 @@ impl Rows {
 
     /// Takes the batch apart into single rows, in the order in which they are applied. Steps of the sync state stay.
     pub fn take_single_rows(&mut self) -> Vec<Self> {
-        let progress = std::mem::take(&mut self.progress);
+        let sync_updates = std::mem::take(&mut self.sync_updates);
         let mut single = Vec::new();
         macro_rules! single {
             ($($field:ident),+) => {
@@ -53,7 +53,7 @@ impl Rows {
             };
         }
         with_row_fields!(single);
-        self.progress = progress;
+        self.sync_updates = sync_updates;
         single
     }
 
@@ -102,22 +102,22 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::relational::Progress;
+    use crate::store::relational::SyncUpdate;
 
-    fn rows(labels: &[&str], teams_gone: &[i64]) -> Rows {
-        Rows {
+    fn rows(labels: &[&str], teams_gone: &[i64]) -> RowBatch {
+        RowBatch {
             labels: labels.iter().map(|name| (1, (*name).to_owned())).collect(),
             teams_gone: teams_gone.to_vec(),
-            progress: vec![Progress::Documents { generation: 1 }],
-            ..Rows::default()
+            sync_updates: vec![SyncUpdate::Documents { generation: 1 }],
+            ..RowBatch::default()
         }
     }
 
     #[test]
     fn a_batch_comes_apart_into_its_pages_and_rows() {
         let pages = [rows(&["a", "b"], &[]), rows(&[], &[7]), rows(&["c"], &[8])];
-        let extents: Vec<Extent> = pages.iter().map(Rows::extent).collect();
-        let mut batch = Rows::default();
+        let extents: Vec<RowCounts> = pages.iter().map(RowBatch::row_counts).collect();
+        let mut batch = RowBatch::default();
         pages.iter().cloned().for_each(|page| batch.append(page));
         for (page, extent) in pages.iter().zip(&extents) {
             assert_eq!(format!("{:?}", batch.take_front(extent)), format!("{page:?}"));
@@ -125,7 +125,7 @@ mod tests {
         assert!(batch.is_empty());
         let mut page = rows(&["a", "b"], &[9]);
         let single = page.take_single_rows();
-        let names: Vec<String> = single.iter().map(Rows::describe).collect();
+        let names: Vec<String> = single.iter().map(RowBatch::describe).collect();
         assert_eq!(names, ["labels (1, \"a\")", "labels (1, \"b\")", "teams_gone 9"]);
         assert!(!page.has_rows() && !page.is_empty());
     }

@@ -102,29 +102,33 @@ pub(super) struct Upsert {
     /// apart: there it is always any.
     pub key: &'static [&'static str],
     /// What a row that is there takes from the one that comes; none means nothing.
-    pub update: &'static [(&'static str, Rule)],
+    pub update: &'static [(&'static str, OnConflict)],
 }
 
 /// How a column of a row that is there takes the value that comes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Rule {
+pub(super) enum OnConflict {
     /// The new value.
-    Replace,
+    Overwrite,
     /// The new value unless it is NULL.
-    ReplaceIfKnown,
+    OverwriteIfPresent,
     /// The new value only where there is none yet.
-    Fill,
+    KeepExisting,
     /// The lesser of the two, by their bytes.
-    Least,
+    Min,
 }
 
 impl Upsert {
     /// The statement for so many rows.
     pub(super) fn statement(&self, dialect: Dialect, rows: usize) -> String {
         let columns: Vec<String> = self.columns.iter().map(|column| format!("`{column}`")).collect();
-        let marks = format!("({})", marks(self.columns.len()));
-        let mut sql =
-            format!("INSERT INTO {} ({}) VALUES {} ", self.table, columns.join(", "), vec![marks; rows].join(","));
+        let placeholders = format!("({})", placeholders(self.columns.len()));
+        let mut sql = format!(
+            "INSERT INTO {} ({}) VALUES {} ",
+            self.table,
+            columns.join(", "),
+            vec![placeholders; rows].join(",")
+        );
         match dialect {
             Dialect::Sqlite => self.on_conflict(&mut sql),
             Dialect::Mysql => self.on_duplicate_key(&mut sql),
@@ -179,13 +183,13 @@ impl Upsert {
         there: impl Fn(&str) -> String,
         comes: impl Fn(&str) -> String,
     ) -> Vec<(&'static str, String)> {
-        let value = |column: &str, rule: &Rule| {
+        let value = |column: &str, rule: &OnConflict| {
             let (there, comes) = (there(column), comes(column));
             match rule {
-                Rule::Replace => comes,
-                Rule::ReplaceIfKnown => format!("coalesce({comes}, {there})"),
-                Rule::Fill => format!("coalesce({there}, {comes})"),
-                Rule::Least => format!("coalesce({}, {there}, {comes})", least(&there, &comes)),
+                OnConflict::Overwrite => comes,
+                OnConflict::OverwriteIfPresent => format!("coalesce({comes}, {there})"),
+                OnConflict::KeepExisting => format!("coalesce({there}, {comes})"),
+                OnConflict::Min => format!("coalesce({}, {there}, {comes})", least(&there, &comes)),
             }
         };
         self.update.iter().map(|(column, rule)| (*column, value(column, rule))).collect()
@@ -193,6 +197,6 @@ impl Upsert {
 }
 
 /// `?,?,?` for an IN list.
-pub(super) fn marks(count: usize) -> String {
+pub(super) fn placeholders(count: usize) -> String {
     vec!["?"; count].join(",")
 }

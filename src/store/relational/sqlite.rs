@@ -8,14 +8,14 @@ use sqlx::{Arguments, AssertSqlSafe, Column as _, Row as _, Sqlite, TypeInfo as 
 
 use super::migrations::SQLITE as MIGRATIONS;
 use super::sql::Value;
-use crate::store::StoreError;
-use crate::store::sqlite::{self, Tuning};
+use crate::store::BackendError;
+use crate::store::sqlite::{self, Pragmas};
 
 /// Rows a statement: few distinct sizes keep the statement cache small, and columns × rows stays far below SQLite's
 /// 32,766 parameters.
-pub(super) const ROWS_A_STATEMENT: &[usize] = &[64, 8, 1];
+pub(super) const ROWS_PER_STATEMENT: &[usize] = &[64, 8, 1];
 /// Keys a look-up statement.
-pub(super) const KEYS_A_LOOKUP: usize = 64;
+pub(super) const KEYS_PER_LOOKUP: usize = 64;
 
 #[derive(Clone)]
 pub(super) struct SqliteBackend {
@@ -29,9 +29,9 @@ pub(super) struct SqliteTx {
 }
 
 impl SqliteBackend {
-    pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
-        let tuning = Tuning { page_size: 4096, cache_kib: 6 * 1024, connections: 3 };
-        let pool = sqlite::open("relational store", path, &tuning).await?;
+    pub(super) async fn open(path: &Path) -> Result<Self, BackendError> {
+        let pragmas = Pragmas { page_size: 4096, cache_kib: 6 * 1024, connections: 3 };
+        let pool = sqlite::open("relational store", path, &pragmas).await?;
         MIGRATIONS.run(&pool).await.map_err(|error| migration_error(path, &error))?;
         Ok(Self { pool, path: Arc::new(path.to_owned()) })
     }
@@ -40,12 +40,12 @@ impl SqliteBackend {
         self.pool.close().await;
     }
 
-    pub(super) fn described(&self) -> String {
+    pub(super) fn description(&self) -> String {
         "SQLite".to_owned()
     }
 
-    pub(super) fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
-        StoreError::explain(format!("{doing} {}", self.path.display()), error)
+    pub(super) fn backend_error(&self, doing: &str, error: &sqlx::Error) -> BackendError {
+        BackendError::from_sqlite(format!("{doing} {}", self.path.display()), error)
     }
 
     pub(super) async fn begin(&self) -> Result<SqliteTx, sqlx::Error> {
@@ -103,23 +103,23 @@ fn decode(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
         .collect()
 }
 
-fn migration_error(path: &Path, error: &sqlx::migrate::MigrateError) -> StoreError {
-    let tried = sqlite::tried("relational store", path);
+fn migration_error(path: &Path, error: &sqlx::migrate::MigrateError) -> BackendError {
+    let operation = sqlite::open_operation("relational store", path);
     match error {
-        sqlx::migrate::MigrateError::VersionMissing(version) => StoreError {
-            tried,
-            problem: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
-            advice: "use that version of msght, or point `sql.url` at another file",
-            at_open: true,
+        sqlx::migrate::MigrateError::VersionMissing(version) => BackendError {
+            operation: operation,
+            cause: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
+            hint: "use that version of msght, or point `sql.url` at another file",
+            before_start: true,
         },
         sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
-            StoreError::explain(tried, error).at_open()
+            BackendError::from_sqlite(operation, error).before_start()
         }
-        other => StoreError {
-            tried,
-            problem: format!("its tables can't be set up: {other}"),
-            advice: "the file may belong to another program: move it away, or point `sql.url` at another file",
-            at_open: true,
+        other => BackendError {
+            operation: operation,
+            cause: format!("its tables can't be set up: {other}"),
+            hint: "the file may belong to another program: move it away, or point `sql.url` at another file",
+            before_start: true,
         },
     }
 }

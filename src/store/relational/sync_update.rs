@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 
 use super::missing_items::{ItemKind, MissingItem};
-use super::state::PageState;
+use super::sync_state::PageState;
 
 /// A step of the sync state, recorded in the transaction that stores the rows it speaks of.
 #[derive(Debug, Clone)]
-pub enum Progress {
+pub enum SyncUpdate {
     /// A page of a list is stored.
     Page {
         /// The list.

@@ -8,11 +8,11 @@ use mongodb::bson::{Document, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentB
 use mongodb::options::{Acknowledgment, ClientOptions, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 
-use super::failure::{Failure, StatementError};
+use super::error::{MongoError, StatementError};
 use super::layout::{at, integer};
 use crate::backend_url::BackendUrl;
 use crate::retry::{RetryPolicy, Retryability};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// The database of a URL that names none: GHTorrent's.
 const DEFAULT_DATABASE: &str = "github";
@@ -25,13 +25,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the members of a replica set may take to confirm a write, unless the URL says otherwise: less than
 /// [`COMMAND_TIMEOUT`], so that it is the server that says what it waited for.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+const WRITE_CONCERN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long closing may take; it only ends idle connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long collisions with another process that opens the same store are tried again.
-const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+const OPEN_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Documents a message of an answer; the server ends it earlier at 16 MB.
-const DOCUMENTS_A_REPLY: u32 = 2_000;
+const DOCUMENTS_PER_REPLY: u32 = 2_000;
 
 /// An opened database.
 pub(super) struct Connection {
@@ -44,16 +44,16 @@ pub(super) struct Connection {
 
 /// Which members of a replica set may answer.
 #[derive(Clone, Copy)]
-pub(super) enum From {
+pub(super) enum ReadFrom {
     /// The primary alone: what is decided on must be the newest.
     Primary,
     /// Whichever the URL allows.
-    UrlsChoice,
+    UrlPreference,
 }
 
 /// What a write command did, statement by statement.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct WriteResult {
     /// Documents that matched, or were inserted for want of a match.
     pub matched: i64,
     /// The statements that failed.
@@ -62,21 +62,22 @@ pub(super) struct Outcome {
 
 impl Connection {
     /// Opens the database that the URL names and makes sure that its server answers and knows the user.
-    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
-        let tried = || format!("opening the document store {url}");
-        let failed = |failure: Failure| failure.explain(tried(), url).at_open();
-        let mut options =
-            within(SELECTION_TIMEOUT + CONNECT_TIMEOUT, ClientOptions::parse(url.expose())).await.map_err(failed)?;
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
+        let operation = || format!("opening the document store {url}");
+        let failed = |failure: MongoError| failure.into_backend_error(operation(), url).before_start();
+        let mut options = with_timeout(SELECTION_TIMEOUT + CONNECT_TIMEOUT, ClientOptions::parse(url.expose()))
+            .await
+            .map_err(failed)?;
         options.app_name.get_or_insert_with(|| "msght".to_owned());
         options.server_selection_timeout.get_or_insert(SELECTION_TIMEOUT);
         options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
         let mut concern = options.write_concern.clone().unwrap_or_default();
         if concern.w == Some(Acknowledgment::Nodes(0)) {
-            return Err(StoreError {
-                tried: tried(),
-                problem: "with w=0 the server doesn't say whether it has stored a document".to_owned(),
-                advice: "remove w=0 from `documents.url`, or set w=1 or w=majority",
-                at_open: true,
+            return Err(BackendError {
+                operation: operation(),
+                cause: "with w=0 the server doesn't say whether it has stored a document".to_owned(),
+                hint: "remove w=0 from `documents.url`, or set w=1 or w=majority",
+                before_start: true,
             });
         }
         if concern.w.is_none() {
@@ -84,8 +85,8 @@ impl Connection {
         }
         // A single server confirms a majority before its journal is on the disk; the sync state must not outlive the data.
         concern.journal.get_or_insert(true);
-        concern.w_timeout.get_or_insert(CONFIRM_TIMEOUT);
-        let write_concern = concern_document(&concern);
+        concern.w_timeout.get_or_insert(WRITE_CONCERN_TIMEOUT);
+        let write_concern = write_concern_document(&concern);
         let name = options.default_database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned());
         let client = Client::with_options(options).map_err(|error| failed(error.into()))?;
         let database = client.database(&name);
@@ -95,33 +96,35 @@ impl Connection {
     }
 
     /// Tries until it succeeds, fails for good, or patience ends. `doing` is what, as in "reading".
-    pub(super) async fn retry<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    pub(super) async fn retry<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, BackendError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, MongoError>>,
     {
         let server = self.url.to_string();
-        let done = self.retry_policy.retry(&server, Failure::retryability, attempt).await;
-        done.map_err(|failure| failure.explain(format!("{doing} {server}"), &self.url))
+        let done = self.retry_policy.retry(&server, MongoError::retryability, attempt).await;
+        done.map_err(|failure| failure.into_backend_error(format!("{doing} {server}"), &self.url))
     }
 
     /// The same while the store is opened: only collisions are tried again, a server that is away is an error at once.
-    pub(super) async fn retry_at_open<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, StoreError>
+    pub(super) async fn retry_conflicts<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, BackendError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = Result<T, MongoError>>,
     {
         let server = self.url.to_string();
-        let retryability = |failure: &Failure| match failure.retryability() {
+        let retryability = |failure: &MongoError| match failure.retryability() {
             Retryability::Unavailable => Retryability::Permanent,
             other => other,
         };
-        let done = RetryPolicy::new(OPEN_PATIENCE, |_| {}).retry(&server, retryability, attempt).await;
-        done.map_err(|failure| failure.explain(format!("opening the document store {server}"), &self.url).at_open())
+        let done = RetryPolicy::new(OPEN_RETRY_TIMEOUT, |_| {}).retry(&server, retryability, attempt).await;
+        done.map_err(|failure| {
+            failure.into_backend_error(format!("opening the document store {server}"), &self.url).before_start()
+        })
     }
 
     /// Sends a command to the primary.
-    pub(super) async fn command(&self, command: RawDocumentBuf, limit: Duration) -> Result<RawDocumentBuf, Failure> {
-        let answer = within(limit, self.database.run_raw_command(command)).await?;
-        RawDocumentBuf::try_from(&answer).map_err(Failure::of_bson)
+    pub(super) async fn command(&self, command: RawDocumentBuf, limit: Duration) -> Result<RawDocumentBuf, MongoError> {
+        let answer = with_timeout(limit, self.database.run_raw_command(command)).await?;
+        RawDocumentBuf::try_from(&answer).map_err(MongoError::from_bson)
     }
 
     /// Sends statements (of which every one is tried) with the store's write concern.
@@ -130,18 +133,18 @@ impl Connection {
         command: Statements,
         collection: &str,
         statements: RawArrayBuf,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<WriteResult, MongoError> {
         let (verb, member) = command.names();
         let mut message = RawDocumentBuf::new();
         message.append(verb, collection);
         message.append(member, statements);
         message.append(cstr!("ordered"), false);
-        self.confirmed(&mut message);
-        outcome(&self.command(message, COMMAND_TIMEOUT).await?)
+        self.append_write_concern(&mut message);
+        parse_write_result(&self.command(message, COMMAND_TIMEOUT).await?)
     }
 
     /// Adds the write concern to a command.
-    pub(super) fn confirmed(&self, command: &mut RawDocumentBuf) {
+    pub(super) fn append_write_concern(&self, command: &mut RawDocumentBuf) {
         command.append(cstr!("writeConcern"), self.write_concern.clone());
     }
 
@@ -150,13 +153,13 @@ impl Connection {
         &self,
         collection: &str,
         condition: Document,
-        from: From,
+        from: ReadFrom,
         fields: Option<Document>,
         first: Option<(Document, i64)>,
-    ) -> Result<Vec<RawDocumentBuf>, Failure> {
+    ) -> Result<Vec<RawDocumentBuf>, MongoError> {
         let collection = self.database.collection::<RawDocumentBuf>(collection);
-        let mut find = collection.find(condition).batch_size(DOCUMENTS_A_REPLY);
-        if let From::Primary = from {
+        let mut find = collection.find(condition).batch_size(DOCUMENTS_PER_REPLY);
+        if let ReadFrom::Primary = from {
             find = find.selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         }
         if let Some(fields) = fields {
@@ -165,7 +168,7 @@ impl Connection {
         if let Some((order, limit)) = first {
             find = find.sort(order).limit(limit);
         }
-        within(COMMAND_TIMEOUT, async { find.await?.try_collect().await }).await
+        with_timeout(COMMAND_TIMEOUT, async { find.await?.try_collect().await }).await
     }
 
     pub(super) async fn close(&self) {
@@ -193,17 +196,17 @@ impl Statements {
 }
 
 /// Waits for the driver no longer than this.
-pub(super) async fn within<T>(
+pub(super) async fn with_timeout<T>(
     limit: Duration,
     work: impl IntoFuture<Output = mongodb::error::Result<T>>,
-) -> Result<T, Failure> {
+) -> Result<T, MongoError> {
     match tokio::time::timeout(limit, work.into_future()).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(Failure::Silent(limit)),
+        Err(_) => Err(MongoError::TimedOut(limit)),
     }
 }
 
-fn concern_document(concern: &WriteConcern) -> RawDocumentBuf {
+fn write_concern_document(concern: &WriteConcern) -> RawDocumentBuf {
     let mut document = RawDocumentBuf::new();
     match &concern.w {
         Some(Acknowledgment::Nodes(nodes)) => {
@@ -222,11 +225,11 @@ fn concern_document(concern: &WriteConcern) -> RawDocumentBuf {
 }
 
 /// Reads a write command's answer.
-pub(super) fn outcome(answer: &RawDocument) -> Result<Outcome, Failure> {
-    check_confirmed(answer)?;
+pub(super) fn parse_write_result(answer: &RawDocument) -> Result<WriteResult, MongoError> {
+    check_write_concern(answer)?;
     let index =
         |entry: &RawDocument| at(entry, "index").and_then(integer).and_then(|index| usize::try_from(index).ok());
-    let mut outcome = Outcome { matched: at(answer, "n").and_then(integer).unwrap_or(0), ..Outcome::default() };
+    let mut outcome = WriteResult { matched: at(answer, "n").and_then(integer).unwrap_or(0), ..WriteResult::default() };
     for entry in entries(answer, "writeErrors") {
         let (code, message) = code_and_message(entry);
         outcome.errors.extend(index(entry).map(|index| StatementError { index, code, message }));
@@ -235,11 +238,11 @@ pub(super) fn outcome(answer: &RawDocument) -> Result<Outcome, Failure> {
 }
 
 /// The server's word that the members asked for have the write; it may be stored without that, so it is tried again.
-pub(super) fn check_confirmed(answer: &RawDocument) -> Result<(), Failure> {
+pub(super) fn check_write_concern(answer: &RawDocument) -> Result<(), MongoError> {
     match at(answer, "writeConcernError").and_then(RawBsonRef::as_document) {
         Some(error) => {
             let (code, message) = code_and_message(error);
-            Err(Failure::Refused { code, message })
+            Err(MongoError::Rejected { code, message })
         }
         None => Ok(()),
     }

@@ -9,7 +9,7 @@ use chrono::{DateTime as UtcDate, Utc};
 use mongodb::bson::{DateTime, Decimal128, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 use serde_json::{Map, Number, Value};
 
-use super::failure::Failure;
+use super::error::MongoError;
 use super::layout::{META, append};
 use crate::json::MAX_DEPTH;
 use crate::store::documents::merge::WITHOUT;
@@ -22,16 +22,16 @@ const DATES: [&str; 3] = ["fetched_at", "detailed_at", "deleted_at"];
 const ESCAPES: [(&str, &str); 5] = [("%24", "$"), ("%2E", "."), ("%00", "\0"), ("%25", "%"), ("%5F", "_")];
 
 /// A document's members as BSON.
-pub(super) fn to_bson(object: &Map<String, Value>) -> Result<RawDocumentBuf, Failure> {
+pub(super) fn to_bson(object: &Map<String, Value>) -> Result<RawDocumentBuf, MongoError> {
     let mut document = RawDocumentBuf::new();
     for (key, value) in object {
-        let key = if key == "_id" { "%5Fid".to_owned() } else { escaped(key) };
+        let key = if key == "_id" { "%5Fid".to_owned() } else { escape_name(key) };
         append(&mut document, &key, value_to_bson(value, 1)?)?;
     }
     Ok(document)
 }
 
-fn value_to_bson(value: &Value, depth: usize) -> Result<RawBson, Failure> {
+fn value_to_bson(value: &Value, depth: usize) -> Result<RawBson, MongoError> {
     Ok(match value {
         Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => RawBson::String(value.to_string()),
         Value::Null => RawBson::Null,
@@ -48,7 +48,7 @@ fn value_to_bson(value: &Value, depth: usize) -> Result<RawBson, Failure> {
         Value::Object(members) => {
             let mut document = RawDocumentBuf::new();
             for (key, value) in members {
-                append(&mut document, &escaped(key), value_to_bson(value, depth + 1)?)?;
+                append(&mut document, &escape_name(key), value_to_bson(value, depth + 1)?)?;
             }
             RawBson::Document(document)
         }
@@ -73,31 +73,31 @@ pub(super) fn date(text: &str) -> Option<DateTime> {
 }
 
 /// A stored document as the JSON that it was made from, with `_msght` as in the embedded store.
-pub(super) fn to_json(document: &RawDocument) -> Result<Value, Failure> {
+pub(super) fn to_json(document: &RawDocument) -> Result<Value, MongoError> {
     let mut object = Map::new();
     for member in document {
-        let (key, value) = member.map_err(Failure::of_bson)?;
+        let (key, value) = member.map_err(MongoError::from_bson)?;
         let value = match (key.as_str(), value) {
             ("_id", _) => continue,
-            (META, RawBsonRef::Document(meta)) => shown_meta(meta)?,
+            (META, RawBsonRef::Document(meta)) => visible_meta(meta)?,
             (_, value) => value_to_json(value)?,
         };
-        object.insert(unescaped(key.as_str()), value);
+        object.insert(unescape_name(key.as_str()), value);
     }
     Ok(Value::Object(object))
 }
 
-fn shown_meta(meta: &RawDocument) -> Result<Value, Failure> {
+fn visible_meta(meta: &RawDocument) -> Result<Value, MongoError> {
     let mut shown = Map::new();
     for member in DATES.into_iter().chain([WITHOUT, REPOSITORY_ID]) {
-        if let Some(value) = meta.get(member).map_err(Failure::of_bson)? {
+        if let Some(value) = meta.get(member).map_err(MongoError::from_bson)? {
             shown.insert(member.to_owned(), value_to_json(value)?);
         }
     }
     Ok(Value::Object(shown))
 }
 
-fn value_to_json(value: RawBsonRef<'_>) -> Result<Value, Failure> {
+fn value_to_json(value: RawBsonRef<'_>) -> Result<Value, MongoError> {
     Ok(match value {
         RawBsonRef::Null | RawBsonRef::Undefined => Value::Null,
         RawBsonRef::Boolean(flag) => Value::Bool(flag),
@@ -118,15 +118,15 @@ fn value_to_json(value: RawBsonRef<'_>) -> Result<Value, Failure> {
         RawBsonRef::Array(values) => {
             let mut array = Vec::new();
             for value in values {
-                array.push(value_to_json(value.map_err(Failure::of_bson)?)?);
+                array.push(value_to_json(value.map_err(MongoError::from_bson)?)?);
             }
             Value::Array(array)
         }
         RawBsonRef::Document(document) => {
             let mut object = Map::new();
             for member in document {
-                let (key, value) = member.map_err(Failure::of_bson)?;
-                object.insert(unescaped(key.as_str()), value_to_json(value)?);
+                let (key, value) = member.map_err(MongoError::from_bson)?;
+                object.insert(unescape_name(key.as_str()), value_to_json(value)?);
             }
             Value::Object(object)
         }
@@ -134,7 +134,7 @@ fn value_to_json(value: RawBsonRef<'_>) -> Result<Value, Failure> {
     })
 }
 
-fn escaped(key: &str) -> String {
+fn escape_name(key: &str) -> String {
     if key.is_empty() {
         return "%".to_owned();
     }
@@ -156,7 +156,7 @@ fn escaped(key: &str) -> String {
     name
 }
 
-fn unescaped(name: &str) -> String {
+fn unescape_name(name: &str) -> String {
     if name == "%" {
         return String::new();
     }
@@ -204,8 +204,8 @@ mod tests {
             ("\0", "%00"),
             ("_id", "_id"),
         ] {
-            assert_eq!(escaped(key), name);
-            assert_eq!(unescaped(name), key);
+            assert_eq!(escape_name(key), name);
+            assert_eq!(unescape_name(name), key);
         }
         let value = json!({"_id": 1, "x": {"_id": 2, "$a.b": [{"": null}]}});
         assert_eq!(to_json(&to_bson(value.as_object().unwrap()).unwrap()).unwrap(), value);
@@ -214,7 +214,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_name_survives(key in "[%$._\\x00a2450EF]{0,8}") {
-            prop_assert_eq!(unescaped(&escaped(&key)), key);
+            prop_assert_eq!(unescape_name(&escape_name(&key)), key);
         }
     }
 }

@@ -5,14 +5,14 @@ use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf};
 use serde_json::{Map, Value};
 
 use super::convert;
-use super::failure::Failure;
+use super::error::MongoError;
 use super::layout::{KEY, META, append, id_path};
 use crate::json;
 use crate::store::documents::Collection;
 use crate::store::documents::merge::{Row, WITHOUT};
 
 /// The largest document that MongoDB stores: 16 MiB.
-const LARGEST_DOCUMENT: usize = 16 * 1024 * 1024;
+const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 /// The part of a commit that it is stored without if it is too large otherwise.
 const PATCHES: &str = "files.patch";
 /// What is said of such a commit.
@@ -29,15 +29,15 @@ pub(super) enum Fitted {
 
 /// Makes a row a document that MongoDB can store. A commit that is too large is stored without its patches, and says so in
 /// `_msght.without`.
-pub(super) fn fit(collection: Collection, id: &str, row: &Row, revision: i64) -> Result<Fitted, Failure> {
+pub(super) fn fit(collection: Collection, id: &str, row: &Row, revision: i64) -> Result<Fitted, MongoError> {
     let mut object: Map<String, Value> = match json::parse(&row.json) {
         Ok(object) => object,
         Err(error) => return Ok(Fitted::Rejected(format!("it is not a JSON object: {error}"))),
     };
     let mut meta = object.remove(META).unwrap_or_default();
-    let document = bson_of(collection, id, row, &object, &meta, revision)?;
+    let document = to_stored_bson(collection, id, row, &object, &meta, revision)?;
     let bytes = document.as_bytes().len();
-    if bytes <= LARGEST_DOCUMENT {
+    if bytes <= MAX_DOCUMENT_BYTES {
         return Ok(Fitted::Document { document, is_reduced: is_reduced(&meta) });
     }
     drop(document);
@@ -45,12 +45,12 @@ pub(super) fn fit(collection: Collection, id: &str, row: &Row, revision: i64) ->
         if let Some(meta) = meta.as_object_mut() {
             meta.insert(WITHOUT.to_owned(), Value::from(vec![PATCHES]));
         }
-        let document = bson_of(collection, id, row, &object, &meta, revision)?;
-        if document.as_bytes().len() <= LARGEST_DOCUMENT {
+        let document = to_stored_bson(collection, id, row, &object, &meta, revision)?;
+        if document.as_bytes().len() <= MAX_DOCUMENT_BYTES {
             return Ok(Fitted::Document { document, is_reduced: true });
         }
     }
-    Ok(Fitted::Rejected(format!("it has {bytes} bytes, and MongoDB stores {LARGEST_DOCUMENT} at most")))
+    Ok(Fitted::Rejected(format!("it has {bytes} bytes, and MongoDB stores {MAX_DOCUMENT_BYTES} at most")))
 }
 
 fn is_reduced(meta: &Value) -> bool {
@@ -65,14 +65,14 @@ fn remove_patches(commit: &mut Map<String, Value>) -> bool {
     removed.count() > 0
 }
 
-fn bson_of(
+fn to_stored_bson(
     collection: Collection,
     id: &str,
     row: &Row,
     object: &Map<String, Value>,
     shown: &Value,
     revision: i64,
-) -> Result<RawDocumentBuf, Failure> {
+) -> Result<RawDocumentBuf, MongoError> {
     let mut document = convert::to_bson(object)?;
     let mut meta = RawDocumentBuf::new();
     for (name, value) in shown.as_object().into_iter().flatten() {
@@ -95,7 +95,7 @@ fn bson_of(
     if let Some(hash) = row.summary_hash {
         meta.append(cstr!("summary_hash"), hash);
     }
-    meta.append(cstr!("full"), row.full);
+    meta.append(cstr!("full"), row.detailed);
     append(&mut document, META, meta)?;
     Ok(document)
 }
@@ -105,12 +105,12 @@ mod tests {
     use super::*;
 
     fn row(json: String) -> Row {
-        Row { json, hash: 1, summary_hash: None, full: true }
+        Row { json, hash: 1, summary_hash: None, detailed: true }
     }
 
     #[test]
     fn oversized_commit_is_stored_without_its_patches() {
-        let patch = "x".repeat(LARGEST_DOCUMENT / 2);
+        let patch = "x".repeat(MAX_DOCUMENT_BYTES / 2);
         let meta = r#""_msght":{"fetched_at":"2023-11-14T22:13:20Z"}"#;
         let file = format!(r#"{{"filename":"a","patch":"{patch}","sha":"1"}}"#);
         let large = row(format!(r#"{{"sha":"s","files":[{file},{file}],{meta}}}"#));

@@ -6,36 +6,36 @@ use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 
-use super::connection::{COMMAND_TIMEOUT, Connection, within};
-use super::failure::Failure;
+use super::connection::{COMMAND_TIMEOUT, Connection, with_timeout};
+use super::error::MongoError;
 use super::layout::{BUILD_TIMEOUT, FETCHED_AT, KEY, MISSING, ascending, id_path, key_paths};
-use super::repair::Keys;
-use crate::store::StoreError;
+use super::repair::KeyCursor;
+use crate::store::BackendError;
 use crate::store::documents::Collection;
 
 /// Collections that are looked after at the same time: the start of a command waits for a few round trips only.
-const AT_ONCE: usize = 4;
+const MAX_CONCURRENT_COLLECTIONS: usize = 4;
 /// Duplicate keys that an error names.
-const EXAMPLES: usize = 3;
+const MAX_EXAMPLES: usize = 3;
 /// The server's code for a collection that does not exist.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Makes sure that every collection has its indexes. Nothing is changed where they are there.
 ///
 /// The order is: look for duplicates, drop GHTorrent's index, make the unique one. It can be cut off anywhere.
-pub(super) async fn ensure(connection: &Connection) -> Result<(), Failure> {
+pub(super) async fn ensure(connection: &Connection) -> Result<(), MongoError> {
     let work = Collection::ALL.iter().map(|collection| ensure_collection(connection, *collection));
-    stream::iter(work).buffered(AT_ONCE).try_collect().await
+    stream::iter(work).buffered(MAX_CONCURRENT_COLLECTIONS).try_collect().await
 }
 
-async fn ensure_collection(connection: &Connection, collection: Collection) -> Result<(), Failure> {
-    let present = present(connection, collection).await?;
+async fn ensure_collection(connection: &Connection, collection: Collection) -> Result<(), MongoError> {
+    let present = existing_indexes(connection, collection).await?;
     let has = |keys: &Document| present.iter().any(|index| same_keys(&index.keys, keys));
     let mut missing = Vec::new();
 
     let unique = ascending(&key_paths(collection));
     if !present.iter().any(|index| same_keys(&index.keys, &unique) && is_unique(index)) {
-        refuse_duplicates(connection, collection).await?;
+        reject_duplicates(connection, collection).await?;
         for index in present.iter().filter(|index| same_keys(&index.keys, &unique)) {
             drop_index(connection, collection, index).await?;
         }
@@ -53,33 +53,35 @@ async fn ensure_collection(connection: &Connection, collection: Collection) -> R
         return Ok(());
     }
     let target = connection.database.collection::<RawDocumentBuf>(collection.name());
-    let made = within(BUILD_TIMEOUT, target.create_indexes(missing)).await;
-    made.map(drop).map_err(|failure| explained(failure, connection, collection))
+    let made = with_timeout(BUILD_TIMEOUT, target.create_indexes(missing)).await;
+    made.map(drop).map_err(|failure| with_collection(failure, connection, collection))
 }
 
 /// The indexes that a collection has.
-async fn present(connection: &Connection, collection: Collection) -> Result<Vec<IndexModel>, Failure> {
+async fn existing_indexes(connection: &Connection, collection: Collection) -> Result<Vec<IndexModel>, MongoError> {
     let target = connection.database.collection::<RawDocumentBuf>(collection.name());
     let list = async { target.list_indexes().await?.try_collect().await };
-    match within(COMMAND_TIMEOUT, list).await {
-        Err(Failure::Driver(error)) if matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND) => {
+    match with_timeout(COMMAND_TIMEOUT, list).await {
+        Err(MongoError::Driver(error)) if matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_NOT_FOUND) => {
             Ok(Vec::new())
         }
-        Err(failure) => Err(explained(failure, connection, collection)),
+        Err(failure) => Err(with_collection(failure, connection, collection)),
         listed => listed,
     }
 }
 
-async fn drop_index(connection: &Connection, collection: Collection, index: &IndexModel) -> Result<(), Failure> {
+async fn drop_index(connection: &Connection, collection: Collection, index: &IndexModel) -> Result<(), MongoError> {
     let Some(name) = index.options.as_ref().and_then(|options| options.name.as_deref()) else { return Ok(()) };
     tracing::info!(collection = collection.name(), index = name, "replacing an index by a unique one");
     let target = connection.database.collection::<RawDocumentBuf>(collection.name());
-    within(COMMAND_TIMEOUT, target.drop_index(name)).await.map_err(|failure| explained(failure, connection, collection))
+    with_timeout(COMMAND_TIMEOUT, target.drop_index(name))
+        .await
+        .map_err(|failure| with_collection(failure, connection, collection))
 }
 
 /// Looks whether a unique index can be made.
-async fn refuse_duplicates(connection: &Connection, collection: Collection) -> Result<(), Failure> {
-    let mut keys = Keys::read(connection, collection, doc! {}).await?;
+async fn reject_duplicates(connection: &Connection, collection: Collection) -> Result<(), MongoError> {
+    let mut keys = KeyCursor::read(connection, collection, doc! {}).await?;
     let mut last: Option<(String, u32)> = None;
     let mut found: Vec<(String, u32)> = Vec::new();
     loop {
@@ -90,7 +92,7 @@ async fn refuse_duplicates(connection: &Connection, collection: Collection) -> R
                 let ended = next.is_none();
                 found.extend(last.take().filter(|(_, count)| *count > 1));
                 *last = next.map(|key| (key, 1));
-                if ended || found.len() == EXAMPLES {
+                if ended || found.len() == MAX_EXAMPLES {
                     break;
                 }
             }
@@ -101,31 +103,32 @@ async fn refuse_duplicates(connection: &Connection, collection: Collection) -> R
     }
     let incomplete = found.iter().any(|(key, _)| key.split('/').any(|part| part == MISSING));
     let examples: Vec<String> = found.iter().map(|(key, count)| format!("{key} ({count} documents)")).collect();
-    Err(Failure::from(StoreError {
-        tried: format!("opening the document store {}", connection.url),
-        problem: format!(
+    Err(MongoError::from(BackendError {
+        operation: format!("opening the document store {}", connection.url),
+        cause: format!(
             "the collection {} has several documents of one key ({}): {}",
             collection.name(),
             key_paths(collection).join("/"),
             examples.join(", ")
         ),
-        advice: if incomplete {
+        hint: if incomplete {
             "complete or remove the documents that lack a part of their key, then run `msght migrate --apply \
              --repair-duplicates`, which keeps the newest document of each key"
         } else {
             "run `msght migrate --apply --repair-duplicates`, which keeps the newest document of each key"
         },
-        at_open: true,
+        before_start: true,
     }))
 }
 
 /// An error of the server's with the collection it is about.
-fn explained(failure: Failure, connection: &Connection, collection: Collection) -> Failure {
+fn with_collection(failure: MongoError, connection: &Connection, collection: Collection) -> MongoError {
     if failure.retryability() != crate::retry::Retryability::Permanent {
         return failure;
     }
-    let tried = format!("opening the document store {}: making the indexes of {}", connection.url, collection.name());
-    Failure::from(failure.explain(tried, &connection.url).at_open())
+    let operation =
+        format!("opening the document store {}: making the indexes of {}", connection.url, collection.name());
+    MongoError::from(failure.into_backend_error(operation, &connection.url).before_start())
 }
 
 fn index(name: &str, keys: Document, unique: bool) -> IndexModel {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mongodb::bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::failure::Failure;
+use super::error::MongoError;
 use crate::store::documents::Collection;
-use crate::store::documents::merge::Stored as Meta;
+use crate::store::documents::merge::StoredMeta;
 
 /// How long the indexes of a collection may take to be built. Only an existing database of GHTorrent's has anything to
 /// build; its largest collections have hundreds of millions of documents.
@@ -29,7 +29,7 @@ pub(super) fn key_paths(collection: Collection) -> Vec<&'static str> {
         Collection::CommitComments => vec!["commit_id", "id"],
         _ => {
             let mut paths: Vec<_> = collection.key().iter().map(|column| column.name).collect();
-            if collection.of_repository() {
+            if collection.is_repository_scoped() {
                 // GHTorrent's indexes have the repository first.
                 paths.swap(0, 1);
             }
@@ -90,7 +90,7 @@ pub(super) fn natural_key(collection: Collection, document: &RawDocument) -> Str
 pub(super) const MISSING: &str = "(none)";
 
 /// The condition that a document has the same natural key as this one.
-pub(super) fn same_key(collection: Collection, document: &RawDocument) -> Result<RawDocumentBuf, Failure> {
+pub(super) fn same_key(collection: Collection, document: &RawDocument) -> Result<RawDocumentBuf, MongoError> {
     let mut condition = RawDocumentBuf::new();
     for path in key_paths(collection) {
         append(&mut condition, path, at(document, path).unwrap_or(RawBsonRef::Null))?;
@@ -103,40 +103,40 @@ pub(super) fn append(
     document: &mut RawDocumentBuf,
     key: &str,
     value: impl mongodb::bson::raw::BindRawBsonRef,
-) -> Result<(), Failure> {
-    let key: &mongodb::bson::raw::CStr = key.try_into().map_err(Failure::of_bson)?;
+) -> Result<(), MongoError> {
+    let key: &mongodb::bson::raw::CStr = key.try_into().map_err(MongoError::from_bson)?;
     document.append(key, value);
     Ok(())
 }
 
 /// What is known of a stored document without its payload.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct State {
+pub(super) struct Bookkeeping {
     /// The revision; `None` for a document of GHTorrent's that msght has not written yet.
     pub revision: Option<i64>,
     /// The fingerprints; `None` likewise.
-    pub meta: Option<Meta>,
+    pub meta: Option<StoredMeta>,
     /// Whether it is stored without a part, for want of room.
     pub is_reduced: bool,
 }
 
 /// Reads a document's bookkeeping.
-pub(super) fn state(document: &RawDocument) -> State {
+pub(super) fn read_bookkeeping(document: &RawDocument) -> Bookkeeping {
     let number = |path: &str| at(document, path).and_then(integer);
-    let meta = number("_msght.hash").map(|hash| Meta {
+    let meta = number("_msght.hash").map(|hash| StoredMeta {
         hash,
         summary_hash: number("_msght.summary_hash"),
-        full: at(document, "_msght.full").and_then(RawBsonRef::as_bool).unwrap_or(false),
+        detailed: at(document, "_msght.full").and_then(RawBsonRef::as_bool).unwrap_or(false),
         deleted: at(document, DELETED_AT).is_some_and(|value| value != RawBsonRef::Null),
     });
     let is_reduced = at(document, "_msght.without").is_some();
-    State { revision: number(REVISION), meta, is_reduced }
+    Bookkeeping { revision: number(REVISION), meta, is_reduced }
 }
 
 /// The projection with which [`state`] and [`natural_key`] can be read.
 ///
 /// Whole top-level members: some servers give back a projected path under another shape.
-pub(super) fn bookkeeping(collection: Collection) -> mongodb::bson::Document {
+pub(super) fn bookkeeping_projection(collection: Collection) -> mongodb::bson::Document {
     let mut fields = mongodb::bson::doc! { META: 1 };
     for path in key_paths(collection) {
         fields.insert(path.split('.').next().unwrap_or(path), 1);

@@ -6,11 +6,11 @@
 
 mod connection;
 mod convert;
-mod failure;
+mod error;
 mod fit;
 mod indexes;
+mod inspect;
 mod layout;
-mod look;
 mod rename;
 mod repair;
 mod upsert;
@@ -21,16 +21,16 @@ use chrono::{DateTime, Utc};
 use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use rand::RngExt;
 
-use super::{Collection, ColumnKind, Document, Identity, Stored, timestamp};
+use super::{BatchResult, Collection, ColumnKind, Document, StoreIdentity, timestamp};
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
-use connection::{COMMAND_TIMEOUT, Connection, From, Statements};
-use failure::Failure;
+use connection::{COMMAND_TIMEOUT, Connection, ReadFrom, Statements};
+use error::MongoError;
 use layout::{DELETED_AT, META, REVISION, append, at, id_path, integer};
 
-pub(super) use look::look;
+pub(super) use inspect::inspect;
 pub(super) use repair::{find_duplicates, repair_duplicates};
 
 /// The collection with the store's one record of itself.
@@ -38,7 +38,7 @@ const STORE: &str = "msght_store";
 /// That record's `_id`.
 const STORE_ID: &str = "store";
 /// Ids a look-up, and statements a command: some kilobytes of ids, and an answer of at most some megabytes.
-const IDS_A_COMMAND: usize = 1_000;
+const IDS_PER_COMMAND: usize = 1_000;
 
 #[derive(Clone)]
 pub(super) struct MongoDocuments {
@@ -47,11 +47,11 @@ pub(super) struct MongoDocuments {
 
 impl MongoDocuments {
     /// Opens the database that the URL names, and makes its collections and indexes where they are missing.
-    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let store = Self { connection: Arc::new(Connection::open(url, retry_policy).await?) };
         let connection = &store.connection;
-        connection.retry_at_open(|| indexes::ensure(connection)).await?;
-        connection.retry_at_open(|| store.read_identity()).await?;
+        connection.retry_conflicts(|| indexes::ensure(connection)).await?;
+        connection.retry_conflicts(|| store.read_identity()).await?;
         Ok(store)
     }
 
@@ -59,30 +59,30 @@ impl MongoDocuments {
         self.connection.close().await;
     }
 
-    pub(super) async fn identity(&self) -> Result<Identity, StoreError> {
+    pub(super) async fn identity(&self) -> Result<StoreIdentity, BackendError> {
         self.connection.retry("reading", || self.read_identity()).await
     }
 
-    async fn read_identity(&self) -> Result<Identity, Failure> {
+    async fn read_identity(&self) -> Result<StoreIdentity, MongoError> {
         loop {
             // A stale generation would tell of an older state of the store: only the primary may answer.
             let condition = doc! { "_id": STORE_ID };
-            let found = self.connection.find(STORE, condition, From::Primary, None, None).await?;
+            let found = self.connection.find(STORE, condition, ReadFrom::Primary, None, None).await?;
             if let Some(record) = found.first() {
                 let id = record.get_str("id").map_err(|_| unreadable(&self.connection.url))?.to_owned();
-                return Ok(Identity { id, generation: at(record, "generation").and_then(integer).unwrap_or(0) });
+                return Ok(StoreIdentity { id, generation: at(record, "generation").and_then(integer).unwrap_or(0) });
             }
-            self.make_identity().await?;
+            self.create_identity().await?;
         }
     }
 
     /// Makes the store's record, unless another process just has.
-    async fn make_identity(&self) -> Result<(), Failure> {
+    async fn create_identity(&self) -> Result<(), MongoError> {
         let id = format!("{:032x}", rand::rng().random::<u128>());
         let record = rawdoc! { "_id": STORE_ID, "id": id, "generation": 0_i64 };
         let mut command = rawdoc! { "insert": STORE, "documents": [record] };
-        self.connection.confirmed(&mut command);
-        let done = connection::outcome(&self.connection.command(command, COMMAND_TIMEOUT).await?)?;
+        self.connection.append_write_concern(&mut command);
+        let done = connection::parse_write_result(&self.connection.command(command, COMMAND_TIMEOUT).await?)?;
         match done.errors.into_iter().next() {
             Some(error) if !error.is_duplicate() => Err(error.into()),
             _ => Ok(()),
@@ -90,7 +90,7 @@ impl MongoDocuments {
     }
 
     /// Counts a change of the store, after it: a generation never speaks of what is not stored yet.
-    async fn next_generation(&self) -> Result<i64, Failure> {
+    async fn next_generation(&self) -> Result<i64, MongoError> {
         loop {
             let mut command = rawdoc! {
                 "findAndModify": STORE,
@@ -98,22 +98,22 @@ impl MongoDocuments {
                 "update": { "$inc": { "generation": 1_i64 } },
                 "new": true,
             };
-            self.connection.confirmed(&mut command);
+            self.connection.append_write_concern(&mut command);
             let answer = self.connection.command(command, COMMAND_TIMEOUT).await?;
-            connection::check_confirmed(&answer)?;
+            connection::check_write_concern(&answer)?;
             match at(&answer, "value.generation").and_then(integer) {
                 Some(generation) => return Ok(generation),
                 // Somebody has dropped it: it is another store now, and the sync state will learn so.
-                None => self.make_identity().await?,
+                None => self.create_identity().await?,
             }
         }
     }
 
-    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<Stored, StoreError> {
+    pub(super) async fn upsert(&self, documents: Vec<Document>) -> Result<BatchResult, BackendError> {
         let connection = &self.connection;
-        let batch = upsert::Batch::new(&documents);
+        let batch = upsert::BatchUpsert::new(&documents);
         for part in &batch.parts {
-            connection.retry("writing documents to", || upsert::store(connection, part, &batch)).await?;
+            connection.retry("writing documents to", || upsert::upsert_collection(connection, part, &batch)).await?;
         }
         let generation = match batch.has_written() {
             true => Some(connection.retry("writing documents to", || self.next_generation()).await?),
@@ -122,10 +122,10 @@ impl MongoDocuments {
         Ok(batch.result(generation))
     }
 
-    pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, StoreError> {
+    pub(super) async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, BackendError> {
         let read = || async {
             let condition = doc! { id_path(collection): id };
-            let found = self.connection.find(collection.name(), condition, From::UrlsChoice, None, None).await?;
+            let found = self.connection.find(collection.name(), condition, ReadFrom::UrlPreference, None, None).await?;
             found.first().map(|document| convert::to_json(document).map(|json| json.to_string())).transpose()
         };
         self.connection.retry("reading", read).await
@@ -137,7 +137,7 @@ impl MongoDocuments {
         key: &[&str],
         after: &str,
         limit: u32,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<String>, BackendError> {
         // A limit of 0 means none to the server.
         if limit == 0 {
             return Ok(Vec::new());
@@ -158,7 +158,8 @@ impl MongoDocuments {
             condition.insert(path, doc! { "$gt": &from, "$lt": &to });
             let first = Some((doc! { path: 1 }, i64::from(limit)));
             let fields = Some(doc! { META: 1 });
-            let found = self.connection.find(collection.name(), condition, From::UrlsChoice, fields, first).await?;
+            let found =
+                self.connection.find(collection.name(), condition, ReadFrom::UrlPreference, fields, first).await?;
             let id = |document: &RawDocumentBuf| at(document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
             Ok(found.iter().filter_map(id).collect())
         };
@@ -170,9 +171,9 @@ impl MongoDocuments {
         collection: Collection,
         ids: &[String],
         at: DateTime<Utc>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<u64, BackendError> {
         let mut marked = 0;
-        for ids in ids.chunks(IDS_A_COMMAND) {
+        for ids in ids.chunks(IDS_PER_COMMAND) {
             // Another writer may change some of them in between: these are looked at again.
             while let Some(done) = self
                 .connection
@@ -191,11 +192,11 @@ impl MongoDocuments {
         collection: Collection,
         ids: &[String],
         when: DateTime<Utc>,
-    ) -> Result<Option<u64>, Failure> {
+    ) -> Result<Option<u64>, MongoError> {
         let mut condition = doc! { DELETED_AT: { "$exists": false }, REVISION: { "$exists": true } };
         condition.insert(id_path(collection), doc! { "$in": ids });
         let fields = Some(doc! { META: 1 });
-        let found = self.connection.find(collection.name(), condition, From::Primary, fields, None).await?;
+        let found = self.connection.find(collection.name(), condition, ReadFrom::Primary, fields, None).await?;
         let mut statements = RawArrayBuf::new();
         for document in &found {
             let (Some(id), Some(RawBsonRef::Document(meta))) = (at(document, "_id"), at(document, META)) else {
@@ -204,7 +205,7 @@ impl MongoDocuments {
             let revision = at(document, REVISION).and_then(integer).unwrap_or(0);
             let mut marked = RawDocumentBuf::new();
             for member in meta {
-                let (key, value) = member.map_err(Failure::of_bson)?;
+                let (key, value) = member.map_err(MongoError::from_bson)?;
                 if key.as_str() != "rev" {
                     marked.append(key, value);
                 }
@@ -222,23 +223,25 @@ impl MongoDocuments {
         let outcome = self.connection.write(Statements::Update, collection.name(), statements).await?;
         match outcome.errors.into_iter().next() {
             Some(error) => Err(error.into()),
-            None if outcome.matched == 0 => Err(Failure::Contended("none of them was as it had been read".to_owned())),
+            None if outcome.matched == 0 => {
+                Err(MongoError::Contended("none of them was as it had been read".to_owned()))
+            }
             None => Ok(Some(u64::try_from(outcome.matched).unwrap_or(0))),
         }
     }
 
-    pub(super) async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), StoreError> {
+    pub(super) async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), BackendError> {
         let connection = &self.connection;
         connection.retry("renaming a repository in", || rename::rename(connection, from, to)).await?;
         connection.retry("renaming a repository in", || self.next_generation()).await.map(drop)
     }
 }
 
-fn unreadable(url: &BackendUrl) -> StoreError {
-    StoreError {
-        tried: format!("reading {url}"),
-        problem: format!("the record in the collection {STORE} has no text `id`"),
-        advice: "drop the collection msght_store: the sync state then starts anew",
-        at_open: false,
+fn unreadable(url: &BackendUrl) -> BackendError {
+    BackendError {
+        operation: format!("reading {url}"),
+        cause: format!("the record in the collection {STORE} has no text `id`"),
+        hint: "drop the collection msght_store: the sync state then starts anew",
+        before_start: false,
     }
 }

@@ -5,9 +5,9 @@ use mongodb::bson::raw::cstr;
 use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
 use mongodb::options::{ReadPreference, SelectionCriteria};
 
-use super::connection::{COMMAND_TIMEOUT, Connection, Outcome, Statements, within};
-use super::failure::Failure;
-use super::layout::{KEY, REVISION, append, at, bookkeeping, id_path, key_paths};
+use super::connection::{COMMAND_TIMEOUT, Connection, Statements, WriteResult, with_timeout};
+use super::error::MongoError;
+use super::layout::{KEY, REVISION, append, at, bookkeeping_projection, id_path, key_paths};
 use crate::store::documents::Collection;
 
 /// Documents that are moved with one command.
@@ -18,13 +18,13 @@ const ROUNDS: usize = 20;
 /// Moves a repository's documents, and removes its entry in `repos`, which is read again under the new name.
 ///
 /// Cut off anywhere, it goes on with what still has the old name.
-pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&str, &str)) -> Result<(), Failure> {
-    for collection in Collection::ALL.iter().filter(|collection| collection.of_repository()) {
+pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&str, &str)) -> Result<(), MongoError> {
+    for collection in Collection::ALL.iter().filter(|collection| collection.is_repository_scoped()) {
         let mut rounds = 0;
         while move_all(connection, *collection, from, to).await? {
             rounds += 1;
             if rounds > ROUNDS {
-                return Err(Failure::Contended(format!("documents of {}/{} keep being written", to.0, to.1)));
+                return Err(MongoError::Contended(format!("documents of {}/{} keep being written", to.0, to.1)));
             }
         }
     }
@@ -39,20 +39,20 @@ async fn move_all(
     collection: Collection,
     from: (&str, &str),
     to: (&str, &str),
-) -> Result<bool, Failure> {
-    let mut fields = bookkeeping(collection);
+) -> Result<bool, MongoError> {
+    let mut fields = bookkeeping_projection(collection);
     fields.extend(doc! { "owner": 1, "repo": 1 });
     let target = connection.database.collection::<RawDocumentBuf>(collection.name());
     let find = target
         .find(doc! { "owner": from.0, "repo": from.1 })
         .projection(fields)
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-    let mut cursor = within(COMMAND_TIMEOUT, find).await?;
+    let mut cursor = with_timeout(COMMAND_TIMEOUT, find).await?;
     let mut found = false;
     loop {
         let mut documents = Vec::new();
         while documents.len() < DOCUMENTS_A_COMMAND {
-            let Some(document) = within(COMMAND_TIMEOUT, cursor.try_next()).await? else { break };
+            let Some(document) = with_timeout(COMMAND_TIMEOUT, cursor.try_next()).await? else { break };
             documents.push(document);
         }
         if documents.is_empty() {
@@ -68,7 +68,7 @@ async fn move_some(
     collection: Collection,
     documents: &[RawDocumentBuf],
     to: (&str, &str),
-) -> Result<(), Failure> {
+) -> Result<(), MongoError> {
     let mut in_the_way = RawArrayBuf::new();
     let mut moves = RawArrayBuf::new();
     for document in documents {
@@ -90,7 +90,7 @@ fn target(
     document: &RawDocument,
     id: RawBsonRef<'_>,
     to: (&str, &str),
-) -> Result<RawDocumentBuf, Failure> {
+) -> Result<RawDocumentBuf, MongoError> {
     let mut condition = RawDocumentBuf::new();
     for path in key_paths(collection) {
         let value = match path {
@@ -104,7 +104,7 @@ fn target(
     Ok(condition)
 }
 
-fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> Result<RawDocumentBuf, Failure> {
+fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> Result<RawDocumentBuf, MongoError> {
     let mut set = rawdoc! { "owner": to.0, "repo": to.1 };
     // A document of GHTorrent's has nothing of msght's until msght writes it.
     let Some(_) = at(document, REVISION) else { return Ok(rawdoc! { "$set": set }) };
@@ -116,6 +116,6 @@ fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> 
     Ok(rawdoc! { "$set": set, "$inc": { "_msght.rev": 1_i64 } })
 }
 
-fn checked(outcome: Outcome) -> Result<(), Failure> {
+fn checked(outcome: WriteResult) -> Result<(), MongoError> {
     outcome.errors.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
 }

@@ -5,40 +5,46 @@ use mongodb::Cursor;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
 use mongodb::options::{ReadPreference, SelectionCriteria};
 
-use super::connection::{COMMAND_TIMEOUT, Connection, Statements, within};
-use super::failure::Failure;
-use super::layout::{BUILD_TIMEOUT, FETCHED_AT, MISSING, ascending, at, bookkeeping, key_paths, natural_key};
+use super::connection::{COMMAND_TIMEOUT, Connection, Statements, with_timeout};
+use super::error::MongoError;
+use super::layout::{
+    BUILD_TIMEOUT, FETCHED_AT, MISSING, ascending, at, bookkeeping_projection, key_paths, natural_key,
+};
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
+use crate::store::BackendError;
 use crate::store::documents::{Collection, Duplicates};
 
 /// Documents removed with one command.
-const REMOVALS_A_COMMAND: usize = 500;
+const REMOVALS_PER_COMMAND: usize = 500;
 /// Keys of a collection that are shown.
-const EXAMPLES: usize = 3;
+const MAX_EXAMPLES: usize = 3;
 
 /// The keys of a collection's documents, sorted, one at a time.
-pub(super) struct Keys {
+pub(super) struct KeyCursor {
     collection: Collection,
     cursor: Cursor<RawDocumentBuf>,
 }
 
 /// What is read of a document here.
-pub(super) struct Entry {
+pub(super) struct KeyEntry {
     /// Its natural key.
     pub key: String,
     id: Bson,
-    age: Age,
+    age: Recency,
 }
 
 /// What tells the newest of several: when its state was read, else GitHub's `updated_at`, else when it was inserted.
-type Age = (Option<i64>, Option<String>, Option<ObjectId>);
+type Recency = (Option<i64>, Option<String>, Option<ObjectId>);
 
-impl Keys {
+impl KeyCursor {
     /// Begins to read. The server sorts by an index of these keys where it has one, else on its disk.
-    pub(super) async fn read(connection: &Connection, collection: Collection, more: Document) -> Result<Self, Failure> {
-        let mut fields = bookkeeping(collection);
+    pub(super) async fn read(
+        connection: &Connection,
+        collection: Collection,
+        more: Document,
+    ) -> Result<Self, MongoError> {
+        let mut fields = bookkeeping_projection(collection);
         fields.extend(more);
         let target = connection.database.collection::<RawDocumentBuf>(collection.name());
         let find = target
@@ -47,21 +53,21 @@ impl Keys {
             .sort(ascending(&key_paths(collection)))
             .allow_disk_use(true)
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        Ok(Self { collection, cursor: within(BUILD_TIMEOUT, find).await? })
+        Ok(Self { collection, cursor: with_timeout(BUILD_TIMEOUT, find).await? })
     }
 
     /// The next one, in the order of keys.
-    pub(super) async fn next(&mut self) -> Result<Option<Entry>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<KeyEntry>, MongoError> {
         let next = async { self.cursor.next().await.transpose() };
-        let Some(document) = within(COMMAND_TIMEOUT, next).await? else { return Ok(None) };
+        let Some(document) = with_timeout(COMMAND_TIMEOUT, next).await? else { return Ok(None) };
         let text = |path| at(&document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
         let age = (
             at(&document, FETCHED_AT).and_then(RawBsonRef::as_datetime).map(|date| date.timestamp_millis()),
             text("updated_at"),
             at(&document, "_id").and_then(RawBsonRef::as_object_id),
         );
-        let id = at(&document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(Failure::of_bson)?;
-        Ok(Some(Entry { key: natural_key(self.collection, &document), id, age }))
+        let id = at(&document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(MongoError::from_bson)?;
+        Ok(Some(KeyEntry { key: natural_key(self.collection, &document), id, age }))
     }
 }
 
@@ -69,7 +75,7 @@ impl Keys {
 pub(in crate::store::documents) async fn find_duplicates(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
-) -> Result<Vec<Duplicates>, StoreError> {
+) -> Result<Vec<Duplicates>, BackendError> {
     let connection = Connection::open(url, retry_policy).await?;
     let mut found = Vec::new();
     for collection in Collection::ALL {
@@ -80,8 +86,8 @@ pub(in crate::store::documents) async fn find_duplicates(
     Ok(found)
 }
 
-async fn count(connection: &Connection, collection: Collection) -> Result<Duplicates, Failure> {
-    let mut keys = Keys::read(connection, collection, doc! {}).await?;
+async fn count(connection: &Connection, collection: Collection) -> Result<Duplicates, MongoError> {
+    let mut keys = KeyCursor::read(connection, collection, doc! {}).await?;
     let mut found = Duplicates { collection, documents: 0, incomplete: 0, examples: Vec::new() };
     let mut last: Option<(String, u64)> = None;
     loop {
@@ -93,7 +99,7 @@ async fn count(connection: &Connection, collection: Collection) -> Result<Duplic
                 if let Some((key, count)) = last.take().filter(|(_, count)| *count > 1) {
                     let counted = if is_complete(&key) { &mut found.documents } else { &mut found.incomplete };
                     *counted += count - 1;
-                    if found.examples.len() < EXAMPLES {
+                    if found.examples.len() < MAX_EXAMPLES {
                         found.examples.push(format!("{key} ({count} documents)"));
                     }
                 }
@@ -116,7 +122,7 @@ fn is_complete(key: &str) -> bool {
 pub(in crate::store::documents) async fn repair_duplicates(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
-) -> Result<Vec<(Collection, u64)>, StoreError> {
+) -> Result<Vec<(Collection, u64)>, BackendError> {
     let connection = Connection::open(url, retry_policy).await?;
     let mut removed = Vec::new();
     for collection in Collection::ALL {
@@ -137,9 +143,9 @@ async fn repair(
     connection: &Connection,
     collection: Collection,
     removed: &std::sync::atomic::AtomicU64,
-) -> Result<(), Failure> {
-    let mut keys = Keys::read(connection, collection, doc! { "updated_at": 1 }).await?;
-    let mut newest: Option<Entry> = None;
+) -> Result<(), MongoError> {
+    let mut keys = KeyCursor::read(connection, collection, doc! { "updated_at": 1 }).await?;
+    let mut newest: Option<KeyEntry> = None;
     let mut surplus: Vec<Bson> = Vec::new();
     loop {
         let next = keys.next().await?;
@@ -152,10 +158,10 @@ async fn repair(
             }
             (_, next) => next,
         };
-        if surplus.len() == REMOVALS_A_COMMAND || (ended && !surplus.is_empty()) {
+        if surplus.len() == REMOVALS_PER_COMMAND || (ended && !surplus.is_empty()) {
             let mut statements = RawArrayBuf::new();
             let condition = doc! { "_id": { "$in": std::mem::take(&mut surplus) } };
-            let condition = RawDocumentBuf::try_from(&condition).map_err(Failure::of_bson)?;
+            let condition = RawDocumentBuf::try_from(&condition).map_err(MongoError::from_bson)?;
             statements.push(rawdoc! { "q": condition, "limit": 0_i32 });
             let outcome = connection.write(Statements::Delete, collection.name(), statements).await?;
             let gone = u64::try_from(outcome.matched).unwrap_or(0);

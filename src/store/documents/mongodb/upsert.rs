@@ -12,89 +12,92 @@ use std::time::Duration;
 use mongodb::bson::{Bson, RawArrayBuf, RawBson, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 use rand::RngExt;
 
-use super::connection::{Connection, From, Outcome, Statements};
+use super::connection::{Connection, ReadFrom, Statements, WriteResult};
 use super::convert;
-use super::failure::Failure;
+use super::error::MongoError;
 use super::fit::{Fitted, WITHOUT_PATCHES, fit};
-use super::layout::{self, META, REVISION, State, append, at, bookkeeping, id_path, natural_key, same_key};
-use crate::store::documents::merge::{self, Row, Stored as Meta};
-use crate::store::documents::{Collection, Document, Stored, Written};
+use super::layout::{
+    self, Bookkeeping, META, REVISION, append, at, bookkeeping_projection, id_path, natural_key, same_key,
+};
+use crate::store::documents::merge::{self, Row, StoredMeta};
+use crate::store::documents::{BatchResult, Collection, Document, WriteOutcome};
 
 /// Bytes of documents a command. A message may have 48 MB, but a server's reply and its log like it smaller.
-const BYTES_A_COMMAND: usize = 12_000_000;
+const MAX_COMMAND_BYTES: usize = 12_000_000;
 /// Statements a command; the server allows 100,000.
-const STATEMENTS_A_COMMAND: usize = 1_000;
+const STATEMENTS_PER_COMMAND: usize = 1_000;
 /// Documents looked up with one command.
-const LOOK_UPS_A_COMMAND: usize = 1_000;
+const IDS_PER_LOOKUP: usize = 1_000;
 /// The same by conditions on several fields, of which a server plans each one by itself.
-const CONDITIONS_A_COMMAND: usize = 100;
+const CONDITIONS_PER_LOOKUP: usize = 100;
 /// How often documents that others write at the same time are decided on again before it counts as a failed attempt.
-const ROUNDS: u32 = 10;
+const MAX_ROUNDS: u32 = 10;
 /// The longest wait before they are, a round: so that two batches don't meet again in step.
-const ROUND_WAIT: Duration = Duration::from_millis(20);
+const MAX_ROUND_DELAY: Duration = Duration::from_millis(20);
 
 /// A batch on its way, with what has become of each document so far.
-pub(super) struct Batch<'a> {
+pub(super) struct BatchUpsert<'a> {
     /// Its documents by collection.
-    pub parts: Vec<Part<'a>>,
-    written: Mutex<Vec<Written>>,
+    pub parts: Vec<CollectionBatch<'a>>,
+    written: Mutex<Vec<WriteOutcome>>,
     /// By the documents' places; an attempt that is repeated comes to the same.
     rejected: Mutex<BTreeMap<usize, String>>,
     reduced: Mutex<BTreeMap<usize, String>>,
 }
 
 /// The documents of one collection.
-pub(super) struct Part<'a> {
+pub(super) struct CollectionBatch<'a> {
     collection: Collection,
-    groups: Vec<Group<'a>>,
+    groups: Vec<KeyGroup<'a>>,
 }
 
 /// The documents of one key, in the batch's order: the second is judged by the first.
-struct Group<'a> {
+struct KeyGroup<'a> {
     id: String,
     members: Vec<(usize, &'a Document)>,
 }
 
 /// What is stored under a key.
-struct Known {
-    state: State,
+struct StoredDocument {
+    state: Bookkeeping,
     /// The whole document, where it was read.
     json: Option<String>,
     id: Bson,
 }
 
 /// A document that is to be written.
-struct Write {
+struct PlannedWrite {
     group: usize,
     statement: RawDocumentBuf,
     natural: String,
     condition: RawDocumentBuf,
-    results: Vec<(usize, Written)>,
+    results: Vec<(usize, WriteOutcome)>,
     /// Whether nothing was known to be stored under its key.
-    fresh: bool,
+    is_insert: bool,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> BatchUpsert<'a> {
     pub(super) fn new(documents: &'a [Document]) -> Self {
-        let mut by_collection: BTreeMap<Collection, (HashMap<String, usize>, Vec<Group<'a>>)> = BTreeMap::new();
+        let mut by_collection: BTreeMap<Collection, (HashMap<String, usize>, Vec<KeyGroup<'a>>)> = BTreeMap::new();
         for (position, document) in documents.iter().enumerate() {
             let (known, groups) = by_collection.entry(document.collection).or_default();
             let id = document.id();
             let group = *known.entry(id.clone()).or_insert_with(|| {
-                groups.push(Group { id, members: Vec::new() });
+                groups.push(KeyGroup { id, members: Vec::new() });
                 groups.len() - 1
             });
             groups[group].members.push((position, document));
         }
-        let parts = by_collection.into_iter().map(|(collection, (_, groups))| Part { collection, groups }).collect();
-        let written = Mutex::new(vec![Written::Unchanged; documents.len()]);
+        let parts =
+            by_collection.into_iter().map(|(collection, (_, groups))| CollectionBatch { collection, groups }).collect();
+        let written = Mutex::new(vec![WriteOutcome::Unchanged; documents.len()]);
         Self { parts, written, rejected: Mutex::default(), reduced: Mutex::default() }
     }
 
     /// What has become of the batch; `generation` is the store's since then.
-    pub(super) fn result(self, generation: Option<i64>) -> Stored {
+    pub(super) fn result(self, generation: Option<i64>) -> BatchResult {
         let list = |map: Mutex<BTreeMap<_, _>>| map.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Stored {
+        BatchResult {
             written: self.written.into_inner().unwrap_or_else(PoisonError::into_inner),
             rejected: list(self.rejected).into_iter().collect(),
             reduced: list(self.reduced).into_iter().collect(),
@@ -105,25 +108,25 @@ impl<'a> Batch<'a> {
     /// Whether anything was written, or may have been.
     pub(super) fn has_written(&self) -> bool {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.iter().any(|written| matches!(written, Written::New | Written::Changed))
+        written.iter().any(|written| matches!(written, WriteOutcome::Inserted | WriteOutcome::Updated))
     }
 
     /// Notes that these documents are not stored, for this reason.
     fn reject(&self, members: &[(usize, &Document)], reason: &str) {
         for (position, document) in members {
-            self.note(&[(*position, Written::Rejected)]);
+            self.record(&[(*position, WriteOutcome::Rejected)]);
             let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
             rejected.insert(*position, document.rejected(reason));
         }
     }
 
     /// Notes that these documents are stored without their patches.
-    fn note_reduced(&self, members: &[(usize, &Document)]) {
+    fn record_reduced(&self, members: &[(usize, &Document)]) {
         let mut reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         reduced.extend(members.iter().map(|(position, _)| (*position, WITHOUT_PATCHES.to_owned())));
     }
 
-    fn note(&self, results: &[(usize, Written)]) {
+    fn record(&self, results: &[(usize, WriteOutcome)]) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         for (position, result) in results {
             written[*position] = *result;
@@ -132,46 +135,55 @@ impl<'a> Batch<'a> {
 }
 
 /// Stores the documents of one collection. Safe to repeat: what an attempt has written, the next one finds unchanged.
-pub(super) async fn store(connection: &Connection, part: &Part<'_>, batch: &Batch<'_>) -> Result<(), Failure> {
+pub(super) async fn upsert_collection(
+    connection: &Connection,
+    part: &CollectionBatch<'_>,
+    batch: &BatchUpsert<'_>,
+) -> Result<(), MongoError> {
     let mut open: Vec<usize> = (0..part.groups.len()).collect();
-    let mut known = look_up(connection, part).await?;
-    for round in 1..=ROUNDS {
-        read_changed(connection, part, &open, &mut known).await?;
+    let mut known = find_by_id(connection, part).await?;
+    for round in 1..=MAX_ROUNDS {
+        load_changed(connection, part, &open, &mut known).await?;
         let mut writes = Vec::new();
         for group in open {
-            writes.extend(decide(part, group, known.get(&group), batch)?);
+            writes.extend(plan_write(part, group, known.get(&group), batch)?);
         }
         let (conflicts, reason) = write(connection, part, &mut writes, batch).await?;
         if conflicts.is_empty() {
             return Ok(());
         }
-        if round == ROUNDS {
-            return Err(Failure::Contended(reason));
+        if round == MAX_ROUNDS {
+            return Err(MongoError::Contended(reason));
         }
         let rounds = f64::from(round) * rand::rng().random_range(0.0..1.0);
-        tokio::time::sleep(ROUND_WAIT.mul_f64(rounds)).await;
-        let conflicts: Vec<&Write> = conflicts.into_iter().map(|write| &writes[write]).collect();
+        tokio::time::sleep(MAX_ROUND_DELAY.mul_f64(rounds)).await;
+        let conflicts: Vec<&PlannedWrite> = conflicts.into_iter().map(|write| &writes[write]).collect();
         open = conflicts.iter().map(|write| write.group).collect();
-        known = look_up_by_key(connection, part.collection, &conflicts).await?;
+        known = find_by_key(connection, part.collection, &conflicts).await?;
     }
     Ok(())
 }
 
 /// What is stored under the ids of a batch.
-async fn look_up(connection: &Connection, part: &Part<'_>) -> Result<HashMap<usize, Known>, Failure> {
+async fn find_by_id(
+    connection: &Connection,
+    part: &CollectionBatch<'_>,
+) -> Result<HashMap<usize, StoredDocument>, MongoError> {
     let path = id_path(part.collection);
     let mut known = HashMap::new();
     let by_id: HashMap<&str, usize> =
         part.groups.iter().enumerate().map(|(position, group)| (group.id.as_str(), position)).collect();
-    for groups in part.groups.chunks(LOOK_UPS_A_COMMAND) {
+    for groups in part.groups.chunks(IDS_PER_LOOKUP) {
         let ids: Vec<&str> = groups.iter().map(|group| group.id.as_str()).collect();
         let condition = doc! { path: { "$in": ids } };
-        let mut fields = bookkeeping(part.collection);
+        let mut fields = bookkeeping_projection(part.collection);
         fields.insert(META, 1);
-        for document in connection.find(part.collection.name(), condition, From::Primary, Some(fields), None).await? {
+        for document in
+            connection.find(part.collection.name(), condition, ReadFrom::Primary, Some(fields), None).await?
+        {
             let id = at(&document, path).and_then(RawBsonRef::as_str);
             if let Some(group) = id.and_then(|id| by_id.get(id)) {
-                known.insert(*group, known_of(&document, false)?);
+                known.insert(*group, stored_document(&document, false)?);
             }
         }
     }
@@ -179,23 +191,23 @@ async fn look_up(connection: &Connection, part: &Part<'_>) -> Result<HashMap<usi
 }
 
 /// The same for documents that turned out to be there under another id, or written by others meanwhile.
-async fn look_up_by_key(
+async fn find_by_key(
     connection: &Connection,
     collection: Collection,
-    writes: &[&Write],
-) -> Result<HashMap<usize, Known>, Failure> {
+    writes: &[&PlannedWrite],
+) -> Result<HashMap<usize, StoredDocument>, MongoError> {
     let mut known = HashMap::new();
-    for writes in writes.chunks(CONDITIONS_A_COMMAND) {
+    for writes in writes.chunks(CONDITIONS_PER_LOOKUP) {
         let mut conditions = Vec::new();
         for write in writes {
-            conditions.push(mongodb::bson::Document::try_from(&write.condition).map_err(Failure::of_bson)?);
+            conditions.push(mongodb::bson::Document::try_from(&write.condition).map_err(MongoError::from_bson)?);
         }
-        let fields = Some(bookkeeping(collection));
+        let fields = Some(bookkeeping_projection(collection));
         let condition = doc! { "$or": conditions };
-        for document in connection.find(collection.name(), condition, From::Primary, fields, None).await? {
+        for document in connection.find(collection.name(), condition, ReadFrom::Primary, fields, None).await? {
             let natural = natural_key(collection, &document);
             for write in writes.iter().filter(|write| write.natural == natural) {
-                known.insert(write.group, known_of(&document, false)?);
+                known.insert(write.group, stored_document(&document, false)?);
             }
         }
     }
@@ -203,13 +215,13 @@ async fn look_up_by_key(
 }
 
 /// Reads the stored documents that a decision needs as a whole.
-async fn read_changed(
+async fn load_changed(
     connection: &Connection,
-    part: &Part<'_>,
+    part: &CollectionBatch<'_>,
     open: &[usize],
-    known: &mut HashMap<usize, Known>,
-) -> Result<(), Failure> {
-    if !merge::reads_stored(part.collection) {
+    known: &mut HashMap<usize, StoredDocument>,
+) -> Result<(), MongoError> {
+    if !merge::needs_stored(part.collection) {
         return Ok(());
     }
     let changes = |group: &usize| {
@@ -218,13 +230,13 @@ async fn read_changed(
         members.any(|(_, document)| !merge::is_unchanged(&meta, document, document.hash())).then_some(*group)
     };
     let changed: Vec<usize> = open.iter().filter_map(changes).collect();
-    for groups in changed.chunks(LOOK_UPS_A_COMMAND) {
+    for groups in changed.chunks(IDS_PER_LOOKUP) {
         let ids: Vec<Bson> = groups.iter().filter_map(|group| Some(known.get(group)?.id.clone())).collect();
         let condition = doc! { "_id": { "$in": ids.clone() } };
         let by_id: Vec<(Bson, usize)> = ids.into_iter().zip(groups.iter().copied()).collect();
         let mut by_id: HashMap<String, usize> = by_id.into_iter().map(|(id, group)| (id.to_string(), group)).collect();
-        for document in connection.find(part.collection.name(), condition, From::Primary, None, None).await? {
-            let document = known_of(&document, true)?;
+        for document in connection.find(part.collection.name(), condition, ReadFrom::Primary, None, None).await? {
+            let document = stored_document(&document, true)?;
             if let Some(group) = by_id.remove(&document.id.to_string()) {
                 known.insert(group, document);
             }
@@ -233,41 +245,47 @@ async fn read_changed(
     Ok(())
 }
 
-fn known_of(document: &RawDocumentBuf, whole: bool) -> Result<Known, Failure> {
-    let id = at(document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(Failure::of_bson)?;
+fn stored_document(document: &RawDocumentBuf, whole: bool) -> Result<StoredDocument, MongoError> {
+    let id = at(document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(MongoError::from_bson)?;
     let json = if whole { Some(convert::to_json(document)?.to_string()) } else { None };
-    Ok(Known { state: layout::state(document), json, id })
+    Ok(StoredDocument { state: layout::read_bookkeeping(document), json, id })
 }
 
 /// What is to be written for the documents of one key, if anything.
-fn decide(part: &Part<'_>, group: usize, known: Option<&Known>, batch: &Batch<'_>) -> Result<Option<Write>, Failure> {
+fn plan_write(
+    part: &CollectionBatch<'_>,
+    group: usize,
+    known: Option<&StoredDocument>,
+    batch: &BatchUpsert<'_>,
+) -> Result<Option<PlannedWrite>, MongoError> {
     let mut meta = known.and_then(|known| known.state.meta);
     let mut row: Option<Row> = None;
     let mut results = Vec::new();
-    let Group { id, members } = &part.groups[group];
+    let KeyGroup { id, members } = &part.groups[group];
     for (position, document) in members {
         let hash = document.hash();
         let new = match meta {
             None => {
                 let taken_over = known.is_some();
-                results.push((*position, if taken_over { Written::Changed } else { Written::New }));
-                merge::fresh(document, hash)
+                results.push((*position, if taken_over { WriteOutcome::Updated } else { WriteOutcome::Inserted }));
+                merge::new_row(document, hash)
             }
             Some(meta) if merge::is_unchanged(&meta, document, hash) => continue,
             Some(meta) => {
                 let stored = row.as_ref().map(|row| row.json.as_str());
                 let stored = stored.or(known.and_then(|known| known.json.as_deref())).unwrap_or("{}");
                 let Some(row) = merge::replace(&meta, stored, document, hash) else { continue };
-                results.push((*position, Written::Changed));
+                results.push((*position, WriteOutcome::Updated));
                 row
             }
         };
-        meta = Some(Meta { hash: new.hash, summary_hash: new.summary_hash, full: new.full, deleted: false });
+        meta =
+            Some(StoredMeta { hash: new.hash, summary_hash: new.summary_hash, detailed: new.detailed, deleted: false });
         row = Some(new);
     }
     let Some(row) = row else {
         if known.is_some_and(|known| known.state.is_reduced) {
-            batch.note_reduced(members);
+            batch.record_reduced(members);
         }
         return Ok(None);
     };
@@ -275,7 +293,7 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>, batch: &Batch<'_
     let stored = match fit(part.collection, id, &row, revision.unwrap_or(0) + 1)? {
         Fitted::Document { document, is_reduced } => {
             if is_reduced {
-                batch.note_reduced(members);
+                batch.record_reduced(members);
             }
             document
         }
@@ -290,7 +308,7 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>, batch: &Batch<'_
         // Planned as a plain insertion: whatever turns out to be there makes it fail on the unique key.
         None => stored,
         Some(known) => {
-            let id = RawBson::try_from(known.id.clone()).map_err(Failure::of_bson)?;
+            let id = RawBson::try_from(known.id.clone()).map_err(MongoError::from_bson)?;
             let mut decided_on = rawdoc! { "_id": id };
             match revision {
                 Some(revision) => append(&mut decided_on, REVISION, revision)?,
@@ -300,28 +318,28 @@ fn decide(part: &Part<'_>, group: usize, known: Option<&Known>, batch: &Batch<'_
             rawdoc! { "q": decided_on, "u": stored, "upsert": true }
         }
     };
-    Ok(Some(Write { group, statement, natural, condition, results, fresh: known.is_none() }))
+    Ok(Some(PlannedWrite { group, statement, natural, condition, results, is_insert: known.is_none() }))
 }
 
 /// Sends the statements. Returns those whose key was not as decided on, with the server's reason.
 async fn write(
     connection: &Connection,
-    part: &Part<'_>,
-    writes: &mut [Write],
-    batch: &Batch<'_>,
-) -> Result<(Vec<usize>, String), Failure> {
+    part: &CollectionBatch<'_>,
+    writes: &mut [PlannedWrite],
+    batch: &BatchUpsert<'_>,
+) -> Result<(Vec<usize>, String), MongoError> {
     let mut conflicts = Vec::new();
     let mut reason = String::new();
-    writes.sort_by_key(|write| write.fresh);
+    writes.sort_by_key(|write| write.is_insert);
     let mut chunks = chunks(writes);
     while let Some(chunk) = chunks.pop() {
         let sent = &writes[chunk.clone()];
         // Once it is sent it may be stored, even if no answer comes back.
-        sent.iter().for_each(|write| batch.note(&write.results));
+        sent.iter().for_each(|write| batch.record(&write.results));
         let outcome = match send(connection, part.collection, sent).await {
             Ok(outcome) => outcome,
             // The server doesn't say of which document it is: each is sent by itself then.
-            Err(failure) if failure.blames_document() => {
+            Err(failure) if failure.is_document_rejected() => {
                 match sent {
                     [write] => batch.reject(&part.groups[write.group].members, &failure.to_string()),
                     _ => chunks.extend(chunk.map(|write| write..write + 1)),
@@ -334,17 +352,18 @@ async fn write(
         for (index, write) in sent.iter().enumerate() {
             match failed.get(&index) {
                 Some(error) if error.is_duplicate() => {
-                    let unchanged: Vec<_> = write.results.iter().map(|(at, _)| (*at, Written::Unchanged)).collect();
-                    batch.note(&unchanged);
+                    let unchanged: Vec<_> =
+                        write.results.iter().map(|(at, _)| (*at, WriteOutcome::Unchanged)).collect();
+                    batch.record(&unchanged);
                     conflicts.push(chunk.start + index);
                     reason.clone_from(&error.message);
                 }
-                Some(error) if error.blames_document() => {
+                Some(error) if error.is_document_rejected() => {
                     batch.reject(&part.groups[write.group].members, &error.message);
                 }
                 Some(error) => {
                     let message = format!("{} of {}: {}", write.natural, part.collection.name(), error.message);
-                    return Err(Failure::Refused { code: error.code, message });
+                    return Err(MongoError::Rejected { code: error.code, message });
                 }
                 None => {}
             }
@@ -354,16 +373,16 @@ async fn write(
 }
 
 /// Which statements go together into a command: of one kind, and not too many or too large.
-fn chunks(writes: &[Write]) -> Vec<Range<usize>> {
+fn chunks(writes: &[PlannedWrite]) -> Vec<Range<usize>> {
     let mut chunks: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
     for (position, write) in writes.iter().enumerate() {
         let size = write.statement.as_bytes().len();
         match chunks.last_mut() {
             Some(chunk)
-                if bytes + size <= BYTES_A_COMMAND
-                    && chunk.len() < STATEMENTS_A_COMMAND
-                    && writes[chunk.start].fresh == write.fresh =>
+                if bytes + size <= MAX_COMMAND_BYTES
+                    && chunk.len() < STATEMENTS_PER_COMMAND
+                    && writes[chunk.start].is_insert == write.is_insert =>
             {
                 bytes += size;
                 chunk.end += 1;
@@ -377,18 +396,22 @@ fn chunks(writes: &[Write]) -> Vec<Range<usize>> {
     chunks
 }
 
-async fn send(connection: &Connection, collection: Collection, writes: &[Write]) -> Result<Outcome, Failure> {
+async fn send(
+    connection: &Connection,
+    collection: Collection,
+    writes: &[PlannedWrite],
+) -> Result<WriteResult, MongoError> {
     let mut statements = RawArrayBuf::new();
     for write in writes {
         statements.push(RawBsonRef::Document(&write.statement));
     }
-    let fresh = writes.first().is_some_and(|write| write.fresh);
-    let kind = if fresh { Statements::Insert } else { Statements::Update };
+    let is_insert = writes.first().is_some_and(|write| write.is_insert);
+    let kind = if is_insert { Statements::Insert } else { Statements::Update };
     let outcome = connection.write(kind, collection.name(), statements).await?;
     let handled = usize::try_from(outcome.matched).unwrap_or(0) + outcome.errors.len();
     if handled < writes.len() {
         let message = format!("the server has answered for {handled} of {} documents", writes.len());
-        return Err(Failure::Refused { code: 0, message });
+        return Err(MongoError::Rejected { code: 0, message });
     }
     Ok(outcome)
 }

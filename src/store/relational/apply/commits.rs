@@ -2,24 +2,24 @@
 
 use std::collections::HashSet;
 
-use super::super::batch::Rows;
-use super::super::sql::{Rule, Upsert, Value};
-use super::{BODY, Batch, cut_option, id_of};
+use super::super::batch::RowBatch;
+use super::super::sql::{OnConflict, Upsert, Value};
+use super::{BatchWriter, MAX_BODY, id_of, truncate_option};
 
 const COMMITS: Upsert = Upsert {
     table: "commits",
     columns: &["sha", "author_id", "committer_id", "project_id", "created_at"],
     key: &["sha"],
     update: &[
-        ("author_id", Rule::Replace),
-        ("committer_id", Rule::Replace),
-        ("project_id", Rule::Fill),
-        ("created_at", Rule::Replace),
+        ("author_id", OnConflict::Overwrite),
+        ("committer_id", OnConflict::Overwrite),
+        ("project_id", OnConflict::KeepExisting),
+        ("created_at", OnConflict::Overwrite),
     ],
 };
 
 /// A commit that something refers to before it is read itself.
-pub(in super::super) const MENTIONED: Upsert =
+pub(in super::super) const STUBS: Upsert =
     Upsert { table: "commits", columns: &["sha", "project_id"], key: &["sha"], update: &[] };
 
 const PARENTS: Upsert = Upsert {
@@ -41,18 +41,18 @@ const COMMENTS: Upsert = Upsert {
     columns: &["commit_id", "user_id", "body", "line", "position", "comment_id", "created_at", "deleted"],
     key: &["comment_id"],
     update: &[
-        ("commit_id", Rule::Replace),
-        ("user_id", Rule::Replace),
-        ("body", Rule::Replace),
-        ("line", Rule::Replace),
-        ("position", Rule::Replace),
-        ("created_at", Rule::Replace),
-        ("deleted", Rule::Replace),
+        ("commit_id", OnConflict::Overwrite),
+        ("user_id", OnConflict::Overwrite),
+        ("body", OnConflict::Overwrite),
+        ("line", OnConflict::Overwrite),
+        ("position", OnConflict::Overwrite),
+        ("created_at", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
     ],
 };
 
-impl Batch<'_> {
-    pub(super) async fn commits(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+impl BatchWriter<'_> {
+    pub(super) async fn commits(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut seen = HashSet::new();
         let values = rows
             .commits
@@ -69,7 +69,7 @@ impl Batch<'_> {
             })
             .collect();
         self.tx.upsert(&COMMITS, values).await?;
-        self.mentioned_commits(rows).await?;
+        self.ensure_commit_stubs(rows).await?;
 
         let mut parents = Vec::new();
         let mut memberships = Vec::new();
@@ -95,7 +95,7 @@ impl Batch<'_> {
                 Some(vec![
                     commit.into(),
                     self.person(&comment.user),
-                    cut_option(comment.body.as_ref(), BODY),
+                    truncate_option(comment.body.as_ref(), MAX_BODY),
                     comment.line.into(),
                     comment.position.into(),
                     comment.comment_id.into(),
@@ -109,7 +109,7 @@ impl Batch<'_> {
     }
 
     /// Finds the row ids of all commits that the batch speaks of, making rows for those that are only referred to.
-    async fn mentioned_commits(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn ensure_commit_stubs(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut mentioned: Vec<(i64, &str)> = Vec::new();
         for commit in &rows.commits {
             mentioned.push((commit.project, &commit.sha));
@@ -134,7 +134,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let stubs = mentioned.iter().map(|(project, sha)| vec![(*sha).into(), (*project).into()]).collect();
-        self.tx.upsert(&MENTIONED, stubs).await?;
+        self.tx.upsert(&STUBS, stubs).await?;
         self.find_commits(mentioned.iter().map(|(_, sha)| *sha)).await
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::super::batch::Rows;
-use super::super::sql::{Rule, Upsert, Value};
+use super::super::batch::RowBatch;
+use super::super::sql::{OnConflict, Upsert, Value};
 use super::pulls::by_project;
-use super::{Batch, SPECIFIC, TEXT, cut, cut_option, id_of};
+use super::{BatchWriter, MAX_ACTION_SPECIFIC, MAX_TEXT, id_of, truncate, truncate_option};
 
 const ISSUES: Upsert = Upsert {
     table: "issues",
@@ -21,28 +21,28 @@ const ISSUES: Upsert = Upsert {
     ],
     key: &["repo_id", "issue_id"],
     update: &[
-        ("reporter_id", Rule::Replace),
-        ("assignee_id", Rule::Replace),
-        ("pull_request", Rule::Replace),
-        ("pull_request_id", Rule::Replace),
-        ("created_at", Rule::Replace),
-        ("deleted", Rule::Replace),
+        ("reporter_id", OnConflict::Overwrite),
+        ("assignee_id", OnConflict::Overwrite),
+        ("pull_request", OnConflict::Overwrite),
+        ("pull_request_id", OnConflict::Overwrite),
+        ("created_at", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
     ],
 };
 
 /// A pull request's row among the issues, made from the pull request itself: what the issue list says stands.
 const FROM_PULLS: Upsert = Upsert {
     update: &[
-        ("reporter_id", Rule::Fill),
-        ("assignee_id", Rule::Fill),
-        ("pull_request", Rule::Replace),
-        ("pull_request_id", Rule::Replace),
-        ("created_at", Rule::Fill),
+        ("reporter_id", OnConflict::KeepExisting),
+        ("assignee_id", OnConflict::KeepExisting),
+        ("pull_request", OnConflict::Overwrite),
+        ("pull_request_id", OnConflict::Overwrite),
+        ("created_at", OnConflict::KeepExisting),
     ],
     ..ISSUES
 };
 
-const MENTIONED: Upsert =
+const STUBS: Upsert =
     Upsert { table: "issues", columns: &["repo_id", "issue_id"], key: &["repo_id", "issue_id"], update: &[] };
 
 /// What an issue says of itself: whether it is open, and how many comments it has.
@@ -50,7 +50,7 @@ const ISSUE_FACTS: Upsert = Upsert {
     table: "msght_issues",
     columns: &["issue_id", "open", "comments"],
     key: &["issue_id"],
-    update: &[("open", Rule::Replace), ("comments", Rule::Replace)],
+    update: &[("open", OnConflict::Overwrite), ("comments", OnConflict::Overwrite)],
 };
 
 const LABELS: Upsert =
@@ -58,7 +58,7 @@ const LABELS: Upsert =
 
 /// Labels as the repository's own list gives them.
 const LISTED_LABELS: Upsert =
-    Upsert { columns: &["repo_id", "name", "deleted"], update: &[("deleted", Rule::Replace)], ..LABELS };
+    Upsert { columns: &["repo_id", "name", "deleted"], update: &[("deleted", OnConflict::Overwrite)], ..LABELS };
 
 const ISSUE_LABELS: Upsert =
     Upsert { table: "issue_labels", columns: &["label_id", "issue_id"], key: &["issue_id", "label_id"], update: &[] };
@@ -68,10 +68,10 @@ const COMMENTS: Upsert = Upsert {
     columns: &["issue_id", "user_id", "comment_id", "created_at", "deleted"],
     key: &["comment_id"],
     update: &[
-        ("issue_id", Rule::Replace),
-        ("user_id", Rule::Replace),
-        ("created_at", Rule::Replace),
-        ("deleted", Rule::Replace),
+        ("issue_id", OnConflict::Overwrite),
+        ("user_id", OnConflict::Overwrite),
+        ("created_at", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
     ],
 };
 
@@ -80,15 +80,15 @@ const EVENTS: Upsert = Upsert {
     columns: &["event_id", "issue_id", "actor_id", "action", "action_specific", "created_at"],
     key: &["event_id", "issue_id"],
     update: &[
-        ("actor_id", Rule::Replace),
-        ("action", Rule::Replace),
-        ("action_specific", Rule::Replace),
-        ("created_at", Rule::Replace),
+        ("actor_id", OnConflict::Overwrite),
+        ("action", OnConflict::Overwrite),
+        ("action_specific", OnConflict::Overwrite),
+        ("created_at", OnConflict::Overwrite),
     ],
 };
 
-impl Batch<'_> {
-    pub(super) async fn issues(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+impl BatchWriter<'_> {
+    pub(super) async fn issues(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         self.revive(rows).await?;
         let from_list = rows
             .issues
@@ -125,7 +125,7 @@ impl Batch<'_> {
             })
             .collect();
         self.tx.upsert(&FROM_PULLS, from_pulls).await?;
-        self.mentioned_issues(rows).await?;
+        self.ensure_issue_stubs(rows).await?;
         let facts = rows
             .issues
             .iter()
@@ -157,8 +157,8 @@ impl Batch<'_> {
                     event.event_id.into(),
                     issue.into(),
                     self.person(&event.actor),
-                    cut(&event.action, TEXT).into(),
-                    cut_option(event.action_specific.as_ref(), SPECIFIC),
+                    truncate(&event.action, MAX_TEXT).into(),
+                    truncate_option(event.action_specific.as_ref(), MAX_ACTION_SPECIFIC),
                     event.created_at.into(),
                 ])
             })
@@ -168,7 +168,7 @@ impl Batch<'_> {
     }
 
     /// What was marked as gone and is listed again is there: all that hangs on it is read again.
-    async fn revive(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn revive(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut listed: BTreeSet<(i64, i64)> = rows.issues.iter().map(|issue| (issue.project, issue.number)).collect();
         let unknown = listed.iter().copied().filter(|key| self.ids.issues.get(key).is_none()).collect();
         self.find_issues(&unknown).await?;
@@ -190,7 +190,7 @@ impl Batch<'_> {
     }
 
     /// Finds the row ids of all issues that the batch speaks of, making rows for those only referred to.
-    async fn mentioned_issues(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn ensure_issue_stubs(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut mentioned: BTreeSet<(i64, i64)> = BTreeSet::new();
         mentioned.extend(rows.issues.iter().map(|issue| (issue.project, issue.number)));
         mentioned
@@ -204,7 +204,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let stubs = mentioned.iter().map(|(project, number)| vec![(*project).into(), (*number).into()]).collect();
-        self.tx.upsert(&MENTIONED, stubs).await?;
+        self.tx.upsert(&STUBS, stubs).await?;
         self.find_issues(&mentioned).await
     }
 
@@ -221,17 +221,17 @@ impl Batch<'_> {
     }
 
     /// Makes sure of every label that the batch speaks of.
-    async fn labels(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn labels(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let listed: Vec<_> = rows
             .labels
             .iter()
-            .map(|(project, name)| vec![(*project).into(), cut(name, TEXT).into(), false.into()])
+            .map(|(project, name)| vec![(*project).into(), truncate(name, MAX_TEXT).into(), false.into()])
             .collect();
         self.tx.upsert(&LISTED_LABELS, listed).await?;
         let mut names: BTreeSet<(i64, String)> = BTreeSet::new();
-        names.extend(rows.labels.iter().map(|(project, name)| (*project, cut(name, TEXT))));
+        names.extend(rows.labels.iter().map(|(project, name)| (*project, truncate(name, MAX_TEXT))));
         for (project, _, labels) in labels_of(rows) {
-            names.extend(labels.iter().map(|name| (project, cut(name, TEXT))));
+            names.extend(labels.iter().map(|name| (project, truncate(name, MAX_TEXT))));
         }
         names.retain(|key| self.ids.labels.get(key).is_none());
         if names.is_empty() {
@@ -255,11 +255,12 @@ impl Batch<'_> {
     }
 
     /// An issue has the labels that its newest state has, and no others.
-    async fn issue_labels(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn issue_labels(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut wanted: HashMap<i64, HashSet<i64>> = HashMap::new();
         for (project, number, names) in labels_of(rows) {
             let Some(issue) = self.ids.issues.get(&(project, number)) else { continue };
-            let labels = names.iter().filter_map(|name| self.ids.labels.get(&(project, cut(name, TEXT)))).collect();
+            let labels =
+                names.iter().filter_map(|name| self.ids.labels.get(&(project, truncate(name, MAX_TEXT)))).collect();
             wanted.insert(issue, labels);
         }
         let keys: Vec<Value> = wanted.keys().map(|id| (*id).into()).collect();
@@ -281,7 +282,7 @@ impl Batch<'_> {
 }
 
 /// The label lists of a batch: of its issues, and of its pull requests where no issue list tells them.
-fn labels_of(rows: &Rows) -> impl Iterator<Item = (i64, i64, &[String])> {
+fn labels_of(rows: &RowBatch) -> impl Iterator<Item = (i64, i64, &[String])> {
     let issues = rows.issues.iter().map(|issue| (issue.project, issue.number, issue.labels.as_slice()));
     let pulls = rows.pulls.iter().filter_map(|pull| Some((pull.project, pull.number, pull.labels.as_deref()?)));
     issues.chain(pulls)

@@ -1,27 +1,27 @@
 //! What an organisation's lists tell: its repositories' standing, and its teams.
 
-use super::super::batch::Rows;
+use super::super::batch::RowBatch;
 use super::super::rows::Person;
-use super::super::sql::{Rule, Upsert, Value};
-use super::{Batch, TEXT, cut, cut_option, id_of};
+use super::super::sql::{OnConflict, Upsert, Value};
+use super::{BatchWriter, MAX_TEXT, id_of, truncate, truncate_option};
 
 /// Characters of `teams.privacy` and `project_listings.visibility`.
-const WORD: usize = 16;
+const MAX_WORD: usize = 16;
 /// Characters of `teams.permission`.
-const PERMISSION: usize = 32;
+const MAX_PERMISSION: usize = 32;
 
 const LISTINGS: Upsert = Upsert {
     table: "project_listings",
     columns: &["project_id", "state", "visibility", "archived", "fork", "disabled", "pushed_at", "updated_at"],
     key: &["project_id"],
     update: &[
-        ("state", Rule::Replace),
-        ("visibility", Rule::ReplaceIfKnown),
-        ("archived", Rule::Replace),
-        ("fork", Rule::Replace),
-        ("disabled", Rule::Replace),
-        ("pushed_at", Rule::ReplaceIfKnown),
-        ("updated_at", Rule::ReplaceIfKnown),
+        ("state", OnConflict::Overwrite),
+        ("visibility", OnConflict::OverwriteIfPresent),
+        ("archived", OnConflict::Overwrite),
+        ("fork", OnConflict::Overwrite),
+        ("disabled", OnConflict::Overwrite),
+        ("pushed_at", OnConflict::OverwriteIfPresent),
+        ("updated_at", OnConflict::OverwriteIfPresent),
     ],
 };
 
@@ -40,14 +40,14 @@ const TEAMS: Upsert = Upsert {
     ],
     key: &["github_id"],
     update: &[
-        ("org_id", Rule::Replace),
-        ("slug", Rule::Replace),
-        ("name", Rule::Replace),
-        ("description", Rule::Replace),
-        ("privacy", Rule::Replace),
-        ("permission", Rule::Replace),
-        ("parent_github_id", Rule::Replace),
-        ("deleted", Rule::Replace),
+        ("org_id", OnConflict::Overwrite),
+        ("slug", OnConflict::Overwrite),
+        ("name", OnConflict::Overwrite),
+        ("description", OnConflict::Overwrite),
+        ("privacy", OnConflict::Overwrite),
+        ("permission", OnConflict::Overwrite),
+        ("parent_github_id", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
     ],
 };
 
@@ -58,14 +58,14 @@ const TEAM_PROJECTS: Upsert = Upsert {
     table: "team_projects",
     columns: &["team_id", "project_id", "role"],
     key: &["team_id", "project_id"],
-    update: &[("role", Rule::Replace)],
+    update: &[("role", OnConflict::Overwrite)],
 };
 
 const TEAM: &str = "SELECT id FROM teams WHERE github_id = ?";
 const PROJECT: &str = "SELECT project_id FROM msght_projects WHERE github_id = ?";
 
-impl Batch<'_> {
-    pub(super) async fn organizations(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+impl BatchWriter<'_> {
+    pub(super) async fn organizations(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         self.listings(rows).await?;
         self.teams(rows).await?;
         let mut members = Vec::new();
@@ -80,7 +80,7 @@ impl Batch<'_> {
             let team = self.id_by_number(TEAM, access.team).await?;
             let project = self.id_by_number(PROJECT, access.project).await?;
             if let (Some(team), Some(project)) = (team, project) {
-                projects.push(vec![team.into(), project.into(), cut_option(access.role.as_ref(), TEXT)]);
+                projects.push(vec![team.into(), project.into(), truncate_option(access.role.as_ref(), MAX_TEXT)]);
             }
         }
         self.tx.upsert(&TEAM_PROJECTS, projects).await?;
@@ -97,18 +97,18 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn listings(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn listings(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut listings = Vec::new();
         for listing in &rows.listings {
             let Some(project) = self.id_by_number(PROJECT, listing.github_id).await? else { continue };
-            if let Some(name) = &listing.documents_as {
+            if let Some(name) = &listing.documents_name {
                 let sql = "UPDATE msght_projects SET documents_as = ? WHERE project_id = ? AND documents_as IS NULL";
                 self.tx.execute(sql, vec![name.as_str().into(), project.into()]).await?;
             }
             listings.push(vec![
                 project.into(),
                 listing.state.name().into(),
-                cut_option(listing.visibility.as_ref(), WORD),
+                truncate_option(listing.visibility.as_ref(), MAX_WORD),
                 listing.archived.into(),
                 listing.fork.into(),
                 listing.disabled.into(),
@@ -120,16 +120,16 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn teams(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn teams(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let teams = rows.teams.iter().map(|team| {
             vec![
                 team.github_id.into(),
                 self.person(&Person::Account(team.organization.clone())),
-                cut(&team.slug, TEXT).into(),
-                cut(&team.name, TEXT).into(),
-                cut_option(team.description.as_ref(), TEXT),
-                cut_option(team.privacy.as_ref(), WORD),
-                cut_option(team.permission.as_ref(), PERMISSION),
+                truncate(&team.slug, MAX_TEXT).into(),
+                truncate(&team.name, MAX_TEXT).into(),
+                truncate_option(team.description.as_ref(), MAX_TEXT),
+                truncate_option(team.privacy.as_ref(), MAX_WORD),
+                truncate_option(team.permission.as_ref(), MAX_PERMISSION),
                 team.parent.map_or(Value::Null, Value::Integer),
                 false.into(),
             ]

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
-use super::super::batch::Rows;
+use super::super::batch::RowBatch;
 use super::super::rows::{Account, Person, Profile};
-use super::super::sql::{Rule, Upsert, Value, date};
-use super::identities::{Mention, account_key, type_of};
-use super::{Batch, TEXT, cut_option, id_of};
+use super::super::sql::{OnConflict, Upsert, Value, date};
+use super::account_identity::{Mention, account_key, account_type};
+use super::{BatchWriter, MAX_TEXT, id_of, truncate_option};
 
 /// The login that GitHub shows for people it no longer knows.
 pub const GHOST: &str = "ghost";
@@ -27,14 +27,14 @@ const PROFILES: Upsert = Upsert {
     columns: &["login", "type", "name", "company", "location", "email", "created_at", "deleted", "updated_at"],
     key: &["login"],
     update: &[
-        ("type", Rule::Replace),
-        ("name", Rule::Replace),
-        ("company", Rule::Replace),
-        ("location", Rule::Replace),
-        ("email", Rule::Replace),
-        ("created_at", Rule::Replace),
-        ("deleted", Rule::Replace),
-        ("updated_at", Rule::Replace),
+        ("type", OnConflict::Overwrite),
+        ("name", OnConflict::Overwrite),
+        ("company", OnConflict::Overwrite),
+        ("location", OnConflict::Overwrite),
+        ("email", OnConflict::Overwrite),
+        ("created_at", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
+        ("updated_at", OnConflict::Overwrite),
     ],
 };
 
@@ -42,7 +42,7 @@ pub(super) const PROFILE_TIMES: Upsert = Upsert {
     table: "msght_users",
     columns: &["user_id", "profile_at"],
     key: &["user_id"],
-    update: &[("profile_at", Rule::Replace)],
+    update: &[("profile_at", OnConflict::Overwrite)],
 };
 
 const PROFILE_FACTS: Upsert = Upsert {
@@ -50,11 +50,11 @@ const PROFILE_FACTS: Upsert = Upsert {
     columns: &["user_id", "documents_as", "etag", "token", "missing_since", "look_again_at"],
     key: &["user_id"],
     update: &[
-        ("documents_as", Rule::Replace),
-        ("etag", Rule::Replace),
-        ("token", Rule::Replace),
-        ("missing_since", Rule::Replace),
-        ("look_again_at", Rule::Replace),
+        ("documents_as", OnConflict::Overwrite),
+        ("etag", OnConflict::Overwrite),
+        ("token", OnConflict::Overwrite),
+        ("missing_since", OnConflict::Overwrite),
+        ("look_again_at", OnConflict::Overwrite),
     ],
 };
 
@@ -70,7 +70,7 @@ const FAKES: Upsert = Upsert {
     table: "users",
     columns: &["login", "name", "email", "fake"],
     key: &["login"],
-    update: &[("name", Rule::Least)],
+    update: &[("name", OnConflict::Min)],
 };
 
 const EMAILS: Upsert = Upsert { table: "msght_emails", columns: &["email", "user_id"], key: &["email"], update: &[] };
@@ -112,16 +112,16 @@ pub(super) fn fake_login(name: Option<&str>, email: Option<&str>) -> String {
 
 /// What an e-mail address is found by: itself, or a digest of one that is longer than its column.
 fn email_key(email: &str) -> Cow<'_, str> {
-    if email.chars().count() <= TEXT {
+    if email.chars().count() <= MAX_TEXT {
         return Cow::Borrowed(email);
     }
     let digest = Sha256::digest(email.as_bytes());
     Cow::Owned(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-impl Batch<'_> {
+impl BatchWriter<'_> {
     /// Makes sure of everybody the batch speaks of, and remembers their row ids.
-    pub(super) async fn people(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    pub(super) async fn people(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut accounts: BTreeMap<String, Mention> = BTreeMap::new();
         let mut fakes: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
         let mut see = |person: &Person| match person {
@@ -134,7 +134,7 @@ impl Batch<'_> {
                 }
             }
         };
-        for person in everybody(rows) {
+        for person in all_people(rows) {
             see(&person);
         }
         for profile in &rows.profiles {
@@ -168,11 +168,11 @@ impl Batch<'_> {
         let rows = profiles.iter().map(|profile| {
             vec![
                 profile.account.login.as_str().into(),
-                type_of(&profile.account).into(),
-                cut_option(profile.name.as_ref(), TEXT),
-                cut_option(profile.company.as_ref(), TEXT),
-                cut_option(profile.location.as_ref(), TEXT),
-                cut_option(profile.email.as_ref(), TEXT),
+                account_type(&profile.account).into(),
+                truncate_option(profile.name.as_ref(), MAX_TEXT),
+                truncate_option(profile.company.as_ref(), MAX_TEXT),
+                truncate_option(profile.location.as_ref(), MAX_TEXT),
+                truncate_option(profile.email.as_ref(), MAX_TEXT),
                 profile.created_at.into(),
                 false.into(),
                 profile.read_at.into(),
@@ -218,7 +218,7 @@ impl Batch<'_> {
             unknown.values().map(|(email, id)| (fake_login(None, Some(email)), *id)).collect();
         let keys: Vec<Value> = by_login.keys().map(|login| login.as_str().into()).collect();
         // Another process may be making the fake user just now: the one who comes second sees what the first has done.
-        let sql = format!("SELECT id, login FROM users WHERE fake = 1 AND login IN ({{}}){}", self.tx.for_update());
+        let sql = format!("SELECT id, login FROM users WHERE fake = 1 AND login IN ({{}}){}", self.tx.locking_clause());
         let mut merged = HashSet::new();
         for row in self.lookup(&sql, &[], &keys).await? {
             let Some(account) = row[1].as_str().and_then(|login| by_login.get(login)) else { continue };
@@ -272,8 +272,8 @@ impl Batch<'_> {
             }
             rows.push(vec![
                 login.as_str().into(),
-                cut_option(name.as_ref(), TEXT),
-                cut_option(email.as_ref(), TEXT),
+                truncate_option(name.as_ref(), MAX_TEXT),
+                truncate_option(email.as_ref(), MAX_TEXT),
                 true.into(),
             ]);
             made.push(login.as_str().into());
@@ -284,7 +284,7 @@ impl Batch<'_> {
                 self.people.insert(login.to_owned(), id_of(&row));
             }
         }
-        let locking = self.tx.for_update();
+        let locking = self.tx.locking_clause();
         // Where nobody else writes meanwhile, nothing has to be waited for.
         if touched > 0 && !locking.is_empty() {
             self.merge_tied_meanwhile(&fakes, locking).await?;
@@ -314,7 +314,7 @@ impl Batch<'_> {
 }
 
 /// Everybody that a batch refers to.
-fn everybody(rows: &Rows) -> Vec<Person> {
+fn all_people(rows: &RowBatch) -> Vec<Person> {
     let mut people: Vec<Person> = Vec::new();
     people.extend(rows.accounts.iter().cloned().map(Person::Account));
     people.extend(rows.mentions.iter().map(|(_, account)| Person::Account(account.clone())));
@@ -323,7 +323,7 @@ fn everybody(rows: &Rows) -> Vec<Person> {
     people.extend(rows.commits.iter().flat_map(|commit| [commit.author.clone(), commit.committer.clone()]));
     people.extend(rows.commit_comments.iter().map(|comment| comment.user.clone()));
     people.extend(rows.pulls.iter().flat_map(|pull| [Some(pull.user.clone()), pull.assignee.clone()]).flatten());
-    people.extend(rows.pull_facts.iter().filter_map(|fact| fact.actor.clone()));
+    people.extend(rows.pull_history.iter().filter_map(|fact| fact.actor.clone()));
     people.extend(rows.review_comments.iter().map(|comment| comment.user.clone()));
     people
         .extend(rows.issues.iter().flat_map(|issue| [Some(issue.reporter.clone()), issue.assignee.clone()]).flatten());

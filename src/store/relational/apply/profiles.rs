@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
-use super::super::sql::{Rule, Upsert, Value, date};
-use super::Batch;
+use super::super::sql::{OnConflict, Upsert, Value, date};
+use super::BatchWriter;
 use super::people::PROFILE_TIMES;
 
 /// An account that is gone is asked for again after this long at first, and then after as long as it has been gone.
@@ -14,10 +14,10 @@ const MISSING: Upsert = Upsert {
     table: "msght_profiles",
     columns: &["user_id", "missing_since", "look_again_at"],
     key: &["user_id"],
-    update: &[("missing_since", Rule::Fill), ("look_again_at", Rule::Replace)],
+    update: &[("missing_since", OnConflict::KeepExisting), ("look_again_at", OnConflict::Overwrite)],
 };
 
-impl Batch<'_> {
+impl BatchWriter<'_> {
     pub(super) async fn profile_unchanged(&mut self, user: i64, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
         self.tx.execute("UPDATE users SET updated_at = ? WHERE id = ?", vec![at.into(), user.into()]).await?;
         self.tx.upsert(&PROFILE_TIMES, vec![vec![user.into(), date(at).into()]]).await.map(drop)

@@ -1,37 +1,37 @@
 //! Projects: the repository itself, its forks and parent, and head repositories of pull requests.
 
 use super::super::rows::{Parent, Project};
-use super::super::sql::{Rule, Upsert, Value};
-use super::{Batch, TEXT, cut, cut_option, id_of};
+use super::super::sql::{OnConflict, Upsert, Value};
+use super::{BatchWriter, MAX_TEXT, id_of, truncate, truncate_option};
 
 const COLUMNS: &[&str] =
     &["url", "owner_id", "name", "description", "language", "created_at", "forked_from", "deleted"];
 
-const MENTIONED: Upsert = Upsert { table: "projects", columns: COLUMNS, key: &["name", "owner_id"], update: &[] };
+const STUBS: Upsert = Upsert { table: "projects", columns: COLUMNS, key: &["name", "owner_id"], update: &[] };
 
 const REFRESHED: Upsert = Upsert {
     table: "projects",
     columns: COLUMNS,
     key: &["name", "owner_id"],
     update: &[
-        ("url", Rule::Replace),
-        ("description", Rule::Replace),
-        ("language", Rule::Replace),
-        ("created_at", Rule::Replace),
-        ("forked_from", Rule::Replace),
-        ("deleted", Rule::Replace),
+        ("url", OnConflict::Overwrite),
+        ("description", OnConflict::Overwrite),
+        ("language", OnConflict::Overwrite),
+        ("created_at", OnConflict::Overwrite),
+        ("forked_from", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
     ],
 };
 
 /// Where a project's row has a parent already that this answer doesn't know, the known one stays.
 const REFRESHED_PARENT_UNKNOWN: Upsert = Upsert {
     update: &[
-        ("url", Rule::Replace),
-        ("description", Rule::Replace),
-        ("language", Rule::Replace),
-        ("created_at", Rule::Replace),
-        ("forked_from", Rule::Fill),
-        ("deleted", Rule::Replace),
+        ("url", OnConflict::Overwrite),
+        ("description", OnConflict::Overwrite),
+        ("language", OnConflict::Overwrite),
+        ("created_at", OnConflict::Overwrite),
+        ("forked_from", OnConflict::KeepExisting),
+        ("deleted", OnConflict::Overwrite),
     ],
     ..REFRESHED
 };
@@ -50,7 +50,7 @@ struct Place {
     own: bool,
 }
 
-impl Batch<'_> {
+impl BatchWriter<'_> {
     pub(super) async fn projects(&mut self, projects: &[Project]) -> Result<(), sqlx::Error> {
         for project in projects {
             let key = key_of(&project.owner.login, &project.name);
@@ -65,17 +65,17 @@ impl Batch<'_> {
                 Parent::Project(id) => Value::Integer(id),
             };
             let row = vec![
-                cut_option(project.url.as_ref(), TEXT),
+                truncate_option(project.url.as_ref(), MAX_TEXT),
                 owner.into(),
                 name.as_str().into(),
-                cut_option(project.description.as_ref(), TEXT),
-                cut_option(project.language.as_ref(), TEXT),
+                truncate_option(project.description.as_ref(), MAX_TEXT),
+                truncate_option(project.language.as_ref(), MAX_TEXT),
                 project.created_at.into(),
                 forked_from,
                 false.into(),
             ];
             let upsert = match (project.refresh && own, project.parent) {
-                (false, _) => &MENTIONED,
+                (false, _) => &STUBS,
                 (true, Parent::Unknown) => &REFRESHED_PARENT_UNKNOWN,
                 (true, _) => &REFRESHED,
             };
@@ -96,7 +96,7 @@ impl Batch<'_> {
     /// before makes room, unless it has documents: then it is asked for what it is called now before the name is given
     /// away, and until then the row keeps its former name.
     async fn place(&mut self, project: &Project, owner: i64) -> Result<Place, sqlx::Error> {
-        let name = cut(&project.name, TEXT);
+        let name = truncate(&project.name, MAX_TEXT);
         let Some(github_id) = project.github_id else { return Ok(Place { name, owner, own: true }) };
         let sql = "SELECT p.id, p.name, p.owner_id, u.login FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
@@ -128,17 +128,18 @@ impl Batch<'_> {
             let sql = "UPDATE projects SET name = ?, owner_id = ? WHERE id = ?";
             self.tx.execute(sql, vec![name.as_str().into(), owner.into(), id_of(&row).into()]).await?;
             let (old_name, old_login) = (row[1].as_str().unwrap_or_default(), row[3].as_str().unwrap_or_default());
-            self.ids.projects.forget(&key_of(old_login, old_name));
+            self.ids.projects.remove(&key_of(old_login, old_name));
         }
-        self.ids.projects.forget(&key_of(&project.owner.login, &project.name));
+        self.ids.projects.remove(&key_of(&project.owner.login, &project.name));
         Ok(Place { name, owner, own: true })
     }
 
     /// GitHub has given a name to another repository: the row that had it bears a name that nothing can have, until the
     /// repository is met again.
     async fn vacate_name(&mut self, id: i64, name: &str, github_id: Option<i64>) -> Result<(), sqlx::Error> {
-        let aside = github_id.map_or_else(|| format!("{name}~row{id}"), |github_id| format!("{name}~{github_id}"));
+        let displaced_login =
+            github_id.map_or_else(|| format!("{name}~row{id}"), |github_id| format!("{name}~{github_id}"));
         let sql = "UPDATE projects SET name = ? WHERE id = ?";
-        self.tx.execute(sql, vec![cut(&aside, TEXT).into(), id.into()]).await.map(drop)
+        self.tx.execute(sql, vec![truncate(&displaced_login, MAX_TEXT).into(), id.into()]).await.map(drop)
     }
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDateTime;
 
-use super::super::batch::Rows;
-use super::super::rows::PullFact;
-use super::super::sql::{Rule, Upsert, Value, date};
-use super::{BODY, Batch, TEXT, cut, cut_option, id_of, projects};
+use super::super::batch::RowBatch;
+use super::super::rows::PullRequestHistory;
+use super::super::sql::{OnConflict, Upsert, Value, date};
+use super::{BatchWriter, MAX_BODY, MAX_TEXT, id_of, projects, truncate, truncate_option};
 
 /// Two reports of the same action within this many seconds are one fact (data model, §4).
-const SAME_FACT_SECONDS: i64 = 3;
+const SAME_EVENT_SECONDS: i64 = 3;
 
 const PULLS: Upsert = Upsert {
     table: "pull_requests",
@@ -26,15 +26,15 @@ const PULLS: Upsert = Upsert {
     key: &["base_repo_id", "pullreq_id"],
     update: &[
         // A head repository that is deleted later was there all the same.
-        ("head_repo_id", Rule::ReplaceIfKnown),
-        ("head_commit_id", Rule::ReplaceIfKnown),
-        ("base_commit_id", Rule::ReplaceIfKnown),
-        ("intra_branch", Rule::Replace),
-        ("deleted", Rule::Replace),
+        ("head_repo_id", OnConflict::OverwriteIfPresent),
+        ("head_commit_id", OnConflict::OverwriteIfPresent),
+        ("base_commit_id", OnConflict::OverwriteIfPresent),
+        ("intra_branch", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
     ],
 };
 
-const MENTIONED: Upsert = Upsert {
+const STUBS: Upsert = Upsert {
     table: "pull_requests",
     columns: &["base_repo_id", "pullreq_id"],
     key: &["base_repo_id", "pullreq_id"],
@@ -45,14 +45,18 @@ const FACTS: Upsert = Upsert {
     table: "msght_pulls",
     columns: &["pull_request_id", "updated_at", "head", "review_comments"],
     key: &["pull_request_id"],
-    update: &[("updated_at", Rule::Replace), ("head", Rule::Replace), ("review_comments", Rule::ReplaceIfKnown)],
+    update: &[
+        ("updated_at", OnConflict::Overwrite),
+        ("head", OnConflict::Overwrite),
+        ("review_comments", OnConflict::OverwriteIfPresent),
+    ],
 };
 
 const COMMITS_READ: Upsert = Upsert {
     table: "msght_pulls",
     columns: &["pull_request_id", "commits_of"],
     key: &["pull_request_id"],
-    update: &[("commits_of", Rule::Replace)],
+    update: &[("commits_of", OnConflict::Overwrite)],
 };
 
 const PULL_COMMITS: Upsert = Upsert {
@@ -67,18 +71,18 @@ const COMMENTS: Upsert = Upsert {
     columns: &["pull_request_id", "user_id", "comment_id", "position", "body", "commit_id", "created_at", "deleted"],
     key: &["comment_id"],
     update: &[
-        ("pull_request_id", Rule::Replace),
-        ("user_id", Rule::Replace),
-        ("position", Rule::Replace),
-        ("body", Rule::Replace),
-        ("commit_id", Rule::ReplaceIfKnown),
-        ("created_at", Rule::Replace),
-        ("deleted", Rule::Replace),
+        ("pull_request_id", OnConflict::Overwrite),
+        ("user_id", OnConflict::Overwrite),
+        ("position", OnConflict::Overwrite),
+        ("body", OnConflict::Overwrite),
+        ("commit_id", OnConflict::OverwriteIfPresent),
+        ("created_at", OnConflict::Overwrite),
+        ("deleted", OnConflict::Overwrite),
     ],
 };
 
-impl Batch<'_> {
-    pub(super) async fn pulls(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+impl BatchWriter<'_> {
+    pub(super) async fn pulls(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let values = rows
             .pulls
             .iter()
@@ -100,7 +104,7 @@ impl Batch<'_> {
             })
             .collect();
         self.tx.upsert(&PULLS, values).await?;
-        self.mentioned_pulls(rows).await?;
+        self.ensure_pull_stubs(rows).await?;
 
         let facts = rows
             .pulls
@@ -119,14 +123,14 @@ impl Batch<'_> {
         self.tx.upsert(&FACTS, facts).await?;
         self.pull_commits(rows).await?;
         self.review_comments(rows).await?;
-        self.history(&rows.pull_facts).await
+        self.history(&rows.pull_history).await
     }
 
     /// Finds the row ids of all pull requests that the batch speaks of, making rows for those only referred to.
-    async fn mentioned_pulls(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn ensure_pull_stubs(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut mentioned: BTreeSet<(i64, i64)> = BTreeSet::new();
         mentioned.extend(rows.pulls.iter().map(|pull| (pull.project, pull.number)));
-        mentioned.extend(rows.pull_facts.iter().map(|fact| (fact.project, fact.number)));
+        mentioned.extend(rows.pull_history.iter().map(|fact| (fact.project, fact.number)));
         mentioned.extend(rows.pull_commits.iter().map(|pull| (pull.project, pull.number)));
         mentioned.extend(rows.review_comments.iter().map(|comment| (comment.project, comment.number)));
         mentioned
@@ -138,7 +142,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let stubs = mentioned.iter().map(|(project, number)| vec![(*project).into(), (*number).into()]).collect();
-        self.tx.upsert(&MENTIONED, stubs).await?;
+        self.tx.upsert(&STUBS, stubs).await?;
         self.find_pulls(&mentioned).await
     }
 
@@ -156,7 +160,7 @@ impl Batch<'_> {
 
     /// A pull request's commits are replaced as a whole: after a force-push the former ones are no longer its own. What is
     /// not all of them only adds, and the next run asks again.
-    async fn pull_commits(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn pull_commits(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut wanted: HashMap<i64, HashSet<i64>> = HashMap::new();
         let mut read: Vec<Vec<Value>> = Vec::new();
         for pull in &rows.pull_commits {
@@ -185,7 +189,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn review_comments(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+    async fn review_comments(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let values = rows
             .review_comments
             .iter()
@@ -197,7 +201,7 @@ impl Batch<'_> {
                     self.person(&comment.user),
                     comment.comment_id.into(),
                     comment.position.into(),
-                    cut_option(comment.body.as_ref(), BODY),
+                    truncate_option(comment.body.as_ref(), MAX_BODY),
                     commit.into(),
                     comment.created_at.into(),
                     false.into(),
@@ -209,8 +213,8 @@ impl Batch<'_> {
     }
 
     /// The same fact may come from the list, the details, the events and the feed; it is one row.
-    async fn history(&mut self, facts: &[PullFact]) -> Result<(), sqlx::Error> {
-        let mut by_pull: BTreeMap<i64, Vec<&PullFact>> = BTreeMap::new();
+    async fn history(&mut self, facts: &[PullRequestHistory]) -> Result<(), sqlx::Error> {
+        let mut by_pull: BTreeMap<i64, Vec<&PullRequestHistory>> = BTreeMap::new();
         // What bears a date that no column can hold is in the document alone.
         for fact in facts.iter().filter(|fact| Value::from(fact.at) != Value::Null) {
             if let Some(id) = self.ids.pulls.get(&(fact.project, fact.number)) {
@@ -237,7 +241,7 @@ impl Batch<'_> {
             let rows = known.entry(pull).or_default();
             for fact in facts {
                 let actor = self.optional_person(fact.actor.as_ref()).as_i64();
-                merge_fact(rows, &cut(&fact.action, TEXT), &date(fact.at), actor);
+                merge_event(rows, &truncate(&fact.action, MAX_TEXT), &date(fact.at), actor);
             }
             for row in rows.drain(..) {
                 match row.id {
@@ -267,7 +271,7 @@ const HISTORY_CHANGED: Upsert = Upsert {
     table: "pull_request_history",
     columns: &["id", "pull_request_id", "created_at", "action", "actor_id"],
     key: &["id"],
-    update: &[("created_at", Rule::Replace), ("actor_id", Rule::Replace)],
+    update: &[("created_at", OnConflict::Overwrite), ("actor_id", OnConflict::Overwrite)],
 };
 
 #[derive(Debug, Clone, PartialEq)]
@@ -281,11 +285,11 @@ struct HistoryRow {
 
 /// Adds a fact to a pull request's history, or to the row that tells it already. The outcome doesn't depend on the
 /// order of the sources: the earlier time and the known actor stay.
-fn merge_fact(rows: &mut Vec<HistoryRow>, action: &str, at: &str, actor: Option<i64>) {
+fn merge_event(rows: &mut Vec<HistoryRow>, action: &str, at: &str, actor: Option<i64>) {
     let once = matches!(action, "opened" | "merged");
     // The row of just this time first: were another one moved to it, two rows would tell the same.
     let exact = rows.iter().position(|row| row.action == action && row.at == at);
-    let near = |row: &HistoryRow| row.action == action && (once || seconds_apart(&row.at, at) <= SAME_FACT_SECONDS);
+    let near = |row: &HistoryRow| row.action == action && (once || seconds_between(&row.at, at) <= SAME_EVENT_SECONDS);
     let Some(row) = exact.or_else(|| rows.iter().position(near)).and_then(|position| rows.get_mut(position)) else {
         let row = HistoryRow { id: None, action: action.to_owned(), at: at.to_owned(), actor, changed: false };
         rows.push(row);
@@ -301,7 +305,7 @@ fn merge_fact(rows: &mut Vec<HistoryRow>, action: &str, at: &str, actor: Option<
     }
 }
 
-fn seconds_apart(a: &str, b: &str) -> i64 {
+fn seconds_between(a: &str, b: &str) -> i64 {
     let parse = |text: &str| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S");
     match (parse(a), parse(b)) {
         (Ok(a), Ok(b)) => (a - b).num_seconds().abs(),
@@ -329,7 +333,7 @@ mod tests {
         let outcome = |facts: [(&str, &str, Option<i64>); 2]| {
             let mut rows = Vec::new();
             for (action, at, actor) in facts {
-                merge_fact(&mut rows, action, at, actor);
+                merge_event(&mut rows, action, at, actor);
             }
             assert_eq!(rows.len(), 1);
             (rows[0].at.clone(), rows[0].actor)
@@ -342,7 +346,7 @@ mod tests {
     fn no_fact_is_moved_onto_another_ones_time() {
         let mut rows = Vec::new();
         for second in [4, 0, 2, 0, 4] {
-            merge_fact(&mut rows, "closed", &format!("2024-01-01 10:00:0{second}"), Some(1));
+            merge_event(&mut rows, "closed", &format!("2024-01-01 10:00:0{second}"), Some(1));
         }
         let times: BTreeSet<&str> = rows.iter().map(|row| row.at.as_str()).collect();
         assert_eq!(times.len(), rows.len(), "{rows:?}");
@@ -355,17 +359,17 @@ mod tests {
             changed: false,
         };
         let mut rows = vec![row(3), row(1)];
-        merge_fact(&mut rows, "closed", "2024-01-01 10:00:01", Some(1));
+        merge_event(&mut rows, "closed", "2024-01-01 10:00:01", Some(1));
         assert_eq!((rows[0].changed, rows[1].actor), (false, Some(1)));
     }
 
     #[test]
     fn closing_twice_is_two_facts_and_opening_twice_is_one() {
         let mut rows = Vec::new();
-        merge_fact(&mut rows, "closed", "2024-01-01 10:00:00", Some(1));
-        merge_fact(&mut rows, "closed", "2024-01-02 10:00:00", Some(1));
-        merge_fact(&mut rows, "opened", "2024-01-01 09:00:00", None);
-        merge_fact(&mut rows, "opened", "2024-01-03 09:00:00", Some(2));
+        merge_event(&mut rows, "closed", "2024-01-01 10:00:00", Some(1));
+        merge_event(&mut rows, "closed", "2024-01-02 10:00:00", Some(1));
+        merge_event(&mut rows, "opened", "2024-01-01 09:00:00", None);
+        merge_event(&mut rows, "opened", "2024-01-03 09:00:00", Some(2));
         assert_eq!(rows.len(), 3);
         assert_eq!(rows[2].actor, Some(2));
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::database::{Database, flag, number, text};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// A database's tables.
 #[derive(Debug, Default)]
-pub(super) struct Present {
+pub(super) struct ExistingSchema {
     pub tables: BTreeMap<String, Table>,
 }
 
@@ -87,10 +87,10 @@ impl Index {
     }
 }
 
-impl Present {
+impl ExistingSchema {
     /// Reads the catalogue.
-    pub async fn read(database: &Database) -> Result<Self, StoreError> {
-        let mut present = Self::default();
+    pub async fn read(database: &Database) -> Result<Self, BackendError> {
+        let mut existing = Self::default();
         let tables = "SELECT CAST(table_name AS CHAR), CAST(coalesce(engine, '') AS CHAR), \
                       CAST(coalesce(row_format, '') AS CHAR), CAST(coalesce(table_collation, '') AS CHAR) \
                       FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE'";
@@ -101,10 +101,10 @@ impl Present {
                 collation: text(&row[3]),
                 ..Table::default()
             };
-            present.tables.insert(text(&row[0]), table);
+            existing.tables.insert(text(&row[0]), table);
         }
-        present.read_columns(database).await?;
-        present.read_indexes(database).await?;
+        existing.read_columns(database).await?;
+        existing.read_indexes(database).await?;
         let references = "SELECT CAST(table_name AS CHAR), CAST(constraint_name AS CHAR), CAST(column_name AS CHAR), \
                           CAST(referenced_table_name AS CHAR), CAST(referenced_column_name AS CHAR) \
                           FROM information_schema.key_column_usage \
@@ -112,14 +112,14 @@ impl Present {
         for row in database.rows(references).await? {
             let reference =
                 Reference { name: text(&row[1]), column: text(&row[2]), table: text(&row[3]), key: text(&row[4]) };
-            if let Some(table) = present.tables.get_mut(&text(&row[0])) {
+            if let Some(table) = existing.tables.get_mut(&text(&row[0])) {
                 table.references.push(reference);
             }
         }
-        Ok(present)
+        Ok(existing)
     }
 
-    async fn read_columns(&mut self, database: &Database) -> Result<(), StoreError> {
+    async fn read_columns(&mut self, database: &Database) -> Result<(), BackendError> {
         let columns = "SELECT CAST(table_name AS CHAR), CAST(column_name AS CHAR), CAST(lower(data_type) AS CHAR), \
                        CAST(lower(column_type) AS CHAR), CAST(character_maximum_length AS SIGNED), \
                        CAST(collation_name AS CHAR), CAST(is_nullable = 'YES' AS SIGNED), \
@@ -142,7 +142,7 @@ impl Present {
         Ok(())
     }
 
-    async fn read_indexes(&mut self, database: &Database) -> Result<(), StoreError> {
+    async fn read_indexes(&mut self, database: &Database) -> Result<(), BackendError> {
         // An index over an expression has no column there.
         let indexes = "SELECT CAST(table_name AS CHAR), CAST(index_name AS CHAR), CAST(non_unique = 0 AS SIGNED), \
                        CAST(column_name AS CHAR), CAST(sub_part IS NOT NULL OR column_name IS NULL AS SIGNED) \

@@ -67,7 +67,7 @@ impl Statement {
 pub(super) struct Statements {
     /// $1 token, $2 floor.
     pub reserve: Statement,
-    /// $1 token. Gives [`Standing`](super::Standing)'s numbers.
+    /// $1 token. Gives [`TokenRow`](super::TokenRow)'s numbers.
     pub look: Statement,
     /// $1 token, $2 the moment of the last reservation that was looked at.
     pub settle: Statement,
@@ -86,7 +86,7 @@ pub(super) struct Statements {
     /// $1 token, $2 process.
     pub share: Statement,
     /// Forgets processes that have not been heard of for long.
-    pub tidy: Statement,
+    pub purge_expired: Statement,
     /// $1 process.
     pub leave: Statement,
 }
@@ -188,7 +188,9 @@ impl Statements {
             join: statement(&format!("{insert} msght_token_users (token, process) VALUES ($1, $2)")),
             beat: statement(&beat),
             share: statement("SELECT share FROM msght_token_users WHERE token = $1 AND process = $2"),
-            tidy: statement("DELETE FROM msght_token_users WHERE expires_at < NOW - 3600000000 AND expires_at > 0"),
+            purge_expired: statement(
+                "DELETE FROM msght_token_users WHERE expires_at < NOW - 3600000000 AND expires_at > 0",
+            ),
             leave: statement("DELETE FROM msght_token_users WHERE process = $1"),
         }
     }

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::super::sql::{Rule, Upsert, Value, date, marks};
-use super::super::state::PageState;
-use super::super::sync_update::Progress;
-use super::Batch;
+use super::super::sql::{OnConflict, Upsert, Value, date, placeholders};
+use super::super::sync_state::PageState;
+use super::super::sync_update::SyncUpdate;
+use super::BatchWriter;
 
 const PAGES: Upsert = Upsert {
     table: "msght_pages",
     columns: &["list_id", "page", "url", "etag", "token", "last_page", "next", "keys", "checked_at"],
     key: &["list_id", "page"],
     update: &[
-        ("url", Rule::Replace),
-        ("etag", Rule::Replace),
-        ("token", Rule::Replace),
-        ("last_page", Rule::Replace),
-        ("next", Rule::Replace),
-        ("keys", Rule::Replace),
-        ("checked_at", Rule::Replace),
+        ("url", OnConflict::Overwrite),
+        ("etag", OnConflict::Overwrite),
+        ("token", OnConflict::Overwrite),
+        ("last_page", OnConflict::Overwrite),
+        ("next", OnConflict::Overwrite),
+        ("keys", OnConflict::Overwrite),
+        ("checked_at", OnConflict::Overwrite),
     ],
 };
 
@@ -26,7 +26,7 @@ const COMMITS_DETAILED: Upsert = Upsert {
     table: "msght_commit_details",
     columns: &["commit_id", "short"],
     key: &["commit_id"],
-    update: &[("short", Rule::Replace)],
+    update: &[("short", OnConflict::Overwrite)],
 };
 
 const MISSING_ITEMS: Upsert = Upsert {
@@ -34,10 +34,10 @@ const MISSING_ITEMS: Upsert = Upsert {
     columns: &["project_id", "kind", "item", "answer", "attempts", "first_at", "last_at"],
     key: &["project_id", "kind", "item"],
     update: &[
-        ("answer", Rule::Replace),
-        ("attempts", Rule::Replace),
-        ("first_at", Rule::Replace),
-        ("last_at", Rule::Replace),
+        ("answer", OnConflict::Overwrite),
+        ("attempts", OnConflict::Overwrite),
+        ("first_at", OnConflict::Overwrite),
+        ("last_at", OnConflict::Overwrite),
     ],
 };
 
@@ -45,7 +45,7 @@ const PULLS_DETAILED: Upsert = Upsert {
     table: "msght_pulls",
     columns: &["pull_request_id", "detailed_of"],
     key: &["pull_request_id"],
-    update: &[("detailed_of", Rule::Replace)],
+    update: &[("detailed_of", OnConflict::Overwrite)],
 };
 
 /// Pages a statement marks as checked.
@@ -76,21 +76,23 @@ struct Gathered<'a> {
     pulls: BTreeMap<(i64, i64), &'a str>,
 }
 
-impl Batch<'_> {
-    pub(super) async fn progress(&mut self, steps: &[Progress]) -> Result<(), sqlx::Error> {
+impl BatchWriter<'_> {
+    pub(super) async fn sync_updates(&mut self, steps: &[SyncUpdate]) -> Result<(), sqlx::Error> {
         let mut gathered = Gathered::default();
         for step in steps {
             match step {
-                Progress::Page { list, page } => gathered.pages.push(page_row(*list, page)),
-                Progress::PagesEnd { list, last } => {
+                SyncUpdate::Page { list, page } => gathered.pages.push(page_row(*list, page)),
+                SyncUpdate::PagesEnd { list, last } => {
                     // A page that is read again later in the batch is stored behind this.
                     self.tx.upsert(&PAGES, std::mem::take(&mut gathered.pages)).await?;
                     let sql = "DELETE FROM msght_pages WHERE list_id = ? AND page > ?";
                     self.tx.execute(sql, vec![(*list).into(), i64::from(*last).into()]).await?;
                 }
-                Progress::Documents { generation } => gathered.generation = gathered.generation.max(Some(*generation)),
-                Progress::CommitDetailed { sha, short } => _ = gathered.commits.insert(sha, short),
-                Progress::PullDetailed { project, number, of } => {
+                SyncUpdate::Documents { generation } => {
+                    gathered.generation = gathered.generation.max(Some(*generation))
+                }
+                SyncUpdate::CommitDetailed { sha, short } => _ = gathered.commits.insert(sha, short),
+                SyncUpdate::PullDetailed { project, number, of } => {
                     gathered.pulls.insert((*project, *number), of);
                 }
                 other => self.step(other).await?,
@@ -131,38 +133,38 @@ impl Batch<'_> {
     }
 
     /// A step by itself.
-    async fn step(&mut self, step: &Progress) -> Result<(), sqlx::Error> {
+    async fn step(&mut self, step: &SyncUpdate) -> Result<(), sqlx::Error> {
         match step {
-            Progress::Page { .. }
-            | Progress::PagesEnd { .. }
-            | Progress::Documents { .. }
-            | Progress::CommitDetailed { .. }
-            | Progress::PullDetailed { .. } => {}
-            Progress::PagesChecked { list, pages } => {
+            SyncUpdate::Page { .. }
+            | SyncUpdate::PagesEnd { .. }
+            | SyncUpdate::Documents { .. }
+            | SyncUpdate::CommitDetailed { .. }
+            | SyncUpdate::PullDetailed { .. } => {}
+            SyncUpdate::PagesChecked { list, pages } => {
                 let pages: Vec<Value> = pages.iter().map(|page| i64::from(*page).into()).collect();
                 let now = date(chrono::Utc::now());
                 for chunk in pages.chunks(PAGES_PER_STATEMENT) {
                     let sql = format!(
                         "UPDATE msght_pages SET checked_at = ? WHERE list_id = ? AND page IN ({})",
-                        marks(chunk.len())
+                        placeholders(chunk.len())
                     );
                     let mut params = vec![now.as_str().into(), (*list).into()];
                     params.extend(chunk.iter().cloned());
                     self.tx.execute(&sql, params).await?;
                 }
             }
-            Progress::Watermark { list, watermark } => {
+            SyncUpdate::Watermark { list, watermark } => {
                 let sql = "UPDATE msght_lists SET watermark = ?1 \
                            WHERE id = ?2 AND (watermark IS NULL OR watermark <> ?1)";
                 self.tx.execute(sql, vec![watermark.as_str().into(), (*list).into()]).await?;
             }
-            Progress::Completed { list, watermark } => {
+            SyncUpdate::Completed { list, watermark } => {
                 let now = date(chrono::Utc::now());
                 let sql = "UPDATE msght_lists SET completed_at = ?, pending = NULL, watermark = coalesce(?, watermark) \
                            WHERE id = ?";
                 self.tx.execute(sql, vec![now.into(), watermark.clone().into(), (*list).into()]).await?;
             }
-            Progress::ItemMissing(missing) => {
+            SyncUpdate::ItemMissing(missing) => {
                 let row = vec![
                     missing.project.into(),
                     missing.kind.name().into(),
@@ -174,19 +176,19 @@ impl Batch<'_> {
                 ];
                 self.tx.upsert(&MISSING_ITEMS, vec![row]).await?;
             }
-            Progress::ItemFound { project, kind, item } => {
+            SyncUpdate::ItemFound { project, kind, item } => {
                 let sql = "DELETE FROM msght_missing_items WHERE project_id = ? AND kind = ? AND item = ?";
                 self.tx.execute(sql, vec![(*project).into(), kind.name().into(), item.as_str().into()]).await?;
             }
-            Progress::IssueGone { project, number } => {
+            SyncUpdate::IssueGone { project, number } => {
                 // Where nothing is known of it but its number, it was the ghost's: then it isn't asked for again.
                 let sql =
                     "UPDATE issues SET reporter_id = ? WHERE repo_id = ? AND issue_id = ? AND reporter_id IS NULL";
                 let ghost = self.ghost().await?;
                 self.tx.execute(sql, vec![ghost.into(), (*project).into(), (*number).into()]).await?;
             }
-            Progress::ProfileUnchanged { user, at } => self.profile_unchanged(*user, *at).await?,
-            Progress::ProfileMissing { user, at, certain } => self.profile_missing(*user, *at, *certain).await?,
+            SyncUpdate::ProfileUnchanged { user, at } => self.profile_unchanged(*user, *at).await?,
+            SyncUpdate::ProfileMissing { user, at, certain } => self.profile_missing(*user, *at, *certain).await?,
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use sqlx::{Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, 
 
 use super::sql::{Param, Statement, tables};
 use crate::retry::{RetryPolicy, Retryability};
-use crate::store::StoreError;
-use crate::store::sqlite::{self, Tuning};
+use crate::store::BackendError;
+use crate::store::sqlite::{self, Pragmas};
 
 /// Another process's statement takes well under a millisecond; after this the wait is counted as an outage.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,15 +32,15 @@ pub(crate) fn path_beside(relational: &Path) -> PathBuf {
 }
 
 impl SqliteBackend {
-    pub(super) async fn open(relational: &Path, retry_policy: &RetryPolicy) -> Result<Self, StoreError> {
+    pub(super) async fn open(relational: &Path, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let path = path_beside(relational);
         let _lock = sqlite::lock_for_setup(relational).await?;
         if let Some(damage) = find_damage(&path).await {
-            let aside = set_aside(&path).map_err(|error| StoreError {
-                tried: sqlite::tried("token ledger", &path),
-                problem: format!("it is damaged ({damage}), and can't be renamed: {error}"),
-                advice: "delete it while no msght runs: what it holds is worth a moment's knowledge",
-                at_open: true,
+            let aside = quarantine(&path).map_err(|error| BackendError {
+                operation: sqlite::open_operation("token ledger", &path),
+                cause: format!("it is damaged ({damage}), and can't be renamed: {error}"),
+                hint: "delete it while no msght runs: what it holds is worth a moment's knowledge",
+                before_start: true,
             })?;
             retry_policy.notify(&format!(
                 "the token ledger {} is damaged ({damage}) and was renamed to {}; a new one is made, and nothing is missing",
@@ -48,12 +48,14 @@ impl SqliteBackend {
                 aside.display()
             ));
         }
-        let tuning = Tuning { page_size: 4096, cache_kib: 512, connections: 1 };
+        let pragmas = Pragmas { page_size: 4096, cache_kib: 512, connections: 1 };
         // `NORMAL`: no commit waits for the disk. A power cut may take the last moments, which are worth nothing by then.
         let durability = SqliteSynchronous::Normal;
-        let pool = sqlite::open_with("token ledger", &path, &tuning, durability, BUSY_TIMEOUT).await?;
+        let pool = sqlite::open_with("token ledger", &path, &pragmas, durability, BUSY_TIMEOUT).await?;
         for table in tables("") {
-            let failed = |e: sqlx::Error| StoreError::explain(sqlite::tried("token ledger", &path), &e).at_open();
+            let failed = |e: sqlx::Error| {
+                BackendError::from_sqlite(sqlite::open_operation("token ledger", &path), &e).before_start()
+            };
             sqlx::query(AssertSqlSafe(table)).execute(&pool).await.map_err(failed)?;
         }
         Ok(Self { pool })
@@ -113,7 +115,7 @@ async fn find_damage(path: &Path) -> Option<String> {
 }
 
 /// Renames the file, and removes what SQLite keeps beside it.
-fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+fn quarantine(path: &Path) -> std::io::Result<PathBuf> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use self::mysql::MysqlBackend;
 use self::sql::{Dialect, HOUR_MICROS, MAX_AHEAD_MICROS, MAX_PACE_AHEAD_MICROS, Param, Statement, Statements};
 use self::sqlite::SqliteBackend;
-use super::StoreError;
+use super::BackendError;
 use crate::backend_url::{BackendKind, BackendUrl};
 use crate::rate_limit::{
     ConcurrencyClaim, MAX_BURST, REQUEST_INTERVAL, RateLimitStore, RateLimitStoreError, RateWindow, Reservation,
@@ -26,49 +26,53 @@ mod sqlite;
 pub(crate) use sqlite::path_beside;
 
 /// What is granted and not yet answered comes back within this time, or is spent.
-const BUSY_WAIT: Duration = Duration::from_millis(250);
+const BUSY_DELAY: Duration = Duration::from_millis(250);
 /// No request is in flight for longer: the client gives one up after two minutes.
-const LONGEST_FLIGHT: Duration = Duration::from_secs(130);
+const MAX_FLIGHT: Duration = Duration::from_secs(130);
 /// A token whose standing changes with each look is asked for again later.
-const LOOKS_MOST: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 /// No pause and no hour ends later. Who is to wait for longer asks again then, and is told again.
-const LONGEST_WAIT: Duration = Duration::from_micros(HOUR_MICROS.unsigned_abs());
+const MAX_WAIT: Duration = Duration::from_micros(HOUR_MICROS.unsigned_abs());
 
 /// Opens the ledger beside the relational store at this URL, creating it as needed.
 ///
 /// # Errors
 /// A file or server that can't be created, reached, read or written.
-pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Arc<dyn RateLimitStore>, StoreError> {
-    let (kept_in, dialect, name) = match (url.kind(), url.sqlite_path()) {
+pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Arc<dyn RateLimitStore>, BackendError> {
+    let (storage, dialect, name) = match (url.kind(), url.sqlite_path()) {
         (BackendKind::Mysql, _) => {
-            (KeptIn::Mysql(Box::new(MysqlBackend::open(url).await?)), Dialect::Mysql, url.to_string())
+            (Storage::Mysql(Box::new(MysqlBackend::open(url).await?)), Dialect::Mysql, url.to_string())
         }
         (_, Some(path)) => {
             let name = sqlite::path_beside(path).display().to_string();
-            (KeptIn::Sqlite(SqliteBackend::open(path, retry_policy).await?), Dialect::Sqlite, name)
+            (Storage::Sqlite(SqliteBackend::open(path, retry_policy).await?), Dialect::Sqlite, name)
         }
         (_, None) => {
-            return Err(StoreError {
-                tried: format!("opening the token ledger in {url}"),
-                problem: format!("{}: is no relational store", url.scheme()),
-                advice: "set `sql.url` to a sqlite: or mysql: URL",
-                at_open: true,
+            return Err(BackendError {
+                operation: format!("opening the token ledger in {url}"),
+                cause: format!("{}: is no relational store", url.scheme()),
+                hint: "set `sql.url` to a sqlite: or mysql: URL",
+                before_start: true,
             });
         }
     };
-    let ledger =
-        StoreLedger { kept_in, statements: Statements::new(dialect), name, retry_policy: retry_policy.for_backend() };
-    ledger.execute("tidying", &ledger.statements.tidy, &[]).await?;
+    let ledger = StoredRateLimits {
+        storage,
+        statements: Statements::new(dialect),
+        name,
+        retry_policy: retry_policy.for_backend(),
+    };
+    ledger.execute("tidying", &ledger.statements.purge_expired, &[]).await?;
     Ok(Arc::new(ledger))
 }
 
-enum KeptIn {
+enum Storage {
     Sqlite(SqliteBackend),
     Mysql(Box<MysqlBackend>),
 }
 
-struct StoreLedger {
-    kept_in: KeptIn,
+struct StoredRateLimits {
+    storage: Storage,
     statements: Statements,
     /// The file or server, without secrets.
     name: String,
@@ -77,7 +81,7 @@ struct StoreLedger {
 
 /// A token's row, with the moment at which it was read; moments in microseconds on the ledger's clock.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct TokenRow {
     now: i64,
     /// Requests an hour; `None`: unknown, 0: no limit.
     hourly: Option<i64>,
@@ -93,7 +97,7 @@ struct Standing {
 
 /// Why a request was not granted.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum Decision {
     Refused(Reservation),
     /// What was granted and never answered is to be counted as GitHub counted it.
     Settle,
@@ -101,7 +105,7 @@ enum Verdict {
     Again,
 }
 
-impl Standing {
+impl TokenRow {
     fn from(row: &[Option<i64>]) -> Option<Self> {
         let [now, hourly, used, remaining, reset_at, due, reserved_at, paused_until, paused_for, strikes] = *row else {
             return None;
@@ -130,18 +134,18 @@ impl Standing {
     }
 
     /// The same decision as the statement that reserves, with its reasons.
-    fn verdict(&self, floor: i64) -> Verdict {
+    fn decision(&self, floor: i64) -> Decision {
         if self.is_ahead(self.paused_until, MAX_AHEAD_MICROS) {
             let strikes = u32::try_from(self.strikes).unwrap_or(0);
             let (wait, reason) = (self.until(self.paused_until), reason(self.paused_for));
-            return Verdict::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: strikes });
+            return Decision::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: strikes });
         }
-        let Some(hourly @ 1..) = self.hourly else { return Verdict::Again };
+        let Some(hourly @ 1..) = self.hourly else { return Decision::Again };
         let floor = floor.min(hourly - 1);
         if self.is_ahead(self.reset_at, MAX_AHEAD_MICROS) && hourly.saturating_sub(self.used) <= floor {
             if self.remaining <= floor {
                 let wait = self.until(self.reset_at);
-                return Verdict::Refused(Reservation::Blocked {
+                return Decision::Refused(Reservation::Blocked {
                     wait,
                     reason: WaitReason::RateLimit,
                     secondary_limit_hits: 0,
@@ -149,47 +153,47 @@ impl Standing {
             }
             // GitHub has told of more than is left here: the rest is in flight, or was when its process died.
             let flight = self.now.saturating_sub(self.reserved_at);
-            if flight > micros(LONGEST_FLIGHT) || flight < -micros(LONGEST_FLIGHT) {
-                return Verdict::Settle;
+            if flight > micros(MAX_FLIGHT) || flight < -micros(MAX_FLIGHT) {
+                return Decision::Settle;
             }
-            return Verdict::Refused(Reservation::Busy(BUSY_WAIT.min(self.until(self.reset_at))));
+            return Decision::Refused(Reservation::Busy(BUSY_DELAY.min(self.until(self.reset_at))));
         }
         let next = self.due.saturating_sub(micros(REQUEST_INTERVAL * (MAX_BURST - 1)));
         if self.is_ahead(next, MAX_PACE_AHEAD_MICROS) {
-            Verdict::Refused(Reservation::Busy(self.until(next)))
+            Decision::Refused(Reservation::Busy(self.until(next)))
         } else {
-            Verdict::Again
+            Decision::Again
         }
     }
 }
 
-impl StoreLedger {
-    fn explain(&self, doing: &str, error: &sqlx::Error) -> StoreError {
-        let tried = format!("{doing} in the token ledger {}", self.name);
-        match &self.kept_in {
-            KeptIn::Sqlite(_) => StoreError::explain(tried, error),
-            KeptIn::Mysql(_) => super::mysql::explain(&tried, error),
+impl StoredRateLimits {
+    fn backend_error(&self, doing: &str, error: &sqlx::Error) -> BackendError {
+        let operation = format!("{doing} in the token ledger {}", self.name);
+        match &self.storage {
+            Storage::Sqlite(_) => BackendError::from_sqlite(operation, error),
+            Storage::Mysql(_) => super::mysql::backend_error(&operation, error),
         }
     }
 
     fn retryability(&self, error: &sqlx::Error) -> crate::retry::Retryability {
-        match &self.kept_in {
-            KeptIn::Sqlite(_) => SqliteBackend::retryability(error),
-            KeptIn::Mysql(_) => super::mysql::retryability(error),
+        match &self.storage {
+            Storage::Sqlite(_) => SqliteBackend::retryability(error),
+            Storage::Mysql(_) => super::mysql::retryability(error),
         }
     }
 
     /// Runs a statement and waits out outages; the number of rows that it found. One whose answer was lost is run again,
     /// so that a request may be counted twice, and never not at all.
-    async fn execute(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<u64, StoreError> {
+    async fn execute(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<u64, BackendError> {
         let attempt = || async {
-            match &self.kept_in {
-                KeptIn::Sqlite(backend) => backend.execute(statement, params).await,
-                KeptIn::Mysql(backend) => backend.execute(statement, params).await,
+            match &self.storage {
+                Storage::Sqlite(backend) => backend.execute(statement, params).await,
+                Storage::Mysql(backend) => backend.execute(statement, params).await,
             }
         };
         let done = self.retry_policy.retry(&self.name, |error| self.retryability(error), attempt).await;
-        done.map_err(|error| self.explain(doing, &error))
+        done.map_err(|error| self.backend_error(doing, &error))
     }
 
     async fn fetch(
@@ -197,43 +201,43 @@ impl StoreLedger {
         doing: &str,
         statement: &Statement,
         params: &[Param<'_>],
-    ) -> Result<Option<Vec<Option<i64>>>, StoreError> {
+    ) -> Result<Option<Vec<Option<i64>>>, BackendError> {
         let attempt = || async {
-            match &self.kept_in {
-                KeptIn::Sqlite(backend) => backend.fetch(statement, params).await,
-                KeptIn::Mysql(backend) => backend.fetch(statement, params).await,
+            match &self.storage {
+                Storage::Sqlite(backend) => backend.fetch(statement, params).await,
+                Storage::Mysql(backend) => backend.fetch(statement, params).await,
             }
         };
         let found = self.retry_policy.retry(&self.name, |error| self.retryability(error), attempt).await;
-        found.map_err(|error| self.explain(doing, &error))
+        found.map_err(|error| self.backend_error(doing, &error))
     }
 
-    async fn grant(&self, token: &str, floor: u64) -> Result<Reservation, StoreError> {
+    async fn grant(&self, token: &str, floor: u64) -> Result<Reservation, BackendError> {
         const DOING: &str = "asking for a request";
         let (sql, floor) = (&self.statements, number(floor));
-        for _ in 0..LOOKS_MOST {
+        for _ in 0..MAX_ATTEMPTS {
             if self.execute(DOING, &sql.reserve, &[Param::Text(token), Param::Number(floor)]).await? > 0 {
                 return Ok(Reservation::Granted);
             }
             let row = self.fetch(DOING, &sql.look, &[Param::Text(token)]).await?;
-            let Some(standing) = row.as_deref().and_then(Standing::from) else {
+            let Some(row) = row.as_deref().and_then(TokenRow::from) else {
                 self.execute(DOING, &sql.introduce, &[Param::Text(token)]).await?;
                 continue;
             };
-            match standing.verdict(floor) {
-                Verdict::Refused(grant) => return Ok(grant),
-                Verdict::Settle => {
-                    let params = [Param::Text(token), Param::Number(standing.reserved_at)];
+            match row.decision(floor) {
+                Decision::Refused(grant) => return Ok(grant),
+                Decision::Settle => {
+                    let params = [Param::Text(token), Param::Number(row.reserved_at)];
                     self.execute(DOING, &sql.settle, &params).await?;
                 }
-                Verdict::Again => {}
+                Decision::Again => {}
             }
         }
-        Ok(Reservation::Busy(BUSY_WAIT))
+        Ok(Reservation::Busy(BUSY_DELAY))
     }
 
     /// Writes into a token's row, which is made if it is not there.
-    async fn write(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<(), StoreError> {
+    async fn write(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<(), BackendError> {
         let Some(token) = params.first().copied() else { return Ok(()) };
         if self.execute(doing, statement, params).await? == 0 {
             self.execute(doing, &self.statements.introduce, &[token]).await?;
@@ -242,7 +246,7 @@ impl StoreLedger {
         Ok(())
     }
 
-    async fn divide(&self, process: &str, claims: &[ConcurrencyClaim]) -> Result<Vec<usize>, StoreError> {
+    async fn divide(&self, process: &str, claims: &[ConcurrencyClaim]) -> Result<Vec<usize>, BackendError> {
         const DOING: &str = "asking for a share of the requests in flight";
         let sql = &self.statements;
         let mut shares = Vec::with_capacity(claims.len());
@@ -263,7 +267,7 @@ impl StoreLedger {
     }
 }
 
-impl RateLimitStore for StoreLedger {
+impl RateLimitStore for StoredRateLimits {
     fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Reservation, RateLimitStoreError>> {
         async move { self.grant(token, floor).await.map_err(told) }.boxed()
     }
@@ -324,16 +328,16 @@ impl RateLimitStore for StoreLedger {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            match &self.kept_in {
-                KeptIn::Sqlite(backend) => backend.close().await,
-                KeptIn::Mysql(backend) => backend.close().await,
+            match &self.storage {
+                Storage::Sqlite(backend) => backend.close().await,
+                Storage::Mysql(backend) => backend.close().await,
             }
         }
         .boxed()
     }
 }
 
-fn told(error: StoreError) -> RateLimitStoreError {
+fn told(error: BackendError) -> RateLimitStoreError {
     RateLimitStoreError(error.to_string())
 }
 
@@ -346,7 +350,7 @@ fn number(count: u64) -> i64 {
 }
 
 fn micros(time: Duration) -> i64 {
-    i64::try_from(time.min(LONGEST_WAIT).as_micros()).unwrap_or(i64::MAX)
+    i64::try_from(time.min(MAX_WAIT).as_micros()).unwrap_or(i64::MAX)
 }
 
 fn code(reason: WaitReason) -> i64 {
@@ -371,8 +375,8 @@ mod tests {
 
     const SECOND: i64 = 1_000_000;
 
-    fn standing() -> Standing {
-        Standing {
+    fn row() -> TokenRow {
+        TokenRow {
             now: 1000 * SECOND,
             hourly: Some(5000),
             used: 4990,
@@ -388,32 +392,32 @@ mod tests {
 
     #[test]
     fn what_is_in_flight_is_waited_for_and_what_died_in_flight_is_settled() {
-        assert_eq!(standing().verdict(9), Verdict::Again);
-        assert_eq!(standing().verdict(10), Verdict::Refused(Reservation::Busy(BUSY_WAIT)));
-        let still = Standing { now: standing().now + 131 * SECOND, ..standing() };
-        assert_eq!(still.verdict(10), Verdict::Settle);
+        assert_eq!(row().decision(9), Decision::Again);
+        assert_eq!(row().decision(10), Decision::Refused(Reservation::Busy(BUSY_DELAY)));
+        let still = TokenRow { now: row().now + 131 * SECOND, ..row() };
+        assert_eq!(still.decision(10), Decision::Settle);
         // GitHub itself has told that the reserve is reached.
         let wait = Duration::from_secs(600);
         let exhausted =
-            Verdict::Refused(Reservation::Blocked { wait, reason: WaitReason::RateLimit, secondary_limit_hits: 0 });
-        assert_eq!(standing().verdict(30), exhausted);
-        let over = Standing { now: standing().reset_at, ..standing() };
-        assert_eq!(over.verdict(30), Verdict::Again);
+            Decision::Refused(Reservation::Blocked { wait, reason: WaitReason::RateLimit, secondary_limit_hits: 0 });
+        assert_eq!(row().decision(30), exhausted);
+        let over = TokenRow { now: row().reset_at, ..row() };
+        assert_eq!(over.decision(30), Decision::Again);
     }
 
     #[test]
     fn a_pause_comes_before_everything_and_the_pace_after_the_budget() {
         let paused_until = 1007 * SECOND;
-        let paused = Standing { paused_until, paused_for: code(WaitReason::SecondaryLimit), strikes: 3, ..standing() };
+        let paused = TokenRow { paused_until, paused_for: code(WaitReason::SecondaryLimit), strikes: 3, ..row() };
         let (wait, reason) = (Duration::from_secs(7), WaitReason::SecondaryLimit);
-        let expected = Verdict::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: 3 });
-        assert_eq!(paused.verdict(0), expected);
+        let expected = Decision::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: 3 });
+        assert_eq!(paused.decision(0), expected);
         // A clock that was ahead wrote it: no pause lasts for so long.
-        assert_eq!(Standing { paused_until: 4606 * SECOND, ..paused }.verdict(0), Verdict::Again);
-        assert_eq!(Standing { hourly: None, ..paused }.verdict(0), expected);
+        assert_eq!(TokenRow { paused_until: 4606 * SECOND, ..paused }.decision(0), Decision::Again);
+        assert_eq!(TokenRow { hourly: None, ..paused }.decision(0), expected);
         let ahead = micros(REQUEST_INTERVAL * (MAX_BURST - 1));
-        let paced = Standing { due: 1000 * SECOND + ahead + 2000, ..standing() };
-        assert_eq!(paced.verdict(0), Verdict::Refused(Reservation::Busy(Duration::from_millis(2))));
-        assert_eq!(Standing { hourly: Some(0), ..paced }.verdict(0), Verdict::Again);
+        let paced = TokenRow { due: 1000 * SECOND + ahead + 2000, ..row() };
+        assert_eq!(paced.decision(0), Decision::Refused(Reservation::Busy(Duration::from_millis(2))));
+        assert_eq!(TokenRow { hourly: Some(0), ..paced }.decision(0), Decision::Again);
     }
 }

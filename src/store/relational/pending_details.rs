@@ -3,7 +3,7 @@
 use super::Relational;
 use super::profiles::PROFILES_DUE;
 use super::sql::{Value, date};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// Commits that belong to a project, to its pull requests or to comments in it. Those that are known only as a parent are
 /// not its own: a fork would read its parent's history, one commit a run.
@@ -22,29 +22,29 @@ macro_rules! own_commits {
 }
 
 /// Those of them whose full form has not been read.
-const COMMITS_LEFT: &str = concat!(
+const PENDING_COMMITS: &str = concat!(
     "FROM ",
     own_commits!(),
     " WHERE NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id)"
 );
 
 /// Those of them of which GitHub did not give all.
-const COMMITS_SHORT: &str = concat!(
+const TRUNCATED_COMMITS: &str = concat!(
     "SELECT c.sha, d.short FROM ",
     own_commits!(),
     " JOIN msght_commit_details d ON d.commit_id = c.id WHERE d.short IS NOT NULL ORDER BY c.sha"
 );
 
 /// Commits that have no more than a SHA, because something else refers to them.
-const MENTIONED_COMMITS: &str = "SELECT c.id, c.sha FROM commits c WHERE c.project_id = ?1 AND c.created_at IS NULL \
+const STUB_COMMITS: &str = "SELECT c.id, c.sha FROM commits c WHERE c.project_id = ?1 AND c.created_at IS NULL \
      AND c.id > ?2 AND NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) ORDER BY c.id LIMIT ?3";
 
-const PULLS_LEFT: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
+const PENDING_PULLS: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
      WHERE p.base_repo_id = ?1 AND p.deleted = 0 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
 
 /// How much the `details` stage has left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DetailsLeft {
+pub struct PendingDetails {
     /// Commits, one request each.
     pub commits: u64,
     /// Pull requests, two requests each.
@@ -55,11 +55,11 @@ pub struct DetailsLeft {
 
 /// A place in a list that is read from its newest end: the date and id of the last item taken.
 #[derive(Debug, Clone)]
-pub struct Position(String, i64);
+pub struct DetailsCursor(String, i64);
 
-impl Position {
+impl DetailsCursor {
     /// Before the newest item.
-    pub fn start() -> Self {
+    pub fn newest() -> Self {
         Self("9999".to_owned(), i64::MAX)
     }
 }
@@ -69,20 +69,20 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn details_left(
+    pub async fn pending_details(
         &self,
         project: i64,
         profiles_before: chrono::DateTime<chrono::Utc>,
-    ) -> Result<DetailsLeft, StoreError> {
+    ) -> Result<PendingDetails, BackendError> {
         let count = async |from: &str, params: Vec<Value>| {
             let rows = self.read(&format!("SELECT count(*) {from}"), params).await?;
             let number = rows.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
-            Ok::<u64, StoreError>(u64::try_from(number).unwrap_or(0))
+            Ok::<u64, BackendError>(u64::try_from(number).unwrap_or(0))
         };
         let now = date(chrono::Utc::now());
-        Ok(DetailsLeft {
-            commits: count(COMMITS_LEFT, vec![project.into()]).await?,
-            pulls: count(PULLS_LEFT, vec![project.into()]).await?,
+        Ok(PendingDetails {
+            commits: count(PENDING_COMMITS, vec![project.into()]).await?,
+            pulls: count(PENDING_PULLS, vec![project.into()]).await?,
             users: count(PROFILES_DUE, vec![project.into(), date(profiles_before).into(), now.into()]).await?,
         })
     }
@@ -91,19 +91,19 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn commits_left(
+    pub async fn pending_commits(
         &self,
         project: i64,
-        from: &Position,
+        from: &DetailsCursor,
         limit: u32,
-    ) -> Result<(Vec<String>, Option<Position>), StoreError> {
+    ) -> Result<(Vec<String>, Option<DetailsCursor>), BackendError> {
         let sql = format!(
-            "SELECT c.sha, coalesce(c.created_at, ''), c.id {COMMITS_LEFT} \
+            "SELECT c.sha, coalesce(c.created_at, ''), c.id {PENDING_COMMITS} \
              AND (coalesce(c.created_at, ''), c.id) < (?2, ?3) ORDER BY 2 DESC, 3 DESC LIMIT ?4"
         );
         let params = vec![project.into(), from.0.as_str().into(), from.1.into(), i64::from(limit).into()];
         let rows = self.read(&sql, params).await?;
-        let end = rows.last().and_then(|row| Some(Position(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
+        let end = rows.last().and_then(|row| Some(DetailsCursor(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
         Ok((rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect(), end))
     }
 
@@ -111,8 +111,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn commits_short(&self, project: i64) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = self.read(COMMITS_SHORT, vec![project.into()]).await?;
+    pub async fn truncated_commits(&self, project: i64) -> Result<Vec<(String, String)>, BackendError> {
+        let rows = self.read(TRUNCATED_COMMITS, vec![project.into()]).await?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Ok(rows.iter().filter_map(|row| Some((text(&row[0])?, text(&row[1])?))).collect())
     }
@@ -122,13 +122,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn mentioned_commits(
-        &self,
-        project: i64,
-        after: i64,
-        limit: u32,
-    ) -> Result<Vec<(i64, String)>, StoreError> {
-        let rows = self.read(MENTIONED_COMMITS, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
+    pub async fn stub_commits(&self, project: i64, after: i64, limit: u32) -> Result<Vec<(i64, String)>, BackendError> {
+        let rows = self.read(STUB_COMMITS, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
     }
 
@@ -136,19 +131,19 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn pulls_left(
+    pub async fn pending_pulls(
         &self,
         project: i64,
-        from: &Position,
+        from: &DetailsCursor,
         limit: u32,
-    ) -> Result<(Vec<(i64, String)>, Option<Position>), StoreError> {
+    ) -> Result<(Vec<(i64, String)>, Option<DetailsCursor>), BackendError> {
         let sql = format!(
-            "SELECT p.pullreq_id, m.updated_at, p.id {PULLS_LEFT} AND (m.updated_at, p.id) < (?2, ?3) \
+            "SELECT p.pullreq_id, m.updated_at, p.id {PENDING_PULLS} AND (m.updated_at, p.id) < (?2, ?3) \
              ORDER BY 2 DESC, 3 DESC LIMIT ?4"
         );
         let params = vec![project.into(), from.0.as_str().into(), from.1.into(), i64::from(limit).into()];
         let rows = self.read(&sql, params).await?;
-        let end = rows.last().and_then(|row| Some(Position(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
+        let end = rows.last().and_then(|row| Some(DetailsCursor(row[1].as_str()?.to_owned(), row[2].as_i64()?)));
         Ok((rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect(), end))
     }
 
@@ -156,7 +151,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub(super) async fn forget_details(&self, project: i64) -> Result<(), StoreError> {
+    pub(super) async fn reset_details(&self, project: i64) -> Result<(), BackendError> {
         let sql = "DELETE FROM msght_commit_details WHERE commit_id IN \
                    (SELECT commit_id FROM project_commits WHERE project_id = ?1 \
                     UNION SELECT id FROM commits WHERE project_id = ?1)";

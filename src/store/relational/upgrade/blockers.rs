@@ -1,14 +1,14 @@
 //! Rows in the way of the upgrade, which GHTorrent's looser tables allow: values that are missing or of another kind,
 //! references to nothing, several rows of one key.
 
-use super::changes::{self, ROW};
 use super::database::{Database, text};
-use super::present::{self, Present};
+use super::diff::{self, ROW};
+use super::introspect::{self, ExistingSchema};
 use super::target::{self, Column, Key, Kind, PRIMARY, Reference, Table};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// Rows that a message shows.
-const EXAMPLES: usize = 3;
+const MAX_EXAMPLES: usize = 3;
 /// What stands where a date is not known, in servers that allow it.
 const ZERO_DATE: &str = "'0000-00-00 00:00:00'";
 /// The row that a reference points at when there is nobody, or nothing (data model, section 4).
@@ -17,18 +17,18 @@ const NULL: &str = "NULL";
 
 /// What becomes of the rows in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
+pub enum Fix {
     /// Set right by every upgrade: nothing is lost.
-    Conversion(&'static str),
+    Automatic(&'static str),
     /// Set right when asked.
-    Repair(&'static str),
+    WithRepair(&'static str),
     /// Nothing that msght could do without guessing: what the user can.
-    Yours(&'static str),
+    Manual(&'static str),
 }
 
 /// Rows in the way, or something else.
 #[derive(Debug, Clone)]
-pub struct Obstacle {
+pub struct Blocker {
     /// The table that they are in.
     pub table: String,
     /// What is wrong with them.
@@ -38,7 +38,7 @@ pub struct Obstacle {
     /// The first few.
     pub examples: Vec<String>,
     /// What becomes of them.
-    pub remedy: Remedy,
+    pub fix: Fix,
 }
 
 /// A condition that rows in the way fulfil, and how they are set right.
@@ -46,7 +46,7 @@ pub(super) struct Finding {
     pub column: String,
     pub what: String,
     pub condition: String,
-    pub remedy: Remedy,
+    pub fix: Fix,
     /// What the column is set to; else the row is removed.
     pub set: Option<String>,
 }
@@ -58,19 +58,19 @@ impl Finding {
 }
 
 /// Everything that stands in the way, in the order of the tables.
-pub(super) async fn find(database: &Database, present: &Present) -> Result<Vec<Obstacle>, StoreError> {
-    let mut found = structure(present);
+pub(super) async fn find(database: &Database, existing: &ExistingSchema) -> Result<Vec<Blocker>, BackendError> {
+    let mut found = structure(existing);
     for table in target::tables() {
-        let Some(there) = present.tables.get(&table.name) else { continue };
+        let Some(there) = existing.tables.get(&table.name) else { continue };
         let values = values(table, there).into_iter();
-        for finding in values.chain(orphans(table, present)) {
+        for finding in values.chain(orphans(table, existing)) {
             let from = format!("FROM `{}` t WHERE {}", table.name, finding.condition);
             let rows = database.count(&format!("SELECT count(*) {from}")).await?;
             if rows > 0 {
                 let shown = shown_columns(table, there, &finding.column);
                 let examples = examples(database, &shown, &from).await?;
-                let Finding { what, remedy, .. } = finding;
-                found.push(Obstacle { table: table.name.clone(), what, rows, examples, remedy });
+                let Finding { what, fix, .. } = finding;
+                found.push(Blocker { table: table.name.clone(), what, rows, examples, fix });
             }
         }
         for key in table.unique_keys() {
@@ -81,19 +81,13 @@ pub(super) async fn find(database: &Database, present: &Present) -> Result<Vec<O
 }
 
 /// What no row is to blame for.
-fn structure(present: &Present) -> Vec<Obstacle> {
+fn structure(existing: &ExistingSchema) -> Vec<Blocker> {
     let is_ours = |name: &str| target::tables().iter().any(|table| table.name == name);
     let mut found = Vec::new();
-    let mut add = |table: &str, what: String, advice| {
-        found.push(Obstacle {
-            table: table.to_owned(),
-            what,
-            rows: 0,
-            examples: Vec::new(),
-            remedy: Remedy::Yours(advice),
-        });
+    let mut add = |table: &str, what: String, hint| {
+        found.push(Blocker { table: table.to_owned(), what, rows: 0, examples: Vec::new(), fix: Fix::Manual(hint) });
     };
-    for (name, there) in &present.tables {
+    for (name, there) in &existing.tables {
         for reference in there.references.iter().filter(|reference| !is_ours(name) && is_ours(&reference.table)) {
             add(
                 name,
@@ -103,7 +97,7 @@ fn structure(present: &Present) -> Vec<Obstacle> {
         }
     }
     for table in target::tables() {
-        let Some(there) = present.tables.get(&table.name) else { continue };
+        let Some(there) = existing.tables.get(&table.name) else { continue };
         for (name, column) in &there.columns {
             let needs_value = !column.nullable && column.default.is_none() && column.extra.is_empty();
             if table.column(name).is_none() && name != ROW && needs_value {
@@ -119,78 +113,78 @@ fn structure(present: &Present) -> Vec<Obstacle> {
 }
 
 /// Values that the columns to be can't hold.
-pub(super) fn values(table: &Table, there: &present::Table) -> Vec<Finding> {
+pub(super) fn values(table: &Table, there: &introspect::Table) -> Vec<Finding> {
     let mut findings = Vec::new();
     for column in table.columns.iter().filter(|column| column.generated.is_none() && !column.auto_increment) {
         let Some(found) = there.columns.get(&column.name) else { continue };
         let name = format!("t.`{}`", column.name);
         let zero = found.is_date().then(|| format!("{name} = {ZERO_DATE}"));
-        let finding = |what: &str, condition: String, remedy, set: Option<String>| Finding {
+        let finding = |what: &str, condition: String, fix, set: Option<String>| Finding {
             column: column.name.clone(),
             what: format!("{} {what}", column.name),
             condition,
-            remedy,
+            fix,
             set,
         };
         if column.nullable {
-            let remedy = Remedy::Conversion("becomes NULL");
-            findings.extend(zero.map(|zero| finding("is a date of zeros", zero, remedy, Some(NULL.to_owned()))));
+            let fix = Fix::Automatic("becomes NULL");
+            findings.extend(zero.map(|zero| finding("is a date of zeros", zero, fix, Some(NULL.to_owned()))));
         } else {
             let null = found.nullable.then(|| format!("{name} IS NULL"));
             let conditions: Vec<String> = null.into_iter().chain(zero).collect();
             if !conditions.is_empty() {
-                let (remedy, set) = for_missing(table, column);
-                findings.push(finding("is missing", conditions.join(" OR "), remedy, set));
+                let (fix, set) = for_missing(table, column);
+                findings.push(finding("is missing", conditions.join(" OR "), fix, set));
             }
         }
         if matches!(column.kind, Kind::Integer) && found.is_text() {
-            let advice = Remedy::Yours("correct or remove these rows");
-            findings.push(finding("is no number", format!("NOT {name} REGEXP '^-?[0-9]{{1,18}}$'"), advice, None));
+            let hint = Fix::Manual("correct or remove these rows");
+            findings.push(finding("is no number", format!("NOT {name} REGEXP '^-?[0-9]{{1,18}}$'"), hint, None));
         }
-        if let Some(limit) = changes::text_limit(table, column, found) {
-            let advice = Remedy::Yours("shorten these texts, or remove the rows");
+        if let Some(limit) = diff::text_limit(table, column, found) {
+            let hint = Fix::Manual("shorten these texts, or remove the rows");
             let what = format!("is longer than {limit} characters");
-            findings.push(finding(&what, format!("char_length({name}) > {limit}"), advice, None));
+            findings.push(finding(&what, format!("char_length({name}) > {limit}"), hint, None));
         }
     }
     findings
 }
 
 /// What becomes of a row without a value that it has to have.
-fn for_missing(table: &Table, column: &Column) -> (Remedy, Option<String>) {
+fn for_missing(table: &Table, column: &Column) -> (Fix, Option<String>) {
     if let Some(default) = &column.default {
-        return (Remedy::Conversion("gets the default"), Some(default.clone()));
+        return (Fix::Automatic("gets the default"), Some(default.clone()));
     }
     let reference = table.references.iter().find(|reference| reference.column == column.name);
     match reference {
         Some(reference) => for_orphan(table, reference),
-        None if table.is_leaf() => (Remedy::Repair("the rows are removed"), None),
-        None => (Remedy::Yours("complete or remove these rows, and what refers to them"), None),
+        None if table.is_leaf() => (Fix::WithRepair("the rows are removed"), None),
+        None => (Fix::Manual("complete or remove these rows, and what refers to them"), None),
     }
 }
 
 /// What becomes of a row that refers to nothing.
-fn for_orphan(table: &Table, reference: &Reference) -> (Remedy, Option<String>) {
+fn for_orphan(table: &Table, reference: &Reference) -> (Fix, Option<String>) {
     let column = table.column(&reference.column);
     let in_unique_key = table.unique_keys().any(|key| key.columns.contains(&reference.column));
     if reference.column == "forked_from" {
-        return (Remedy::Repair("becomes -1, a parent that can't be had"), Some(NOBODY.to_owned()));
+        return (Fix::WithRepair("becomes -1, a parent that can't be had"), Some(NOBODY.to_owned()));
     }
     if column.is_some_and(|column| column.nullable) {
-        return (Remedy::Repair("becomes NULL"), Some(NULL.to_owned()));
+        return (Fix::WithRepair("becomes NULL"), Some(NULL.to_owned()));
     }
     if reference.table == "users" && !in_unique_key {
-        return (Remedy::Repair("becomes -1, nobody"), Some(NOBODY.to_owned()));
+        return (Fix::WithRepair("becomes -1, nobody"), Some(NOBODY.to_owned()));
     }
     if table.is_leaf() {
-        return (Remedy::Repair("the rows are removed"), None);
+        return (Fix::WithRepair("the rows are removed"), None);
     }
-    (Remedy::Yours("add what they refer to, or remove them and what refers to them"), None)
+    (Fix::Manual("add what they refer to, or remove them and what refers to them"), None)
 }
 
 /// References to rows that are not there.
-pub(super) fn orphans(table: &Table, present: &Present) -> Vec<Finding> {
-    let there = present.tables.get(&table.name);
+pub(super) fn orphans(table: &Table, existing: &ExistingSchema) -> Vec<Finding> {
+    let there = existing.tables.get(&table.name);
     let of = |reference: &Reference| {
         there.is_some_and(|there| there.columns.contains_key(&reference.column)).then(|| {
             let column = format!("t.`{}`", reference.column);
@@ -199,7 +193,7 @@ pub(super) fn orphans(table: &Table, present: &Present) -> Vec<Finding> {
                 // The reserved rows are made if they aren't there.
                 condition.push_str(&format!(" AND {column} <> {NOBODY}"));
             }
-            if present.tables.contains_key(&reference.table) {
+            if existing.tables.contains_key(&reference.table) {
                 let (referred, key) = (&reference.table, &reference.key);
                 // MySQL lets no statement change a table that it reads, unless it reads it first.
                 let source = if *referred == table.name {
@@ -209,12 +203,12 @@ pub(super) fn orphans(table: &Table, present: &Present) -> Vec<Finding> {
                 };
                 condition.push_str(&format!(" AND NOT EXISTS (SELECT 1 FROM {source} r WHERE r.`{key}` = {column})"));
             }
-            let (remedy, set) = for_orphan(table, reference);
+            let (fix, set) = for_orphan(table, reference);
             Finding {
                 column: reference.column.clone(),
                 what: format!("{} refers to nothing in {}", reference.column, reference.table),
                 condition,
-                remedy,
+                fix,
                 set,
             }
         })
@@ -223,7 +217,12 @@ pub(super) fn orphans(table: &Table, present: &Present) -> Vec<Finding> {
 }
 
 /// A key's columns as they will compare; nothing where one is not there yet and can't be derived.
-pub(super) fn key_expressions(table: &Table, there: &present::Table, key: &Key, mariadb: bool) -> Option<Vec<String>> {
+pub(super) fn key_expressions(
+    table: &Table,
+    there: &introspect::Table,
+    key: &Key,
+    mariadb: bool,
+) -> Option<Vec<String>> {
     let expression = |name: &String| {
         let column = table.column(name)?;
         let source = match (&column.generated, there.columns.get(name)) {
@@ -231,10 +230,10 @@ pub(super) fn key_expressions(table: &Table, there: &present::Table, key: &Key, 
             (None, Some(_)) => format!("`{name}`"),
             (None, None) => return None,
         };
-        let is_text = there.columns.get(name).is_none_or(present::Column::is_text);
+        let is_text = there.columns.get(name).is_none_or(introspect::Column::is_text);
         Some(match column.kind {
             Kind::Text { exact, .. } => {
-                format!("CONVERT({source} USING utf8mb4) COLLATE {}", changes::collation(exact, mariadb))
+                format!("CONVERT({source} USING utf8mb4) COLLATE {}", diff::collation(exact, mariadb))
             }
             Kind::Integer if is_text => format!("CAST({source} AS SIGNED)"),
             _ => source,
@@ -251,9 +250,9 @@ pub(super) fn has_key(expressions: &[String]) -> String {
 async fn duplicates(
     database: &Database,
     table: &Table,
-    there: &present::Table,
+    there: &introspect::Table,
     key: &Key,
-) -> Result<Option<Obstacle>, StoreError> {
+) -> Result<Option<Blocker>, BackendError> {
     if is_unique_already(table, there, key) {
         return Ok(None);
     }
@@ -271,24 +270,25 @@ async fn duplicates(
         return Ok(None);
     }
     let columns: Vec<String> = (0..expressions.len()).map(|place| format!("CAST(k{place} AS CHAR)")).collect();
-    let sql = format!("SELECT concat_ws('/', {}, row_count) FROM ({groups}) g LIMIT {EXAMPLES}", columns.join(", "));
+    let sql =
+        format!("SELECT concat_ws('/', {}, row_count) FROM ({groups}) g LIMIT {MAX_EXAMPLES}", columns.join(", "));
     let mut examples = Vec::new();
     for row in database.rows(&sql).await? {
         let shown = text(&row[0]);
         let (key, count) = shown.rsplit_once('/').unwrap_or((&shown, ""));
         examples.push(format!("{key} ({count} rows)"));
     }
-    let remedy = if key.name == PRIMARY && table.has_id() {
-        Remedy::Yours("give all but one of these rows another id")
+    let fix = if key.name == PRIMARY && table.has_id() {
+        Fix::Manual("give all but one of these rows another id")
     } else {
-        Remedy::Repair("the newest is kept")
+        Fix::WithRepair("the newest is kept")
     };
     let what = format!("several rows of one key ({})", key.columns.join(", "));
-    Ok(Some(Obstacle { table: table.name.clone(), what, rows, examples, remedy }))
+    Ok(Some(Blocker { table: table.name.clone(), what, rows, examples, fix }))
 }
 
 /// Whether an index has made sure of it: of the same columns, and as loose as ours or looser.
-pub(super) fn is_unique_already(table: &Table, there: &present::Table, key: &Key) -> bool {
+pub(super) fn is_unique_already(table: &Table, there: &introspect::Table, key: &Key) -> bool {
     // A column that becomes text of another collation is compared anew.
     let exact_as_before = |name: &String| {
         let found = there.columns.get(name);
@@ -311,7 +311,7 @@ fn named(expressions: &[String]) -> String {
 }
 
 /// The columns by which a row is shown: its id or key, and the one in question.
-fn shown_columns(table: &Table, there: &present::Table, column: &str) -> Vec<String> {
+fn shown_columns(table: &Table, there: &introspect::Table, column: &str) -> Vec<String> {
     let key = match table.unique_keys().next() {
         _ if table.has_id() => vec!["id".to_owned()],
         Some(key) => key.columns.clone(),
@@ -324,11 +324,11 @@ fn shown_columns(table: &Table, there: &present::Table, column: &str) -> Vec<Str
     columns
 }
 
-async fn examples(database: &Database, columns: &[String], from: &str) -> Result<Vec<String>, StoreError> {
+async fn examples(database: &Database, columns: &[String], from: &str) -> Result<Vec<String>, BackendError> {
     let parts: Vec<String> = columns
         .iter()
         .map(|name| format!("concat('{name} ', coalesce(left(CAST(t.`{name}` AS CHAR), 40), 'NULL'))"))
         .collect();
-    let sql = format!("SELECT concat_ws(', ', {}) {from} LIMIT {EXAMPLES}", parts.join(", "));
+    let sql = format!("SELECT concat_ws(', ', {}) {from} LIMIT {MAX_EXAMPLES}", parts.join(", "));
     Ok(database.rows(&sql).await?.iter().map(|row| text(&row[0])).collect())
 }

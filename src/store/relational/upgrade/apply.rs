@@ -3,42 +3,42 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::changes::{self, ROW};
+use super::blockers::{self, Finding, Fix};
 use super::database::Database;
-use super::obstacles::{self, Finding, Remedy};
-use super::present::{self, Present};
+use super::diff::{self, ROW};
+use super::introspect::{self, ExistingSchema};
 use super::target::{self, Key, Table};
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// Which rows of a table go: temporary, this connection's own.
 const SURPLUS: &str = "msght_surplus";
 
 /// An upgrade under way.
-pub(super) struct Work<'a> {
+pub(super) struct UpgradeRun<'a> {
     pub database: &'a Database,
     /// Whether duplicates and orphans may be set right.
     pub repair: bool,
     /// Gets a line for each step.
-    pub tell: &'a (dyn Fn(&str) + Send + Sync),
+    pub report: &'a (dyn Fn(&str) + Send + Sync),
     pub stop: &'a CancellationToken,
 }
 
 /// Whether a step may be followed by the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Went {
-    On,
+pub(super) enum StepResult {
+    Continue,
     Stopped,
 }
 
-impl Work<'_> {
+impl UpgradeRun<'_> {
     /// Brings the tables that are there into their form. `dirty`: there are rows in the way.
-    pub async fn run(&self, dirty: bool) -> Result<Went, StoreError> {
-        if self.drop_references(dirty).await? == Went::Stopped
-            || (dirty && self.clean().await? == Went::Stopped)
-            || self.change_columns().await? == Went::Stopped
-            || (dirty && self.set_right_all(true).await? == Went::Stopped)
+    pub async fn run(&self, dirty: bool) -> Result<StepResult, BackendError> {
+        if self.drop_references(dirty).await? == StepResult::Stopped
+            || (dirty && self.clean().await? == StepResult::Stopped)
+            || self.change_columns().await? == StepResult::Stopped
+            || (dirty && self.repair_all(true).await? == StepResult::Stopped)
         {
-            return Ok(Went::Stopped);
+            return Ok(StepResult::Stopped);
         }
         self.reserve_rows().await?;
         self.add_keys().await
@@ -48,16 +48,16 @@ impl Work<'_> {
         self.stop.is_cancelled()
     }
 
-    async fn present(&self) -> Result<Present, StoreError> {
-        Present::read(self.database).await
+    async fn existing(&self) -> Result<ExistingSchema, BackendError> {
+        ExistingSchema::read(self.database).await
     }
 
     /// Foreign keys stand in the way of changing the columns at their ends. Where rows are removed, all have to go.
-    async fn drop_references(&self, all: bool) -> Result<Went, StoreError> {
-        let present = self.present().await?;
+    async fn drop_references(&self, all: bool) -> Result<StepResult, BackendError> {
+        let existing = self.existing().await?;
         for table in target::tables() {
-            let Some(there) = present.tables.get(&table.name) else { continue };
-            let mut names = changes::of(table, &present, self.database.is_mariadb()).drop_references;
+            let Some(there) = existing.tables.get(&table.name) else { continue };
+            let mut names = diff::table_diff(table, &existing, self.database.is_mariadb()).drop_references;
             if all {
                 names = there.references.iter().map(|reference| reference.name.clone()).collect();
                 names.dedup();
@@ -66,72 +66,77 @@ impl Work<'_> {
                 continue;
             }
             if self.stopped() {
-                return Ok(Went::Stopped);
+                return Ok(StepResult::Stopped);
             }
             let clauses: Vec<String> = names.iter().map(|name| format!("DROP FOREIGN KEY `{name}`")).collect();
             self.alter(&table.name, &clauses, "foreign keys are dropped, to be made anew").await?;
         }
-        Ok(Went::On)
+        Ok(StepResult::Continue)
     }
 
     /// Sets right what stands in the way, as far as the columns as they are allow it.
-    async fn clean(&self) -> Result<Went, StoreError> {
+    async fn clean(&self) -> Result<StepResult, BackendError> {
         // Rows without a key or a reference first: what is left is worth comparing.
-        if self.set_right_all(false).await? == Went::Stopped {
-            return Ok(Went::Stopped);
+        if self.repair_all(false).await? == StepResult::Stopped {
+            return Ok(StepResult::Stopped);
         }
         if !self.repair {
-            return Ok(Went::On);
+            return Ok(StepResult::Continue);
         }
         // Rows come after those that they refer to: two that become one may give others the same key.
-        let mut present = self.present().await?;
+        let mut existing = self.existing().await?;
         for table in target::tables() {
             for key in table.unique_keys() {
                 if self.stopped() {
-                    return Ok(Went::Stopped);
+                    return Ok(StepResult::Stopped);
                 }
-                let Some(there) = present.tables.get(&table.name) else { continue };
-                if !obstacles::is_unique_already(table, there, key)
-                    && self.keep_newest(table, &present, there, key).await?
+                let Some(there) = existing.tables.get(&table.name) else { continue };
+                if !blockers::is_unique_already(table, there, key)
+                    && self.keep_newest(table, &existing, there, key).await?
                 {
                     // Keys may have gone.
-                    present = self.present().await?;
+                    existing = self.existing().await?;
                 }
             }
         }
-        Ok(Went::On)
+        Ok(StepResult::Continue)
     }
 
     /// Sets right values and references: what becomes NULL, for which columns have to have changed, or what doesn't.
-    async fn set_right_all(&self, to_null: bool) -> Result<Went, StoreError> {
-        let present = self.present().await?;
+    async fn repair_all(&self, to_null: bool) -> Result<StepResult, BackendError> {
+        let existing = self.existing().await?;
         for table in target::tables() {
-            let Some(there) = present.tables.get(&table.name) else { continue };
-            for finding in obstacles::values(table, there).iter().chain(&obstacles::orphans(table, &present)) {
+            let Some(there) = existing.tables.get(&table.name) else { continue };
+            for finding in blockers::values(table, there).iter().chain(&blockers::orphans(table, &existing)) {
                 if finding.becomes_null() != to_null {
                     continue;
                 }
                 if self.stopped() {
-                    return Ok(Went::Stopped);
+                    return Ok(StepResult::Stopped);
                 }
-                self.set_right(table, there, finding).await?;
+                self.repair_rows(table, there, finding).await?;
             }
         }
-        Ok(Went::On)
+        Ok(StepResult::Continue)
     }
 
-    async fn set_right(&self, table: &Table, there: &present::Table, finding: &Finding) -> Result<(), StoreError> {
-        let may = match finding.remedy {
-            Remedy::Conversion(_) => true,
-            Remedy::Repair(_) => self.repair,
-            Remedy::Yours(_) => false,
+    async fn repair_rows(
+        &self,
+        table: &Table,
+        there: &introspect::Table,
+        finding: &Finding,
+    ) -> Result<(), BackendError> {
+        let may = match finding.fix {
+            Fix::Automatic(_) => true,
+            Fix::WithRepair(_) => self.repair,
+            Fix::Manual(_) => false,
         };
         if !may {
             return Ok(());
         }
         let sql = match &finding.set {
             Some(value) => {
-                let keeping = untouched(there, &finding.column);
+                let keeping = keep_auto_dates(there, &finding.column);
                 format!(
                     "UPDATE `{}` t SET t.`{}` = {value}{keeping} WHERE {}",
                     table.name, finding.column, finding.condition
@@ -142,7 +147,7 @@ impl Work<'_> {
         let rows = self.database.execute(&sql).await?;
         if rows > 0 {
             let what = finding.what.as_str();
-            (self.tell)(&format!("{}: {rows} rows whose {what} set right", table.name));
+            (self.report)(&format!("{}: {rows} rows whose {what} set right", table.name));
         }
         Ok(())
     }
@@ -152,14 +157,14 @@ impl Work<'_> {
     async fn keep_newest(
         &self,
         table: &Table,
-        present: &Present,
-        there: &present::Table,
+        existing: &ExistingSchema,
+        there: &introspect::Table,
         key: &Key,
-    ) -> Result<bool, StoreError> {
-        let Some(expressions) = obstacles::key_expressions(table, there, key, self.database.is_mariadb()) else {
+    ) -> Result<bool, BackendError> {
+        let Some(expressions) = blockers::key_expressions(table, there, key, self.database.is_mariadb()) else {
             return Ok(false);
         };
-        let (name, has_key, partition) = (&table.name, obstacles::has_key(&expressions), expressions.join(", "));
+        let (name, has_key, partition) = (&table.name, blockers::has_key(&expressions), expressions.join(", "));
         let groups = format!("SELECT 1 FROM `{name}` WHERE {has_key} GROUP BY {partition} HAVING count(*) > 1 LIMIT 1");
         if self.database.rows(&groups).await?.is_empty() {
             return Ok(false);
@@ -180,12 +185,12 @@ impl Work<'_> {
             ))
             .await?;
         if table.has_id() {
-            self.repoint(table, present).await?;
+            self.repoint(table, existing).await?;
         }
         let removed = format!("DELETE t FROM `{name}` t JOIN {SURPLUS} s ON s.old = t.`{id}`");
         let rows = self.database.execute(&removed).await?;
         self.database.execute(&format!("DROP TEMPORARY TABLE IF EXISTS {SURPLUS}")).await?;
-        (self.tell)(&format!(
+        (self.report)(&format!(
             "{name}: {rows} rows removed, of which a newer one has the same {}",
             key.columns.join(", ")
         ));
@@ -193,15 +198,15 @@ impl Work<'_> {
     }
 
     /// What refers to a row that goes refers to the one that stays.
-    async fn repoint(&self, table: &Table, present: &Present) -> Result<(), StoreError> {
+    async fn repoint(&self, table: &Table, existing: &ExistingSchema) -> Result<(), BackendError> {
         for other in target::tables() {
-            let Some(there) = present.tables.get(&other.name) else { continue };
+            let Some(there) = existing.tables.get(&other.name) else { continue };
             for reference in other.references.iter().filter(|reference| reference.table == table.name) {
                 let (name, column) = (&other.name, &reference.column);
                 if !there.columns.contains_key(column) {
                     continue;
                 }
-                let unique: Vec<(&String, &present::Index)> =
+                let unique: Vec<(&String, &introspect::Index)> =
                     there.indexes.iter().filter(|(_, index)| index.unique && index.columns.contains(column)).collect();
                 // Two rows may come to the same key. Those with ids are made one later, after their key came off; of the
                 // others the second is the first over again.
@@ -212,7 +217,7 @@ impl Work<'_> {
                     }
                 }
                 let ignore = if other.has_id() || unique.is_empty() { "" } else { "IGNORE " };
-                let keeping = untouched(there, column);
+                let keeping = keep_auto_dates(there, column);
                 self.database
                     .execute(&format!(
                         "UPDATE {ignore}`{name}` t JOIN {SURPLUS} s ON s.old = t.`{column}` SET t.`{column}` = s.kept{keeping}"
@@ -227,43 +232,43 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn change_columns(&self) -> Result<Went, StoreError> {
-        let present = self.present().await?;
+    async fn change_columns(&self) -> Result<StepResult, BackendError> {
+        let existing = self.existing().await?;
         for table in target::tables() {
-            let changes = changes::of(table, &present, self.database.is_mariadb());
+            let changes = diff::table_diff(table, &existing, self.database.is_mariadb());
             let clauses = changes.of_columns();
             if clauses.is_empty() {
                 continue;
             }
             if self.stopped() {
-                return Ok(Went::Stopped);
+                return Ok(StepResult::Stopped);
             }
             self.alter(&table.name, &clauses, "its columns are changed").await?;
         }
-        Ok(Went::On)
+        Ok(StepResult::Continue)
     }
 
-    async fn add_keys(&self) -> Result<Went, StoreError> {
+    async fn add_keys(&self) -> Result<StepResult, BackendError> {
         // All keys before the first foreign key, which needs that of the table it refers to.
-        for step in [changes::Changes::of_keys, references] {
-            let present = self.present().await?;
+        for step in [diff::TableDiff::of_keys, references] {
+            let existing = self.existing().await?;
             for table in target::tables() {
-                let clauses = step(&changes::of(table, &present, self.database.is_mariadb()));
+                let clauses = step(&diff::table_diff(table, &existing, self.database.is_mariadb()));
                 if clauses.is_empty() {
                     continue;
                 }
                 if self.stopped() {
-                    return Ok(Went::Stopped);
+                    return Ok(StepResult::Stopped);
                 }
                 self.alter(&table.name, &clauses, "keys are added").await?;
             }
         }
-        Ok(Went::On)
+        Ok(StepResult::Continue)
     }
 
-    async fn reserve_rows(&self) -> Result<(), StoreError> {
-        let present = self.present().await?;
-        if ["users", "projects"].iter().all(|table| present.tables.contains_key(*table)) {
+    async fn reserve_rows(&self) -> Result<(), BackendError> {
+        let existing = self.existing().await?;
+        if ["users", "projects"].iter().all(|table| existing.tables.contains_key(*table)) {
             for statement in target::reserved_rows() {
                 self.database.execute(statement).await?;
             }
@@ -271,19 +276,19 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn alter(&self, table: &str, clauses: &[String], doing: &str) -> Result<(), StoreError> {
-        (self.tell)(&format!("{table}: {doing}"));
+    async fn alter(&self, table: &str, clauses: &[String], doing: &str) -> Result<(), BackendError> {
+        (self.report)(&format!("{table}: {doing}"));
         self.database.execute(&format!("ALTER TABLE `{table}` {}", clauses.join(", "))).await.map(drop)
     }
 }
 
 /// The foreign keys to add to a table; those to tables that are yet to be made come with them.
-fn references(changes: &changes::Changes) -> Vec<String> {
+fn references(changes: &diff::TableDiff) -> Vec<String> {
     changes.add_references.iter().map(|(_, clause)| clause.clone()).collect()
 }
 
 /// Assignments that keep dates as they are which the server would set to now with every update of their row.
-fn untouched(there: &present::Table, but: &str) -> String {
+fn keep_auto_dates(there: &introspect::Table, but: &str) -> String {
     let kept = there.columns.iter().filter(|(name, column)| column.extra.contains("on update") && *name != but);
     kept.map(|(name, _)| format!(", t.`{name}` = t.`{name}`")).collect()
 }

@@ -1,7 +1,7 @@
 //! What GitHub counts, beside what is stored: how many comments an issue says that it has, how many issues are open.
 
 use super::Relational;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// An issue or pull request that says that it has another number of comments than are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct CountMismatch {
 
 /// Which comments are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
+pub enum CommentKind {
     /// Comments of issues and of pull requests' discussions.
     IssueComments,
     /// Review comments of pull requests.
@@ -30,16 +30,16 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn count_mismatches(&self, project: i64, what: Counted) -> Result<Vec<CountMismatch>, StoreError> {
+    pub async fn count_mismatches(&self, project: i64, what: CommentKind) -> Result<Vec<CountMismatch>, BackendError> {
         let sql = match what {
-            Counted::IssueComments => {
+            CommentKind::IssueComments => {
                 "SELECT number, said, stored, read_of FROM (SELECT i.issue_id AS number, m.comments AS said, \
                  (SELECT count(*) FROM issue_comments c WHERE c.issue_id = i.id AND c.deleted = 0) AS stored, \
                  m.comments_read_of AS read_of FROM issues i JOIN msght_issues m ON m.issue_id = i.id \
                  WHERE i.repo_id = ? AND i.deleted = 0 AND m.comments IS NOT NULL) AS counted WHERE said <> stored \
                  ORDER BY number"
             }
-            Counted::ReviewComments => {
+            CommentKind::ReviewComments => {
                 "SELECT number, said, stored, read_of FROM (SELECT p.pullreq_id AS number, m.review_comments AS said, \
                  (SELECT count(*) FROM pull_request_comments c WHERE c.pull_request_id = p.id AND c.deleted = 0) \
                  AS stored, m.review_comments_read_of AS read_of FROM pull_requests p \
@@ -60,13 +60,18 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn settle_count(&self, project: i64, what: Counted, found: &CountMismatch) -> Result<(), StoreError> {
+    pub async fn confirm_count(
+        &self,
+        project: i64,
+        what: CommentKind,
+        found: &CountMismatch,
+    ) -> Result<(), BackendError> {
         let sql = match what {
-            Counted::IssueComments => {
+            CommentKind::IssueComments => {
                 "UPDATE msght_issues SET comments_read_of = ? WHERE issue_id = \
                  (SELECT id FROM issues WHERE repo_id = ? AND issue_id = ?)"
             }
-            Counted::ReviewComments => {
+            CommentKind::ReviewComments => {
                 "UPDATE msght_pulls SET review_comments_read_of = ? WHERE pull_request_id = \
                  (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)"
             }
@@ -78,7 +83,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn open_issues(&self, project: i64) -> Result<u64, StoreError> {
+    pub async fn open_issues(&self, project: i64) -> Result<u64, BackendError> {
         let sql = "SELECT count(*) FROM issues i JOIN msght_issues m ON m.issue_id = i.id \
                    WHERE i.repo_id = ? AND i.deleted = 0 AND m.open = 1";
         let rows = self.read(sql, vec![project.into()]).await?;

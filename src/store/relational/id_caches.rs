@@ -32,13 +32,13 @@ impl<K: Hash + Eq> IdCache<K> {
         }
     }
 
-    pub(super) fn forget(&mut self, key: &K) {
+    pub(super) fn remove(&mut self, key: &K) {
         self.0.pop(key);
     }
 }
 
 /// All caches of the relational store.
-pub(super) struct Ids {
+pub(super) struct IdCaches {
     /// Lower-case login, or a fake user's derived login.
     pub users: IdCache<String>,
     /// E-mail address to the account that it is known to belong to.
@@ -52,7 +52,7 @@ pub(super) struct Ids {
     pub labels: IdCache<(i64, String)>,
 }
 
-impl Ids {
+impl IdCaches {
     pub(super) fn new() -> Self {
         Self {
             users: IdCache::new(),

@@ -1,34 +1,34 @@
 //! Rows whose origin GitHub has no more: they stay, marked.
 
-use super::super::batch::Rows;
-use super::super::rows::GoneRow;
+use super::super::batch::RowBatch;
+use super::super::rows::DeletedRow;
 use super::super::sql::Value;
-use super::{Batch, TEXT, cut, id_of};
+use super::{BatchWriter, MAX_TEXT, id_of, truncate};
 
-impl Batch<'_> {
-    pub(super) async fn gone(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+impl BatchWriter<'_> {
+    pub(super) async fn gone(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         for gone in &rows.gone {
             let (sql, params): (&str, Vec<Value>) = match gone {
-                GoneRow::Issue(project, number) => (
+                DeletedRow::Issue(project, number) => (
                     "UPDATE issues SET deleted = 1 WHERE repo_id = ? AND issue_id = ?",
                     vec![(*project).into(), (*number).into()],
                 ),
-                GoneRow::PullRequest(project, number) => (
+                DeletedRow::PullRequest(project, number) => (
                     "UPDATE pull_requests SET deleted = 1 WHERE base_repo_id = ? AND pullreq_id = ?",
                     vec![(*project).into(), (*number).into()],
                 ),
-                GoneRow::IssueComment(id) => {
+                DeletedRow::IssueComment(id) => {
                     ("UPDATE issue_comments SET deleted = 1 WHERE comment_id = ?", vec![(*id).into()])
                 }
-                GoneRow::ReviewComment(id) => {
+                DeletedRow::ReviewComment(id) => {
                     ("UPDATE pull_request_comments SET deleted = 1 WHERE comment_id = ?", vec![(*id).into()])
                 }
-                GoneRow::CommitComment(id) => {
+                DeletedRow::CommitComment(id) => {
                     ("UPDATE commit_comments SET deleted = 1 WHERE comment_id = ?", vec![(*id).into()])
                 }
-                GoneRow::Label(project, name) => (
+                DeletedRow::Label(project, name) => (
                     "UPDATE repo_labels SET deleted = 1 WHERE repo_id = ? AND name = ?",
-                    vec![(*project).into(), cut(name, TEXT).into()],
+                    vec![(*project).into(), truncate(name, MAX_TEXT).into()],
                 ),
             };
             self.tx.execute(sql, params).await?;
@@ -41,7 +41,7 @@ impl Batch<'_> {
 
     /// GHTorrent's milestones are their titles: one that no milestone bears any more is marked.
     async fn mark_milestones(&mut self, project: i64, titles: &[String]) -> Result<(), sqlx::Error> {
-        let titles: Vec<String> = titles.iter().map(|title| cut(title, TEXT)).collect();
+        let titles: Vec<String> = titles.iter().map(|title| truncate(title, MAX_TEXT)).collect();
         let sql = "SELECT id, name, deleted FROM repo_milestones WHERE repo_id = ?";
         for row in self.tx.fetch(sql, vec![project.into()]).await? {
             let gone = !row[1].as_str().is_some_and(|name| titles.iter().any(|title| title == name));

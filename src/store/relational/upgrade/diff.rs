@@ -2,7 +2,7 @@
 //!
 //! It is computed from what is there at the moment, so that an upgrade which was cut off anywhere goes on from there.
 
-use super::present::{self, Present};
+use super::introspect::{self, ExistingSchema};
 use super::target::{self, Column, Key, Kind, PRIMARY, Table};
 
 /// The column that tells the rows of a table without ids apart while duplicates are removed.
@@ -15,7 +15,7 @@ const EXACT_ON_MYSQL: &str = "utf8mb4_0900_bin";
 
 /// What is to be done to a table, in clauses of `ALTER TABLE`.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct TableDiff {
     /// Of the table itself, engine, row format, character set: in short and as a clause.
     pub options: Vec<(String, String)>,
     /// Columns to add, and to change: name and clause.
@@ -31,7 +31,7 @@ pub(super) struct Changes {
     pub add_references: Vec<(String, String)>,
 }
 
-impl Changes {
+impl TableDiff {
     /// The clauses that change columns.
     pub fn of_columns(&self) -> Vec<String> {
         let clauses = self.options.iter().chain(&self.add).chain(&self.modify).map(|(_, clause)| clause.clone());
@@ -72,9 +72,9 @@ pub(super) fn collation(exact: bool, mariadb: bool) -> &'static str {
 }
 
 /// What a table that is there lacks.
-pub(super) fn of(table: &Table, present: &Present, mariadb: bool) -> Changes {
-    let Some(there) = present.tables.get(&table.name) else { return Changes::default() };
-    let mut changes = Changes::default();
+pub(super) fn table_diff(table: &Table, existing: &ExistingSchema, mariadb: bool) -> TableDiff {
+    let Some(there) = existing.tables.get(&table.name) else { return TableDiff::default() };
+    let mut changes = TableDiff::default();
     if there.engine != "InnoDB" {
         changes.options.push(("InnoDB".to_owned(), "ENGINE = InnoDB".to_owned()));
     }
@@ -92,7 +92,7 @@ pub(super) fn of(table: &Table, present: &Present, mariadb: bool) -> Changes {
             None => {
                 changes.add.push((name.clone(), format!("ADD COLUMN {}", definition(table, column, None, mariadb))))
             }
-            Some(found) if is_as_wanted(table, column, found, mariadb) => {}
+            Some(found) if matches_target(table, column, found, mariadb) => {}
             Some(found) => {
                 let clause = format!("MODIFY COLUMN {}", definition(table, column, Some(found), mariadb));
                 changes.modify.push((name.clone(), clause));
@@ -100,11 +100,11 @@ pub(super) fn of(table: &Table, present: &Present, mariadb: bool) -> Changes {
         }
     }
     keys(table, there, &mut changes);
-    references(table, there, present, mariadb, &mut changes);
+    references(table, there, existing, mariadb, &mut changes);
     changes
 }
 
-fn keys(table: &Table, there: &present::Table, changes: &mut Changes) {
+fn keys(table: &Table, there: &introspect::Table, changes: &mut TableDiff) {
     for key in &table.keys {
         let counts_up = key.columns.iter().any(|name| table.column(name).is_some_and(|column| column.auto_increment));
         let satisfied = if key.name == PRIMARY {
@@ -139,12 +139,18 @@ fn keys(table: &Table, there: &present::Table, changes: &mut Changes) {
 }
 
 /// A foreign key stands in the way of changing the columns at both its ends.
-fn references(table: &Table, there: &present::Table, present: &Present, mariadb: bool, changes: &mut Changes) {
+fn references(
+    table: &Table,
+    there: &introspect::Table,
+    existing: &ExistingSchema,
+    mariadb: bool,
+    changes: &mut TableDiff,
+) {
     let changing = |name: &str| {
         target::tables()
             .iter()
             .find(|table| table.name == name)
-            .is_some_and(|table| present.tables.get(name).is_some_and(|there| columns_change(table, there, mariadb)))
+            .is_some_and(|table| existing.tables.get(name).is_some_and(|there| columns_change(table, there, mariadb)))
     };
     let changing_here = columns_change(table, there, mariadb);
     for reference in &table.references {
@@ -173,15 +179,15 @@ fn references(table: &Table, there: &present::Table, present: &Present, mariadb:
     }
 }
 
-fn columns_change(table: &Table, there: &present::Table, mariadb: bool) -> bool {
+fn columns_change(table: &Table, there: &introspect::Table, mariadb: bool) -> bool {
     there.engine != "InnoDB"
         || table.columns.iter().any(|column| {
-            there.columns.get(&column.name).is_none_or(|found| !is_as_wanted(table, column, found, mariadb))
+            there.columns.get(&column.name).is_none_or(|found| !matches_target(table, column, found, mariadb))
         })
 }
 
 /// Whether a column needs no change. A wider text is as good, except in a key.
-fn is_as_wanted(table: &Table, column: &Column, found: &present::Column, mariadb: bool) -> bool {
+fn matches_target(table: &Table, column: &Column, found: &introspect::Column, mariadb: bool) -> bool {
     let default = |text: &str| text.trim_matches('\'').to_owned();
     let same_default = column
         .default
@@ -211,7 +217,7 @@ fn in_a_key(table: &Table, column: &str) -> bool {
 }
 
 /// A column's definition; a wider text stays as wide as it is where it can.
-fn definition(table: &Table, column: &Column, found: Option<&present::Column>, mariadb: bool) -> String {
+fn definition(table: &Table, column: &Column, found: Option<&introspect::Column>, mariadb: bool) -> String {
     let mut sql = format!("`{}` ", column.name);
     match &column.kind {
         Kind::Integer => sql.push_str("BIGINT"),
@@ -256,7 +262,7 @@ fn key_definition(key: &Key) -> String {
 }
 
 /// The longest text that a column will hold, where one that is there may hold a longer one.
-pub(super) fn text_limit(table: &Table, column: &Column, found: &present::Column) -> Option<u64> {
+pub(super) fn text_limit(table: &Table, column: &Column, found: &introspect::Column) -> Option<u64> {
     let Kind::Text { characters, .. } = column.kind else { return None };
     let shrinks = found.is_text() && found.data_type.ends_with("text") && in_a_key(table, &column.name);
     shrinks.then_some(characters)

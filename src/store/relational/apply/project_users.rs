@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::batch::Rows;
-use super::super::rows::{Languages, Tie, Topics};
-use super::super::sql::{Rule, Upsert, Value, date};
-use super::{Batch, TEXT, cut};
+use super::super::batch::RowBatch;
+use super::super::rows::{Languages, ProjectUser, Topics};
+use super::super::sql::{OnConflict, Upsert, Value, date};
+use super::{BatchWriter, MAX_TEXT, truncate};
 
 const MILESTONES: Upsert =
     Upsert { table: "repo_milestones", columns: &["repo_id", "name"], key: &["repo_id", "name"], update: &[] };
@@ -14,7 +14,7 @@ const MEMBERS: Upsert = Upsert {
     table: "project_members",
     columns: &["repo_id", "user_id", "created_at"],
     key: &["repo_id", "user_id"],
-    update: &[("created_at", Rule::Fill)],
+    update: &[("created_at", OnConflict::KeepExisting)],
 };
 
 const MEMBER_DATES: Upsert = Upsert {
@@ -28,7 +28,7 @@ const WATCHERS: Upsert = Upsert {
     table: "watchers",
     columns: &["repo_id", "user_id", "created_at"],
     key: &["repo_id", "user_id"],
-    update: &[("created_at", Rule::ReplaceIfKnown)],
+    update: &[("created_at", OnConflict::OverwriteIfPresent)],
 };
 
 const WATCHERS_FROM_EVENTS: Upsert = Upsert { update: &[], ..WATCHERS };
@@ -37,13 +37,16 @@ const TOPICS: Upsert = Upsert {
     table: "project_topics",
     columns: &["project_id", "topic_name", "created_at", "deleted"],
     key: &["project_id", "topic_name"],
-    update: &[("deleted", Rule::Replace)],
+    update: &[("deleted", OnConflict::Overwrite)],
 };
 
-impl Batch<'_> {
-    pub(super) async fn relations(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
-        let milestones =
-            rows.milestones.iter().map(|(project, name)| vec![(*project).into(), cut(name, TEXT).into()]).collect();
+impl BatchWriter<'_> {
+    pub(super) async fn relations(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
+        let milestones = rows
+            .milestones
+            .iter()
+            .map(|(project, name)| vec![(*project).into(), truncate(name, MAX_TEXT).into()])
+            .collect();
         self.tx.upsert(&MILESTONES, milestones).await?;
         self.ties(&MEMBERS, &rows.members).await?;
         self.date_members(&rows.members, &rows.member_dates).await?;
@@ -60,14 +63,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn ties(&mut self, upsert: &Upsert, ties: &[Tie]) -> Result<(), sqlx::Error> {
+    async fn ties(&mut self, upsert: &Upsert, ties: &[ProjectUser]) -> Result<(), sqlx::Error> {
         let rows = ties.iter().map(|tie| vec![tie.project.into(), self.person(&tie.user), tie.since.into()]).collect();
         self.tx.upsert(upsert, rows).await?;
         Ok(())
     }
 
     /// Dates members by what the feed has told of them, which may come before the list that they stand in.
-    async fn date_members(&mut self, members: &[Tie], dates: &[Tie]) -> Result<(), sqlx::Error> {
+    async fn date_members(&mut self, members: &[ProjectUser], dates: &[ProjectUser]) -> Result<(), sqlx::Error> {
         for tie in dates {
             let (project, user, since) = (Value::from(tie.project), self.person(&tie.user), Value::from(tie.since));
             if since == Value::Null {
@@ -101,7 +104,7 @@ impl Batch<'_> {
     async fn languages(&mut self, languages: &Languages) -> Result<(), sqlx::Error> {
         let mut now: BTreeMap<String, i64> = BTreeMap::new();
         for (name, bytes) in &languages.bytes {
-            now.insert(cut(&name.to_lowercase(), TEXT), *bytes);
+            now.insert(truncate(&name.to_lowercase(), MAX_TEXT), *bytes);
         }
         let sql = "SELECT language, bytes FROM project_languages WHERE project_id = ?1 AND created_at = \
                    (SELECT max(created_at) FROM project_languages WHERE project_id = ?1)";
@@ -128,12 +131,12 @@ impl Batch<'_> {
         let rows = topics
             .names
             .iter()
-            .map(|name| vec![topics.project.into(), cut(name, TEXT).into(), topics.at.into(), false.into()]);
+            .map(|name| vec![topics.project.into(), truncate(name, MAX_TEXT).into(), topics.at.into(), false.into()]);
         self.tx.upsert(&TOPICS, rows.collect()).await?;
         let sql = "SELECT topic_name FROM project_topics WHERE project_id = ? AND deleted = 0";
         for row in self.tx.fetch(sql, vec![topics.project.into()]).await? {
             let Some(name) = row[0].as_str() else { continue };
-            if !topics.names.iter().any(|topic| cut(topic, TEXT) == name) {
+            if !topics.names.iter().any(|topic| truncate(topic, MAX_TEXT) == name) {
                 let sql = "UPDATE project_topics SET deleted = 1 WHERE project_id = ? AND topic_name = ?";
                 let params: Vec<Value> = vec![topics.project.into(), name.into()];
                 self.tx.execute(sql, params).await?;

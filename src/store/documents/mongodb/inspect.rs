@@ -2,48 +2,48 @@
 
 use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 
-use super::connection::{COMMAND_TIMEOUT, Connection, Statements, within};
-use super::failure::Failure;
+use super::connection::{COMMAND_TIMEOUT, Connection, Statements, with_timeout};
+use super::error::MongoError;
 use super::layout::at;
 use super::{STORE, STORE_ID};
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
+use crate::store::BackendError;
 use crate::store::documents::Collection;
-use crate::store::look::Found;
+use crate::store::inspect::BackendStatus;
 
 /// Looks at the database that the URL names; nothing is made.
-pub(in crate::store::documents) async fn look(
+pub(in crate::store::documents) async fn inspect(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
-) -> Result<Found, StoreError> {
+) -> Result<BackendStatus, BackendError> {
     let connection = Connection::open(url, retry_policy).await?;
-    let found = connection.retry_at_open(|| examine(&connection)).await;
+    let found = connection.retry_conflicts(|| inspect_database(&connection)).await;
     connection.close().await;
     found
 }
 
-async fn examine(connection: &Connection) -> Result<Found, Failure> {
+async fn inspect_database(connection: &Connection) -> Result<BackendStatus, MongoError> {
     let answer = connection.command(rawdoc! { "buildInfo": 1 }, COMMAND_TIMEOUT).await?;
     let version = at(&answer, "version").and_then(RawBsonRef::as_str).unwrap_or("of an unknown version");
-    let names = within(COMMAND_TIMEOUT, connection.database.list_collection_names()).await?;
+    let names = with_timeout(COMMAND_TIMEOUT, connection.database.list_collection_names()).await?;
     let known = Collection::ALL.iter().filter(|collection| names.iter().any(|name| name == collection.name())).count();
     let database = connection.database.name();
     let state = if names.iter().any(|name| name == STORE) {
-        may_write(connection).await?;
+        check_writable(connection).await?;
         format!("database {database}, {known} collections, writable")
     } else if known > 0 {
         format!("database {database}, {known} collections of GHTorrent's: the first command makes their keys unique")
     } else {
         format!("database {database}, empty: the first command makes the collections")
     };
-    Ok(Found { product: format!("MongoDB {version}"), place: connection.url.to_string(), state })
+    Ok(BackendStatus { product: format!("MongoDB {version}"), place: connection.url.to_string(), state })
 }
 
 /// An update that finds nothing shows whether it is allowed, and changes nothing.
-async fn may_write(connection: &Connection) -> Result<(), Failure> {
+async fn check_writable(connection: &Connection) -> Result<(), MongoError> {
     let nothing = format!("not {STORE_ID}");
-    let condition = RawDocumentBuf::try_from(&doc! { "_id": nothing }).map_err(Failure::of_bson)?;
+    let condition = RawDocumentBuf::try_from(&doc! { "_id": nothing }).map_err(MongoError::from_bson)?;
     let mut statements = RawArrayBuf::new();
     statements.push(rawdoc! { "q": condition, "u": { "$set": { "generation": 0_i64 } } });
     let outcome = connection.write(Statements::Update, STORE, statements).await?;

@@ -1,9 +1,9 @@
 //! What ties accounts to each other: who follows whom, and who is a member of which organisation.
 
-use super::super::batch::Rows;
-use super::super::rows::{AccountTie, Person};
+use super::super::batch::RowBatch;
+use super::super::rows::{AccountRelation, Person};
 use super::super::sql::{Upsert, Value};
-use super::Batch;
+use super::BatchWriter;
 
 /// GitHub doesn't tell since when: `created_at` stays what another source may have said.
 const FOLLOWERS: Upsert =
@@ -19,8 +19,8 @@ const OUTSIDE_COLLABORATORS: Upsert = Upsert {
     update: &[],
 };
 
-impl Batch<'_> {
-    pub(super) async fn account_ties(&mut self, rows: &Rows) -> Result<(), sqlx::Error> {
+impl BatchWriter<'_> {
+    pub(super) async fn account_ties(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         self.tie_accounts(&FOLLOWERS, &rows.followers).await?;
         self.tie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members).await?;
         self.tie_accounts(&OUTSIDE_COLLABORATORS, &rows.outside_collaborators).await?;
@@ -29,7 +29,7 @@ impl Batch<'_> {
         self.untie_accounts(&OUTSIDE_COLLABORATORS, &rows.outside_collaborators_gone).await
     }
 
-    async fn tie_accounts(&mut self, upsert: &Upsert, ties: &[AccountTie]) -> Result<(), sqlx::Error> {
+    async fn tie_accounts(&mut self, upsert: &Upsert, ties: &[AccountRelation]) -> Result<(), sqlx::Error> {
         let id = |account: &super::super::rows::Account| self.person(&Person::Account(account.clone()));
         let rows: Vec<Vec<Value>> = ties.iter().map(|tie| vec![id(&tie.to), id(&tie.from)]).collect();
         self.tx.upsert(upsert, rows).await?;

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Relational;
-use super::sql::{Rule, Upsert, Value, date};
-use crate::store::StoreError;
-use crate::store::documents::Identity;
+use super::sql::{OnConflict, Upsert, Value, date};
+use crate::store::BackendError;
+use crate::store::documents::StoreIdentity;
 
 /// An entity tag with the fingerprint of the token that it was given to: GitHub's tags differ by token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct PageState {
 
 impl PageState {
     /// The state of a page whose items nobody will ask for: its tag is what it is kept for.
-    pub fn only(url: &impl ToString, validator: Option<PageValidator>) -> Self {
+    pub fn single(url: &impl ToString, validator: Option<PageValidator>) -> Self {
         Self {
             page: 1,
             url: url.to_string(),
@@ -106,7 +106,7 @@ const LIST_READERS: Upsert = Upsert {
     table: "msght_list_readers",
     columns: &["list_id", "token"],
     key: &["list_id"],
-    update: &[("token", Rule::Replace)],
+    update: &[("token", OnConflict::Overwrite)],
 };
 
 impl Relational {
@@ -114,7 +114,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read or written.
-    pub async fn list(&self, project: i64, name: &str) -> Result<ListState, StoreError> {
+    pub async fn list(&self, project: i64, name: &str) -> Result<ListState, BackendError> {
         if let Some(state) = self.lists.state(project, name) {
             return Ok(state);
         }
@@ -132,8 +132,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn forget_lists(&self, project: i64, name_like: &str) -> Result<(), StoreError> {
-        self.lists.forget_project(project);
+    pub async fn reset_lists(&self, project: i64, name_like: &str) -> Result<(), BackendError> {
+        self.lists.invalidate_project(project);
         // The rows stay: another process may be about to store pages that refer to them.
         let params = || vec![project.into(), name_like.into()];
         let sql = "DELETE FROM msght_pages WHERE list_id IN \
@@ -148,20 +148,20 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn forget(&self, project: i64) -> Result<(), StoreError> {
-        self.forget_lists(project, "%").await?;
-        self.forget_pulls(project).await?;
-        self.forget_details(project).await
+    pub async fn reset(&self, project: i64) -> Result<(), BackendError> {
+        self.reset_lists(project, "%").await?;
+        self.reset_pull_details(project).await?;
+        self.reset_details(project).await
     }
 
     /// The document store that the sync state speaks of, as it was then.
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn documents_spoken_of(&self) -> Result<Option<Identity>, StoreError> {
+    pub async fn paired_documents(&self) -> Result<Option<StoreIdentity>, BackendError> {
         let rows = self.read("SELECT id, generation FROM msght_document_store", Vec::new()).await?;
         let identity =
-            |row: &Vec<Value>| Some(Identity { id: row[0].as_str()?.to_owned(), generation: row[1].as_i64()? });
+            |row: &Vec<Value>| Some(StoreIdentity { id: row[0].as_str()?.to_owned(), generation: row[1].as_i64()? });
         Ok(rows.first().and_then(identity))
     }
 
@@ -171,11 +171,15 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read or written.
-    pub async fn pair_with(&self, known: Option<&Identity>, store: &Identity) -> Result<bool, StoreError> {
+    pub async fn pair_documents(
+        &self,
+        known: Option<&StoreIdentity>,
+        store: &StoreIdentity,
+    ) -> Result<bool, BackendError> {
         if known.is_some_and(|known| known.id == store.id && known.generation <= store.generation) {
             return Ok(false);
         }
-        self.lists.forget_all();
+        self.lists.clear();
         if known.is_some() {
             for sql in [
                 "DELETE FROM msght_pages",
@@ -199,8 +203,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_mark(&self, list: i64, mark: &str) -> Result<(), StoreError> {
-        self.lists.forget(list);
+    pub async fn save_marker(&self, list: i64, mark: &str) -> Result<(), BackendError> {
+        self.lists.invalidate(list);
         let sql = "UPDATE msght_lists SET pending = ? WHERE id = ?";
         self.write(sql, vec![mark.into(), list.into()]).await.map(drop)
     }
@@ -209,8 +213,8 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_pending(&self, list: i64, pending: &str) -> Result<(), StoreError> {
-        self.lists.forget(list);
+    pub async fn save_checkpoint(&self, list: i64, pending: &str) -> Result<(), BackendError> {
+        self.lists.invalidate(list);
         let sql = "UPDATE msght_lists SET pending = ?, completed_at = NULL WHERE id = ?";
         self.write(sql, vec![pending.into(), list.into()]).await.map(drop)
     }
@@ -219,7 +223,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn list_reader(&self, list: i64) -> Result<Option<String>, StoreError> {
+    pub async fn list_reader(&self, list: i64) -> Result<Option<String>, BackendError> {
         let rows = self.read("SELECT token FROM msght_list_readers WHERE list_id = ?", vec![list.into()]).await?;
         Ok(rows.into_iter().next().and_then(|mut row| row.pop()?.into_text()))
     }
@@ -228,7 +232,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn set_list_reader(&self, list: i64, token: &str) -> Result<(), StoreError> {
+    pub async fn set_list_reader(&self, list: i64, token: &str) -> Result<(), BackendError> {
         self.upsert(&LIST_READERS, vec![vec![list.into(), token.into()]]).await
     }
 
@@ -236,7 +240,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, StoreError> {
+    pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, BackendError> {
         if let Some(pages) = self.lists.pages(list) {
             return Ok(pages);
         }
@@ -250,7 +254,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn missing_parents(&self, project: i64, limit: u32) -> Result<Vec<String>, StoreError> {
+    pub async fn missing_parents(&self, project: i64, limit: u32) -> Result<Vec<String>, BackendError> {
         let sql = "SELECT DISTINCT c.sha FROM project_commits p JOIN commit_parents cp ON cp.commit_id = p.commit_id \
                    JOIN commits c ON c.id = cp.parent_id WHERE p.project_id = ?1 AND NOT EXISTS \
                    (SELECT 1 FROM project_commits q WHERE q.project_id = ?1 AND q.commit_id = cp.parent_id) \
@@ -263,7 +267,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn known_commits(&self, project: i64, shas: &[String]) -> Result<HashSet<String>, StoreError> {
+    pub async fn known_commits(&self, project: i64, shas: &[String]) -> Result<HashSet<String>, BackendError> {
         let sql = "SELECT c.sha FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ? \
                    WHERE c.sha IN ({})";
         let rows = self.read_many(sql, &[project.into()], shas).await?;
@@ -275,12 +279,12 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn pulls_without_commits(
+    pub async fn pulls_with_unfetched_commits(
         &self,
         project: i64,
         after: i64,
         limit: u32,
-    ) -> Result<Vec<(i64, String, bool)>, StoreError> {
+    ) -> Result<Vec<(i64, String, bool)>, BackendError> {
         let sql = "SELECT p.pullreq_id, coalesce(m.head, ''), coalesce(m.detailed_of = m.updated_at, 0) \
                    FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
                    WHERE p.base_repo_id = ? AND p.deleted = 0 AND p.pullreq_id > ? AND m.updated_at IS NOT NULL \
@@ -294,7 +298,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn pull_commits_read(&self, project: i64, number: i64) -> Result<Option<(String, i64)>, StoreError> {
+    pub async fn fetched_pull_commits(&self, project: i64, number: i64) -> Result<Option<(String, i64)>, BackendError> {
         let sql = "SELECT m.commits_of, (SELECT count(*) FROM pull_request_commits x WHERE x.pull_request_id = p.id) \
                    FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
                    WHERE p.base_repo_id = ? AND p.pullreq_id = ? AND m.commits_of = m.head";
@@ -306,7 +310,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn forget_pull_commits(&self, project: i64, number: i64) -> Result<(), StoreError> {
+    pub async fn reset_pull_commits(&self, project: i64, number: i64) -> Result<(), BackendError> {
         let sql = "UPDATE msght_pulls SET commits_of = NULL WHERE pull_request_id IN \
                    (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)";
         self.write(sql, vec![project.into(), number.into()]).await.map(drop)
@@ -316,7 +320,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn pulls_never_read(&self, project: i64) -> Result<Vec<i64>, StoreError> {
+    pub async fn unfetched_pulls(&self, project: i64) -> Result<Vec<i64>, BackendError> {
         let sql = "SELECT p.pullreq_id FROM pull_requests p LEFT JOIN msght_pulls m ON m.pull_request_id = p.id \
                    WHERE p.base_repo_id = ? AND p.deleted = 0 AND m.updated_at IS NULL ORDER BY p.pullreq_id";
         self.numbers(sql, project).await
@@ -326,7 +330,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn issues_never_read(&self, project: i64) -> Result<Vec<i64>, StoreError> {
+    pub async fn unfetched_issues(&self, project: i64) -> Result<Vec<i64>, BackendError> {
         let sql = "SELECT issue_id FROM issues WHERE repo_id = ? AND reporter_id IS NULL ORDER BY issue_id";
         self.numbers(sql, project).await
     }
@@ -335,7 +339,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn reset_pulls(&self, project: i64, numbers: &[i64]) -> Result<(), StoreError> {
+    pub async fn reset_pulls(&self, project: i64, numbers: &[i64]) -> Result<(), BackendError> {
         let sql = "UPDATE msght_pulls SET updated_at = NULL WHERE pull_request_id = \
                    (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)";
         for number in numbers {
@@ -348,7 +352,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn pulls_known(&self, project: i64) -> Result<usize, StoreError> {
+    pub async fn count_pulls(&self, project: i64) -> Result<usize, BackendError> {
         self.count("SELECT count(*) FROM pull_requests WHERE base_repo_id = ?", project).await
     }
 
@@ -356,16 +360,16 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be read.
-    pub async fn issues_known(&self, project: i64) -> Result<usize, StoreError> {
+    pub async fn count_issues(&self, project: i64) -> Result<usize, BackendError> {
         self.count("SELECT count(*) FROM issues WHERE repo_id = ?", project).await
     }
 
-    async fn count(&self, sql: &str, project: i64) -> Result<usize, StoreError> {
+    async fn count(&self, sql: &str, project: i64) -> Result<usize, BackendError> {
         let counted = self.numbers(sql, project).await?;
         Ok(counted.first().and_then(|count| usize::try_from(*count).ok()).unwrap_or(0))
     }
 
-    async fn numbers(&self, sql: &str, project: i64) -> Result<Vec<i64>, StoreError> {
+    async fn numbers(&self, sql: &str, project: i64) -> Result<Vec<i64>, BackendError> {
         let rows = self.read(sql, vec![project.into()]).await?;
         Ok(rows.iter().filter_map(|row| row[0].as_i64()).collect())
     }
@@ -374,7 +378,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    async fn forget_pulls(&self, project: i64) -> Result<(), StoreError> {
+    async fn reset_pull_details(&self, project: i64) -> Result<(), BackendError> {
         let sql = "UPDATE msght_pulls SET commits_of = NULL, detailed_of = NULL WHERE pull_request_id IN \
                    (SELECT id FROM pull_requests WHERE base_repo_id = ?)";
         self.write(sql, vec![project.into()]).await.map(drop)
@@ -384,7 +388,7 @@ impl Relational {
     ///
     /// # Errors
     /// The store could not be written.
-    pub async fn retrieved(&self, project: i64) -> Result<(), StoreError> {
+    pub async fn mark_retrieved(&self, project: i64) -> Result<(), BackendError> {
         let now = date(chrono::Utc::now());
         let sql = "UPDATE msght_projects SET retrieved_at = ? WHERE project_id = ?";
         self.write(sql, vec![now.as_str().into(), project.into()]).await?;

@@ -10,14 +10,14 @@ use tokio::sync::Mutex;
 use crate::backend_url::BackendUrl;
 use crate::store::relational::mysql::decode;
 use crate::store::relational::sql::Value;
-use crate::store::{StoreError, mysql};
+use crate::store::{BackendError, mysql};
 
 /// GHTorrent's largest tables have billions of rows, and changing one copies it: what takes longer than this hangs.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Seconds for which a table that another program uses is waited for.
 const TABLE_LOCK_TIMEOUT: u32 = 60;
 /// Seconds for which an upgrade that has just been killed may still hold the lock: its server notices within moments.
-const LOCK_PATIENCE: u32 = 10;
+const LOCK_TIMEOUT: u32 = 10;
 /// The lock of the server's that only one upgrade holds at a time.
 const LOCK: &str = "msght migrate";
 
@@ -32,12 +32,13 @@ pub(super) struct Database {
 
 impl Database {
     /// Connects. Nothing is changed.
-    pub async fn open(url: &BackendUrl) -> Result<Self, StoreError> {
+    pub async fn open(url: &BackendUrl) -> Result<Self, BackendError> {
         let (pool, server) = mysql::connect(url, 1).await?;
-        let failed =
-            |error: sqlx::Error| mysql::explain(&format!("opening the relational store {url}"), &error).at_open();
-        let connection = mysql::within(pool.acquire()).await.map_err(failed)?;
-        let database = Self { connection: Mutex::new(connection), server: server.shown, shown: url.to_string() };
+        let failed = |error: sqlx::Error| {
+            mysql::backend_error(&format!("opening the relational store {url}"), &error).before_start()
+        };
+        let connection = mysql::with_timeout(pool.acquire()).await.map_err(failed)?;
+        let database = Self { connection: Mutex::new(connection), server: server.name, shown: url.to_string() };
         database.execute(&format!("SET SESSION lock_wait_timeout = {TABLE_LOCK_TIMEOUT}")).await?;
         Ok(database)
     }
@@ -47,7 +48,7 @@ impl Database {
     }
 
     /// A query's rows.
-    pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, StoreError> {
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, BackendError> {
         let mut connection = self.connection.lock().await;
         // Prepared, so that values come in their own types.
         let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false);
@@ -56,12 +57,12 @@ impl Database {
     }
 
     /// A query's one number, 0 where there is none.
-    pub async fn count(&self, sql: &str) -> Result<i64, StoreError> {
+    pub async fn count(&self, sql: &str) -> Result<i64, BackendError> {
         Ok(self.rows(sql).await?.first().and_then(|row| row[0].as_i64()).unwrap_or(0))
     }
 
     /// Runs one statement; returns how many rows it has changed.
-    pub async fn execute(&self, sql: &str) -> Result<u64, StoreError> {
+    pub async fn execute(&self, sql: &str) -> Result<u64, BackendError> {
         tracing::debug!(sql, "upgrading");
         let mut connection = self.connection.lock().await;
         // Not every statement can be prepared.
@@ -74,14 +75,14 @@ impl Database {
     }
 
     /// Whether this process may upgrade the database: no other one is doing so. The lock ends with the connection.
-    pub async fn lock(&self) -> Result<bool, StoreError> {
+    pub async fn lock(&self) -> Result<bool, BackendError> {
         // Locks are the whole server's, and their names short.
         let name = format!("concat('{LOCK} ', left(md5(DATABASE()), 16))");
-        Ok(self.count(&format!("SELECT CAST(GET_LOCK({name}, {LOCK_PATIENCE}) AS SIGNED)")).await? == 1)
+        Ok(self.count(&format!("SELECT CAST(GET_LOCK({name}, {LOCK_TIMEOUT}) AS SIGNED)")).await? == 1)
     }
 
-    pub fn failed(&self, error: &sqlx::Error) -> StoreError {
-        mysql::explain(&format!("upgrading {}", self.shown), error)
+    pub fn failed(&self, error: &sqlx::Error) -> BackendError {
+        mysql::backend_error(&format!("upgrading {}", self.shown), error)
     }
 }
 

@@ -7,21 +7,21 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 use crate::backend_url::BackendUrl;
 use crate::retry::Retryability;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// Why an attempt on the server has failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum MongoError {
     /// The driver's own or the server's error for the whole command.
     Driver(Box<Error>),
     /// No answer within this time.
-    Silent(Duration),
+    TimedOut(Duration),
     /// The server's error for a statement of a command, or for its write concern.
-    Refused { code: i32, message: String },
+    Rejected { code: i32, message: String },
     /// Other writers were faster, again and again.
     Contended(String),
     /// A matter that no attempt changes, already explained.
-    Final(Box<StoreError>),
+    Final(Box<BackendError>),
 }
 
 // The server's error codes that are told apart here
@@ -31,14 +31,14 @@ const AUTHENTICATION_FAILED: i32 = 18;
 const DUPLICATE_KEY: i32 = 11000;
 const OUT_OF_DISK_SPACE: i32 = 14031;
 /// Lock time-outs, busy locks, write conflicts, index builds under way.
-const COLLISIONS: [i32; 6] = [24, 46, 112, 117, 12586, 12587];
+const CONFLICT_CODES: [i32; 6] = [24, 46, 112, 117, 12586, 12587];
 /// Unreachable or unknown members, time-outs, lost cursors, write concerns that timed out, servers that step down, shut
 /// down, recover or are not primary, interrupted operations, sessions to be authenticated anew.
-const OUTAGES: [i32; 21] =
+const UNAVAILABLE_CODES: [i32; 21] =
     [6, 7, 43, 50, 64, 89, 91, 133, 134, 189, 202, 262, 384, 391, 9001, 10058, 10107, 11600, 11601, 11602, 13435];
 /// Bad values, what can't be parsed, another type, nested too deep, names that aren't taken, a validator's refusal, and
 /// what is too large: as a document, as a key, after an update.
-const REJECTED_DOCUMENTS: [i32; 13] = [2, 9, 14, 15, 22, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
+const REJECTED_DOCUMENT_CODES: [i32; 13] = [2, 9, 14, 15, 22, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
 /// A member that recovers.
 const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
 
@@ -58,30 +58,30 @@ impl StatementError {
     }
 
     /// Returns whether it is about the document of the statement: the server would take another one.
-    pub(super) fn blames_document(&self) -> bool {
-        REJECTED_DOCUMENTS.contains(&self.code)
+    pub(super) fn is_document_rejected(&self) -> bool {
+        REJECTED_DOCUMENT_CODES.contains(&self.code)
     }
 }
 
-impl From<StatementError> for Failure {
+impl From<StatementError> for MongoError {
     fn from(error: StatementError) -> Self {
-        Self::Refused { code: error.code, message: error.message }
+        Self::Rejected { code: error.code, message: error.message }
     }
 }
 
-impl Failure {
-    pub(super) fn of_bson(error: mongodb::bson::error::Error) -> Self {
+impl MongoError {
+    pub(super) fn from_bson(error: mongodb::bson::error::Error) -> Self {
         Self::Driver(Box::new(error.into()))
     }
 
     /// Returns whether it is about a document among those that were sent: the server would take others.
-    pub(super) fn blames_document(&self) -> bool {
+    pub(super) fn is_document_rejected(&self) -> bool {
         let code = match self {
             Self::Driver(error) => code_of(error),
-            Self::Refused { code, .. } => Some(*code),
-            Self::Silent(_) | Self::Contended(_) | Self::Final(_) => None,
+            Self::Rejected { code, .. } => Some(*code),
+            Self::TimedOut(_) | Self::Contended(_) | Self::Final(_) => None,
         };
-        code.is_some_and(|code| REJECTED_DOCUMENTS.contains(&code))
+        code.is_some_and(|code| REJECTED_DOCUMENT_CODES.contains(&code))
     }
 
     /// Whether it passes.
@@ -94,38 +94,38 @@ impl Failure {
                 ErrorKind::ServerSelection { message, .. } if !is_too_old(message) => Retryability::Unavailable,
                 _ => code_of(error).map_or(Retryability::Permanent, retryability_of_code),
             },
-            Self::Silent(_) => Retryability::Unavailable,
-            Self::Refused { code, .. } => retryability_of_code(*code),
+            Self::TimedOut(_) => Retryability::Unavailable,
+            Self::Rejected { code, .. } => retryability_of_code(*code),
             Self::Contended(_) => Retryability::Conflict,
             Self::Final(_) => Retryability::Permanent,
         }
     }
 
-    /// The failure in the user's terms. `tried` says what was being done, on which server.
-    pub(super) fn explain(self, tried: String, url: &BackendUrl) -> StoreError {
+    /// The failure in the user's terms. `operation` says what was being done, on which server.
+    pub(super) fn into_backend_error(self, operation: String, url: &BackendUrl) -> BackendError {
         if let Self::Final(error) = self {
             return *error;
         }
-        let advice = self.advice();
-        let problem = match &self {
+        let hint = self.hint();
+        let cause = match &self {
             // The driver takes a part of the password for something else then, and would show it.
             Self::Driver(error)
                 if matches!(&*error.kind, ErrorKind::InvalidArgument { .. }) && url.has_unescaped_user_part() =>
             {
                 "the URL can't be understood: user or password seems to hold a / ? # or @ as it is".to_owned()
             }
-            Self::Refused { code, .. } if *code == OUT_OF_DISK_SPACE => format!("the server's disk is full ({self})"),
+            Self::Rejected { code, .. } if *code == OUT_OF_DISK_SPACE => format!("the server's disk is full ({self})"),
             _ => self.to_string(),
         };
-        StoreError { tried, problem: redacted(&problem, url), advice, at_open: false }
+        BackendError { operation: operation, cause: redacted(&cause, url), hint: hint, before_start: false }
     }
 
-    fn advice(&self) -> &'static str {
+    fn hint(&self) -> &'static str {
         const GENERAL: &str = "see the log for more; nothing that was stored is lost";
         let (kind, code) = match self {
             Self::Driver(error) => (Some(&*error.kind), code_of(error)),
-            Self::Refused { code, .. } => (None, Some(*code)),
-            Self::Silent(_) => (None, None),
+            Self::Rejected { code, .. } => (None, Some(*code)),
+            Self::TimedOut(_) => (None, None),
             Self::Contended(_) => {
                 return "other processes write the same documents, or the collection has a unique index that is not \
                         msght's: drop that index, or try again later";
@@ -156,7 +156,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for MongoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Driver(error) => match &*error.kind {
@@ -171,31 +171,31 @@ impl fmt::Display for Failure {
                 ErrorKind::Io(error) => write!(f, "{error}"),
                 kind => write!(f, "{kind}"),
             },
-            Self::Silent(limit) => write!(f, "no answer within {} s", limit.as_secs()),
-            Self::Refused { code, message } => write!(f, "{message} (error {code})"),
+            Self::TimedOut(limit) => write!(f, "no answer within {} s", limit.as_secs()),
+            Self::Rejected { code, message } => write!(f, "{message} (error {code})"),
             Self::Contended(message) => write!(f, "other writers were faster, again and again ({message})"),
-            Self::Final(error) => write!(f, "{}", error.problem),
+            Self::Final(error) => write!(f, "{}", error.cause),
         }
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for MongoError {
     fn from(error: Error) -> Self {
         Self::Driver(Box::new(error))
     }
 }
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
+impl From<BackendError> for MongoError {
+    fn from(error: BackendError) -> Self {
         Self::Final(Box::new(error))
     }
 }
 
-trait Source {
+trait SourceRepository {
     fn source(&self) -> Option<&Error>;
 }
 
-impl Source for Error {
+impl SourceRepository for Error {
     fn source(&self) -> Option<&Error> {
         std::error::Error::source(self).and_then(|source| source.downcast_ref::<Error>())
     }
@@ -211,9 +211,9 @@ fn code_of(error: &Error) -> Option<i32> {
 }
 
 fn retryability_of_code(code: i32) -> Retryability {
-    if COLLISIONS.contains(&code) {
+    if CONFLICT_CODES.contains(&code) {
         Retryability::Conflict
-    } else if OUTAGES.contains(&code) || code == NOT_PRIMARY_OR_SECONDARY {
+    } else if UNAVAILABLE_CODES.contains(&code) || code == NOT_PRIMARY_OR_SECONDARY {
         Retryability::Unavailable
     } else {
         Retryability::Permanent

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::sql::{Param, Statement, tables};
 use crate::backend_url::BackendUrl;
-use crate::store::StoreError;
-use crate::store::mysql::{self, number};
+use crate::store::BackendError;
+use crate::store::mysql::{self, error_number};
 
 /// A connection or a statement that takes longer will not come back: statements here take a millisecond.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,10 +23,10 @@ pub(super) struct MysqlBackend {
 }
 
 impl MysqlBackend {
-    pub(super) async fn open(url: &BackendUrl) -> Result<Self, StoreError> {
-        let tried = format!("opening the token ledger in {url}");
-        let failed = |error: &sqlx::Error| mysql::explain(&tried, error).at_open();
-        let options = mysql::options(url)?;
+    pub(super) async fn open(url: &BackendUrl) -> Result<Self, BackendError> {
+        let operation = format!("opening the token ledger in {url}");
+        let failed = |error: &sqlx::Error| mysql::backend_error(&operation, error).before_start();
+        let options = mysql::connect_options(url)?;
         let backend = Self { options, connection: Mutex::new(None) };
         for index in 0..tables("").len() {
             backend.create(index).await.map_err(|error| failed(&error))?;
@@ -44,7 +44,7 @@ impl MysqlBackend {
             match done {
                 Ok(_) => return Ok(()),
                 // Unknown engine, disabled engine (MySQL: server error reference).
-                Err(error) if matches!(number(&error), Some(1286 | 3161)) => last = Err(error),
+                Err(error) if matches!(error_number(&error), Some(1286 | 3161)) => last = Err(error),
                 Err(error) => return Err(error),
             }
         }
@@ -105,7 +105,7 @@ impl MysqlBackend {
 
 /// The server ends, or has ended the connection (MySQL: server and client error references; 1927 is MariaDB's).
 fn is_over(error: &sqlx::Error) -> bool {
-    matches!(number(error), Some(1053 | 1077 | 1079 | 1152..=1161 | 1184 | 1927 | 2006 | 2013 | 4031))
+    matches!(error_number(error), Some(1053 | 1077 | 1079 | 1152..=1161 | 1184 | 1927 | 2006 | 2013 | 4031))
 }
 
 fn bind(statement: &Statement, params: &[Param<'_>]) -> Result<MySqlArguments, sqlx::Error> {

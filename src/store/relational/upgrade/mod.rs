@@ -4,29 +4,29 @@
 //! first migration's own text (`target.rs`); after the upgrade the migrations run as over any other database.
 
 mod apply;
-mod changes;
+mod blockers;
 mod database;
-mod obstacles;
-mod present;
+mod diff;
+mod introspect;
 mod target;
 
 use tokio_util::sync::CancellationToken;
 
-pub use obstacles::{Obstacle, Remedy};
+pub use blockers::{Blocker, Fix};
 
-use self::apply::{Went, Work};
+use self::apply::{StepResult, UpgradeRun};
 use self::database::Database;
-use self::present::Present;
+use self::introspect::ExistingSchema;
 use super::mysql::MysqlBackend;
 use crate::backend_url::{BackendKind, BackendUrl};
 use crate::retry::RetryPolicy;
-use crate::store::StoreError;
+use crate::store::BackendError;
 
 /// The version of GHTorrent's schema that can be upgraded: its last.
 const VERSION: i64 = 31;
 
 /// What a relational store needs.
-pub enum Examined {
+pub enum Assessment {
     /// Nothing, and why.
     NothingToDo(String),
     /// Its tables are msght's, but an upgrade or a first command was cut off while making them.
@@ -38,7 +38,7 @@ pub enum Examined {
 /// A database in which some of msght's own tables are yet to be made.
 pub struct Unfinished {
     /// The server's name, product and version, and what is to be done.
-    pub described: String,
+    pub description: String,
     url: BackendUrl,
 }
 
@@ -47,7 +47,7 @@ impl Unfinished {
     ///
     /// # Errors
     /// A statement that the server has refused, or a database that a newer msght has made.
-    pub async fn finish(&self, retry_policy: &RetryPolicy) -> Result<(), StoreError> {
+    pub async fn finish(&self, retry_policy: &RetryPolicy) -> Result<(), BackendError> {
         MysqlBackend::finish_upgrade(&self.url, retry_policy).await
     }
 }
@@ -57,7 +57,7 @@ pub struct Upgrade {
     database: Database,
     url: BackendUrl,
     tables: Vec<TableChange>,
-    obstacles: Vec<Obstacle>,
+    blockers: Vec<Blocker>,
 }
 
 /// What is to be done to one table.
@@ -71,63 +71,63 @@ pub struct TableChange {
     pub change: String,
 }
 
-/// Examines a relational store; nothing is changed. With `alone` no other process may upgrade it from now on until the
+/// Examines a relational store; nothing is changed. With `exclusive` no other process may upgrade it from now on until the
 /// value is dropped.
 ///
 /// # Errors
 /// A server that can't be reached, a database of another program or of another version of GHTorrent's schema, or one
 /// that another process upgrades at the moment.
-pub async fn examine(url: &BackendUrl, alone: bool) -> Result<Examined, StoreError> {
+pub async fn assess(url: &BackendUrl, exclusive: bool) -> Result<Assessment, BackendError> {
     if url.kind() != BackendKind::Mysql {
-        return Ok(Examined::NothingToDo(format!("{url}: an embedded store, which every command upgrades itself")));
+        return Ok(Assessment::NothingToDo(format!("{url}: an embedded store, which every command upgrades itself")));
     }
     let database = Database::open(url).await?;
-    if alone && !database.lock().await? {
-        return Err(refused(&database, "another process is upgrading it".to_owned(), "wait until it has ended"));
+    if exclusive && !database.lock().await? {
+        return Err(rejected(&database, "another process is upgrading it".to_owned(), "wait until it has ended"));
     }
-    let present = Present::read(&database).await.map_err(StoreError::at_open)?;
-    let has = |table: &str| present.tables.contains_key(table);
+    let existing = ExistingSchema::read(&database).await.map_err(BackendError::before_start)?;
+    let has = |table: &str| existing.tables.contains_key(table);
     if has("_sqlx_migrations") {
         let done = database.rows("SELECT version FROM _sqlx_migrations WHERE success").await?;
         let done: Vec<i64> = done.iter().map(|row| database::number(&row[0])).collect();
-        let left = MysqlBackend::migrations_left(&done);
+        let left = MysqlBackend::count_pending_migrations(&done);
         let shown = format!("{} ({}): its tables are msght's already", database.shown, database.server);
         if left == 0 {
-            return Ok(Examined::NothingToDo(shown));
+            return Ok(Assessment::NothingToDo(shown));
         }
-        let described = format!("{shown}, but {left} migrations are unfinished");
-        return Ok(Examined::Unfinished(Unfinished { described, url: url.clone() }));
+        let description = format!("{shown}, but {left} migrations are unfinished");
+        return Ok(Assessment::Unfinished(Unfinished { description, url: url.clone() }));
     }
-    if present.tables.is_empty() {
+    if existing.tables.is_empty() {
         let shown =
             format!("{} ({}): it is empty, the first command makes the tables", database.shown, database.server);
-        return Ok(Examined::NothingToDo(shown));
+        return Ok(Assessment::NothingToDo(shown));
     }
     if !has("schema_info") || !has("users") {
-        let problem = "it holds tables, but not GHTorrent's (users, schema_info)".to_owned();
-        return Err(refused(&database, problem, "name GHTorrent's database in `sql.url`"));
+        let cause = "it holds tables, but not GHTorrent's (users, schema_info)".to_owned();
+        return Err(rejected(&database, cause, "name GHTorrent's database in `sql.url`"));
     }
     let version = database.count("SELECT CAST(coalesce(max(version), 0) AS SIGNED) FROM schema_info").await?;
     if version != VERSION {
-        let problem =
+        let cause =
             format!("GHTorrent's schema has version {version} there, and only version {VERSION} can be upgraded");
-        return Err(refused(&database, problem, "bring it to version 31 with GHTorrent's own migrations first"));
+        return Err(rejected(&database, cause, "bring it to version 31 with GHTorrent's own migrations first"));
     }
-    let tables = table_changes(&database, &present).await?;
-    let obstacles = obstacles::find(&database, &present).await?;
-    Ok(Examined::Upgrade(Box::new(Upgrade { database, url: url.clone(), tables, obstacles })))
+    let tables = table_changes(&database, &existing).await?;
+    let blockers = blockers::find(&database, &existing).await?;
+    Ok(Assessment::Upgrade(Box::new(Upgrade { database, url: url.clone(), tables, blockers })))
 }
 
-async fn table_changes(database: &Database, present: &Present) -> Result<Vec<TableChange>, StoreError> {
+async fn table_changes(database: &Database, existing: &ExistingSchema) -> Result<Vec<TableChange>, BackendError> {
     let mut tables = Vec::new();
     for table in target::tables() {
-        let there = present.tables.contains_key(&table.name);
+        let there = existing.tables.contains_key(&table.name);
         let rows = match there {
             true => Some(database.count(&format!("SELECT count(*) FROM `{}`", table.name)).await?),
             false => None,
         };
         let change = match there {
-            true => changes::of(table, present, database.is_mariadb()).summary(),
+            true => diff::table_diff(table, existing, database.is_mariadb()).summary(),
             false => "create".to_owned(),
         };
         tables.push(TableChange { table: table.name.clone(), rows, change });
@@ -135,13 +135,13 @@ async fn table_changes(database: &Database, present: &Present) -> Result<Vec<Tab
     Ok(tables)
 }
 
-fn refused(database: &Database, problem: String, advice: &'static str) -> StoreError {
-    StoreError { tried: format!("upgrading {}", database.shown), problem, advice, at_open: true }
+fn rejected(database: &Database, cause: String, hint: &'static str) -> BackendError {
+    BackendError { operation: format!("upgrading {}", database.shown), cause: cause, hint: hint, before_start: true }
 }
 
 impl Upgrade {
     /// Product, version and place.
-    pub fn described(&self) -> String {
+    pub fn description(&self) -> String {
         format!("{} ({})", self.database.shown, self.database.server)
     }
 
@@ -151,20 +151,20 @@ impl Upgrade {
     }
 
     /// What stands in the way.
-    pub fn obstacles(&self) -> &[Obstacle] {
-        &self.obstacles
+    pub fn blockers(&self) -> &[Blocker] {
+        &self.blockers
     }
 
     /// Whether nothing stands in the way that is not set right. `repair`: whether duplicates and orphans are.
     pub fn is_possible(&self, repair: bool) -> bool {
-        self.obstacles.iter().all(|obstacle| match obstacle.remedy {
-            Remedy::Conversion(_) => true,
-            Remedy::Repair(_) => repair,
-            Remedy::Yours(_) => false,
+        self.blockers.iter().all(|blocker| match blocker.fix {
+            Fix::Automatic(_) => true,
+            Fix::WithRepair(_) => repair,
+            Fix::Manual(_) => false,
         })
     }
 
-    /// Upgrades the database, if that [is possible](Self::is_possible). `tell` gets a line for each step. Returns whether
+    /// Upgrades the database, if that [is possible](Self::is_possible). `report` gets a line for each step. Returns whether
     /// all was done: `stop` ends it between two steps. One that was cut off anywhere is gone on with by the next.
     ///
     /// # Errors
@@ -173,17 +173,17 @@ impl Upgrade {
         self,
         repair: bool,
         retry_policy: &RetryPolicy,
-        tell: &(dyn Fn(&str) + Send + Sync),
+        report: &(dyn Fn(&str) + Send + Sync),
         stop: &CancellationToken,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, BackendError> {
         if !self.is_possible(repair) {
             return Ok(false);
         }
-        let work = Work { database: &self.database, repair, tell, stop };
-        if work.run(!self.obstacles.is_empty()).await? == Went::Stopped || stop.is_cancelled() {
+        let work = UpgradeRun { database: &self.database, repair, report, stop };
+        if work.run(!self.blockers.is_empty()).await? == StepResult::Stopped || stop.is_cancelled() {
             return Ok(false);
         }
-        tell("msght's own tables are made");
+        report("msght's own tables are made");
         MysqlBackend::finish_upgrade(&self.url, retry_policy).await?;
         Ok(true)
     }

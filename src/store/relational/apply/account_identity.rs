@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::rows::Account;
-use super::super::sql::{Rule, Upsert, Value, date};
-use super::{Batch, id_of};
+use super::super::sql::{OnConflict, Upsert, Value, date};
+use super::{BatchWriter, id_of};
 
 const NEW_ACCOUNTS: Upsert = Upsert { table: "users", columns: &["login", "type"], key: &["login"], update: &[] };
 
@@ -18,14 +18,14 @@ const ACCOUNT_NUMBERS: Upsert = Upsert {
     table: "msght_users",
     columns: &["user_id", "github_id"],
     key: &["user_id"],
-    update: &[("github_id", Rule::Fill)],
+    update: &[("github_id", OnConflict::KeepExisting)],
 };
 
-const NEVER_ASKED_AGAIN: Upsert = Upsert {
+const NEVER_RECHECKED: Upsert = Upsert {
     table: "msght_profiles",
     columns: &["user_id", "look_again_at"],
     key: &["user_id"],
-    update: &[("look_again_at", Rule::Replace)],
+    update: &[("look_again_at", OnConflict::Overwrite)],
 };
 
 const COLUMNS: &str = "SELECT u.id, u.login, u.type, m.github_id, m.profile_at FROM users u";
@@ -40,7 +40,7 @@ pub(super) struct Mention {
 
 impl Mention {
     /// Returns whether this one tells the account's login as it is now, rather than as it was at some time.
-    fn is_live(&self) -> bool {
+    fn is_current(&self) -> bool {
         self.own || self.account.as_of.is_none()
     }
 
@@ -81,7 +81,7 @@ struct Candidates {
     by_login: HashMap<String, AccountRow>,
 }
 
-pub(super) fn type_of(account: &Account) -> &'static str {
+pub(super) fn account_type(account: &Account) -> &'static str {
     if account.organization { "ORG" } else { "USR" }
 }
 
@@ -99,7 +99,7 @@ fn cache_key(account: &Account) -> String {
     }
 }
 
-impl Batch<'_> {
+impl BatchWriter<'_> {
     /// Makes sure of the rows of these accounts and remembers their ids.
     pub(super) async fn accounts(&mut self, mentions: BTreeMap<String, Mention>) -> Result<(), sqlx::Error> {
         let mut missing: Vec<(String, Mention)> = Vec::new();
@@ -117,7 +117,7 @@ impl Batch<'_> {
         let mut new: Vec<(String, Mention, String)> = Vec::new();
         for (key, mention) in missing {
             match self.resolve(&mention, &mut candidates).await? {
-                Resolved::Row(id) => self.remember(key, &mention, id),
+                Resolved::Row(id) => self.cache_id(key, &mention, id),
                 Resolved::New(login) => new.push((key, mention, login)),
             }
         }
@@ -125,8 +125,8 @@ impl Batch<'_> {
     }
 
     /// What an old mention tells is looked up each time: it may have left something undone that a live one does.
-    fn remember(&mut self, key: String, mention: &Mention, id: i64) {
-        if mention.is_live() {
+    fn cache_id(&mut self, key: String, mention: &Mention, id: i64) {
+        if mention.is_current() {
             self.ids.users.put(cache_key(&mention.account), id);
         }
         self.people.insert(key, id);
@@ -165,7 +165,7 @@ impl Batch<'_> {
         let numbered = account.github_id.and_then(|github_id| found.by_number.get(&github_id).cloned());
         if let Some(mut row) = numbered {
             if row.login != account.login {
-                if mention.is_live() {
+                if mention.is_current() {
                     self.rename(&mut row, mention, found).await?;
                 } else {
                     self.doubt_login(&row, account).await?;
@@ -179,7 +179,7 @@ impl Batch<'_> {
         };
         match (account.github_id, row.github_id) {
             (Some(wanted), Some(former)) if wanted != former => {
-                if !mention.is_live() {
+                if !mention.is_current() {
                     // Its own profile tells what it is called now.
                     return Ok(Resolved::New(format!("{}~{wanted}", account.login)));
                 }
@@ -188,7 +188,7 @@ impl Batch<'_> {
                 Ok(Resolved::New(account.login.clone()))
             }
             (Some(wanted), None) => {
-                if mention.is_live() {
+                if mention.is_current() {
                     self.tx.upsert(&ACCOUNT_NUMBERS, vec![vec![row.id.into(), wanted.into()]]).await?;
                     row.github_id = Some(wanted);
                     found.by_number.insert(wanted, row.clone());
@@ -218,7 +218,7 @@ impl Batch<'_> {
         if let Some(holder) = found.by_login.get(&login).cloned().filter(|holder| holder.id != row.id) {
             self.vacate_login(&holder).await?;
             if let Some(holder) = holder.github_id.and_then(|number| found.by_number.get_mut(&number)) {
-                holder.login = aside(holder);
+                holder.login = displaced_login(holder);
             }
         }
         let sql = "UPDATE users SET login = ? WHERE id = ?";
@@ -226,7 +226,7 @@ impl Batch<'_> {
         if !mention.own {
             self.make_profile_due(row.id).await?;
         }
-        self.forget_login(row);
+        self.uncache_login(row);
         found.by_login.remove(&row.login.to_lowercase());
         row.login.clone_from(&account.login);
         found.by_login.insert(login, row.clone());
@@ -241,20 +241,20 @@ impl Batch<'_> {
     async fn vacate_login(&mut self, row: &AccountRow) -> Result<(), sqlx::Error> {
         let unknown = row.github_id.is_none();
         let sql = "UPDATE users SET login = ?1, deleted = CASE WHEN ?2 THEN 1 ELSE deleted END WHERE id = ?3";
-        self.tx.execute(sql, vec![aside(row).into(), unknown.into(), row.id.into()]).await?;
+        self.tx.execute(sql, vec![displaced_login(row).into(), unknown.into(), row.id.into()]).await?;
         if unknown {
-            self.tx.upsert(&NEVER_ASKED_AGAIN, vec![vec![row.id.into(), "9999-12-31 00:00:00".into()]]).await?;
+            self.tx.upsert(&NEVER_RECHECKED, vec![vec![row.id.into(), "9999-12-31 00:00:00".into()]]).await?;
         } else {
             self.make_profile_due(row.id).await?;
         }
-        self.forget_login(row);
+        self.uncache_login(row);
         Ok(())
     }
 
-    fn forget_login(&mut self, row: &AccountRow) {
-        self.ids.users.forget(&row.login.to_lowercase());
+    fn uncache_login(&mut self, row: &AccountRow) {
+        self.ids.users.remove(&row.login.to_lowercase());
         if let Some(github_id) = row.github_id {
-            self.ids.users.forget(&format!("{}#{github_id}", row.login));
+            self.ids.users.remove(&format!("{}#{github_id}", row.login));
         }
     }
 
@@ -287,7 +287,7 @@ impl Batch<'_> {
         if new.is_empty() {
             return Ok(());
         }
-        let rows = new.iter().map(|(_, m, login)| vec![login.as_str().into(), type_of(&m.account).into()]);
+        let rows = new.iter().map(|(_, m, login)| vec![login.as_str().into(), account_type(&m.account).into()]);
         self.tx.upsert(&NEW_ACCOUNTS, rows.collect()).await?;
         let logins: Vec<Value> = new.iter().map(|(_, _, login)| login.as_str().into()).collect();
         let mut ids: HashMap<String, i64> = HashMap::new();
@@ -298,7 +298,7 @@ impl Batch<'_> {
         for (key, mention, login) in new {
             let Some(id) = ids.get(&login.to_lowercase()).copied() else { continue };
             numbers.push(vec![id.into(), mention.account.github_id.into()]);
-            self.remember(key, &mention, id);
+            self.cache_id(key, &mention, id);
         }
         self.tx.upsert(&ACCOUNT_NUMBERS, numbers).await.map(drop)
     }
@@ -312,7 +312,7 @@ enum Resolved {
 }
 
 /// Returns a login that nobody can have, for a row whose own one is another account's now.
-fn aside(row: &AccountRow) -> String {
+fn displaced_login(row: &AccountRow) -> String {
     match row.github_id {
         Some(github_id) => format!("{}~{github_id}", row.login),
         None => format!("{}~row{}", row.login, row.id),

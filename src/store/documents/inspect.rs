@@ -1,0 +1,24 @@
+//! What document store is there, without making anything.
+
+use super::{mongodb, sqlite};
+use crate::backend_url::{BackendKind, BackendUrl};
+use crate::retry::RetryPolicy;
+use crate::store::BackendError;
+use crate::store::inspect::{self, BackendStatus};
+
+/// Looks at the document store that the URL names; nothing is made.
+///
+/// # Errors
+/// A store that could not be used, as [`Documents::open`](super::Documents::open) would say it.
+pub async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<BackendStatus, BackendError> {
+    let Some(path) = url.sqlite_path() else {
+        return match url.kind() {
+            BackendKind::Mongodb => mongodb::inspect(url, retry_policy).await,
+            _ => Err(BackendError::unsupported_scheme("document store", url, super::SUPPORTED_URLS)),
+        };
+    };
+    match inspect::open_existing("document store", path).await? {
+        Some(file) => file.version_status(sqlite::SCHEMA_VERSION).await,
+        None => Ok(BackendStatus::not_created(inspect::sqlite_product(), path.display().to_string())),
+    }
+}
