@@ -9,7 +9,7 @@
 //! | [`check`] | a look at all that a run needs: tokens, organisations, stores |
 //! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
 //! | [`lists`] | `orgs.txt` and `projects.txt`, the lists that users keep |
-//! | [`schedule`] | a run over all repositories: which are due, in which order, and when it is enough |
+//! | [`scheduler`] | a run over all repositories: which are due, in which order, and when it is enough |
 //! | [`workers`] | working a queue: jobs side by side, leases, retries, dead letters |
 //! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
 //! | [`github`] | the client: tokens and their budgets, limits, retries, pages, conditional requests |
@@ -48,7 +48,7 @@ pub mod process_id;
 pub mod queue;
 pub mod rate_limit;
 pub mod retry;
-pub mod schedule;
+pub mod scheduler;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{Detail, UsageError, parsers};
 use crate::config::{Settings, token_problem};
-use crate::schedule::parse_time_of_day;
+use crate::scheduler::parse_time_of_day;
 use crate::secret::Secret;
 
 /// Options of `msght start`.

@@ -10,7 +10,7 @@ use super::{App, CommandOutcome};
 use crate::cli::{StartArgs, stages_of};
 use crate::mirror::{Mirror, Options};
 use crate::queue::Route;
-use crate::schedule::{Due, Limits, Plan, Report, estimate, work};
+use crate::scheduler::{self, DueRepository, Plan, RunReport, StopConditions, estimate};
 use crate::store::relational::leases::process_name;
 use crate::telemetry::Event;
 
@@ -83,9 +83,9 @@ async fn list_and_retrieve(
     }
     let fork_commits = app.settings.mirror.fork_commits;
     let options = Options { fork_commits, ..Options::of(stages_of(args.detail)) };
-    let limits = Limits::new(args.until, args.max_requests, Local::now());
-    let worked = work(&mirror, plan.due, args.jobs, &options, process, limits, &app.console).await?;
-    let report = Report { worked, time: started.elapsed() };
+    let limits = StopConditions::new(args.until, args.max_requests, Local::now());
+    let results = scheduler::run(&mirror, plan.due, args.jobs, &options, process, limits, &app.console).await?;
+    let report = RunReport { results, time: started.elapsed() };
     print(&report.to_string())?;
     if report.is_done() {
         return Ok(outcome);
@@ -95,7 +95,7 @@ async fn list_and_retrieve(
 }
 
 /// Publishes the due repositories to the queue of `msght retrieve-repos`.
-async fn enqueue(app: &App, due: &[Due]) -> anyhow::Result<()> {
+async fn enqueue(app: &App, due: &[DueRepository]) -> anyhow::Result<()> {
     let queue = app.queue().await?;
     queue.declare(&[Route::Projects]).await?;
     for batch in due.chunks(PUBLISH_BATCH) {
@@ -120,7 +120,7 @@ fn summary(plan: &Plan) -> String {
 /// Formats the plan, its cost and its estimated end.
 async fn render_plan(plan: &Plan, args: &StartArgs, mirror: &Mirror) -> anyhow::Result<String> {
     let estimate = estimate(mirror, &plan.due, &stages_of(args.detail)).await?;
-    let row = |(due, requests): (&Due, &u64)| {
+    let row = |(due, requests): (&DueRepository, &u64)| {
         let last = due.retrieved_at.map_or("never".to_owned(), |at| at.format("%Y-%m-%d %H:%M").to_string());
         [due.name.to_string(), last, requests.to_string()]
     };

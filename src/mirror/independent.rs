@@ -53,14 +53,14 @@ async fn is_outage(work: &Work, error: &MirrorError) -> Result<bool, MirrorError
     if !matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) || !work.shared.github.is_down() {
         return Ok(false);
     }
-    Ok(!answers(work).await?)
+    Ok(!is_repository_reachable(work).await?)
 }
 
 /// Returns whether GitHub gives the repository itself: what it says of the repository's items is worth nothing otherwise.
 ///
 /// # Errors
 /// The run ends.
-pub async fn answers(work: &Work) -> Result<bool, MirrorError> {
+pub async fn is_repository_reachable(work: &Work) -> Result<bool, MirrorError> {
     match work.get_page(&ApiUrl::repo(&work.repository().name, &[]), Accept::Json).await {
         Ok(page) => {
             let id = |value: &serde_json::Value| value.get("id").and_then(serde_json::Value::as_i64);

@@ -39,13 +39,13 @@ const FOLLOW_UPS: [FollowUp; 4] = [
         stage: Stage::Issues,
         after: Phase::Feed,
         requires: None,
-        run: |context| issues::missing(context).boxed(),
+        run: |context| issues::fetch_referenced(context).boxed(),
     },
     FollowUp {
         stage: Stage::Pulls,
         after: Phase::Feed,
         requires: None,
-        run: |context| pulls::missing(context).boxed(),
+        run: |context| pulls::fetch_referenced(context).boxed(),
     },
     FollowUp {
         stage: Stage::IssueComments,

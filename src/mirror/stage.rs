@@ -16,46 +16,46 @@ macro_rules! stage_table {
     ($expand:ident) => {
         $expand! {
             /// The repository itself and its owner
-            Repo: "repo", Repository, 1 lists, repository::owner_and_parent;
+            Repo: "repo", Repository, 1 lists, repository::sync_owner_and_parent;
             /// Collaborators and contributors
-            People: "people", Lists, 2 lists, people::people;
+            People: "people", Lists, 2 lists, people::sync_people;
             /// Labels
-            Labels: "labels", Lists, 1 lists, labels::labels;
+            Labels: "labels", Lists, 1 lists, labels::sync_labels;
             /// Milestones
-            Milestones: "milestones", Lists, 1 lists, labels::milestones;
+            Milestones: "milestones", Lists, 1 lists, labels::sync_milestones;
             /// Topics
-            Topics: "topics", Lists, 1 lists, repository::topics;
+            Topics: "topics", Lists, 1 lists, repository::sync_topics;
             /// Bytes of code in each language
-            Languages: "languages", Lists, 1 lists, repository::languages;
+            Languages: "languages", Lists, 1 lists, repository::sync_languages;
             /// Releases
-            Releases: "releases", Lists, 1 lists, refs::releases;
+            Releases: "releases", Lists, 1 lists, refs::sync_releases;
             /// Branches and tags
-            Branches: "branches", Lists, 2 lists, refs::branches;
+            Branches: "branches", Lists, 2 lists, refs::sync_branches;
             // Commits are walked from the heads of the branches.
             /// Commits of every branch and tag
-            Commits: "commits", Lists after Branches, 1 lists, commits::commits;
+            Commits: "commits", Lists after Branches, 1 lists, commits::sync_commits;
             /// Comments on commits
-            CommitComments: "commit-comments", Lists, 1 lists, commits::commit_comments;
+            CommitComments: "commit-comments", Lists, 1 lists, commits::sync_commit_comments;
             /// Pull requests
-            Pulls: "pulls", Lists, 1 lists, pulls::pulls;
+            Pulls: "pulls", Lists, 1 lists, pulls::sync_pulls;
             /// Review comments of pull requests
-            ReviewComments: "review-comments", Lists, 1 lists, pulls::review_comments;
+            ReviewComments: "review-comments", Lists, 1 lists, pulls::sync_review_comments;
             // Issues whose labels were renamed are fetched again before those that changed, so that the newer answer is
             // stored last.
             /// Issues
-            Issues: "issues", Lists after Labels, 1 lists, issues::issues;
+            Issues: "issues", Lists after Labels, 1 lists, issues::sync_issues;
             /// Comments of issues and pull requests
-            IssueComments: "issue-comments", Lists, 1 lists, issues::comments;
+            IssueComments: "issue-comments", Lists, 1 lists, issues::sync_comments;
             /// Events of issues and pull requests: closed, labeled, referenced
-            IssueEvents: "issue-events", Lists, 1 lists, issues::events;
+            IssueEvents: "issue-events", Lists, 1 lists, issues::sync_events;
             /// Who starred the repository, and when
-            Stars: "stars", Lists, 1 lists, stars::stars;
+            Stars: "stars", Lists, 1 lists, stars::sync_stars;
             /// Forks
-            Forks: "forks", Lists, 1 lists, stars::forks;
+            Forks: "forks", Lists, 1 lists, stars::sync_forks;
             /// The repository's events feed
-            Events: "events", Feed, 1 lists, events::events;
+            Events: "events", Feed, 1 lists, events::sync_feed;
             /// One request an item for what lists leave out: full commits, full pull requests, full users
-            Details: "details", Details, 0 lists, details::details;
+            Details: "details", Details, 0 lists, details::sync_details;
         }
     };
 }

@@ -18,7 +18,7 @@ use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::heads::{Heads, fingerprint_of_refs};
 use crate::mirror::independent::for_each_independent;
-use crate::mirror::lists::{List, PER_PAGE, Pages, read_all, snapshot};
+use crate::mirror::lists::{List, PER_PAGE, Pages, snapshot, sync_immutable};
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::options::ForkCommits;
@@ -33,13 +33,13 @@ use crate::store::relational::sync_state::{ListState, fingerprint};
 const MAX_GAP_ROUNDS: usize = 50;
 
 /// The commits that branches and tags lead to.
-pub async fn commits(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_commits(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let (branches, tags) =
         (relational.list(work.project(), "branches").await?, relational.list(work.project(), "tags").await?);
     if !branches.completed || !tags.completed || !work.shared.options.stages.contains(&Stage::Branches) {
         // Without their heads nothing could be walked, and nothing would look complete.
-        refs::branches(work).await?;
+        refs::sync_branches(work).await?;
         work.flush().await?;
     }
     let state = relational.list(work.project(), "commits").await?;
@@ -125,7 +125,7 @@ async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Resul
     let Some(first) = begun.or_else(|| heads.first()) else { return Ok(HashSet::new()) };
     relational.save_checkpoint(state.id, first).await?;
     let name = format!("commits:{first}");
-    let read = match read_all(work, &history(work, &name, first)).await {
+    let read = match sync_immutable(work, &history(work, &name, first)).await {
         // A force-push has taken away what an earlier run began with.
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Unprocessable { .. })) if begun.is_some() => {
             relational.save_checkpoint(state.id, "").await?;
@@ -231,7 +231,7 @@ async fn fill_history_gaps(work: &Work) -> Result<(), MirrorError> {
 }
 
 /// The comments on commits. Their list has no key to read on from: every page is asked for, conditionally.
-pub async fn commit_comments(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_commit_comments(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let (id, sha) = (item.require_integer("id")?, item.require_text("commit_id")?);
         let key = repository.document_key([sha.as_str().into(), id.into()]);

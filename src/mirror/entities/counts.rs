@@ -25,7 +25,7 @@ pub async fn reconcile(work: &Work, what: CommentKind) -> Result<(), MirrorError
     let mismatches = work.shared.stores.relational.count_mismatches(work.project(), what).await?;
     let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.settled);
     let name = |found: &CountMismatch| format!("comments of #{}", found.number);
-    for_each_independent(work, MAX_CONCURRENT_ITEMS, open, name, |found| reread(work, what, found)).await?;
+    for_each_independent(work, MAX_CONCURRENT_ITEMS, open, name, |found| resync_comments(work, what, found)).await?;
     if let Some(first) = settled.first() {
         work.record_final_gap(format!(
             "GitHub counts other comments than it lists for {} issues or pull requests (#{}: {} counted, {} listed)",
@@ -38,11 +38,11 @@ pub async fn reconcile(work: &Work, what: CommentKind) -> Result<(), MirrorError
     Ok(())
 }
 
-async fn reread(work: &Work, what: CommentKind, found: CountMismatch) -> Result<(), MirrorError> {
+async fn resync_comments(work: &Work, what: CommentKind, found: CountMismatch) -> Result<(), MirrorError> {
     let (listed, collection) = match what {
-        CommentKind::IssueComments => (issues::comments_of(work, found.number).await, Collection::IssueComments),
+        CommentKind::IssueComments => (issues::sync_comments_of(work, found.number).await, Collection::IssueComments),
         CommentKind::ReviewComments => {
-            (pulls::review_comments_of(work, found.number).await, Collection::PullRequestComments)
+            (pulls::sync_review_comments_of(work, found.number).await, Collection::PullRequestComments)
         }
     };
     let listed: HashSet<String> = match listed {

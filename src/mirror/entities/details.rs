@@ -36,7 +36,7 @@ const ITEMS_PER_QUERY: u32 = 2000;
 const MAX_COMMIT_FILES: usize = 3000;
 
 /// Reads what is left.
-pub async fn details(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_details(work: &Work) -> Result<(), MirrorError> {
     let stale = stale(work);
     let mut left = work.shared.stores.relational.pending_details(work.project(), stale).await?;
     let (missing_commits, missing_pulls) =
@@ -74,8 +74,8 @@ pub async fn details(work: &Work) -> Result<(), MirrorError> {
             }
         }
     }
-    missing_pulls.settle(work).await?;
-    missing_commits.settle(work).await?;
+    missing_pulls.conclude(work).await?;
+    missing_commits.conclude(work).await?;
     work.flush().await?;
     // Said by every run, not only by the one that met it: the data are as short as they were.
     for (sha, short) in work.shared.stores.relational.truncated_commits(work.project()).await? {
@@ -153,7 +153,9 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
     let page = match work.get_page(&first, Accept::Json).await {
         Ok(page) => page,
         // Something refers to it, but GitHub may have it no more: a force-push or a deleted fork took it away.
-        Err(MirrorError::Api(error)) if error.says_missing() => return missing.miss_commit(work, &sha, error).await,
+        Err(MirrorError::Api(error)) if error.says_missing() => {
+            return missing.confirm_missing_commit(work, &sha, error).await;
+        }
         Err(error) => return Err(error),
     };
     let mut next = page.links.next.clone();
@@ -228,7 +230,7 @@ async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) 
     let page = match work.get_page(&work.url(&["pulls", &text]), Accept::Json).await {
         Ok(page) => page,
         Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Gone { .. }))) => {
-            return missing.miss_pull(work, number, error).await;
+            return missing.confirm_missing_pull(work, number, error).await;
         }
         Err(error) => return Err(error),
     };

@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::{List, Reach, newest_first};
+use crate::mirror::lists::{List, Reach, sync_newest_first};
 use crate::mirror::mapping::feed::rows_of;
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
@@ -13,7 +13,7 @@ use crate::store::documents::Collection;
 use crate::store::relational::rows::Account;
 
 /// The feed's new entries, with what they tell that no list does.
-pub async fn events(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_feed(work: &Work) -> Result<(), MirrorError> {
     let options = work.shared.options.clone();
     // Where the list of stars can be read it has the better date, and knows which stars were taken back.
     let relational = &work.shared.stores.relational;
@@ -43,7 +43,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     let filtered =
         options.events_after.is_some() || options.events_before.is_some() || !options.exclude_events.is_empty();
     if !filtered {
-        let reach = newest_first(work, &list("events")).await?;
+        let reach = sync_newest_first(work, &list("events")).await?;
         if has_gap(&reach, Utc::now()) {
             work.shortfall(
                 "older entries are lost: GitHub's feed no longer reaches back to those that were read before"
@@ -54,7 +54,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
     }
     // A run that leaves events out says nothing about how far the feed is known: the next whole one reads all of it.
     work.shared.stores.relational.reset_lists(work.project(), "events%").await?;
-    newest_first(work, &list("events:filtered")).await.map(drop)
+    sync_newest_first(work, &list("events:filtered")).await.map(drop)
 }
 
 /// GitHub's feed shows the newest entries only (GitHub docs: events), some of which it hides.

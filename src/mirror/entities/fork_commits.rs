@@ -10,7 +10,7 @@ use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::heads::Heads;
 use crate::mirror::independent::for_each_independent;
-use crate::mirror::lists::{Pages, read_all};
+use crate::mirror::lists::{Pages, sync_immutable};
 use crate::mirror::mapping::commit::{ON_BRANCH, map_commit};
 use crate::mirror::mapping::item::{Item, at, parse_item_under};
 use crate::mirror::mapping::{ItemMapper, MappedPage};
@@ -172,7 +172,7 @@ async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bo
                 work.get_page(&work.url(&["git", "commits", sha]), Accept::Json).await?;
             }
             let name = format!("commits:{head}");
-            read_all(work, &history(work, &name, head)).await.map(drop)
+            sync_immutable(work, &history(work, &name, head)).await.map(drop)
         }
         Err(error) => Err(error),
     }

@@ -9,8 +9,8 @@ use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::{for_each_independent, record_failure};
 use crate::mirror::lists::{
-    Absent, Backfill, DEEP_PAGE, Expected, Grows, List, PER_PAGE, Pages, backfill, look_expecting, mark, newest_first,
-    sync_since,
+    Absent, Backfill, DEEP_PAGE, Expected, GrowthEnd, List, PER_PAGE, Pages, backfill, look_expecting, mark,
+    sync_newest_first, sync_since,
 };
 use crate::mirror::mapping::MappedPage;
 use crate::mirror::mapping::issue::{COMMENT, EVENT, ISSUE};
@@ -22,7 +22,7 @@ use crate::store::relational::SyncUpdate;
 const MAX_CONCURRENT_ITEMS: usize = 16;
 
 /// Issues and pull requests in their shape as issues.
-pub async fn issues(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_issues(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues"]).query("state", "all");
     let list = List::new("issues", url, Collection::Issues, ISSUE);
     let open = work.repository().count("open_issues_count");
@@ -76,7 +76,7 @@ fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
 }
 
 /// Issues that something refers to but that the list has not given: they came after it, or were moved away.
-pub async fn missing(work: &Work) -> Result<(), MirrorError> {
+pub async fn fetch_referenced(work: &Work) -> Result<(), MirrorError> {
     if !work.repository().has("has_issues") {
         return Ok(());
     }
@@ -196,7 +196,7 @@ pub async fn tombstone_issue(work: &Work, number: i64) -> Result<(), MirrorError
 }
 
 /// Comments of issues and of pull requests' discussions.
-pub async fn comments(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_comments(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "comments"]);
     let list = List::new("issue-comments", url, Collection::IssueComments, COMMENT);
     match sync_since(work, &list, Expected::Unknown).await {
@@ -232,7 +232,7 @@ async fn tombstone_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(),
 }
 
 /// Reads the comments of one issue by its own list. Returns the ids of their documents.
-pub async fn comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
+pub async fn sync_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
     let url = work.url(&["issues", &number.to_string(), "comments"]);
     sync_own_list(work, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
 }
@@ -249,12 +249,12 @@ pub async fn sync_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<Strin
 }
 
 /// Events of issues and pull requests. They never change, and new ones come first.
-pub async fn events(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_events(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "events"]);
     let list = List::new("issue-events", url, Collection::IssueEvents, EVENT);
     let state = work.list_state(list.name).await?;
     let done = match state.watermark {
-        Some(_) => newest_first(work, &list).await.map(drop),
+        Some(_) => sync_newest_first(work, &list).await.map(drop),
         None => first_events(work, &list).await,
     };
     if let Some(gap) = work.list_state(EVENTS_CAP).await?.watermark {
@@ -264,7 +264,7 @@ pub async fn events(work: &Work) -> Result<(), MirrorError> {
 }
 
 async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
-    if let Backfill::Whole { listing, .. } = backfill(work, list, Grows::AtTheFront, false).await?
+    if let Backfill::Whole { listing, .. } = backfill(work, list, GrowthEnd::Front, false).await?
         && listing.last_page >= DEEP_PAGE
         && listing.ids.len().is_multiple_of(PER_PAGE)
     {

@@ -14,7 +14,7 @@ use crate::store::relational::RowBatch;
 
 /// The labels. One that was renamed, recolored or deleted changes issues and pull requests without changing their
 /// `updated_at`: those that carry it are read again.
-pub async fn labels(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_labels(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Labels).await?;
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let name = item.require_text("name")?;
@@ -39,7 +39,7 @@ pub async fn labels(work: &Work) -> Result<(), MirrorError> {
 }
 
 /// The milestones, open and closed. Their changes are none of the issues that carry them, either.
-pub async fn milestones(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_milestones(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Milestones).await?;
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let number = item.require_integer("number")?;

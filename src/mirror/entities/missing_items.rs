@@ -15,7 +15,7 @@ use crate::github::{Accept, ApiError};
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::heads::Heads;
-use crate::mirror::independent::answers;
+use crate::mirror::independent::is_repository_reachable;
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
@@ -98,14 +98,14 @@ impl MissingItems {
     ///
     /// # Errors
     /// The second answer is another one, so that the commit may still be there.
-    pub async fn miss_commit(&self, work: &Work, sha: &str, error: ApiError) -> Result<(), MirrorError> {
+    pub async fn confirm_missing_commit(&self, work: &Work, sha: &str, error: ApiError) -> Result<(), MirrorError> {
         if self.is_reachable(work, sha).await? {
             return Err(MirrorError::Contradiction(format!("a branch or tag leads to it, and {error}")));
         }
         match work.get_page(&work.url(&["git", "commits", sha]), Accept::Json).await {
             Ok(_) => Err(MirrorError::Contradiction(format!("its git object is there, and {error}"))),
             Err(MirrorError::Api(second)) if second.says_missing() => {
-                self.miss(sha.to_owned(), &error);
+                self.record_miss(sha.to_owned(), &error);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -141,7 +141,7 @@ impl MissingItems {
     ///
     /// # Errors
     /// The second answer is another one, so that the pull request may still be there.
-    pub async fn miss_pull(&self, work: &Work, number: i64, error: ApiError) -> Result<(), MirrorError> {
+    pub async fn confirm_missing_pull(&self, work: &Work, number: i64, error: ApiError) -> Result<(), MirrorError> {
         if !work.repository().has("has_issues") {
             // There is no other address.
             return Err(error.into());
@@ -149,14 +149,14 @@ impl MissingItems {
         match work.get_page(&work.url(&["issues", &number.to_string()]), Accept::Json).await {
             Ok(_) => Err(MirrorError::Contradiction(format!("it is there as an issue, and {error}"))),
             Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-                self.miss(number.to_string(), &error);
+                self.record_miss(number.to_string(), &error);
                 Ok(())
             }
             Err(error) => Err(error),
         }
     }
 
-    fn miss(&self, item: String, error: &ApiError) {
+    fn record_miss(&self, item: String, error: &ApiError) {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).push((item, error.to_string()));
     }
 
@@ -164,13 +164,13 @@ impl MissingItems {
     ///
     /// # Errors
     /// The run ends.
-    pub async fn settle(&self, work: &Work) -> Result<(), MirrorError> {
+    pub async fn conclude(&self, work: &Work) -> Result<(), MirrorError> {
         let missed = std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner));
         if missed.is_empty() {
             return Ok(());
         }
         let new = missed.iter().filter(|(item, _)| !self.known.contains_key(item)).count();
-        let doubt = if !answers(work).await? {
+        let doubt = if !is_repository_reachable(work).await? {
             Some("the repository itself doesn't answer".to_owned())
         } else if new >= MIN_OUTAGE_ITEMS && new > self.found.load(Ordering::Relaxed) {
             Some(format!("{new} items were missing at once, which may pass"))

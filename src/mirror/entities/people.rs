@@ -18,7 +18,7 @@ use crate::store::relational::{ProjectUserKind, RowBatch};
 const CONTRIBUTORS_AGE: TimeDelta = TimeDelta::days(1);
 
 /// Who contributed, and who may write. The collaborators need more rights than the rest of the repository.
-pub async fn people(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_people(work: &Work) -> Result<(), MirrorError> {
     for (what, done) in [("contributors", contributors(work).await), ("collaborators", collaborators(work).await)] {
         match done {
             // The contributors are refused where a history is too long for GitHub to count them.

@@ -13,8 +13,8 @@ use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
 use crate::mirror::lists::{
-    Backfill, Expected, Grows, List, PER_PAGE, Pages, backfill, changed_first, look_if_single, recheck_pages,
-    sync_since,
+    Backfill, Expected, GrowthEnd, List, PER_PAGE, Pages, backfill, look_if_single, recheck_share,
+    sync_recently_changed, sync_since,
 };
 use crate::mirror::mapping::commit::map_commit;
 use crate::mirror::mapping::item::{Item, at, parse_date, parse_item, parse_items};
@@ -31,7 +31,7 @@ const MAX_CONCURRENT_PULLS: usize = 16;
 const MAX_LISTED_COMMITS: usize = 250;
 
 /// The pull requests, and the commits of those whose head is new.
-pub async fn pulls(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_pulls(work: &Work) -> Result<(), MirrorError> {
     match sync_list(work).await {
         Err(error) => commits_after_failed_list(work, error).await,
         done => done,
@@ -54,17 +54,17 @@ async fn sync_list(work: &Work) -> Result<(), MirrorError> {
     let state = work.list_state(history.name).await?;
     let (watermark, read_now) = match state.watermark.as_deref().and_then(parse_date) {
         Some(watermark) => (Some(watermark), false),
-        None => match backfill(work, &history, Grows::AtTheBack, false).await? {
+        None => match backfill(work, &history, GrowthEnd::Back, false).await? {
             Backfill::Whole { watermark, resumed, .. } => (Some(watermark), !resumed),
-            Backfill::Partial | Backfill::TooDeep => (None, true),
+            Backfill::Partial | Backfill::TooManyPages => (None, true),
         },
     };
     if !read_now {
         work.flush().await?;
-        changed_first(work, &changes, &history, watermark).await?;
+        sync_recently_changed(work, &changes, &history, watermark).await?;
         // Where issues are listed, they tell which pull requests are gone.
         if !work.repository().has("has_issues") {
-            let absent = recheck_pages(work, &history).await?;
+            let absent = recheck_share(work, &history).await?;
             remove(work, &absent.ids).await?;
         }
     }
@@ -96,7 +96,7 @@ async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
 
 /// Pull requests that something refers to but that no list has given, or that changed where no list tells: one request
 /// each, or the whole list where that takes fewer.
-pub async fn missing(work: &Work) -> Result<(), MirrorError> {
+pub async fn fetch_referenced(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let mut numbers = relational.unfetched_pulls(work.project()).await?;
     if numbers.is_empty() {
@@ -126,13 +126,13 @@ pub async fn missing(work: &Work) -> Result<(), MirrorError> {
                 work.write(documents, rows).await
             }
             Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Gone { .. }))) => {
-                missing.miss_pull(work, number, error).await
+                missing.confirm_missing_pull(work, number, error).await
             }
             Err(error) => Err(error),
         }
     })
     .await?;
-    missing.settle(work).await?;
+    missing.conclude(work).await?;
     work.flush().await?;
     commits(work).await
 }
@@ -172,7 +172,7 @@ async fn commits(work: &Work) -> Result<(), MirrorError> {
         })
         .await?;
     }
-    missing.settle(work).await?;
+    missing.conclude(work).await?;
     work.flush().await
 }
 
@@ -181,7 +181,7 @@ async fn no_commits(work: &Work, missing: &MissingItems, number: i64, error: Api
     match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
         Ok(_) => Err(MirrorError::Contradiction(format!("the pull request is there, and {error}"))),
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-            missing.miss_pull(work, number, error).await
+            missing.confirm_missing_pull(work, number, error).await
         }
         Err(error) => Err(error),
     }
@@ -289,14 +289,14 @@ async fn compare_ends(work: &Work, number: i64, map: &ItemMapper) -> Result<Comp
 }
 
 /// Review comments.
-pub async fn review_comments(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_review_comments(work: &Work) -> Result<(), MirrorError> {
     let list = review_comment_list(work.url(&["pulls", "comments"]));
     let absent = sync_since(work, &list, Expected::Unknown).await?;
     tombstone_comments(work, &list, &absent).await
 }
 
 /// Reads the review comments of one pull request by its own list. Returns the ids of their documents.
-pub async fn review_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
+pub async fn sync_review_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
     sync_own_list(work, &review_comment_list(work.url(&["pulls", &number.to_string(), "comments"]))).await
 }
 

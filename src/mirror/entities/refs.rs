@@ -10,7 +10,7 @@ use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 
 /// The branches with their heads, and the tags.
-pub async fn branches(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_branches(work: &Work) -> Result<(), MirrorError> {
     let branches = named(work, "branches", Collection::Branches).await;
     if let Err(error) = &branches
         && error.concerns_all_items()
@@ -34,7 +34,7 @@ async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), Mi
 }
 
 /// The releases with their assets.
-pub async fn releases(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_releases(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
         let key = repository.document_key([id.into()]);

@@ -36,7 +36,7 @@ async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, S
 }
 
 /// The owner's profile and, for a fork, its parent. (The repository itself was read to decide access.)
-pub async fn owner_and_parent(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_owner_and_parent(work: &Work) -> Result<(), MirrorError> {
     owner(work).await?;
     let facts = &work.repository().facts;
     let parent = at(facts, "parent").and_then(|parent| project_row(parent, unknown_parent(parent), true));
@@ -113,7 +113,7 @@ async fn parent(work: &Work, mut row: Project) -> Result<(), MirrorError> {
 }
 
 /// The topics: one document each, and those that are gone marked so.
-pub async fn topics(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_topics(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["topics"]).query("per_page", "100");
     let Some((page, step)) = entity(work, "topics", &url).await? else { return Ok(()) };
     let item = Item::single(&page.body, read_now())?;
@@ -147,7 +147,7 @@ pub async fn topics(work: &Work) -> Result<(), MirrorError> {
 }
 
 /// Bytes a language.
-pub async fn languages(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_languages(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["languages"]);
     let Some((page, step)) = entity(work, "languages", &url).await? else { return Ok(()) };
     let item = Item::single(&page.body, read_now())?;

@@ -19,7 +19,7 @@ const MAX_STARGAZER_PAGES: u32 = 400;
 
 /// The stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; where it refuses, the
 /// stage says so, and the feed's WatchEvents still count.
-pub async fn stars(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_stars(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
         let user = item.value().get("user").unwrap_or(item.value());
@@ -61,7 +61,7 @@ pub async fn stars(work: &Work) -> Result<(), MirrorError> {
 }
 
 /// The forks, with a project row each, oldest first: pages then only change where a fork changed.
-pub async fn forks(work: &Work) -> Result<(), MirrorError> {
+pub async fn sync_forks(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
         let key = repository.document_key([id.into()]);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::snapshot::Listing;
 use super::walk::{Known, MAX_PASSES, Walk};
-use super::{Asked, List, PER_PAGE, UNIDENTIFIED, ask, timestamp};
+use super::{List, PER_PAGE, PageResult, UNIDENTIFIED, fetch_page, timestamp};
 use crate::github::VisitedUrls;
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
@@ -20,11 +20,11 @@ const CLOCK_SLACK_SECONDS: i64 = 60;
 
 /// Which end of a list new items come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grows {
+pub enum GrowthEnd {
     /// At the first page: newest first.
-    AtTheFront,
+    Front,
     /// At the last page: oldest first.
-    AtTheBack,
+    Back,
 }
 
 /// What a [`backfill`] came to.
@@ -41,12 +41,12 @@ pub enum Backfill {
     /// Something of it could not be had, which is noted as a shortfall: the next run goes on with it.
     Partial,
     /// The list is so long that its page numbers may end before it does; nothing was read but its first page.
-    TooDeep,
+    TooManyPages,
 }
 
 /// How a list was when a walk over it began; kept in the sync state for the run that goes on with the walk.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Beginning {
+struct BackfillStart {
     /// By the server's clock.
     at: DateTime<Utc>,
     /// How many items it had, by its page numbers, where GitHub tells the last of them.
@@ -60,7 +60,7 @@ struct Beginning {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored and not read again.
-pub async fn read_all(work: &Work, list: &List<'_>) -> Result<HashSet<i64>, MirrorError> {
+pub async fn sync_immutable(work: &Work, list: &List<'_>) -> Result<HashSet<i64>, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
     if !walk.state.completed {
         walk.pass(Known::Trust).await?;
@@ -82,27 +82,32 @@ pub async fn read_all(work: &Work, list: &List<'_>) -> Result<HashSet<i64>, Mirr
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: bool) -> Result<Backfill, MirrorError> {
+pub async fn backfill(
+    work: &Work,
+    list: &List<'_>,
+    grows: GrowthEnd,
+    reject_deep: bool,
+) -> Result<Backfill, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
     let pending = walk.state.pending.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let pending = pending.filter(|_| walk.pages.contains_key(&1));
     let resumed = pending.is_some();
-    let mut beginning: Beginning = match pending {
+    let mut beginning: BackfillStart = match pending {
         Some(beginning) => beginning,
-        None => match walk.begin(grows, give_up_deep).await? {
+        None => match walk.begin(grows, reject_deep).await? {
             Some(beginning) => beginning,
-            None => return Ok(Backfill::TooDeep),
+            None => return Ok(Backfill::TooManyPages),
         },
     };
     // Whatever changes after the walk began must be read again: the watermark is the earlier of the beginning, by the
     // server's clock, and the newest change that was seen.
     let began = beginning.at - Duration::seconds(CLOCK_SLACK_SECONDS);
-    walk.pass(if grows == Grows::AtTheFront { Known::TrustBeginning } else { Known::Trust }).await?;
+    walk.pass(if grows == GrowthEnd::Front { Known::TrustLeading } else { Known::Trust }).await?;
     for pass in 1.. {
         if walk.last_page() == 1 || walk.is_by_cursor() {
             break;
         }
-        walk.look_at_ends(grows, beginning.edge).await?;
+        walk.recheck_ends(grows, beginning.edge).await?;
         let grown = walk.grown(grows, beginning.edge);
         let proven = match beginning.total {
             Some(total) => grown.is_some_and(|grown| walk.total() >= total + grown),
@@ -110,8 +115,8 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
             None => pass > 1 && !walk.moved,
         };
         if proven {
-            if grows == Grows::AtTheFront && grown != Some(0) {
-                walk.look_at_seams(grown.unwrap_or(0)).await?;
+            if grows == GrowthEnd::Front && grown != Some(0) {
+                walk.recheck_boundaries(grown.unwrap_or(0)).await?;
             }
             break;
         }
@@ -125,10 +130,10 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
             return Ok(Backfill::Partial);
         }
         let total = beginning.total.map(|_| walk.total());
-        beginning = walk.remember(Beginning { total, edge: walk.edge(grows), ..beginning }).await?;
+        beginning = walk.checkpoint(BackfillStart { total, edge: walk.edge(grows), ..beginning }).await?;
         walk.pass(Known::Revalidate).await?;
     }
-    if walk.has_unchecked_pages() && grows == Grows::AtTheFront {
+    if walk.has_unchecked_pages() && grows == GrowthEnd::Front {
         // Its pages are not kept, so that nothing but the walk itself remembers what it could not use.
         return Ok(Backfill::Partial);
     }
@@ -144,7 +149,7 @@ pub async fn backfill(work: &Work, list: &List<'_>, grows: Grows, give_up_deep: 
         reader: walk.reader(),
     };
     // The first page's tag lets the next run see for free that nothing has come at the front.
-    let keep = if grows == Grows::AtTheFront { 1 } else { u32::MAX };
+    let keep = if grows == GrowthEnd::Front { 1 } else { u32::MAX };
     walk.complete(Some(timestamp(watermark)), keep).await?;
     Ok(Backfill::Whole { watermark, listing, resumed })
 }
@@ -156,47 +161,47 @@ impl<S: Subject> Walk<'_, S> {
     }
 
     /// The item at the end where the list grows.
-    fn edge(&self, grows: Grows) -> Option<i64> {
+    fn edge(&self, grows: GrowthEnd) -> Option<i64> {
         match grows {
-            Grows::AtTheFront => self.pages.get(&1)?.keys.first().copied(),
-            Grows::AtTheBack => self.pages.get(&self.last_page())?.keys.last().copied(),
+            GrowthEnd::Front => self.pages.get(&1)?.keys.first().copied(),
+            GrowthEnd::Back => self.pages.get(&self.last_page())?.keys.last().copied(),
         }
     }
 
     /// How many items stand between the end where the list grows and what was its edge; `None` where that is gone.
-    fn grown(&self, grows: Grows, edge: Option<i64>) -> Option<usize> {
+    fn grown(&self, grows: GrowthEnd, edge: Option<i64>) -> Option<usize> {
         let Some(edge) = edge else { return Some(self.total()) };
         match grows {
-            Grows::AtTheFront => self.keys().position(|key| key == edge),
-            Grows::AtTheBack => self.keys().rev().position(|key| key == edge),
+            GrowthEnd::Front => self.keys().position(|key| key == edge),
+            GrowthEnd::Back => self.keys().rev().position(|key| key == edge),
         }
     }
 
-    /// Reads the first and the last page and remembers how the list is now. `None`: it is too deep, as `give_up_deep` says.
-    async fn begin(&mut self, grows: Grows, give_up_deep: bool) -> Result<Option<Beginning>, MirrorError> {
+    /// Reads the first and the last page and remembers how the list is now. `None`: it is too deep, as `reject_deep` says.
+    async fn begin(&mut self, grows: GrowthEnd, reject_deep: bool) -> Result<Option<BackfillStart>, MirrorError> {
         self.pages.clear();
         let first = self.list.first_page();
-        let Asked::Answer(answer) = ask(self.work, &first, self.list.accept, None).await? else {
+        let PageResult::Page(answer) = fetch_page(self.work, &first, self.list.accept, None).await? else {
             return Err(MirrorError::Answer(format!("{first} answered 304 to an unconditional request")));
         };
         let last = answer.last_page;
-        if give_up_deep && last >= Some(DEEP_PAGE) {
+        if reject_deep && last >= Some(DEEP_PAGE) {
             return Ok(None);
         }
-        let goes_on = answer.next.is_some();
-        self.take(1, *answer, None).await?;
-        let goes_on = goes_on || self.total() >= PER_PAGE / 2;
+        let continues = answer.next.is_some();
+        self.store_page(1, *answer, None).await?;
+        let continues = continues || self.total() >= PER_PAGE / 2;
         if let Some(last) = last.filter(|last| *last > 1)
-            && let Asked::Answer(answer) = ask(self.work, &self.url_of(last), self.list.accept, None).await?
+            && let PageResult::Page(answer) = fetch_page(self.work, &self.url_of(last), self.list.accept, None).await?
         {
-            self.take(last, *answer, None).await?;
+            self.store_page(last, *answer, None).await?;
         }
         let at = self.started.unwrap_or_else(Utc::now);
-        let total = (last.is_some() || !goes_on).then(|| self.total());
-        self.remember(Beginning { at, total, edge: self.edge(grows) }).await.map(Some)
+        let total = (last.is_some() || !continues).then(|| self.total());
+        self.checkpoint(BackfillStart { at, total, edge: self.edge(grows) }).await.map(Some)
     }
 
-    async fn remember(&self, beginning: Beginning) -> Result<Beginning, MirrorError> {
+    async fn checkpoint(&self, beginning: BackfillStart) -> Result<BackfillStart, MirrorError> {
         let text = serde_json::to_string(&beginning).map_err(|error| MirrorError::Answer(error.to_string()))?;
         self.work.flush().await?;
         self.work.shared.stores.relational.save_checkpoint(self.state.id, &text).await?;
@@ -204,39 +209,40 @@ impl<S: Subject> Walk<'_, S> {
     }
 
     /// Looks again at both ends of the list, and takes what is new there.
-    async fn look_at_ends(&mut self, grows: Grows, edge: Option<i64>) -> Result<(), MirrorError> {
+    async fn recheck_ends(&mut self, grows: GrowthEnd, edge: Option<i64>) -> Result<(), MirrorError> {
         let mut last = self.last_page();
         let last_before = Some(last);
-        if grows == Grows::AtTheFront {
+        if grows == GrowthEnd::Front {
             let (mut page, mut url) = (1, Some(self.list.first_page()));
             let mut visited = VisitedUrls::default();
             while let Some(next) = url.take() {
                 visited.visit(&next)?;
                 let state = self.pages.get(&page).filter(|_| page == 1).cloned();
-                let Asked::Answer(answer) = ask(self.work, &next, self.list.accept, state.as_ref()).await? else {
+                let PageResult::Page(answer) = fetch_page(self.work, &next, self.list.accept, state.as_ref()).await?
+                else {
                     break;
                 };
                 last = answer.last_page.unwrap_or(last);
                 let next = answer.next.clone();
-                self.take(page, *answer, last_before).await?;
+                self.store_page(page, *answer, last_before).await?;
                 let reached =
                     self.pages.get(&page).is_some_and(|page| edge.is_none_or(|edge| page.keys.contains(&edge)));
                 url = next.filter(|_| !reached);
                 page += 1;
             }
         }
-        self.read(last, self.url_of(last), last_before).await?;
-        self.follow(last, &HashSet::new(), last_before).await
+        self.fetch(last, self.url_of(last), last_before).await?;
+        self.follow_next(last, &HashSet::new(), last_before).await
     }
 
-    /// Reads again what may have been pushed over the seams between stretches while these were read.
-    async fn look_at_seams(&mut self, grown: usize) -> Result<(), MirrorError> {
+    /// Reads again what may have been pushed over the boundaries between stretches while these were read.
+    async fn recheck_boundaries(&mut self, grown: usize) -> Result<(), MirrorError> {
         let reach = u32::try_from(grown / PER_PAGE).unwrap_or(u32::MAX);
         let last = self.last_page();
         let pages: HashSet<u32> =
-            self.seams.iter().flat_map(|seam| *seam..=seam.saturating_add(reach).min(last)).collect();
+            self.boundaries.iter().flat_map(|boundary| *boundary..=boundary.saturating_add(reach).min(last)).collect();
         for page in pages {
-            self.read(page, self.url_of(page), Some(last)).await?;
+            self.fetch(page, self.url_of(page), Some(last)).await?;
         }
         Ok(())
     }

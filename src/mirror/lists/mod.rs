@@ -36,10 +36,10 @@ use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::{PageState, PageValidator, fingerprint};
 
-pub use backfill::{Backfill, DEEP_PAGE, Grows, backfill, read_all};
+pub use backfill::{Backfill, DEEP_PAGE, GrowthEnd, backfill, sync_immutable};
 pub use part_size::PartSize;
-pub use recent::{Reach, changed_first, newest_first};
-pub use since::{Absent, recheck_pages, sync_since};
+pub use recent::{Reach, sync_newest_first, sync_recently_changed};
+pub use since::{Absent, recheck_share, sync_since};
 pub use snapshot::{Expected, Listing, look, look_expecting, look_if_single, mark, not_listed, snapshot};
 use successor::Successor;
 
@@ -90,7 +90,7 @@ fn timestamp(at: DateTime<Utc>) -> String {
 }
 
 /// One answer of a list, perhaps put together from several smaller requests.
-struct Answer {
+struct ListPage {
     bodies: Vec<Bytes>,
     url: ApiUrl,
     next: Option<ApiUrl>,
@@ -101,45 +101,45 @@ struct Answer {
     room: Option<OwnedSemaphorePermit>,
 }
 
-enum Asked {
-    Unchanged,
-    Answer(Box<Answer>),
+enum PageResult {
+    NotModified,
+    Page(Box<ListPage>),
 }
 
 /// Asks for a page of a list; one that the server can't make is asked for in smaller parts.
-async fn ask<S: Subject>(
+async fn fetch_page<S: Subject>(
     work: &Work<S>,
     url: &ApiUrl,
     accept: Accept,
     known: Option<&PageState>,
-) -> Result<Asked, MirrorError> {
+) -> Result<PageResult, MirrorError> {
     let validator = known.filter(|known| known.url == url.to_string()).and_then(|known| known.validator.as_ref());
     let room = work.reserve_page_memory().await;
     let is_divisible = parts::is_divisible(url);
     // What has a tag came in one piece the last time.
     if is_divisible && validator.is_none() && !work.part_size().is_whole() {
-        return parts::ask_in_parts(work, url, accept, room).await.map(Asked::Answer);
+        return parts::fetch_split(work, url, accept, room).await.map(PageResult::Page);
     }
     match work.get(url, accept, validator, is_divisible).await {
-        Ok(Fetched::NotModified) => Ok(Asked::Unchanged),
+        Ok(Fetched::NotModified) => Ok(PageResult::NotModified),
         Ok(Fetched::Page(page)) => {
             work.record_page_size(page.body.len());
-            Ok(Asked::Answer(Box::new(answer(url.clone(), *page, room))))
+            Ok(PageResult::Page(Box::new(answer(url.clone(), *page, room))))
         }
         Err(error) if is_divisible && parts::is_too_much(&error) => {
             work.part_size().failed(PER_PAGE);
-            parts::ask_in_parts(work, url, accept, room).await.map(Asked::Answer)
+            parts::fetch_split(work, url, accept, room).await.map(PageResult::Page)
         }
         Err(error) => Err(error),
     }
 }
 
-fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> Answer {
+fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> ListPage {
     let (next, last_page) = (page.links.next.clone(), page.links.last_page());
-    Answer { bodies: vec![page.body.clone()], next, last_page, url, page, read_at: read_now(), room }
+    ListPage { bodies: vec![page.body.clone()], next, last_page, url, page, read_at: read_now(), room }
 }
 
-impl Answer {
+impl ListPage {
     /// Maps its items. The bodies are not kept: while the writer is waited for, only one form of the page is held.
     fn map<S: Subject>(&mut self, work: &Work<S>, list: &List<'_, S>) -> Result<MappedPage, MirrorError> {
         let _room = self.room.take();
@@ -182,16 +182,16 @@ fn number(url: &ApiUrl, key: &str) -> Option<u32> {
 }
 
 /// Asks for what may stand behind a page that shows no next one; `None` where GitHub doesn't serve it.
-async fn ask_behind<S: Subject>(
+async fn fetch_successor<S: Subject>(
     work: &Work<S>,
     list: &List<'_, S>,
     successor: &Successor,
     known: Option<&PageState>,
-) -> Result<Option<Asked>, MirrorError> {
+) -> Result<Option<PageResult>, MirrorError> {
     let Some(url) = successor.url() else { return Ok(None) };
-    match ask(work, url, list.accept, known).await {
+    match fetch_page(work, url, list.accept, known).await {
         Ok(asked) => Ok(Some(asked)),
-        Err(MirrorError::Api(error)) if successor.is_guess() && error.is_beyond_the_end() => {
+        Err(MirrorError::Api(error)) if successor.is_probable() && error.is_past_the_end() => {
             if let ApiError::Unprocessable { message, .. } = &error
                 && message.contains("cursor")
             {
@@ -224,7 +224,7 @@ impl<'a> Pages<'a> {
     pub async fn next(&mut self) -> Result<Option<MappedPage>, MirrorError> {
         let next = std::mem::replace(&mut self.next, Successor::End);
         next.visit(&mut self.visited)?;
-        let Some(Asked::Answer(mut answer)) = ask_behind(self.work, self.list, &next, None).await? else {
+        let Some(PageResult::Page(mut answer)) = fetch_successor(self.work, self.list, &next, None).await? else {
             return Ok(None);
         };
         let page = answer.map(self.work, self.list)?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Answer, PER_PAGE, answer, number};
+use super::{ListPage, PER_PAGE, answer, number};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
@@ -21,12 +21,12 @@ pub(super) fn is_divisible(url: &ApiUrl) -> bool {
 }
 
 /// Reads one whole page in parts, as large as the server makes them; where it makes larger ones again, so do they grow.
-pub(super) async fn ask_in_parts<S: Subject>(
+pub(super) async fn fetch_split<S: Subject>(
     work: &Work<S>,
     url: &ApiUrl,
     accept: Accept,
     room: Option<OwnedSemaphorePermit>,
-) -> Result<Box<Answer>, MirrorError> {
+) -> Result<Box<ListPage>, MirrorError> {
     let first_number = number(url, "page").unwrap_or(1).max(1) as usize;
     let mut read: Option<(Page, Vec<Bytes>)> = None;
     let mut last_page = None;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::since::OVERLAP;
 use super::successor::Successor;
-use super::{Asked, List, MappedPage, UNIDENTIFIED, ask_behind, timestamp};
+use super::{List, MappedPage, PageResult, UNIDENTIFIED, fetch_successor, timestamp};
 use crate::github::VisitedUrls;
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
@@ -32,7 +32,7 @@ pub struct Reach {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads on to the same place.
-pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorError> {
+pub async fn sync_newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorError> {
     let state = work.list_state(list.name).await?;
     let known = work.shared.stores.relational.pages(state.id).await?.into_iter().next().filter(|_| state.completed);
     let stood_first: HashSet<i64> =
@@ -46,8 +46,8 @@ pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorE
     let mut visited = VisitedUrls::default();
     loop {
         next.visit(&mut visited)?;
-        let Some(asked) = ask_behind(work, list, &next, known.as_ref()).await? else { break };
-        let Asked::Answer(mut answer) = asked else {
+        let Some(asked) = fetch_successor(work, list, &next, known.as_ref()).await? else { break };
+        let PageResult::Page(mut answer) = asked else {
             reach.joined = true;
             break;
         };
@@ -85,7 +85,7 @@ pub async fn newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorE
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads down to the same watermark.
-pub async fn changed_first(
+pub async fn sync_recently_changed(
     work: &Work,
     list: &List<'_>,
     watermarked: &List<'_>,
@@ -101,7 +101,9 @@ pub async fn changed_first(
     let (mut next, mut visited) = (Successor::Linked(list.first_page()), VisitedUrls::default());
     loop {
         next.visit(&mut visited)?;
-        let Some(Asked::Answer(mut answer)) = ask_behind(work, list, &next, known.as_ref()).await? else { break };
+        let Some(PageResult::Page(mut answer)) = fetch_successor(work, list, &next, known.as_ref()).await? else {
+            break;
+        };
         let mapped = answer.map(work, list)?;
         let MappedPage { documents, rows, newest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;

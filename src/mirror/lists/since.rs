@@ -9,11 +9,11 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Duration, Utc};
 
-use super::backfill::{Backfill, Grows, backfill};
+use super::backfill::{Backfill, GrowthEnd, backfill};
 use super::snapshot::{Expected, look_expecting, not_listed, read_until_settled};
 use super::successor::Successor;
 use super::walk::Walk;
-use super::{Asked, List, MappedPage, UNIDENTIFIED, ask_behind, timestamp};
+use super::{List, MappedPage, PageResult, UNIDENTIFIED, fetch_successor, timestamp};
 use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
@@ -52,18 +52,18 @@ pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Res
     let mut walk = Walk::start(work, &by_creation).await?;
     let keeper = walk.state.clone();
     if keeper.pending.as_deref() == Some(DEEP) {
-        return read_deep(work, &by_change, &keeper).await;
+        return sync_changes_only(work, &by_change, &keeper).await;
     }
     if keeper.completed && keeper.watermark.is_some() && !walk.pages.is_empty() {
         if walk.last_page() <= MAX_SMALL_LIST_PAGES {
             let listing = look_expecting(work, &by_creation, expected).await?;
             return Ok(Absent { ids: listing.gone, certain: true });
         }
-        let seen = since(work, &by_change, &keeper).await?;
-        return roll(&mut walk, &seen).await;
+        let seen = sync_changes(work, &by_change, &keeper).await?;
+        return recheck_due(&mut walk, &seen).await;
     }
-    match backfill(work, &by_creation, Grows::AtTheBack, true).await? {
-        Backfill::TooDeep => read_deep(work, &by_change, &ListState { watermark: None, ..keeper }).await,
+    match backfill(work, &by_creation, GrowthEnd::Back, true).await? {
+        Backfill::TooManyPages => sync_changes_only(work, &by_change, &ListState { watermark: None, ..keeper }).await,
         Backfill::Partial => Ok(Absent::default()),
         Backfill::Whole { listing, resumed, watermark } => {
             let mut seen = listing.ids;
@@ -74,7 +74,7 @@ pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Res
             if resumed {
                 work.flush().await?;
                 let keeper = ListState { watermark: Some(timestamp(watermark)), ..keeper };
-                seen.extend(since(work, &by_change, &keeper).await?);
+                seen.extend(sync_changes(work, &by_change, &keeper).await?);
             }
             absent(work, list, &seen).await.map(|ids| Absent { ids, certain: !resumed })
         }
@@ -82,9 +82,9 @@ pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Res
 }
 
 /// Reads a list of which nothing but what changed can be asked for.
-async fn read_deep(work: &Work, by_change: &List<'_>, keeper: &ListState) -> Result<Absent, MirrorError> {
+async fn sync_changes_only(work: &Work, by_change: &List<'_>, keeper: &ListState) -> Result<Absent, MirrorError> {
     let whole = keeper.watermark.is_none();
-    let seen = since(work, by_change, keeper).await?;
+    let seen = sync_changes(work, by_change, keeper).await?;
     work.flush().await?;
     work.shared.stores.relational.save_checkpoint(keeper.id, DEEP).await?;
     let ids = if whole { absent(work, by_change, &seen).await? } else { Vec::new() };
@@ -104,14 +104,14 @@ async fn absent(work: &Work, list: &List<'_>, seen: &HashSet<i64>) -> Result<Vec
 ///
 /// # Errors
 /// A page could not be had.
-pub async fn recheck_pages(work: &Work, list: &List<'_>) -> Result<Absent, MirrorError> {
+pub async fn recheck_share(work: &Work, list: &List<'_>) -> Result<Absent, MirrorError> {
     let mut walk = Walk::start(work, list).await?;
-    roll(&mut walk, &HashSet::new()).await
+    recheck_due(&mut walk, &HashSet::new()).await
 }
 
 /// Looks at a share of the list's pages: those that held something unusable, the last one, and those that were not looked
 /// at for the longest time. `seen` is what this run has read of the list already.
-async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, MirrorError> {
+async fn recheck_due(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, MirrorError> {
     if walk.pages.is_empty() {
         read_until_settled(walk).await?;
     }
@@ -126,8 +126,8 @@ async fn roll(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, Mirror
         due.push(last);
     }
     due.sort_unstable();
-    walk.read_side_by_side(&due, Some(last)).await?;
-    walk.follow(last, &HashSet::new(), Some(last)).await?;
+    walk.fetch_concurrently(&due, Some(last)).await?;
+    walk.follow_next(last, &HashSet::new(), Some(last)).await?;
     let ids = |walk: &Walk<'_>| walk.ids().into_iter().chain(seen.iter().copied()).collect::<HashSet<i64>>();
     let mut found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: false };
     // What a deletion has moved to another page is asked for one by one, or all pages are, whichever takes fewer requests: of
@@ -155,7 +155,7 @@ impl Walk<'_> {
 ///
 /// The list's URL sorts by `updated`, ascending. Without a watermark it begins at the beginning: `since` is then left out,
 /// because some of GitHub's lists answer nothing to the epoch.
-async fn since(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashSet<i64>, MirrorError> {
+async fn sync_changes(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashSet<i64>, MirrorError> {
     let relational = &work.shared.stores.relational;
     let state = work.list_state(list.name).await?;
     let known = relational.pages(state.id).await?.into_iter().next();
@@ -170,8 +170,8 @@ async fn since(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashS
     let mut visited = VisitedUrls::default();
     loop {
         next.visit(&mut visited)?;
-        let asked = ask_behind(work, list, &next, known.as_ref()).await?;
-        let Some(Asked::Answer(mut answer)) = asked else { break };
+        let asked = fetch_successor(work, list, &next, known.as_ref()).await?;
+        let Some(PageResult::Page(mut answer)) = asked else { break };
         let clock = *clock.get_or_insert(answer.answered_at());
         let mapped = answer.map(work, list)?;
         let tag = answer.tag(&mapped);
@@ -203,7 +203,7 @@ async fn since(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashS
 fn onward(successor: Successor, from_watermark: Option<ApiUrl>) -> Successor {
     match (successor, from_watermark) {
         (Successor::Linked(url), Some(from)) if url.query_value("after").is_none() => Successor::Linked(from),
-        (Successor::Guessed(_), Some(from)) => Successor::Guessed(from),
+        (Successor::Probable(_), Some(from)) => Successor::Probable(from),
         (successor, _) => successor,
     }
 }

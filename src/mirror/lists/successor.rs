@@ -18,7 +18,7 @@ pub enum Successor {
     /// The page that it links to.
     Linked(ApiUrl),
     /// A page that may be there, though it links to none.
-    Guessed(ApiUrl),
+    Probable(ApiUrl),
     /// Nothing.
     End,
 }
@@ -32,7 +32,7 @@ impl Successor {
             // A cursor is GitHub's own to make, and stands in the very header that leads to the next page.
             None if url.query_value("after").is_some() => Self::End,
             None if shown >= PROBE_FROM.min(size / 2).max(1) => {
-                Self::Guessed(url.clone().with_query("page", &(number(url, "page").unwrap_or(1) + 1).to_string()))
+                Self::Probable(url.clone().with_query("page", &(number(url, "page").unwrap_or(1) + 1).to_string()))
             }
             None => Self::End,
         }
@@ -41,7 +41,7 @@ impl Successor {
     /// The page to ask for.
     pub fn url(&self) -> Option<&ApiUrl> {
         match self {
-            Self::Linked(url) | Self::Guessed(url) => Some(url),
+            Self::Linked(url) | Self::Probable(url) => Some(url),
             Self::End => None,
         }
     }
@@ -55,14 +55,14 @@ impl Successor {
     }
 
     /// Returns whether nothing but the number of items speaks for the page.
-    pub fn is_guess(&self) -> bool {
-        matches!(self, Self::Guessed(_))
+    pub fn is_probable(&self) -> bool {
+        matches!(self, Self::Probable(_))
     }
 }
 
 impl ApiError {
     /// Returns whether GitHub answers so for a page behind the last one that it serves.
-    pub(super) fn is_beyond_the_end(&self) -> bool {
+    pub(super) fn is_past_the_end(&self) -> bool {
         matches!(self, Self::Unprocessable { .. } | Self::NotFound { .. })
     }
 }
@@ -79,9 +79,9 @@ mod tests {
     fn full_page_without_link_is_followed_by_its_number() {
         let first = url("/repos/a/b/labels?per_page=100");
         let second = url("/repos/a/b/labels?per_page=100&page=2");
-        assert_eq!(Successor::of(&first, None, 100), Successor::Guessed(second.clone()));
-        assert_eq!(Successor::of(&first, None, 99), Successor::Guessed(second.clone()));
-        assert_eq!(Successor::of(&second, None, 50), Successor::Guessed(url("/repos/a/b/labels?per_page=100&page=3")));
+        assert_eq!(Successor::of(&first, None, 100), Successor::Probable(second.clone()));
+        assert_eq!(Successor::of(&first, None, 99), Successor::Probable(second.clone()));
+        assert_eq!(Successor::of(&second, None, 50), Successor::Probable(url("/repos/a/b/labels?per_page=100&page=3")));
         assert_eq!(Successor::of(&second, None, 49), Successor::End);
         assert_eq!(Successor::of(&second, None, 0), Successor::End);
         assert_eq!(Successor::of(&first, Some(&second), 3), Successor::Linked(second));

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 
 use super::successor::Successor;
-use super::{Answer, Asked, List, MappedPage, PER_PAGE, UNIDENTIFIED, ask, ask_behind};
+use super::{List, ListPage, MappedPage, PER_PAGE, PageResult, UNIDENTIFIED, fetch_page, fetch_successor};
 use crate::github::{ApiUrl, VisitedUrls};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
@@ -32,7 +32,7 @@ pub(super) enum Known {
     /// All: they were read by the walk that this one goes on with.
     Trust,
     /// Those that follow each other from the first one on.
-    TrustBeginning,
+    TrustLeading,
 }
 
 /// A walk over a list's pages.
@@ -50,7 +50,7 @@ pub(super) struct Walk<'a, S = Repository> {
     /// Whether GitHub has answered from another address.
     pub redirected: bool,
     /// Pages that were read before the page in front of them.
-    pub seams: Vec<u32>,
+    pub boundaries: Vec<u32>,
     /// Pages that have answered in this walk.
     pub answered: BTreeSet<u32>,
     /// How many items the list was known to hold before the walk.
@@ -84,7 +84,7 @@ impl<'a, S: Subject> Walk<'a, S> {
             moved: false,
             changed: false,
             redirected: false,
-            seams: Vec::new(),
+            boundaries: Vec::new(),
             answered: BTreeSet::new(),
             started: None,
             newest: None,
@@ -94,11 +94,11 @@ impl<'a, S: Subject> Walk<'a, S> {
     /// Reads all pages once.
     pub async fn pass(&mut self, known: Known) -> Result<(), MirrorError> {
         self.moved = false;
-        self.seams.clear();
+        self.boundaries.clear();
         let trusted_to = match known {
             Known::Revalidate => 0,
             Known::Trust => u32::MAX,
-            Known::TrustBeginning => (1..).find(|page| !self.pages.contains_key(page)).unwrap_or(1) - 1,
+            Known::TrustLeading => (1..).find(|page| !self.pages.contains_key(page)).unwrap_or(1) - 1,
         };
         let read = |(number, page): (&u32, &PageState)| {
             (*number <= trusted_to && page.checked_at.is_some()).then_some(*number)
@@ -106,7 +106,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         let mut settled: HashSet<u32> = self.pages.iter().filter_map(read).collect();
         let last_before = self.pages.keys().next_back().copied();
         if settled.insert(1) {
-            self.read(1, self.list.first_page(), last_before).await?;
+            self.fetch(1, self.list.first_page(), last_before).await?;
         }
         // Where GitHub tells the last page, all of them can be asked for at once; otherwise those that are known.
         let promised = self.pages.get(&1).and_then(|page| page.last_page);
@@ -115,15 +115,15 @@ impl<'a, S: Subject> Walk<'a, S> {
             .filter(|page| !settled.contains(page))
             .filter(|page| promised.is_some() || self.pages.contains_key(page))
             .collect();
-        self.seams = self.read_side_by_side(&wanted, last_before).await?;
+        self.boundaries = self.fetch_concurrently(&wanted, last_before).await?;
         settled.extend(wanted);
-        self.follow(1, &settled, last_before).await
+        self.follow_next(1, &settled, last_before).await
     }
 
     /// Reads pages whose addresses are known. Neighbouring pages are read one after the other, in a few stretches side by
     /// side: where a list grows at its front, an item that is pushed on to the next page while they are read is then met
     /// there. Returns the first page of each stretch but the first.
-    pub async fn read_side_by_side(
+    pub async fn fetch_concurrently(
         &mut self,
         pages: &[u32],
         last_before: Option<u32>,
@@ -136,28 +136,28 @@ impl<'a, S: Subject> Walk<'a, S> {
             .chunks(stretch)
             .map(|chunk| {
                 futures::stream::iter(chunk.to_vec())
-                    .then(
-                        move |(page, url, state)| async move { (page, ask(work, &url, accept, state.as_ref()).await) },
-                    )
+                    .then(move |(page, url, state)| async move {
+                        (page, fetch_page(work, &url, accept, state.as_ref()).await)
+                    })
                     .boxed()
             })
             .collect();
-        let seams = requests.chunks(stretch).skip(1).filter_map(|chunk| Some(chunk.first()?.0)).collect();
+        let boundaries = requests.chunks(stretch).skip(1).filter_map(|chunk| Some(chunk.first()?.0)).collect();
         let mut answers = futures::stream::select_all(stretches);
         while let Some((page, asked)) = answers.next().await {
             match asked? {
-                Asked::Answer(answer) => self.take(page, *answer, last_before).await?,
-                Asked::Unchanged => _ = self.answered.insert(page),
+                PageResult::Page(answer) => self.store_page(page, *answer, last_before).await?,
+                PageResult::NotModified => _ = self.answered.insert(page),
             }
         }
-        Ok(seams)
+        Ok(boundaries)
     }
 
     /// Asks for one page, and takes what it holds unless it is unchanged.
-    pub async fn read(&mut self, page: u32, url: ApiUrl, last_before: Option<u32>) -> Result<(), MirrorError> {
-        match ask(self.work, &url, self.list.accept, self.pages.get(&page)).await? {
-            Asked::Answer(answer) => self.take(page, *answer, last_before).await,
-            Asked::Unchanged => {
+    pub async fn fetch(&mut self, page: u32, url: ApiUrl, last_before: Option<u32>) -> Result<(), MirrorError> {
+        match fetch_page(self.work, &url, self.list.accept, self.pages.get(&page)).await? {
+            PageResult::Page(answer) => self.store_page(page, *answer, last_before).await,
+            PageResult::NotModified => {
                 self.answered.insert(page);
                 Ok(())
             }
@@ -185,7 +185,7 @@ impl<'a, S: Subject> Walk<'a, S> {
     }
 
     /// Reads on behind a page, from each page to the next; pages that are settled have answered, or need not be asked for.
-    pub async fn follow(
+    pub async fn follow_next(
         &mut self,
         mut page: u32,
         settled: &HashSet<u32>,
@@ -201,7 +201,7 @@ impl<'a, S: Subject> Walk<'a, S> {
             if let Err(error) = visited.visit(url) {
                 // Where the page led to must not be believed by the next run: its tag, which says nothing of its links,
                 // would keep it.
-                self.end_pages_at(page.saturating_sub(1)).await?;
+                self.truncate_pages(page.saturating_sub(1)).await?;
                 return Err(error.into());
             }
             let known = self.pages.get(&(page + 1));
@@ -209,9 +209,9 @@ impl<'a, S: Subject> Walk<'a, S> {
                 page += 1;
                 continue;
             }
-            match ask_behind(self.work, self.list, &successor, known).await? {
-                Some(Asked::Answer(answer)) => self.take(page + 1, *answer, last_before).await?,
-                Some(Asked::Unchanged) => _ = self.answered.insert(page + 1),
+            match fetch_successor(self.work, self.list, &successor, known).await? {
+                Some(PageResult::Page(answer)) => self.store_page(page + 1, *answer, last_before).await?,
+                Some(PageResult::NotModified) => _ = self.answered.insert(page + 1),
                 None => return self.trim(page).await,
             }
             page += 1;
@@ -222,12 +222,12 @@ impl<'a, S: Subject> Walk<'a, S> {
     async fn trim(&mut self, last: u32) -> Result<(), MirrorError> {
         if self.pages.keys().next_back().is_some_and(|page| *page > last) {
             self.pages.retain(|page, _| *page <= last);
-            self.end_pages_at(last).await?;
+            self.truncate_pages(last).await?;
         }
         Ok(())
     }
 
-    async fn end_pages_at(&self, last: u32) -> Result<(), MirrorError> {
+    async fn truncate_pages(&self, last: u32) -> Result<(), MirrorError> {
         let rows =
             RowBatch { sync_updates: vec![SyncUpdate::PagesEnd { list: self.state.id, last }], ..RowBatch::default() };
         self.work.write_rows(rows).await
@@ -236,12 +236,17 @@ impl<'a, S: Subject> Walk<'a, S> {
     /// Forgets all pages, so that the next reading asks for them without tags.
     pub async fn forget_pages(&mut self) -> Result<(), MirrorError> {
         self.pages.clear();
-        self.end_pages_at(0).await
+        self.truncate_pages(0).await
     }
 
     /// Stores a page that came, with its state. `last_before` is the last page that was known before: pages behind it are
     /// new because the list has grown.
-    pub async fn take(&mut self, number: u32, mut answer: Answer, last_before: Option<u32>) -> Result<(), MirrorError> {
+    pub async fn store_page(
+        &mut self,
+        number: u32,
+        mut answer: ListPage,
+        last_before: Option<u32>,
+    ) -> Result<(), MirrorError> {
         let mapped = answer.map(self.work, self.list)?;
         let validator = answer.tag(&mapped);
         let MappedPage { documents, mut rows, newest, keys, unusable, .. } = mapped;

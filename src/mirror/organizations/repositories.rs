@@ -178,7 +178,7 @@ impl OrganizationSync<'_> {
             }
             let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
             github.record_access(&reader, &name, !private);
-            before.take(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
+            before.classify(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
         };
         let map: &ItemMapper<User> = &map;
         let work = self.work(with_token(own, token), stats);
@@ -267,7 +267,7 @@ impl KnownState {
     }
 
     /// Maps one repository of a list, unless another name or another's name has to be seen to first.
-    fn take(
+    fn classify(
         &self,
         name: &RepoName,
         item: &Item<'_>,

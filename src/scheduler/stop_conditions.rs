@@ -6,15 +6,15 @@ use crate::github::GitHub;
 
 /// What ends a run before all is done. Work in hand stops where it is, and the next run goes on from there.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Limits {
+pub struct StopConditions {
     /// Not after this moment.
     pub until: Option<DateTime<Local>>,
     /// Not after so many requests that count on a rate limit.
     pub max_requests: Option<u64>,
 }
 
-impl Limits {
-    /// Limits from a time of day, today's or, where that has passed, tomorrow's, and a number of requests.
+impl StopConditions {
+    /// Builds the conditions from a time of day, today's or, where that has passed, tomorrow's, and a number of requests.
     pub fn new(until: Option<NaiveTime>, max_requests: Option<u64>, now: DateTime<Local>) -> Self {
         let until = until.and_then(|time| {
             let days = u64::from(time <= now.time());
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_time_that_has_passed_today_is_tomorrows() {
         let now = Local.with_ymd_and_hms(2026, 11, 25, 22, 0, 0).unwrap();
-        let until = |text: &str| Limits::new(Some(parse_time_of_day(text).unwrap()), None, now).until.unwrap();
+        let until = |text: &str| StopConditions::new(Some(parse_time_of_day(text).unwrap()), None, now).until.unwrap();
         assert_eq!(until("23:30") - now, TimeDelta::minutes(90));
         assert_eq!(until("06:00") - now, TimeDelta::hours(8));
         assert_eq!(until("22:00") - now, TimeDelta::hours(24));

@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use super::plan::Due;
+use super::plan::DueRepository;
 use crate::github::{ApiUrl, Fetched, Get, RequestCounter};
 use crate::json;
 use crate::mirror::stage::Stage;
@@ -15,11 +15,11 @@ use crate::mirror::{Mirror, MirrorError, get_json};
 use crate::store::documents::Collection;
 
 /// So many of the largest are asked for themselves, and so many of all others for the rest.
-const ASKED: usize = 25;
+const SAMPLE_SIZE: usize = 25;
 /// Items a page.
-const PAGE: u64 = 100;
+const ITEMS_PER_PAGE: u64 = 100;
 /// What a repository costs that has changed since: the list that did, the repository, its feed, and what hangs on them.
-const CHANGED: u64 = 7;
+const REQUESTS_PER_CHANGED: u64 = 7;
 
 /// Expected requests that count on a rate limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,17 +32,17 @@ pub struct Estimate {
 
 /// What is known of a repository that was never retrieved.
 #[derive(Debug, Clone, Copy, Default)]
-struct Facts {
+struct RepositorySize {
     size: u64,
     stars: u64,
     forks: u64,
     open: u64,
-    asked: Option<Asked>,
+    asked: Option<Sample>,
 }
 
 /// What GitHub was asked for.
 #[derive(Debug, Clone, Copy, Default)]
-struct Asked {
+struct Sample {
     pulls: u64,
     commits: u64,
 }
@@ -52,7 +52,7 @@ struct Asked {
 /// # Errors
 /// A store that can't be read, or the user's wish to stop. What GitHub does not tell is estimated as if it had not been
 /// asked.
-pub async fn estimate(mirror: &Mirror, due: &[Due], stages: &[Stage]) -> Result<Estimate, MirrorError> {
+pub async fn estimate(mirror: &Mirror, due: &[DueRepository], stages: &[Stage]) -> Result<Estimate, MirrorError> {
     let mut facts = Vec::with_capacity(due.len());
     for due in due {
         facts.push(if due.retrieved_at.is_none() { Some(known(mirror, due).await?) } else { None });
@@ -67,11 +67,11 @@ pub async fn estimate(mirror: &Mirror, due: &[Due], stages: &[Stage]) -> Result<
     Ok(of(due, &facts, &read_again, stages))
 }
 
-async fn known(mirror: &Mirror, due: &Due) -> Result<Facts, MirrorError> {
+async fn known(mirror: &Mirror, due: &DueRepository) -> Result<RepositorySize, MirrorError> {
     let stored = mirror.stores.documents.get(Collection::Repos, &due.name.to_string()).await?;
     let document: Value = stored.and_then(|json| json::parse(&json).ok()).unwrap_or_default();
     let number = |key: &str| document.get(key).and_then(Value::as_u64).unwrap_or(0);
-    Ok(Facts {
+    Ok(RepositorySize {
         size: number("size"),
         stars: number("stargazers_count"),
         forks: number("forks_count"),
@@ -81,17 +81,17 @@ async fn known(mirror: &Mirror, due: &Due) -> Result<Facts, MirrorError> {
 }
 
 /// The largest, and some of all others at equal distances.
-fn asked_for(facts: &[Option<Facts>]) -> Vec<usize> {
+fn asked_for(facts: &[Option<RepositorySize>]) -> Vec<usize> {
     let mut by_size: Vec<(usize, u64)> =
         facts.iter().enumerate().filter_map(|(at, facts)| Some((at, facts.as_ref()?.size))).collect();
     by_size.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-    let (largest, others) = by_size.split_at(by_size.len().min(ASKED));
-    let step = others.len().div_ceil(ASKED).max(1);
+    let (largest, others) = by_size.split_at(by_size.len().min(SAMPLE_SIZE));
+    let step = others.len().div_ceil(SAMPLE_SIZE).max(1);
     largest.iter().chain(others.iter().step_by(step)).map(|(at, _)| *at).collect()
 }
 
 /// How many pull requests and commits a repository has: what GitHub says is the last of pages of one.
-async fn ask(mirror: &Mirror, due: &Due) -> Result<Option<Asked>, MirrorError> {
+async fn ask(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, MirrorError> {
     let mut counts = [0; 2];
     for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
         let url = ApiUrl::repo(&due.name, &[list]).query("state", "all").query("per_page", "1");
@@ -111,20 +111,20 @@ async fn ask(mirror: &Mirror, due: &Due) -> Result<Option<Asked>, MirrorError> {
             }
         };
     }
-    Ok(Some(Asked { pulls: counts[0], commits: counts[1] }))
+    Ok(Some(Sample { pulls: counts[0], commits: counts[1] }))
 }
 
 /// The estimate from what is known.
-fn of(due: &[Due], facts: &[Option<Facts>], read_again: &[bool], stages: &[Stage]) -> Estimate {
+fn of(due: &[DueRepository], facts: &[Option<RepositorySize>], read_again: &[bool], stages: &[Stage]) -> Estimate {
     // Those that were asked for as the largest say nothing of the others, unless there are no others.
-    let asked: Vec<Asked> = asked_for(facts).into_iter().filter_map(|at| facts[at]?.asked).collect();
-    let typical = if asked.len() > ASKED { &asked[ASKED..] } else { &asked[..] };
-    let mean = |number: fn(&Asked) -> u64| {
+    let asked: Vec<Sample> = asked_for(facts).into_iter().filter_map(|at| facts[at]?.asked).collect();
+    let typical = if asked.len() > SAMPLE_SIZE { &asked[SAMPLE_SIZE..] } else { &asked[..] };
+    let mean = |number: fn(&Sample) -> u64| {
         typical.iter().map(number).sum::<u64>().checked_div(typical.len() as u64).unwrap_or(0)
     };
-    let typical = Asked { pulls: mean(|asked| asked.pulls), commits: mean(|asked| asked.commits) };
+    let typical = Sample { pulls: mean(|asked| asked.pulls), commits: mean(|asked| asked.commits) };
     let has = |stage: Stage, number: u64| if stages.contains(&stage) { number } else { 0 };
-    let more = |items: u64| items.div_ceil(PAGE).saturating_sub(1);
+    let more = |items: u64| items.div_ceil(ITEMS_PER_PAGE).saturating_sub(1);
     let lists: u64 = stages.iter().map(|stage| stage.lists()).sum();
     let (mut first, mut pages, mut pulls, mut details, mut changed) = (0, 0, 0, 0, 0);
     let mut each = Vec::with_capacity(due.len());
@@ -132,7 +132,7 @@ fn of(due: &[Due], facts: &[Option<Facts>], read_again: &[bool], stages: &[Stage
         let Some(facts) = facts else {
             let cost = match (read_again, due.changed) {
                 (true, _) => lists,
-                (false, true) => CHANGED,
+                (false, true) => REQUESTS_PER_CHANGED,
                 (false, false) => 0,
             };
             changed += cost;
@@ -167,31 +167,31 @@ fn of(due: &[Due], facts: &[Option<Facts>], read_again: &[bool], stages: &[Stage
 mod tests {
     use super::*;
 
-    fn due(name: &str, retrieved: bool, changed: bool) -> Due {
+    fn due(name: &str, retrieved: bool, changed: bool) -> DueRepository {
         let retrieved_at = retrieved.then(chrono::Utc::now);
-        Due { name: format!("o/{name}").parse().unwrap(), retrieved_at, changed }
+        DueRepository { name: format!("o/{name}").parse().unwrap(), retrieved_at, changed }
     }
 
     #[test]
     fn what_was_never_retrieved_is_estimated_by_what_others_like_it_have() {
-        let asked = |pulls, commits| Some(Asked { pulls, commits });
-        let large = Facts { size: 900, asked: asked(1000, 5000), ..Facts::default() };
-        let small = |asked| Some(Facts { size: 1, asked, ..Facts::default() });
-        let mut facts: Vec<_> = (0..ASKED).map(|_| Some(large)).collect();
+        let asked = |pulls, commits| Some(Sample { pulls, commits });
+        let large = RepositorySize { size: 900, asked: asked(1000, 5000), ..RepositorySize::default() };
+        let small = |asked| Some(RepositorySize { size: 1, asked, ..RepositorySize::default() });
+        let mut facts: Vec<_> = (0..SAMPLE_SIZE).map(|_| Some(large)).collect();
         facts.extend([small(asked(2, 10)), small(asked(4, 10)), small(None)]);
         let due: Vec<_> = (0..facts.len()).map(|at| due(&format!("r{at}"), false, true)).collect();
         let stages = [Stage::Repo, Stage::Pulls, Stage::Commits];
         let each = of(&due, &facts, &[false; 40][..due.len()], &stages).each;
         assert_eq!(each[0], 3 + 9 + 49 + 1000);
-        assert_eq!(&each[ASKED..], [3 + 2, 3 + 4, 3 + 3]);
+        assert_eq!(&each[SAMPLE_SIZE..], [3 + 2, 3 + 4, 3 + 3]);
     }
 
     #[test]
     fn what_is_known_costs_what_has_changed() {
         let due = [due("a", true, true), due("b", true, false)];
         let estimate = of(&due, &[None, None], &[false, false], &[Stage::Repo]);
-        assert_eq!(estimate.each, [CHANGED, 0]);
-        assert_eq!(estimate.kinds, [("repositories retrieved before", CHANGED)]);
+        assert_eq!(estimate.each, [REQUESTS_PER_CHANGED, 0]);
+        assert_eq!(estimate.kinds, [("repositories retrieved before", REQUESTS_PER_CHANGED)]);
         assert_eq!(of(&due, &[None, None], &[true, true], &[Stage::Repo, Stage::Labels]).each, [2, 2]);
     }
 }

@@ -10,7 +10,7 @@ use crate::store::relational::inventory::RepositoryRecord;
 
 /// A repository that is to be retrieved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub struct DueRepository {
     /// Its name.
     pub name: RepoName,
     /// When its last complete retrieval ended.
@@ -23,7 +23,7 @@ pub struct Due {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The repositories that are due, most stale first.
-    pub due: Vec<Due>,
+    pub due: Vec<DueRepository>,
     /// How many are fresh enough.
     pub fresh: usize,
 }
@@ -50,7 +50,7 @@ impl Plan {
             }
             let changed =
                 known.and_then(|known| known.changed_at).zip(retrieved_at).is_none_or(|(at, seen)| at >= seen);
-            due.push(Due { name: name.clone(), retrieved_at, changed });
+            due.push(DueRepository { name: name.clone(), retrieved_at, changed });
         }
         // Those never retrieved first; among equals the order of projects.txt stays.
         due.sort_by_key(|due| due.retrieved_at);

@@ -11,7 +11,7 @@ use crate::mirror::{self, MirrorError};
 
 /// How a repository's retrieval ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum RetrievalStatus {
     /// All there is was read.
     Done,
     /// GitHub has it no more, and it is marked so.
@@ -28,7 +28,7 @@ pub enum State {
     NotReached,
 }
 
-impl State {
+impl RetrievalStatus {
     /// What an error means for the repository alone.
     pub(super) fn of_error(error: &MirrorError) -> Self {
         match error {
@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for RetrievalStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Done => "done",
@@ -76,11 +76,11 @@ impl fmt::Display for State {
 
 /// One repository's line.
 #[derive(Debug, Clone)]
-pub struct Worked {
+pub struct RepositoryResult {
     /// The name that it was asked for by.
     pub repository: String,
     /// How it ended.
-    pub state: State,
+    pub state: RetrievalStatus,
     /// The same on one line, with what was stored.
     pub summary: String,
     /// Documents stored for the first time, changed, gone; requests that count and that don't.
@@ -89,22 +89,26 @@ pub struct Worked {
     time: Duration,
 }
 
-impl Worked {
-    pub(super) fn new(repository: String, state: State, time: Duration) -> Self {
+impl RepositoryResult {
+    pub(super) fn new(repository: String, state: RetrievalStatus, time: Duration) -> Self {
         let summary = match &state {
-            State::Gone => "gone, marked as deleted".to_owned(),
+            RetrievalStatus::Gone => "gone, marked as deleted".to_owned(),
             state => state.reason().map_or_else(|| state.to_string(), |why| format!("{state}: {why}")),
         };
         Self { repository, state, summary, numbers: [0; 5], time }
     }
 
     pub(super) fn not_reached(repository: String) -> Self {
-        Self::new(repository, State::NotReached, Duration::ZERO)
+        Self::new(repository, RetrievalStatus::NotReached, Duration::ZERO)
     }
 
     pub(super) fn of(repository: String, report: &mirror::Report) -> Self {
         let sum = |number: fn(&mirror::StageReport) -> u64| report.stages.iter().map(number).sum();
-        let state = if report.is_complete() { State::Done } else { State::Partial(report.incomplete_summary()) };
+        let state = if report.is_complete() {
+            RetrievalStatus::Done
+        } else {
+            RetrievalStatus::Partial(report.incomplete_summary())
+        };
         Self {
             repository,
             state,
@@ -123,50 +127,50 @@ impl Worked {
 
 /// How all went.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct RunReport {
     /// Each repository.
-    pub worked: Vec<Worked>,
+    pub results: Vec<RepositoryResult>,
     /// How long all of it took.
     pub time: Duration,
 }
 
-impl Report {
+impl RunReport {
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
-        self.worked.iter().all(|worked| worked.state.is_done())
+        self.results.iter().all(|result| result.state.is_done())
     }
 
     /// How many repositories ended how: `3 done, 1 failed`.
     pub fn totals(&self) -> String {
         let mut counts: BTreeMap<u8, (String, usize)> = BTreeMap::new();
-        for worked in &self.worked {
-            let place = match worked.state {
-                State::Done => 0,
-                State::Gone => 1,
-                State::Partial(_) => 2,
-                State::Inaccessible(_) => 3,
-                State::Failed(_) => 4,
-                State::Busy(_) => 5,
-                State::NotReached => 6,
+        for result in &self.results {
+            let place = match result.state {
+                RetrievalStatus::Done => 0,
+                RetrievalStatus::Gone => 1,
+                RetrievalStatus::Partial(_) => 2,
+                RetrievalStatus::Inaccessible(_) => 3,
+                RetrievalStatus::Failed(_) => 4,
+                RetrievalStatus::Busy(_) => 5,
+                RetrievalStatus::NotReached => 6,
             };
-            counts.entry(place).or_insert_with(|| (worked.state.to_string(), 0)).1 += 1;
+            counts.entry(place).or_insert_with(|| (result.state.to_string(), 0)).1 += 1;
         }
         let counts: Vec<String> = counts.into_values().map(|(state, count)| format!("{count} {state}")).collect();
         if counts.is_empty() { "nothing was due".to_owned() } else { counts.join(", ") }
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(["repository", "result", "new", "changed", "gone", "requests", "free (304)", "time"]);
         let mut total = [0_u64; 5];
-        for worked in &self.worked {
-            for (sum, number) in total.iter_mut().zip(worked.numbers) {
+        for result in &self.results {
+            for (sum, number) in total.iter_mut().zip(result.numbers) {
                 *sum += number;
             }
-            table.add_row(row(&worked.repository, &worked.state.to_string(), worked.numbers, worked.time));
+            table.add_row(row(&result.repository, &result.state.to_string(), result.numbers, result.time));
         }
         table.add_row(row("total", "", total, self.time));
         for column in table.column_iter_mut().skip(2) {
@@ -175,9 +179,9 @@ impl fmt::Display for Report {
         for line in table.lines() {
             writeln!(f, "{}", line.trim())?;
         }
-        for worked in &self.worked {
-            if let Some(why) = worked.state.reason() {
-                writeln!(f, "{}: {}: {why}", worked.repository, worked.state)?;
+        for result in &self.results {
+            if let Some(why) = result.state.reason() {
+                writeln!(f, "{}: {}: {why}", result.repository, result.state)?;
             }
         }
         writeln!(f, "{}", self.totals())

@@ -4,18 +4,18 @@
 //! |---|---|
 //! | `plan.rs` | which repositories are due, most stale first |
 //! | `estimate.rs` | what that will cost |
-//! | `limits.rs` | when no further one is begun |
-//! | `work.rs` | some at a time, each under its lease |
+//! | `stop_conditions.rs` | when no further one is begun |
+//! | `run.rs` | some at a time, each under its lease |
 //! | `report.rs` | what the user reads at the end |
 
 mod estimate;
-mod limits;
 mod plan;
 mod report;
-mod work;
+mod run;
+mod stop_conditions;
 
 pub use estimate::{Estimate, estimate};
-pub use limits::{Limits, parse_time_of_day};
-pub use plan::{Due, Plan};
-pub use report::{Report, State, Worked};
-pub use work::work;
+pub use plan::{DueRepository, Plan};
+pub use report::{RepositoryResult, RetrievalStatus, RunReport};
+pub use run::run;
+pub use stop_conditions::{StopConditions, parse_time_of_day};
