@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 use crate::support::fake_github::{FakeGitHub, Options, World, WorldSize, names};
 use crate::support::least::pages_of_lists;
 use crate::support::program::Place;
+use crate::support::snapshot::assert_snapshot;
+
+/// The requests of a run as the server saw them: those that count, and those that were answered 304.
+fn requests(title: &str, fake: &FakeGitHub) -> String {
+    let not_modified = fake.by_status().get(&304).copied().unwrap_or(0);
+    format!("{title}: {} counted, {not_modified} not modified\n", fake.counted())
+}
+
+/// Requests by path, with those that were answered 304.
+fn paths(fake: &FakeGitHub) -> String {
+    fake.by_template().into_iter().map(|(path, count)| format!("{count:7} {path}\n")).collect()
+}
 
 /// The bound: 1.10 × the sum over the lists of ⌈items/100⌉, one a pull request, one a branch whose head is not yet
 /// known, and 20.
@@ -29,34 +41,51 @@ async fn a_first_run_without_details_stays_within_the_fewest_pages() {
         (names::QUIET, World::edge_cases(1)),
         ("contoso/huge", World::sized(1, WorldSize::of(3000, 900, 250))),
     ];
+    let mut seen = String::new();
     for (repository, world) in worlds {
         let fake = FakeGitHub::start(world, Options::unlimited()).await;
         let place = Place::new(fake.url());
         let ran = place.mirror(&[repository, "--detail", "skeleton"]).await;
         let (cost, bound) = (fake.counted(), bound(&fake, repository));
         assert!(cost <= bound, "{repository}: {cost} requests, at most {bound}: {:?}\n{}", fake.by_template(), ran.out);
+        seen += &requests(&format!("{repository}, first run"), &fake);
+        seen += &paths(&fake);
+        fake.reset_counters();
+        place.mirror(&[repository, "--detail", "skeleton"]).await;
+        // How many pages of a long list are asked for again differs from run to run.
+        seen += &format!("{repository}, again: {} counted\n", fake.counted());
     }
+    assert_snapshot("requests_skeleton", &seen);
 }
 
 #[tokio::test]
 async fn the_table_counts_what_the_server_counted() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
-    for _ in 0..2 {
+    let mut seen = String::new();
+    for title in ["first run", "again"] {
         fake.reset_counters();
         let ran = place.mirror(&[names::QUIET]).await;
         let total = ran.stage("total");
         let free = fake.by_status().get(&304).copied().unwrap_or(0);
         assert_eq!((total[4].parse(), total[5].parse()), (Ok(fake.counted()), Ok(free)), "{}", ran.out);
+        seen += &requests(title, &fake);
+        seen += &paths(&fake);
     }
+    assert_snapshot("requests_full", &seen);
 }
 
 #[tokio::test]
 async fn what_a_pull_request_push_costs_is_its_own_requests() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
-    place.mirror(&[names::WEB]).await;
+    let mut seen = String::new();
+    for title in ["first run", "again"] {
+        fake.reset_counters();
+        place.mirror(&[names::WEB]).await;
+        seen += &requests(title, &fake);
+        seen += &paths(&fake);
+    }
     fake.world_mut(|w| {
         let r = w.repo(names::WEB);
         let open = w.repos[r].issues.iter().find(|i| i.open && i.pull.as_ref().is_some_and(|p| p.head_repo.is_some()));
@@ -69,4 +98,7 @@ async fn what_a_pull_request_push_costs_is_its_own_requests() {
     let commits = by.get("/repos/{owner}/{repo}/pulls/{number}/commits").copied().unwrap_or(0);
     assert_eq!(commits, 1, "{by:?}");
     assert!(fake.counted() < 25, "{by:?}");
+    seen += &requests("after a push to a pull request", &fake);
+    seen += &paths(&fake);
+    assert_snapshot("requests_of_a_push", &seen);
 }

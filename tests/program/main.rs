@@ -27,6 +27,7 @@ mod refresh;
 mod refused;
 mod renames;
 mod repair;
+mod snapshots;
 mod stages;
 mod start;
 mod tombstones;

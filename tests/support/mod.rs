@@ -7,5 +7,6 @@ pub mod family;
 pub mod least;
 pub mod program;
 pub mod servers;
+pub mod snapshot;
 pub mod stores;
 pub mod work;
