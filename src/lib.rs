@@ -23,6 +23,7 @@
 //! | [`process_id`] | which process holds a lease, and whether it has ended |
 //! | [`json`] | lenient parsing of GitHub's JSON |
 //! | [`rate_limit`] | the contract between the client and the store in which processes share the tokens' limits |
+//! | [`validator`] | validators of conditional requests |
 //! | [`names`], [`secret`], [`backend_url`] | values parsed once at the edge |
 //!
 //! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
@@ -52,4 +53,5 @@ pub mod scheduler;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod validator;
 pub mod workers;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 /// A token, key or password. `Debug` and `Display` show at most its first 4 characters, so that no log, error or
 /// panic can carry it; [`Secret::expose`] is the one way to the text, easy to find in a review.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -26,6 +28,13 @@ impl Secret {
             return "…".to_owned();
         }
         self.0.chars().take(SHOWN).chain(['…']).collect()
+    }
+}
+
+impl Secret {
+    /// Returns 8 hex digits that identify the secret without revealing it: the start of its SHA-256.
+    pub fn fingerprint(&self) -> String {
+        Sha256::digest(self.0.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::findings::has_permission;
 use super::report::{Access, CheckedApp, CheckedOrganization, CheckedToken, Expected, GithubReport, WebhookAccess};
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Installation, Page, RequestCounter, TokenRef, TokenState};
+use crate::github::{ApiUrl, Fetched, GitHub, Installation, Page, Request, RequestCounter, TokenRef, TokenState};
 
 /// A request is given up after this time: a check does not wait for the end of a rate limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,9 +66,9 @@ pub async fn check_github(github: &GitHub, expected: &Expected) -> GithubReport 
     for (token, mut checked) in tokens.into_iter().zip(checked) {
         let is_app = token.installed_on.is_some();
         let is_anonymous = token.fingerprint.is_empty();
-        let reads = is_app || is_anonymous || expected.read_tokens.iter().any(|secret| token.is(secret));
+        let reads = is_app || is_anonymous || expected.read_tokens.iter().any(|secret| token.matches(secret));
         let manages_webhooks = match &expected.hook_token {
-            Some((secret, is_dedicated)) => (is_app && !is_dedicated) || token.is(secret),
+            Some((secret, is_dedicated)) => (is_app && !is_dedicated) || token.matches(secret),
             None => is_app,
         };
         checked.uses.extend(reads.then_some("read"));
@@ -117,9 +117,9 @@ impl Prober<'_> {
             return Err(ProbeError::failed(reason.clone()));
         }
         let only = Some(token.clone());
-        let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
+        let request = Request::get(url).token(only);
         let reason = tokio::select! {
-            fetched = self.github.get(&request, self.meter) => {
+            fetched = self.github.send(&request, self.meter) => {
                 return match fetched {
                     Ok(Fetched::Page(page)) => {
                         self.record_clock(Some(&page));

@@ -10,7 +10,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 
 use super::error::ClientError;
-use super::request::{AppConfig, Installation};
+use super::settings::AppConfig;
+use super::token_info::Installation;
 use crate::secret::Secret;
 
 /// GitHub's advice: a clock that is clock_offset of theirs by less does no harm.
@@ -120,7 +121,7 @@ pub(super) fn parse_installations(body: &[u8]) -> Result<Vec<Installation>, serd
         let account: Account = serde_json::from_value(listed.account?).ok()?;
         let text = |(name, level): (String, serde_json::Value)| Some((name, level.as_str()?.to_owned()));
         Some(Installation {
-            number: listed.id,
+            id: listed.id,
             account: account.login,
             organization: account.kind.as_deref() == Some("Organization"),
             selected: listed.repository_selection.as_deref() == Some("selected"),

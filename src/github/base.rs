@@ -8,6 +8,10 @@ use url::Url;
 
 use super::url::{ApiUrl, UrlProblem};
 
+/// Version of the API. Still returns a pull request's `merge_commit_sha`, which 2026-03-10 dropped; supported until 2028-03-10
+/// (GitHub docs: API versions).
+pub(super) const API_VERSION: &str = "2022-11-28";
+
 /// Where the API is, and what it calls itself.
 pub(super) struct ApiBase {
     /// Where requests go.
@@ -81,6 +85,16 @@ pub(super) fn base_url_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
     let base = base.to_owned();
     url.set_path(&base);
     Some(with_slash(url))
+}
+
+/// Whether an address is this machine's own: a proxy from the environment is not meant for it, and nobody listens on the way.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 fn with_slash(mut url: Url) -> Url {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::value::RawValue;
 
-use super::API_VERSION;
+use super::base::API_VERSION;
 use super::budget::{MAX_WAIT, RateLimitHeaders};
 use super::error::{ApiError, ConnectProblem};
 

@@ -15,12 +15,13 @@ use super::app::App;
 use super::budget::{RateLimitHeaders, Remaining};
 use super::error::{ApiError, ClientError};
 use super::event::ClientEvent;
-use super::request::{PoolBudget, TokenConfig, TokenRef, TokenState};
+use super::request::Request;
+use super::settings::TokenConfig;
 use super::throttle;
+use super::token_info::{PoolBudget, TokenRef, TokenState};
 use crate::names::RepoName;
 use crate::rate_limit::{MAX_IN_FLIGHT, WaitReason};
 
-pub(super) use token::fingerprint;
 use token::{Credential, Token};
 
 mod app;
@@ -67,17 +68,27 @@ struct State {
     announced: Option<Instant>,
 }
 
-/// What a request needs.
+/// A request that waits for a token.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TokenRequest<'a> {
-    pub repo: Option<&'a RepoName>,
-    /// The fingerprint of the token whose ETag is at hand.
-    pub prefer: Option<&'a str>,
-    /// What is asked for of the repository, `stargazers`.
-    pub endpoint: &'a str,
+    pub request: &'a Request,
     pub purpose: Purpose<'a>,
-    /// What it counts on the secondary limit.
-    pub points: u32,
+}
+
+impl<'a> TokenRequest<'a> {
+    pub fn repo(&self) -> Option<&'a RepoName> {
+        self.request.repo.as_ref()
+    }
+
+    /// Returns the kind of data of the repository that is asked for, such as `stargazers`.
+    fn endpoint(&self) -> &'a str {
+        self.request.url.last_segment()
+    }
+
+    /// Returns the scope of the ETag at hand: the token that it belongs to is preferred.
+    fn etag_scope(&self) -> Option<&'a str> {
+        self.request.validator.as_ref().map(|validator| validator.scope.as_str())
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -197,8 +208,8 @@ impl TokenPool {
     }
 
     /// Queues up with the requests that wait for the same tokens.
-    pub async fn wait_turn(&self, want: &TokenRequest<'_>) -> OwnedMutexGuard<()> {
-        let key = self.state().wait_queue(want, Instant::now());
+    pub async fn wait_turn(&self, wanted: &TokenRequest<'_>) -> OwnedMutexGuard<()> {
+        let key = self.state().wait_queue(wanted, Instant::now());
         let wait_queue = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             if queues.len() >= MAX_IDLE_QUEUES {
@@ -210,10 +221,10 @@ impl TokenPool {
     }
 
     /// Looks for a token once. The caller waits when it is blocked, and says so if the wait is a long one.
-    pub fn try_acquire(self: &Arc<Self>, want: &TokenRequest<'_>, now: Instant) -> Acquire {
+    pub fn try_acquire(self: &Arc<Self>, wanted: &TokenRequest<'_>, now: Instant) -> Acquire {
         let mut state = self.state();
         let (total, per_token) = self.bounds(&state);
-        let found = state.select(want, now, per_token);
+        let found = state.select(wanted, now, per_token);
         let token = match found {
             Ok(token) if state.needs_refresh(token, now) => return Acquire::RefreshFirst(token),
             Ok(_) if state.in_flight >= total.min(state.allocation) => {
@@ -226,7 +237,7 @@ impl TokenPool {
         // `select` gives indexes into `tokens`.
         let Some(chosen) = state.tokens.get_mut(token) else { return Acquire::NoToken };
         chosen.in_flight += 1;
-        (0..want.points).for_each(|_| chosen.throttle.record(now));
+        (0..wanted.request.points()).for_each(|_| chosen.throttle.record(now));
         let signed = || self.app.as_ref().filter(|(_, place)| *place == token).map(|(app, _)| app.authorization());
         Acquire::Granted(Box::new(Permit {
             pool: Arc::clone(self),
@@ -341,18 +352,18 @@ impl TokenPool {
 
     /// Remembers that a token may not read something of a repository, or without a sign-on nothing of it. Returns whether
     /// another token is left that may.
-    pub fn record_denial(&self, want: &TokenRequest<'_>, token: usize, error: &ApiError) -> bool {
-        let Some(repo) = want.repo else { return false };
+    pub fn record_denial(&self, wanted: &TokenRequest<'_>, token: usize, error: &ApiError) -> bool {
+        let Some(repo) = wanted.repo() else { return false };
         let mut state = self.state();
         if matches!(error, ApiError::SsoRequired { .. }) {
             state.access.record_access(repo, token, false, None);
         } else {
-            state.access.record_denial(repo, token, want.endpoint);
+            state.access.record_denial(repo, token, wanted.endpoint());
         }
-        let want = TokenRequest { purpose: Purpose::Read, ..*want };
+        let wanted = TokenRequest { purpose: Purpose::Read, ..*wanted };
         let may =
-            |i: &usize| state.can_read(repo, *i) == Some(true) && !state.access.is_denied(repo, *i, want.endpoint);
-        state.candidates(&want).iter().any(may)
+            |i: &usize| state.can_read(repo, *i) == Some(true) && !state.access.is_denied(repo, *i, wanted.endpoint());
+        state.candidates(&wanted).iter().any(may)
     }
 
     /// Leaves it open whether a token can read a repository, until then.
@@ -361,8 +372,8 @@ impl TokenPool {
     }
 
     /// Whether another token than this may serve a request too.
-    pub fn has_other(&self, want: &TokenRequest<'_>, token: usize) -> bool {
-        self.state().candidates(want).iter().any(|candidate| *candidate != token)
+    pub fn has_other(&self, wanted: &TokenRequest<'_>, token: usize) -> bool {
+        self.state().candidates(wanted).iter().any(|candidate| *candidate != token)
     }
 
     /// The tokens that GitHub has not refused.

@@ -6,11 +6,11 @@ use bytes::BytesMut;
 use http::{HeaderValue, header};
 use url::Url;
 
-use super::API_VERSION;
+use super::base::{API_VERSION, is_loopback};
 use super::classify::{Response, TransientFailure};
 use super::error::{ApiError, ClientError, ConnectProblem};
 use super::limits::ClientLimits;
-use super::request::Accept;
+use super::request::{Accept, Request};
 use super::tls;
 use super::tokens::Permit;
 use super::url::ApiUrl;
@@ -62,27 +62,28 @@ impl Transport {
         Ok(Self { http, max_body_bytes: limits.max_body_bytes })
     }
 
-    /// Sends a question, or what is to be changed, and reads the whole answer.
+    /// Sends a request to `url`, its own address or one it was redirected to, and reads the whole response.
     pub async fn send(
         &self,
         api_url: &Url,
         url: &ApiUrl,
-        accept: Accept,
+        request: &Request,
         etag: Option<&HeaderValue>,
-        change: Option<(http::Method, Vec<u8>)>,
         permit: &Permit,
     ) -> Result<Response, TransportError> {
         let address = url.resolve(api_url);
-        let mut request = match change {
+        let mut builder = match &request.mutation {
             None => self.http.get(address),
-            Some((method, body)) => {
-                self.http.request(method, address).header(header::CONTENT_TYPE, "application/json").body(body)
-            }
+            Some(mutation) => self
+                .http
+                .request(mutation.method.clone(), address)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(mutation.body.clone()),
         };
         if let Some(etag) = etag {
-            request = request.header(header::IF_NONE_MATCH, etag.clone());
+            builder = builder.header(header::IF_NONE_MATCH, etag.clone());
         }
-        self.receive(request, url, accept, permit).await
+        self.receive(builder, url, request.accept, permit).await
     }
 
     async fn receive(
@@ -115,16 +116,6 @@ impl Transport {
         let headers = std::mem::take(response.headers_mut());
         let sent = permit.authorization.clone();
         Ok(Response { status: response.status(), headers, body: body.freeze(), sent })
-    }
-}
-
-/// Whether an address is this machine's own: a proxy from the environment is not meant for it, and nobody listens on the way.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 

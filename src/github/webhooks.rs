@@ -6,7 +6,13 @@ use http::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Accept, ApiError, ApiUrl, Change, Fetched, Get, GitHub, RequestCounter, TokenRef, VisitedUrls};
+use super::client::GitHub;
+use super::error::ApiError;
+use super::page::Fetched;
+use super::request::{Request, RequestCounter};
+use super::token_info::TokenRef;
+use super::url::ApiUrl;
+use super::visited::VisitedUrls;
 use crate::secret::Secret;
 
 /// Hooks that a page holds at most.
@@ -62,15 +68,15 @@ impl fmt::Display for WebhookState {
 
 impl GitHub {
     /// Sees to it that an organisation has one hook for the address. One that is there is left as it is, unless it is wrong and
-    /// is to be repaired. `only`: the one token that may see to it.
+    /// is to be repaired. `token`: the one token that may see to it.
     pub async fn reconcile_webhook(
         &self,
         organization: &str,
         spec: &WebhookSpec,
-        only: Option<&TokenRef>,
+        token: Option<&TokenRef>,
         counter: &RequestCounter,
     ) -> WebhookState {
-        Reconciler { github: self, organization, only, counter }.reconcile(spec).await
+        Reconciler { github: self, organization, token, counter }.reconcile(spec).await
     }
 }
 
@@ -78,7 +84,7 @@ impl GitHub {
 struct Reconciler<'a> {
     github: &'a GitHub,
     organization: &'a str,
-    only: Option<&'a TokenRef>,
+    token: Option<&'a TokenRef>,
     counter: &'a RequestCounter,
 }
 
@@ -131,8 +137,8 @@ impl Reconciler<'_> {
 
     async fn change(&self, method: Method, below: &[&str], body: Value) -> Result<(), ApiError> {
         let url = ApiUrl::path(&[&["orgs", self.organization, "hooks"], below].concat());
-        let change = Change { method, url, body, only: self.only.cloned() };
-        self.github.change(&change, self.counter).await.map(drop)
+        let request = Request::mutation(method, url, &body).token(self.token.cloned());
+        self.github.send(&request, self.counter).await.map(drop)
     }
 
     /// The organisation's hooks for an address, whatever its case.
@@ -142,9 +148,8 @@ impl Reconciler<'_> {
         let mut visited = VisitedUrls::default();
         while let Some(url) = next.take() {
             visited.visit(&url)?;
-            let only = self.only.cloned();
-            let request = Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only };
-            let Fetched::Page(page) = self.github.get(&request, self.counter).await? else { break };
+            let request = Request::get(url).token(self.token.cloned());
+            let Fetched::Page(page) = self.github.send(&request, self.counter).await? else { break };
             let hooks: Vec<Value> = serde_json::from_slice(&page.body).unwrap_or_default();
             found.extend(hooks.iter().filter_map(Hook::read).filter(|hook| hook.is_for(address)));
             next = page.links.next;

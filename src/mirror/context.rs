@@ -13,18 +13,19 @@ use super::lists::PartSize;
 use super::mapping::item::Item;
 use super::mapping::{ItemMapper, MappedPage};
 use super::options::Options;
-use super::request::{fresh_page, get_json, get_unless_cancelled, request_validator};
+use super::request::{fresh_page, get_unless_cancelled};
 pub use super::resource::{Repository, Subject};
 use super::stats::StageStats;
 use super::writer::{WriteRequest, Writer};
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, VisitedUrls};
+use crate::github::{Accept, ApiUrl, Fetched, GitHub, Page, Request, VisitedUrls};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::DeletedRow;
-use crate::store::relational::sync_state::{ListState, PageValidator};
+use crate::store::relational::sync_state::ListState;
 use crate::store::relational::{RowBatch, SyncUpdate};
 use crate::telemetry::{Console, Progress};
+use crate::validator::Validator;
 
 /// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
 /// some 300 KiB, and then it is the requests in flight that bound them; pages full of long texts have 7 MiB and more.
@@ -106,7 +107,7 @@ impl<S: Subject> Work<S> {
         &self,
         url: &ApiUrl,
         accept: Accept,
-        validator: Option<&PageValidator>,
+        validator: Option<&Validator>,
         divisible: bool,
     ) -> Result<Fetched, MirrorError> {
         self.get_for(self.subject().repo(), url, accept, validator, divisible).await
@@ -121,17 +122,15 @@ impl<S: Subject> Work<S> {
         repo: Option<&RepoName>,
         url: &ApiUrl,
         accept: Accept,
-        validator: Option<&PageValidator>,
+        validator: Option<&Validator>,
         divisible: bool,
     ) -> Result<Fetched, MirrorError> {
-        let request = Get {
-            repo: repo.cloned(),
-            accept,
-            validator: validator.map(request_validator),
-            divisible,
-            only: self.subject().token().cloned(),
-            ..get_json(url.clone())
-        };
+        let request = Request::get(url.clone())
+            .repo(repo.cloned())
+            .accept(accept)
+            .validator(validator.cloned())
+            .can_split(divisible)
+            .token(self.subject().token().cloned());
         get_unless_cancelled(&self.shared.github, &self.shared.cancel, &request, &self.stats.meter).await
     }
 

@@ -33,6 +33,5 @@ pub use error::MirrorError;
 pub use options::{ForkCommits, Options};
 pub use organizations::{Inventory, OrganizationReport};
 pub use report::{Report, StageOutcome, StageReport};
-pub use request::get_json;
 pub use session::{Mirror, account_lease, repository_lease};
 pub use update::Update;

@@ -5,13 +5,7 @@ use std::fmt;
 use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
-use crate::github::{Accept, ApiUrl, Fetched, Get, GitHub, Page, RequestCounter, Validator};
-use crate::store::relational::sync_state::PageValidator;
-
-/// Builds a request for JSON that any token may serve.
-pub fn get_json(url: ApiUrl) -> Get {
-    Get { url, repo: None, accept: Accept::Json, validator: None, divisible: false, only: None }
-}
+use crate::github::{Fetched, GitHub, Page, Request, RequestCounter};
 
 /// Sends a request unless the user asks to stop.
 ///
@@ -20,13 +14,13 @@ pub fn get_json(url: ApiUrl) -> Get {
 pub async fn get_unless_cancelled(
     github: &GitHub,
     cancel: &CancellationToken,
-    request: &Get,
+    request: &Request,
     meter: &RequestCounter,
 ) -> Result<Fetched, MirrorError> {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(MirrorError::Cancelled),
-        answer = github.get(request, meter) => Ok(answer?),
+        answer = github.send(request, meter) => Ok(answer?),
     }
 }
 
@@ -39,14 +33,4 @@ pub fn fresh_page(fetched: Fetched, url: &impl fmt::Display) -> Result<Page, Mir
         Fetched::Page(page) => Ok(*page),
         Fetched::NotModified => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
     }
-}
-
-/// Converts a stored validator to that of a request.
-pub fn request_validator(validator: &PageValidator) -> Validator {
-    Validator { etag: validator.etag.clone(), token: validator.token.clone() }
-}
-
-/// The validator of a page, as the store keeps it.
-pub fn page_validator(page: &Page) -> Option<PageValidator> {
-    page.validator.as_ref().map(|v| PageValidator { etag: v.etag.clone(), token: v.token.clone() })
 }

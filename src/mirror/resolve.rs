@@ -10,12 +10,12 @@ use super::error::MirrorError;
 use super::mapping::item::Item;
 use super::mapping::repository::{project_row, repository_document, unknown_parent};
 use super::options::Options;
-use super::request::{fresh_page, get_json, page_validator};
+use super::request::fresh_page;
 use super::resource::Repository;
 use super::session::{Mirror, repository_lease};
 use super::stats::StageStats;
 use super::writer::{WriteRequest, Writer};
-use crate::github::{ApiError, ApiUrl, Fetched, Get, Page, Validator};
+use crate::github::{ApiError, ApiUrl, Fetched, Page, Request};
 use crate::json;
 use crate::names::RepoName;
 use crate::store::documents::{Collection, SourceRepository};
@@ -53,10 +53,10 @@ impl Mirror {
             let page = relational.pages(list).await?.into_iter().next();
             validator = page.and_then(|page| page.validator);
         }
-        let last_reader = validator.as_ref().map(|v| v.token.clone());
+        let last_reader = validator.as_ref().map(|v| v.scope.clone());
         // Should one that was gone come back unchanged, a 304 would leave the mark.
         let conditional = !options.full && known.as_ref().is_none_or(|known| !known.deleted);
-        let sent = validator.filter(|_| conditional).map(|v| Validator { etag: v.etag, token: v.token });
+        let sent = validator.filter(|_| conditional);
         let fetched = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
@@ -124,7 +124,7 @@ impl Mirror {
         let tag = page.validator.as_ref().map(|validator| validator.etag.as_str());
         relational.set_project_etag(project, tag).await?;
         let list = relational.list(project, "repo").await?.id;
-        let state = PageState::single(&ApiUrl::repo(&present, &[]), page_validator(&page));
+        let state = PageState::single(&ApiUrl::repo(&present, &[]), page.validator.clone());
         let rows = RowBatch { sync_updates: vec![Step::Page { list, page: state }], ..RowBatch::default() };
         let counts = Arc::clone(&stats.counts);
         writer.write(WriteRequest { counts, documents: vec![repository_document(&item)?], rows }).await?;
@@ -209,7 +209,7 @@ impl Mirror {
             if !asked.insert(token.fingerprint.clone()) {
                 continue;
             }
-            let request = Get { only: Some(token.clone()), ..get_json(url.clone()) };
+            let request = Request::get(url.clone()).token(token.clone());
             match self.get(&request, &stats.meter).await {
                 Ok(Fetched::Page(page)) => {
                     let item = Item::single(&page.body, read_now())?;
@@ -277,7 +277,7 @@ impl Mirror {
         stats: &StageStats,
     ) -> Result<(), MirrorError> {
         let url = ApiUrl::path(&["repositories", &other_id.to_string()]);
-        let request = Get { repo: Some(name.clone()), ..get_json(url) };
+        let request = Request::get(url).repo(name.clone());
         match self.get_page(&request, &stats.meter).await {
             Ok(page) => {
                 let item = Item::single(&page.body, read_now())?;

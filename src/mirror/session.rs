@@ -10,7 +10,7 @@ use super::error::MirrorError;
 use super::options::Options;
 use super::request::{fresh_page, get_unless_cancelled};
 use super::writer::Writer;
-use crate::github::{Fetched, Get, GitHub, Page, RequestCounter};
+use crate::github::{Fetched, GitHub, Page, Request, RequestCounter};
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::relational::{RowBatch, SyncUpdate};
@@ -52,7 +52,7 @@ impl Mirror {
     ///
     /// # Errors
     /// What GitHub's answer amounts to, or the user's wish to stop.
-    pub async fn get(&self, request: &Get, meter: &RequestCounter) -> Result<Fetched, MirrorError> {
+    pub async fn get(&self, request: &Request, meter: &RequestCounter) -> Result<Fetched, MirrorError> {
         get_unless_cancelled(&self.github, &self.cancel, request, meter).await
     }
 
@@ -60,7 +60,7 @@ impl Mirror {
     ///
     /// # Errors
     /// As [`Mirror::get`].
-    pub(super) async fn get_page(&self, request: &Get, meter: &RequestCounter) -> Result<Page, MirrorError> {
+    pub(super) async fn get_page(&self, request: &Request, meter: &RequestCounter) -> Result<Page, MirrorError> {
         fresh_page(self.get(request, meter).await?, &request.url)
     }
 

@@ -8,10 +8,10 @@
 use serde_json::Value;
 
 use super::plan::DueRepository;
-use crate::github::{ApiUrl, Fetched, Get, RequestCounter};
+use crate::github::{ApiUrl, Fetched, Request, RequestCounter};
 use crate::json;
 use crate::mirror::stage::Stage;
-use crate::mirror::{Mirror, MirrorError, get_json};
+use crate::mirror::{Mirror, MirrorError};
 use crate::store::documents::Collection;
 
 /// So many of the largest are asked for themselves, and so many of all others for the rest.
@@ -95,7 +95,7 @@ async fn ask(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, Mir
     let mut counts = [0; 2];
     for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
         let url = ApiUrl::repo(&due.name, &[list]).query("state", "all").query("per_page", "1");
-        let request = Get { repo: Some(due.name.clone()), ..get_json(url) };
+        let request = Request::get(url).repo(due.name.clone());
         let fetched = mirror.get(&request, &RequestCounter::default()).await;
         *count = match fetched {
             Ok(Fetched::Page(page)) => {

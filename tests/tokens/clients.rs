@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use msght::github::{Accept, ApiUrl, ClientSettings, Get, GitHub, RequestCounter, TokenConfig};
+use msght::github::{ApiUrl, ClientSettings, GitHub, Request, RequestCounter, TokenConfig};
 use msght::names::RepoName;
 use msght::rate_limit::RateLimitStore;
 use msght::secret::Secret;
@@ -30,16 +30,10 @@ fn client(fake: &FakeGitHub, ledger: Arc<dyn RateLimitStore>, concurrency: Optio
 /// Asks for so many pages at once, and for all of them.
 async fn read(client: &GitHub, requests: usize) {
     let (owner, name) = names::QUIET.split_once('/').unwrap();
-    let request = Get {
-        url: ApiUrl::path(&["repos", owner, name, "labels"]),
-        repo: Some(names::QUIET.parse::<RepoName>().unwrap()),
-        accept: Accept::Json,
-        validator: None,
-        divisible: false,
-        only: None,
-    };
+    let request =
+        Request::get(ApiUrl::path(&["repos", owner, name, "labels"])).repo(names::QUIET.parse::<RepoName>().unwrap());
     let meter = RequestCounter::default();
-    let all = (0..requests).map(|_| client.get(&request, &meter));
+    let all = (0..requests).map(|_| client.send(&request, &meter));
     futures::future::try_join_all(all).await.unwrap();
 }
 
@@ -158,15 +152,9 @@ async fn a_store_that_fails_for_good_ends_the_request_with_its_name() {
     // Without limits a grant is good for a moment.
     tokio::time::sleep(Duration::from_millis(60)).await;
     let before = fake.request_count();
-    let request = Get {
-        url: ApiUrl::path(&["repos", "contoso", "web", "labels"]),
-        repo: Some(names::WEB.parse().unwrap()),
-        accept: Accept::Json,
-        validator: None,
-        divisible: false,
-        only: None,
-    };
-    let error = client.get(&request, &RequestCounter::default()).await.unwrap_err().to_string();
+    let request = Request::get(ApiUrl::path(&["repos", "contoso", "web", "labels"]))
+        .repo(names::WEB.parse::<RepoName>().unwrap());
+    let error = client.send(&request, &RequestCounter::default()).await.unwrap_err().to_string();
     assert!(error.contains("not sent") && error.contains("github-tokens.db"), "{error}");
     assert_eq!(fake.request_count(), before);
 }

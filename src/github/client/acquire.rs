@@ -1,51 +1,54 @@
-//! How a request gets its token.
+//! How a request gets its token: waiting, probing, refreshing installations, reserving among processes.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use chrono::Utc;
+use http::Method;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::super::app;
 use super::super::classify::ResponseClass;
 use super::super::error::ApiError;
-use super::super::request::{Accept, Fetched, RequestCounter};
+use super::super::page::{Fetched, is_public_repository};
+use super::super::request::{Request, RequestCounter};
 use super::super::tokens::{Acquire, Permit, Purpose, TokenRequest};
 use super::super::url::ApiUrl;
-use super::execute::{Call, CallError, MAX_REDIRECTS, Sent};
-use super::{Inner, private_flag};
+use super::execute::{CallError, MAX_REDIRECTS, PreparedRequest};
+use super::inner::Inner;
 use crate::names::RepoName;
 use crate::rate_limit::{RateLimitStoreError, WaitReason};
 
-/// An installation that got no token is left alone for so long.
+/// Pause of an installation that got no token.
 const REFRESH_PAUSE: Duration = Duration::from_secs(60);
-/// A probe that brought no clear answer is not repeated for so long.
-const PROBE_PAUSE: Duration = Duration::from_secs(30);
-/// Nor one for which no request was free.
-const PROBE_BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Delay until a probe without a clear answer is repeated.
+const PROBE_DELAY: Duration = Duration::from_secs(30);
+/// Delay until a probe is repeated for which no request was free.
+const BUSY_PROBE_DELAY: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// Waits for a token; `None` when there is none for this.
+    /// Waits for a permit to send a request; `None` when no token is left for it.
     pub async fn acquire_token(
         &self,
-        want: &TokenRequest<'_>,
+        wanted: &TokenRequest<'_>,
         url: &ApiUrl,
         counter: &RequestCounter,
     ) -> Result<Option<Permit>, ApiError> {
-        let unshared = |problem| ApiError::RateLimitStore { path: url.to_string(), problem };
-        let _turn = self.pool.wait_turn(want).await;
+        let uncoordinated = |problem| ApiError::RateLimitStore { path: url.to_string(), problem };
+        let _turn = self.pool.wait_turn(wanted).await;
         let mut waited = false;
         loop {
             if let Some(coordinator) = &self.coordinator {
-                coordinator.refresh_allocation(&self.pool).await.map_err(unshared)?;
+                coordinator.refresh_allocation(&self.pool).await.map_err(uncoordinated)?;
             }
-            // Listening starts before looking, so that no change between the two is missed.
+            // Subscribe before checking, so that no change between the two is missed.
             let mut changed = pin!(self.pool.changed());
             changed.as_mut().enable();
             let now = Instant::now();
-            match self.pool.try_acquire(want, now) {
+            match self.pool.try_acquire(wanted, now) {
                 Acquire::Granted(permit) => {
-                    let Some(permit) = self.reserve(*permit).await.map_err(unshared)? else { continue };
+                    let Some(permit) = self.reserve(*permit).await.map_err(uncoordinated)? else { continue };
                     if waited {
                         self.pool.announce_resumed();
                     }
@@ -54,20 +57,20 @@ impl Inner {
                 Acquire::NoToken => return Ok(None),
                 Acquire::RefreshFirst(token) => {
                     if let Err(error) = self.refresh_installation(token, counter).await {
-                        // Another one may serve meanwhile; and whoever comes next need not find out anew.
+                        // Another token may serve meanwhile, and requests that follow need not fail the same way.
                         self.pool.pause(token, Instant::now() + REFRESH_PAUSE, WaitReason::NoToken);
-                        if !self.pool.has_other(want, token) {
+                        if !self.pool.has_other(wanted, token) {
                             return Err(error);
                         }
                         tracing::warn!(%error, "an installation got no token");
                     }
                 }
                 Acquire::ProbeFirst(token) => {
-                    let Some(repo) = want.repo else { return Ok(None) };
+                    let Some(repo) = wanted.repo() else { return Ok(None) };
                     self.probe(repo, token, counter).await;
                 }
-                // The token that got a redirect is out for long: another one starts anew.
-                Acquire::Wait { announce: Some(_), .. } if matches!(want.purpose, Purpose::Probe(_)) => {
+                // The token that got a redirect is blocked for long: start again with another.
+                Acquire::Wait { announce: Some(_), .. } if matches!(wanted.purpose, Purpose::Probe(_)) => {
                     return Ok(None);
                 }
                 Acquire::Wait { wake, announce } => {
@@ -87,33 +90,32 @@ impl Inner {
         }
     }
 
-    /// Gets a token for an installation that needs one. Where GitHub gives none, the installation is out for this run.
+    /// Gets a new token for an installation that needs one. If GitHub refuses, the installation is disabled.
     async fn refresh_installation(&self, token: usize, counter: &RequestCounter) -> Result<(), ApiError> {
-        let (Some((_, app)), Some((number, renewing))) =
-            (self.pool.app(), self.pool.due_refresh(token, Instant::now()))
+        let (Some((_, app)), Some((id, refreshing))) = (self.pool.app(), self.pool.due_refresh(token, Instant::now()))
         else {
             return Ok(());
         };
-        let _renewing = renewing.lock().await;
+        let _refreshing = refreshing.lock().await;
         if self.pool.due_refresh(token, Instant::now()).is_none() {
             return Ok(());
         }
-        let url = ApiUrl::path(&["app", "installations", &number.to_string(), "access_tokens"]);
+        let url = ApiUrl::path(&["app", "installations", &id.to_string(), "access_tokens"]);
         // One token more does no harm.
-        let sent = Sent { method: http::Method::POST, body: b"{}".to_vec(), once: false };
-        let call = Call { sent: Some(&sent), is_nested: true, ..Call::new(&url, Purpose::Pinned(app)) };
-        // A request of the App's itself needs no renewal, so that this ends.
+        let request = Request::mutation(Method::POST, url, &json!({})).idempotent();
+        // The App's own request needs no refresh, so the recursion ends.
+        let call = PreparedRequest::nested(&request, Purpose::Pinned(app));
         match Box::pin(self.execute(&call, counter)).await {
             Ok((Fetched::Page(page), _)) => {
                 let issued = app::parse_token(&page.body, page.date.unwrap_or_else(Utc::now));
-                let taken = match issued {
+                let is_usable = match issued {
                     Ok((secret, lifetime)) => self.pool.refresh(token, &secret, lifetime, Instant::now()),
                     Err(_) => false,
                 };
-                if !taken {
+                if !is_usable {
                     self.pool.disable(token, "what it was given is no token that can be sent".to_owned());
                 }
-                tracing::debug!(installation = number, taken, "new token");
+                tracing::debug!(installation = id, is_usable, "new token");
             }
             Ok((Fetched::NotModified, _)) | Err(CallError::NoToken) => {
                 self.pool.disable(token, "GitHub refused the App itself".to_owned());
@@ -130,7 +132,7 @@ impl Inner {
             }) => {
                 return Err(error);
             }
-            // It is not what the caller asked for that failed.
+            // It is not the caller's request that failed.
             Err(CallError::Api { error, .. }) => {
                 return Err(ApiError::NoToken { why: error.to_string().replacen("GET ", "POST ", 1) });
             }
@@ -138,7 +140,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Asks the other processes for what this one has found free. If they have it, the pool knows until when.
+    /// Reserves a request among the processes. If they hold all that is left, the pool knows until when.
     async fn reserve(&self, permit: Permit) -> Result<Option<Permit>, RateLimitStoreError> {
         match &self.coordinator {
             Some(coordinator) => coordinator.reserve(&self.pool, permit).await,
@@ -146,45 +148,43 @@ impl Inner {
         }
     }
 
-    /// Asks once whether a token can read a repository whose known readers have nothing left. Without a clear answer that
-    /// stays open, and the known readers are waited for meanwhile.
+    /// Probes once whether a token can read a repository whose known readers have nothing left. Without a clear answer that stays
+    /// open, and the known readers are waited for.
     async fn probe(&self, repo: &RepoName, token: usize, counter: &RequestCounter) {
-        let mut url = ApiUrl::repo(repo, &[]);
-        let mut again = PROBE_PAUSE;
+        let request = Request::get(ApiUrl::repo(repo, &[]));
+        let mut url = request.url.clone();
+        let mut delay = PROBE_DELAY;
         for _ in 0..=MAX_REDIRECTS {
-            let want =
-                TokenRequest { repo: None, prefer: None, purpose: Purpose::Probe(token), endpoint: "", points: 1 };
-            let permit = match self.pool.try_acquire(&want, Instant::now()) {
+            let wanted = TokenRequest { request: &request, purpose: Purpose::Probe(token) };
+            let permit = match self.pool.try_acquire(&wanted, Instant::now()) {
                 Acquire::Granted(permit) => permit,
                 Acquire::RefreshFirst(token) => match self.refresh_installation(token, counter).await {
                     Ok(()) => continue,
                     Err(_) => break,
                 },
                 Acquire::ProbeFirst(_) | Acquire::Wait { .. } | Acquire::NoToken => {
-                    again = PROBE_BUSY_PAUSE;
+                    delay = BUSY_PROBE_DELAY;
                     break;
                 }
             };
-            // What goes wrong in asking the others is said by the request that this one is for.
+            // A failing store is reported by the request that the probe is for.
             let Ok(Some(permit)) = self.reserve(*permit).await else {
-                again = PROBE_BUSY_PAUSE;
+                delay = BUSY_PROBE_DELAY;
                 break;
             };
-            let Ok(part) = self.quota.try_acquire() else { break };
+            let Ok(quota) = self.quota.try_acquire() else { break };
             let started = Instant::now();
-            let Ok(response) = self.transport.send(&self.base.api_url, &url, Accept::Json, None, None, &permit).await
-            else {
+            let Ok(response) = self.transport.send(&self.base.api_url, &url, &request, None, &permit).await else {
                 break;
             };
             if self.record_response(&permit, ("GET", &url), &response, started, counter).await
-                && let Some(part) = part
+                && let Some(quota) = quota
             {
-                part.spend();
+                quota.spend();
             }
             match response.classify(&url.to_string(), &permit.hint, false) {
                 ResponseClass::Page => {
-                    let public = private_flag(&response.body).map(|private| !private);
-                    return self.pool.record_access(repo, token, true, public);
+                    return self.pool.record_access(repo, token, true, is_public_repository(&response.body));
                 }
                 ResponseClass::Redirect(location) => match self.base.parse(&url, &location) {
                     Ok(next) => url = next,
@@ -204,6 +204,6 @@ impl Inner {
                 ResponseClass::NotModified | ResponseClass::Transient(_) | ResponseClass::Error(_) => break,
             }
         }
-        self.pool.probe_later(repo, token, Instant::now() + again);
+        self.pool.probe_later(repo, token, Instant::now() + delay);
     }
 }

@@ -1,4 +1,4 @@
-//! One request from question to answer.
+//! The way of one request from first attempt to answer: redirects, retries, token after token.
 
 use std::sync::atomic::Ordering;
 
@@ -10,56 +10,56 @@ use super::super::classify::{RateLimitResponse, Response, ResponseClass, Transie
 use super::super::error::ApiError;
 use super::super::event::ClientEvent;
 use super::super::links::Links;
-use super::super::request::{Accept, Fetched, Page, RequestCounter, Validator};
+use super::super::page::{Fetched, Page};
+use super::super::request::{Request, RequestCounter};
 use super::super::tokens::{Permit, Purpose, TokenRequest};
 use super::super::transport::TransportError;
 use super::super::url::{ApiUrl, UrlProblem};
-use super::Inner;
-use crate::names::RepoName;
+use super::inner::Inner;
 use crate::rate_limit::WaitReason;
+use crate::validator::Validator;
 
-/// Redirects to follow for one request: a rename is one, a rename of a renamed organisation two.
+/// Maximum redirects of one request: a renamed repository takes one, one in a renamed organization two.
 pub(super) const MAX_REDIRECTS: u32 = 5;
-/// A request that fails so often is worth a line to the user; a hiccup is in the log alone.
+/// Failed attempts from which on retries are reported to the user; earlier ones are only logged.
 const REPORT_RETRIES_FROM: u32 = 3;
-/// So many 401s to one request are enough, however many tokens it went out with.
+/// Maximum 401s to one request, over all tokens it is sent with.
 const MAX_UNAUTHORIZED: u32 = 20;
-/// What a change counts on the secondary limit, where a question counts 1 (GitHub docs: secondary rate limits).
-const MUTATION_POINTS: u32 = 5;
 
-/// One question, whichever way it is asked.
-pub(super) struct Call<'a> {
-    pub url: &'a ApiUrl,
-    pub accept: Accept,
-    pub validator: Option<&'a Validator>,
-    pub repo: Option<&'a RepoName>,
+/// A request, and how the client handles it.
+pub(super) struct PreparedRequest<'a> {
+    pub request: &'a Request,
     pub purpose: Purpose<'a>,
-    pub divisible: bool,
-    /// Whether a link to another server makes the client find out what this one's public address is.
-    pub finds_public_url: bool,
-    /// Another request waits for it, and holds a part of what the run may still ask for.
+    /// Another request waits for this one and holds some of the run's quota, which this one must not wait for.
     pub is_nested: bool,
-    /// What it changes; `None` for a question.
-    pub sent: Option<&'a Sent>,
+    /// A link to another server makes the client look up the API's public address.
+    pub discovers_public_url: bool,
 }
 
-/// A change.
-pub(super) struct Sent {
-    pub method: http::Method,
-    pub body: Vec<u8>,
-    /// It is not sent again where it is not known whether it was done.
-    pub once: bool,
+impl<'a> PreparedRequest<'a> {
+    pub fn new(request: &'a Request, purpose: Purpose<'a>) -> Self {
+        Self { request, purpose, is_nested: false, discovers_public_url: true }
+    }
+
+    /// Prepares a request that another one waits for.
+    pub fn nested(request: &'a Request, purpose: Purpose<'a>) -> Self {
+        Self { is_nested: true, ..Self::new(request, purpose) }
+    }
+
+    fn is_mutation(&self) -> bool {
+        self.request.mutation.is_some()
+    }
 }
 
-/// Why a call has no answer.
+/// Why a request has no answer.
 pub(super) enum CallError {
     /// No token is left for it.
     NoToken,
-    /// With the token that got the last word, if one did.
+    /// The error, and the token of the last response if there was one.
     Api { error: ApiError, token: Option<usize> },
 }
 
-/// What a call has been through.
+/// Retry state of one request: failed attempts, limit responses, redirects and 401s so far.
 #[derive(Default)]
 struct RetryState {
     failed: u32,
@@ -67,90 +67,51 @@ struct RetryState {
     primary: u32,
     redirects: u32,
     unauthorized: u32,
-    /// A redirect is followed with the token that got it.
+    /// The token that got a redirect follows it.
     pinned: Option<usize>,
 }
 
-fn page(response: Response, links: Links, tags: String, moved: bool) -> Page {
-    let validator = response
-        .etag()
-        // A tag belongs to the address that gave it.
-        .filter(|_| response.status.as_u16() == 200 && !moved)
-        .map(|etag| Validator { etag: etag.to_owned(), token: tags });
-    let date = response.date();
-    Page { validator, links, date, redirected: moved, body: response.body }
-}
-
-fn foreign(url: &ApiUrl, role: &'static str, problem: UrlProblem, token: usize) -> CallError {
-    CallError::Api { error: ApiError::ForeignUrl { path: url.to_string(), role, problem }, token: Some(token) }
-}
-
-impl<'a> Call<'a> {
-    /// A plain question.
-    pub fn new(url: &'a ApiUrl, purpose: Purpose<'a>) -> Self {
-        Self {
-            url,
-            accept: Accept::Json,
-            validator: None,
-            repo: None,
-            purpose,
-            divisible: false,
-            finds_public_url: true,
-            is_nested: false,
-            sent: None,
-        }
-    }
-}
-
-impl Call<'_> {
-    fn method(&self) -> &str {
-        self.sent.map_or("GET", |sent| sent.method.as_str())
-    }
-}
-
 impl Inner {
-    /// Asks until there is an answer: waits, redirects, other tokens, further attempts.
-    pub async fn execute(&self, call: &Call<'_>, counter: &RequestCounter) -> Result<(Fetched, usize), CallError> {
-        let mut url = call.url.clone();
+    /// Sends the request until it succeeds or fails for good, following redirects, switching tokens and backing off. Returns the
+    /// answer and the token that got it.
+    pub async fn execute(
+        &self,
+        call: &PreparedRequest<'_>,
+        counter: &RequestCounter,
+    ) -> Result<(Fetched, usize), CallError> {
+        let request = call.request;
+        let mut url = request.url.clone();
         let mut state = RetryState::default();
         loop {
-            let want = TokenRequest {
-                repo: call.repo,
-                prefer: call.validator.map(|validator| validator.token.as_str()),
-                purpose: state.pinned.map_or(call.purpose, Purpose::Probe),
-                endpoint: call.url.last_segment(),
-                points: if call.sent.is_some() { MUTATION_POINTS } else { 1 },
-            };
+            let wanted = TokenRequest { request, purpose: state.pinned.map_or(call.purpose, Purpose::Probe) };
             let unsent = |error| CallError::Api { error, token: None };
-            let part = match call.is_nested {
+            let quota = match call.is_nested {
                 true => self.quota.try_acquire(),
                 false => self.quota.acquire().await,
             };
-            let part = part.map_err(unsent)?;
+            let quota = quota.map_err(unsent)?;
             let acquired = tokio::select! {
-                acquired = self.acquire_token(&want, &url, counter) => acquired,
+                acquired = self.acquire_token(&wanted, &url, counter) => acquired,
                 error = self.quota.deadline_passed() => Err(error),
             };
             let Some(permit) = acquired.map_err(unsent)? else {
                 if state.pinned.take().is_none() {
                     return Err(CallError::NoToken);
                 }
-                // The token was refused between two hops: start again with another.
-                url = call.url.clone();
+                // The token was disabled between two redirects: start again with another.
+                url = request.url.clone();
                 continue;
             };
-            let stop = |error| CallError::Api { error, token: Some(permit.token) };
-            // A tag tells nothing to another token than the one that it was given to.
-            let validator = call.validator.filter(|validator| validator.token == permit.etag_scope);
+            let fail = |error| CallError::Api { error, token: Some(permit.token) };
+            // An ETag is valid only for the token that it was issued to.
+            let validator = request.validator.as_ref().filter(|validator| validator.scope == permit.etag_scope);
             let etag = validator.and_then(|validator| HeaderValue::from_str(&validator.etag).ok());
             let first_contact = !self.had_contact.load(Ordering::Relaxed);
             let started = Instant::now();
-            let sent = call.sent.map(|sent| (sent.method.clone(), sent.body.clone()));
-            let exchanged =
-                self.transport.send(&self.base.api_url, &url, call.accept, etag.as_ref(), sent, &permit).await;
-            let response = match exchanged {
+            let sent = self.transport.send(&self.base.api_url, &url, request, etag.as_ref(), &permit).await;
+            let response = match sent {
                 Ok(response) => response,
-                Err(TransportError::Api(error)) => return Err(stop(error)),
+                Err(TransportError::Api(error)) => return Err(fail(error)),
                 Err(TransportError::Transient(failure)) => {
                     if failure.connect.is_some() {
                         self.pool.refund(permit.token);
@@ -160,13 +121,13 @@ impl Inner {
                     continue;
                 }
             };
-            let counts = self.record_response(&permit, (call.method(), &url), &response, started, counter).await;
-            if let Some(part) = part.filter(|_| counts) {
-                part.spend();
+            let counts = self.record_response(&permit, (request.method(), &url), &response, started, counter).await;
+            if let Some(quota) = quota.filter(|_| counts) {
+                quota.spend();
             }
             let class = response.classify(&url.to_string(), &permit.hint, etag.is_some());
             if !matches!(class, ResponseClass::Transient(_)) {
-                // A web page is no word of GitHub's API, even where it tells of a limit.
+                // A web page doesn't come from GitHub's API, even if it reports a limit.
                 if first_contact && !response.is_web_page() {
                     self.had_contact.store(true, Ordering::Relaxed);
                 }
@@ -175,16 +136,8 @@ impl Inner {
             match class {
                 ResponseClass::NotModified => return Ok((Fetched::NotModified, permit.token)),
                 ResponseClass::Page => {
-                    self.base.record(&url, &response.body);
-                    let (token, tags, moved) = (permit.token, permit.etag_scope.clone(), state.redirects > 0);
-                    // What is asked for beside must not wait for what this request holds.
-                    drop(permit);
-                    let mut links = Links::read(&response.headers, &self.base, &url);
-                    if links.is_err() && self.find_public_url(call, counter).await {
-                        links = Links::read(&response.headers, &self.base, &url);
-                    }
-                    let links = links.map_err(|problem| foreign(&url, "Link", problem, token))?;
-                    let page = page(response, links, tags, moved);
+                    let token = permit.token;
+                    let page = self.page(call, &url, response, permit, state.redirects > 0, counter).await?;
                     return Ok((Fetched::Page(Box::new(page)), token));
                 }
                 ResponseClass::Error(ApiError::Forbidden { message, .. })
@@ -192,52 +145,40 @@ impl Inner {
                 {
                     self.pool.disable(permit.token, message);
                     state.pinned = None;
-                    url = call.url.clone();
+                    url = request.url.clone();
                 }
-                // What one token may not, another one of the repository's readers may.
+                // Another of the repository's readers may be allowed what this token is not.
                 ResponseClass::Error(ref error @ (ApiError::Forbidden { .. } | ApiError::SsoRequired { .. }))
-                    if matches!(call.purpose, Purpose::Read) && self.pool.record_denial(&want, permit.token, error) =>
+                    if matches!(call.purpose, Purpose::Read)
+                        && self.pool.record_denial(&wanted, permit.token, error) =>
                 {
                     state.pinned = None;
-                    url = call.url.clone();
+                    url = request.url.clone();
                 }
-                ResponseClass::Error(error) => return Err(stop(error)),
+                ResponseClass::Error(error) => return Err(fail(error)),
                 ResponseClass::Unauthorized(_) if permit.authorization.is_none() => {
-                    return Err(stop(ApiError::NeedsToken { path: url.to_string() }));
+                    return Err(fail(ApiError::NeedsToken { path: url.to_string() }));
                 }
                 ResponseClass::Unauthorized(message) => {
                     state.unauthorized += 1;
-                    self.handle_unauthorized(&permit, &response, message, state.unauthorized).await.map_err(stop)?;
+                    self.handle_unauthorized(&permit, &response, message, state.unauthorized).await.map_err(fail)?;
                 }
-                ResponseClass::Redirect(_) if call.sent.is_some() => {
-                    let last = format!("{} to a change", response.status);
-                    return Err(stop(ApiError::Unavailable {
-                        path: url.to_string(),
-                        attempts: 1,
-                        last,
-                        timed_out: false,
-                    }));
+                ResponseClass::Redirect(_) if call.is_mutation() => {
+                    let (path, last) = (url.to_string(), format!("{} to a change", response.status));
+                    return Err(fail(ApiError::Unavailable { path, attempts: 1, last, timed_out: false }));
                 }
                 ResponseClass::Redirect(location) => {
                     state.redirects += 1;
                     if state.redirects > MAX_REDIRECTS {
-                        return Err(stop(ApiError::TooManyRedirects {
-                            path: call.url.to_string(),
-                            redirects: MAX_REDIRECTS,
-                        }));
+                        let (path, redirects) = (request.url.to_string(), MAX_REDIRECTS);
+                        return Err(fail(ApiError::TooManyRedirects { path, redirects }));
                     }
-                    let token = permit.token;
-                    drop(permit);
-                    let mut target = self.base.parse(&url, &location);
-                    if target.is_err() && self.find_public_url(call, counter).await {
-                        target = self.base.parse(&url, &location);
-                    }
-                    url = target.map_err(|problem| foreign(&url, "redirect", problem, token))?;
-                    state.pinned = Some(token);
+                    state.pinned = Some(permit.token);
+                    url = self.redirect_target(call, &url, &location, permit, counter).await?;
                 }
                 ResponseClass::RateLimited(limit) => {
-                    let only = matches!(call.purpose, Purpose::Pinned(_));
-                    self.handle_rate_limit(&permit, &url, limit, only, &mut state).await.map_err(stop)?;
+                    let pinned = matches!(call.purpose, Purpose::Pinned(_));
+                    self.handle_rate_limit(&permit, &url, limit, pinned, &mut state).await.map_err(fail)?;
                 }
                 ResponseClass::Transient(failure) => {
                     drop(permit);
@@ -247,18 +188,52 @@ impl Inner {
         }
     }
 
-    /// What an App is told that GitHub does not know is an error of its own.
-    pub fn app_refused(&self, error: ApiError) -> ApiError {
-        let (Some((app, place)), true) = (self.pool.app(), error.is_access_denied()) else { return error };
-        let message = match error {
-            ApiError::Forbidden { message, .. } => message,
-            _ => "there is no such App (404)".to_owned(),
-        };
-        self.pool.disable(place, message.clone());
-        ApiError::AppRefused { app: app.id().to_owned(), message }
+    /// Makes a page of a complete response. Its links may need the API's public address first.
+    async fn page(
+        &self,
+        call: &PreparedRequest<'_>,
+        url: &ApiUrl,
+        response: Response,
+        permit: Permit,
+        redirected: bool,
+        counter: &RequestCounter,
+    ) -> Result<Page, CallError> {
+        self.base.record(url, &response.body);
+        let (token, scope) = (permit.token, permit.etag_scope.clone());
+        // Nested requests must not wait for what this one holds.
+        drop(permit);
+        let mut links = Links::read(&response.headers, &self.base, url);
+        if links.is_err() && self.discover_public_url(call, counter).await {
+            links = Links::read(&response.headers, &self.base, url);
+        }
+        let links = links.map_err(|problem| foreign_url(url, "Link", problem, token))?;
+        let validator = response
+            .etag()
+            // An ETag belongs to the address that issued it.
+            .filter(|_| response.status.as_u16() == 200 && !redirected)
+            .map(|etag| Validator { etag: etag.to_owned(), scope });
+        Ok(Page { validator, links, date: response.date(), redirected, body: response.body })
     }
 
-    /// A 401. The App may have a clock that is wrong, an installation needs another token; any other token is out.
+    /// Resolves a redirect, which may need the API's public address first.
+    async fn redirect_target(
+        &self,
+        call: &PreparedRequest<'_>,
+        url: &ApiUrl,
+        location: &str,
+        permit: Permit,
+        counter: &RequestCounter,
+    ) -> Result<ApiUrl, CallError> {
+        let token = permit.token;
+        drop(permit);
+        let mut target = self.base.parse(url, location);
+        if target.is_err() && self.discover_public_url(call, counter).await {
+            target = self.base.parse(url, location);
+        }
+        target.map_err(|problem| foreign_url(url, "redirect", problem, token))
+    }
+
+    /// Handles a 401: synchronizes the App's clock, lets an installation get another token, or disables the token.
     async fn handle_unauthorized(
         &self,
         permit: &Permit,
@@ -269,10 +244,10 @@ impl Inner {
         if let Some((app, place)) = self.pool.app()
             && place == permit.token
         {
-            // Of several requests at once only one finds the clock wrong: each is signed once more.
+            // Of several concurrent requests only one finds the clock wrong: each is signed once more.
             if times == 1 {
                 let wrong = response.date().is_some_and(|server_now| app.sync_clock(server_now));
-                tracing::warn!(%message, wrong, "GitHub refused the App; it signs once more, by GitHub's clock");
+                tracing::warn!(%message, wrong, "GitHub rejected the App's signature; signing once more by GitHub's clock");
                 return Ok(());
             }
             self.pool.disable(permit.token, message.clone());
@@ -280,30 +255,30 @@ impl Inner {
         }
         if times > MAX_UNAUTHORIZED {
             self.pool.disable_unauthorized(permit.token);
-        } else if let Some(refused) = self.pool.record_unauthorized(permit) {
-            tracing::info!(token = %permit.hint, %message, "an installation's token was refused, and is replaced");
-            if refused > 0 {
-                tokio::time::sleep(self.limits.backoff(refused + 2, None)).await;
+        } else if let Some(unused_tokens) = self.pool.record_unauthorized(permit) {
+            tracing::info!(token = %permit.hint, %message, "an installation's token was rejected and is replaced");
+            if unused_tokens > 0 {
+                tokio::time::sleep(self.limits.backoff(unused_tokens + 2, None)).await;
             }
         }
         Ok(())
     }
 
-    /// A limit's answer: the token pauses, the request goes on when a token may, unless limits keep coming.
+    /// Pauses the token. The request continues with the next usable one, unless limits keep coming.
     async fn handle_rate_limit(
         &self,
         permit: &Permit,
         url: &ApiUrl,
         limit: RateLimitResponse,
-        only: bool,
+        pinned: bool,
         state: &mut RetryState,
     ) -> Result<(), ApiError> {
-        tracing::warn!(path = %url, token = %permit.hint, pause = ?limit.backoff, message = %limit.message, "rate limit");
-        let tokens = match only {
+        tracing::warn!(path = %url, token = %permit.hint, backoff = ?limit.backoff, message = %limit.message, "rate limit");
+        let tokens = match pinned {
             true => 1,
             false => u32::try_from(self.pool.usable().len()).unwrap_or(u32::MAX).max(1),
         };
-        let over = match self.pause(permit, &limit).await {
+        let is_exhausted = match self.pause(permit, &limit).await {
             WaitReason::RateLimit => {
                 state.primary += 1;
                 state.primary >= self.limits.max_primary_limits.saturating_mul(tokens)
@@ -313,18 +288,20 @@ impl Inner {
                 state.secondary >= self.limits.max_secondary_limits.saturating_mul(tokens)
             }
         };
-        let tries = state.primary + state.secondary;
-        if over {
-            Err(ApiError::LimitExhausted { path: url.to_string(), tries, message: limit.message })
-        } else {
-            Ok(())
+        match is_exhausted {
+            true => Err(ApiError::LimitExhausted {
+                path: url.to_string(),
+                tries: state.primary + state.secondary,
+                message: limit.message,
+            }),
+            false => Ok(()),
         }
     }
 
-    /// Counts a failure; waits before the next attempt, or gives up.
+    /// Counts a failed attempt and backs off before the next one, or fails after the last.
     async fn retry_or_fail(
         &self,
-        call: &Call<'_>,
+        call: &PreparedRequest<'_>,
         url: &ApiUrl,
         failure: TransientFailure,
         first_contact: bool,
@@ -333,17 +310,19 @@ impl Inner {
         state.failed += 1;
         let attempts = state.failed;
         let hopeless = first_contact && (failure.connect.is_some() || failure.not_github);
-        let most = if call.sent.is_some_and(|sent| sent.once) || self.outage.is_open() {
+        let can_split = call.request.can_split && failure.timed_out;
+        let only_once = call.request.mutation.as_ref().is_some_and(|mutation| !mutation.is_idempotent);
+        let max_attempts = if only_once || self.outage.is_open() {
             1
         } else if hopeless {
             self.limits.max_first_contact_attempts
-        } else if call.divisible && failure.timed_out {
+        } else if can_split {
             self.limits.max_timeout_attempts
         } else {
             self.limits.max_attempts
         };
-        if attempts < most {
-            tracing::warn!(path = %url, attempt = attempts, why = %failure.why, "request failed, trying again");
+        if attempts < max_attempts {
+            tracing::warn!(path = %url, attempt = attempts, why = %failure.why, "request failed, retrying");
             if attempts >= REPORT_RETRIES_FROM {
                 let why = failure.why.clone();
                 self.pool.emit(ClientEvent::Retrying { what: url.to_string(), attempt: attempts, why });
@@ -352,15 +331,15 @@ impl Inner {
             return Ok(());
         }
         let (path, api_url) = (url.to_string(), self.base.api_url.to_string());
-        // What may succeed in smaller parts tells nothing of GitHub.
-        if !(call.divisible && failure.timed_out) {
+        // A page that may succeed in smaller parts is no sign of an outage.
+        if !can_split {
             self.outage.record_exhausted(&path);
         }
         let error = match failure.connect {
             Some(problem) if first_contact => ApiError::Connect { api_url, problem, attempts, chain: failure.why },
             None if hopeless => ApiError::NotGitHub { api_url, path, found: failure.why },
             _ => {
-                // Smaller parts are of no use while GitHub is down.
+                // Smaller parts don't help while GitHub is down.
                 let timed_out = failure.timed_out && !self.outage.is_open();
                 ApiError::Unavailable { path, attempts, last: failure.why, timed_out }
             }
@@ -368,19 +347,21 @@ impl Inner {
         Err(CallError::Api { error, token: None })
     }
 
-    /// Asks where the API is by its own word, unless that is known: its root names its addresses, a repository its own. Returns
-    /// whether the call may read its links anew.
-    async fn find_public_url(&self, call: &Call<'_>, counter: &RequestCounter) -> bool {
-        if !call.finds_public_url || !self.base.is_undetermined() {
+    /// Looks up the API's public address unless it is known: the API's root shows it, or else the repository's JSON. Returns
+    /// whether links may be readable now.
+    async fn discover_public_url(&self, call: &PreparedRequest<'_>, counter: &RequestCounter) -> bool {
+        if !call.discovers_public_url || !self.base.is_undetermined() {
             return false;
         }
         let ask = || async {
-            let own = call.repo.map(|repo| (ApiUrl::repo(repo, &[]), call.repo));
-            for (url, repo) in [Some((ApiUrl::path(&[]), None)), own].into_iter().flatten() {
-                let asked = Call { repo, finds_public_url: false, is_nested: true, ..Call::new(&url, Purpose::Read) };
-                match Box::pin(self.execute(&asked, counter)).await {
+            let repo = call.request.repo.as_ref();
+            let own = repo.map(|repo| Request::get(ApiUrl::repo(repo, &[])).repo(repo.clone()));
+            for request in [Some(Request::get(ApiUrl::path(&[]))), own].into_iter().flatten() {
+                let nested =
+                    PreparedRequest { discovers_public_url: false, ..PreparedRequest::nested(&request, Purpose::Read) };
+                match Box::pin(self.execute(&nested, counter)).await {
                     Ok((Fetched::Page(page), _)) => {
-                        if let Some(found) = base_url_in(&url, &page.body) {
+                        if let Some(found) = base_url_in(&request.url, &page.body) {
                             return Ok(Some(found));
                         }
                     }
@@ -395,8 +376,8 @@ impl Inner {
         true
     }
 
-    /// Why there is nobody to ask with.
-    pub fn unauthorized(&self, url: &ApiUrl, purpose: Purpose<'_>) -> ApiError {
+    /// Returns the error that no token is left for a request.
+    pub fn no_token_error(&self, url: &ApiUrl, purpose: Purpose<'_>) -> ApiError {
         let path = url.to_string();
         let only = match purpose {
             Purpose::Pinned(token) | Purpose::Probe(token) => Some(token),
@@ -409,4 +390,8 @@ impl Inner {
             ApiError::TokensDisabled { path, tokens }
         }
     }
+}
+
+fn foreign_url(url: &ApiUrl, role: &'static str, problem: UrlProblem, token: usize) -> CallError {
+    CallError::Api { error: ApiError::ForeignUrl { path: url.to_string(), role, problem }, token: Some(token) }
 }

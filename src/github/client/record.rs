@@ -1,6 +1,4 @@
-//! What every answer tells beside what was asked for.
-
-use std::sync::atomic::Ordering;
+//! Recording of what every response tells apart from its body.
 
 use chrono::Utc;
 use tokio::time::Instant;
@@ -10,11 +8,11 @@ use super::super::classify::{Backoff, RateLimitResponse, Response};
 use super::super::request::RequestCounter;
 use super::super::tokens::Permit;
 use super::super::url::ApiUrl;
-use super::Inner;
+use super::inner::Inner;
 use crate::rate_limit::WaitReason;
 
 impl Inner {
-    /// Takes in what every answer tells: the budget, the token's end, the count. Returns whether the request counts.
+    /// Records a response's rate limit, its token's expiry and scopes, and its cost. Returns whether it counts.
     pub async fn record_response(
         &self,
         permit: &Permit,
@@ -34,11 +32,10 @@ impl Inner {
             remaining = rate.remaining,
             "request"
         );
-        // What is left can be asked for nothing (GitHub docs: rate limit status).
-        let free = (status == 304 && permit.authorization.is_some()) || url.to_string() == "/rate_limit";
-        for counter in [counter, &self.total] {
-            (if free { &counter.not_modified } else { &counter.counted }).fetch_add(1, Ordering::Relaxed);
-        }
+        // `/rate_limit` is free (GitHub docs: rate limit status).
+        let is_free = (status == 304 && permit.authorization.is_some()) || url.to_string() == "/rate_limit";
+        counter.record(is_free);
+        self.total.record(is_free);
         // A 401 carries the limits of the address it came from, not the token's.
         if status != 401 {
             // A limit's or a broken server's answer may come from a machine in front of the API.
@@ -46,30 +43,30 @@ impl Inner {
             let server_now = response.date().unwrap_or_else(Utc::now);
             self.pool.record_response(permit, &rate, regular, server_now, now);
             if let Some(coordinator) = &self.coordinator
-                && let Some(news) = self.pool.usage_report(permit.token, &rate, (free, regular), server_now, now)
+                && let Some(report) = self.pool.usage_report(permit.token, &rate, (is_free, regular), server_now, now)
             {
-                coordinator.report(permit, news).await;
+                coordinator.report(permit, report).await;
             }
         }
         self.pool.record_details(permit.token, response.scopes(), response.token_expiry());
-        !free
+        !is_free
     }
 
-    /// Puts the token in its pause, here and in the other processes.
+    /// Pauses the token of a rate-limit response, here and in the other processes.
     pub async fn pause(&self, permit: &Permit, limit: &RateLimitResponse) -> WaitReason {
         let now = Instant::now();
-        let (wait, reason, strikes) = match limit.backoff {
+        let (wait, reason, secondary_limit_hits) = match limit.backoff {
             Backoff::RetryAfter(wait) => (wait, WaitReason::RetryAfter, 0),
             Backoff::UntilReset(wait) => (wait, WaitReason::RateLimit, 0),
             Backoff::Secondary => match self.pool.record_secondary_limit(permit.token, now) {
-                Some(strike) => (self.limits.secondary_pause(strike), WaitReason::SecondaryLimit, strike + 1),
+                Some(hit) => (self.limits.secondary_pause(hit), WaitReason::SecondaryLimit, hit + 1),
                 None => return WaitReason::SecondaryLimit,
             },
         };
         let wait = wait.max(self.limits.min_pause);
         self.pool.pause(permit.token, now + wait, reason);
         if let Some(coordinator) = &self.coordinator {
-            coordinator.pause(permit, wait, reason, strikes).await;
+            coordinator.pause(permit, wait, reason, secondary_limit_hits).await;
         }
         reason
     }

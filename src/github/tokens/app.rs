@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::app::App;
-use super::super::request::Installation;
+use super::super::token_info::Installation;
 use super::TokenPool;
 use super::token::Token;
 use crate::names::RepoName;
@@ -41,12 +41,12 @@ impl TokenPool {
     /// Takes in an installation of the App. Returns its place among the tokens.
     pub fn add_installation(&self, installation: &Installation, reserve: u64) -> usize {
         let mut state = self.state();
-        let known = |token: &Token| token.installation().is_some_and(|known| known.number == installation.number);
+        let known = |token: &Token| token.installation().is_some_and(|known| known.id == installation.id);
         if let Some(place) = state.tokens.iter().position(known) {
             return place;
         }
-        let Installation { number, account, selected, .. } = installation;
-        state.tokens.push(Token::for_installation(*number, account, *selected, reserve));
+        let Installation { id, account, selected, .. } = installation;
+        state.tokens.push(Token::for_installation(*id, account, *selected, reserve));
         let place = state.tokens.len() - 1;
         drop(state);
         self.changed.notify_waiters();
@@ -57,7 +57,7 @@ impl TokenPool {
     pub fn due_refresh(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
         let state = self.state();
         let installed = state.tokens.get(token)?.installation().filter(|installed| installed.needs_refresh(now))?;
-        Some((installed.number, Arc::clone(&installed.refreshing)))
+        Some((installed.id, Arc::clone(&installed.refreshing)))
     }
 
     /// Takes a new token of an installation. Returns whether it is one.

@@ -8,24 +8,24 @@ use crate::names::RepoName;
 
 impl State {
     /// The tokens that may serve it at all.
-    pub(super) fn candidates(&self, want: &TokenRequest<'_>) -> Vec<usize> {
+    pub(super) fn candidates(&self, wanted: &TokenRequest<'_>) -> Vec<usize> {
         let every = |keep: &dyn Fn(usize, &Token) -> bool| -> Vec<usize> {
             self.tokens.iter().enumerate().filter(|(i, token)| keep(*i, token)).map(|(i, _)| i).collect()
         };
-        if let Purpose::Probe(only) | Purpose::Pinned(only) = want.purpose {
+        if let Purpose::Probe(only) | Purpose::Pinned(only) = wanted.purpose {
             return every(&|i, token| i == only && token.disabled_reason.is_none());
         }
         // An installation on another account is shown what everybody is, and refused some of that.
-        let near = every(&|i, token| token.can_serve_reads() && !self.is_elsewhere(i, want.repo));
+        let near = every(&|i, token| token.can_serve_reads() && !self.is_elsewhere(i, wanted.repo()));
         let all = if near.is_empty() { every(&|_, token| token.can_serve_reads()) } else { near };
-        let verdict = |i: usize| self.can_read(want.repo?, i);
-        let refused = |i: &usize| want.repo.is_some_and(|repo| self.access.is_denied(repo, *i, want.endpoint));
+        let verdict = |i: usize| self.can_read(wanted.repo()?, i);
+        let refused = |i: &usize| wanted.repo().is_some_and(|repo| self.access.is_denied(repo, *i, wanted.endpoint()));
         let pick = |all: &[usize], keep: &dyn Fn(Option<bool>) -> bool| -> Vec<usize> {
             all.iter().copied().filter(|&i| keep(verdict(i))).collect()
         };
         let or = |first: Vec<usize>, second: Vec<usize>| if first.is_empty() { second } else { first };
-        if let Purpose::Discover { tried } = want.purpose {
-            let foreign = all.iter().all(|i| self.is_elsewhere(*i, want.repo));
+        if let Purpose::Discover { tried } = wanted.purpose {
+            let foreign = all.iter().all(|i| self.is_elsewhere(*i, wanted.repo()));
             // One of them says as much as all.
             let mut rest = if foreign { all.into_iter().take(1).collect() } else { all };
             rest.retain(|i| !tried.contains(i));
@@ -33,7 +33,7 @@ impl State {
         }
         let mut readers = pick(&all, &|v| v == Some(true));
         if readers.is_empty() {
-            if want.repo.is_some_and(|repo| self.has_disabled_reader(repo)) {
+            if wanted.repo().is_some_and(|repo| self.has_disabled_reader(repo)) {
                 return Vec::new();
             }
             readers = or(pick(&all, &|v| v != Some(false)), all);
@@ -61,8 +61,8 @@ impl State {
         self.tokens.get(token).zip(repo).is_some_and(|(token, repo)| token.is_installed_elsewhere(repo.owner()))
     }
 
-    fn preferred(&self, want: &TokenRequest<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
-        let prefer = want.prefer?;
+    fn preferred(&self, wanted: &TokenRequest<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
+        let prefer = wanted.etag_scope()?;
         let token =
             candidates.iter().copied().find(|&i| self.tokens.get(i).is_some_and(|t| t.etag_scope() == Some(prefer)))?;
         // Its 304 is free: worth the milliseconds until it may go, not worth the hour.
@@ -71,20 +71,20 @@ impl State {
     }
 
     /// The queue to wait in: the tokens waited for.
-    pub(super) fn wait_queue(&self, want: &TokenRequest<'_>, now: Instant) -> Vec<usize> {
-        let candidates = self.candidates(want);
-        match self.preferred(want, &candidates, now) {
+    pub(super) fn wait_queue(&self, wanted: &TokenRequest<'_>, now: Instant) -> Vec<usize> {
+        let candidates = self.candidates(wanted);
+        match self.preferred(wanted, &candidates, now) {
             Some(token) => vec![token],
             None => candidates,
         }
     }
 
-    pub(super) fn select(&self, want: &TokenRequest<'_>, now: Instant, per_token: usize) -> Result<usize, Acquire> {
-        let mut candidates = self.candidates(want);
+    pub(super) fn select(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Result<usize, Acquire> {
+        let mut candidates = self.candidates(wanted);
         if candidates.is_empty() {
-            return Err(self.replacement(want, now, per_token));
+            return Err(self.replacement(wanted, now, per_token));
         }
-        if let Some(token) = self.preferred(want, &candidates, now) {
+        if let Some(token) = self.preferred(wanted, &candidates, now) {
             candidates = vec![token];
         }
         let (mut best, mut wake, mut long, mut short) = (None, None, None, false);
@@ -94,7 +94,7 @@ impl State {
             match token.availability(now, per_token) {
                 Availability::Ready { left } => {
                     let rank = (
-                        want.repo.and_then(|repo| self.can_read(repo, i)) == Some(true),
+                        wanted.repo().and_then(|repo| self.can_read(repo, i)) == Some(true),
                         // A tag is of use for as long as the token that it was given to.
                         token.is_long_lived(),
                         left,
@@ -117,7 +117,7 @@ impl State {
         match best {
             Some((_, token)) => Ok(token),
             None if short => Err(Acquire::Wait { wake, announce: None }),
-            None => Err(match self.probe_candidate(want, &candidates, now, per_token) {
+            None => Err(match self.probe_candidate(wanted, &candidates, now, per_token) {
                 ProbeCandidate::Ready(token) => Acquire::ProbeFirst(token),
                 ProbeCandidate::Later(at) => Acquire::Wait { wake: sooner(wake, at), announce: long },
                 ProbeCandidate::None => Acquire::Wait { wake, announce: long },
@@ -126,8 +126,8 @@ impl State {
     }
 
     /// Who might read a repository whose readers are all out.
-    fn replacement(&self, want: &TokenRequest<'_>, now: Instant, per_token: usize) -> Acquire {
-        let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return Acquire::NoToken };
+    fn replacement(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Acquire {
+        let (Purpose::Read, Some(repo)) = (wanted.purpose, wanted.repo()) else { return Acquire::NoToken };
         let mut found = Acquire::NoToken;
         for (i, token) in self.tokens.iter().enumerate() {
             if !token.can_serve_reads() || self.can_read(repo, i).is_some() {
@@ -149,12 +149,12 @@ impl State {
     /// A token with budget that nobody has tried on this repository.
     fn probe_candidate(
         &self,
-        want: &TokenRequest<'_>,
+        wanted: &TokenRequest<'_>,
         known: &[usize],
         now: Instant,
         per_token: usize,
     ) -> ProbeCandidate {
-        let (Purpose::Read, Some(repo)) = (want.purpose, want.repo) else { return ProbeCandidate::None };
+        let (Purpose::Read, Some(repo)) = (wanted.purpose, wanted.repo()) else { return ProbeCandidate::None };
         let mut later = None;
         for (i, token) in self.tokens.iter().enumerate() {
             let ready = matches!(token.availability(now, per_token), Availability::Ready { .. });

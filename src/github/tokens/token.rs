@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::HeaderValue;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::super::budget::{Budget, Remaining};
 use super::super::error::ClientError;
-use super::super::request::TokenConfig;
+use super::super::settings::TokenConfig;
 use super::super::throttle::Gcra;
 use super::super::usage_buffer::UsageBuffer;
 use crate::rate_limit::{MAX_IN_FLIGHT, WaitReason};
@@ -20,7 +19,7 @@ use crate::secret::Secret;
 const REFRESH_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// Bytes of a token: no server takes headers that are longer by far.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// A lifetime that can't be, for want of a sound clock at the other end, is taken to be this.
+/// A lifetime that can't be, for wanted of a sound clock at the other end, is taken to be this.
 const MIN_LIFETIME: Duration = Duration::from_secs(60);
 
 /// A token, or what makes one when it is needed.
@@ -66,7 +65,7 @@ pub(super) enum Credential {
 /// The App on one account.
 pub(super) struct InstallationToken {
     /// GitHub's number of the installation.
-    pub number: i64,
+    pub id: i64,
     /// The account's login.
     pub account: String,
     /// Whether it is shown only some of the account's repositories.
@@ -98,11 +97,6 @@ pub(super) enum Availability {
     BlockedUntil(Instant, WaitReason),
 }
 
-/// 8 hex digits of a text's SHA-256.
-pub fn fingerprint(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What a token is sent as, if it can be sent at all.
 fn bearer(secret: &Secret) -> Option<HeaderValue> {
     let text = secret.expose();
@@ -124,7 +118,7 @@ impl Token {
     pub fn from_config(setting: &TokenConfig) -> Result<Self, ClientError> {
         let hint = setting.secret.hint();
         let authorization = bearer(&setting.secret).ok_or_else(|| ClientError::Token { hint: hint.clone() })?;
-        let fingerprint = fingerprint(setting.secret.expose());
+        let fingerprint = setting.secret.fingerprint();
         Ok(Self {
             credential: Credential::Static(authorization),
             hint,
@@ -139,7 +133,7 @@ impl Token {
         Self {
             credential: Credential::App,
             hint: format!("App {id}"),
-            fingerprint: fingerprint(&format!("app {id}")),
+            fingerprint: Secret::new(format!("app {id}")).fingerprint(),
             ..Self::anonymous()
         }
     }
@@ -147,12 +141,13 @@ impl Token {
     /// The App on an account. What is left belongs to the installation, whatever token it has at the moment.
     pub fn for_installation(number: i64, account: &str, selected: bool, reserve: u64) -> Self {
         let (account, refreshing) = (account.to_owned(), Arc::default());
-        let installed = InstallationToken { number, account, selected, current: None, unused_tokens: 0, refreshing };
+        let installed =
+            InstallationToken { id: number, account, selected, current: None, unused_tokens: 0, refreshing };
         let hint = format!("App on {}", installed.account);
         Self {
             credential: Credential::Installation(installed),
             hint,
-            fingerprint: fingerprint(&format!("installation {number}")),
+            fingerprint: Secret::new(format!("installation {number}")).fingerprint(),
             reserve,
             ..Self::anonymous()
         }
@@ -233,7 +228,7 @@ impl Token {
         let Some(authorization) = bearer(secret) else { return false };
         let lifetime = lifetime.max(MIN_LIFETIME);
         let refresh_at = now + lifetime.saturating_sub(REFRESH_MARGIN).max(lifetime / 2);
-        let etag_scope = fingerprint(secret.expose());
+        let etag_scope = secret.fingerprint();
         installed.current = Some(IssuedToken { authorization, etag_scope, refresh_at, served: false });
         true
     }

@@ -2,12 +2,11 @@
 
 use serde_json::Value;
 
-use crate::github::{ApiUrl, Fetched, Get, Page, TokenRef};
+use crate::github::{ApiUrl, Fetched, Page, Request, TokenRef};
 use crate::json;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::Item;
-use crate::mirror::request::get_json;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
 
@@ -57,7 +56,7 @@ impl Mirror {
 
     /// Asks with one token; nothing where it is refused, or GitHub does not answer.
     async fn get_with(&self, token: &TokenRef, url: ApiUrl, stats: &StageStats) -> Result<Option<Page>, MirrorError> {
-        let request = Get { only: Some(token.clone()), ..get_json(url) };
+        let request = Request::get(url).token(token.clone());
         match self.get(&request, &stats.meter).await {
             Ok(Fetched::Page(page)) => Ok(Some(*page)),
             Ok(Fetched::NotModified) => Ok(None),

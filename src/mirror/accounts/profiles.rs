@@ -16,7 +16,6 @@ use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
-use crate::mirror::request::page_validator;
 use crate::mirror::resource::Subject;
 use crate::store::Stores;
 use crate::store::documents::Collection;
@@ -135,7 +134,7 @@ async fn store<S: Subject>(
         Answer::Found { page, by_login } => {
             let item = Item::single(&page.body, at)?;
             let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
-            let validator = page_validator(&page).filter(|_| by_login);
+            let validator = page.validator.clone().filter(|_| by_login);
             let rows =
                 RowBatch { profiles: profile_row(&item, validator).into_iter().collect(), ..RowBatch::default() };
             // First, so that a run that is cut off in between does it again.

@@ -14,12 +14,11 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::item::Item;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
-use crate::mirror::request::{get_json, page_validator, request_validator};
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
 use crate::mirror::sync_keys::{PROFILE, account_list};
 
-use crate::github::{ApiError, ApiUrl, Fetched, Get};
+use crate::github::{ApiError, ApiUrl, Fetched, Request};
 use crate::json;
 use crate::mirror::writer::{WriteRequest, Writer};
 use crate::store::documents::Collection;
@@ -66,7 +65,7 @@ impl Mirror {
             let page = relational.pages(list.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
             validator = page.and_then(|page| page.validator);
         }
-        let request = Get { validator: validator.as_ref().map(request_validator), ..get_json(url.clone()) };
+        let request = Request::get(url.clone()).validator(validator.clone());
         let page = match self.get(&request, &stats.meter).await {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::NotModified) => {
@@ -74,7 +73,7 @@ impl Mirror {
                 let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 match facts.and_then(user) {
                     Some(user) => return Ok(user),
-                    None => self.get_page(&get_json(url.clone()), &stats.meter).await?,
+                    None => self.get_page(&Request::get(url.clone()), &stats.meter).await?,
                 }
             }
             Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
@@ -89,7 +88,7 @@ impl Mirror {
                     }
                     Some(by_number) => url = by_number,
                 }
-                match self.get_page(&get_json(url.clone()), &stats.meter).await {
+                match self.get_page(&Request::get(url.clone()), &stats.meter).await {
                     Err(MirrorError::Api(ApiError::NotFound { .. })) => {
                         return Err(self.tombstone_account(&known, error).await?);
                     }
@@ -116,7 +115,7 @@ impl Mirror {
             relational.reset_lists(NO_PROJECT, &account_list(github_id, "%")).await?;
         }
         let list = relational.list(NO_PROJECT, &name).await?.id;
-        let tag = page_validator(&page);
+        let tag = page.validator.clone();
         let page = PageState::single(&url, tag.clone());
         let progress =
             vec![SyncUpdate::Page { list, page }, SyncUpdate::Completed { list, watermark: Some(present.clone()) }];
@@ -154,12 +153,12 @@ impl Mirror {
         let relational = &self.stores.relational;
         let Some(other) = relational.find_account(login).await? else { return Ok(()) };
         let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
-        let present = match self.get_page(&get_json(ApiUrl::path(&["user", &other_id.to_string()])), &stats.meter).await
-        {
-            Ok(page) => Some(Item::single(&page.body, read_now())?.require_text("login")?),
-            Err(MirrorError::Api(ApiError::NotFound { .. })) => None,
-            Err(error) => return Err(error),
-        };
+        let present =
+            match self.get_page(&Request::get(ApiUrl::path(&["user", &other_id.to_string()])), &stats.meter).await {
+                Ok(page) => Some(Item::single(&page.body, read_now())?.require_text("login")?),
+                Err(MirrorError::Api(ApiError::NotFound { .. })) => None,
+                Err(error) => return Err(error),
+            };
         let present = match present {
             // A row of that login that knows no number is the same account, which this one can't become.
             Some(present) if relational.find_account(&present).await?.is_none() => Some(present),

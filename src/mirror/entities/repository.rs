@@ -10,7 +10,6 @@ use crate::mirror::lists::not_listed;
 use crate::mirror::mapping::item::{Item, at};
 use crate::mirror::mapping::profile::{profile_document, profile_row};
 use crate::mirror::mapping::repository::{project_row, repository_document, unknown_parent};
-use crate::mirror::request::page_validator;
 use crate::mirror::resource::Repository;
 use crate::mirror::sync_keys::PROFILE;
 use crate::mirror::sync_keys::account_list;
@@ -28,7 +27,7 @@ async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, S
     match work.get(url, Accept::Json, validator, false).await? {
         Fetched::NotModified => Ok(None),
         Fetched::Page(page) => {
-            let state = PageState::single(&url, page_validator(&page));
+            let state = PageState::single(&url, page.validator.clone());
             let list = relational.list(work.project(), name).await?.id;
             Ok(Some((*page, SyncUpdate::Page { list, page: state })))
         }
@@ -74,7 +73,7 @@ async fn owner(work: &Work) -> Result<(), MirrorError> {
     if let Some(former) = known.and_then(|known| known.documents_name).filter(|former| *former != present) {
         retire_profile(&work.shared.stores, &former, number).await?;
     }
-    let tag = page_validator(&page);
+    let tag = page.validator.clone();
     let progress = vec![SyncUpdate::Page { list, page: PageState::single(&url, tag.clone()) }];
     let rows = RowBatch {
         profiles: profile_row(&item, tag).into_iter().collect(),

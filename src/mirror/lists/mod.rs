@@ -30,11 +30,11 @@ use super::context::{Work, read_now};
 use super::error::MirrorError;
 use super::mapping::item::parse_items;
 use super::mapping::{ItemMapper, MappedPage};
-use super::request::page_validator;
 use super::resource::{Repository, Subject};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
 use crate::store::documents::Collection;
-use crate::store::relational::sync_state::{PageState, PageValidator, fingerprint};
+use crate::store::relational::sync_state::{PageState, fingerprint};
+use crate::validator::Validator;
 
 pub use backfill::{Backfill, DEEP_PAGE, GrowthEnd, backfill, sync_immutable};
 pub use part_size::PartSize;
@@ -172,8 +172,8 @@ impl ListPage {
     }
 
     /// The tag of a page whose items are all stored; one that holds an unusable item is asked for without a tag again.
-    fn tag(&self, mapped: &MappedPage) -> Option<PageValidator> {
-        page_validator(&self.page).filter(|_| mapped.unusable == 0)
+    fn tag(&self, mapped: &MappedPage) -> Option<Validator> {
+        self.page.validator.clone().filter(|_| mapped.unusable == 0)
     }
 }
 

@@ -11,7 +11,6 @@ use crate::github::VisitedUrls;
 use crate::mirror::context::{Work, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
-use crate::mirror::request::page_validator;
 use crate::store::relational::SyncUpdate;
 use crate::store::relational::sync_state::PageState;
 
@@ -108,7 +107,7 @@ pub async fn sync_recently_changed(
         let MappedPage { documents, rows, newest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;
         if begun.is_none() {
-            let page = PageState::single(&answer.url, page_validator(&answer.page));
+            let page = PageState::single(&answer.url, answer.page.validator.clone());
             begun = Some((page, newest.map(|newest| newest.min(answer.answered_at()))));
         }
         let oldest = rows.pulls.iter().filter_map(|pull| pull.updated_at).min();

@@ -328,7 +328,7 @@ impl<'a, S: Subject> Walk<'a, S> {
 }
 
 fn reader_of(pages: &BTreeMap<u32, PageState>) -> Option<String> {
-    let mut tokens = pages.values().map(|page| page.validator.as_ref().map(|validator| &validator.token));
+    let mut tokens = pages.values().map(|page| page.validator.as_ref().map(|validator| &validator.scope));
     let first = tokens.next()??;
     tokens.all(|token| token == Some(first)).then(|| first.clone())
 }

@@ -5,10 +5,10 @@ use super::item::Item;
 use crate::mirror::error::MirrorError;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::Profile;
-use crate::store::relational::sync_state::PageValidator;
+use crate::validator::Validator;
 
 /// What `/users/{login}` tells, with the entity tag of that answer.
-pub fn profile_row(item: &Item<'_>, validator: Option<PageValidator>) -> Option<Profile> {
+pub fn profile_row(item: &Item<'_>, validator: Option<Validator>) -> Option<Profile> {
     Some(Profile {
         account: account(Some(item.value()))?,
         name: item.text("name"),

@@ -147,7 +147,7 @@ impl OrganizationSync<'_> {
         let mut tokens = self.mirror.github.tokens_for(login);
         // Of the others those that last come before the App, whose tags are void with each new token.
         tokens.sort_by_key(|token| {
-            (known.as_ref().is_none_or(|known| known.token != token.fingerprint), token.installed_on.is_some())
+            (known.as_ref().is_none_or(|known| known.scope != token.fingerprint), token.installed_on.is_some())
         });
         for token in tokens {
             let asking = with_token(own, &token);

@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Relational;
 use super::sql::{Value, date};
-use super::sync_state::PageValidator;
 use crate::store::BackendError;
+use crate::validator::Validator;
 
 /// Everybody that a project's tables refer to or its documents mention, and who belongs to its owner, with a profile that
 /// was never read or is older than a date. One that is gone is looked for again at its own time. Nobody's profile is asked
@@ -64,7 +64,7 @@ pub struct DueProfile {
     /// The login that its document bears.
     pub documents_name: Option<String>,
     /// The entity tag of its profile, where an unchanged answer would do.
-    pub validator: Option<PageValidator>,
+    pub validator: Option<Validator>,
     /// Whether it is marked as gone from GitHub.
     pub deleted: bool,
     /// Whether GitHub has answered some time before that there is none.
@@ -112,7 +112,7 @@ fn due_profile(row: Vec<Value>) -> Option<DueProfile> {
     let deleted = row[6].as_i64() == Some(1);
     // Should one that was gone come back unchanged, a 304 would leave the mark; and the tag is of one address.
     let usable = !deleted && documents_name.as_deref() == Some(login.as_str());
-    let validator = text(4).filter(|_| usable).map(|etag| PageValidator { etag, token: text(5).unwrap_or_default() });
+    let validator = text(4).filter(|_| usable).map(|etag| Validator { etag, scope: text(5).unwrap_or_default() });
     Some(DueProfile {
         user: row[0].as_i64()?,
         github_id: row[2].as_i64(),

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::sync_state::PageValidator;
 use crate::store::documents::Collection;
+use crate::validator::Validator;
 
 /// An account on GitHub: a person, a bot or an organisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct Profile {
     /// When the profile was read.
     pub read_at: DateTime<Utc>,
     /// The entity tag of the answer, where it was asked for by its login.
-    pub validator: Option<PageValidator>,
+    pub validator: Option<Validator>,
 }
 
 /// Where a repository was forked from.

@@ -8,15 +8,7 @@ use super::Relational;
 use super::sql::{OnConflict, Upsert, Value, date};
 use crate::store::BackendError;
 use crate::store::documents::StoreIdentity;
-
-/// An entity tag with the fingerprint of the token that it was given to: GitHub's tags differ by token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageValidator {
-    /// The tag as GitHub sent it with the page.
-    pub etag: String,
-    /// The token's fingerprint; empty for anonymous requests.
-    pub token: String,
-}
+use crate::validator::Validator;
 
 /// What is known of one page of a list.
 #[derive(Debug, Clone)]
@@ -26,7 +18,7 @@ pub struct PageState {
     /// Path and query it was read from.
     pub url: String,
     /// Its entity tag.
-    pub validator: Option<PageValidator>,
+    pub validator: Option<Validator>,
     /// The list's last page, where this page's links told it.
     pub last_page: Option<u32>,
     /// Path and query of the page behind it.
@@ -39,7 +31,7 @@ pub struct PageState {
 
 impl PageState {
     /// The state of a page whose items nobody will ask for: its tag is what it is kept for.
-    pub fn single(url: &impl ToString, validator: Option<PageValidator>) -> Self {
+    pub fn single(url: &impl ToString, validator: Option<Validator>) -> Self {
         Self {
             page: 1,
             url: url.to_string(),
@@ -91,7 +83,7 @@ pub(super) fn page_state(row: &[Value]) -> PageState {
         url: row[1].as_str().unwrap_or_default().to_owned(),
         validator: row[2]
             .as_str()
-            .map(|etag| PageValidator { etag: etag.to_owned(), token: row[3].as_str().unwrap_or_default().to_owned() }),
+            .map(|etag| Validator { etag: etag.to_owned(), scope: row[3].as_str().unwrap_or_default().to_owned() }),
         last_page: number(&row[4]),
         next: row[5].as_str().map(str::to_owned),
         keys: row[6].as_str().and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default(),

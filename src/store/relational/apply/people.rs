@@ -183,7 +183,7 @@ impl BatchWriter<'_> {
         for profile in profiles {
             let Some(id) = self.account(&profile.account) else { continue };
             times.push(vec![id.into(), date(profile.read_at).into()]);
-            let (etag, token) = profile.validator.clone().map(|v| (v.etag, v.token)).unzip();
+            let (etag, token) = profile.validator.clone().map(|v| (v.etag, v.scope)).unzip();
             let login = profile.account.login.as_str();
             facts.push(vec![id.into(), login.into(), etag.into(), token.into(), Value::Null, Value::Null]);
         }

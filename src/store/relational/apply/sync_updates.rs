@@ -52,7 +52,7 @@ const PULLS_DETAILED: Upsert = Upsert {
 const PAGES_PER_STATEMENT: usize = 100;
 
 fn page_row(list: i64, page: &PageState) -> Vec<Value> {
-    let (etag, token) = page.validator.clone().map(|v| (v.etag, v.token)).unzip();
+    let (etag, token) = page.validator.clone().map(|v| (v.etag, v.scope)).unzip();
     vec![
         list.into(),
         i64::from(page.page).into(),
