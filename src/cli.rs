@@ -22,8 +22,8 @@ use crate::queue::Route;
     propagate_version = true,
     arg_required_else_help = true,
     after_help = "Example:\n  msght retrieve-repo octocat/Hello-World\n\n\
-                  Exit codes: 0 all was done, 1 something failed, 2 usage or configuration error,\n\
-                  130 and 143 stopped by Ctrl-C and SIGTERM."
+                  Exit codes: 0 everything was done, 1 something failed, 2 usage or configuration error,\n\
+                  129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM."
 )]
 pub struct Cli {
     /// Options that every command takes.
@@ -37,22 +37,22 @@ pub struct Cli {
 /// Options that every command takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct GlobalArgs {
-    /// The configuration file [default: $MSGHT_CONFIG, else ./msght.toml if it is there]
+    /// Configuration file [default: $MSGHT_CONFIG, else ./msght.toml if it exists]
     #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
     pub config: Option<PathBuf>,
-    /// Show the log on standard error too
+    /// Also write the log to standard error
     #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Global options")]
     pub verbose: bool,
-    /// Show errors and results only
+    /// Print errors and results only
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
-    /// Where the embedded stores keep their files [default: msght-data]
+    /// Directory of the embedded stores [default: msght-data]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Global options")]
     pub data_dir: Option<PathBuf>,
-    /// The least severe lines that the log holds [default: info]
+    /// Least severe level to log [default: info]
     #[arg(long, value_name = "LEVEL", global = true, help_heading = "Global options")]
     pub log_level: Option<Level>,
-    /// How long a database or broker that doesn't answer is waited for [default: 5m]
+    /// Time to wait for a database or broker that doesn't respond [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = parsers::duration, global = true, help_heading = "Global options")]
     pub store_timeout: Option<Duration>,
 }
@@ -73,27 +73,27 @@ impl GlobalArgs {
 /// The commands, in the order of `msght --help`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Keep all repositories of the organizations in orgs.txt fresh
+    /// Keep the mirror of all organizations in orgs.txt up to date
     Start(StartArgs),
     /// List the organizations of orgs.txt, and rewrite projects.txt
     GetRepos(GetReposArgs),
     /// Mirror everything of the given repositories
     RetrieveRepo(RetrieveRepoArgs),
-    /// Work the queue of repositories to retrieve, beside any number of other workers
+    /// Process the queue of repositories, beside any number of other workers
     RetrieveRepos(RetrieveReposArgs),
-    /// Bring the given repositories' own rows and documents up to date
+    /// Refresh the given repositories' own rows and documents
     UpdateRepo(UpdateRepoArgs),
     /// Mirror the given accounts: profile, followers, following, organizations, members
     RetrieveUser(RetrieveUserArgs),
-    /// Work the queue of accounts to retrieve, beside any number of other workers
+    /// Process the queue of accounts, beside any number of other workers
     RetrieveUsers(RetrieveUsersArgs),
-    /// Put repositories or users on their queue, or dead letters back on theirs
+    /// Put repositories or users on their queue, or requeue dead letters
     Load(LoadArgs),
-    /// Upgrade GHTorrent's databases in place; without --apply only check what that takes
+    /// Upgrade GHTorrent's databases in place; without --apply only show the changes
     Migrate(MigrateArgs),
-    /// Try everything that a run needs: tokens, App, organizations, stores, clock
+    /// Check everything that a run needs: tokens, App, organizations, stores, clock
     Check(CheckArgs),
-    /// Show the settings and where each came from, or try their stores
+    /// Show the settings and their origins, or check their stores
     Config(ConfigArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
@@ -108,7 +108,7 @@ pub struct RetrieveReposArgs {
     /// Options of all queue workers.
     #[command(flatten)]
     pub work: WorkArgs,
-    /// How much to ask for of each item
+    /// Detail to retrieve of each item
     #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
     pub detail: Detail,
 }
@@ -116,7 +116,7 @@ pub struct RetrieveReposArgs {
 /// Options of the commands that work a queue.
 #[derive(Debug, Clone, Args)]
 pub struct WorkArgs {
-    /// How many to retrieve at a time
+    /// Number of concurrent retrievals
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=90))]
     pub jobs: u16,
     /// Stop when the queue is empty
@@ -133,7 +133,7 @@ pub struct RetrieveUserArgs {
     /// Logins of people, bots or organizations
     #[arg(value_name = "LOGIN", required = true, value_parser = parsers::login)]
     pub logins: Vec<String>,
-    /// Ignore what is known from earlier runs and fetch everything
+    /// Fetch everything again, regardless of earlier runs
     #[arg(long)]
     pub full: bool,
 }
@@ -156,23 +156,23 @@ pub struct RetrieveUsersArgs {
     msght load --route users --file -\n  \
     msght load --route projects --dead")]
 pub struct LoadArgs {
-    /// Where to: projects or users; with --dead also log or evt.TYPE
+    /// Route: projects or users; with --dead also log or evt.TYPE
     #[arg(long, value_name = "ROUTE")]
     pub route: Route,
-    /// One message a line: ORG REPO or ORG/REPO, or a login; # starts a comment; - for standard input
+    /// File with one message per line: ORG REPO, ORG/REPO or a login; # starts a comment; - for standard input
     #[arg(long, value_name = "FILE", required_unless_present = "dead", conflicts_with = "dead")]
     pub file: Option<PathBuf>,
-    /// Take the route's dead letters instead
+    /// Requeue the route's dead letters instead
     #[arg(long)]
     pub dead: bool,
 }
 
-/// How much is asked for of each item.
+/// The amount of detail that is retrieved of each item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Detail {
-    /// What lists hold: few requests, no commit statistics, no merge details
+    /// Only what lists hold: few requests, no commit statistics, no merge details
     Skeleton,
-    /// One more request an item where lists leave something out
+    /// One more request per item where lists leave something out
     Full,
 }
 
@@ -182,10 +182,10 @@ pub enum Detail {
     msght migrate\n  \
     msght migrate --apply --repair-duplicates")]
 pub struct MigrateArgs {
-    /// Do it; without this nothing is changed
+    /// Apply the changes; without this nothing is changed
     #[arg(long)]
     pub apply: bool,
-    /// Keep the newest of several rows or documents of one key, and remove references to nothing
+    /// Keep the newest of several rows or documents with one key, and remove dangling references
     #[arg(long)]
     pub repair_duplicates: bool,
 }
@@ -196,7 +196,7 @@ pub struct MigrateArgs {
     msght check\n  \
     msght check --orgs /etc/msght/orgs.txt --json")]
 pub struct CheckArgs {
-    /// The organizations that are to be read, one login a line
+    /// File of the organizations to read, one login per line
     #[arg(long, value_name = "FILE", default_value = "orgs.txt")]
     pub orgs: PathBuf,
     /// Print JSON instead of tables
@@ -210,7 +210,7 @@ pub struct CheckArgs {
     msght --config /etc/msght.toml config --json\n  \
     msght config --check")]
 pub struct ConfigArgs {
-    /// Try the stores and the queue instead, and say what is there; nothing is made
+    /// Check the stores and the queue instead; nothing is created
     #[arg(long)]
     pub check: bool,
     /// Print JSON instead of a table
@@ -222,7 +222,7 @@ pub struct ConfigArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Example:\n  msght completions bash > ~/.local/share/bash-completion/completions/msght")]
 pub struct CompletionsArgs {
-    /// The shell to write for
+    /// Shell to print the script for
     pub shell: clap_complete::Shell,
 }
 
@@ -291,12 +291,12 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_definition_is_valid() {
+    fn definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn the_commands_are_those_that_work_and_each_has_an_example() {
+    fn every_command_has_an_example() {
         let cli = Cli::command();
         let names: Vec<_> = cli.get_subcommands().map(|command| command.get_name()).collect();
         let expected = [
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_are_checked_and_each_is_taken_once() {
+    fn logins_are_parsed_without_repetitions() {
         let parse = |args: &[&str]| Cli::try_parse_from(["msght", "retrieve-user"].iter().chain(args));
         let Command::RetrieveUser(args) = parse(&["octocat", "some[bot]", "OctoCat"]).unwrap().command else {
             panic!()

@@ -21,25 +21,25 @@ pub struct StartArgs {
     /// Options of the listing.
     #[command(flatten)]
     pub lists: ListArgs,
-    /// Retrieve what was not completely retrieved within this time: 12h, 10d, 0 for everything
+    /// Retrieve repositories whose last complete retrieval is older: 12h, 10d, 0 for all
     #[arg(long, value_name = "TIME", value_parser = parsers::duration, default_value = "10d")]
     pub max_age: Duration,
-    /// How many repositories to retrieve at a time
+    /// Number of repositories to retrieve concurrently
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=90))]
     pub jobs: u16,
-    /// How much to ask for of each item
+    /// Detail to retrieve of each item
     #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
     pub detail: Detail,
-    /// Begin no repository after this time of day, by this machine's clock; those in hand are finished
+    /// Start no repository after this time of day, by this machine's clock; running ones are finished
     #[arg(long, value_name = "HH:MM", value_parser = parse_time_of_day)]
     pub until: Option<NaiveTime>,
-    /// Begin no repository after so many requests that count on a rate limit; those in hand are finished
+    /// Start no repository after this many requests that count on a rate limit; running ones are finished
     #[arg(long, value_name = "N")]
     pub max_requests: Option<u64>,
-    /// List the organizations, and show what would be retrieved and what that would cost; projects.txt stays as it is
+    /// List the organizations, and show what would be retrieved at which cost; projects.txt stays as it is
     #[arg(long, conflicts_with_all = ["enqueue", "discover"])]
     pub dry_run: bool,
-    /// Put what is due on the queue of `msght retrieve-repos` instead of retrieving it
+    /// Put due repositories on the queue of `msght retrieve-repos` instead of retrieving them
     #[arg(long, conflicts_with_all = ["jobs", "until", "max_requests", "detail"])]
     pub enqueue: bool,
 }
@@ -61,19 +61,19 @@ pub struct GetReposArgs {
 /// Options of the commands that list organizations.
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
-    /// The organizations to list, one login a line
+    /// File of the organizations to list, one login per line
     #[arg(long, value_name = "FILE", default_value = "orgs.txt")]
     pub orgs: PathBuf,
-    /// Where their repositories are written, one a line; lines of other organizations stay
+    /// File for their repositories, one per line; lines of other organizations are kept
     #[arg(long, value_name = "FILE", default_value = "projects.txt")]
     pub projects: PathBuf,
     /// Ask GitHub which organizations the tokens belong to, and add them to the file
     #[arg(long)]
     pub discover: bool,
-    /// Put right what is wrong with organizations' webhooks: not active, not JSON, not all events, no secret
+    /// Repair organizations' webhooks that are inactive, not JSON, without all events or without a secret
     #[arg(long, conflicts_with = "no_hooks")]
     pub repair_hooks: bool,
-    /// Don't look at organizations' webhooks, and make none
+    /// Neither inspect nor create organizations' webhooks
     #[arg(long)]
     pub no_hooks: bool,
     /// Tokens as arguments.
@@ -100,10 +100,10 @@ impl ListArgs {
 /// Tokens as arguments, as the first msght took them.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TokenArgs {
-    /// A token to read with, instead of those that are set. A process list shows it: better set GHT_READ_TOKEN
+    /// Token to read with, instead of the configured ones. Process lists show it: better set GHT_READ_TOKEN
     #[arg(value_name = "TOKEN_READ", value_parser = parsers::token)]
     pub read: Option<Secret>,
-    /// A token to manage webhooks with. A process list shows it: better set GHT_WEBHOOK_TOKEN
+    /// Token to manage webhooks with. Process lists show it: better set GHT_WEBHOOK_TOKEN
     #[arg(value_name = "TOKEN_WRITE_HOOKS", value_parser = parsers::token)]
     pub hooks: Option<Secret>,
 }

@@ -4,8 +4,30 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::{Detail, UsageError, parsers};
+use crate::config::nearest;
 use crate::mirror::stage::Stage;
 use crate::names::RepoName;
+
+/// The event types of repositories' feeds ("GitHub event types" in GitHub's REST API documentation).
+const EVENT_TYPES: [&str; 17] = [
+    "CommitCommentEvent",
+    "CreateEvent",
+    "DeleteEvent",
+    "DiscussionEvent",
+    "ForkEvent",
+    "GollumEvent",
+    "IssueCommentEvent",
+    "IssuesEvent",
+    "MemberEvent",
+    "PublicEvent",
+    "PullRequestEvent",
+    "PullRequestReviewCommentEvent",
+    "PullRequestReviewEvent",
+    "PullRequestReviewThreadEvent",
+    "PushEvent",
+    "ReleaseEvent",
+    "WatchEvent",
+];
 
 /// Options of `msght retrieve-repo`.
 #[derive(Debug, Clone, Args)]
@@ -20,19 +42,19 @@ pub struct RetrieveRepoArgs {
     /// Run these stages only; comma-separated, repeatable
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub only: Vec<Stage>,
-    /// Leave these stages out; the same names as for --only
+    /// Skip these stages; the same names as for --only
     #[arg(long, value_name = "STAGE", value_delimiter = ',', hide_possible_values = true)]
     pub skip: Vec<Stage>,
-    /// How much to ask for of each item
+    /// Detail to retrieve of each item
     #[arg(long, value_enum, value_name = "DETAIL", default_value_t = Detail::Full)]
     pub detail: Detail,
-    /// Ignore what is known from earlier runs and fetch everything
+    /// Fetch everything again, regardless of earlier runs
     #[arg(long)]
     pub full: bool,
-    /// Leave the repository's events feed out, as --skip events
+    /// Skip the repository's events feed, as --skip events does
     #[arg(long)]
     pub no_events: bool,
-    /// Leave events of these types out, as PushEvent; comma-separated, repeatable
+    /// Skip events of these types, such as PushEvent; comma-separated, repeatable
     #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = parsers::event_type)]
     pub exclude_events: Vec<String>,
     /// Only events with a higher id
@@ -96,11 +118,22 @@ impl RetrieveRepoArgs {
         Ok(stages)
     }
 
+    /// Returns a warning for each excluded event type that msght does not know; GitHub may add types.
+    pub fn warnings(&self) -> Vec<String> {
+        let unknown = self.exclude_events.iter().filter(|excluded| !EVENT_TYPES.contains(&excluded.as_str()));
+        let warning = |excluded: &String| {
+            let hint = nearest(excluded, EVENT_TYPES.iter().map(ToString::to_string));
+            let hint = hint.unwrap_or_else(|| "if GitHub has it, its events are skipped".to_owned());
+            format!("--exclude-events: unknown event type {excluded}; {hint}")
+        };
+        unknown.map(warning).collect()
+    }
+
     /// Checks that `--events-after` and `--events-before` leave room for an event.
     pub(super) fn event_ids(&self) -> Result<(), UsageError> {
         match (self.events_after, self.events_before) {
             (Some(after), Some(before)) if after >= before => Err(UsageError(format!(
-                "--events-after {after} and --events-before {before} leave no event: expected the first to be lower"
+                "--events-after {after} and --events-before {before} leave no events: the first must be lower"
             ))),
             _ => Ok(()),
         }
@@ -156,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn repositories_are_named_in_both_ways_and_each_is_taken_once() {
+    fn repositories_are_parsed_in_both_forms_without_repetitions() {
         assert_eq!(shown(&["octocat/Hello-World"]), ["octocat/Hello-World"]);
         assert_eq!(shown(&["octocat", "Hello-World"]), ["octocat/Hello-World"]);
         assert_eq!(shown(&["a/b", "c/d", "A/B"]), ["a/b", "c/d"]);
     }
 
     #[test]
-    fn an_argument_that_is_not_a_name_is_a_usage_error_that_shows_it() {
+    fn usage_error_shows_the_invalid_name() {
         for (args, named) in [
             (vec!["a"], "\"a\""),
             (vec!["a", "b", "c"], "\"a\""),
@@ -180,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_are_chosen_by_commas_and_by_repetition() {
+    fn stages_are_chosen_by_commas_and_repetition() {
         assert_eq!(retrieve(&["a/b"]).stages().unwrap(), Stage::ALL);
         assert_eq!(
             retrieve(&["a/b", "--only", "issues,repo", "--only", "pulls"]).stages().unwrap(),
@@ -192,7 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_range_of_events_is_refused() {
+    fn unknown_event_types_are_warned_of() {
+        assert!(retrieve(&["a/b", "--exclude-events", "PushEvent,WatchEvent"]).warnings().is_empty());
+        let warnings = retrieve(&["a/b", "--exclude-events", "PushEvents,NewKindOfEvent"]).warnings();
+        assert_eq!(warnings[0], "--exclude-events: unknown event type PushEvents; did you mean PushEvent?");
+        assert!(warnings.len() == 2 && warnings[1].contains("NewKindOfEvent"), "{warnings:?}");
+    }
+
+    #[test]
+    fn empty_range_of_events_is_rejected() {
         let cli = |after, before| {
             Cli::try_parse_from(["msght", "retrieve-repo", "a/b", "--events-after", after, "--events-before", before])
                 .unwrap()

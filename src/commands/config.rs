@@ -7,7 +7,7 @@ use super::check::{backends_as_json, backends_as_table};
 use super::output::{plain_table, pretty_json, print};
 use crate::check::{BackendCheck, check_stores};
 use crate::cli::{ConfigArgs, UsageError};
-use crate::config::{Entry, Settings};
+use crate::config::{SettingEntry, Settings};
 
 /// Prints the settings with secrets hidden, or checks their stores.
 ///
@@ -21,16 +21,16 @@ pub(super) async fn run(settings: &Settings, args: &ConfigArgs) -> anyhow::Resul
     print(&if args.json { as_json(&entries)? } else { as_table(&entries) })
 }
 
-fn as_json(entries: &[Entry]) -> anyhow::Result<String> {
-    let value = |entry: &Entry| {
-        let Entry { value, origin, .. } = entry;
+fn as_json(entries: &[SettingEntry]) -> anyhow::Result<String> {
+    let value = |entry: &SettingEntry| {
+        let SettingEntry { value, origin, .. } = entry;
         json!({"value": value, "source": origin.kind(), "name": origin.name()})
     };
     pretty_json(&entries.iter().map(|entry| (entry.key.to_owned(), value(entry))).collect::<Map<_, _>>())
 }
 
-fn as_table(entries: &[Entry]) -> String {
-    let row = |entry: &Entry| [entry.key.to_owned(), cell(&entry.value), entry.origin.to_string()];
+fn as_table(entries: &[SettingEntry]) -> String {
+    let row = |entry: &SettingEntry| [entry.key.to_owned(), cell(&entry.value), entry.origin.to_string()];
     plain_table(["key", "value", "from"], entries.iter().map(row).collect())
 }
 

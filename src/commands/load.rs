@@ -114,14 +114,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_repositories_is_read_in_both_forms() {
+    fn repositories_are_parsed_in_both_forms() {
         let text = "\u{feff}# all\ncontoso web\r\ncontoso/api # the API\n\n";
         assert_eq!(messages(text, &Route::Projects).unwrap(), ["contoso web", "contoso api"]);
         assert_eq!(messages("octocat\n", &Route::Users).unwrap(), ["octocat"]);
     }
 
     #[test]
-    fn a_line_that_names_nothing_is_shown_with_its_number() {
+    fn invalid_line_is_reported_with_its_number() {
         let (line, problem) = messages("a b\nnonsense\n", &Route::Projects).unwrap_err();
         assert!(line == 2 && problem.contains("nonsense"), "{problem}");
         assert_eq!(messages("a\nb c\n", &Route::Users).unwrap_err().0, 2);

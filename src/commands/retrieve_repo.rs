@@ -15,6 +15,9 @@ use crate::names::RepoName;
 pub(super) async fn run(app: App, args: &RetrieveRepoArgs) -> anyhow::Result<CommandOutcome> {
     let repositories = args.repositories()?;
     let options = options(&app.settings, args)?;
+    for warning in args.warnings() {
+        app.console.error(&format!("warning: {warning}"));
+    }
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |repository: &RepoName| {
         let (subject, lease) = (repository.to_string(), repository_lease(repository));

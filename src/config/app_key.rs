@@ -6,13 +6,14 @@ use super::error::ConfigError;
 use crate::github::app::private_key_problem;
 use crate::secret::Secret;
 
+/// The expected content, for error messages.
 const EXPECTED: &str =
     "expected the App's private key as GitHub gives it, a PEM file (-----BEGIN RSA PRIVATE KEY-----)";
 
-/// Reads a key file.
+/// Reads a private key from a PEM file.
 ///
 /// # Errors
-/// A file that can't be read, or holds no key that can sign; no error shows anything of it.
+/// An unreadable file, or one without a key that can sign; no error shows its content.
 pub(super) fn read_file(path: &Path, named_by: &str) -> Result<Secret, ConfigError> {
     let what = || format!("the App's private key (github.app_private_key_file, {named_by})");
     let text = std::fs::read_to_string(path).map_err(|reason| ConfigError::Unreadable {

@@ -1,45 +1,45 @@
-//! What can be wrong with the settings.
+//! Errors in the settings.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::Origin;
 
-/// A setting that can't be used. No variant holds a secret.
+/// An invalid setting. No variant holds a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A value of the wrong type or out of its range.
+    /// A value of the wrong type, or out of range.
     #[error("{origin}: {key}: found {found}, expected {expected}")]
     Value {
-        /// Where the value is.
+        /// The source of the value.
         origin: Origin,
         /// The key's full name.
         key: String,
-        /// What was found, secrets left out.
+        /// The value, unless it may be a secret.
         found: String,
-        /// What would be right.
+        /// The expected form.
         expected: String,
     },
-    /// A key or variable that msght doesn't know.
+    /// An unknown key or variable.
     #[error("{origin}: unknown {what}; {expected}")]
     Unknown {
-        /// Where it is.
+        /// Its source.
         origin: Origin,
-        /// What was found.
+        /// The unknown name.
         what: String,
-        /// The nearest known one, or where to look.
+        /// The nearest known name, or a hint where to find it.
         expected: String,
     },
     /// A file that can't be read.
     #[error("can't read {what} {path}: {reason}; {expected}", path = path.display())]
     Unreadable {
-        /// What the file is for, and who named it.
+        /// The file's purpose, and the setting that names it.
         what: String,
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         reason: io::Error,
-        /// What would be right.
+        /// The expected form.
         expected: String,
     },
     /// A file whose text is not in its format.
@@ -49,15 +49,15 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong and what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
-    /// A file that does not hold what it is to.
+    /// A file without the expected content.
     #[error("{path}: {problem}", path = path.display())]
     Empty {
         /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The missing content.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Secrets in files that other users can read.
+//! Warnings of files with secrets that other users can read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ impl Settings {
         exposed.map(|(what, path)| warning(what, &path)).collect()
     }
 
-    /// The configuration files that a secret value, or a URL with a password, comes from.
+    /// Returns the configuration files that hold a secret, or a URL with a password.
     fn files_with_secrets(&self) -> BTreeSet<PathBuf> {
         let has_password = |url: &BackendUrl| url.to_string() != url.expose();
         let urls = [

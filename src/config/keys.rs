@@ -1,25 +1,26 @@
-//! Every key that the settings have.
+//! The keys of the settings.
 
-/// The shape of a key's value in a file.
+/// The type of a key's value in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// A string.
     Text,
-    /// A whole number, not negative.
+    /// A non-negative integer.
     Number,
-    /// A string or a whole number, kept as text.
+    /// A string or an integer, kept as text.
     TextOrNumber,
-    /// An array of strings, or one string of them with commas.
+    /// An array of strings, or one string that is split at commas.
     List,
 }
 
-impl Kind {
+impl ValueKind {
+    /// Returns the expected form, for error messages.
     pub(super) fn expected(self) -> &'static str {
         match self {
-            Kind::Text => "a string",
-            Kind::Number => "a whole number",
-            Kind::TextOrNumber => "a string or a whole number",
-            Kind::List => "an array of strings, or one string with commas between",
+            ValueKind::Text => "a string",
+            ValueKind::Number => "a whole number",
+            ValueKind::TextOrNumber => "a string or a whole number",
+            ValueKind::List => "an array of strings, or one string with commas between",
         }
     }
 }
@@ -27,39 +28,39 @@ impl Kind {
 /// A key of the settings.
 #[derive(Debug)]
 pub struct Key {
-    /// Its full name, `section.key`.
+    /// The full name, `section.key`.
     pub path: &'static str,
-    /// The shape of its value.
-    pub(super) kind: Kind,
-    /// Whether its value must not be shown.
+    /// The type of the value.
+    pub(super) kind: ValueKind,
+    /// Whether the value must be redacted.
     pub secret: bool,
 }
 
 impl Key {
-    /// The key's environment variable.
+    /// Returns the key's environment variable, such as `MSGHT_QUEUE__URL`.
     pub fn variable(&self) -> String {
         format!("MSGHT_{}", self.path.replace('.', "__").to_ascii_uppercase())
     }
 
-    /// The key of this name.
+    /// Finds a key by its full name.
     pub fn find(path: &str) -> Option<&'static Key> {
         KEYS.iter().find(|key| key.path == path)
     }
 }
 
 const fn text(path: &'static str) -> Key {
-    Key { path, kind: Kind::Text, secret: false }
+    Key { path, kind: ValueKind::Text, secret: false }
 }
 
 const fn number(path: &'static str) -> Key {
-    Key { path, kind: Kind::Number, secret: false }
+    Key { path, kind: ValueKind::Number, secret: false }
 }
 
-const fn secret(path: &'static str, kind: Kind) -> Key {
+const fn secret(path: &'static str, kind: ValueKind) -> Key {
     Key { path, kind, secret: true }
 }
 
-/// Every key, in the order in which they are shown.
+/// All keys, in the order of `msght config`.
 pub const KEYS: &[Key] = &[
     text("data_dir"),
     text("documents.url"),
@@ -72,14 +73,14 @@ pub const KEYS: &[Key] = &[
     text("stores.timeout"),
     text("dump.target"),
     text("dump.azure_account"),
-    secret("dump.azure_access_key", Kind::Text),
+    secret("dump.azure_access_key", ValueKind::Text),
     text("dump.azure_endpoint"),
     text("github.api_url"),
     text("github.public_url"),
-    secret("github.tokens", Kind::List),
+    secret("github.tokens", ValueKind::List),
     text("github.tokens_file"),
-    secret("github.hook_token", Kind::Text),
-    Key { path: "github.app_id", kind: Kind::TextOrNumber, secret: false },
+    secret("github.hook_token", ValueKind::Text),
+    Key { path: "github.app_id", kind: ValueKind::TextOrNumber, secret: false },
     text("github.app_private_key_file"),
     number("github.concurrency"),
     number("github.reserve"),
@@ -87,8 +88,8 @@ pub const KEYS: &[Key] = &[
     text("mirror.fork_commits"),
     text("webhooks.listen"),
     text("webhooks.public_url"),
-    secret("webhooks.secret", Kind::Text),
-    secret("telemetry.connection_string", Kind::Text),
+    secret("webhooks.secret", ValueKind::Text),
+    secret("telemetry.connection_string", ValueKind::Text),
     text("logging.file"),
     text("logging.level"),
     number("logging.keep_days"),

@@ -1,13 +1,16 @@
-//! Typed settings, read once at the start: flags, environment, configuration file, defaults, in this order of strength.
+//! Typed settings, loaded once at the start.
+//!
+//! Flags take precedence over the environment, that over the configuration file, and that over the defaults.
+//! [`Sources`] merges them into one set of values, [`Settings::load`] checks each value and keeps its [`Origin`].
 
 mod app_key;
+mod display;
 mod duration;
 mod error;
 mod exposure;
 mod keys;
 mod logging;
 mod origin;
-mod show;
 mod sources;
 mod tokens;
 mod values;
@@ -19,13 +22,13 @@ use std::time::Duration;
 use url::Url;
 
 pub use crate::backend_url::{BackendKind, BackendUrl};
+pub use display::SettingEntry;
 pub use duration::{DURATION_EXPECTED, duration_text, parse_duration};
 pub use error::ConfigError;
 pub use keys::{KEYS, Key};
 pub use logging::Level;
 pub use origin::Origin;
-pub use show::Entry;
-pub use sources::Sources;
+pub use sources::{Sources, nearest};
 pub use tokens::{ReadToken, problem as token_problem};
 
 use crate::azure::Account;
@@ -33,124 +36,124 @@ use crate::mirror::ForkCommits;
 use crate::secret::Secret;
 use crate::telemetry::Connection;
 
-/// Every setting of msght, checked.
+/// All settings, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Where the embedded stores keep their files.
+    /// The directory of the embedded stores.
     pub data_dir: PathBuf,
-    /// The raw JSON.
+    /// The document store.
     pub documents: DocumentSettings,
-    /// The relational tables.
+    /// The relational store.
     pub sql: SqlSettings,
     /// Work queues and event routing.
     pub queue: QueueSettings,
-    /// What holds for all stores and the queue.
+    /// Settings common to all stores and the queue.
     pub stores: StoreSettings,
     /// Dumps.
     pub dump: DumpSettings,
     /// GitHub's API.
     pub github: GithubSettings,
-    /// What is mirrored.
+    /// The extent of the mirror.
     pub mirror: MirrorSettings,
     /// The webhook server.
     pub webhooks: WebhookSettings,
-    /// Where telemetry is sent, beside the log.
+    /// The destination of telemetry besides the log.
     pub telemetry: TelemetrySettings,
     /// The log file.
     pub logging: LoggingSettings,
-    /// Where each key's value came from.
+    /// The origin of each key's value.
     origins: origin::Origins,
 }
 
 /// `documents.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct DocumentSettings {
-    /// The store of the raw JSON.
+    /// The document store's URL.
     pub url: BackendUrl,
 }
 
 /// `sql.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlSettings {
-    /// The relational store.
+    /// The relational store's URL.
     pub url: BackendUrl,
 }
 
 /// `queue.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueSettings {
-    /// The broker.
+    /// The queue's URL.
     pub url: BackendUrl,
     /// The topic exchange that events are published to.
     pub exchange: String,
-    /// Unacknowledged messages that a consumer holds at most.
+    /// Maximum number of unacknowledged messages per consumer.
     pub prefetch: u16,
-    /// How often a message is tried before it goes to the dead letters.
+    /// Maximum number of attempts before a message becomes a dead letter.
     pub attempts: u32,
-    /// The wait after a message's first failure; each further one is four times as long.
+    /// The delay after a message's first failure; it grows fourfold with each further one.
     pub retry_after: Duration,
 }
 
 /// `stores.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreSettings {
-    /// How long a server that doesn't answer is waited for.
+    /// Time to wait for a server that doesn't respond.
     pub timeout: Duration,
 }
 
 /// `dump.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct DumpSettings {
-    /// Where dumps are put.
+    /// The destination of dumps.
     pub target: BackendUrl,
-    /// The Azure account that an `az:` target is in.
+    /// The Azure account of an `az:` target.
     pub azure: Option<Account>,
 }
 
 /// `github.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct GithubSettings {
-    /// The API's root; its path always ends in `/`, so that paths can be joined to it.
+    /// The API's root URL; its path always ends in `/`, so that paths can be joined to it.
     pub api_url: Url,
-    /// The API's root as the server writes it into its answers, where that is another address.
+    /// The API's root URL as the server writes it into responses, where that is another address.
     pub public_url: Option<Url>,
-    /// Read tokens of the file or the environment, in their order; [`Settings::tokens`] has all of them.
+    /// Read tokens of the file or the environment, in their order; [`Settings::tokens`] returns all of them.
     pub tokens: Vec<Secret>,
     /// A file of further read tokens.
     pub tokens_file: Option<PathBuf>,
-    /// The token that manages hooks, if one is set; [`Settings::hook_token`] has the effective one.
+    /// The token for webhooks, if one is set; [`Settings::hook_token`] returns the effective one.
     pub hook_token: Option<Secret>,
     /// The GitHub App's id or client id.
     pub app_id: Option<String>,
     /// The GitHub App's private key, a PEM file. Set whenever `app_id` is.
     pub app_private_key_file: Option<PathBuf>,
-    /// What that file held when it was read.
+    /// The content of that file.
     app_private_key: Option<Secret>,
-    /// Requests in flight, 1 to 90; unset: 16 a token, 90 at most.
+    /// Maximum number of concurrent requests, 1 to 90; `None` for 16 per token and at most 90.
     pub concurrency: Option<usize>,
-    /// Requests an hour to leave unused on each token.
+    /// Requests per hour to leave unused on each token.
     pub reserve: u32,
     /// The `User-Agent` header.
     pub user_agent: String,
-    /// What the tokens file held when it was read.
+    /// The content of the tokens file.
     file_tokens: Vec<tokens::FileToken>,
 }
 
 /// `mirror.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorSettings {
-    /// Which commits of a fork are its own.
+    /// The rule for the commits that count as a fork's own.
     pub fork_commits: ForkCommits,
 }
 
 /// `webhooks.*`
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookSettings {
-    /// Where the server listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// The address at which GitHub reaches the server.
+    /// The URL at which GitHub reaches the server.
     pub public_url: Option<Url>,
-    /// The secret that deliveries are signed with.
+    /// The secret that signs deliveries.
     pub secret: Option<Secret>,
 }
 
@@ -176,27 +179,27 @@ impl Settings {
     /// Reads and checks the settings of all sources.
     ///
     /// # Errors
-    /// The first unknown key, bad value or unreadable file, by source, key, what was found and what was expected.
+    /// The first unknown key, invalid value or unreadable file.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let settings = values::settings(&sources.read()?)?;
+        let settings = values::check(&sources.read()?)?;
         settings.ensure_distinct_files()?;
         Ok(settings)
     }
 
-    /// The key of the setting that a file is used by, if it is.
+    /// Returns the key of the setting that uses a file, if one does.
     pub fn setting_for_file(&self, file: &Path) -> Option<&'static str> {
         let same = |other: &Path| std::path::absolute(other).ok() == std::path::absolute(file).ok();
         self.files().into_iter().find(|(_, used)| same(used)).map(|(key, _)| key)
     }
 
-    /// The files that msght makes beside those of users: stores, the queue, the token ledger and the log.
+    /// Returns the files that msght creates: stores, the queue, the shared rate limits and the log.
     pub fn own_files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.files().into_iter().map(|(_, file)| file).collect();
         files.extend(self.sql.url.sqlite_path().map(crate::store::rate_limits::path_beside));
         files
     }
 
-    /// The files that msght writes to.
+    /// Returns the files that settings name, each with its key.
     fn files(&self) -> Vec<(&'static str, PathBuf)> {
         let stores =
             [("documents.url", &self.documents.url), ("sql.url", &self.sql.url), ("queue.url", &self.queue.url)];
@@ -204,7 +207,7 @@ impl Settings {
         stores.chain([("logging.file", self.logging.file.clone())]).collect()
     }
 
-    /// That the two stores share no file is said by who opens them.
+    /// Checks that queue and log share no file with others; the stores check each other when they are opened.
     fn ensure_distinct_files(&self) -> Result<(), ConfigError> {
         for (key, file) in self.files().into_iter().skip_while(|(key, _)| *key != "queue.url" && *key != "logging.file")
         {
@@ -220,37 +223,37 @@ impl Settings {
         Ok(())
     }
 
-    /// Every read token once: those of `github.tokens` (or the environment), then those of the tokens file.
-    /// A token that is in both has the file's reserve.
+    /// Returns the read tokens: those of `github.tokens` (or the environment), then those of the tokens file.
+    /// A token in both has the file's reserve.
     pub fn tokens(&self) -> Vec<ReadToken> {
-        tokens::all(&self.github.tokens, &self.github.file_tokens, self.github.reserve)
+        tokens::merge(&self.github.tokens, &self.github.file_tokens, self.github.reserve)
     }
 
-    /// Puts one token in the place of all read tokens and the App.
+    /// Replaces all read tokens and the App by one token.
     pub fn set_read_token(&mut self, token: Secret) {
         self.github.tokens = vec![token];
         self.github.file_tokens.clear();
         self.github.app_private_key = None;
     }
 
-    /// The token that manages hooks: `github.hook_token`, else the first read token.
+    /// Returns the token that manages webhooks: `github.hook_token`, else the first read token.
     pub fn hook_token(&self) -> Option<Secret> {
         self.github.hook_token.clone().or_else(|| self.tokens().into_iter().next().map(|token| token.secret))
     }
 
-    /// The GitHub App's id and its private key in PEM form, where there is an App.
+    /// Returns the GitHub App's id and its private key in PEM form, if there is an App.
     pub fn app(&self) -> Option<(&str, &Secret)> {
         self.github.app_id.as_deref().zip(self.github.app_private_key.as_ref())
     }
 
-    /// Requests in flight at most: `github.concurrency`, else 16 a token and 90 in all.
+    /// Returns the maximum number of concurrent requests: `github.concurrency`, else 16 per token and at most 90.
     pub fn concurrency(&self) -> usize {
         self.github.concurrency.unwrap_or_else(|| {
             (self.tokens().len().max(1) * values::CONCURRENCY_PER_TOKEN).min(values::MAX_CONCURRENCY)
         })
     }
 
-    /// Where a key's value came from.
+    /// Returns the origin of a key's value.
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.of(key)
     }

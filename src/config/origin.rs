@@ -1,4 +1,4 @@
-//! Where a value came from.
+//! The origin of a value: default, file, environment or flag.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,18 +7,18 @@ use std::path::PathBuf;
 /// The source of a setting's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// msght's own default.
+    /// The built-in default.
     Default,
     /// A configuration file.
     File(PathBuf),
-    /// One environment variable, or several that add up.
+    /// An environment variable, or several whose values add up.
     Environment(String),
-    /// A flag of the command line.
+    /// A command-line flag.
     Flag(String),
 }
 
 impl Origin {
-    /// The kind of source: `default`, `file`, `environment` or `flag`.
+    /// Returns the kind of source: `default`, `file`, `environment` or `flag`.
     pub fn kind(&self) -> &'static str {
         match self {
             Origin::Default => "default",
@@ -28,7 +28,7 @@ impl Origin {
         }
     }
 
-    /// The file's path, the variable's or the flag's name.
+    /// Returns the file's path, or the variable's or flag's name.
     pub fn name(&self) -> Option<String> {
         match self {
             Origin::Default => None,
@@ -49,12 +49,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The origin of each key that some source sets.
+/// The origins of the keys that a source sets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Origins(pub(super) BTreeMap<&'static str, Origin>);
 
 impl Origins {
-    /// A key's origin; what no source sets is a default.
+    /// Returns a key's origin: the default unless a source sets it.
     pub(super) fn of(&self, key: &str) -> &Origin {
         self.0.get(key).unwrap_or(&Origin::Default)
     }

@@ -1,4 +1,4 @@
-//! Reads flags, environment and configuration file into one set of values, each of which knows where it came from.
+//! Merges flags, environment and configuration file into one set of values, each with its origin.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,36 +9,36 @@ use figment::value::{Dict, Map, Num, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::error::ConfigError;
-use super::keys::{KEYS, Key, Kind};
+use super::keys::{KEYS, Key, ValueKind};
 use super::tokens;
 use super::{Level, Origin, duration_text};
 
-/// The configuration file that is read when it is there and none is named.
+/// The configuration file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "msght.toml";
-/// Names that start so are msght's own; one that it doesn't know is an error, as an unknown key is.
+/// The prefix of msght's own variables; an unknown one is an error, as an unknown key is.
 const PREFIX: &str = "MSGHT_";
-/// Names a configuration file.
+/// The variable that names a configuration file.
 const CONFIG_VARIABLE: &str = "MSGHT_CONFIG";
-/// Variables that test-suites use.
+/// The prefix of test suites' variables, which are ignored.
 const TEST_PREFIX: &str = "MSGHT_TEST_";
-/// Read tokens, which add up: GHTorrent's name first, then ours.
+/// The variables of read tokens, which add up: GHTorrent's name first, then ours.
 const TOKEN_VARIABLES: [&str; 3] = ["GHT_READ_TOKEN", "MSGHT_TOKENS", "MSGHT_GITHUB__TOKENS"];
-/// A read token of the surroundings (a CI job, the `gh` tool), taken only when no other source gives one.
+/// The variable of an ambient read token (a CI job, the `gh` tool), used only if no other source has one.
 const FALLBACK_TOKEN_VARIABLE: &str = "GITHUB_TOKEN";
-/// Other names of keys; the key's own variable is stronger.
+/// Alternative variables of keys; the key's own variable takes precedence.
 const ALIASES: [(&str, &str); 8] = [
     ("GHT_WEBHOOK_TOKEN", "github.hook_token"),
     ("GHT_WEBHOOK_URL", "webhooks.public_url"),
     ("GHT_WEBHOOK_SECRET", "webhooks.secret"),
     ("AZURE_STORAGE_ACCOUNT", "dump.azure_account"),
     ("AZURE_STORAGE_ACCESS_KEY", "dump.azure_access_key"),
-    // The first msght's names of it, then Microsoft's, which is stronger.
+    // The first msght's names, then Microsoft's, which takes precedence.
     ("APPINSIGHTS_INSTRUMENTATIONKEY", "telemetry.connection_string"),
     ("APPLICATION_INSTRUMENTATIONKEY", "telemetry.connection_string"),
     ("APPLICATIONINSIGHTS_CONNECTION_STRING", "telemetry.connection_string"),
 ];
 
-/// What settings are read from.
+/// The sources of the settings.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// `--config`.
@@ -49,16 +49,16 @@ pub struct Sources {
     pub log_level: Option<Level>,
     /// `--store-timeout`.
     pub store_timeout: Option<Duration>,
-    /// The environment. An empty variable counts as one that is not set.
+    /// The environment. An empty variable counts as unset.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where `msght.toml` is looked for; unset: the working directory.
+    /// The directory of `msght.toml`; `None` for the working directory.
     pub directory: Option<PathBuf>,
 }
 
-/// The values of all sources, by strength.
+/// The values of all sources, merged by precedence.
 pub(super) struct Layers(Figment);
 
-/// One source's values.
+/// The values of one source.
 struct Layer {
     origin: Origin,
     values: Dict,
@@ -78,6 +78,7 @@ impl Provider for Layer {
     }
 }
 
+/// Converts figment's metadata back to an origin.
 fn origin_of(metadata: &Metadata) -> Origin {
     match (metadata.name.as_ref(), &metadata.source) {
         ("file", Some(figment::Source::Custom(path))) => Origin::File(PathBuf::from(path)),
@@ -93,8 +94,9 @@ impl Sources {
         Self { environment: std::env::vars_os().collect(), ..Self::default() }
     }
 
+    /// Reads and merges all sources.
     pub(super) fn read(&self) -> Result<Layers, ConfigError> {
-        self.refuse_unknown_variables()?;
+        self.reject_unknown_variables()?;
         let mut layers = Figment::new();
         if let Some((path, named_by)) = self.file()? {
             layers = layers.merge(read_file(&path, &named_by)?);
@@ -104,19 +106,19 @@ impl Sources {
                 layers = layers.merge(variable_layer(variable, key, text)?);
             }
         }
-        for key in KEYS.iter().filter(|key| key.kind != Kind::List) {
+        for key in KEYS.iter().filter(|key| key.kind != ValueKind::List) {
             let variable = key.variable();
             if let Some(text) = self.variable(&variable)? {
                 layers = layers.merge(variable_layer(&variable, key, text)?);
             }
         }
-        if let Some(layer) = self.tokens(&TOKEN_VARIABLES)? {
+        if let Some(layer) = self.token_layer(&TOKEN_VARIABLES)? {
             layers = layers.merge(layer);
         }
         let gathered = Layers(layers);
         let has_tokens = !gathered.list("github.tokens").is_empty() || gathered.text("github.tokens_file").is_some();
         let mut layers = gathered.0;
-        if !has_tokens && let Some(layer) = self.tokens(&[FALLBACK_TOKEN_VARIABLE])? {
+        if !has_tokens && let Some(layer) = self.token_layer(&[FALLBACK_TOKEN_VARIABLE])? {
             layers = layers.merge(layer);
         }
         if let Some(data_dir) = &self.data_dir {
@@ -134,12 +136,12 @@ impl Sources {
         Ok(Layers(layers))
     }
 
-    /// The configuration file and who named it.
+    /// Returns the configuration file's path, and the source that names it.
     fn file(&self) -> Result<Option<(PathBuf, String)>, ConfigError> {
         if let Some(path) = &self.config {
             return Ok(Some((path.clone(), "--config".to_owned())));
         }
-        // A path may be what text can't hold, so this one variable is taken as it is.
+        // A path need not be UTF-8, so this variable is taken as it is.
         if let Some((_, path)) =
             self.environment.iter().find(|(name, path)| name == CONFIG_VARIABLE && !path.is_empty())
         {
@@ -149,14 +151,14 @@ impl Sources {
             Some(directory) => directory.join(DEFAULT_FILE),
             None => PathBuf::from(DEFAULT_FILE),
         };
-        // A file that is there and can't be looked at is an error when it is read, not a file that is missing.
+        // A file that can't be inspected is reported when it is read, not taken for missing.
         match path.try_exists() {
             Ok(false) => Ok(None),
             _ => Ok(Some((path, "the default place".to_owned()))),
         }
     }
 
-    fn refuse_unknown_variables(&self) -> Result<(), ConfigError> {
+    fn reject_unknown_variables(&self) -> Result<(), ConfigError> {
         let mut names: Vec<_> = self.environment.iter().map(|(name, _)| name.to_string_lossy()).collect();
         names.sort();
         for name in names.iter().filter(|name| name.starts_with(PREFIX)) {
@@ -177,7 +179,7 @@ impl Sources {
         Ok(())
     }
 
-    /// A variable's text; an empty one is as one that is not set.
+    /// Returns a variable's text; `None` if it is unset or empty.
     fn variable(&self, name: &str) -> Result<Option<&str>, ConfigError> {
         match self.environment.iter().find(|(found, text)| found == name && !text.is_empty()) {
             None => Ok(None),
@@ -188,8 +190,8 @@ impl Sources {
         }
     }
 
-    /// The tokens of all these variables together.
-    fn tokens(&self, variables: &[&str]) -> Result<Option<Layer>, ConfigError> {
+    /// Collects the tokens of several variables into one layer.
+    fn token_layer(&self, variables: &[&str]) -> Result<Option<Layer>, ConfigError> {
         let mut names = Vec::new();
         let mut found: Vec<Value> = Vec::new();
         for name in variables {
@@ -208,38 +210,42 @@ impl Sources {
 }
 
 impl Layers {
-    /// The text that a key has in the strongest source that sets it.
+    /// Returns the text of a key in the source of highest precedence.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         self.0.find_value(key).ok().and_then(Value::into_string)
     }
 
+    /// Returns the number of a key.
     pub(super) fn number(&self, key: &str) -> Option<u64> {
-        self.0.find_value(key).ok().and_then(|value| whole(&value))
+        self.0.find_value(key).ok().and_then(|value| as_integer(&value))
     }
 
+    /// Returns the strings of a key.
     pub(super) fn list(&self, key: &str) -> Vec<String> {
         let values = self.0.find_value(key).ok().and_then(Value::into_array).unwrap_or_default();
         values.into_iter().filter_map(Value::into_string).collect()
     }
 
-    /// Where a key's value came from.
+    /// Returns the origin of a key's value.
     pub(super) fn origin(&self, key: &str) -> Origin {
         self.0.find_metadata(key).map_or(Origin::Default, origin_of)
     }
 }
 
+/// Creates a layer with one key.
 fn layer(origin: Origin, key: &str, value: Value) -> Layer {
     Layer { origin, values: figment::util::nest(key, value).into_dict().unwrap_or_default() }
 }
 
+/// Creates a layer from an environment variable.
 fn variable_layer(variable: &str, key: &Key, text: &str) -> Result<Layer, ConfigError> {
     let origin = Origin::Environment(variable.to_owned());
-    let value = if key.kind == Kind::Number {
+    let value = if key.kind == ValueKind::Number {
         let number: u64 = text.trim().parse().map_err(|_| ConfigError::Value {
             origin: origin.clone(),
             key: key.path.to_owned(),
             found: format!("{text:?}"),
-            expected: Kind::Number.expected().to_owned(),
+            expected: ValueKind::Number.expected().to_owned(),
         })?;
         Value::from(number)
     } else {
@@ -253,10 +259,11 @@ fn not_unicode(origin: Origin, key: &str) -> ConfigError {
         origin,
         key: key.to_owned(),
         found: "bytes that are not UTF-8".to_owned(),
-        expected: "a text in UTF-8".to_owned(),
+        expected: "UTF-8 text".to_owned(),
     }
 }
 
+/// Reads a configuration file and checks its keys.
 fn read_file(path: &Path, named_by: &str) -> Result<Layer, ConfigError> {
     let bytes = std::fs::read(path).map_err(|reason| ConfigError::Unreadable {
         what: format!("the configuration file (named by {named_by})"),
@@ -276,21 +283,21 @@ fn read_file(path: &Path, named_by: &str) -> Result<Layer, ConfigError> {
         problem: format!("not TOML: {}", error.message().replace('\n', ", ")),
     })?;
     let origin = Origin::File(path.to_owned());
-    let values = checked(&origin, values)?;
+    let values = check_keys(&origin, values)?;
     Ok(Layer { origin, values })
 }
 
-/// The line, counted from 1, that holds the byte at an offset.
+/// Returns the number of the line with the byte at an offset, counted from 1.
 fn line_at(text: &[u8], offset: usize) -> usize {
     1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
 }
 
-/// Checks that every key of a file is known and has a value of its kind; lists become arrays.
-fn checked(origin: &Origin, values: Dict) -> Result<Dict, ConfigError> {
+/// Checks that every key of a file is known and has a value of its type; lists become arrays.
+fn check_keys(origin: &Origin, values: Dict) -> Result<Dict, ConfigError> {
     let mut sections = Dict::new();
     for (name, value) in values {
         if let Some(key) = Key::find(&name) {
-            sections.insert(name, normal(origin, key, value)?);
+            sections.insert(name, normalize(origin, key, value)?);
             continue;
         }
         let prefix = format!("{name}.");
@@ -309,7 +316,7 @@ fn checked(origin: &Origin, values: Dict) -> Result<Dict, ConfigError> {
         for (inner_name, value) in inner {
             let path = format!("{prefix}{inner_name}");
             let key = Key::find(&path).ok_or_else(|| unknown_key(origin, &path))?;
-            section.insert(inner_name, normal(origin, key, value)?);
+            section.insert(inner_name, normalize(origin, key, value)?);
         }
         sections.insert(name, section.into());
     }
@@ -325,8 +332,8 @@ fn unknown_key(origin: &Origin, name: &str) -> ConfigError {
     }
 }
 
-/// A value in the form that its kind of key has, or why it can't be.
-fn normal(origin: &Origin, key: &Key, value: Value) -> Result<Value, ConfigError> {
+/// Converts a value to its key's type.
+fn normalize(origin: &Origin, key: &Key, value: Value) -> Result<Value, ConfigError> {
     let fail = |found: String, expected: &str| ConfigError::Value {
         origin: origin.clone(),
         key: key.path.to_owned(),
@@ -334,17 +341,17 @@ fn normal(origin: &Origin, key: &Key, value: Value) -> Result<Value, ConfigError
         expected: expected.to_owned(),
     };
     match (key.kind, value) {
-        (Kind::Text | Kind::TextOrNumber, value @ Value::String(..)) => Ok(value),
-        (Kind::Number | Kind::TextOrNumber, value @ Value::Num(..)) => match whole(&value) {
-            Some(number) if key.kind == Kind::TextOrNumber => Ok(number.to_string().into()),
+        (ValueKind::Text | ValueKind::TextOrNumber, value @ Value::String(..)) => Ok(value),
+        (ValueKind::Number | ValueKind::TextOrNumber, value @ Value::Num(..)) => match as_integer(&value) {
+            Some(number) if key.kind == ValueKind::TextOrNumber => Ok(number.to_string().into()),
             Some(number) => Ok(number.into()),
             None => Err(fail(describe(&value, key.secret), key.kind.expected())),
         },
-        (Kind::List, Value::String(_, text)) => match tokens::split(&text) {
+        (ValueKind::List, Value::String(_, text)) => match tokens::split(&text) {
             Ok(listed) => Ok(listed.into_iter().map(Value::from).collect::<Vec<_>>().into()),
             Err(problem) => Err(fail(problem, tokens::EXPECTED_LIST)),
         },
-        (Kind::List, Value::Array(_, entries)) => {
+        (ValueKind::List, Value::Array(_, entries)) => {
             for (index, entry) in entries.iter().enumerate() {
                 let problem = match entry {
                     Value::String(_, text) => tokens::problem(text),
@@ -360,13 +367,13 @@ fn normal(origin: &Origin, key: &Key, value: Value) -> Result<Value, ConfigError
     }
 }
 
-/// A number that is whole and not negative.
-fn whole(value: &Value) -> Option<u64> {
+/// Converts a number that is a non-negative integer.
+fn as_integer(value: &Value) -> Option<u64> {
     let signed = value.to_i128().and_then(|number| u64::try_from(number).ok());
     signed.or_else(|| value.to_u128().and_then(|number| u64::try_from(number).ok()))
 }
 
-/// What a value is, in words; a text is shown only where it can't be a secret.
+/// Describes a value for an error message; with `hide`, by its type only.
 fn describe(value: &Value, hide: bool) -> String {
     match value {
         Value::String(_, _) if hide => "a string".to_owned(),
@@ -386,18 +393,18 @@ fn describe(value: &Value, hide: bool) -> String {
     }
 }
 
-/// "did you mean" for a name that differs from a known one in a few letters.
-fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
-    /// More differences than this are another word, not a slip.
-    const SLIPS: usize = 3;
-    // A name of absurd length is no slip either, and the comparison takes its length squared.
-    const LONGEST: usize = 64;
-    if name.len() > LONGEST {
+/// Returns "did you mean …?" for the candidate that differs from a name in a few letters only.
+pub fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    /// A candidate with more differences is another word, not a typing error.
+    const MAX_DISTANCE: usize = 3;
+    /// In bytes; the comparison takes quadratic time.
+    const MAX_NAME_LEN: usize = 64;
+    if name.len() > MAX_NAME_LEN {
         return None;
     }
     candidates
         .map(|candidate| (strsim::levenshtein(name, &candidate), candidate))
-        .filter(|(distance, _)| *distance <= SLIPS)
+        .filter(|(distance, _)| *distance <= MAX_DISTANCE)
         .min()
         .map(|(_, candidate)| format!("did you mean {candidate}?"))
 }

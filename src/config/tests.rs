@@ -234,7 +234,7 @@ fn a_bad_value_is_shown_with_its_place_and_what_was_expected() {
         ("[github]\napi_url = 'h'", "found a text that is no URL", "http:// or https://"),
         ("[github]\napi_url = 'https://h/?a=b'", "a query", "https://HOST/api/v3/"),
         ("[github]\nuser_agent = \"a\\nb\"", "found \"a\\nb\"", "HTTP header"),
-        ("[github]\napp_id = 5", "an app without its key", "app_private_key_file"),
+        ("[github]\napp_id = 5", "an App without its key", "app_private_key_file"),
         ("[github]\ntokens = 5", "found a number", "an array of strings"),
         ("[queue]\nprefetch = 0", "found 0", "from 1 to 65535"),
         ("[queue]\nexchange = ''", "found \"\"", "1 to 255"),

@@ -1,16 +1,16 @@
-//! Read tokens: where they are listed and what each may leave unused.
+//! Read tokens from settings and from the tokens file, each with its reserve.
 
 use std::path::Path;
 
 use super::error::ConfigError;
 use crate::secret::Secret;
 
-/// A read token and its own bound.
+/// A read token and its reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadToken {
     /// The token.
     pub secret: Secret,
-    /// Requests an hour to leave unused on it.
+    /// Requests per hour to leave unused on it.
     pub reserve: u32,
 }
 
@@ -21,15 +21,17 @@ pub(super) struct FileToken {
     reserve: Option<u32>,
 }
 
+/// The expected form of a list of tokens, for error messages.
 pub(super) const EXPECTED_LIST: &str = "tokens of visible ASCII characters, with commas between";
-const EXPECTED_LINE: &str = "expected one token a line, then, if wanted, the requests an hour to leave unused";
+/// The expected form of a line of the tokens file, for error messages.
+const EXPECTED_LINE: &str = "expected one token per line, optionally followed by the requests per hour to leave unused";
 
-/// A single token without the byte order mark and line end that come with values that are read from files.
+/// Trims the byte order mark and the line end from a single token that may come from a file.
 pub(super) fn trimmed(text: &str) -> &str {
     text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n'])
 }
 
-/// What is wrong with a token, in words that don't show it.
+/// Returns the problem of an invalid token, in words that don't show it.
 pub fn problem(token: &str) -> Option<&'static str> {
     if token.is_empty() {
         Some("an empty token")
@@ -40,9 +42,9 @@ pub fn problem(token: &str) -> Option<&'static str> {
     }
 }
 
-/// The tokens of a list with commas.
+/// Splits a comma-separated list of tokens.
 pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
-    // A byte order mark and the end of a line come with values that are read from files.
+    // The value may come from a file, with a byte order mark and a line end.
     let tokens = text.trim_start_matches('\u{feff}').split(',');
     let tokens = tokens.map(|token| token.trim_matches([' ', '\t', '\r', '\n'])).filter(|token| !token.is_empty());
     let tokens: Vec<&str> = tokens.collect();
@@ -60,7 +62,7 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
 /// Reads a tokens file.
 ///
 /// # Errors
-/// A file that can't be read, holds no token or has a line that is not one; no error shows a token.
+/// An unreadable file, or one without a token or with an invalid line; no error shows a token.
 pub(super) fn read_file(path: &Path, named_by: &str) -> Result<Vec<FileToken>, ConfigError> {
     let bytes = std::fs::read(path).map_err(|reason| ConfigError::Unreadable {
         what: format!("the tokens file (github.tokens_file, {named_by})"),
@@ -78,7 +80,7 @@ pub(super) fn read_file(path: &Path, named_by: &str) -> Result<Vec<FileToken>, C
         if let Some(problem) = problem(token) {
             return Err(malformed(format!("found {problem}; {EXPECTED_LINE}")));
         }
-        // The field is not shown: it may be a second token.
+        // An error must not show the field: it may be a second token.
         let reserve = fields
             .next()
             .map(str::parse)
@@ -98,14 +100,14 @@ pub(super) fn read_file(path: &Path, named_by: &str) -> Result<Vec<FileToken>, C
     Ok(tokens)
 }
 
-/// All tokens once, in their order; a reserve in the file is stronger than the common one.
-pub(super) fn all(listed: &[Secret], from_file: &[FileToken], reserve: u32) -> Vec<ReadToken> {
+/// Merges the tokens of both sources in their order, without repetitions; a reserve in the file overrides the common one.
+pub(super) fn merge(listed: &[Secret], from_file: &[FileToken], reserve: u32) -> Vec<ReadToken> {
     let mut tokens: Vec<ReadToken> = Vec::new();
     let listed = listed.iter().map(|secret| (secret, None));
-    for (secret, own) in listed.chain(from_file.iter().map(|token| (&token.secret, token.reserve))) {
+    for (secret, own_reserve) in listed.chain(from_file.iter().map(|token| (&token.secret, token.reserve))) {
         match tokens.iter_mut().find(|known| known.secret == *secret) {
-            Some(known) => known.reserve = own.unwrap_or(known.reserve),
-            None => tokens.push(ReadToken { secret: secret.clone(), reserve: own.unwrap_or(reserve) }),
+            Some(known) => known.reserve = own_reserve.unwrap_or(known.reserve),
+            None => tokens.push(ReadToken { secret: secret.clone(), reserve: own_reserve.unwrap_or(reserve) }),
         }
     }
     tokens

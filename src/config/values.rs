@@ -1,4 +1,4 @@
-//! From texts and numbers to checked settings; the defaults are here.
+//! Converts the merged values to checked settings; defines the defaults.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,26 +28,28 @@ const RESERVE: u32 = 50;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4567);
 const EXCHANGE: &str = "github";
 const PREFETCH: u16 = 16;
-/// With four times the wait after each, five attempts take three quarters of an hour.
+/// With waits that grow fourfold, five attempts take three quarters of an hour.
 const ATTEMPTS: u32 = 5;
-const ATTEMPTS_MAX: u64 = 1000;
+/// The upper bound of `queue.attempts`.
+const MAX_ATTEMPTS: u64 = 1000;
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 const LEVEL: Level = Level::Info;
 const KEEP_DAYS: u32 = 14;
-/// A database that is restarted, or fails over, is back within this time.
+/// A database is usually back within this time after a restart or a failover.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// GitHub allows 100 concurrent requests to one account and app; 90 leaves room for others.
 pub(super) const MAX_CONCURRENCY: usize = 90;
-/// Requests in flight that one token is given by default.
+/// The default of concurrent requests per token.
 pub(super) const CONCURRENCY_PER_TOKEN: usize = 16;
-/// AMQP's longest exchange name, in bytes.
-const EXCHANGE_MAX: usize = 255;
-/// Characters of an App's id: a client id has 20.
-const APP_ID_MAX: usize = 64;
-/// Ten years: more is a typing error.
-const KEEP_DAYS_MAX: u64 = 3650;
+/// The maximum length of an AMQP exchange name, in bytes.
+const MAX_EXCHANGE_LEN: usize = 255;
+/// The maximum length of an App's id, in characters; a client id has 20.
+const MAX_APP_ID_LEN: usize = 64;
+/// The upper bound of `logging.keep_days`: more than ten years is a typing error.
+const MAX_KEEP_DAYS: u64 = 3650;
 
-pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
+/// Checks the merged values, and fills in the defaults.
+pub(super) fn check(layers: &Layers) -> Result<Settings, ConfigError> {
     let values = Values(layers);
     let data_dir = values.path("data_dir")?.unwrap_or_else(|| PathBuf::from(DATA_DIR));
     let sqlite = |name: &str| BackendUrl::sqlite(data_dir.join(name));
@@ -92,7 +94,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
                 Some(number) => u16::try_from(number).unwrap_or(u16::MAX),
                 None => PREFETCH,
             },
-            attempts: match values.number("queue.attempts", 1..=ATTEMPTS_MAX)? {
+            attempts: match values.number("queue.attempts", 1..=MAX_ATTEMPTS)? {
                 Some(number) => u32::try_from(number).unwrap_or(ATTEMPTS),
                 None => ATTEMPTS,
             },
@@ -101,7 +103,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         stores: StoreSettings { timeout: values.duration("stores.timeout")?.unwrap_or(STORE_TIMEOUT) },
         dump: DumpSettings {
             target: target.unwrap_or_else(|| BackendUrl::file(data_dir.join("dumps"))),
-            // Azure's variables may be there for other programs: what is wrong with them is no matter then.
+            // Azure's variables may be meant for other programs: errors in them matter for an az: target only.
             azure: match values.azure() {
                 Err(error) if is_azure => return Err(error),
                 account => account.unwrap_or_default(),
@@ -111,7 +113,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             api_url: match values.api_root("github.api_url")? {
                 Some(url) => url,
                 None => {
-                    Url::parse(API_URL).map_err(|error| values.bad("github.api_url", error.to_string(), "a URL"))?
+                    Url::parse(API_URL).map_err(|error| values.invalid("github.api_url", error.to_string(), "a URL"))?
                 }
             },
             public_url: values.api_root("github.public_url")?,
@@ -138,7 +140,7 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         logging: LoggingSettings {
             file: values.path("logging.file")?.unwrap_or_else(|| data_dir.join("logfile.txt")),
             level: values.level()?.unwrap_or(LEVEL),
-            keep_days: match values.number("logging.keep_days", 1..=KEEP_DAYS_MAX)? {
+            keep_days: match values.number("logging.keep_days", 1..=MAX_KEEP_DAYS)? {
                 Some(number) => u32::try_from(number).unwrap_or(KEEP_DAYS),
                 None => KEEP_DAYS,
             },
@@ -153,17 +155,18 @@ pub(super) fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     })
 }
 
-/// Whether a text begins as GitHub's tokens do.
+/// Returns whether a text starts like a token of GitHub's.
 fn looks_like_a_token(text: &str) -> bool {
     let kind = text.strip_prefix("gh").and_then(|rest| rest.split_once('_'));
     text.starts_with("github_pat_") || kind.is_some_and(|(kind, _)| kind.len() == 1)
 }
 
-/// The layers' values, checked one by one.
+/// Checked access to the merged values.
 struct Values<'a>(&'a Layers);
 
 impl Values<'_> {
-    fn bad(&self, key: &str, found: impl Into<String>, expected: impl Into<String>) -> ConfigError {
+    /// Creates the error for an invalid value.
+    fn invalid(&self, key: &str, found: impl Into<String>, expected: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             origin: self.0.origin(key),
             key: key.to_owned(),
@@ -175,11 +178,11 @@ impl Values<'_> {
     fn path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
         match self.0.text(key) {
             Some(text) if text.is_empty() || text.contains('\0') => {
-                Err(self.bad(key, format!("{text:?}"), "a path that is not empty"))
+                Err(self.invalid(key, format!("{text:?}"), "a path that is not empty"))
             }
-            // Whatever it is, it may be a secret: it is not shown.
+            // The error must not show the text: it may be a secret.
             Some(text) if text.contains('\n') || looks_like_a_token(&text) => {
-                Err(self.bad(key, "a key or a token itself", "the path of a file that holds it"))
+                Err(self.invalid(key, "a key or a token itself", "the path of a file that holds it"))
             }
             text => Ok(text.map(PathBuf::from)),
         }
@@ -187,7 +190,7 @@ impl Values<'_> {
 
     fn number(&self, key: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
         match self.0.number(key) {
-            Some(number) if !range.contains(&number) => Err(self.bad(
+            Some(number) if !range.contains(&number) => Err(self.invalid(
                 key,
                 number.to_string(),
                 format!("a whole number from {} to {}", range.start(), range.end()),
@@ -197,15 +200,16 @@ impl Values<'_> {
     }
 
     fn duration(&self, key: &str) -> Result<Option<Duration>, ConfigError> {
-        let parse =
-            |text: String| parse_duration(&text).ok_or_else(|| self.bad(key, format!("{text:?}"), DURATION_EXPECTED));
+        let parse = |text: String| {
+            parse_duration(&text).ok_or_else(|| self.invalid(key, format!("{text:?}"), DURATION_EXPECTED))
+        };
         self.0.text(key).map(parse).transpose()
     }
 
     fn store(&self, key: &str, allowed: &[BackendKind], expected: &str) -> Result<Option<BackendUrl>, ConfigError> {
         self.0
             .text(key)
-            .map(|text| BackendUrl::parse(&text, allowed).map_err(|found| self.bad(key, found, expected)))
+            .map(|text| BackendUrl::parse(&text, allowed).map_err(|found| self.invalid(key, found, expected)))
             .transpose()
     }
 
@@ -213,7 +217,7 @@ impl Values<'_> {
         match self.0.text(key) {
             None => Ok(None),
             Some(text) => match tokens::problem(tokens::trimmed(&text)) {
-                Some(problem) => Err(self.bad(key, problem, "a token of visible ASCII characters")),
+                Some(problem) => Err(self.invalid(key, problem, "a token of visible ASCII characters")),
                 None => Ok(Some(Secret::new(tokens::trimmed(&text)))),
             },
         }
@@ -225,40 +229,44 @@ impl Values<'_> {
         let id = self.0.text(ID);
         if let Some(text) = &id
             && (text.is_empty()
-                || text.len() > APP_ID_MAX
+                || text.len() > MAX_APP_ID_LEN
                 || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-'))
         {
-            let shown = if text.len() > APP_ID_MAX { "a long text".to_owned() } else { format!("{text:?}") };
-            return Err(self.bad(ID, shown, "the app's id or its client id"));
+            let shown = if text.len() > MAX_APP_ID_LEN { "a long text".to_owned() } else { format!("{text:?}") };
+            return Err(self.invalid(ID, shown, "the App's id or its client id"));
         }
         let file = self.path(KEY_FILE)?;
         match (&id, &file) {
-            (Some(_), None) => Err(self.bad(ID, "an app without its key", format!("{KEY_FILE} beside it"))),
-            (None, Some(_)) => Err(self.bad(KEY_FILE, "a key without its app", format!("{ID} beside it"))),
+            (Some(_), None) => Err(self.invalid(ID, "an App without its key", format!("{KEY_FILE} beside it"))),
+            (None, Some(_)) => Err(self.invalid(KEY_FILE, "a key without its App", format!("{ID} beside it"))),
             _ => Ok((id, file)),
         }
     }
 
-    /// An address of the web, without a user or password in it.
+    /// Returns an HTTP URL without credentials.
     fn web_url(&self, key: &str) -> Result<Option<Url>, ConfigError> {
         const EXPECTED: &str = "an http:// or https:// URL without a user or password in it";
         let Some(text) = self.0.text(key) else { return Ok(None) };
         let shown = || match text.contains("://") {
             true => format!("{:?}", redacted(&text)),
-            false => "a text that is no URL".to_owned(),
+            false => "a text that is not a URL".to_owned(),
         };
-        let url = Url::parse(&text).map_err(|_| self.bad(key, shown(), EXPECTED))?;
+        let url = Url::parse(&text).map_err(|_| self.invalid(key, shown(), EXPECTED))?;
         if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
-            return Err(self.bad(key, shown(), EXPECTED));
+            return Err(self.invalid(key, shown(), EXPECTED));
         }
         Ok(Some(url))
     }
 
-    /// The root of an API, with a slash at its end.
+    /// Returns an API's root URL; its path ends in a slash.
     fn api_root(&self, key: &str) -> Result<Option<Url>, ConfigError> {
         let Some(mut url) = self.web_url(key)? else { return Ok(None) };
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(self.bad(key, "a URL with a query or a fragment", "the API's root, as https://HOST/api/v3/"));
+            return Err(self.invalid(
+                key,
+                "a URL with a query or a fragment",
+                "the API's root, as https://HOST/api/v3/",
+            ));
         }
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
@@ -266,23 +274,23 @@ impl Values<'_> {
         Ok(Some(url))
     }
 
-    /// An Azure account; `None` unless both its name and its key are set.
+    /// Returns the Azure account; `None` unless both its name and its key are set.
     fn azure(&self) -> Result<Option<Account>, ConfigError> {
         const NAME: &str = "dump.azure_account";
         const KEY: &str = "dump.azure_access_key";
         const ENDPOINT: &str = "dump.azure_endpoint";
         let endpoint = self.web_url(ENDPOINT)?;
         if endpoint.as_ref().is_some_and(|url| url.query().is_some() || url.fragment().is_some()) {
-            return Err(self.bad(ENDPOINT, "a URL with a query or a fragment", "the address alone"));
+            return Err(self.invalid(ENDPOINT, "a URL with a query or a fragment", "the address alone"));
         }
         let (Some(name), Some(key)) = (self.0.text(NAME), self.0.text(KEY)) else { return Ok(None) };
-        // Neither is shown: they are easily taken for each other.
+        // The errors show neither: they are easily confused.
         let Some(default) = Account::default_endpoint(&name) else {
-            return Err(self.bad(NAME, "no account's name", "3 to 24 lower-case letters and digits"));
+            return Err(self.invalid(NAME, "an invalid account name", "3 to 24 lower-case letters and digits"));
         };
         let key = Secret::new(key);
         if !Account::is_key(&key) {
-            return Err(self.bad(KEY, "no account's key", "one of the account's keys, in base64"));
+            return Err(self.invalid(KEY, "an invalid account key", "one of the account's keys, in base64"));
         }
         Ok(Some(Account { name, key, endpoint: endpoint.unwrap_or(default) }))
     }
@@ -291,14 +299,14 @@ impl Values<'_> {
         const KEY: &str = "telemetry.connection_string";
         let Some(text) = self.0.text(KEY) else { return Ok(None) };
         let expected = "InstrumentationKey=...;IngestionEndpoint=https://..., or the key alone";
-        text.parse().map(Some).map_err(|found: &str| self.bad(KEY, found, expected))
+        text.parse().map(Some).map_err(|found: &str| self.invalid(KEY, found, expected))
     }
 
     fn user_agent(&self) -> Result<Option<String>, ConfigError> {
         const KEY: &str = "github.user_agent";
         match self.0.text(KEY) {
             Some(text) if text.trim().is_empty() || !text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) => {
-                Err(self.bad(KEY, format!("{text:?}"), "visible ASCII characters, which an HTTP header can carry"))
+                Err(self.invalid(KEY, format!("{text:?}"), "visible ASCII characters, which an HTTP header can carry"))
             }
             text => Ok(text),
         }
@@ -307,8 +315,8 @@ impl Values<'_> {
     fn exchange(&self) -> Result<Option<String>, ConfigError> {
         const KEY: &str = "queue.exchange";
         match self.0.text(KEY) {
-            Some(text) if text.is_empty() || text.len() > EXCHANGE_MAX || text.chars().any(char::is_control) => {
-                Err(self.bad(KEY, format!("{text:?}"), "a name of 1 to 255 bytes without control characters"))
+            Some(text) if text.is_empty() || text.len() > MAX_EXCHANGE_LEN || text.chars().any(char::is_control) => {
+                Err(self.invalid(KEY, format!("{text:?}"), "a name of 1 to 255 bytes without control characters"))
             }
             text => Ok(text),
         }
@@ -320,7 +328,7 @@ impl Values<'_> {
             .text(KEY)
             .map(|text| {
                 text.parse().map_err(|_| {
-                    self.bad(KEY, format!("{text:?}"), "an address and a port, as 127.0.0.1:4567 or [::]:4567")
+                    self.invalid(KEY, format!("{text:?}"), "an address and a port, as 127.0.0.1:4567 or [::]:4567")
                 })
             })
             .transpose()
@@ -329,9 +337,9 @@ impl Values<'_> {
     fn webhook_secret(&self) -> Result<Option<Secret>, ConfigError> {
         const KEY: &str = "webhooks.secret";
         match self.0.text(KEY) {
-            Some(text) if text.is_empty() => Err(self.bad(KEY, "an empty text", "a secret, or the key left out")),
+            Some(text) if text.is_empty() => Err(self.invalid(KEY, "an empty text", "a secret, or the key left out")),
             Some(text) if text.chars().any(char::is_control) => {
-                Err(self.bad(KEY, "a text with control characters", "a secret without them"))
+                Err(self.invalid(KEY, "a text with control characters", "a secret without them"))
             }
             text => Ok(text.map(Secret::new)),
         }
@@ -343,7 +351,7 @@ impl Values<'_> {
             ForkCommits::ALL
                 .into_iter()
                 .find(|choice| choice.name() == text)
-                .ok_or_else(|| self.bad(KEY, format!("{text:?}"), "fork_point, all or none"))
+                .ok_or_else(|| self.invalid(KEY, format!("{text:?}"), "fork_point, all or none"))
         };
         self.0.text(KEY).map(parse).transpose()
     }
@@ -354,7 +362,7 @@ impl Values<'_> {
             .text(KEY)
             .map(|text| {
                 <Level as clap::ValueEnum>::from_str(&text, true)
-                    .map_err(|_| self.bad(KEY, format!("{text:?}"), "error, warn, info, debug or trace"))
+                    .map_err(|_| self.invalid(KEY, format!("{text:?}"), "error, warn, info, debug or trace"))
             })
             .transpose()
     }

@@ -1,4 +1,4 @@
-//! The effective settings as users may see them.
+//! The effective settings as users may see them: secrets redacted.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -8,26 +8,30 @@ use super::{Origin, Settings, duration_text};
 use crate::backend_url::redacted;
 use crate::secret::Secret;
 
-/// One key as `msght config` shows it.
+/// A key with its effective value, as `msght config` shows it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct SettingEntry {
     /// The key's full name.
     pub key: &'static str,
-    /// Its effective value, secrets hidden; null when it has none.
+    /// Its effective value, redacted if it is a secret; null if there is none.
     pub value: Value,
-    /// Where the value came from.
+    /// The source of the value.
     pub origin: Origin,
 }
 
 impl Settings {
-    /// Every key with its effective value, secrets hidden, and where that came from.
-    pub fn entries(&self) -> Vec<Entry> {
+    /// Returns every key with its effective value and its origin; secrets are redacted.
+    pub fn entries(&self) -> Vec<SettingEntry> {
         KEYS.iter()
-            .map(|key| Entry { key: key.path, value: self.shown(key.path), origin: self.origin(key.path).clone() })
+            .map(|key| SettingEntry {
+                key: key.path,
+                value: self.display_value(key.path),
+                origin: self.origin(key.path).clone(),
+            })
             .collect()
     }
 
-    fn shown(&self, key: &str) -> Value {
+    fn display_value(&self, key: &str) -> Value {
         let hint = |secret: &Option<Secret>| json!(secret.as_ref().map(Secret::hint));
         match key {
             "data_dir" => json!(self.data_dir.to_string_lossy()),
@@ -70,7 +74,7 @@ impl Settings {
             "logging.file" => json!(self.logging.file.to_string_lossy()),
             "logging.level" => json!(self.logging.level.name()),
             "logging.keep_days" => json!(self.logging.keep_days),
-            // A test asserts that every key of the list has its line above.
+            // A test asserts that every key has its line above.
             _ => Value::String("?".to_owned()),
         }
     }
