@@ -101,7 +101,7 @@ async fn a_polite_stop_leaves_the_rest_for_the_next_run() {
     let options = Options { latency: Duration::from_millis(20), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     let place = Place::new(fake.url());
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
         fake.reset_counters();
         let child = place.spawn(&["retrieve-repo", names::WEB]);
         // In the midst of its work, however long the stores take to open.
