@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::writer::Counts;
+use super::stats::WriteCounts;
 use crate::store::BackendError;
 use crate::store::relational::{ApplyOutcome, Relational, RowBatch, SyncUpdate};
 
 /// A page's rows, after its documents.
 pub(super) struct PageRows {
     /// The counters of the stage it belongs to.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<WriteCounts>,
     pub rows: RowBatch,
     /// Whether the document store has rejected one of its documents.
     pub lacks_documents: bool,

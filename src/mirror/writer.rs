@@ -7,7 +7,7 @@
 //! An item that a store rejects is named, and keeps no other from being stored; the sync state that would have spoken of it
 //! is not recorded ([`page_rows`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::error::MirrorError;
 use super::page_rows::{self, PageRows};
+use super::stats::WriteCounts;
 use crate::store::documents::{BatchResult, Document, WriteOutcome};
 use crate::store::relational::RowBatch;
 use crate::store::{BackendError, Stores};
@@ -30,40 +31,11 @@ const DOCUMENTS_PER_BATCH: usize = 800;
 /// Bytes of documents a transaction, about.
 const BYTES_PER_BATCH: usize = 3 * 1024 * 1024;
 
-/// What a stage has stored so far.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "the fields are counters that say what they count")]
-pub struct Counts {
-    pub new: AtomicU64,
-    pub changed: AtomicU64,
-    pub unchanged: AtomicU64,
-    pub deleted: AtomicU64,
-    /// What a store has rejected, each with its key and the store's reason.
-    rejected: Mutex<Vec<String>>,
-}
-
-impl Counts {
-    /// Returns what a store has rejected so far: all other items are stored, and these are asked for again.
-    pub fn rejected(&self) -> Vec<String> {
-        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Returns whether a store has rejected anything.
-    pub fn has_rejected(&self) -> bool {
-        !self.rejected.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    pub(super) fn add_rejected(&self, what: String) {
-        tracing::warn!(%what, "not stored");
-        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).push(what);
-    }
-}
-
 /// One page's worth of data.
 #[derive(Debug)]
 pub struct WriteRequest {
     /// The counters of the stage it belongs to.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<WriteCounts>,
     /// Its documents.
     pub documents: Vec<Document>,
     /// Its rows, and the sync state that is true once all of it is stored.
