@@ -11,8 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::lists::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
-use crate::config::{Level, Sources};
+use crate::config::Sources;
 use crate::queue::Route;
+use crate::telemetry::Level;
 
 /// Keeps an organization's own copy of everything it has on GitHub.
 #[derive(Debug, Clone, Parser)]

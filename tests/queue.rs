@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use msght::queue::{Depth, Queue, Route, Settlement};
+use msght::queue::{AckOutcome, Depth, Queue, Route};
 use place::{Kind, Place, bodies, consumer, next, no_more, push, settle_all};
 use rstest::rstest;
 use tokio::time::timeout;
@@ -106,9 +106,9 @@ async fn a_message_put_off_comes_back_later_with_its_attempts_and_holds_up_nobod
     queue.publish(&push(), bodies(0..3)).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
     let began = Instant::now();
-    let settled = next(&mut deliveries).await.retry_later(Duration::from_secs(600), "a long time", true).await.unwrap();
-    assert_eq!(settled, Settlement::Settled);
-    next(&mut deliveries).await.retry_later(Duration::from_secs(1), "counted", true).await.unwrap();
+    let settled = next(&mut deliveries).await.retry_after(Duration::from_secs(600), "a long time", true).await.unwrap();
+    assert_eq!(settled, AckOutcome::Applied);
+    next(&mut deliveries).await.retry_after(Duration::from_secs(1), "counted", true).await.unwrap();
     next(&mut deliveries).await.ack().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "others are not held up");
     assert_eq!(queue.depth(&push()).await.unwrap().dead, 0);
@@ -116,10 +116,10 @@ async fn a_message_put_off_comes_back_later_with_its_attempts_and_holds_up_nobod
     let again = next(&mut deliveries).await;
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!((again.body(), again.attempts()), ("message 1", 1));
-    again.retry_later(Duration::from_secs(1), "not counted", false).await.unwrap();
+    again.retry_after(Duration::from_secs(1), "not counted", false).await.unwrap();
     let again = next(&mut deliveries).await;
     assert_eq!((again.body(), again.attempts()), ("message 1", 1));
-    again.retry_later(Duration::ZERO, "counted once more", true).await.unwrap();
+    again.retry_after(Duration::ZERO, "counted once more", true).await.unwrap();
     let again = next(&mut deliveries).await;
     assert_eq!((again.body(), again.attempts()), ("message 1", 2));
     again.ack().await.unwrap();
@@ -318,7 +318,7 @@ async fn a_lease_that_is_over_frees_its_messages_and_late_settlements_do_nothing
     assert_eq!(taken.body(), "message 0");
     first.ack().await.expect("a late acknowledgement is no error");
     let settled = second.dead_letter("late").await.expect("nor is any other settlement");
-    assert_eq!(settled, Settlement::Lost);
+    assert_eq!(settled, AckOutcome::Expired);
     assert_eq!(other.depth(&push()).await.unwrap(), Depth::default(), "both are in the other consumer's hands");
     taken.ack().await.unwrap();
     next(&mut quick).await.ack().await.unwrap();
@@ -336,7 +336,7 @@ async fn the_manuals_statements_do_what_it_says() {
     let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
     let delivery = next(&mut deliveries).await;
     assert_eq!((delivery.body(), delivery.attempts()), ("octocat Hello-World", 0));
-    assert_eq!(delivery.dead_letter("gone").await.unwrap(), Settlement::Settled);
+    assert_eq!(delivery.dead_letter("gone").await.unwrap(), AckOutcome::Applied);
     assert_eq!(place.rows(&place::manual(place::SEE_DEAD)).await, 1);
     place.bind_theirs(&[]).await;
     queue.publish(&push(), bodies(0..2)).await.unwrap();

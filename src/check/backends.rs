@@ -9,7 +9,7 @@ use crate::queue::{self, Route};
 use crate::retry::RetryPolicy;
 use crate::store::inspect::{BackendStatus, inspect_path};
 use crate::store::{self, BackendError, documents, relational};
-use crate::telemetry::Connection;
+use crate::telemetry::ConnectionString;
 
 /// A request to Application Insights is given up after this time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -42,7 +42,7 @@ pub async fn check_stores(settings: &Settings) -> Vec<BackendCheck> {
     vec![
         check("documents", &documents.url, documents::inspect(&documents.url, &retry_policy).await),
         check("sql", &sql.url, check_tables(&documents.url, &sql.url, &retry_policy).await),
-        check("queue", &queue.url, queue::look(&queue.url, &queue.exchange, &routes, &retry_policy).await),
+        check("queue", &queue.url, queue::inspect(&queue.url, &queue.exchange, &routes, &retry_policy).await),
     ]
 }
 
@@ -98,7 +98,7 @@ async fn check_container(target: &BackendUrl, account: Option<&Account>) -> Resu
 }
 
 /// Checks that the ingestion endpoint of Application Insights responds.
-async fn check_ingestion(connection: &Connection) -> Result<BackendStatus, BackendError> {
+async fn check_ingestion(connection: &ConnectionString) -> Result<BackendStatus, BackendError> {
     let failed = |problem: String| BackendError {
         operation: format!("Application Insights, {}", connection.endpoint),
         cause: problem,

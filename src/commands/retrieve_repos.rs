@@ -5,7 +5,7 @@ use super::{App, CommandOutcome};
 use crate::cli::{RetrieveReposArgs, stages_of};
 use crate::mirror::Options;
 use crate::queue::Route;
-use crate::workers::Repositories;
+use crate::workers::RepositoryHandler;
 
 /// Works the queue until it is stopped, or empty with `--drain`.
 ///
@@ -14,6 +14,10 @@ use crate::workers::Repositories;
 pub(super) async fn run(app: App, args: &RetrieveReposArgs) -> anyhow::Result<CommandOutcome> {
     let fork_commits = app.settings.mirror.fork_commits;
     let options = Options { fork_commits, ..Options::of(stages_of(args.detail)) };
-    run_mirror_worker(app, Route::Projects, &args.work, |mirror, process| Repositories { mirror, options, process })
-        .await
+    run_mirror_worker(app, Route::Projects, &args.work, |mirror, process| RepositoryHandler {
+        mirror,
+        options,
+        process,
+    })
+    .await
 }

@@ -6,7 +6,7 @@ use super::output::counted;
 use super::{App, CommandOutcome};
 use crate::mirror::{Mirror, MirrorError};
 use crate::store::relational::leases::process_name;
-use crate::workers::{Ended, alone_in_turn};
+use crate::workers::{Exclusive, run_exclusive_in_turn};
 
 /// Runs `work` on each item until shutdown. `work` prints its result, and returns whether that is complete.
 ///
@@ -54,10 +54,10 @@ pub(super) async fn run_exclusive<T>(
     (subject, lease): (&str, &str),
     work: impl AsyncFn(Mirror) -> Result<T, MirrorError>,
 ) -> anyhow::Result<Result<T, MirrorError>> {
-    Ok(match alone_in_turn(mirror, (subject, lease), &process_name(), &app.shutdown, work).await? {
-        Ended::With(result) => result,
-        Ended::Stopped(Some(done)) => Ok(done),
-        Ended::Stopped(None) => Err(MirrorError::Cancelled),
-        Ended::Busy(holder) => Err(MirrorError::Busy(holder)),
+    Ok(match run_exclusive_in_turn(mirror, (subject, lease), &process_name(), &app.shutdown, work).await? {
+        Exclusive::Finished(result) => result,
+        Exclusive::Cancelled(Some(done)) => Ok(done),
+        Exclusive::Cancelled(None) => Err(MirrorError::Cancelled),
+        Exclusive::HeldBy(holder) => Err(MirrorError::Busy(holder)),
     })
 }

@@ -8,7 +8,7 @@ use crate::config::QueueSettings;
 use crate::mirror::Mirror;
 use crate::queue::Route;
 use crate::store::relational::leases::process_name;
-use crate::workers::{self, Handler, Policy, Worked};
+use crate::workers::{self, Handler, WorkerConfig, WorkerStats};
 
 /// Runs workers that mirror what messages name, by a handler that is built from the mirror and this process's name.
 ///
@@ -24,12 +24,12 @@ pub(super) async fn run_mirror_worker<H: Handler>(
     app.console = app.console.without_progress();
     let mirror = app.mirror().await?;
     let QueueSettings { attempts, retry_after, .. } = app.settings.queue;
-    let policy = Policy { route, jobs: work.jobs, drain: work.drain, attempts, retry_after };
+    let policy = WorkerConfig { route, jobs: work.jobs, drain: work.drain, attempts, retry_after };
     let handler = Arc::new(handler(mirror.clone(), process_name()));
     let stats = workers::run(&queue, &policy, handler, &app.console, &app.shutdown).await;
     queue.close().await;
     mirror.close().await;
-    let Worked { done, failed, dead } = stats?;
+    let WorkerStats { done, failed, dead } = stats?;
     app.console.line(&format!("{done} done, {failed} failed attempts, {dead} given up"));
     Ok(if dead == 0 { CommandOutcome::Complete } else { CommandOutcome::Incomplete })
 }

@@ -12,7 +12,7 @@ use crate::mirror::{Mirror, Options};
 use crate::queue::Route;
 use crate::scheduler::{self, DueRepository, Plan, RunReport, StopConditions, estimate};
 use crate::store::relational::leases::process_name;
-use crate::telemetry::Event;
+use crate::telemetry::CustomEvent;
 
 /// The lease of a run over all repositories.
 const LEASE: &str = "start";
@@ -37,7 +37,7 @@ pub(super) async fn run(app: App, args: &StartArgs) -> anyhow::Result<CommandOut
             Ok(CommandOutcome::Incomplete)
         }
         Ok(lease) => {
-            Event::DataCollectionStarting.emit();
+            CustomEvent::DataCollectionStarting.emit();
             // A lost lease means that the stores were away for long: another run may have started.
             let app = app.child();
             let mirror = Mirror { cancel: app.shutdown.clone(), ..mirror.clone() };
@@ -52,7 +52,7 @@ pub(super) async fn run(app: App, args: &StartArgs) -> anyhow::Result<CommandOut
                 }
             };
             lease.release().await?;
-            Event::DataCollectionComplete.emit();
+            CustomEvent::DataCollectionComplete.emit();
             outcome
         }
     };

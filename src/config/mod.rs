@@ -9,7 +9,6 @@ mod duration;
 mod error;
 mod exposure;
 mod keys;
-mod logging;
 mod origin;
 mod sources;
 mod tokens;
@@ -26,7 +25,6 @@ pub use display::SettingEntry;
 pub use duration::{DURATION_EXPECTED, duration_text, parse_duration};
 pub use error::ConfigError;
 pub use keys::{KEYS, Key};
-pub use logging::Level;
 pub use origin::Origin;
 pub use sources::{Sources, nearest};
 pub use tokens::{ReadToken, problem as token_problem};
@@ -34,7 +32,7 @@ pub use tokens::{ReadToken, problem as token_problem};
 use crate::azure::Account;
 use crate::mirror::ForkCommits;
 use crate::secret::Secret;
-use crate::telemetry::Connection;
+use crate::telemetry::{ConnectionString, LogConfig};
 
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +58,7 @@ pub struct Settings {
     /// The destination of telemetry besides the log.
     pub telemetry: TelemetrySettings,
     /// The log file.
-    pub logging: LoggingSettings,
+    pub logging: LogConfig,
     /// The origin of each key's value.
     origins: origin::Origins,
 }
@@ -161,18 +159,7 @@ pub struct WebhookSettings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TelemetrySettings {
     /// A resource of Application Insights.
-    pub connection: Option<Connection>,
-}
-
-/// `logging.*`
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoggingSettings {
-    /// The log file.
-    pub file: PathBuf,
-    /// The least severe lines that it holds.
-    pub level: Level,
-    /// Days that rotated log files are kept.
-    pub keep_days: u32,
+    pub connection: Option<ConnectionString>,
 }
 
 impl Settings {

@@ -11,7 +11,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::error::ConfigError;
 use super::keys::{KEYS, Key, ValueKind};
 use super::tokens;
-use super::{Level, Origin, duration_text};
+use super::{Origin, duration_text};
+use crate::telemetry::Level;
 
 /// The configuration file that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "msght.toml";

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::*;
+use crate::telemetry::Level;
 
 const DOCUMENTED: &str = include_str!("../../config/msght.toml");
 

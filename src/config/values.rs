@@ -11,15 +11,14 @@ use super::keys::KEYS;
 use super::origin::{Origin, Origins};
 use super::sources::Layers;
 use super::{
-    DURATION_EXPECTED, DocumentSettings, DumpSettings, GithubSettings, Level, LoggingSettings, MirrorSettings,
-    QueueSettings, Settings, SqlSettings, StoreSettings, TelemetrySettings, WebhookSettings, app_key, parse_duration,
-    tokens,
+    DURATION_EXPECTED, DocumentSettings, DumpSettings, GithubSettings, MirrorSettings, QueueSettings, Settings,
+    SqlSettings, StoreSettings, TelemetrySettings, WebhookSettings, app_key, parse_duration, tokens,
 };
 use crate::azure::Account;
 use crate::backend_url::{BackendKind, BackendUrl, redacted};
 use crate::mirror::ForkCommits;
 use crate::secret::Secret;
-use crate::telemetry::Connection;
+use crate::telemetry::{ConnectionString, Level, LogConfig};
 
 const DATA_DIR: &str = "msght-data";
 const API_URL: &str = "https://api.github.com/";
@@ -137,7 +136,7 @@ pub(super) fn check(layers: &Layers) -> Result<Settings, ConfigError> {
             secret: values.webhook_secret()?,
         },
         telemetry: TelemetrySettings { connection: values.connection()? },
-        logging: LoggingSettings {
+        logging: LogConfig {
             file: values.path("logging.file")?.unwrap_or_else(|| data_dir.join("logfile.txt")),
             level: values.level()?.unwrap_or(LEVEL),
             keep_days: match values.number("logging.keep_days", 1..=MAX_KEEP_DAYS)? {
@@ -295,7 +294,7 @@ impl Values<'_> {
         Ok(Some(Account { name, key, endpoint: endpoint.unwrap_or(default) }))
     }
 
-    fn connection(&self) -> Result<Option<Connection>, ConfigError> {
+    fn connection(&self) -> Result<Option<ConnectionString>, ConfigError> {
         const KEY: &str = "telemetry.connection_string";
         let Some(text) = self.0.text(KEY) else { return Ok(None) };
         let expected = "InstrumentationKey=...;IngestionEndpoint=https://..., or the key alone";

@@ -21,7 +21,7 @@ use super::token_info::{PoolBudget, TokenRef, TokenState};
 use super::tokens::Purpose;
 use super::url::ApiUrl;
 use crate::names::RepoName;
-use crate::telemetry::Event;
+use crate::telemetry::CustomEvent;
 use crate::validator::Validator;
 
 use execute::{CallError, PreparedRequest};
@@ -92,7 +92,8 @@ impl GitHub {
                 _ => return Err(error),
             };
             self.inner.pool.record_access(repo, token, false, None);
-            Event::KeyDoesNotHaveAccess { hint: &hint, organization: repo.owner(), repository: repo.name() }.emit();
+            CustomEvent::KeyDoesNotHaveAccess { hint: &hint, organization: repo.owner(), repository: repo.name() }
+                .emit();
             tried.push(token);
             statuses.push((hint, status));
             if matches!(error, ApiError::SsoRequired { .. }) {

@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 use imports::{Crate, Import};
 
 /// Upward imports that are still there, by the modules of the table. A line whose import is gone fails the test.
-const UPWARD_STILL: &[(&str, &str)] = &[("telemetry", "config")];
+const UPWARD_STILL: &[(&str, &str)] = &[];
 
 /// Modules of the table with files that still import each other in a circle. One without such a circle fails the test.
-const CIRCLES_STILL: &[&str] = &["github", "queue"];
+const CIRCLES_STILL: &[&str] = &["github"];
 
 #[test]
 fn every_module_has_its_row_in_the_table() {

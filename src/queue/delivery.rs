@@ -1,25 +1,27 @@
-//! What a consumer gets, and how it settles it.
+//! Deliveries: what a consumer receives, and how it settles each message.
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{LONGEST_RETRY, rabbitmq, sqlite};
 use crate::store::BackendError;
 
-/// Characters of a reason that are kept with a message: enough for an error with its causes, and far below what a
-/// broker takes as headers.
-const REASON_MAX_CHARS: usize = 1000;
+/// The longest delay of a message that [`Delivery::retry_after`] sends back; a longer one is cut to it.
+pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(3600);
+/// Characters of a reason that are kept with a message: enough for an error with its causes, and far below the limit of
+/// a broker's headers.
+const MAX_REASON_CHARS: usize = 1000;
 
-/// Messages in a queue.
+/// Numbers of messages in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
-    /// To be taken now. What consumers hold unsettled does not count, unless they are gone.
+    /// Messages that can be delivered now. What live consumers hold unsettled does not count.
     pub ready: u64,
-    /// Waiting for the time at which they come back.
+    /// Messages that wait for their retry.
     pub waiting: u64,
-    /// Given up: they wait for a person.
+    /// Dead letters, which wait for a person.
     pub dead: u64,
 }
 
@@ -28,13 +30,13 @@ pub struct Depth {
 pub struct DeadLetter {
     /// The message's text.
     pub body: String,
-    /// How often it had failed before.
+    /// Failed attempts before the last one.
     pub attempts: u32,
     /// Why it was given up.
     pub reason: String,
 }
 
-/// A stream of a queue's messages. Its connection is renewed when it breaks.
+/// A stream of a queue's messages. A broken connection is renewed.
 pub struct Consumer {
     deliveries: mpsc::Receiver<Result<Delivery, BackendError>>,
     stop: CancellationToken,
@@ -50,11 +52,11 @@ impl Consumer {
         Self { deliveries, stop, queue }
     }
 
-    /// The next message, or nothing when the consumer was asked to stop. Waits for as long as the queue is empty.
-    /// Dropping the future loses nothing.
+    /// Returns the next message, or `None` when the consumer was asked to stop. Waits while the queue is empty, and is
+    /// cancel-safe.
     ///
     /// # Errors
-    /// The store can't be had within the patience, or the queue is gone. The consumer has ended then.
+    /// The backend can't be reached within the retry policy's time, or the queue is gone. The consumer has ended then.
     pub async fn next(&mut self) -> Result<Option<Delivery>, BackendError> {
         loop {
             let received = tokio::select! {
@@ -63,8 +65,8 @@ impl Consumer {
                 received = self.deliveries.recv() => received,
             };
             match received {
-                // Whatever the consumer lost while this waited here is delivered again, to whomever.
-                Some(Ok(delivery)) if delivery.is_stale() => {}
+                // One that expired while it waited here is delivered again, to any consumer.
+                Some(Ok(delivery)) if delivery.acker.is_expired() => {}
                 Some(received) => return received.map(Some),
                 None => {
                     return Err(BackendError {
@@ -79,104 +81,89 @@ impl Consumer {
     }
 }
 
-/// What came of settling a message.
+/// The outcome of settling a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settlement {
-    /// It is as was asked.
-    Settled,
-    /// The hold was lost before (the connection broke, the broker or the lease gave it no more time): the message is
-    /// delivered again as it was.
-    Lost,
+pub enum AckOutcome {
+    /// The message was settled as requested.
+    Applied,
+    /// The delivery had expired (connection lost or lease over); the message will be redelivered unchanged.
+    Expired,
 }
 
-/// A message that this consumer holds. One that is dropped unsettled goes back to its place in the queue.
+/// How a message is settled.
+pub(super) enum Disposition {
+    /// Its work is done: it is removed.
+    Ack,
+    /// It returns to its queue after `delay`.
+    Retry { delay: Duration, reason: String, attempts: u32 },
+    /// It is kept aside as a dead letter.
+    DeadLetter { reason: String, attempts: u32 },
+}
+
+/// A backend's hold on one delivered message. One that is dropped unsettled returns the message to its place in the queue.
+pub(super) trait Acker: Send {
+    /// Returns whether the delivery has expired: the backend has taken the message back, and delivers it again.
+    fn is_expired(&self) -> bool;
+
+    /// Settles the message.
+    ///
+    /// # Errors
+    /// The backend can't be written; the message is back in the queue then.
+    fn settle(self: Box<Self>, disposition: Disposition) -> BoxFuture<'static, Result<AckOutcome, BackendError>>;
+}
+
+/// A message that this consumer holds. One that is dropped unsettled returns to its place in the queue.
 pub struct Delivery {
     body: String,
     attempts: u32,
-    hold: Hold,
-}
-
-pub(super) enum Hold {
-    Sqlite(sqlite::Held),
-    Rabbitmq(rabbitmq::Held),
+    acker: Box<dyn Acker>,
 }
 
 impl Delivery {
-    pub(super) fn new(body: String, attempts: u32, hold: Hold) -> Self {
-        Self { body, attempts, hold }
+    pub(super) fn new(body: String, attempts: u32, acker: impl Acker + 'static) -> Self {
+        Self { body, attempts, acker: Box::new(acker) }
     }
 
-    /// The message's text.
+    /// Returns the message's text.
     pub fn body(&self) -> &str {
         &self.body
     }
 
-    /// How often it has failed before: counted by [`retry_later`](Self::retry_later), so that a consumer that dies does
-    /// not use up the attempts of what it held.
+    /// Returns the number of failed attempts. Only [`retry_after`](Self::retry_after) counts them: a consumer that dies
+    /// uses up no attempt of what it held.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The work is done: the message goes. Where the hold was lost meanwhile (the connection broke, the lease expired)
-    /// this does nothing, and the message is delivered again.
+    /// Acknowledges the message: its work is done. Does nothing if the delivery has expired; the message is delivered
+    /// again then.
     ///
     /// # Errors
-    /// The store can't be written.
+    /// The backend can't be written.
     pub async fn ack(self) -> Result<(), BackendError> {
-        match self.hold {
-            Hold::Sqlite(held) => held.ack().await,
-            Hold::Rabbitmq(held) => held.ack().await,
-        }
+        self.acker.settle(Disposition::Ack).await.map(drop)
     }
 
-    /// The message comes back after a time, without holding up others: at `after` or a little later (RabbitMQ knows
-    /// some steps, and the next one counts), at [`LONGEST_RETRY`] the latest. `counted` says whether this was an attempt
-    /// that failed.
+    /// Returns the message to its queue after `delay`, without holding up others. RabbitMQ rounds the delay up to one of
+    /// its steps; [`MAX_RETRY_DELAY`] is the limit. `counted` says whether this was a failed attempt.
     ///
     /// # Errors
-    /// The store can't be written; the message is back in the queue then.
-    pub async fn retry_later(self, after: Duration, reason: &str, counted: bool) -> Result<Settlement, BackendError> {
+    /// The backend can't be written; the message is back in the queue then.
+    pub async fn retry_after(self, delay: Duration, reason: &str, counted: bool) -> Result<AckOutcome, BackendError> {
         let attempts = self.attempts.saturating_add(u32::from(counted));
-        let after = after.min(LONGEST_RETRY);
-        match self.hold {
-            Hold::Sqlite(held) => held.retry_later(after, &cut(reason), attempts).await,
-            Hold::Rabbitmq(held) => held.retry_later(after, &cut(reason), attempts).await,
-        }
+        let delay = delay.min(MAX_RETRY_DELAY);
+        self.acker.settle(Disposition::Retry { delay, reason: truncate(reason), attempts }).await
     }
 
-    /// The message is given up and kept aside, with the reason.
+    /// Gives the message up and keeps it aside with the reason.
     ///
     /// # Errors
-    /// The store can't be written; the message is back in the queue then.
-    pub async fn dead_letter(self, reason: &str) -> Result<Settlement, BackendError> {
-        match self.hold {
-            Hold::Sqlite(held) => held.dead_letter(&cut(reason)).await,
-            Hold::Rabbitmq(held) => held.dead_letter(&cut(reason), self.attempts).await,
-        }
-    }
-
-    fn is_stale(&self) -> bool {
-        match &self.hold {
-            Hold::Sqlite(held) => held.is_stale(),
-            Hold::Rabbitmq(held) => held.is_stale(),
-        }
+    /// The backend can't be written; the message is back in the queue then.
+    pub async fn dead_letter(self, reason: &str) -> Result<AckOutcome, BackendError> {
+        self.acker.settle(Disposition::DeadLetter { reason: truncate(reason), attempts: self.attempts }).await
     }
 }
 
-fn cut(reason: &str) -> String {
-    reason.chars().take(REASON_MAX_CHARS).collect()
-}
-
-/// What to do about a queue that is not there.
-pub(super) const NO_QUEUE_ADVICE: &str =
-    "check `queue.url` and `queue.exchange`; msght makes its queues when it publishes or consumes";
-
-/// No queue would get the message.
-pub(super) fn unroutable(exchange: &str, key: &str, place: &str) -> BackendError {
-    BackendError {
-        operation: format!("publishing to exchange {exchange}, routing key {key}, at {place}"),
-        cause: "no queue is bound to that key, so the message would be lost".to_owned(),
-        hint: "bind a queue to it, or start the command that consumes it once",
-        before_start: false,
-    }
+fn truncate(reason: &str) -> String {
+    reason.chars().take(MAX_REASON_CHARS).collect()
 }

@@ -1,12 +1,12 @@
-//! Where a message goes: its routing key, and the queue of our own that is bound to it.
+//! Routes: a routing key, and msght's own queue that is bound to it.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// GitHub's longest event type has 29 characters; the bound keeps queue names far below AMQP's 255 bytes.
-const EVENT_TYPE_MAX_CHARS: usize = 100;
+const MAX_EVENT_TYPE_CHARS: usize = 100;
 
-/// A routing key of the exchange, and with it the queue of the same purpose (data model, §2).
+/// A routing key of the exchange and the queue that is bound to it (`docs/queue.md`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Route {
     /// Repositories to retrieve: key `projects`, queue `msght.projects`, body `owner repo`.
@@ -19,32 +19,32 @@ pub enum Route {
     Log,
 }
 
-/// An event's type that can be a word of a routing key. Made by [`Route::event`].
+/// An event type that can be a word of a routing key. Created by [`Route::event`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventType(String);
 
-/// A text that names no route.
+/// The error for a text that names no route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no route; expected projects, users, log or evt.TYPE, for example evt.PushEvent")]
+#[error("{given:?} is not a route; expected projects, users, log or evt.TYPE, for example evt.PushEvent")]
 pub struct InvalidRoute {
     given: String,
 }
 
 impl Route {
-    /// The route of an event type. Types that msght has never heard of have one too.
+    /// Returns the route of an event type, which msght need not know.
     ///
     /// # Errors
     /// A text that can't be one word of a routing key: empty, over 100 characters, or with other characters than
     /// letters, digits, `_` and `-`.
     pub fn event(event_type: &str) -> Result<Self, InvalidRoute> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if event_type.is_empty() || event_type.len() > EVENT_TYPE_MAX_CHARS || !event_type.chars().all(allowed) {
+        if event_type.is_empty() || event_type.len() > MAX_EVENT_TYPE_CHARS || !event_type.chars().all(allowed) {
             return Err(InvalidRoute { given: format!("evt.{event_type}") });
         }
         Ok(Route::Event(EventType(event_type.to_owned())))
     }
 
-    /// The key that messages are published under.
+    /// Returns the key that messages are published under.
     pub fn key(&self) -> String {
         match self {
             Route::Projects => "projects".to_owned(),
@@ -54,7 +54,7 @@ impl Route {
         }
     }
 
-    /// Our own queue, which is bound to the key.
+    /// Returns the name of msght's own queue, which is bound to the key.
     pub fn queue(&self) -> String {
         match self {
             Route::Projects => "msght.projects".to_owned(),
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_written_as_its_key_and_parsed_back() {
+    fn routes_round_trip_through_their_keys() {
         for (key, queue) in [
             ("projects", "msght.projects"),
             ("users", "msght.users"),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_routed_elsewhere_is_refused() {
+    fn malformed_routing_keys_are_rejected() {
         for bad in
             ["", "evt", "evt.", "evt.*", "evt.#", "evt.a.b", "evt.a b", "PushEvent", &format!("evt.{:a>101}", "")]
         {

@@ -12,8 +12,8 @@ use super::report::{RepositoryResult, RetrievalStatus};
 use super::stop_conditions::StopConditions;
 use crate::github::ApiError;
 use crate::mirror::{Mirror, MirrorError, Options, repository_lease};
-use crate::telemetry::{Console, Event, Progress};
-use crate::workers::{Ended, alone};
+use crate::telemetry::{Console, CustomEvent, Progress};
+use crate::workers::{Exclusive, run_exclusive};
 
 /// What another process is at is looked at again after this long, and as the last.
 const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
@@ -106,38 +106,41 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
         }
         let started = Instant::now();
         let (owner, name) = (due.name.owner(), due.name.name());
-        Event::BeginningDataAcquisition { organization: owner, repository: name }.emit();
-        let ended = alone(&shared.mirror, &repository_lease(&due.name), &shared.process, &shared.stop, |mirror| {
-            let (name, options) = (due.name.clone(), shared.options.clone());
-            async move { mirror.repository(&name, options).await }
-        })
-        .await?;
+        CustomEvent::BeginningDataAcquisition { organization: owner, repository: name }.emit();
+        let ended =
+            run_exclusive(&shared.mirror, &repository_lease(&due.name), &shared.process, &shared.stop, |mirror| {
+                let (name, options) = (due.name.clone(), shared.options.clone());
+                async move { mirror.repository(&name, options).await }
+            })
+            .await?;
         let result = match ended {
-            Ended::Busy(_) if retries < MAX_BUSY_RETRIES => {
+            Exclusive::HeldBy(_) if retries < MAX_BUSY_RETRIES => {
                 shared.pending.lock().unwrap_or_else(PoisonError::into_inner).push_back((due, retries + 1));
                 continue;
             }
             // It is the next run's first.
-            Ended::Stopped(_) => {
+            Exclusive::Cancelled(_) => {
                 shared.pending.lock().unwrap_or_else(PoisonError::into_inner).push_front((due, retries));
                 break;
             }
-            Ended::Busy(who) => {
+            Exclusive::HeldBy(who) => {
                 RepositoryResult::new(due.name.to_string(), RetrievalStatus::Busy(who), started.elapsed())
             }
-            Ended::With(Ok(report)) => RepositoryResult::of(due.name.to_string(), &report),
+            Exclusive::Finished(Ok(report)) => RepositoryResult::of(due.name.to_string(), &report),
             // No token is pending, or a store: nothing else could be retrieved either.
-            Ended::With(Err(error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. })))) => {
+            Exclusive::Finished(Err(
+                error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. })),
+            )) => {
                 return Err(error.into());
             }
-            Ended::With(Err(error)) => {
+            Exclusive::Finished(Err(error)) => {
                 RepositoryResult::new(due.name.to_string(), RetrievalStatus::of_error(&error), started.elapsed())
             }
         };
         match result.state {
-            RetrievalStatus::Done => Event::RepoDataGathered { organization: owner, repository: name }.emit(),
+            RetrievalStatus::Done => CustomEvent::RepoDataGathered { organization: owner, repository: name }.emit(),
             RetrievalStatus::Inaccessible(_) => {
-                Event::InaccessibleRepo { organization: owner, repository: name }.emit()
+                CustomEvent::InaccessibleRepo { organization: owner, repository: name }.emit()
             }
             _ => {}
         }

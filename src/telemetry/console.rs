@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Off a terminal (cron's mail, a journal) progress is a line now and then: often enough to see that it
 /// lives, seldom enough that hours of work stay readable.
-const LINE_EVERY: Duration = Duration::from_secs(30);
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where notices and progress go: standard error, with bars on a terminal and plain lines elsewhere.
 /// Cheap to clone; all clones share the bars. A standard error that is closed is ignored.
@@ -47,17 +47,17 @@ impl Console {
     /// Starts the progress of one thing. Its length is unknown until [`Progress::set_length`].
     pub fn progress(&self, label: &str) -> Progress {
         let label = printable(label);
-        let shown = match &self.bars {
-            _ if !self.progress => Shown::Nothing,
+        let renderer = match &self.bars {
+            _ if !self.progress => Renderer::Nothing,
             Some(bars) => {
                 let bar = bars.add(ProgressBar::no_length());
                 bar.set_style(style(false));
                 bar.set_prefix(label.clone());
-                Shown::Bar(bar)
+                Renderer::Bar(bar)
             }
-            None => Shown::Lines(Mutex::new(Plain { last: Instant::now(), ..Plain::default() })),
+            None => Renderer::Lines(Mutex::new(TextProgress { last: Instant::now(), ..TextProgress::default() })),
         };
-        Progress { inner: Arc::new(Inner { label, console: self.clone(), shown }) }
+        Progress { inner: Arc::new(Inner { label, console: self.clone(), renderer }) }
     }
 
     /// As [`Console::progress`], on a terminal alone: for what a log has lines of its own for.
@@ -111,18 +111,18 @@ pub struct Progress {
 struct Inner {
     label: String,
     console: Console,
-    shown: Shown,
+    renderer: Renderer,
 }
 
 #[derive(Debug)]
-enum Shown {
+enum Renderer {
     Bar(ProgressBar),
-    Lines(Mutex<Plain>),
+    Lines(Mutex<TextProgress>),
     Nothing,
 }
 
 #[derive(Debug)]
-struct Plain {
+struct TextProgress {
     position: u64,
     length: Option<u64>,
     message: String,
@@ -130,7 +130,7 @@ struct Plain {
     finished: bool,
 }
 
-impl Default for Plain {
+impl Default for TextProgress {
     fn default() -> Self {
         Self { position: 0, length: None, message: String::new(), last: Instant::now(), finished: false }
     }
@@ -168,21 +168,21 @@ impl Progress {
 
     /// Takes the progress off the terminal.
     pub fn finish(&self) {
-        match &self.inner.shown {
-            Shown::Bar(bar) => bar.finish_and_clear(),
-            Shown::Lines(plain) => plain.lock().unwrap_or_else(PoisonError::into_inner).finished = true,
-            Shown::Nothing => {}
+        match &self.inner.renderer {
+            Renderer::Bar(bar) => bar.finish_and_clear(),
+            Renderer::Lines(plain) => plain.lock().unwrap_or_else(PoisonError::into_inner).finished = true,
+            Renderer::Nothing => {}
         }
     }
 
-    fn update(&self, on_bar: impl FnOnce(&ProgressBar), on_plain: impl FnOnce(&mut Plain)) {
-        match &self.inner.shown {
-            Shown::Bar(bar) => on_bar(bar),
-            Shown::Nothing => {}
-            Shown::Lines(plain) => {
+    fn update(&self, on_bar: impl FnOnce(&ProgressBar), on_plain: impl FnOnce(&mut TextProgress)) {
+        match &self.inner.renderer {
+            Renderer::Bar(bar) => on_bar(bar),
+            Renderer::Nothing => {}
+            Renderer::Lines(plain) => {
                 let mut plain = plain.lock().unwrap_or_else(PoisonError::into_inner);
                 on_plain(&mut plain);
-                if !plain.finished && plain.last.elapsed() >= LINE_EVERY {
+                if !plain.finished && plain.last.elapsed() >= LINE_INTERVAL {
                     plain.last = Instant::now();
                     self.inner.console.line(&plain.line(&self.inner.label));
                 }
@@ -191,7 +191,7 @@ impl Progress {
     }
 }
 
-impl Plain {
+impl TextProgress {
     fn line(&self, label: &str) -> String {
         let mut line = format!("{label}: {}", self.position);
         if let Some(length) = self.length {
@@ -206,7 +206,7 @@ impl Plain {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let Renderer::Bar(bar) = &self.renderer {
             bar.finish_and_clear();
         }
     }
@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn progress_off_a_terminal_is_a_sentence() {
-        let plain = Plain { position: 3, length: Some(9), message: "page 2".to_owned(), ..Plain::default() };
+        let plain =
+            TextProgress { position: 3, length: Some(9), message: "page 2".to_owned(), ..TextProgress::default() };
         assert_eq!(plain.line("contoso/web"), "contoso/web: 3 of 9, page 2");
     }
 

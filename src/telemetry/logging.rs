@@ -1,6 +1,7 @@
 //! Starts the log: a file always, standard error with `--verbose`.
 
 use std::io;
+use std::path::PathBuf;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
@@ -9,15 +10,25 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use super::{Console, LogFile};
-use crate::config::{Level, LoggingSettings};
+use super::{Console, Level, RotatingFile};
+
+/// The log's settings, `logging.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// The log file.
+    pub file: PathBuf,
+    /// The least severe lines that it holds.
+    pub level: Level,
+    /// Days that rotated log files are kept.
+    pub keep_days: u32,
+}
 
 /// Starts the log of this process. The file and its directory are made with the first line.
 ///
 /// A second call changes nothing: the first log stays.
-pub fn start(settings: &LoggingSettings, verbose: bool, console: &Console) {
+pub fn start(settings: &LogConfig, verbose: bool, console: &Console) {
     let complaint = console.clone();
-    let file = LogFile::new(settings.file.clone(), settings.keep_days, move |problem| {
+    let file = RotatingFile::new(settings.file.clone(), settings.keep_days, move |problem| {
         complaint.error(&format!("warning: {problem}; the work goes on without a log file"));
     });
     let to_file = layer(file).with_filter(filter(settings.level));

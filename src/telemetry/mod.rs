@@ -1,13 +1,15 @@
 //! What msght tells: the log file, and what users read on their terminal.
 
-mod connection;
+mod app_insights;
 mod console;
-mod event;
-mod logfile;
+mod custom_event;
+mod level;
 mod logging;
+mod rotating_file;
 
-pub use connection::Connection;
+pub use app_insights::ConnectionString;
 pub use console::{Console, Progress};
-pub use event::Event;
-pub use logfile::LogFile;
-pub use logging::start;
+pub use custom_event::CustomEvent;
+pub use level::Level;
+pub use logging::{LogConfig, start};
+pub use rotating_file::RotatingFile;

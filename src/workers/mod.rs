@@ -1,10 +1,9 @@
-//! Working a queue: some messages at a time, each settled by what became of it.
+//! Workers: they process a queue's messages concurrently and settle each by its job's outcome.
 //!
-//! A message is acknowledged when its work is done and stored. What fails comes back later, each time after a longer
-//! wait, and is kept with the dead letters in the end. What is in hand when the worker is stopped or dies goes back to the
-//! queue.
+//! A message is acknowledged when its work is done and stored. A failed one is retried with increasing delays and becomes a
+//! dead letter in the end. What is in progress when the worker is stopped or dies returns to the queue.
 
-mod leased;
+mod exclusive;
 mod repositories;
 mod users;
 
@@ -14,119 +13,118 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use leased::{Ended, alone, alone_in_turn};
-pub use repositories::Repositories;
-pub use users::Users;
+pub(crate) use exclusive::{Exclusive, run_exclusive, run_exclusive_in_turn};
+pub use repositories::RepositoryHandler;
+pub use users::UserHandler;
 
-use crate::queue::{Delivery, Queue, Route, Settlement};
+use crate::queue::{AckOutcome, Delivery, Queue, Route};
 use crate::telemetry::Console;
 
-/// Each wait before a further attempt is so many times as long as the one before: a minute's trouble is over at the
-/// second attempt, an hour's at the fourth.
-const WAIT_GROWS: u32 = 4;
-/// How often an idle worker that is to stop with the queue's end looks whether it is there.
-const EMPTY_CHECK: Duration = Duration::from_millis(500);
+/// Factor between the delays of successive attempts: a minute's outage is over at the second attempt, an hour's at the
+/// fourth.
+const BACKOFF_FACTOR: u32 = 4;
+/// Time between polls of the queue's depth by an idle worker that stops when the queue is empty.
+const EMPTY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// So many looks in a row must find it empty.
-const EMPTY_LOOKS: u32 = 2;
+/// Polls in a row that must find it empty.
+const EMPTY_POLLS: u32 = 2;
 
-/// A message that was in hand for longer than its queue allows (RabbitMQ's `consumer_timeout`), or over a broken connection.
-const LOST: &str =
-    "not counted as an attempt, because the queue has taken the message back meanwhile and gives it again";
+/// The note on a message that was held for longer than its queue allows (RabbitMQ's `consumer_timeout`), or over a broken
+/// connection.
+const EXPIRED: &str = "not counted as an attempt: the queue has taken the message back meanwhile and delivers it again";
 
-/// What becomes of a message.
+/// The outcome of a message's job, which decides how the message is settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The work is done.
-    Done(String),
-    /// It failed, and may succeed later.
-    Failed(String),
-    /// It can't be worked at the moment, for a reason that is not its own (somebody else is at it, GitHub can't be
-    /// reached): look again after so long, without counting an attempt.
-    NotNow(String, Duration),
-    /// It will never succeed.
-    Hopeless(String),
-    /// The worker was stopped: the message goes back as it is.
-    Stopped,
+pub enum JobOutcome {
+    /// The work is done, with its summary.
+    Completed(String),
+    /// The work failed for this reason and may succeed later.
+    Retry(String),
+    /// The work can't be done now for a reason outside the message (another process does it, GitHub can't be reached): it is
+    /// retried after this delay, with no attempt counted.
+    Defer(String, Duration),
+    /// The work will never succeed, for this reason.
+    DeadLetter(String),
+    /// The worker was stopped: the message returns unchanged.
+    Interrupted,
 }
 
-/// How one kind of message is worked.
+/// The processing of one kind of message.
 pub trait Handler: Send + Sync + 'static {
-    /// Works a message. `stop` is cancelled when the worker is to stop.
+    /// Processes a message. `stop` is cancelled when the worker is to stop.
     ///
     /// # Errors
-    /// What would end every other message's work too (a store that can't be used): the worker ends, and the message goes
-    /// back.
-    fn work(&self, body: &str, stop: CancellationToken) -> impl Future<Output = anyhow::Result<Verdict>> + Send;
+    /// An error that would end every other job, too (a store that can't be used): the worker ends, and the message returns.
+    fn handle(&self, body: &str, stop: CancellationToken) -> impl Future<Output = anyhow::Result<JobOutcome>> + Send;
 }
 
-/// How a queue is worked.
+/// The settings of a worker.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub struct WorkerConfig {
     /// The queue.
     pub route: Route,
-    /// Messages at a time; more than it works at once a worker need not hold.
+    /// Jobs at a time, and messages held at a time.
     pub jobs: u16,
-    /// Whether to stop when the queue is empty.
+    /// Stop when the queue is empty.
     pub drain: bool,
-    /// How often a message is tried.
+    /// Attempts before a message becomes a dead letter.
     pub attempts: u32,
-    /// The wait after the first failure.
+    /// Delay after the first failure.
     pub retry_after: Duration,
 }
 
-/// What a worker has done.
+/// The counts of a worker's run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Worked {
-    /// Messages that were worked to their end.
+pub struct WorkerStats {
+    /// Messages that were completed.
     pub done: u64,
-    /// Attempts that failed and come back.
+    /// Failed attempts that are retried.
     pub failed: u64,
-    /// Messages that were given up.
+    /// Messages that became dead letters.
     pub dead: u64,
 }
 
-/// Works a queue until it is stopped, or empty if that is what was asked for.
+/// Processes a queue until `stop` is cancelled, or the queue is empty if [`drain`](WorkerConfig::drain) is set.
 ///
 /// # Errors
-/// The queue or a store can't be used any more; what was in hand is back in the queue.
+/// The queue or a store can't be used any more; what was in progress is back in the queue.
 pub async fn run<H: Handler>(
     queue: &Queue,
-    policy: &Policy,
+    config: &WorkerConfig,
     handler: Arc<H>,
     console: &Console,
     stop: &CancellationToken,
-) -> anyhow::Result<Worked> {
-    queue.declare(std::slice::from_ref(&policy.route)).await?;
-    let mut consumer = queue.consume(&policy.route, policy.jobs, stop.clone()).await?;
-    // Ends the jobs in hand when the worker ends for a reason of its own.
+) -> anyhow::Result<WorkerStats> {
+    queue.declare(std::slice::from_ref(&config.route)).await?;
+    let mut consumer = queue.consume(&config.route, config.jobs, stop.clone()).await?;
+    // Ends the running jobs when the worker ends for a reason of its own.
     let jobs_stop = stop.child_token();
-    let mut jobs: JoinSet<anyhow::Result<Worked>> = JoinSet::new();
-    let mut worked = Worked::default();
+    let mut jobs: JoinSet<anyhow::Result<WorkerStats>> = JoinSet::new();
+    let mut worked = WorkerStats::default();
     let mut failure = None;
-    let mut empty_looks = 0;
+    let mut empty_polls = 0;
     loop {
         tokio::select! {
             Some(joined) = jobs.join_next() => match joined {
                 Ok(Ok(one)) => worked.add(one),
                 Ok(Err(error)) => { failure = Some(error); break; }
                 // A panic has printed itself; the message is back in the queue.
-                Err(error) => tracing::error!(%error, "a job broke off"),
+                Err(error) => tracing::error!(%error, "a job panicked"),
             },
-            next = consumer.next(), if jobs.len() < usize::from(policy.jobs) => match next {
+            next = consumer.next(), if jobs.len() < usize::from(config.jobs) => match next {
                 Ok(Some(delivery)) => {
-                    empty_looks = 0;
-                    let job = Job { policy: policy.clone(), handler: Arc::clone(&handler), console: console.clone() };
+                    empty_polls = 0;
+                    let job = Job { config: config.clone(), handler: Arc::clone(&handler), console: console.clone() };
                     jobs.spawn(job.run(delivery, jobs_stop.clone()));
                 }
                 Ok(None) => break,
                 Err(error) => { failure = Some(error.into()); break; }
             },
-            () = tokio::time::sleep(EMPTY_CHECK), if policy.drain && jobs.is_empty() => {
-                let depth = queue.depth(&policy.route).await?;
+            () = tokio::time::sleep(EMPTY_POLL_INTERVAL), if config.drain && jobs.is_empty() => {
+                let depth = queue.depth(&config.route).await?;
                 // A message on its way from waiting to ready may be in neither count.
-                empty_looks = if depth.ready == 0 && depth.waiting == 0 { empty_looks + 1 } else { 0 };
-                if empty_looks == EMPTY_LOOKS {
+                empty_polls = if depth.ready == 0 && depth.waiting == 0 { empty_polls + 1 } else { 0 };
+                if empty_polls == EMPTY_POLLS {
                     break;
                 }
             }
@@ -139,13 +137,13 @@ pub async fn run<H: Handler>(
         match joined {
             Ok(Ok(one)) => worked.add(one),
             Ok(Err(error)) => failure = failure.or(Some(error)),
-            Err(error) => tracing::error!(%error, "a job broke off"),
+            Err(error) => tracing::error!(%error, "a job panicked"),
         }
     }
     failure.map_or(Ok(worked), Err)
 }
 
-impl Worked {
+impl WorkerStats {
     fn add(&mut self, other: Self) {
         self.done += other.done;
         self.failed += other.failed;
@@ -153,82 +151,82 @@ impl Worked {
     }
 }
 
-impl Policy {
-    /// The wait before the next attempt, after so many have failed.
-    fn wait(&self, failed: u32) -> Duration {
-        self.retry_after.saturating_mul(WAIT_GROWS.saturating_pow(failed.saturating_sub(1)))
+impl WorkerConfig {
+    /// Returns the delay before the next attempt, after `failed` attempts.
+    fn delay(&self, failed: u32) -> Duration {
+        self.retry_after.saturating_mul(BACKOFF_FACTOR.saturating_pow(failed.saturating_sub(1)))
     }
 }
 
-/// One message at work.
+/// The processing of one message.
 struct Job<H> {
-    policy: Policy,
+    config: WorkerConfig,
     handler: Arc<H>,
     console: Console,
 }
 
 impl<H: Handler> Job<H> {
-    async fn run(self, delivery: Delivery, stop: CancellationToken) -> anyhow::Result<Worked> {
+    async fn run(self, delivery: Delivery, stop: CancellationToken) -> anyhow::Result<WorkerStats> {
         let body = delivery.body().to_owned();
         let failed = delivery.attempts().saturating_add(1);
         let working = {
             let (handler, body) = (Arc::clone(&self.handler), body.clone());
-            tokio::spawn(async move { handler.work(&body, stop).await })
+            tokio::spawn(async move { handler.handle(&body, stop).await })
         };
-        let worked = working.await.unwrap_or_else(|panic| Ok(Verdict::Failed(format!("its job broke off: {panic}"))));
-        let verdict = match worked {
+        let handled = working.await.unwrap_or_else(|panic| Ok(JobOutcome::Retry(format!("its job panicked: {panic}"))));
+        let outcome = match handled {
             Err(error) => {
-                // The worker ends. Should it be this message that no store can take, the next worker must not end so, too.
+                // The worker ends. If it is this message that no store accepts, the next worker must not end, too.
                 let why = format!("{error:#}");
-                let settled = if failed >= self.policy.attempts {
+                let settled = if failed >= self.config.attempts {
                     delivery.dead_letter(&why).await
                 } else {
-                    delivery.retry_later(self.policy.wait(failed), &why, true).await
+                    delivery.retry_after(self.config.delay(failed), &why, true).await
                 };
                 if let Err(unsettled) = settled {
-                    tracing::warn!(%body, error = %unsettled, "the message goes back as it is");
+                    tracing::warn!(%body, error = %unsettled, "the message returns unchanged");
                 }
                 return Err(error);
             }
-            Ok(Verdict::Failed(why)) if failed >= self.policy.attempts => {
-                Verdict::Hopeless(format!("{why}; given up after {failed} attempts"))
+            Ok(JobOutcome::Retry(why)) if failed >= self.config.attempts => {
+                JobOutcome::DeadLetter(format!("{why}; given up after {failed} attempts"))
             }
-            Ok(verdict) => verdict,
+            Ok(outcome) => outcome,
         };
-        let none = Worked::default();
-        match verdict {
-            Verdict::Done(what) => {
+        let none = WorkerStats::default();
+        match outcome {
+            JobOutcome::Completed(what) => {
                 // The work is stored: only now may the message go.
                 delivery.ack().await?;
                 self.console.line(&format!("{body}: {what}"));
-                Ok(Worked { done: 1, ..none })
+                Ok(WorkerStats { done: 1, ..none })
             }
-            Verdict::Failed(why) => {
-                let wait = self.policy.wait(failed);
-                let attempts = self.policy.attempts;
-                let then = match delivery.retry_later(wait, &why, true).await? {
-                    Settlement::Settled => format!("attempt {failed} of {attempts}, the next in {} s", wait.as_secs()),
-                    Settlement::Lost => LOST.to_owned(),
+            JobOutcome::Retry(why) => {
+                let delay = self.config.delay(failed);
+                let attempts = self.config.attempts;
+                let then = match delivery.retry_after(delay, &why, true).await? {
+                    AckOutcome::Applied => format!("attempt {failed} of {attempts}, the next in {} s", delay.as_secs()),
+                    AckOutcome::Expired => EXPIRED.to_owned(),
                 };
                 self.console.error(&format!("error: {body}: {why}; {then}"));
-                Ok(Worked { failed: 1, ..none })
+                Ok(WorkerStats { failed: 1, ..none })
             }
-            Verdict::NotNow(why, wait) => {
-                tracing::info!(%body, %why, "put back");
-                delivery.retry_later(wait, &why, false).await?;
+            JobOutcome::Defer(why, delay) => {
+                tracing::info!(%body, %why, "deferred");
+                delivery.retry_after(delay, &why, false).await?;
                 Ok(none)
             }
-            Verdict::Hopeless(why) => {
+            JobOutcome::DeadLetter(why) => {
                 let settled = delivery.dead_letter(&why).await?;
                 let (then, worked) = match settled {
-                    Settlement::Settled => ("it is kept with the dead letters", Worked { dead: 1, ..none }),
-                    Settlement::Lost => (LOST, Worked { failed: 1, ..none }),
+                    AckOutcome::Applied => ("it is kept with the dead letters", WorkerStats { dead: 1, ..none }),
+                    AckOutcome::Expired => (EXPIRED, WorkerStats { failed: 1, ..none }),
                 };
                 self.console.error(&format!("error: {body}: {why}; {then}"));
                 Ok(worked)
             }
-            // Dropped, it goes back to the queue.
-            Verdict::Stopped => Ok(none),
+            // Dropped, the message returns to the queue.
+            JobOutcome::Interrupted => Ok(none),
         }
     }
 }

@@ -1,31 +1,31 @@
-//! Repositories to retrieve, from the queue `msght.projects`.
+//! The handler of the queue `msght.projects`: repositories to retrieve.
 
 use tokio_util::sync::CancellationToken;
 
-use super::leased::leased;
-use super::{Handler, Verdict};
+use super::exclusive::run_leased_job;
+use super::{Handler, JobOutcome};
 use crate::mirror::{Mirror, Options, repository_lease};
 use crate::names::RepoName;
 
-/// Retrieves the repositories that messages name, one worker at a time each.
-pub struct Repositories {
-    /// The way to GitHub and the stores; its `cancel` is not used.
+/// Retrieves the repository that a message names, under its lease.
+pub struct RepositoryHandler {
+    /// GitHub and the stores; its `cancel` is not used.
     pub mirror: Mirror,
-    /// What is retrieved.
+    /// Options of each retrieval.
     pub options: Options,
-    /// This process, as others see it.
+    /// This process's name, which other processes see.
     pub process: String,
 }
 
-impl Handler for Repositories {
-    async fn work(&self, body: &str, stop: CancellationToken) -> anyhow::Result<Verdict> {
-        // `owner repo` (data model, §2), or `owner/repo`.
+impl Handler for RepositoryHandler {
+    async fn handle(&self, body: &str, stop: CancellationToken) -> anyhow::Result<JobOutcome> {
+        // `owner repo` (docs/queue.md) or `owner/repo`.
         let name = match RepoName::parse_line(body) {
             Ok(name) => name,
-            Err(error) => return Ok(Verdict::Hopeless(format!("the message names no repository: {error}"))),
+            Err(error) => return Ok(JobOutcome::DeadLetter(format!("the message names no repository: {error}"))),
         };
         let options = self.options.clone();
-        leased(&self.mirror, &repository_lease(&name), &self.process, &stop, |mirror| {
+        run_leased_job(&self.mirror, &repository_lease(&name), &self.process, &stop, |mirror| {
             let name = name.clone();
             async move { mirror.repository(&name, options).await }
         })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use msght::queue::{Route, Settlement};
+use msght::queue::{AckOutcome, Route};
 use tokio::time::timeout;
 
 use crate::place::{self, Kind, Place, bodies, channel, consumer, next, no_more, push};
@@ -51,7 +51,7 @@ async fn nothing_is_lost_when_the_broker_is_killed_in_the_middle_of_publishing_a
                 all += 1;
                 distinct.insert(delivery.body().to_owned());
                 match all % 50 {
-                    0 => drop(delivery.retry_later(Duration::from_secs(1), "now and then", true).await.unwrap()),
+                    0 => drop(delivery.retry_after(Duration::from_secs(1), "now and then", true).await.unwrap()),
                     _ => delivery.ack().await.unwrap(),
                 }
             }
@@ -121,8 +121,8 @@ async fn what_is_held_longer_than_the_broker_allows_is_delivered_again_and_the_c
     let held = next(&mut deliveries).await;
     // The second waits in the consumer's buffer meanwhile, and is taken back with the first.
     tokio::time::sleep(Duration::from_secs(6)).await;
-    let settled = held.retry_later(Duration::ZERO, "too late", true).await.expect("a late settlement does nothing");
-    assert_eq!(settled, Settlement::Lost);
+    let settled = held.retry_after(Duration::ZERO, "too late", true).await.expect("a late settlement does nothing");
+    assert_eq!(settled, AckOutcome::Expired);
     let mut seen = Vec::new();
     for _ in 0..3 {
         let delivery = next(&mut deliveries).await;
@@ -242,7 +242,7 @@ async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
             queue.publish(&Route::Projects, bodies(0..1)).await.unwrap();
             let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
             let error =
-                next(&mut deliveries).await.retry_later(Duration::ZERO, "once", true).await.expect_err("not possible");
+                next(&mut deliveries).await.retry_after(Duration::ZERO, "once", true).await.expect_err("not possible");
             assert_eq!(next(&mut deliveries).await.body(), "message 0", "the message is back");
             error
         } else {

@@ -1,4 +1,5 @@
-//! What a broker says of itself when it is greeted. The client library keeps it to itself, so this asks once more.
+//! The broker's product and version, from the first frame of the AMQP handshake. The client library does not expose them,
+//! so this opens a connection of its own.
 
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::uri::AMQPUri;
 use tokio::time::timeout;
 
-/// A healthy broker greets within milliseconds; its name is not worth a longer wait.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Major and minor version: the oldest that msght is tested with.
-const OLDEST_RABBITMQ: (u32, u32) = (3, 10);
-/// A greeting of RabbitMQ has some 500 bytes.
-const LONGEST_GREETING: u32 = 65_536;
+/// Limit for the handshake. A healthy broker answers within milliseconds, and its name is not worth a longer wait.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Major and minor version of the oldest RabbitMQ that msght is tested with.
+const MIN_RABBITMQ_VERSION: (u32, u32) = (3, 10);
+/// Upper bound on the frame's bytes; RabbitMQ sends about 500.
+const MAX_FRAME_BYTES: u32 = 65_536;
 const HEADER: &[u8; 8] = b"AMQP\x00\x00\x09\x01";
 /// Frame type, channel and size.
 const FRAME_HEADER_BYTES: usize = 7;
@@ -20,24 +21,24 @@ const METHOD_FRAME: u8 = 1;
 /// Class 10, method 10, and the protocol's version 0-9.
 const START: &[u8; 6] = &[0, 10, 0, 10, 0, 9];
 
-/// Product and version, such as `RabbitMQ 3.10.8`, if the broker tells.
+/// Returns product and version, such as `RabbitMQ 3.10.8`, if the broker reports them.
 pub(super) async fn product(uri: &AMQPUri) -> Option<String> {
-    let greeted = timeout(GREETING_TIMEOUT, greet(uri)).await.ok()?;
-    let frame = greeted.inspect_err(|error| tracing::debug!(%error, "the broker's greeting was not read")).ok()?;
+    let read = timeout(HANDSHAKE_TIMEOUT, read_start_frame(uri)).await.ok()?;
+    let frame = read.inspect_err(|error| tracing::debug!(%error, "the broker's handshake was not read")).ok()?;
     product_of(&frame)
 }
 
-/// Whether it is a RabbitMQ before [`OLDEST_RABBITMQ`]. Of others nothing is known.
+/// Returns whether a product is a RabbitMQ older than [`MIN_RABBITMQ_VERSION`]. Other products are never too old.
 pub(super) fn is_too_old(product: &str) -> bool {
     let Some(version) = product.strip_prefix("RabbitMQ ") else { return false };
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
-        (Some(major), minor) => (major, minor.unwrap_or(0)) < OLDEST_RABBITMQ,
+        (Some(major), minor) => (major, minor.unwrap_or(0)) < MIN_RABBITMQ_VERSION,
         _ => false,
     }
 }
 
-async fn greet(uri: &AMQPUri) -> std::io::Result<Vec<u8>> {
+async fn read_start_frame(uri: &AMQPUri) -> std::io::Result<Vec<u8>> {
     let runtime = lapin::runtime::default_runtime().map_err(std::io::Error::other)?;
     let mut stream = uri.connect_with_config_async(TLSConfig::default(), &runtime).await?;
     stream.write_all(HEADER).await?;
@@ -45,16 +46,15 @@ async fn greet(uri: &AMQPUri) -> std::io::Result<Vec<u8>> {
     let mut header = [0; FRAME_HEADER_BYTES];
     stream.read_exact(&mut header).await?;
     let size = u32::from_be_bytes([header[3], header[4], header[5], header[6]]);
-    if header[0] != METHOD_FRAME || size > LONGEST_GREETING {
-        return Err(std::io::Error::other("no greeting of AMQP 0-9-1"));
+    if header[0] != METHOD_FRAME || size > MAX_FRAME_BYTES {
+        return Err(std::io::Error::other("not a handshake of AMQP 0-9-1"));
     }
     let mut frame = Vec::new();
     stream.take(size.into()).read_to_end(&mut frame).await?;
     Ok(frame)
 }
 
-/// Reads `connection.start` as far as its table of properties: names as short strings, values with a letter for their
-/// kind.
+/// Parses `connection.start` as far as its table of properties: names as short strings, values tagged with a letter.
 fn product_of(frame: &[u8]) -> Option<String> {
     let rest = frame.strip_prefix(START)?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_old_rabbits_are_too_old() {
+    fn only_old_rabbitmq_versions_are_rejected() {
         for old in ["RabbitMQ 3.9.29", "RabbitMQ 2.8", "RabbitMQ 3"] {
             assert!(is_too_old(old), "{old}");
         }
@@ -123,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_greeting_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_frame_causes_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut frame = START.to_vec();
             frame.extend(bytes);
             let _ = product_of(&frame);

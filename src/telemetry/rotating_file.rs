@@ -21,16 +21,16 @@ use crate::private_files;
 const ROTATE_AT_BYTES: u64 = 100 * 1024 * 1024;
 /// A lock is held for the time of one write. Who can't have it so long writes without: a line at the wrong place
 /// is better than a program that waits for one that was stopped in the middle.
-const LOCK_PATIENCE: Duration = Duration::from_millis(50);
-const LOCK_PAUSE: Duration = Duration::from_millis(1);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(50);
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(1);
 /// So often it is tried to put a file away before that is left to a later line.
-const PUT_AWAY_TRIES: u32 = 5;
+const MAX_ROTATION_ATTEMPTS: u32 = 5;
 /// Numbers tried for a rotated file's name; this many times 100 MB a day is far beyond any log.
-const NAMES_A_DAY: u32 = 10_000;
+const MAX_FILES_PER_DAY: u32 = 10_000;
 
 /// A rotating log file. Clones write to the same file.
 #[derive(Clone)]
-pub struct LogFile {
+pub struct RotatingFile {
     shared: Arc<Mutex<State>>,
 }
 
@@ -42,7 +42,7 @@ struct State {
     rotates: bool,
     open: Option<Open>,
     /// Told once when the file can't be written.
-    complain: Option<Box<dyn FnOnce(String) + Send>>,
+    on_error: Option<Box<dyn FnOnce(String) + Send>>,
     today: fn() -> NaiveDate,
 }
 
@@ -52,9 +52,9 @@ struct Open {
     day: NaiveDate,
 }
 
-impl LogFile {
-    /// A log at `path`, made with its first line. `complain` is called once, when a line can't be written.
-    pub fn new(path: PathBuf, keep_days: u32, complain: impl FnOnce(String) + Send + 'static) -> Self {
+impl RotatingFile {
+    /// A log at `path`, made with its first line. `on_error` is called once, when a line can't be written.
+    pub fn new(path: PathBuf, keep_days: u32, on_error: impl FnOnce(String) + Send + 'static) -> Self {
         Self {
             shared: Arc::new(Mutex::new(State {
                 path,
@@ -62,7 +62,7 @@ impl LogFile {
                 rotate_at: ROTATE_AT_BYTES,
                 rotates: true,
                 open: None,
-                complain: Some(Box::new(complain)),
+                on_error: Some(Box::new(on_error)),
                 today: || Utc::now().date_naive(),
             })),
         }
@@ -73,14 +73,14 @@ impl LogFile {
     }
 }
 
-impl io::Write for LogFile {
+impl io::Write for RotatingFile {
     /// Never fails: a log that can't be written is complained about once and must not end the work.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
         if let Err(error) = state.append(line) {
             state.open = None;
-            if let Some(complain) = state.complain.take() {
-                complain(format!("can't write the log file {}: {error}", state.path.display()));
+            if let Some(on_error) = state.on_error.take() {
+                on_error(format!("can't write the log file {}: {error}", state.path.display()));
             }
         }
         Ok(line.len())
@@ -91,8 +91,8 @@ impl io::Write for LogFile {
     }
 }
 
-impl<'a> MakeWriter<'a> for LogFile {
-    type Writer = LogFile;
+impl<'a> MakeWriter<'a> for RotatingFile {
+    type Writer = RotatingFile;
 
     fn make_writer(&'a self) -> Self::Writer {
         self.clone()
@@ -118,15 +118,15 @@ impl State {
                 !later && self.rotates && ((self.today)() != open.day || open.file.metadata()?.len() >= self.rotate_at);
             if due {
                 drop(locked);
-                match self.put_away(&open) {
+                match self.rotate_open(&open) {
                     Ok(true) => {}
                     // Somebody else is writing or putting it away just now: a later line rotates it. This one is written
                     // under the lock like any other, for what is put away may be compressed already.
                     Ok(false) => (later, self.open) = (true, Some(open)),
                     // The directory can't be changed: better one long file than none.
                     Err(error) => {
-                        if let Some(complain) = self.complain.take() {
-                            complain(format!("can't start a new log file beside {}: {error}", self.path.display()));
+                        if let Some(on_error) = self.on_error.take() {
+                            on_error(format!("can't start a new log file beside {}: {error}", self.path.display()));
                         }
                         self.rotates = false;
                         self.open = Some(open);
@@ -153,20 +153,20 @@ impl State {
             Ok(time) if metadata.len() > 0 => DateTime::<Utc>::from(time).date_naive().min(today),
             _ => today,
         };
-        tidy_in_background(self.path.clone(), today, self.keep_days);
+        compress_and_prune_in_background(self.path.clone(), today, self.keep_days);
         Ok(Open { file, day })
     }
 
     /// Renames the file to its day's name. False when another process holds it: then it is left.
-    fn put_away(&self, open: &Open) -> io::Result<bool> {
+    fn rotate_open(&self, open: &Open) -> io::Result<bool> {
         // Who writes a line holds it for a moment only.
         let mut tries = 0;
         while let Err(TryLockError::WouldBlock) = open.file.try_lock() {
             tries += 1;
-            if tries == PUT_AWAY_TRIES {
+            if tries == MAX_ROTATION_ATTEMPTS {
                 return Ok(false);
             }
-            std::thread::sleep(LOCK_PAUSE);
+            std::thread::sleep(LOCK_RETRY_DELAY);
         }
         // A file system without locks: go on without, as every single process did before there were locks.
         let moved = if is_at(&open.file, &self.path) { rotate(&self.path, open.day) } else { Ok(()) };
@@ -190,9 +190,9 @@ fn lock_shared(file: &File) -> Option<SharedLock<'_>> {
     loop {
         match file.try_lock_shared() {
             Ok(()) => return Some(SharedLock(file)),
-            Err(TryLockError::WouldBlock) if waited < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_PAUSE);
-                waited += LOCK_PAUSE;
+            Err(TryLockError::WouldBlock) if waited < LOCK_TIMEOUT => {
+                std::thread::sleep(LOCK_RETRY_DELAY);
+                waited += LOCK_RETRY_DELAY;
             }
             Err(_) => return None,
         }
@@ -217,7 +217,7 @@ fn is_at(_file: &File, path: &Path) -> bool {
 
 /// Moves the file to the first free name of its day.
 fn rotate(path: &Path, day: NaiveDate) -> io::Result<()> {
-    for number in 0..NAMES_A_DAY {
+    for number in 0..MAX_FILES_PER_DAY {
         let target = rotated_name(path, day, number);
         if with_suffix(&target, ".gz").exists() {
             continue;
@@ -233,7 +233,7 @@ fn rotate(path: &Path, day: NaiveDate) -> io::Result<()> {
             Err(_) => return fs::rename(path, &target),
         }
     }
-    Err(io::Error::other(format!("all {NAMES_A_DAY} names of {day} are taken")))
+    Err(io::Error::other(format!("all {MAX_FILES_PER_DAY} names of {day} are taken")))
 }
 
 /// `logfile.txt.2026-01-31`, then `logfile.txt.2026-01-31.1` and so on.
@@ -252,12 +252,16 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Compresses what was put away and removes what is too old; what a process that ends leaves undone, the next does.
-fn tidy_in_background(path: PathBuf, today: NaiveDate, keep_days: u32) {
+fn compress_and_prune_in_background(path: PathBuf, today: NaiveDate, keep_days: u32) {
     // Without a thread the files stay as they are until the next start.
-    drop(std::thread::Builder::new().name("logfile".to_owned()).spawn(move || drop(tidy(&path, today, keep_days))));
+    drop(
+        std::thread::Builder::new()
+            .name("logfile".to_owned())
+            .spawn(move || drop(compress_and_prune(&path, today, keep_days))),
+    );
 }
 
-fn tidy(path: &Path, today: NaiveDate, keep_days: u32) -> io::Result<()> {
+fn compress_and_prune(path: &Path, today: NaiveDate, keep_days: u32) -> io::Result<()> {
     let Some(own_name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -346,8 +350,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn log(path: &Path) -> LogFile {
-        LogFile::new(path.to_owned(), 14, |problem| panic!("{problem}"))
+    fn log(path: &Path) -> RotatingFile {
+        RotatingFile::new(path.to_owned(), 14, |problem| panic!("{problem}"))
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -417,7 +421,7 @@ mod tests {
         // The background thread may be between the finished copy and the removal: wait until it is done.
         let start = std::time::Instant::now();
         while start.elapsed() < Duration::from_secs(10) {
-            tidy(&path, Utc::now().date_naive(), 14).unwrap();
+            compress_and_prune(&path, Utc::now().date_naive(), 14).unwrap();
             if names(directory.path()).iter().all(|name| name == "logfile.txt" || name.ends_with(".gz")) {
                 break;
             }
@@ -445,7 +449,7 @@ mod tests {
         ] {
             fs::write(directory.path().join(name), name).unwrap();
         }
-        tidy(&path, day("2026-01-31"), 14).unwrap();
+        compress_and_prune(&path, day("2026-01-31"), 14).unwrap();
         assert_eq!(
             names(directory.path()),
             [
@@ -475,7 +479,7 @@ mod tests {
         static COMPLAINTS: AtomicUsize = AtomicUsize::new(0);
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
-        let mut log = LogFile::new(directory.path().join("file/logfile.txt"), 14, |problem| {
+        let mut log = RotatingFile::new(directory.path().join("file/logfile.txt"), 14, |problem| {
             assert!(problem.contains("logfile.txt"), "{problem}");
             COMPLAINTS.fetch_add(1, Ordering::SeqCst);
         });

@@ -1,4 +1,4 @@
-//! What can go wrong with a broker: whether it passes, and what the user is told.
+//! Errors of a broker: whether a retry helps, and how they read to the user.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,51 +6,54 @@ use std::time::Duration;
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
-use crate::queue::delivery::NO_QUEUE_ADVICE;
+use crate::queue::error::NO_QUEUE_ADVICE;
 use crate::retry::Retryability;
 use crate::store::BackendError;
 
+/// A failed request to the broker.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// What the client library or the broker says.
+pub(super) enum BrokerError {
+    /// An error of the broker or the client library.
     Broker(lapin::Error),
-    /// No answer in time.
-    Silent { waiting_for: &'static str, waited: Duration },
-    /// The broker has refused to keep a message.
+    /// No reply within the limit.
+    TimedOut { waiting_for: &'static str, waited: Duration },
+    /// The broker rejected a message.
     Nacked,
     /// No queue is bound to the routing key.
     Unroutable,
 }
 
-impl From<lapin::Error> for Failure {
+impl From<lapin::Error> for BrokerError {
     fn from(error: lapin::Error) -> Self {
-        Failure::Broker(error)
+        BrokerError::Broker(error)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Broker(error) => match error.kind() {
+            BrokerError::Broker(error) => match error.kind() {
                 ErrorKind::ProtocolError(error) => f.write_str(error.get_message().as_str()),
                 ErrorKind::IOError(error) => error.fmt(f),
                 _ => error.fmt(f),
             },
-            Failure::Silent { waiting_for, waited } => write!(f, "no {waiting_for} within {} s", waited.as_secs()),
-            Failure::Nacked => f.write_str("the broker refused to keep a message"),
-            Failure::Unroutable => f.write_str("no queue is bound to the routing key"),
+            BrokerError::TimedOut { waiting_for, waited } => {
+                write!(f, "no {waiting_for} within {} s", waited.as_secs())
+            }
+            BrokerError::Nacked => f.write_str("the broker rejected a message"),
+            BrokerError::Unroutable => f.write_str("no queue is bound to the routing key"),
         }
     }
 }
 
-impl Failure {
-    /// Whether the broker says that something is not there.
+impl BrokerError {
+    /// Returns whether the broker reports that something does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self.protocol_kind(), Some((AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND), _))) && !self.is_outage()
     }
 
     fn protocol_kind(&self) -> Option<(AMQPErrorKind, &str)> {
-        let Failure::Broker(error) = self else { return None };
+        let BrokerError::Broker(error) = self else { return None };
         match error.kind() {
             ErrorKind::ProtocolError(error) => Some((error.kind().clone(), error.get_message().as_str())),
             _ => None,
@@ -59,10 +62,10 @@ impl Failure {
 
     fn is_outage(&self) -> bool {
         match self {
-            Failure::Silent { .. } | Failure::Nacked => true,
-            Failure::Unroutable => false,
-            Failure::Broker(_) => match self.protocol_kind() {
-                // What the broker refuses for good. A durable queue whose node is down is reported as not found, too.
+            BrokerError::TimedOut { .. } | BrokerError::Nacked => true,
+            BrokerError::Unroutable => false,
+            BrokerError::Broker(_) => match self.protocol_kind() {
+                // A durable queue whose node is down is reported as not found, too.
                 Some((AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND), text)) => text.contains("down or inaccessible"),
                 Some((AMQPErrorKind::Soft(_), _)) => false,
                 Some((AMQPErrorKind::Hard(hard), _)) => {
@@ -76,42 +79,44 @@ impl Failure {
         }
     }
 
-    /// Whether waiting helps.
+    /// Returns whether a retry helps.
     pub(super) fn retryability(&self) -> Retryability {
         if self.is_outage() { Retryability::Unavailable } else { Retryability::Permanent }
     }
 
-    /// In the user's terms.
+    /// Converts the error to the user's terms. `tried` is the operation and its place.
     pub(super) fn explain(&self, tried: String) -> BackendError {
         let advice = match self.protocol_kind() {
             Some((AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED), _)) => {
-                "it was made with other properties: delete or rename it, or set `queue.exchange` or the virtual host of \
+                "it was created with other properties: delete or rename it, or set `queue.exchange` or the virtual host of \
                  `queue.url` to another"
             }
             Some((AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED), text)) if text.contains("ogin") => LOGIN_ADVICE,
             Some((AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED), _)) => {
-                "give the user the right, for example: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
+                "grant the user the permission, for example: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
             }
             Some((AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND), _)) => NO_QUEUE_ADVICE,
             Some((AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED), _)) => {
-                "another connection has it for itself alone: end that program"
+                "another connection holds it exclusively: end that program"
             }
             Some((AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED), _)) => {
-                "make the virtual host (rabbitmqctl add_vhost VHOST) and give the user rights in it (rabbitmqctl \
+                "create the virtual host (rabbitmqctl add_vhost VHOST) and grant the user permissions in it (rabbitmqctl \
                  set_permissions -p VHOST USER '.*' '.*' '.*'), or correct the path of `queue.url`; the host named / is \
                  written %2F"
             }
             _ => match self {
-                Failure::Silent { .. } | Failure::Nacked => {
-                    "check that the broker is healthy: one that is short of memory or disk takes no messages"
+                BrokerError::TimedOut { .. } | BrokerError::Nacked => {
+                    "check that the broker is healthy: one that is short of memory or disk accepts no messages"
                 }
-                Failure::Unroutable => "bind a queue to it, or start the command that consumes it once",
-                Failure::Broker(_) => "check that the broker runs, and that `queue.url` names its host and port",
+                BrokerError::Unroutable => "bind a queue to it, or start the command that consumes it once",
+                BrokerError::Broker(_) => {
+                    "check that the broker is running and that `queue.url` names its host and port"
+                }
             },
         };
         BackendError { operation: tried, cause: self.to_string(), hint: advice, before_start: false }
     }
 }
 
-const LOGIN_ADVICE: &str = "check user and password in `queue.url`; what is not a letter or a digit is written \
-                            percent-encoded there, for example %40 for @";
+const LOGIN_ADVICE: &str = "check user and password in `queue.url`; percent-encode whatever is not a letter or a digit \
+                            there, for example %40 for @";

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Something that operators count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum CustomEvent<'a> {
     /// A run over all repositories begins.
     DataCollectionStarting,
     /// A repository's retrieval begins.
@@ -41,7 +41,7 @@ pub enum Event<'a> {
     DataCollectionComplete,
 }
 
-impl fmt::Display for Event<'_> {
+impl fmt::Display for CustomEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DataCollectionStarting => "Data Collection Starting",
@@ -54,7 +54,7 @@ impl fmt::Display for Event<'_> {
     }
 }
 
-impl Event<'_> {
+impl CustomEvent<'_> {
     /// Its properties, by the names of the data model.
     fn properties(&self) -> Vec<(&'static str, String)> {
         match self {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn names_and_properties_are_those_of_the_data_model() {
-        let event = Event::KeyDoesNotHaveAccess { hint: "ghp_…", organization: "contoso", repository: "web" };
+        let event = CustomEvent::KeyDoesNotHaveAccess { hint: "ghp_…", organization: "contoso", repository: "web" };
         assert_eq!(event.to_string(), "Key Does Not Have Access to Repo");
         let of =
             |name: &str, value: &str| (Box::leak(name.to_owned().into_boxed_str()) as &'static str, value.to_owned());

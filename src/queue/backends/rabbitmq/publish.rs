@@ -1,4 +1,4 @@
-//! Publishing: persistent, mandatory, and done only when the broker has confirmed.
+//! Publishing: messages are persistent and mandatory, and count as published only when the broker has confirmed them.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,19 +8,19 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Confirmation};
 
-use super::failure::Failure;
-use super::link::{Link, short, within};
+use super::connection::{ReconnectingConnection, short_string, within};
+use super::error::BrokerError;
 
-/// Messages under way at a time. The round trip is paid once for all of them; what a broker that dies may have kept
-/// without saying so, and gets again, is no more than these.
-pub(super) const WINDOW: usize = 500;
-/// A confirm comes when the message is on the broker's disk, or in a quorum queue on most of them: milliseconds, and
-/// some seconds under load. One that takes longer is not waited for: the broker hangs, or its memory or disk alarm is on.
+/// Messages in flight at a time. They share one round trip, and no more than these are published twice when a broker dies
+/// before it confirms.
+pub(super) const MAX_IN_FLIGHT: usize = 500;
+/// Limit for a confirm, which follows the broker's write to disk or to a quorum: milliseconds, and some seconds under load.
+/// After that the broker hangs, or its memory or disk alarm is on.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 const PERSISTENT: u8 = 2;
-/// How often a message has failed.
+/// Header with the number of failed attempts.
 const ATTEMPTS: &str = "x-msght-attempts";
-/// Why it failed last.
+/// Header with the reason of the last failure.
 const REASON: &str = "x-msght-reason";
 
 /// A message to publish.
@@ -31,7 +31,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// One that was never tried.
+    /// Creates a message with no failed attempt.
     pub(super) fn fresh(body: Vec<u8>) -> Self {
         Self { body, attempts: 0, reason: None }
     }
@@ -50,8 +50,8 @@ impl Message {
     }
 }
 
-/// How often a message has failed, by its headers. The broker's own `redelivered` says nothing of that: a restart sets
-/// it on everything.
+/// Returns the number of failed attempts from a message's headers. The broker's own `redelivered` does not tell: a restart
+/// sets it on every message.
 pub(super) fn attempts_of(properties: &BasicProperties) -> u32 {
     let attempts = match properties.headers().as_ref().and_then(|headers| headers.inner().get(ATTEMPTS)) {
         Some(AMQPValue::LongLongInt(attempts)) => *attempts,
@@ -61,7 +61,7 @@ pub(super) fn attempts_of(properties: &BasicProperties) -> u32 {
     u32::try_from(attempts).unwrap_or(0)
 }
 
-/// Why a message failed last, by its headers.
+/// Returns the reason of the last failure from a message's headers.
 pub(super) fn reason_of(properties: &BasicProperties) -> String {
     match properties.headers().as_ref().and_then(|headers| headers.inner().get(REASON)) {
         Some(AMQPValue::LongString(reason)) => reason.to_string(),
@@ -69,46 +69,46 @@ pub(super) fn reason_of(properties: &BasicProperties) -> String {
     }
 }
 
-/// One attempt to publish what is `pending`: indices of messages, from which each confirmed one is removed.
+/// Makes one attempt to publish the messages at the `pending` indices, and removes the index of each confirmed one.
 pub(super) async fn attempt(
-    link: &Link,
+    connection: &ReconnectingConnection,
     exchange: &str,
     key: &str,
     messages: &[Message],
     pending: &Mutex<BTreeSet<usize>>,
-) -> Result<(), Failure> {
-    let (exchange, key) = (short(exchange)?, short(key)?);
-    let connected = link.connected().await?;
+) -> Result<(), BrokerError> {
+    let (exchange, key) = (short_string(exchange)?, short_string(key)?);
+    let connected = connection.live().await?;
     let published = async {
         let channel = connected.confirming_channel().await?;
-        let left = pending.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut confirms = Vec::with_capacity(left.len());
+        let indices = pending.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut confirms = Vec::with_capacity(indices.len());
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        for index in left {
+        for index in indices {
             let message = &messages[index];
             let sending =
                 channel.basic_publish(exchange.clone(), key.clone(), options, &message.body, message.properties());
             confirms.push((index, within(CONFIRM_TIMEOUT, "room to send", sending).await?));
         }
-        let mut refused = None;
+        let mut rejected = None;
         for (index, confirm) in confirms {
             match within(CONFIRM_TIMEOUT, "confirm of a message", confirm).await? {
-                // A message that comes back as unroutable is acknowledged all the same, and all here go the same way.
-                Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => refused = Some(Failure::Unroutable),
+                // An unroutable message is returned and still acknowledged; all of them here have the same key.
+                Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => rejected = Some(BrokerError::Unroutable),
                 Confirmation::Ack(None) => {
                     pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
                 }
                 Confirmation::Nack(None) | Confirmation::NotRequested => {
-                    refused.get_or_insert(Failure::Nacked);
+                    rejected.get_or_insert(BrokerError::Nacked);
                 }
             }
         }
-        connected.confirming_done(channel).await;
-        refused.map_or(Ok(()), Err)
+        connected.release_confirming(channel).await;
+        rejected.map_or(Ok(()), Err)
     };
     let published = published.await;
-    if let Err(Failure::Silent { .. }) = published {
-        link.give_up(&connected).await;
+    if let Err(BrokerError::TimedOut { .. }) = published {
+        connection.discard(&connected).await;
     }
     published
 }

@@ -11,14 +11,14 @@ const GLOBAL_ENDPOINT: &str = "https://dc.services.visualstudio.com/";
 
 /// A resource of Application Insights.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Connection {
+pub struct ConnectionString {
     /// Which resource it is; whoever knows it can send to it.
     pub key: Secret,
     /// Where telemetry is sent to; ends in a slash.
     pub endpoint: Url,
 }
 
-impl FromStr for Connection {
+impl FromStr for ConnectionString {
     type Err = &'static str;
 
     /// Reads a connection string, or an instrumentation key alone.
@@ -61,19 +61,19 @@ mod tests {
 
     #[test]
     fn a_connection_string_says_where_to_and_a_key_alone_leads_to_the_common_place() {
-        let endpoint = |text: String| text.parse::<Connection>().unwrap().endpoint.to_string();
+        let endpoint = |text: String| text.parse::<ConnectionString>().unwrap().endpoint.to_string();
         let regional = format!("InstrumentationKey={KEY};IngestionEndpoint=https://westeurope.in.example.com");
         assert_eq!(endpoint(regional), "https://westeurope.in.example.com/");
         assert_eq!(endpoint(format!("instrumentationkey={KEY};EndpointSuffix=example.cn")), "https://dc.example.cn/");
         assert_eq!(endpoint(KEY.to_owned()), GLOBAL_ENDPOINT);
         for bad in ["", "x", "InstrumentationKey=x", "IngestionEndpoint=https://h/", &format!("{KEY}x")] {
-            assert!(bad.parse::<Connection>().is_err(), "{bad}");
+            assert!(bad.parse::<ConnectionString>().is_err(), "{bad}");
         }
         for endpoint in ["ftp://h/", "http://u:s3cret@h/", "http://h/?code=s3cret", "h"] {
-            let error = format!("InstrumentationKey={KEY};IngestionEndpoint={endpoint}").parse::<Connection>();
+            let error = format!("InstrumentationKey={KEY};IngestionEndpoint={endpoint}").parse::<ConnectionString>();
             assert!(!error.unwrap_err().contains("s3cret"), "{endpoint}");
         }
-        assert!("-".repeat(36).parse::<Connection>().is_err());
-        assert!(!format!("{:?}", KEY.parse::<Connection>()).contains("1111"));
+        assert!("-".repeat(36).parse::<ConnectionString>().is_err());
+        assert!(!format!("{:?}", KEY.parse::<ConnectionString>()).contains("1111"));
     }
 }

@@ -1,0 +1,143 @@
+//! Work under a lease: at most one process at a time works on each repository and account.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::JobOutcome;
+use crate::github::ApiError;
+use crate::mirror::{Mirror, MirrorError, Report};
+use crate::store::BackendError;
+
+/// Delay of a message whose repository or account another worker is processing.
+const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
+
+/// Delay of a message while GitHub can't be reached or does not answer.
+const OUTAGE_RETRY_DELAY: Duration = Duration::from_secs(60);
+
+/// Time that a command waits for a lease: longer than the lease of a dead holder lasts.
+const TURN_TIMEOUT: Duration = Duration::from_secs(70);
+/// Time between its attempts to acquire the lease.
+const TURN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The end of work under a lease.
+pub(crate) enum Exclusive<T> {
+    /// Another process holds the lease, by its description.
+    HeldBy(String),
+    /// The work was cancelled, with its result so far if it reached a consistent point.
+    Cancelled(Option<T>),
+    /// The work ended by itself.
+    Finished(Result<T, MirrorError>),
+}
+
+/// Runs `work` under a lease. It receives a [`Mirror`] that is cancelled with `stop` and with the lease.
+///
+/// # Errors
+/// A store that can't be used.
+pub(crate) async fn run_exclusive<T, F>(
+    mirror: &Mirror,
+    lease: &str,
+    process: &str,
+    stop: &CancellationToken,
+    work: impl FnOnce(Mirror) -> F,
+) -> Result<Exclusive<T>, BackendError>
+where
+    F: Future<Output = Result<T, MirrorError>>,
+{
+    let held = match mirror.stores.relational.try_lease(lease, process).await? {
+        Ok(held) => held,
+        Err(holder) => return Ok(Exclusive::HeldBy(holder.to_string())),
+    };
+    tracing::info!(lease, "retrieving");
+    let cancel = stop.child_token();
+    let retrieval = work(Mirror { cancel: cancel.clone(), lease_owner: Some(process.into()), ..mirror.clone() });
+    tokio::pin!(retrieval);
+    let result = tokio::select! {
+        result = &mut retrieval => result,
+        () = held.lost_token().cancelled() => {
+            // Work in progress is still brought to a point from which the new holder resumes.
+            cancel.cancel();
+            retrieval.await
+        }
+    };
+    let lost = held.lost_token().is_cancelled();
+    if let Err(error) = held.release().await {
+        // It expires by itself, and the work's own end says more.
+        tracing::warn!(lease, %error, "the lease could not be released");
+    }
+    Ok(match result {
+        _ if lost => Exclusive::HeldBy("its lease was lost".to_owned()),
+        Ok(done) if cancel.is_cancelled() => Exclusive::Cancelled(Some(done)),
+        Err(MirrorError::Cancelled | MirrorError::LimitReached(_)) => Exclusive::Cancelled(None),
+        Err(MirrorError::Busy(who)) => Exclusive::HeldBy(who),
+        result => Exclusive::Finished(result),
+    })
+}
+
+/// Does the same for a command that the user waits for: waits for a lease that another process holds, for as long as a dead
+/// one could hold it.
+///
+/// # Errors
+/// A store that can't be used.
+pub(crate) async fn run_exclusive_in_turn<T>(
+    mirror: &Mirror,
+    (what, lease): (&str, &str),
+    process: &str,
+    stop: &CancellationToken,
+    work: impl AsyncFn(Mirror) -> Result<T, MirrorError>,
+) -> Result<Exclusive<T>, BackendError> {
+    let deadline = Instant::now() + TURN_TIMEOUT;
+    let mut reported = false;
+    loop {
+        let holder = match run_exclusive(mirror, lease, process, stop, |mirror| work(mirror)).await? {
+            Exclusive::HeldBy(holder) if Instant::now() < deadline && !stop.is_cancelled() => holder,
+            ended => return Ok(ended),
+        };
+        if !std::mem::replace(&mut reported, true) {
+            mirror.console.line(&format!("{what}: {holder}; waiting up to {} s for it", TURN_TIMEOUT.as_secs()));
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(Exclusive::Cancelled(None)),
+            () = tokio::time::sleep(TURN_POLL_INTERVAL) => {}
+        }
+    }
+}
+
+/// Runs the job of a message under a lease.
+///
+/// # Errors
+/// An error that would end every other job, too.
+pub(super) async fn run_leased_job<F>(
+    mirror: &Mirror,
+    lease: &str,
+    process: &str,
+    stop: &CancellationToken,
+    work: impl FnOnce(Mirror) -> F,
+) -> anyhow::Result<JobOutcome>
+where
+    F: Future<Output = Result<Report, MirrorError>>,
+{
+    let result = match run_exclusive(mirror, lease, process, stop, work).await? {
+        Exclusive::HeldBy(who) => return Ok(JobOutcome::Defer(who, BUSY_RETRY_DELAY)),
+        Exclusive::Cancelled(_) => return Ok(JobOutcome::Interrupted),
+        Exclusive::Finished(result) => result,
+    };
+    match result {
+        Ok(report) if report.is_complete() => Ok(JobOutcome::Completed(report.summary())),
+        Ok(report) if report.is_cut_off_by_an_outage() => {
+            mirror.console.error(&format!("error: {lease}: {}", report.summary()));
+            Ok(JobOutcome::Defer(report.summary(), OUTAGE_RETRY_DELAY))
+        }
+        Ok(report) => Ok(JobOutcome::Retry(report.summary())),
+        // The tombstone is all there is to do.
+        Err(MirrorError::Gone(_)) => Ok(JobOutcome::Completed("gone, marked deleted".to_owned())),
+        Err(MirrorError::Api(error @ (ApiError::Connect { .. } | ApiError::Unavailable { .. }))) => {
+            mirror.console.error(&format!("error: {lease}: {error}"));
+            Ok(JobOutcome::Defer(error.to_string(), OUTAGE_RETRY_DELAY))
+        }
+        // No token is usable: nothing else could be retrieved either.
+        Err(error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. }))) => Err(error.into()),
+        Err(error) => Ok(JobOutcome::Retry(error.to_string())),
+    }
+}
