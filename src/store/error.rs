@@ -1,19 +1,19 @@
-//! One error for both stores: which store, what happened, what to do.
+//! The error of every backend: operation, cause and hint for the user.
 
 use std::fmt;
 
 use crate::backend_url::BackendUrl;
 
-/// A store that can't be opened, read or written.
+/// A backend that can't be opened, read or written.
 #[derive(Debug)]
 pub struct BackendError {
-    /// What was being done, on which file or server.
+    /// The operation and the file or server it was on.
     pub operation: String,
-    /// What came back.
+    /// What the backend reported.
     pub cause: String,
-    /// What the user can do about it.
+    /// Advice for the user.
     pub hint: &'static str,
-    /// Whether the store was found unusable before any work began.
+    /// The backend was found unusable before any work began.
     pub before_start: bool,
 }
 
@@ -26,13 +26,13 @@ impl fmt::Display for BackendError {
 impl std::error::Error for BackendError {}
 
 impl BackendError {
-    /// Explains a database error in the user's terms.
+    /// Wraps an SQLite error, with advice by its result code.
     pub(crate) fn from_sqlite(operation: impl Into<String>, error: &sqlx::Error) -> Self {
         let (cause, hint) = cause_and_hint(error);
         Self { operation: operation.into(), cause, hint, before_start: false }
     }
 
-    /// A URL whose scheme names no backend of this store; `hint` says which ones do.
+    /// Returns the error for a URL whose scheme names no backend of this store; `hint` lists those that do.
     pub(super) fn unsupported_scheme(store: &str, url: &BackendUrl, hint: &'static str) -> Self {
         Self {
             operation: format!("opening the {store} {url}"),
@@ -48,7 +48,7 @@ impl BackendError {
     }
 }
 
-/// SQLite's primary result codes that have a remedy of their own (<https://sqlite.org/rescode.html>).
+/// Returns cause and hint of an error by SQLite's primary result code (<https://sqlite.org/rescode.html>).
 fn cause_and_hint(error: &sqlx::Error) -> (String, &'static str) {
     const GENERAL: &str = "see the log for more; nothing that was stored is lost";
     if let sqlx::Error::Database(database) = error {

@@ -1,4 +1,4 @@
-//! What is there, without making anything: for the user who wants to know before the first command does.
+//! Read-only inspection of a backend: what exists, and what the first command would create.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,35 +8,35 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::{BackendError, sqlite};
 
-/// How long another process's transaction is waited for: to look is not worth a longer wait.
+/// Maximum wait for another process's transaction: an inspection is not worth a longer one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a store's URL leads to.
+/// Status of the backend at a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendStatus {
-    /// Such as `SQLite 3.50.4` or `MariaDB 10.11.6`.
+    /// The product, such as `SQLite 3.50.4` or `MariaDB 10.11.6`.
     pub product: String,
     /// The file, or the server's URL without its password.
     pub place: String,
-    /// What is there, and what the first command will make.
+    /// What exists, and what the first command will create.
     pub state: String,
 }
 
 impl BackendStatus {
-    /// What is not there yet, and the first command makes.
+    /// Returns the status of a backend that the first command will create.
     pub(crate) fn not_created(product: String, place: String) -> Self {
         Self { product, place, state: "not there yet: the first command makes it".to_owned() }
     }
 }
 
-/// An SQLite file that is there and can be written.
+/// An existing, writable SQLite file.
 pub(crate) struct ExistingFile {
     connection: SqliteConnection,
     path: PathBuf,
     what: &'static str,
 }
 
-/// Opens a file without making it; `None` where it is not there and could be made.
+/// Opens an existing file; `None` if it is missing and can be created.
 pub(crate) async fn open_existing(what: &'static str, path: &Path) -> Result<Option<ExistingFile>, BackendError> {
     if !path.exists() {
         check_creatable(what, path)?;
@@ -47,7 +47,7 @@ pub(crate) async fn open_existing(what: &'static str, path: &Path) -> Result<Opt
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
     let connection = options.disable_statement_logging().connect().await.map_err(failed)?;
     let mut file = ExistingFile { connection, path: path.to_owned(), what };
-    // Whether it is a database at all, and may be written, shows only with the first use.
+    // Only the first use shows whether it is a database and writable.
     for statement in ["BEGIN IMMEDIATE", "SELECT count(*) FROM sqlite_master", "ROLLBACK"] {
         sqlx::query(statement).execute(&mut file.connection).await.map_err(failed)?;
     }
@@ -55,7 +55,7 @@ pub(crate) async fn open_existing(what: &'static str, path: &Path) -> Result<Opt
 }
 
 impl ExistingFile {
-    /// A query's numbers.
+    /// Returns a query's integers.
     pub async fn read_integers(&mut self, sql: &'static str) -> Result<Vec<i64>, BackendError> {
         let found = sqlx::query_scalar(sql).fetch_all(&mut self.connection).await;
         found.map_err(|error| {
@@ -63,12 +63,12 @@ impl ExistingFile {
         })
     }
 
-    /// A query's one number; 0 where there is none.
+    /// Returns a query's single integer, 0 if there is none.
     pub async fn read_integer(&mut self, sql: &'static str) -> Result<i64, BackendError> {
         Ok(self.read_integers(sql).await?.first().copied().unwrap_or(0))
     }
 
-    /// For a file whose layout has a version in `PRAGMA user_version`, of which this build knows one.
+    /// Returns the status of a file whose schema version is in `PRAGMA user_version`; this build knows one version.
     pub async fn version_status(mut self, layout: i64) -> Result<BackendStatus, BackendError> {
         let version = self.read_integer("PRAGMA user_version").await?;
         if version > layout {
@@ -82,7 +82,7 @@ impl ExistingFile {
         Ok(self.into_status(state).await)
     }
 
-    /// The error that a newer msght has written it.
+    /// Returns the error for a file that a newer msght wrote.
     pub fn newer_version_error(&self, what: String) -> BackendError {
         BackendError {
             operation: sqlite::open_operation(self.what, &self.path),
@@ -97,16 +97,16 @@ impl ExistingFile {
             sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut self.connection).await;
         let product = version.map_or_else(|_| sqlite_product(), |version| format!("{} {version}", sqlite_product()));
         let found = BackendStatus { product, place: self.path.display().to_string(), state };
-        // It was only read; what closing it could still do is no matter.
+        // It was only read; errors on closing don't matter.
         let _ = self.connection.close().await;
         found
     }
 }
 
-/// What is known of a file that a command will write, or of its directory: whether that can be made or written.
+/// Inspects a file that a command will write, or its directory.
 ///
 /// # Errors
-/// It can't.
+/// It can't be created or written.
 pub fn inspect_path(what: &str, product: &str, path: &Path) -> Result<BackendStatus, BackendError> {
     check_creatable(what, path)?;
     let directory = path.parent().unwrap_or(path);
@@ -124,12 +124,12 @@ pub fn inspect_path(what: &str, product: &str, path: &Path) -> Result<BackendSta
     Ok(BackendStatus { product: product.to_owned(), place: there.display().to_string(), state: state.to_owned() })
 }
 
-/// What all embedded stores run on.
+/// Returns the product name of all embedded stores.
 pub(crate) fn sqlite_product() -> String {
     "SQLite".to_owned()
 }
 
-/// Whether the nearest directory that is there could hold the file, or the directories down to it.
+/// Checks that the nearest existing directory can hold the file or the directories down to it.
 fn check_creatable(what: &str, path: &Path) -> Result<(), BackendError> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let Some(nearest) = absolute.ancestors().skip(1).find(|ancestor| ancestor.exists()) else { return Ok(()) };

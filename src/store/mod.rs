@@ -1,8 +1,7 @@
-//! Where the mirror's data stay: raw documents and relational tables.
+//! The stores: raw documents and relational tables, each on a backend chosen by its URL's scheme.
 //!
-//! Both stores have one interface each and a backend a URL scheme picks. The order of writing is the
-//! promise of this room: documents first, then rows together with the sync state that speaks of them
-//! (see [`relational`]), so that a process killed anywhere has never recorded work that is not there.
+//! Documents are written first, then rows together with the sync state about them (see [`relational`]), so that a
+//! process killed anywhere has never recorded work that is not there.
 
 pub mod documents;
 pub mod error;
@@ -17,18 +16,18 @@ pub use error::BackendError;
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
 
-/// Both stores of one installation, opened.
+/// Both stores of one installation.
 #[derive(Clone)]
 pub struct Stores {
-    /// Raw JSON, one collection a GitHub entity.
+    /// Raw JSON, one collection per GitHub entity.
     pub documents: documents::Documents,
     /// GHTorrent's tables and the sync state.
     pub relational: relational::Relational,
-    /// Whether the documents are another store's than those that the sync state spoke of: everything is read anew then.
+    /// The sync state referred to another document store and was reset: everything is read from the beginning.
     pub documents_changed: bool,
 }
 
-/// Makes sure that two embedded stores have a file each.
+/// Rejects two embedded stores in the same file.
 ///
 /// # Errors
 /// Both URLs name the same file.
@@ -45,25 +44,26 @@ pub fn ensure_distinct_files(documents: &BackendUrl, relational: &BackendUrl) ->
 }
 
 impl Stores {
-    /// Opens both stores, creating and upgrading them as needed. `retry_policy` is for servers that go away later; one that
+    /// Opens both stores, creating and upgrading them as needed. `retry_policy` applies to later outages; a server that
     /// can't be reached now is an error at once.
     ///
     /// # Errors
-    /// A store that can't be created, reached, read or written, that is of another kind, or that a newer msght wrote.
+    /// A store can't be created, reached, read or written, is of another kind, or was written by a newer msght.
     pub async fn open(
         documents: &BackendUrl,
         relational: &BackendUrl,
         retry_policy: &RetryPolicy,
     ) -> Result<Self, BackendError> {
         ensure_distinct_files(documents, relational)?;
-        // Two processes that start together on fresh files would race through the schema; the lock lets one go first.
+        // Two processes starting together on new files would race through the schema; the lock serializes them.
         let _lock = match relational.sqlite_path() {
             Some(path) => Some(sqlite::lock_for_setup(path).await?),
             None => None,
         };
         let documents = documents::Documents::open(documents, retry_policy).await?;
         let relational = relational::Relational::open(relational, retry_policy).await?;
-        // In this order: other processes may be writing, and what the tables speak of is never ahead of the documents.
+        // The order matters: other processes may be writing, and the tables never refer to documents that are not
+        // stored yet.
         let spoken_of = relational.paired_documents().await.map_err(BackendError::before_start)?;
         let identity = documents.identity().await.map_err(BackendError::before_start)?;
         let documents_changed =
@@ -71,7 +71,7 @@ impl Stores {
         Ok(Self { documents, relational, documents_changed })
     }
 
-    /// Closes both stores: what the write-ahead logs hold is folded into the files.
+    /// Closes both stores and checkpoints the write-ahead logs.
     pub async fn close(self) {
         self.documents.close().await;
         self.relational.close().await;

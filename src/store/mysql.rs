@@ -1,4 +1,4 @@
-//! What all parts of the relational store on MySQL or MariaDB share: how a server is reached and its errors are read.
+//! MySQL and MariaDB servers: connecting, timeouts, classification of errors.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,36 +10,38 @@ use super::BackendError;
 use crate::backend_url::BackendUrl;
 use crate::retry::Retryability;
 
-/// A server that is there answers within this time, even a busy one; one that isn't is said to be away.
+/// Timeout of a connection attempt: even a busy server answers within it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection of the pool is had within this time, or the server counts as away: soon enough to tell the user.
+/// Timeout of taking a connection from the pool, after which the server counts as unavailable: soon enough to tell the
+/// user.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// No statement here runs longer on a healthy server: the longest read a repository's whole history. Less than the
-/// patience that stores are given by default, so that a connection that went dead unnoticed is made anew in time.
+/// Timeout of a statement: the longest read a repository's whole history. Less than the default retry timeout of
+/// stores, so that a dead connection is replaced in time.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
-/// Prepared statements a connection keeps: most upserts in most sizes, and the look-ups. With three connections, 27
+/// Maximum prepared statements per connection: most upserts in most sizes, and the lookups. With three connections, 27
 /// processes stay within a server's default of 16,382 (max_prepared_stmt_count).
 const MAX_CACHED_STATEMENTS: usize = 200;
-/// The oldest servers whose SQL and limits are known to fit (JSON-free, utf8mb4 keys of 3072 bytes, DDL used here).
+/// Oldest supported servers: their SQL and limits are known to fit (JSON-free, utf8mb4 keys of 3072 bytes, DDL used
+/// here).
 const MIN_MARIADB: (u32, u32) = (10, 6);
 const MIN_MYSQL: (u32, u32) = (8, 0);
 
-/// What each session is set to. READ COMMITTED: a row that another process has just stored must be seen by the look-up
-/// that follows a colliding upsert; it also takes fewer locks. Strict: nothing is cut or changed silently.
+/// Session settings. READ COMMITTED: a row that another process has just stored must be visible to the lookup after a
+/// conflicting upsert; it also takes fewer locks. Strict mode: nothing is truncated or changed silently.
 const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
      SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION innodb_lock_wait_timeout = 20";
 
-/// Which product answers, and its version.
+/// A server's product and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Server {
-    /// As users know it, with its version.
+    /// Display name, with its version.
     pub name: String,
 }
 
 /// Connects to the database that a URL names.
 ///
 /// # Errors
-/// A server that can't be reached, doesn't let this user in, has no such database, or is too old.
+/// The server can't be reached, rejects the user, has no such database, or is too old.
 pub(super) async fn connect(url: &BackendUrl, connections: u32) -> Result<(MySqlPool, Server), BackendError> {
     let operation = format!("opening the relational store {url}");
     let connect_options = connect_options(url)?;
@@ -49,7 +51,7 @@ pub(super) async fn connect(url: &BackendUrl, connections: u32) -> Result<(MySql
             .unwrap_or_else(|_| Err(timed_out("no answer")))
             .map_err(|error| backend_error(&operation, &error).before_start())?;
         let server = server(&mut connection).await.map_err(|error| backend_error(&operation, &error).before_start())?;
-        // The pool makes connections of its own.
+        // The pool opens connections of its own.
         let _ = connection.close().await;
         server
     };
@@ -66,10 +68,10 @@ pub(super) async fn connect(url: &BackendUrl, connections: u32) -> Result<(MySql
     Ok((pool, server))
 }
 
-/// How the server of a URL is connected to.
+/// Parses a URL into connection options.
 ///
 /// # Errors
-/// A URL that can't be understood, or that names no database.
+/// The URL can't be parsed or names no database.
 pub(super) fn connect_options(url: &BackendUrl) -> Result<MySqlConnectOptions, BackendError> {
     let unusable = |cause: &str, hint| BackendError {
         operation: format!("opening the relational store {url}"),
@@ -83,7 +85,7 @@ pub(super) fn connect_options(url: &BackendUrl) -> Result<MySqlConnectOptions, B
             "write them percent-encoded in `sql.url`: / as %2F, ? as %3F, # as %23, @ as %40, % as %25",
         ));
     }
-    // The parser's own error may show what it stumbled on, which may be a part of the password.
+    // The parser's error may quote a part of the password.
     let connect_options = MySqlConnectOptions::from_str(url.expose()).map_err(|_| {
         unusable(
             "the URL can't be understood",
@@ -107,7 +109,7 @@ async fn server(connection: &mut MySqlConnection) -> Result<Server, sqlx::Error>
     Ok(Server { name })
 }
 
-/// Why a server's version won't do, if it won't.
+/// Returns the problem with a server's version, if any.
 fn version_problem(name: &str) -> Option<String> {
     let (product, version) = name.split_once(' ')?;
     let minimum = if product == "MariaDB" { MIN_MARIADB } else { MIN_MYSQL };
@@ -116,7 +118,7 @@ fn version_problem(name: &str) -> Option<String> {
     (found < minimum).then(|| format!("the server is {name}, which is too old"))
 }
 
-/// Bounds a statement.
+/// Runs a statement with [`STATEMENT_TIMEOUT`].
 pub(super) async fn with_timeout<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     tokio::time::timeout(STATEMENT_TIMEOUT, work).await.unwrap_or_else(|_| Err(timed_out("no answer to a statement")))
 }
@@ -125,17 +127,17 @@ fn timed_out(what: &str) -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, what.to_owned()))
 }
 
-/// The server's own number of an error (<https://mariadb.com/kb/en/mariadb-error-codes/>).
+/// Returns the server's error number (<https://mariadb.com/kb/en/mariadb-error-codes/>).
 pub(super) fn error_number(error: &sqlx::Error) -> Option<u16> {
     Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
-/// Errors about a value or a row: NULL where none may be, a key that is taken, out of range or too long, of another form,
-/// without what it refers to, refused by a trigger or a check, beyond the size of a row, page or packet.
+/// Error numbers about a value or a row: NULL in a required column, duplicate key, out of range or too long,
+/// ill-formed, dangling reference, rejected by a trigger or check, beyond the size of a row, page or packet.
 pub(super) const REJECTED_VALUE_ERRORS: [u16; 15] =
     [1048, 1062, 1118, 1153, 1264, 1265, 1292, 1366, 1406, 1411, 1452, 1644, 1690, 3819, 4025];
 
-/// Whether an error passes when the same is tried again.
+/// Returns whether an operation may succeed when it is retried.
 pub(super) fn retryability(error: &sqlx::Error) -> Retryability {
     match error {
         sqlx::Error::Io(_)
@@ -144,9 +146,9 @@ pub(super) fn retryability(error: &sqlx::Error) -> Retryability {
         | sqlx::Error::Tls(_)
         | sqlx::Error::WorkerCrashed => Retryability::Unavailable,
         _ => match error_number(error) {
-            // A lock wait that took too long, a deadlock, a row that changed while it was read (MariaDB 11).
+            // Lock wait timeout, deadlock, row changed since it was read (MariaDB 11).
             Some(1205 | 1213 | 1020) => Retryability::Conflict,
-            // Too many connections, shutting down, killed, read-only after a fail-over, gone away.
+            // Too many connections, shutdown, killed, read-only after a failover, connection lost.
             Some(1040 | 1053 | 1077 | 1079 | 1158..=1161 | 1203 | 1226 | 1290 | 1317 | 1836 | 1927 | 2006 | 2013) => {
                 Retryability::Unavailable
             }
@@ -155,7 +157,7 @@ pub(super) fn retryability(error: &sqlx::Error) -> Retryability {
     }
 }
 
-/// Explains an error in the user's terms.
+/// Wraps an error, with advice by its number.
 pub(super) fn backend_error(operation: &str, error: &sqlx::Error) -> BackendError {
     let text = match error.as_database_error() {
         Some(database) => database.message().to_owned(),

@@ -1,4 +1,4 @@
-//! What both embedded stores share: how a SQLite file is opened.
+//! SQLite files: opening, locking during setup, classification of errors.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,29 +11,29 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::BackendError;
 use crate::private_files;
 
-/// How long a statement waits for another process's transaction. Transactions here are short (one batch); a minute
-/// is far beyond any healthy one, and short enough that a hung process is noticed.
+/// Maximum wait for another process's transaction. Transactions are short (one batch): a minute is far beyond a healthy
+/// one and short enough to notice a hung process.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How a file's pages are laid out and cached.
+/// Page layout and cache of a file.
 pub(crate) struct Pragmas {
-    /// Bytes a database page, only for a new file. Larger ones suit rows of several kilobytes.
+    /// Bytes per database page, for new files. Larger pages suit rows of several kilobytes.
     pub page_size: u32,
-    /// Page cache a connection, in KiB.
+    /// Page cache per connection, in KiB.
     pub cache_kib: u32,
-    /// Connections at most: one writes, the others read.
+    /// Maximum number of connections: one writes, the others read.
     pub connections: u32,
 }
 
-/// Opens (or creates) a SQLite file in WAL mode.
+/// Opens or creates an SQLite file in WAL mode.
 ///
-/// `synchronous=FULL` makes a commit survive a power cut: without it the sync state of one file could outlive the
+/// `synchronous=FULL` makes a commit survive a power failure: otherwise the sync state of one file could outlive the
 /// data of the other, and data would be missing silently.
 pub(crate) async fn open(what: &str, path: &Path, pragmas: &Pragmas) -> Result<SqlitePool, BackendError> {
     open_with(what, path, pragmas, SqliteSynchronous::Full, BUSY_TIMEOUT).await
 }
 
-/// Opens one that may lose its last commits to a power cut, or whose locks are not held for long.
+/// Opens a file with another durability or lock timeout.
 pub(super) async fn open_with(
     what: &str,
     path: &Path,
@@ -42,7 +42,7 @@ pub(super) async fn open_with(
     busy_timeout: Duration,
 ) -> Result<SqlitePool, BackendError> {
     create_parent_dir(what, path)?;
-    // SQLite gives the files beside it the mode of the database. What can't be made or opened, it explains itself.
+    // SQLite gives its side files the mode of the database. It reports failures better itself.
     drop(private_files::open(OpenOptions::new().create(true).append(true), path));
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -58,8 +58,8 @@ pub(super) async fn open_with(
         .pragma("wal_autocheckpoint", "2000")
         .pragma("journal_size_limit", "67108864");
     let failed = |error: sqlx::Error| BackendError::from_sqlite(open_operation(what, path), &error).before_start();
-    // One connection alone makes the file and turns it to WAL: two that try at once lock each other out, and SQLite
-    // doesn't wait there.
+    // A single connection creates the file and switches it to WAL: two at once would lock each other out without
+    // waiting.
     options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
     SqlitePoolOptions::new()
         .max_connections(pragmas.connections)
@@ -72,7 +72,7 @@ pub(super) async fn open_with(
         .map_err(failed)
 }
 
-/// Returns whether an error is about a value or a row: too big, against a constraint or a trigger, of another type
+/// Returns whether SQLite rejects a value or a row: too big, violating a constraint or trigger, or of another type
 /// (<https://sqlite.org/rescode.html>).
 pub(super) fn is_rejected_value(error: &sqlx::Error) -> bool {
     const TOO_BIG: i32 = 18;
@@ -97,7 +97,7 @@ pub(crate) fn create_parent_dir(what: &str, path: &Path) -> Result<(), BackendEr
     })
 }
 
-/// An advisory lock on a file beside the store, held while its schema is set up and freed on drop.
+/// Takes an advisory lock on a file beside the store, held during schema setup and released on drop.
 pub(crate) async fn lock_for_setup(store: &Path) -> Result<File, BackendError> {
     create_parent_dir("relational store", store)?;
     let mut name = store.as_os_str().to_owned();

@@ -1,6 +1,6 @@
-//! The collections and their natural keys (data model, §3).
+//! The collections and their natural keys (`docs/data-model.md`, "Collections").
 
-/// What a key column holds.
+/// The type of a key column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind {
     /// UTF-8 text.
@@ -14,7 +14,7 @@ pub enum ColumnKind {
 pub struct Column {
     /// Its name in the embedded store.
     pub name: &'static str,
-    /// What it holds.
+    /// Its type.
     pub kind: ColumnKind,
 }
 
@@ -54,11 +54,11 @@ macro_rules! collections {
 collections! {
     /// Entries of a repository's events feed.
     Events = "events" [text "id"];
-    /// `/users/{login}`: people and organisations.
+    /// `/users/{login}`: people and organizations.
     Users = "users" [text "login"];
     /// `/repos/{owner}/{repo}`.
     Repos = "repos" [text "owner_login", text "name"];
-    /// Commits; one document a SHA for all repositories.
+    /// Commits; one document per SHA for all repositories.
     Commits = "commits" [text "sha"];
     /// Comments on commits.
     CommitComments = "commit_comments" [text "owner", text "repo", text "commit_id", integer "id"];
@@ -66,9 +66,9 @@ collections! {
     PullRequests = "pull_requests" [text "owner", text "repo", integer "number"];
     /// Review comments.
     PullRequestComments = "pull_request_comments" [text "owner", text "repo", integer "pullreq_id", integer "id"];
-    /// Commits of pull requests; one document a SHA, tagged with the lowest-numbered pull request that has it.
+    /// Commits of pull requests; one document per SHA, tagged with the lowest-numbered pull request that has it.
     PullRequestCommits = "pull_request_commits" [text "sha"];
-    /// Issues, and pull requests in their shape as issues.
+    /// Issues, and pull requests as issues.
     Issues = "issues" [text "owner", text "repo", integer "number"];
     /// Comments of issues and of pull requests' discussions.
     IssueComments = "issue_comments" [text "owner", text "repo", integer "issue_id", integer "id"];
@@ -96,33 +96,34 @@ collections! {
     Tags = "tags" [text "owner", text "repo", text "name"];
     /// Contributors as GitHub counts them (beyond GHTorrent).
     Contributors = "contributors" [text "owner", text "repo", text "login"];
-    /// Bytes a language (beyond GHTorrent).
+    /// Bytes per language (beyond GHTorrent).
     RepoLanguages = "repo_languages" [text "owner", text "repo"];
-    /// Who follows an account, tagged with the followed login.
+    /// Followers of an account, tagged with the followed login.
     Followers = "followers" [text "follows", text "login"];
-    /// Whom an account follows, tagged with its login (beyond GHTorrent).
+    /// Accounts followed by an account, tagged with its login (beyond GHTorrent).
     Following = "following" [text "follower", text "login"];
-    /// Members of an organisation, tagged with its login.
+    /// Members of an organization, tagged with its login.
     OrgMembers = "org_members" [text "org", text "login"];
-    /// Organisations that an account is publicly a member of, tagged with its login (beyond GHTorrent).
+    /// Organizations that an account is a public member of, tagged with its login (beyond GHTorrent).
     UserOrgs = "user_orgs" [text "user", text "login"];
-    /// Teams of an organisation, tagged with its login (beyond GHTorrent).
+    /// Teams of an organization, tagged with its login (beyond GHTorrent).
     Teams = "teams" [text "org", integer "id"];
-    /// Members of a team, tagged with the organisation's login and the team's number (beyond GHTorrent).
+    /// Members of a team, tagged with the organization's login and the team's id (beyond GHTorrent).
     TeamMembers = "team_members" [text "org", integer "team_id", text "login"];
     /// Repositories that a team has access to, tagged in the same way (beyond GHTorrent).
     TeamRepos = "team_repos" [text "org", integer "team_id", integer "id"];
-    /// Who has access to repositories of an organisation without being its member (beyond GHTorrent).
+    /// Non-members with access to an organization's repositories (beyond GHTorrent).
     OutsideCollaborators = "outside_collaborators" [text "org", text "login"];
 }
 
 impl Collection {
-    /// Whether the collection's documents belong to one repository and are tagged with it.
+    /// Returns whether the collection's documents belong to one repository and are tagged with it.
     pub fn is_repository_scoped(self) -> bool {
         self.key().first().is_some_and(|column| column.name == "owner")
     }
 
-    /// Whether its documents exist in two shapes, so that a list's answer must not overwrite the full one.
+    /// Returns whether GitHub has a summary and a detailed representation, so that a list item must not overwrite the
+    /// detailed one.
     pub(super) fn has_two_representations(self) -> bool {
         matches!(self, Self::Commits | Self::PullRequests | Self::Repos)
     }

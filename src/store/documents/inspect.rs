@@ -1,4 +1,4 @@
-//! What document store is there, without making anything.
+//! Read-only inspection of the document store.
 
 use super::{mongodb, sqlite};
 use crate::backend_url::{BackendKind, BackendUrl};
@@ -6,10 +6,10 @@ use crate::retry::RetryPolicy;
 use crate::store::BackendError;
 use crate::store::inspect::{self, BackendStatus};
 
-/// Looks at the document store that the URL names; nothing is made.
+/// Inspects the document store that the URL names; creates nothing.
 ///
 /// # Errors
-/// A store that could not be used, as [`Documents::open`](super::Documents::open) would say it.
+/// The store is unusable, as [`Documents::open`](super::Documents::open) would report it.
 pub async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<BackendStatus, BackendError> {
     let Some(path) = url.sqlite_path() else {
         return match url.kind() {

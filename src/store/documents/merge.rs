@@ -1,27 +1,27 @@
-//! What becomes of a stored document when the same key is read again.
+//! Decides what a stored document becomes when its key is read again.
 
 use serde_json::{Map, Value};
 
 use super::{Collection, Document, REPOSITORY_ID, Representation, SourceRepository, timestamp};
 use crate::json;
 
-/// The member of `_msght` that names the parts which a document is stored without, where the store has no room for them.
+/// Member of `_msght` with the parts that a document is stored without because it is too large for the store.
 pub(super) const WITHOUT: &str = "without";
 
-/// What is known of a stored document without reading its JSON.
+/// Bookkeeping of a stored document, without its JSON.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StoredMeta {
-    /// Fingerprint of the payload that the document was last written from.
+    /// Fingerprint of the payload that was last written.
     pub hash: i64,
-    /// Fingerprint of the last list answer, for a document that holds the full shape.
+    /// Fingerprint of the last list item, for a document in its detailed representation.
     pub summary_hash: Option<i64>,
-    /// Whether the full shape is stored.
+    /// The detailed representation is stored.
     pub detailed: bool,
-    /// Whether it is marked as gone from GitHub.
+    /// Marked as deleted on GitHub.
     pub deleted: bool,
 }
 
-/// A document as it goes into the store.
+/// A document as it is stored.
 #[derive(Debug)]
 pub(super) struct Row {
     pub json: String,
@@ -30,7 +30,7 @@ pub(super) struct Row {
     pub detailed: bool,
 }
 
-/// Whether the stored state already says what the incoming one says, judged by fingerprints alone.
+/// Returns whether the stored state equals the incoming one, judged by fingerprints alone.
 pub(super) fn is_unchanged(stored: &StoredMeta, incoming: &Document, hash: i64) -> bool {
     if stored.deleted {
         return false;
@@ -46,12 +46,12 @@ pub(super) fn is_unchanged(stored: &StoredMeta, incoming: &Document, hash: i64) 
     same_representation && stored.hash == hash
 }
 
-/// Whether [`replace`] needs the stored document itself.
+/// Returns whether [`replace`] needs the stored document itself.
 pub(super) fn needs_stored(collection: Collection) -> bool {
     matches!(collection, Collection::Commits | Collection::PullRequestCommits) || collection.has_two_representations()
 }
 
-/// The row of a document that is not stored yet.
+/// Returns the row of a document that is not stored yet.
 pub(super) fn new_row(incoming: &Document, hash: i64) -> Row {
     Row {
         json: with_meta(&incoming.json, incoming, &[]),
@@ -61,17 +61,17 @@ pub(super) fn new_row(incoming: &Document, hash: i64) -> Row {
     }
 }
 
-/// The row that replaces a stored document whose fingerprint differs, or `None` where the stored one stays.
+/// Returns the row that replaces a stored document with another fingerprint, or `None` if the stored one stays.
 ///
 /// - A commit is one document for all repositories that have it: the first repository's stays.
-/// - A commit of several pull requests keeps the lowest number, whatever order they are read in.
-/// - A list's answer updates a full document but takes nothing from it; `_msght.detailed_at` then says how old
-///   the fields are that only the full shape has.
+/// - A commit of several pull requests keeps the lowest number, whatever the order of reading.
+/// - A list item updates a detailed document but removes nothing from it; `_msght.detailed_at` then tells the age of
+///   the fields that only the detailed representation has.
 pub(super) fn replace(stored: &StoredMeta, stored_json: &str, incoming: &Document, hash: i64) -> Option<Row> {
     let old: Map<String, Value> = json::parse(stored_json).unwrap_or_default();
     let new: Map<String, Value> = json::parse(&incoming.json).unwrap_or_default();
     match incoming.collection {
-        // Another repository's answer for the same SHA: it may add the details, and nothing else.
+        // Another repository's response for the same SHA may add details, nothing else.
         Collection::Commits
             if !stored.deleted
                 && !is_of_same_repository(&old, &new, incoming.source.as_deref())
@@ -106,7 +106,7 @@ pub(super) fn replace(stored: &StoredMeta, stored_json: &str, incoming: &Documen
     })
 }
 
-/// Returns whether a stored commit was read from the repository that it comes from now, whatever that was called then.
+/// Returns whether a stored commit was read from the same repository as now, under any of its names.
 fn is_of_same_repository(
     old: &Map<String, Value>,
     new: &Map<String, Value>,
@@ -136,14 +136,14 @@ fn overlay(mut old: Map<String, Value>, new: Map<String, Value>, incoming: &Docu
     let json = Value::Object(old).to_string();
     Row {
         json: with_meta(&json, incoming, &[("detailed_at", detailed_at), (WITHOUT, without)]),
-        // Neither answer had this mixture: whatever full answer comes next is a change.
+        // Neither response had this mixture: any detailed one that follows is a change.
         hash: 0,
         summary_hash: Some(summary_hash),
         detailed: true,
     }
 }
 
-/// Adds `_msght` at the end of a JSON object's text, so that GitHub's own bytes stay as they came.
+/// Appends `_msght` to a JSON object's text, so that GitHub's own bytes are kept.
 fn with_meta(json: &str, incoming: &Document, more: &[(&str, Option<Value>)]) -> String {
     let mut meta = Map::new();
     meta.insert("fetched_at".to_owned(), Value::from(timestamp(incoming.fetched_at)));
@@ -158,7 +158,7 @@ fn with_meta(json: &str, incoming: &Document, more: &[(&str, Option<Value>)]) ->
     append_member(json, "_msght", &Value::Object(meta).to_string())
 }
 
-/// Puts one more member at the end of a JSON object's text.
+/// Appends a member to a JSON object's text.
 pub(super) fn append_member(object: &str, key: &str, value: &str) -> String {
     let body = object.trim_end().strip_suffix('}').unwrap_or(object).trim_end();
     let comma = if body.ends_with('{') { "" } else { "," };

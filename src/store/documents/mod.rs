@@ -1,7 +1,7 @@
-//! Raw JSON: every document as GitHub sent it, plus the mirror's tags.
+//! Raw JSON: every document as GitHub sent it, plus msght's tags.
 //!
-//! A document's key is natural (data model, §3), every write is an upsert on it, and a document that is read again
-//! unchanged is not written again: `_msght.fetched_at` says when the stored state was first read.
+//! Keys are natural (`docs/data-model.md`, "Collections"), every write is an upsert, and an unchanged document is not
+//! written again: `_msght.fetched_at` tells when the stored state was first read.
 
 mod collection;
 mod inspect;
@@ -21,15 +21,15 @@ use super::BackendError;
 use crate::backend_url::{self, BackendUrl};
 use crate::retry::RetryPolicy;
 
-/// Advice for a URL that names no document store.
+/// Hint for a URL that names no document store.
 const SUPPORTED_URLS: &str = "set `documents.url` to a sqlite: or mongodb: URL";
 
-/// How much of an entity a document holds.
+/// Representation of an entity, in GitHub's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Representation {
-    /// As a list gives it.
+    /// As an item of a list.
     Summary,
-    /// As the request for the one item gives it (a commit with its files, a pull request with its merger).
+    /// As the response to a request for the single item (a commit with its files, a pull request with its merger).
     Detailed,
 }
 
@@ -69,86 +69,86 @@ impl std::fmt::Display for KeyValue {
     }
 }
 
-/// A document on its way into the store.
+/// A document to be stored.
 #[derive(Debug, Clone)]
 pub struct Document {
-    /// The collection it goes to.
+    /// Its collection.
     pub collection: Collection,
     /// Its natural key, in the order of [`Collection::key`].
     pub key: Vec<KeyValue>,
     /// GitHub's JSON object with the tags, without `_msght`.
     pub json: String,
-    /// Whether it came from a list or from a request of its own.
+    /// Its representation.
     pub representation: Representation,
-    /// When this state was read.
+    /// Time at which this state was read.
     pub fetched_at: DateTime<Utc>,
-    /// The repository that it was read from, where several have the same.
+    /// The repository that it was read from, where several may have the same document.
     pub source: Option<Arc<SourceRepository>>,
 }
 
-/// The member of `_msght` that tells which repository a document was read from.
+/// Member of `_msght` with the repository that a document was read from.
 const REPOSITORY_ID: &str = "repository_id";
 
-/// A repository that a document was read from. Its number survives a rename; of documents that don't tell it, the names do
-/// that it has or had.
+/// A repository as the source of a document. Its id survives renames; documents without it are recognized by the
+/// repository's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRepository {
-    /// GitHub's number of it.
+    /// GitHub's id.
     pub repository: i64,
-    /// Its present name, `OWNER/NAME`, and its former ones.
+    /// Current name, `OWNER/NAME`, and former ones.
     pub names: Vec<String>,
 }
 
 impl Document {
-    /// The document's `_id`: its key's values joined by `/`.
+    /// Returns the document's `_id`: its key's values joined by `/`.
     pub fn id(&self) -> String {
         let parts: Vec<String> = self.key.iter().map(KeyValue::to_string).collect();
         parts.join("/")
     }
 
-    /// Says that it is not stored, and why.
+    /// Describes why the document is not stored.
     fn rejected(&self, reason: &str) -> String {
         format!("the document {} of {} is not stored: {reason}", self.id(), self.collection.name())
     }
 
-    /// A fingerprint of the payload, by which an unchanged document is recognised.
+    /// Returns a fingerprint of the payload, which identifies unchanged documents.
     fn hash(&self) -> i64 {
         xxh3_64(self.json.as_bytes()).cast_signed()
     }
 }
 
-/// What a write did to a document.
+/// Outcome of writing a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// It was not there before.
+    /// The document is new.
     Inserted,
-    /// Its stored state was another one.
+    /// The stored state was replaced.
     Updated,
     /// The stored state was the same; nothing was written.
     Unchanged,
-    /// The store takes other documents, and not this one.
+    /// The store rejects this document.
     Rejected,
 }
 
-/// What tells a document store from every other one, and from its own earlier states.
+/// Identity of a document store, which distinguishes it from others and from its own earlier states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreIdentity {
-    /// Made by chance with the store itself.
+    /// Random id, created with the store.
     pub id: String,
-    /// How many changes it has had.
+    /// Number of changes so far.
     pub generation: i64,
 }
 
-/// What a batch did.
+/// Outcome of a batch.
 #[derive(Debug, Clone)]
 pub struct BatchResult {
-    /// One entry a document, in the batch's order.
+    /// One entry per document, in the batch's order.
     pub written: Vec<WriteOutcome>,
-    /// Documents that the store doesn't take, by their place in the batch: their collection, key and the store's reason.
+    /// Rejected documents by their index in the batch: collection, key and the store's reason.
     pub rejected: Vec<(usize, String)>,
-    /// Documents that are stored without a part, by their place in the batch: which part, and why.
+    /// Documents stored without a part by their index in the batch: the part, and the reason.
     pub reduced: Vec<(usize, String)>,
-    /// The store's generation since then, where it changed.
+    /// The store's generation after the batch, if it changed.
     pub generation: Option<i64>,
 }
 
@@ -164,7 +164,7 @@ enum Backend {
     Mongodb(mongodb::MongoDocuments),
 }
 
-/// Calls the same method of whichever backend it is.
+/// Calls the same method of either backend.
 macro_rules! dispatch {
     ($store:expr, $backend:ident => $call:expr) => {
         match $store {
@@ -175,12 +175,12 @@ macro_rules! dispatch {
 }
 
 impl Documents {
-    /// Opens the store that the URL names, creating what it lacks. `retry_policy` is for a server that goes away later; one
+    /// Opens the store that the URL names, creating what is missing. `retry_policy` applies to later outages; a server
     /// that can't be reached now is an error within seconds.
     ///
     /// # Errors
-    /// A store that can't be created, reached or written, is of another kind, has several documents of one key, or comes
-    /// from a newer msght.
+    /// The store can't be created, reached or written, is of another kind, has several documents of one key, or was
+    /// written by a newer msght.
     pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let backend = match (url.kind(), url.sqlite_path()) {
             (_, Some(path)) => Backend::Sqlite(sqlite::SqliteDocuments::open(path).await?),
@@ -192,37 +192,28 @@ impl Documents {
         Ok(Self { backend })
     }
 
-    /// What tells this store from every other one, and from its own earlier states.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the store's identity.
     pub async fn identity(&self) -> Result<StoreIdentity, BackendError> {
         dispatch!(&self.backend, store => store.identity())
     }
 
-    /// Stores a batch. A document that comes twice in it is judged by its first. One that the store doesn't take keeps no
-    /// other from being stored.
+    /// Stores a batch. A repeated key is compared with its first occurrence. A rejected document does not affect the
+    /// others.
     ///
     /// # Errors
-    /// The store could not be written. Of the embedded store's nothing is; on a server a part may be, and storing the
-    /// batch again completes it.
+    /// The store could not be written. An embedded store has none of the batch then; a server may have a part, and
+    /// storing the batch again completes it.
     pub async fn upsert(&self, documents: Vec<Document>) -> Result<BatchResult, BackendError> {
         dispatch!(&self.backend, store => store.upsert(documents))
     }
 
-    /// One document's JSON by its [`Document::id`], with `_msght`; `None` when there is none.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns one document's JSON by its [`Document::id`], with `_msght`.
     pub async fn get(&self, collection: Collection, id: &str) -> Result<Option<String>, BackendError> {
         dispatch!(&self.backend, store => store.get(collection, id))
     }
 
-    /// The ids of the documents whose keys begin with these values (a repository's owner and name) and that are not marked
-    /// deleted, in order, at most `limit` after `after`.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the ids of documents whose keys begin with these values (a repository's owner and name) and that are not
+    /// marked as deleted, in order, at most `limit` after `after`.
     pub async fn ids_after(
         &self,
         collection: Collection,
@@ -233,10 +224,10 @@ impl Documents {
         dispatch!(&self.backend, store => store.ids_after(collection, key, after, limit))
     }
 
-    /// Marks documents as gone from GitHub: `_msght.deleted_at`. Nothing is erased. Returns how many were marked now.
+    /// Marks documents as deleted on GitHub (`_msght.deleted_at`); nothing is erased. Returns the number marked now.
     ///
     /// # Errors
-    /// The marks could not be stored; setting them again completes them.
+    /// The marks could not be stored; marking again completes them.
     pub async fn mark_deleted(
         &self,
         collection: Collection,
@@ -246,11 +237,11 @@ impl Documents {
         dispatch!(&self.backend, store => store.mark_deleted(collection, ids, at))
     }
 
-    /// Moves a repository's documents to its new name. They replace what stands there.
+    /// Moves a repository's documents to its new name, replacing any there.
     ///
     /// # Errors
-    /// The change could not be stored. Of the embedded store's nothing is; on a server a part may be, and renaming again
-    /// completes it.
+    /// The change could not be stored. An embedded store has none of it then; a server may have a part, and renaming
+    /// again completes it.
     pub async fn rename_repository(&self, from: (&str, &str), to: (&str, &str)) -> Result<(), BackendError> {
         if from == to {
             return Ok(());
@@ -264,12 +255,12 @@ impl Documents {
     }
 }
 
-/// Keeps the newest document of each natural key and removes the others, which GHTorrent has collected: by when its state
-/// was read, else by its `updated_at`, else the one inserted last. Documents that lack a part of their key are left alone.
-/// Returns how many were removed from each collection that had any; an embedded store never has.
+/// Keeps the newest of GHTorrent's documents of each natural key and removes the others. The newest is the last read,
+/// else that with the latest `updated_at`, else the one inserted last. Documents without a complete key are left alone.
+/// Returns the number removed per collection; embedded stores never have any.
 ///
 /// # Errors
-/// A server that can't be reached, read or written. Beginning again goes on with what is left.
+/// The server can't be reached, read or written. Starting again resumes.
 pub async fn repair_duplicates(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
@@ -280,23 +271,23 @@ pub async fn repair_duplicates(
     }
 }
 
-/// Documents of one key in a collection.
+/// Duplicate documents in a collection.
 #[derive(Debug, Clone)]
 pub struct Duplicates {
-    /// Where they are.
+    /// The collection.
     pub collection: Collection,
-    /// How many [`repair_duplicates`] would remove.
+    /// Number of documents that [`repair_duplicates`] would remove.
     pub documents: u64,
-    /// How many stand in the way that it leaves alone, for they lack a part of their key.
+    /// Number of documents without a complete key, which block the unique index and are left alone.
     pub incomplete: u64,
     /// The first few keys.
     pub examples: Vec<String>,
 }
 
-/// Looks for what [`repair_duplicates`] would remove; nothing is changed.
+/// Finds the duplicates that [`repair_duplicates`] would remove, without changing anything.
 ///
 /// # Errors
-/// A server that can't be reached or read.
+/// The server can't be reached or read.
 pub async fn find_duplicates(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Vec<Duplicates>, BackendError> {
     match url.kind() {
         backend_url::BackendKind::Mongodb => mongodb::find_duplicates(url, retry_policy).await,
@@ -304,7 +295,7 @@ pub async fn find_duplicates(url: &BackendUrl, retry_policy: &RetryPolicy) -> Re
     }
 }
 
-/// Adds members at the end of a JSON object's text; what stands there already keeps its bytes.
+/// Appends members to a JSON object's text; the existing text keeps its bytes.
 pub fn append_members(object: &str, members: &[(&str, serde_json::Value)]) -> String {
     let mut text = object.to_owned();
     for (key, value) in members {
@@ -313,7 +304,7 @@ pub fn append_members(object: &str, members: &[(&str, serde_json::Value)]) -> St
     text
 }
 
-/// The one way a date stands in a document: RFC 3339 in UTC, as GitHub writes its own.
+/// Formats a date as in documents: RFC 3339 in UTC, like GitHub's own.
 fn timestamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

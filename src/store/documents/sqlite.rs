@@ -1,4 +1,4 @@
-//! The embedded document store: one SQLite file, one table a collection.
+//! The embedded document store: one SQLite file, one table per collection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::{BatchResult, Collection, ColumnKind, Document, KeyValue, StoreIdenti
 use crate::store::BackendError;
 use crate::store::sqlite::{self, Pragmas};
 
-/// The layout this build writes, kept in `PRAGMA user_version`.
+/// The schema version that this build writes, kept in `PRAGMA user_version`.
 ///
 /// | layout | has |
 /// |---|---|
@@ -22,14 +22,14 @@ use crate::store::sqlite::{self, Pragmas};
 /// | 2 | the collections of people, too |
 pub(super) const SCHEMA_VERSION: i64 = 2;
 
-/// Documents a statement. Together with the columns it stays far below SQLite's 32,766 parameters, and few
-/// distinct sizes keep the statement cache small.
+/// Documents per statement: far below SQLite's 32,766 parameters with all columns, and few distinct sizes keep the
+/// statement cache small.
 const ROWS_PER_STATEMENT: usize = 32;
 
-/// The longest text that SQLite stores is a billion bytes; `_msght` and a later mark have to fit as well.
+/// Maximum bytes of a document: SQLite stores up to a billion bytes, and `_msght` and a later mark have to fit as well.
 const MAX_DOCUMENT_BYTES: usize = 999_999_000;
 
-/// Ids a look-up statement.
+/// Ids per lookup statement.
 const IDS_PER_STATEMENT: usize = 128;
 
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub(super) struct SqliteDocuments {
 
 impl SqliteDocuments {
     pub(super) async fn open(path: &Path) -> Result<Self, BackendError> {
-        // Two processes that start together on a fresh file would race through its schema; the lock lets one go first.
+        // Two processes starting together on a new file would race through its schema; the lock serializes them.
         let _lock = sqlite::lock_for_setup(path).await?;
         let pragmas = Pragmas { page_size: 8192, cache_kib: 4 * 1024, connections: 2 };
         let pool = sqlite::open("document store", path, &pragmas).await?;
@@ -84,7 +84,7 @@ impl SqliteDocuments {
         tx.commit().await.map_err(|e| explain(&e))
     }
 
-    /// A transaction that takes the write lock at once: one that reads first and locks later can fail half-way.
+    /// Begins a transaction that takes the write lock at once: one that reads first and locks later can fail half-way.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
         self.pool.begin_with("BEGIN IMMEDIATE").await
     }
@@ -129,7 +129,7 @@ impl SqliteDocuments {
         written: &mut [WriteOutcome],
     ) -> Result<(), sqlx::Error> {
         let mut known = stored_meta(tx, collection, entries.iter().map(|(_, id, _)| id.as_str())).await?;
-        // What this batch will write, so that a key that comes twice in a batch is judged by its first.
+        // Rows that this batch will write, so that a repeated key is compared with its first occurrence.
         let mut pending: HashMap<String, (Document, Row)> = HashMap::new();
         let mut order: Vec<String> = Vec::new();
         for (position, id, document) in entries {
@@ -247,15 +247,15 @@ impl SqliteDocuments {
     }
 }
 
-/// Counts a change of the store, in its transaction.
+/// Increments the store's generation in its transaction.
 async fn next_generation(tx: &mut Transaction<'static, Sqlite>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("UPDATE msght_store SET generation = generation + 1 RETURNING generation")
         .fetch_one(&mut **tx)
         .await
 }
 
-/// A collection's table: `_id`, the natural key, the document, and what [`merge`] needs to know of it. What an earlier
-/// layout has made already stays.
+/// Returns the statements that create a collection's table: `_id`, the natural key, the document and the bookkeeping
+/// for [`merge`]. Existing tables stay.
 fn schema(collection: Collection) -> Vec<String> {
     let name = collection.name();
     let mut columns = String::new();
@@ -270,7 +270,7 @@ fn schema(collection: Collection) -> Vec<String> {
         "CREATE TABLE IF NOT EXISTS {name} (_id TEXT NOT NULL PRIMARY KEY, {columns}fetched_at TEXT NOT NULL, deleted_at TEXT, \
          hash INTEGER NOT NULL, summary_hash INTEGER, full INTEGER NOT NULL, doc TEXT NOT NULL)"
     )];
-    // A key of one column is `_id` itself, and a second index on the same values would only cost.
+    // A key of one column is `_id` itself and needs no second index.
     if collection.key().len() > 1 {
         let key: Vec<&str> = collection.key().iter().map(|column| column.name).collect();
         statements.push(format!("CREATE UNIQUE INDEX IF NOT EXISTS {name}_key ON {name} ({})", key.join(", ")));
@@ -279,8 +279,8 @@ fn schema(collection: Collection) -> Vec<String> {
     statements
 }
 
-/// An expression that edits a document. SQLite's JSON functions don't read what is nested deeper than 1,000 levels; such a
-/// document keeps its text, and the columns beside it say the same.
+/// Wraps an expression that edits a document. SQLite's JSON functions reject more than 1,000 levels of nesting; such a
+/// document keeps its text, and the columns beside it tell the same.
 fn json_edit(expression: &str) -> String {
     format!("CASE WHEN json_valid(doc) THEN {expression} ELSE doc END")
 }
@@ -304,7 +304,7 @@ async fn stored_meta<'a>(
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for position in 0..IDS_PER_STATEMENT {
-            // A short chunk is filled up with its last id, so that there is one statement for all sizes.
+            // A short chunk is padded with its last id, so that one statement serves all sizes.
             query = query.bind(chunk[position.min(chunk.len() - 1)].to_owned());
         }
         for row in query.fetch_all(&mut **tx).await? {

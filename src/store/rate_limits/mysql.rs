@@ -57,7 +57,7 @@ impl MysqlBackend {
         work: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut slot = self.connection.lock().await;
-        // What is taken out is closed when this is cancelled or times out.
+        // What is taken out is closed when this is canceled or times out.
         let connection = slot.take();
         let attempt = async {
             let mut connection = match connection {

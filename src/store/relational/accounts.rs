@@ -1,4 +1,4 @@
-//! Accounts as the tables know them.
+//! Queries of accounts and their relations.
 
 use super::Relational;
 use super::id_caches::IdCaches;
@@ -6,40 +6,40 @@ use super::profiles::is_confirmed_missing;
 use super::sql::Value;
 use crate::store::BackendError;
 
-/// An account as it is known in the store.
+/// An account as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRecord {
-    /// Its row.
+    /// The row id.
     pub id: i64,
-    /// Its login.
+    /// The login.
     pub login: String,
-    /// GitHub's numeric id, where it is known.
+    /// GitHub's numeric id, if known.
     pub github_id: Option<i64>,
-    /// Whether it is marked as gone from GitHub.
+    /// Marked as deleted on GitHub.
     pub deleted: bool,
-    /// Whether GitHub has answered some time before that there is no profile, and has not given one since.
+    /// GitHub has answered that there is no profile, and has not given one since.
     pub missing: bool,
-    /// The login that its profile's document bears; `None` where there is none.
+    /// The login of its profile's document; `None` if there is none.
     pub documents_name: Option<String>,
 }
 
-/// Which of an account's ties, from its own side.
+/// A kind of relation, as seen from one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelationKind {
-    /// Who follows it.
+    /// Its followers.
     Followers,
-    /// Whom it follows.
+    /// Accounts that it follows.
     Following,
-    /// The organisations that it is a member of.
+    /// Organizations that it is a member of.
     Organizations,
     /// Its members.
     Members,
-    /// Who has access to its repositories without being its member.
+    /// Non-members with access to its repositories.
     OutsideCollaborators,
 }
 
 impl RelationKind {
-    /// The table, the column of the account itself and that of the others.
+    /// Returns the table, the column of the account itself and that of the other one.
     fn columns(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Followers => ("followers", "user_id", "follower_id"),
@@ -51,7 +51,7 @@ impl RelationKind {
     }
 }
 
-/// A project's people that a list of GitHub's decides over.
+/// A kind of project user for which GitHub's list is authoritative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProjectUserKind {
     /// Collaborators.
@@ -72,10 +72,7 @@ impl ProjectUserKind {
 const SELECT_ACCOUNT: &str = "SELECT u.id, u.login, m.github_id, u.deleted, f.missing_since, f.documents_as";
 
 impl Relational {
-    /// An account by its present login.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Finds an account by its current login.
     pub async fn find_account(&self, login: &str) -> Result<Option<AccountRecord>, BackendError> {
         let sql = format!(
             "{SELECT_ACCOUNT} FROM users u LEFT JOIN msght_users m ON m.user_id = u.id \
@@ -84,10 +81,7 @@ impl Relational {
         Ok(find_account(self.read(&sql, vec![login.into()]).await?))
     }
 
-    /// An account by GitHub's numeric id, whatever it was called.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Finds an account by GitHub's numeric id, whatever its login is.
     pub async fn find_account_by_github_id(&self, github_id: i64) -> Result<Option<AccountRecord>, BackendError> {
         let sql = format!(
             "{SELECT_ACCOUNT} FROM msght_users m JOIN users u ON u.id = m.user_id \
@@ -96,10 +90,7 @@ impl Relational {
         Ok(find_account(self.read(&sql, vec![github_id.into()]).await?))
     }
 
-    /// The logins of the accounts that one is tied to.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the logins of the accounts related to one.
     pub async fn related_logins(&self, login: &str, tied: RelationKind) -> Result<Vec<String>, BackendError> {
         let (table, own, others) = tied.columns();
         let sql = format!(
@@ -110,10 +101,7 @@ impl Relational {
         Ok(rows.into_iter().filter_map(|mut row| row.pop()?.into_text()).collect())
     }
 
-    /// The rows and logins of the people that a project's table ties to it.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the row ids and logins of a project's users of a kind.
     pub async fn project_users(&self, project: i64, tie: ProjectUserKind) -> Result<Vec<(i64, String)>, BackendError> {
         let table = tie.table();
         let sql = format!("SELECT u.id, u.login FROM {table} x JOIN users u ON u.id = x.user_id WHERE x.repo_id = ?");
@@ -121,11 +109,8 @@ impl Relational {
         Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
     }
 
-    /// Gives an account's login free for another one: its row takes the login that it has now, or one that nobody can have,
-    /// marked as gone from GitHub.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Frees an account's login for another one: its row takes the login it has now, or an impossible one, and its
+    /// deleted mark is set.
     pub async fn rename_account(&self, account: i64, login: &str, deleted: bool) -> Result<(), BackendError> {
         let sql = "UPDATE users SET login = ?, deleted = ? WHERE id = ?";
         self.write(sql, vec![login.into(), deleted.into(), account.into()]).await?;

@@ -1,6 +1,7 @@
-//! The two databases behind the relational store. What is the same for both is said once, in SQL that both understand:
-//! numbered parameters `?1` are expanded where a database lacks them, identifiers that one of them reserves stand in
-//! backticks, and [`Upsert`] has the dialects.
+//! Dispatches to the two databases behind the relational store.
+//!
+//! Both share one SQL: numbered parameters `?1` are expanded for MySQL, identifiers reserved by either stand in
+//! backticks, and [`Upsert`] renders the two dialects.
 
 use super::mysql::{MysqlBackend, MysqlTx};
 use super::sql::{Upsert, Value};
@@ -21,7 +22,7 @@ pub(super) enum Tx {
     Mysql(MysqlTx),
 }
 
-/// Runs the same on either.
+/// Evaluates the same expression for either backend.
 macro_rules! dispatch {
     ($kind:ident, $value:expr, $inner:ident => $work:expr) => {
         match $value {
@@ -32,7 +33,7 @@ macro_rules! dispatch {
 }
 
 impl Backend {
-    /// Opens the database and brings its tables up to date.
+    /// Opens the database and migrates its tables.
     pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         match (url.kind(), url.sqlite_path()) {
             (BackendKind::Mysql, _) => Ok(Self::Mysql(MysqlBackend::open(url, retry_policy).await?)),
@@ -49,12 +50,12 @@ impl Backend {
         dispatch!(Self, self, backend => backend.backend_error(doing, error))
     }
 
-    /// Which product holds the tables, for people.
+    /// Returns the database product, for display.
     pub(super) fn description(&self) -> String {
         dispatch!(Self, self, backend => backend.description())
     }
 
-    /// The database's clock, as an SQL expression: processes on several machines share it.
+    /// Returns the SQL expression for the database's clock, which processes on all machines share.
     pub(super) fn now_expression(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "unixepoch()",
@@ -73,7 +74,8 @@ impl Backend {
         dispatch!(Self, self, backend => backend.fetch(sql, params).await)
     }
 
-    /// Repeats what can be repeated as long as its failure may pass. A file has no outages: it waits for its lock itself.
+    /// Retries an idempotent operation while its failure is temporary. SQLite is not retried: it waits for its own
+    /// lock.
     pub(super) async fn with_retry<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, sqlx::Error>
     where
         F: Future<Output = Result<T, sqlx::Error>>,
@@ -97,7 +99,7 @@ impl Tx {
         dispatch!(Self, self, tx => tx.fetch(sql, params).await)
     }
 
-    /// Upserts rows in statements of a few fixed sizes; returns how many rows were inserted or changed.
+    /// Upserts rows in statements of a few fixed sizes and returns the number of rows inserted or changed.
     pub(super) async fn upsert(&mut self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<u64, sqlx::Error> {
         let (dialect, sizes) = match self {
             Self::Sqlite(_) => (super::sql::Dialect::Sqlite, super::sqlite::ROWS_PER_STATEMENT),
@@ -113,7 +115,8 @@ impl Tx {
         Ok(affected)
     }
 
-    /// Keys a look-up statement. A shorter list is filled up with its last key, so that one statement serves all sizes.
+    /// Returns the number of keys per lookup statement. A shorter list is padded with its last key, so that one
+    /// statement serves all sizes.
     pub(super) fn keys_per_lookup(&self) -> usize {
         match self {
             Self::Sqlite(_) => super::sqlite::KEYS_PER_LOOKUP,
@@ -121,8 +124,8 @@ impl Tx {
         }
     }
 
-    /// What ends a query that has to wait for what others have written and not yet committed, and to keep it as it is until
-    /// this transaction ends. A SQLite file has one writer at a time.
+    /// Returns the suffix that makes a query wait for uncommitted writes of others and lock what it reads until this
+    /// transaction ends. SQLite needs none: it has one writer at a time.
     pub(super) fn locking_clause(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "",
@@ -135,14 +138,14 @@ impl Tx {
     }
 }
 
-/// Whether an error may be cured by looking everything up anew: another process has taken away a row that this one
-/// remembered, or has taken a name that was free a moment ago.
+/// Returns whether looking everything up again may cure an error: another process has removed a row that this one
+/// remembered, or taken a name that was free a moment ago.
 pub(super) fn is_stale_id(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.is_foreign_key_violation() || error.is_unique_violation())
 }
 
-/// Whether an error is about a value that was to be stored: the database would take other rows. What [`is_stale_id`] tells of
-/// counts too, where looking everything up anew has not cured it.
+/// Returns whether the database rejects a value of this batch and would accept other rows. Includes the errors of
+/// [`is_stale_id`] that persist after a fresh lookup.
 pub(super) fn is_rejected_row(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Encode(_) => true,

@@ -1,4 +1,4 @@
-//! A batch of rows of all kinds, as it goes into one transaction.
+//! The unit of writing: rows of all kinds that are applied in one transaction.
 
 use super::rows::{
     Account, AccountRelation, Commit, CommitComment, DeletedRow, Issue, IssueComment, IssueEvent, Languages, Profile,
@@ -7,15 +7,15 @@ use super::rows::{
 };
 use super::sync_update::SyncUpdate;
 
-/// A batch of rows of all kinds, with the sync state that becomes true once they are stored.
+/// A batch of rows of all kinds, with the sync updates that become true once they are stored.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs, reason = "each field is a list of the rows its type describes")]
 pub struct RowBatch {
     pub accounts: Vec<Account>,
-    /// Project and account that its documents mention.
+    /// Project, and an account that its documents mention.
     pub mentions: Vec<(i64, Account)>,
     pub profiles: Vec<Profile>,
-    /// E-mail addresses of commits with the account that GitHub ties them to.
+    /// E-mail address of commits, and the account that GitHub ties it to.
     pub emails: Vec<(String, Account)>,
     pub projects: Vec<Project>,
     pub commits: Vec<Commit>,
@@ -32,45 +32,46 @@ pub struct RowBatch {
     /// Project and title.
     pub milestones: Vec<(i64, String)>,
     pub members: Vec<ProjectUser>,
-    /// Since when members are members, known only from the events feed: of those that there are.
+    /// Dates at which members were added, known only from the events feed. They apply to existing members.
     pub member_dates: Vec<ProjectUser>,
     pub watchers: Vec<ProjectUser>,
-    /// Stars known only from the events feed: a list's answer has the better date.
+    /// Stars known only from the events feed. A list has the better date.
     pub watchers_from_events: Vec<ProjectUser>,
-    /// Project and row of members that are no longer.
+    /// Project, and the user row of a former member.
     pub members_gone: Vec<(i64, i64)>,
-    /// Project and row of those who took their star back.
+    /// Project, and the user row of a former stargazer.
     pub watchers_gone: Vec<(i64, i64)>,
     pub followers: Vec<AccountRelation>,
-    /// Logins of the followed and of who follows no longer.
+    /// Login of the followed account, and of a former follower.
     pub followers_gone: Vec<(String, String)>,
     pub organization_members: Vec<AccountRelation>,
-    /// Logins of the organisation and of who is no longer a member.
+    /// Login of the organization, and of a former member.
     pub organization_members_gone: Vec<(String, String)>,
     pub outside_collaborators: Vec<AccountRelation>,
-    /// Logins of the organisation and of who has no access any more.
+    /// Login of the organization, and of a former collaborator.
     pub outside_collaborators_gone: Vec<(String, String)>,
     pub listings: Vec<ProjectListing>,
     pub teams: Vec<Team>,
-    /// GitHub's ids of teams that are no more.
+    /// GitHub's ids of deleted teams.
     pub teams_gone: Vec<i64>,
     /// GitHub's id of the team, and a member.
     pub team_members: Vec<(i64, Account)>,
-    /// GitHub's id of the team, and the row of who is no longer a member.
+    /// GitHub's id of the team, and the user row of a former member.
     pub team_members_gone: Vec<(i64, i64)>,
     pub team_projects: Vec<TeamProject>,
-    /// GitHub's ids of the team and of a repository that it has no access to any more.
+    /// GitHub's id of the team, and of a repository that it lost access to.
     pub team_projects_gone: Vec<(i64, i64)>,
     pub languages: Vec<Languages>,
     pub topics: Vec<Topics>,
-    /// Rows to mark as gone.
+    /// Rows to mark as deleted.
     pub gone: Vec<DeletedRow>,
-    /// Project, and all titles that its milestones have: others are of milestones that are gone or renamed.
+    /// Project, and the titles of all its milestones. Others are marked as deleted.
     pub milestone_titles: Vec<(i64, Vec<String>)>,
     pub sync_updates: Vec<SyncUpdate>,
 }
 
-/// Calls a macro with the name of every field of [`RowBatch`], in the order in which rows are applied.
+/// Calls a macro with the name of every field of [`RowBatch`], in the order in which rows are applied. A missing field
+/// does not compile: `append` destructures.
 macro_rules! with_row_fields {
     ($macro:ident) => {
         $macro!(
@@ -120,7 +121,7 @@ macro_rules! with_row_fields {
 pub(super) use with_row_fields;
 
 impl RowBatch {
-    /// Moves everything of another batch behind this one's.
+    /// Appends another batch to this one.
     pub fn append(&mut self, other: Self) {
         macro_rules! append {
             ($($field:ident),+) => {{

@@ -1,22 +1,22 @@
-//! What GitHub counts, beside what is stored: how many comments an issue says that it has, how many issues are open.
+//! Comparison of GitHub's own counts with what is stored: comments per issue, open issues.
 
 use super::Relational;
 use crate::store::BackendError;
 
-/// An issue or pull request that says that it has another number of comments than are stored.
+/// An issue or pull request whose number of stored comments differs from GitHub's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountMismatch {
     /// Its number.
     pub number: i64,
-    /// How many it says that it has.
+    /// The number according to GitHub.
     pub said: i64,
-    /// How many are stored and not marked as gone.
+    /// The number stored and not marked as deleted.
     pub stored: i64,
-    /// Whether they were read one by one since it says so: then GitHub doesn't list more, or has hidden some.
+    /// Read one by one for this number already: GitHub lists no more, or has hidden some.
     pub settled: bool,
 }
 
-/// Which comments are counted.
+/// The kind of comments to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommentKind {
     /// Comments of issues and of pull requests' discussions.
@@ -26,10 +26,7 @@ pub enum CommentKind {
 }
 
 impl Relational {
-    /// Issues (or pull requests) of a project whose own count of comments differs from what is stored.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns a project's issues (or pull requests) whose number of stored comments differs from GitHub's.
     pub async fn count_mismatches(&self, project: i64, what: CommentKind) -> Result<Vec<CountMismatch>, BackendError> {
         let sql = match what {
             CommentKind::IssueComments => {
@@ -56,10 +53,7 @@ impl Relational {
         Ok(rows.iter().filter_map(mismatch).collect())
     }
 
-    /// Records that the comments of an issue (or pull request) were read one by one when it said that it has so many.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Records that the comments of an issue (or pull request) were read one by one for GitHub's current number.
     pub async fn confirm_count(
         &self,
         project: i64,
@@ -79,10 +73,7 @@ impl Relational {
         self.write(sql, vec![found.said.into(), project.into(), found.number.into()]).await.map(drop)
     }
 
-    /// How many issues and pull requests of a project are open and not marked as gone.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Counts a project's open issues and pull requests that are not marked as deleted.
     pub async fn open_issues(&self, project: i64) -> Result<u64, BackendError> {
         let sql = "SELECT count(*) FROM issues i JOIN msght_issues m ON m.issue_id = i.id \
                    WHERE i.repo_id = ? AND i.deleted = 0 AND m.open = 1";

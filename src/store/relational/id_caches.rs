@@ -4,12 +4,12 @@ use std::hash::Hash;
 
 use lru::LruCache;
 
-/// Entries that a cache keeps from one batch to the next. A commit's entry is some 100 bytes with its SHA, so all caches
-/// together stay near 10 MB.
+/// Maximum entries that a cache keeps between batches. A commit's entry takes about 100 bytes, so all caches together
+/// stay near 10 MB.
 const CAPACITY: usize = 20_000;
 
-/// Remembers row ids that are committed. Ids never change; a row that another process merged away shows up as a
-/// foreign-key violation, upon which all caches are dropped and the batch is tried again.
+/// LRU cache of committed row ids. Ids never change; a row that another process merged away causes a foreign-key
+/// violation, upon which all caches are dropped and the batch is retried.
 pub(super) struct IdCache<K: Hash + Eq>(LruCache<K, i64>);
 
 impl<K: Hash + Eq> IdCache<K> {
@@ -25,7 +25,8 @@ impl<K: Hash + Eq> IdCache<K> {
         self.0.put(key, id);
     }
 
-    /// Drops what was not used for the longest time. Never within a batch: that counts on everything it has looked up.
+    /// Evicts the least recently used entries. Called only between batches: a batch relies on everything it has looked
+    /// up.
     fn trim(&mut self) {
         while self.0.len() > CAPACITY {
             self.0.pop_lru();
@@ -41,7 +42,7 @@ impl<K: Hash + Eq> IdCache<K> {
 pub(super) struct IdCaches {
     /// Lower-case login, or a fake user's derived login.
     pub users: IdCache<String>,
-    /// E-mail address to the account that it is known to belong to.
+    /// E-mail address to the account that it belongs to.
     pub emails: IdCache<String>,
     pub commits: IdCache<String>,
     /// Lower-case `owner/name`.
@@ -65,7 +66,7 @@ impl IdCaches {
         }
     }
 
-    /// Brings all caches back to their size, between two batches.
+    /// Trims all caches to their capacity.
     pub(super) fn trim(&mut self) {
         self.users.trim();
         self.emails.trim();

@@ -1,4 +1,4 @@
-//! What relational store is there, without making anything.
+//! Read-only inspection of the relational store.
 
 use super::{migrations, mysql};
 use crate::backend_url::{BackendKind, BackendUrl};
@@ -6,10 +6,10 @@ use crate::retry::RetryPolicy;
 use crate::store::BackendError;
 use crate::store::inspect::{self, BackendStatus};
 
-/// Looks at the relational store that the URL names; nothing is made.
+/// Inspects the relational store that the URL names; creates nothing.
 ///
 /// # Errors
-/// A store that could not be used, as [`Relational::open`](super::Relational::open) would say it.
+/// The store is unusable, as [`Relational::open`](super::Relational::open) would report it.
 pub async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<BackendStatus, BackendError> {
     let Some(path) = url.sqlite_path() else {
         return match url.kind() {

@@ -1,4 +1,4 @@
-//! Which repositories organisations have, as their lists and earlier retrievals told.
+//! The inventory: repositories known from organizations' lists and earlier retrievals.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::rows::{ListingState, ProjectListing};
 use super::sql::Value;
 use crate::store::BackendError;
 
-/// A repository that a list held, or that was mirrored.
+/// A repository that was listed or mirrored.
 #[derive(Debug, Clone)]
 pub struct RepositoryRecord {
     /// GitHub's numeric id.
@@ -18,28 +18,28 @@ pub struct RepositoryRecord {
     pub owner: String,
     /// Its name.
     pub name: String,
-    /// The name, `OWNER/NAME`, that its documents bear; `None` where it has none.
+    /// The name, `OWNER/NAME`, under which documents are stored; `None` if there are none.
     pub documents_name: Option<String>,
-    /// Whether it is marked as gone from GitHub.
+    /// Marked as deleted on GitHub.
     pub deleted: bool,
-    /// `listed`, `unlisted` or `unreadable`; `None` where no list ever held it.
+    /// `listed`, `unlisted` or `unreadable`; `None` if no list ever had it.
     pub listed: Option<String>,
-    /// `public`, `private` or `internal`, where a list told.
+    /// `public`, `private` or `internal`, if a list told.
     pub visibility: Option<String>,
-    /// Whether it is read-only.
+    /// Archived: read-only.
     pub archived: bool,
-    /// Whether it is a fork.
+    /// A fork.
     pub fork: bool,
-    /// Whether GitHub has switched it off.
+    /// Disabled by GitHub.
     pub disabled: bool,
-    /// When its last complete retrieval ended.
+    /// End of the last complete retrieval.
     pub retrieved_at: Option<DateTime<Utc>>,
-    /// When something was pushed, or about the repository changed, last, as its owner's list told.
+    /// Time of the last push or change according to its owner's list, whichever is later.
     pub changed_at: Option<DateTime<Utc>>,
 }
 
 impl RepositoryRecord {
-    /// Returns the same as a listing with another state; what it doesn't tell stays as it is.
+    /// Returns a listing with another state; what the inventory doesn't know stays as stored.
     pub fn listing(&self, state: ListingState) -> ProjectListing {
         ProjectListing {
             github_id: self.github_id,
@@ -55,36 +55,27 @@ impl RepositoryRecord {
     }
 }
 
-/// Repositories that only something else mentions, as a fork's parent, are not an organisation's inventory.
+/// Repositories that are only mentioned, such as a fork's parent, do not belong to an inventory.
 const SELECT: &str = "SELECT m.github_id, u.login, p.name, m.documents_as, p.deleted, l.state, l.visibility, \
     coalesce(l.archived, 0), coalesce(l.fork, 0), coalesce(l.disabled, 0), m.retrieved_at, l.pushed_at, l.updated_at FROM msght_projects m \
     JOIN projects p ON p.id = m.project_id JOIN users u ON u.id = p.owner_id \
     LEFT JOIN project_listings l ON l.project_id = p.id WHERE (l.project_id IS NOT NULL OR m.documents_as IS NOT NULL)";
 
 impl Relational {
-    /// All repositories of the inventory.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns all repositories of the inventory.
     pub async fn inventory(&self) -> Result<Vec<RepositoryRecord>, BackendError> {
         let rows = self.read(SELECT, Vec::new()).await?;
         Ok(rows.into_iter().filter_map(inventoried).collect())
     }
 
-    /// Those of one owner.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns one owner's repositories.
     pub async fn inventory_of(&self, owner: &str) -> Result<Vec<RepositoryRecord>, BackendError> {
         let sql = format!("{SELECT} AND u.login = ? ORDER BY p.name");
         let rows = self.read(&sql, vec![owner.into()]).await?;
         Ok(rows.into_iter().filter_map(inventoried).collect())
     }
 
-    /// The names, `owner/name` in lower case, of all rows that an owner has, with GitHub's numbers of them where known.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the names, `owner/name` in lower case, of all project rows of an owner, with GitHub's ids if known.
     pub async fn github_ids_of_owner(&self, owner: &str) -> Result<HashMap<String, Option<i64>>, BackendError> {
         let sql = "SELECT p.name, m.github_id FROM projects p JOIN users u ON u.id = p.owner_id \
                    LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ?";
@@ -93,10 +84,7 @@ impl Relational {
         Ok(rows.iter().filter_map(|row| Some((name(row)?, row[1].as_i64()))).collect())
     }
 
-    /// Whether it is known what became of a repository of this name: it is marked as deleted, or bears another name now.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns whether the fate of a repository of this name is known: it is marked as deleted or has another name now.
     pub async fn is_known_missing(&self, owner: &str, name: &str) -> Result<bool, BackendError> {
         if let Some(known) = self.find_project(owner, name).await? {
             return Ok(known.deleted);
@@ -105,10 +93,7 @@ impl Relational {
         Ok(!self.read(sql, vec![owner.into(), name.into()]).await?.is_empty())
     }
 
-    /// GitHub's numbers and slugs of an organisation's teams.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the GitHub ids and slugs of an organization's teams.
     pub async fn teams_of(&self, organization: &str) -> Result<Vec<(i64, String)>, BackendError> {
         let sql = "SELECT t.github_id, t.slug FROM teams t JOIN users u ON u.id = t.org_id \
                    WHERE u.login = ? AND t.deleted = 0 ORDER BY t.github_id";
@@ -137,7 +122,7 @@ fn inventoried(row: Vec<Value>) -> Option<RepositoryRecord> {
     })
 }
 
-/// A date as the databases write it.
+/// Parses a date as the databases write it.
 fn moment(text: &str) -> Option<DateTime<Utc>> {
     ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ"]
         .iter()

@@ -1,4 +1,4 @@
-//! Leases: one process at a time works on a thing, and a process that dies gives it free.
+//! Named leases with a TTL: at most one holder at a time; a dead holder's lease expires.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use super::sql::{Upsert, Value};
 use crate::process_id;
 use crate::store::BackendError;
 
-/// How long a lease holds without being renewed. Longer than a database's restart, so that one doesn't cost the work in
-/// hand; short enough that a dead worker's repository is soon taken up.
+/// Lifetime of a lease that is not renewed. Longer than a database restart, so that one costs no work in progress;
+/// short enough that a dead worker's repository is soon taken over.
 const LEASE_TTL: Duration = Duration::from_secs(60);
-/// No lease ends later than this: a holder whose clock was ahead can't have meant it. Twice [`LEASE_TTL`], so that a clock which
-/// is put back a little costs no live holder its lease.
+/// Longest lease that is believed: anything later was written by a clock that was ahead. Twice [`LEASE_TTL`], so that a
+/// small step back of the clock costs no live holder its lease.
 const MAX_LEASE_TTL: Duration = Duration::from_secs(120);
-/// How often it is renewed: several times within [`LEASE_TTL`].
+/// Interval between renewals: several within [`LEASE_TTL`].
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 
 const LEASES: Upsert =
     Upsert { table: "msght_leases", columns: &["name", "holder", "since", "expires_at"], key: &["name"], update: &[] };
 
-/// Who has a lease that was asked for.
+/// The current holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseHolder {
-    /// The process, as it calls itself (host, process number, a mark of its machine), and a part for its job.
+    /// The process (host, process id, machine mark), with a part for its job.
     pub name: String,
-    /// Since when, by the database's clock.
+    /// Start of the lease, by the database's clock.
     pub since: DateTime<Utc>,
 }
 
@@ -40,8 +40,7 @@ impl fmt::Display for LeaseHolder {
     }
 }
 
-/// A lease that this process holds, renewed until it is [released](Lease::release) or dropped; a dropped one ends by
-/// itself.
+/// A lease held by this process, renewed until it is [released](Lease::release) or dropped. A dropped one expires.
 pub struct Lease {
     relational: Relational,
     name: String,
@@ -50,7 +49,7 @@ pub struct Lease {
     renewal_task: JoinHandle<()>,
 }
 
-/// What this process is called among those that share the stores: `HOST/PROCESS/MACHINE`.
+/// Returns this process's name among those that share the stores: `HOST/PROCESS/MACHINE`.
 pub fn process_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     let host: String = host.as_deref().unwrap_or("host").trim().chars().take(100).collect();
@@ -65,8 +64,8 @@ fn has_ended(holder: &str) -> bool {
 }
 
 impl Relational {
-    /// Takes a lease for a process if nobody has it, another job of the same process included. Its name compares without
-    /// case.
+    /// Takes a lease for a process unless anybody holds it, including another job of the same process. Names compare
+    /// case-insensitively.
     ///
     /// # Errors
     /// The store can't be read or written.
@@ -86,7 +85,7 @@ impl Relational {
         Ok(Ok(Lease { relational: self.clone(), name: name.to_owned(), holder, lost_token, renewal_task }))
     }
 
-    /// Renews a lease; whether it was still there.
+    /// Renews a lease and returns whether it was still held.
     async fn renew_lease(&self, name: &str, holder: &str) -> Result<bool, BackendError> {
         let now = self.backend.now_expression();
         let sql = format!("UPDATE msght_leases SET expires_at = {now} + ? WHERE name = ? AND holder = ?");
@@ -105,7 +104,7 @@ impl Relational {
         self.write(sql, vec![name.into(), holder.into()]).await.map(drop)
     }
 
-    /// Takes a lease that nobody has; returns who has it then.
+    /// Takes a lease if it is free and returns its holder afterwards.
     async fn claim_lease(&self, name: &str, holder: &str) -> Result<LeaseHolder, BackendError> {
         let now_sql = self.backend.now_expression();
         let take = async || {
@@ -133,7 +132,7 @@ impl Relational {
     }
 }
 
-/// Renews a lease until it is lost: taken by somebody else, or not renewed in time, since an outage can last longer.
+/// Renews a lease until it is lost: taken by another process, or not renewed in time because of an outage.
 async fn renew(relational: Relational, name: String, holder: String, lost_token: CancellationToken) {
     let mut renewed_at = Instant::now();
     loop {
@@ -155,15 +154,16 @@ async fn renew(relational: Relational, name: String, holder: String, lost_token:
 }
 
 impl Lease {
-    /// Cancelled when the lease was lost: the work must end, somebody else may be at it.
+    /// Returns the token that is canceled when the lease is lost: the work must stop, another process may have taken
+    /// over.
     pub fn lost_token(&self) -> &CancellationToken {
         &self.lost_token
     }
 
-    /// Gives the lease back.
+    /// Releases the lease.
     ///
     /// # Errors
-    /// The store can't be written; the lease ends by itself then.
+    /// The store can't be written; the lease will expire.
     pub async fn release(self) -> Result<(), BackendError> {
         self.renewal_task.abort();
         self.relational.delete_lease(&self.name, &self.holder).await

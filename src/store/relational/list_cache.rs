@@ -1,7 +1,7 @@
-//! The sync state of a repository's lists, read with two statements when its run begins: most runs find nothing changed, and
-//! spent themselves in asking for one list after the other.
+//! Cache of a repository's sync state, loaded with two statements when its run begins: most runs find nothing changed
+//! and would spend their time on one query per list.
 //!
-//! What is written here leaves the cache before it is written: a list is read from the tables again then.
+//! A write invalidates its lists first; they are read from the tables again afterwards.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -12,14 +12,14 @@ use super::sync_state::{ListState, PageState, list_state, page_state};
 use super::sync_update::SyncUpdate;
 use crate::store::BackendError;
 
-/// Pages of a list that are kept: one that has more is asked for by itself, for its fingerprints take memory.
+/// Maximum number of cached pages per list: fingerprints take memory, so longer lists are read on demand.
 const MAX_PAGES: i64 = 8;
 
-/// What is known of the lists of repositories that are being mirrored.
+/// Cached lists of the repositories being mirrored, by project.
 #[derive(Debug, Default)]
 pub(super) struct ListCache(Mutex<HashMap<i64, Lists>>);
 
-/// The lists of one project.
+/// Cached lists of one project.
 #[derive(Debug, Default)]
 struct Lists {
     states: HashMap<String, ListState>,
@@ -31,17 +31,17 @@ impl ListCache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A list's state; `None` where it has to be asked for.
+    /// Returns a list's cached state, if any.
     pub(super) fn state(&self, project: i64, name: &str) -> Option<ListState> {
         self.projects().get(&project)?.states.get(name).cloned()
     }
 
-    /// A list's pages; `None` where they have to be asked for.
+    /// Returns a list's cached pages, if any.
     pub(super) fn pages(&self, list: i64) -> Option<Vec<PageState>> {
         self.projects().values().find_map(|lists| lists.pages.get(&list).cloned())
     }
 
-    /// Forgets what is about to change of a list.
+    /// Drops a list that is about to change.
     pub(super) fn invalidate(&self, list: i64) {
         for lists in self.projects().values_mut() {
             lists.pages.remove(&list);
@@ -57,7 +57,7 @@ impl ListCache {
         self.projects().clear();
     }
 
-    /// Forgets the lists that these rows' steps are about.
+    /// Drops the lists that a batch's sync updates change.
     pub(super) fn invalidate_changed(&self, rows: &RowBatch) {
         let list = |step: &SyncUpdate| match step {
             SyncUpdate::Page { list, .. }
@@ -73,11 +73,8 @@ impl ListCache {
 }
 
 impl Relational {
-    /// Reads what is known of all lists of a project at once, for a run that is the only one to change it. To be followed
-    /// by [`Relational::unload_lists`] when the run ends.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Caches all lists of a project, for a run that is the only one to change them. [`Relational::unload_lists`] must
+    /// follow when the run ends.
     pub async fn load_lists(&self, project: i64) -> Result<(), BackendError> {
         self.lists.invalidate_project(project);
         let sql = "SELECT id, watermark, pending, completed_at, name FROM msght_lists WHERE project_id = ?";
@@ -104,7 +101,7 @@ impl Relational {
         Ok(())
     }
 
-    /// Forgets what [`Relational::load_lists`] has read.
+    /// Drops what [`Relational::load_lists`] has cached.
     pub fn unload_lists(&self, project: i64) {
         self.lists.invalidate_project(project);
     }

@@ -1,4 +1,4 @@
-//! The two sets of migrations, which make the same tables, and how far a database has got with its own.
+//! The two sets of migrations, which create the same tables, and a database's progress through them.
 
 use sqlx::migrate::Migrator;
 
@@ -7,7 +7,7 @@ pub(super) static SQLITE: Migrator = sqlx::migrate!("src/store/relational/migrat
 /// The migrations of a MySQL or MariaDB database.
 pub(super) static MYSQL: Migrator = sqlx::migrate!("src/store/relational/migrations/mysql");
 
-/// What migrations have been done and which are to come; a version that this build doesn't know is an error.
+/// Summarizes applied and pending migrations. Returns a version that this build doesn't know as the error.
 pub(super) fn summary(migrations: &Migrator, done: &[i64]) -> Result<String, i64> {
     if let Some(newer) = done.iter().find(|version| !migrations.version_exists(**version)) {
         return Err(*newer);

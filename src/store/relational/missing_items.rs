@@ -1,4 +1,4 @@
-//! Items that GitHub says it doesn't have though others refer to them, and when they are asked for again.
+//! Items that are referred to but that GitHub answers 404 for, and the schedule of further attempts.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use super::Relational;
 use super::sql::Value;
 use crate::store::BackendError;
 
-/// A missing item is asked for by every run for so many days after it was first missed: a passing fault may look the same.
+/// Number of days in which every run asks for a missing item again: a temporary fault may look the same.
 const DAILY_ATTEMPT_DAYS: i64 = 3;
-/// Bounds of the days between two attempts afterwards; they double from the one to the other.
+/// Minimum and maximum days between later attempts; the interval doubles.
 const RETRY_INTERVAL_DAYS: (i64, i64) = (1, 30);
 
-/// What kind of item it is.
+/// The kind of a missing item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemKind {
     /// A commit, by its SHA.
@@ -23,7 +23,7 @@ pub enum ItemKind {
 }
 
 impl ItemKind {
-    /// Its name in the table.
+    /// Returns the name stored in the table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Commit => "commit",
@@ -32,30 +32,30 @@ impl ItemKind {
     }
 }
 
-/// An item that GitHub says it doesn't have.
+/// An item that GitHub doesn't have.
 #[derive(Debug, Clone)]
 pub struct MissingItem {
     /// The project that refers to it.
     pub project: i64,
-    /// What it is.
+    /// The kind.
     pub kind: ItemKind,
     /// Its SHA or number.
     pub item: String,
     /// GitHub's last answer.
     pub answer: String,
-    /// How often it was asked for.
+    /// Number of attempts.
     pub attempts: i64,
-    /// When it was first missed.
+    /// Time of the first attempt.
     pub first_at: DateTime<Utc>,
-    /// When it was last asked for.
+    /// Time of the last attempt.
     pub last_at: DateTime<Utc>,
 }
 
 impl MissingItem {
-    /// Returns whether it is time to ask for it again: in every run of the first days, then at doubling distances.
+    /// Returns whether another attempt is due: in every run of the first days, then at doubling intervals.
     pub fn is_due(&self, now: DateTime<Utc>) -> bool {
         let missing_for = self.last_at - self.first_at;
-        // A clock that was wrong must not put it off.
+        // A wrong clock must not postpone it.
         if self.last_at > now || missing_for < Duration::days(DAILY_ATTEMPT_DAYS) {
             return true;
         }
@@ -66,10 +66,7 @@ impl MissingItem {
 }
 
 impl Relational {
-    /// A project's missing items of a kind, by SHA or number.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns a project's missing items of a kind, by SHA or number.
     pub async fn missing_items(
         &self,
         project: i64,
@@ -94,10 +91,7 @@ impl Relational {
         Ok(rows.into_iter().filter_map(missing).collect())
     }
 
-    /// The commits whose parents are among these.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the SHAs of the commits that have one of these as a parent.
     pub async fn child_commits(&self, shas: &[String]) -> Result<Vec<String>, BackendError> {
         let sql = "SELECT DISTINCT c.sha FROM commits p JOIN commit_parents cp ON cp.parent_id = p.id \
                    JOIN commits c ON c.id = cp.commit_id WHERE p.sha IN ({})";

@@ -1,6 +1,6 @@
-//! GHTorrent's tables (data model, §4), and beside them the sync state.
+//! GHTorrent's tables (`docs/data-model.md`, "Tables") with the sync state beside them.
 //!
-//! Both live in one database so that one transaction stores rows and the fact that they are stored.
+//! Both live in one database, so that one transaction stores rows together with the fact that they are stored.
 
 mod accounts;
 mod apply;
@@ -47,16 +47,16 @@ use super::BackendError;
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
 
-/// The row of `projects` that belongs to no repository, as GHTorrent has it (data model, §4): the sync state of accounts is
-/// kept under it.
+/// The reserved row of `projects` that belongs to no repository, as in GHTorrent. The sync state of accounts is kept
+/// under it.
 pub const NO_PROJECT: i64 = -1;
-/// Advice for a URL that names no relational store.
+/// Hint for a URL that names no relational store.
 const SUPPORTED_URLS: &str = "set `sql.url` to a sqlite: or mysql: URL";
-/// Keys a look-up statement outside of a batch.
+/// Maximum number of keys per lookup statement outside a batch.
 const KEYS_PER_READ: usize = 100;
 
-/// How often a batch is tried that other processes take rows away from, or names that were free a moment ago: each time it
-/// looks up anew what is there.
+/// Maximum attempts of a batch that fails because other processes removed rows or took names it had looked up. Each
+/// attempt looks everything up again.
 const STALE_ATTEMPTS: u32 = 5;
 
 const FORMER_NAMES: Upsert = Upsert {
@@ -66,29 +66,29 @@ const FORMER_NAMES: Upsert = Upsert {
     update: &[("renamed_at", OnConflict::Overwrite)],
 };
 
-/// A project as it is known in the store.
+/// A project as stored.
 #[derive(Debug, Clone)]
 pub struct ProjectRecord {
-    /// Its row.
+    /// The row id.
     pub id: i64,
-    /// Its owner's login.
+    /// The owner's login.
     pub owner: String,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// GitHub's numeric id, where it is known.
+    /// GitHub's numeric id, if known.
     pub github_id: Option<i64>,
-    /// The name, `OWNER/NAME`, that its documents bear; `None` where it has none.
+    /// The name, `OWNER/NAME`, under which documents are stored; `None` if there are none.
     pub documents_name: Option<String>,
-    /// Whether it is marked as gone from GitHub.
+    /// Marked as deleted on GitHub.
     pub deleted: bool,
 }
 
-/// What became of a batch of rows.
+/// Outcome of applying a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApplyOutcome {
-    /// All of it is stored.
+    /// The whole batch is stored.
     Applied,
-    /// Nothing of it is: the database takes other rows, and not one of these, for this reason.
+    /// Nothing is stored: the database rejects one of these rows, for this reason, and would accept others.
     Rejected(String),
 }
 
@@ -96,39 +96,40 @@ pub enum ApplyOutcome {
 #[derive(Clone)]
 pub struct Relational {
     backend: Backend,
-    /// Row ids that are committed. Its lock also makes this process's writers take turns.
+    /// Committed row ids. The lock also serializes this process's writers.
     ids: Arc<Mutex<IdCaches>>,
-    /// What is known of the lists of repositories that are being mirrored.
+    /// Cached sync state of the repositories being mirrored.
     lists: Arc<list_cache::ListCache>,
 }
 
 impl Relational {
-    /// Opens the store that the URL names, and brings its tables up to date.
+    /// Opens the store that the URL names and migrates its tables.
     ///
     /// # Errors
-    /// A store that can't be created, reached or written, is of another kind, or comes from a newer msght.
+    /// The store can't be created, reached or written, is of another kind, or was written by a newer msght.
     pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let backend = Backend::open(url, retry_policy).await?;
         Ok(Self { backend, ids: Arc::new(Mutex::new(IdCaches::new())), lists: Arc::default() })
     }
 
-    /// Which product holds the tables, for people.
+    /// Returns the database product, for display.
     pub fn description(&self) -> String {
         self.backend.description()
     }
 
-    /// Stores a batch of rows, with the sync state that it makes true, in one transaction.
+    /// Applies a batch of rows and the sync state that it makes true in one transaction.
     ///
     /// # Errors
-    /// The batch could not be committed; nothing of it is stored.
+    /// The batch could not be committed; none of it is stored.
     pub async fn apply(&self, rows: RowBatch) -> Result<(), BackendError> {
         self.try_apply(&rows).await.map_err(|error| self.backend.backend_error("writing rows to", &error))
     }
 
-    /// Stores a batch as [`Relational::apply`] does, and tells what the database rejects from what keeps it from working.
+    /// Applies a batch like [`Relational::apply`], but returns rows that the database rejects as an outcome, not as an
+    /// error.
     ///
     /// # Errors
-    /// The database could not be written; nothing of the batch is stored.
+    /// The database could not be written; none of the batch is stored.
     pub async fn apply_or_reject(&self, rows: &RowBatch) -> Result<ApplyOutcome, BackendError> {
         match self.try_apply(rows).await {
             Ok(()) => Ok(ApplyOutcome::Applied),
@@ -164,16 +165,13 @@ impl Relational {
         let done = applied.await;
         match done {
             Ok(()) => ids.trim(),
-            // What was looked up inside the failed transaction may not exist.
+            // Ids looked up inside the failed transaction may not exist.
             Err(_) => *ids = IdCaches::new(),
         }
         done
     }
 
-    /// Makes sure of a project's row and returns its id.
-    ///
-    /// # Errors
-    /// The store could not be read or written.
+    /// Inserts or updates a project's row and returns its id.
     pub async fn ensure_project(&self, project: Project) -> Result<i64, BackendError> {
         let (owner, name) = (project.owner.login.clone(), project.name.clone());
         self.apply(RowBatch { projects: vec![project], ..RowBatch::default() }).await?;
@@ -186,31 +184,22 @@ impl Relational {
         })
     }
 
-    /// A project by its present name.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Finds a project by its current name.
     pub async fn find_project(&self, owner: &str, name: &str) -> Result<Option<ProjectRecord>, BackendError> {
         let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as, p.deleted FROM projects p JOIN users u ON u.id = p.owner_id \
                    LEFT JOIN msght_projects m ON m.project_id = p.id WHERE u.login = ? AND p.name = ?";
         Ok(find_project(self.read(sql, vec![owner.into(), name.into()]).await?))
     }
 
-    /// A project by GitHub's numeric id, under whatever name it was mirrored.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Finds a project by GitHub's numeric id, whatever its name is.
     pub async fn find_project_by_github_id(&self, github_id: i64) -> Result<Option<ProjectRecord>, BackendError> {
         let sql = "SELECT p.id, u.login, p.name, m.github_id, m.documents_as, p.deleted FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
         Ok(find_project(self.read(sql, vec![github_id.into()]).await?))
     }
 
-    /// Marks a project as gone from GitHub, if it was ever read or listed, or bears no number that would tell. Returns whether
-    /// it was marked now.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Marks a project as deleted if it was ever read or listed, or has no GitHub id to ask for. Returns whether it was
+    /// marked now.
     pub async fn mark_project_deleted(&self, known: &ProjectRecord) -> Result<bool, BackendError> {
         let project = known.id;
         let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND (?2 OR EXISTS (SELECT 1 FROM msght_pages p \
@@ -218,16 +207,13 @@ impl Relational {
                    OR EXISTS (SELECT 1 FROM project_listings g WHERE g.project_id = ?1))";
         let marked = self.write(sql, vec![project.into(), known.github_id.is_none().into()]).await? > 0;
         if marked {
-            // Should it come back unchanged, a 304 would leave the mark.
+            // If it comes back unchanged, a 304 would leave the mark in place.
             self.reset_lists(project, "repo").await?;
         }
         Ok(marked)
     }
 
-    /// Records the entity tag of a project's own answer, without its quotes and as far as the column holds it.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Records the ETag of a project's own response, without quotes, truncated to its column.
     pub async fn set_project_etag(&self, project: i64, etag: Option<&str>) -> Result<(), BackendError> {
         let etag =
             etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').chars().take(40).collect::<String>());
@@ -235,11 +221,7 @@ impl Relational {
         self.write(sql, vec![etag.into(), project.into()]).await.map(drop)
     }
 
-    /// Gives a project's name free for another repository; its rows stay under another name, marked as gone from GitHub
-    /// where it is.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Renames a displaced project so that another repository can have its name, and sets its deleted mark.
     pub async fn rename_displaced(&self, project: i64, name: &str, deleted: bool) -> Result<(), BackendError> {
         let sql = "UPDATE projects SET name = ?, deleted = ? WHERE id = ?";
         self.write(sql, vec![name.into(), deleted.into(), project.into()]).await?;
@@ -247,29 +229,20 @@ impl Relational {
         Ok(())
     }
 
-    /// Records a name that a project had until now.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Records a former name of a project.
     pub async fn add_former_name(&self, project: i64, owner: &str, name: &str) -> Result<(), BackendError> {
         let now = date(chrono::Utc::now());
         self.upsert(&FORMER_NAMES, vec![vec![project.into(), owner.into(), name.into(), now.into()]]).await
     }
 
-    /// The names, `OWNER/NAME`, that a project had before.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns a project's former names as `OWNER/NAME`.
     pub async fn former_names(&self, project: i64) -> Result<Vec<String>, BackendError> {
         let sql = "SELECT owner, name FROM project_names WHERE project_id = ?";
         let rows = self.read(sql, vec![project.into()]).await?;
         Ok(rows.iter().filter_map(|row| Some(format!("{}/{}", row[0].as_str()?, row[1].as_str()?))).collect())
     }
 
-    /// Records the name that a project's documents bear.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Records the name under which a project's documents are stored.
     pub async fn set_documents_name(&self, project: i64, full_name: &str) -> Result<(), BackendError> {
         let sql = "UPDATE msght_projects SET documents_as = ?1 \
                    WHERE project_id = ?2 AND (documents_as IS NULL OR documents_as <> ?1)";
@@ -277,19 +250,13 @@ impl Relational {
     }
 
     /// Records the commit at which a fork left its parent.
-    ///
-    /// # Errors
-    /// The store could not be written.
     pub async fn set_fork_point(&self, project: i64, sha: &str) -> Result<(), BackendError> {
         self.upsert(&apply::COMMIT_STUBS, vec![vec![sha.into(), project.into()]]).await?;
         let sql = "UPDATE projects SET forked_commit_id = (SELECT id FROM commits WHERE sha = ?) WHERE id = ?";
         self.write(sql, vec![sha.into(), project.into()]).await.map(drop)
     }
 
-    /// The commit at which a fork left its parent, if it is known.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the commit at which a fork left its parent, if known.
     pub async fn fork_point(&self, project: i64) -> Result<Option<String>, BackendError> {
         let sql = "SELECT c.sha FROM projects p JOIN commits c ON c.id = p.forked_commit_id WHERE p.id = ?";
         let rows = self.read(sql, vec![project.into()]).await?;
@@ -306,7 +273,7 @@ impl Relational {
         read.map_err(|error| self.backend.backend_error("reading", &error))
     }
 
-    /// Reads by a list of keys: `sql` with `{}` where the marks go, the fixed parameters first.
+    /// Queries by a list of keys: `{}` in `sql` stands for the placeholders, which follow the fixed parameters.
     async fn read_many(&self, sql: &str, fixed: &[Value], keys: &[String]) -> Result<Vec<Vec<Value>>, BackendError> {
         let sql = sql.replace("{}", &placeholders(KEYS_PER_READ));
         let mut found = Vec::new();
@@ -318,8 +285,8 @@ impl Relational {
         Ok(found)
     }
 
-    /// One statement in a transaction of its own; returns how many rows it found (MySQL) or wrote. It may be repeated, so
-    /// that it has to come to the same when it is.
+    /// Runs one statement in its own transaction and returns the number of rows matched (MySQL) or written. The
+    /// statement must be idempotent: it may be retried.
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<u64, BackendError> {
         let write = async || {
             let _turn = self.ids.lock().await;
@@ -331,7 +298,7 @@ impl Relational {
         self.backend.with_retry(write).await.map_err(|error| self.backend.backend_error("writing to", &error))
     }
 
-    /// An upsert in a transaction of its own.
+    /// Upserts rows in their own transaction.
     async fn upsert(&self, upsert: &Upsert, rows: Vec<Vec<Value>>) -> Result<(), BackendError> {
         let write = async || {
             let _turn = self.ids.lock().await;

@@ -17,14 +17,14 @@ use crate::store::BackendError;
 use crate::store::inspect::BackendStatus;
 use crate::store::mysql::{self, with_timeout};
 
-/// Rows a statement: hundreds share a round trip, any number takes few statements, and columns × rows stays below the
-/// protocol's 65,535 parameters. Few distinct sizes: a server keeps 16,382 prepared statements for all its clients.
+/// Statement sizes in rows: large ones share a round trip, few distinct ones spare the server's prepared statements
+/// (16,382 for all clients), and columns × rows stay below the protocol's 65,535 parameters.
 pub(super) const ROWS_PER_STATEMENT: &[usize] = &[512, 128, 32, 8, 2, 1];
-/// Keys a look-up statement: a round trip costs more than some repeated keys.
+/// Keys per lookup statement: a round trip costs more than some repeated keys.
 pub(super) const KEYS_PER_LOOKUP: usize = 256;
-/// How long a process waits for another one that sets up the tables.
+/// Maximum wait for another process that is setting up the tables.
 const SETUP_LOCK_TIMEOUT: Duration = Duration::from_secs(120);
-/// A right is asked for when a statement is prepared; this one is never executed.
+/// Statements that need the right to create tables when they are prepared. They are never executed.
 const CREATE_PROBES: &[&str] =
     &["PREPARE msght_probe FROM 'CREATE TABLE msght_probe (id INT PRIMARY KEY)'; DEALLOCATE PREPARE msght_probe"];
 const WRITE_PROBES: &[&str] = &[
@@ -32,7 +32,7 @@ const WRITE_PROBES: &[&str] = &[
     "UPDATE schema_info SET version = version WHERE 1 = 0",
     "DELETE FROM schema_info WHERE 1 = 0",
 ];
-/// Connections at most: one writes, the others read.
+/// Maximum number of connections: one writes, the others read.
 const CONNECTIONS: u32 = 3;
 
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub(super) struct MysqlBackend {
 }
 
 struct Shared {
-    /// Without its password.
+    /// The URL without its password.
     url: String,
     server: mysql::Server,
     retry_policy: RetryPolicy,
@@ -52,12 +52,12 @@ pub(super) struct MysqlTx {
     inner: sqlx::Transaction<'static, MySql>,
 }
 
-/// What becomes of tables that are there and that msght has not made.
+/// Treatment of existing tables that msght did not create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ForeignTables {
-    /// The database is not touched.
+    /// Refuse to touch the database.
     Reject,
-    /// They have been given the form of msght's own.
+    /// Take them over: they already have the form of msght's own.
     Adopt,
 }
 
@@ -68,7 +68,7 @@ impl MysqlBackend {
         Ok(backend)
     }
 
-    /// Makes what GHTorrent's tables, which have their form by now, lack to be a store.
+    /// Creates the tables that GHTorrent's, already upgraded, lack.
     pub(super) async fn finish_upgrade(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<(), BackendError> {
         let backend = Self::connect(url, retry_policy).await?;
         backend.run_setup(ForeignTables::Adopt).await?;
@@ -76,12 +76,12 @@ impl MysqlBackend {
         Ok(())
     }
 
-    /// How many migrations are to be run where those of the given versions have been.
+    /// Returns the number of migrations not among those applied.
     pub(super) fn count_pending_migrations(done: &[i64]) -> usize {
         MIGRATIONS.iter().filter(|migration| !done.contains(&migration.version)).count()
     }
 
-    /// Looks at a database without making anything.
+    /// Inspects a database without changing it.
     pub(super) async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<BackendStatus, BackendError> {
         let backend = Self::connect(url, retry_policy).await?;
         let found = backend.check_database().await;
@@ -99,7 +99,7 @@ impl MysqlBackend {
         let done: Vec<i64> = done.iter().filter_map(|row| row[0].as_i64()).collect();
         let state = migrations::summary(&MIGRATIONS, &done)
             .map_err(|version| self.migration_error(&MigrateError::VersionMissing(version)))?;
-        // Statements that change nothing show whether they are allowed.
+        // Statements without effect show whether they are allowed.
         let probes = if done.is_empty() { CREATE_PROBES } else { WRITE_PROBES };
         for probe in probes {
             with_timeout(sqlx::raw_sql(*probe).execute(&self.pool)).await.map_err(|error| self.before_start(&error))?;
@@ -113,7 +113,7 @@ impl MysqlBackend {
         Ok(Self { pool, shared: Arc::new(shared) })
     }
 
-    /// Creates or upgrades the tables. Processes that start at the same time go one after the other.
+    /// Creates or migrates the tables, one process at a time.
     async fn run_setup(&self, others: ForeignTables) -> Result<(), BackendError> {
         let failed = |error: sqlx::Error| self.before_start(&error);
         let mut locked = with_timeout(self.pool.acquire()).await.map_err(failed)?;
@@ -130,7 +130,7 @@ impl MysqlBackend {
             });
         }
         let done = self.migrate(&mut locked, others).await;
-        // Closing the connection frees the lock too.
+        // Closing the connection releases the lock, too.
         let _ = with_timeout(sqlx::query("SELECT RELEASE_ALL_LOCKS()").execute(&mut *locked)).await;
         done
     }
@@ -139,8 +139,8 @@ impl MysqlBackend {
         if others == ForeignTables::Reject {
             self.reject_foreign_tables().await?;
         }
-        // DDL commits by itself, so that a process killed in the middle leaves a migration half done. Every statement of
-        // ours can be repeated: what is marked as unfinished is simply run again.
+        // DDL commits implicitly, so that a process killed in the middle leaves a migration half applied. All
+        // statements are idempotent: unfinished migrations simply run again.
         if self.has_table("_sqlx_migrations").await? {
             let unfinished = "DELETE FROM _sqlx_migrations WHERE success = FALSE";
             with_timeout(sqlx::query(unfinished).execute(&mut *connection))
@@ -150,7 +150,7 @@ impl MysqlBackend {
         MIGRATIONS.run(connection).await.map_err(|error| self.migration_error(&error))
     }
 
-    /// Tables that are not ours are not touched.
+    /// Rejects a database with tables of another program.
     async fn reject_foreign_tables(&self) -> Result<(), BackendError> {
         if self.has_table("_sqlx_migrations").await? || !self.has_table("users").await? {
             return Ok(());
@@ -260,8 +260,8 @@ impl MysqlTx {
     }
 }
 
-/// MySQL has no numbered parameters: `?2` becomes `?`, and the second value stands where it is used. Our statements have
-/// no question marks in texts.
+/// Expands numbered parameters, which MySQL lacks: `?2` becomes `?` with the second value repeated at its place.
+/// Statements must not contain question marks in literals.
 fn expand_parameters(sql: &str, params: Vec<Value>) -> (Cow<'_, str>, Vec<Value>) {
     let is_number = |bytes: &[u8]| matches!(bytes, [b'?', b'0'..=b'9']);
     if !sql.as_bytes().windows(2).any(is_number) {

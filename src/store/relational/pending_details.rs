@@ -1,12 +1,12 @@
-//! What the `details` stage has left to do, newest first.
+//! Work left to the `details` stage, newest first.
 
 use super::Relational;
 use super::profiles::PROFILES_DUE;
 use super::sql::{Value, date};
 use crate::store::BackendError;
 
-/// Commits that belong to a project, to its pull requests or to comments in it. Those that are known only as a parent are
-/// not its own: a fork would read its parent's history, one commit a run.
+/// Commits of a project, its pull requests and comments. Mere parents are left out: a fork would read its parent's
+/// history, one commit a run.
 macro_rules! own_commits {
     () => {
         "(SELECT commit_id FROM project_commits WHERE project_id = ?1 \
@@ -21,28 +21,28 @@ macro_rules! own_commits {
     };
 }
 
-/// Those of them whose full form has not been read.
+/// Those whose detailed form has not been read.
 const PENDING_COMMITS: &str = concat!(
     "FROM ",
     own_commits!(),
     " WHERE NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id)"
 );
 
-/// Those of them of which GitHub did not give all.
+/// Those that GitHub truncated.
 const TRUNCATED_COMMITS: &str = concat!(
     "SELECT c.sha, d.short FROM ",
     own_commits!(),
     " JOIN msght_commit_details d ON d.commit_id = c.id WHERE d.short IS NOT NULL ORDER BY c.sha"
 );
 
-/// Commits that have no more than a SHA, because something else refers to them.
+/// Commits known only by their SHA, because something refers to them.
 const STUB_COMMITS: &str = "SELECT c.id, c.sha FROM commits c WHERE c.project_id = ?1 AND c.created_at IS NULL \
      AND c.id > ?2 AND NOT EXISTS (SELECT 1 FROM msght_commit_details d WHERE d.commit_id = c.id) ORDER BY c.id LIMIT ?3";
 
 const PENDING_PULLS: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
      WHERE p.base_repo_id = ?1 AND p.deleted = 0 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
 
-/// How much the `details` stage has left.
+/// Amount of work left to the `details` stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PendingDetails {
     /// Commits, one request each.
@@ -53,22 +53,19 @@ pub struct PendingDetails {
     pub users: u64,
 }
 
-/// A place in a list that is read from its newest end: the date and id of the last item taken.
+/// A position in a list that is read newest first: date and id of the last item taken.
 #[derive(Debug, Clone)]
 pub struct DetailsCursor(String, i64);
 
 impl DetailsCursor {
-    /// Before the newest item.
+    /// Returns the position before the newest item.
     pub fn newest() -> Self {
         Self("9999".to_owned(), i64::MAX)
     }
 }
 
 impl Relational {
-    /// Counts what is left; profiles count as left when they were read before `profiles_before`.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Counts the pending work. Profiles read before `profiles_before` are pending.
     pub async fn pending_details(
         &self,
         project: i64,
@@ -87,10 +84,7 @@ impl Relational {
         })
     }
 
-    /// The next SHAs to read, from a position towards the oldest, with the position behind them.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the next SHAs to read, from a position towards the oldest, and the position after them.
     pub async fn pending_commits(
         &self,
         project: i64,
@@ -107,30 +101,21 @@ impl Relational {
         Ok((rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect(), end))
     }
 
-    /// Commits that were read, and of which GitHub did not give all: SHA and what is short.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns commits that GitHub truncated: SHA and the truncated part.
     pub async fn truncated_commits(&self, project: i64) -> Result<Vec<(String, String)>, BackendError> {
         let rows = self.read(TRUNCATED_COMMITS, vec![project.into()]).await?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Ok(rows.iter().filter_map(|row| Some((text(&row[0])?, text(&row[1])?))).collect())
     }
 
-    /// SHAs of commits that the project's own refer to, such as a fork point and the parents of a fork's own commits, and of
-    /// which nothing else is known, in order of their rows, at most `limit` after `after`.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns commits known only by their SHA, such as a fork point or the parents of a fork's own commits, in row
+    /// order, at most `limit` after `after`.
     pub async fn stub_commits(&self, project: i64, after: i64, limit: u32) -> Result<Vec<(i64, String)>, BackendError> {
         let rows = self.read(STUB_COMMITS, vec![project.into(), after.into(), i64::from(limit).into()]).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
     }
 
-    /// The next pull requests to read, newest change first: number and `updated_at`.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the next pull requests to read, last changed first: number and `updated_at`.
     pub async fn pending_pulls(
         &self,
         project: i64,
@@ -147,10 +132,7 @@ impl Relational {
         Ok((rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect(), end))
     }
 
-    /// Forgets which commits' details were read, so that `--full` reads them again.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Marks the details of all commits as unread, for `--full`.
     pub(super) async fn reset_details(&self, project: i64) -> Result<(), BackendError> {
         let sql = "DELETE FROM msght_commit_details WHERE commit_id IN \
                    (SELECT commit_id FROM project_commits WHERE project_id = ?1 \

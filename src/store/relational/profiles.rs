@@ -1,4 +1,4 @@
-//! Accounts whose profiles are to be read.
+//! Accounts whose profiles are due.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,9 +7,9 @@ use super::sql::{Value, date};
 use crate::store::BackendError;
 use crate::validator::Validator;
 
-/// Everybody that a project's tables refer to or its documents mention, and who belongs to its owner, with a profile that
-/// was never read or is older than a date. One that is gone is looked for again at its own time. Nobody's profile is asked
-/// for whom GitHub doesn't know.
+/// Everybody whom a project's tables or documents refer to and who belongs to its owner, with a profile that was never
+/// read or before a date. Deleted accounts are rechecked on their own schedule; fake users and the ghost have no
+/// profile.
 pub(super) const PROFILES_DUE: &str = "FROM (\
      SELECT owner_id AS user_id FROM projects WHERE id = ?1 \
      UNION SELECT owner_id FROM projects WHERE forked_from = ?1 \
@@ -39,7 +39,7 @@ pub(super) const PROFILES_DUE: &str = "FROM (\
      WHERE u.fake = 0 AND u.id > 0 AND u.login <> 'ghost' \
      AND ((f.look_again_at IS NULL AND (m.profile_at IS NULL OR m.profile_at < ?2)) OR f.look_again_at <= ?3)";
 
-/// The same of those who follow an account, whom it follows, its members and its organisations.
+/// The same for an account's followers, followed accounts, members and organizations.
 const RELATED_PROFILES_DUE: &str = "FROM (\
      SELECT follower_id AS user_id FROM followers WHERE user_id = ?1 \
      UNION SELECT user_id FROM followers WHERE follower_id = ?1 \
@@ -49,42 +49,39 @@ const RELATED_PROFILES_DUE: &str = "FROM (\
      WHERE u.fake = 0 AND u.id > 0 AND u.login <> 'ghost' \
      AND ((f.look_again_at IS NULL AND (m.profile_at IS NULL OR m.profile_at < ?2)) OR f.look_again_at <= ?3)";
 
-/// Two looks at something that is not there are two only if there is this long between them.
+/// Minimum time between two failed requests for them to confirm each other.
 const MIN_RECHECK_INTERVAL: TimeDelta = TimeDelta::hours(1);
 
-/// An account whose profile is to be read.
+/// An account whose profile is due.
 #[derive(Debug, Clone)]
 pub struct DueProfile {
-    /// Its row.
+    /// The row id.
     pub user: i64,
-    /// Its login, as far as it is known.
+    /// The last known login.
     pub login: String,
-    /// GitHub's number of it, where it is known.
+    /// GitHub's numeric id, if known.
     pub github_id: Option<i64>,
-    /// The login that its document bears.
+    /// The login of its stored document.
     pub documents_name: Option<String>,
-    /// The entity tag of its profile, where an unchanged answer would do.
+    /// The profile's ETag, unless a 304 would not do.
     pub validator: Option<Validator>,
-    /// Whether it is marked as gone from GitHub.
+    /// Marked as deleted on GitHub.
     pub deleted: bool,
-    /// Whether GitHub has answered some time before that there is none.
+    /// GitHub has answered before that there is no profile.
     pub missing: bool,
 }
 
-/// Whose accounts are looked through.
+/// The accounts to check for due profiles.
 #[derive(Debug, Clone, Copy)]
 pub enum ProfileScope {
-    /// Everybody that has to do with a project, by its row.
+    /// Everybody related to a project, by its row id.
     Project(i64),
-    /// Everybody that an account is tied to, by its row.
+    /// Everybody related to an account, by its row id.
     Account(i64),
 }
 
 impl Relational {
-    /// Accounts whose profiles were read before `stale`, or never, in order of their rows, at most `limit` after `after`.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns accounts whose profiles were never read or before `stale`, in row order, at most `limit` after `after`.
     pub async fn profiles_due(
         &self,
         people: ProfileScope,
@@ -110,7 +107,7 @@ fn due_profile(row: Vec<Value>) -> Option<DueProfile> {
     let text = |at: usize| row[at].as_str().map(str::to_owned);
     let (login, documents_name) = (text(1)?, text(3));
     let deleted = row[6].as_i64() == Some(1);
-    // Should one that was gone come back unchanged, a 304 would leave the mark; and the tag is of one address.
+    // If a deleted account came back unchanged, a 304 would leave the mark. And an ETag belongs to one URL.
     let usable = !deleted && documents_name.as_deref() == Some(login.as_str());
     let validator = text(4).filter(|_| usable).map(|etag| Validator { etag, scope: text(5).unwrap_or_default() });
     Some(DueProfile {
@@ -124,7 +121,7 @@ fn due_profile(row: Vec<Value>) -> Option<DueProfile> {
     })
 }
 
-/// Returns whether something that has been missing since this date may count as gone once it is missed again.
+/// Returns whether something missing since this date may be considered deleted when it is missing again.
 pub fn is_confirmed_missing(since: &str) -> bool {
     since <= date(Utc::now() - MIN_RECHECK_INTERVAL).as_str()
 }

@@ -1,30 +1,30 @@
-//! Rows on their way into the tables. They refer to each other by natural keys (a login, a SHA, a number); the store
-//! turns these into row ids.
+//! Row types as the mirror produces them. They refer to each other by natural keys (login, SHA, number), which the
+//! store resolves to row ids.
 
 use chrono::{DateTime, Utc};
 
 use crate::store::documents::Collection;
 use crate::validator::Validator;
 
-/// An account on GitHub: a person, a bot or an organisation.
+/// An account on GitHub: a person, a bot or an organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Its login.
     pub login: String,
-    /// GitHub's numeric id, which survives a rename.
+    /// GitHub's numeric id, which survives renames.
     pub github_id: Option<i64>,
-    /// Whether it is an organisation; everything else counts as a user (data model, §4).
+    /// An organization; everything else counts as a user (`docs/data-model.md`, "users").
     pub organization: bool,
-    /// When its login was so, where that may be long ago, as in a feed; `None` in a live answer.
+    /// Date of the login, if it may be out of date, as in a feed; `None` in a live response.
     pub as_of: Option<DateTime<Utc>>,
 }
 
-/// Whom a row refers to.
+/// The person that a row refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Person {
     /// An account that GitHub knows.
     Account(Account),
-    /// Somebody GitHub no longer knows: one row stands for all of them.
+    /// Somebody whom GitHub no longer knows: one row stands for all of them.
     Ghost,
     /// An author or committer without an account, known only from the git commit.
     Fake {
@@ -35,7 +35,7 @@ pub enum Person {
     },
 }
 
-/// What `/users/{login}` tells beyond a stub.
+/// An account's profile, from `/users/{login}`.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// The account.
@@ -48,22 +48,22 @@ pub struct Profile {
     pub location: Option<String>,
     /// Its public e-mail address.
     pub email: Option<String>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Option<DateTime<Utc>>,
-    /// When the profile was read.
+    /// Time at which the profile was read.
     pub read_at: DateTime<Utc>,
-    /// The entity tag of the answer, where it was asked for by its login.
+    /// The response's ETag, if the profile was requested by login.
     pub validator: Option<Validator>,
 }
 
-/// Where a repository was forked from.
+/// A repository's parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parent {
-    /// It is no fork.
+    /// Not a fork.
     None,
-    /// It is a fork, of a repository that is not known here.
+    /// A fork of a repository that is not known here.
     Unknown,
-    /// It is a fork of this project.
+    /// A fork of this project.
     Project(i64),
 }
 
@@ -82,12 +82,12 @@ pub struct Project {
     pub description: Option<String>,
     /// Its main language.
     pub language: Option<String>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Option<DateTime<Utc>>,
     /// Its parent.
     pub parent: Parent,
-    /// Whether this answer is about the repository itself, so that it updates a row that is there; a mention inside
-    /// another entity only makes a missing one.
+    /// The repository's own response, which updates an existing row. A mention inside another entity only creates a
+    /// missing one.
     pub refresh: bool,
 }
 
@@ -106,7 +106,7 @@ pub struct Commit {
     pub created_at: Option<DateTime<Utc>>,
     /// Its parents' SHAs.
     pub parents: Vec<String>,
-    /// Whether a branch of the project reaches it.
+    /// Reachable from a branch of the project.
     pub on_branch: bool,
 }
 
@@ -117,7 +117,7 @@ pub struct CommitComment {
     pub project: i64,
     /// The commit's SHA.
     pub sha: String,
-    /// Who wrote it.
+    /// The author.
     pub user: Person,
     /// Its text.
     pub body: Option<String>,
@@ -127,7 +127,7 @@ pub struct CommitComment {
     pub position: Option<i64>,
     /// GitHub's id.
     pub comment_id: i64,
-    /// When it was written.
+    /// Creation time.
     pub created_at: Option<DateTime<Utc>>,
 }
 
@@ -138,31 +138,31 @@ pub struct PullRequest {
     pub project: i64,
     /// Its number.
     pub number: i64,
-    /// The head repository, unless it is gone.
+    /// The head repository, unless it is deleted.
     pub head_repo: Option<(String, String)>,
     /// The head commit.
     pub head_sha: Option<String>,
     /// The base commit.
     pub base_sha: Option<String>,
-    /// The branch that it is to be merged into.
+    /// The base branch.
     pub base_ref: Option<String>,
-    /// Whether head and base are branches of one repository.
+    /// Head and base are branches of one repository.
     pub intra_branch: bool,
-    /// Who opened it.
+    /// The author.
     pub user: Person,
     /// Its first assignee.
     pub assignee: Option<Person>,
-    /// When it was opened.
+    /// Creation time.
     pub created_at: Option<DateTime<Utc>>,
-    /// When it changed last.
+    /// Time of the last change.
     pub updated_at: Option<DateTime<Utc>>,
-    /// Its labels, where no issue list tells them.
+    /// Labels, if no issue list tells them.
     pub labels: Option<Vec<String>>,
-    /// How many review comments GitHub says that it has, where the answer tells.
+    /// Number of review comments according to GitHub, if given.
     pub review_comments: Option<i64>,
 }
 
-/// Something that happened to a pull request.
+/// An event in a pull request's history.
 #[derive(Debug, Clone)]
 pub struct PullRequestHistory {
     /// The base repository's project.
@@ -171,9 +171,9 @@ pub struct PullRequestHistory {
     pub number: i64,
     /// `opened`, `closed`, `merged`, `reopened`, ...
     pub action: String,
-    /// When.
+    /// Event time.
     pub at: DateTime<Utc>,
-    /// By whom, where this source tells.
+    /// The actor, if this source tells.
     pub actor: Option<Person>,
 }
 
@@ -184,11 +184,11 @@ pub struct PullCommits {
     pub project: i64,
     /// The pull request's number.
     pub number: i64,
-    /// The state of the pull request that they were read for.
+    /// The head that the commits were read for.
     pub head: String,
     /// Their SHAs.
     pub shas: Vec<String>,
-    /// Whether these are all: then what else the tables have is no longer its own.
+    /// Complete: other stored commits no longer belong to the pull request.
     pub complete: bool,
 }
 
@@ -199,7 +199,7 @@ pub struct ReviewComment {
     pub project: i64,
     /// The pull request's number.
     pub number: i64,
-    /// Who wrote it.
+    /// The author.
     pub user: Person,
     /// GitHub's id.
     pub comment_id: i64,
@@ -209,30 +209,30 @@ pub struct ReviewComment {
     pub body: Option<String>,
     /// The original commit.
     pub sha: Option<String>,
-    /// When it was written.
+    /// Creation time.
     pub created_at: Option<DateTime<Utc>>,
 }
 
-/// An issue, or a pull request in its shape as an issue.
+/// An issue, or a pull request as an issue.
 #[derive(Debug, Clone)]
 pub struct Issue {
     /// The project.
     pub project: i64,
     /// Its number.
     pub number: i64,
-    /// Who opened it.
+    /// The author.
     pub reporter: Person,
     /// Its first assignee.
     pub assignee: Option<Person>,
-    /// Whether it is a pull request.
+    /// A pull request.
     pub pull_request: bool,
-    /// When it was opened.
+    /// Creation time.
     pub created_at: Option<DateTime<Utc>>,
     /// Its labels' names.
     pub labels: Vec<String>,
-    /// Whether it is open.
+    /// Open.
     pub open: bool,
-    /// How many comments GitHub says that it has.
+    /// Number of comments according to GitHub.
     pub comments: Option<i64>,
 }
 
@@ -243,11 +243,11 @@ pub struct IssueComment {
     pub project: i64,
     /// The issue's number.
     pub number: i64,
-    /// Who wrote it.
+    /// The author.
     pub user: Person,
     /// GitHub's id.
     pub comment_id: i64,
-    /// When it was written.
+    /// Creation time.
     pub created_at: Option<DateTime<Utc>>,
 }
 
@@ -260,72 +260,72 @@ pub struct IssueEvent {
     pub number: i64,
     /// GitHub's id.
     pub event_id: i64,
-    /// Who did it.
+    /// The actor.
     pub actor: Person,
-    /// What happened.
+    /// The kind of event.
     pub action: String,
-    /// The commit, for `referenced`, `merged` and `closed` (data model, §4).
+    /// The commit, for `referenced`, `merged` and `closed` (`docs/data-model.md`, "issue_events").
     pub action_specific: Option<String>,
-    /// When.
+    /// Event time.
     pub created_at: Option<DateTime<Utc>>,
 }
 
-/// A person's tie to a project: a star or a membership.
+/// A person's relation to a project: a star or a membership.
 #[derive(Debug, Clone)]
 pub struct ProjectUser {
     /// The project.
     pub project: i64,
-    /// Who.
+    /// The account.
     pub user: Person,
-    /// Since when, where GitHub tells.
+    /// Start of the relation, if GitHub tells.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// A tie between two accounts: one follows the other, or is a member of the other.
+/// A relation between two accounts: a follower or a member.
 #[derive(Debug, Clone)]
 pub struct AccountRelation {
-    /// The followed account, or the organisation.
+    /// The followed account, or the organization.
     pub to: Account,
     /// The follower, or the member.
     pub from: Account,
 }
 
-/// What its owner's list says of a repository.
+/// A repository's entry in its owner's list.
 #[derive(Debug, Clone)]
 pub struct ProjectListing {
-    /// GitHub's numeric id of it; its row is among those of the same batch, or there already.
+    /// GitHub's numeric id. The repository's row is in the same batch or exists already.
     pub github_id: i64,
-    /// The name that a document of the repository was stored under, where one was.
+    /// The name under which a document of the repository was stored, if any.
     pub documents_name: Option<String>,
-    /// Where it was found.
+    /// Its state in the listing.
     pub state: ListingState,
     /// `public`, `private` or `internal`.
     pub visibility: Option<String>,
-    /// Whether it is read-only.
+    /// Archived: read-only.
     pub archived: bool,
-    /// Whether it is a fork.
+    /// A fork.
     pub fork: bool,
-    /// Whether GitHub has switched it off.
+    /// Disabled by GitHub.
     pub disabled: bool,
-    /// When something was pushed last.
+    /// Time of the last push.
     pub pushed_at: Option<DateTime<Utc>>,
-    /// When something about the repository itself changed last.
+    /// Time of the last change to the repository itself.
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-/// Where a repository was found that belongs to an organisation.
+/// State of a repository in its organization's listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListingState {
-    /// In a list of its owner's.
+    /// In its owner's list.
     ListingState,
-    /// In no list, but it can be read.
+    /// In no list, but readable.
     Unlisted,
-    /// No token can read it any more, and it is not known to be deleted.
+    /// Not readable by any token, and not known to be deleted.
     Unreadable,
 }
 
 impl ListingState {
-    /// As it stands in the table.
+    /// Returns the name stored in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::ListingState => "listed",
@@ -335,61 +335,61 @@ impl ListingState {
     }
 }
 
-/// A team of an organisation.
+/// A team of an organization.
 #[derive(Debug, Clone)]
 pub struct Team {
     /// GitHub's numeric id.
     pub github_id: i64,
-    /// Its organisation.
+    /// The organization.
     pub organization: Account,
-    /// Its name in URLs.
+    /// The name in URLs.
     pub slug: String,
     /// Its name.
     pub name: String,
-    /// What it says of itself.
+    /// The description.
     pub description: Option<String>,
     /// `closed` or `secret`.
     pub privacy: Option<String>,
-    /// What its members may do by default.
+    /// The members' default permission.
     pub permission: Option<String>,
-    /// The number of the team that it is a part of.
+    /// GitHub's id of the parent team.
     pub parent: Option<i64>,
 }
 
-/// A repository that a team has access to.
+/// A team's access to a repository.
 #[derive(Debug, Clone)]
 pub struct TeamProject {
     /// GitHub's numeric id of the team.
     pub team: i64,
-    /// GitHub's numeric id of the repository, whose row is among those of the same batch.
+    /// GitHub's numeric id of the repository, which has a row in the same batch.
     pub project: i64,
-    /// The role that the team has there.
+    /// The team's role.
     pub role: Option<String>,
 }
 
-/// What a look at a project's languages showed.
+/// A project's languages at one time.
 #[derive(Debug, Clone)]
 pub struct Languages {
     /// The project.
     pub project: i64,
     /// Lower-case name and bytes.
     pub bytes: Vec<(String, i64)>,
-    /// When it was looked.
+    /// Time of the request.
     pub at: DateTime<Utc>,
 }
 
-/// A project's topics, completely.
+/// All topics of a project.
 #[derive(Debug, Clone)]
 pub struct Topics {
     /// The project.
     pub project: i64,
     /// Their names.
     pub names: Vec<String>,
-    /// When it was looked.
+    /// Time of the request.
     pub at: DateTime<Utc>,
 }
 
-/// A row whose origin GitHub has no more.
+/// A row whose origin GitHub has deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeletedRow {
     /// An issue of a project, by its number.
@@ -407,7 +407,7 @@ pub enum DeletedRow {
 }
 
 impl DeletedRow {
-    /// The row that was made from a document of a project, by the document's id behind the repository's name.
+    /// Returns the row of a project's document, by the document's id without the repository's name.
     pub fn of(collection: Collection, project: i64, id: &str) -> Option<Self> {
         let number = || id.rsplit('/').next()?.parse().ok();
         match collection {

@@ -1,17 +1,17 @@
-//! Taking a batch of rows apart again: by the pages that it was put together from, and row by row, so that a row which the
-//! database rejects can be found and named.
+//! Splits a batch: into the pages that it was merged from, and into single rows, so that a row that the database
+//! rejects can be found and named.
 
 use super::batch::{RowBatch, with_row_fields};
 
-/// Characters shown of a row that has no short name.
+/// Maximum characters shown of a row that has no short name.
 const MAX_SHOWN: usize = 160;
 
-/// How many rows of each kind a page has given to a batch.
+/// Number of rows of each kind that a page has added to a batch.
 #[derive(Debug, Clone)]
 pub struct RowCounts(Vec<usize>);
 
 impl RowBatch {
-    /// Returns how many rows of each kind there are.
+    /// Counts the rows of each kind.
     pub fn row_counts(&self) -> RowCounts {
         macro_rules! extent {
             ($($field:ident),+) => { RowCounts(vec![$(self.$field.len()),+]) };
@@ -24,12 +24,12 @@ impl RowBatch {
         self.row_counts().0.iter().all(|count| *count == 0)
     }
 
-    /// Returns whether there are rows beside the steps of the sync state.
+    /// Returns whether there are rows besides the sync updates.
     pub fn has_rows(&self) -> bool {
         self.row_counts().0.iter().sum::<usize>() > self.sync_updates.len()
     }
 
-    /// Takes so many rows of each kind from the front: the inverse of [`RowBatch::append`].
+    /// Takes a number of rows of each kind from the front: the inverse of [`RowBatch::append`].
     pub fn take_front(&mut self, extent: &RowCounts) -> Self {
         let mut counts = extent.0.iter().copied();
         macro_rules! take {
@@ -43,7 +43,7 @@ impl RowBatch {
         with_row_fields!(take)
     }
 
-    /// Takes the batch apart into single rows, in the order in which they are applied. Steps of the sync state stay.
+    /// Splits the batch into single rows in the order in which they are applied. The sync updates stay.
     pub fn take_single_rows(&mut self) -> Vec<Self> {
         let sync_updates = std::mem::take(&mut self.sync_updates);
         let mut single = Vec::new();
@@ -57,7 +57,7 @@ impl RowBatch {
         single
     }
 
-    /// Names the first row, by its table and its key.
+    /// Describes the first row by its table and key.
     pub fn describe(&self) -> String {
         if let Some(commit) = self.commits.first() {
             return format!("commits {}", commit.sha);

@@ -1,10 +1,10 @@
-//! The little SQL that both databases of the relational store are spoken to in.
+//! The SQL that both databases of the relational store understand: values, upserts, dates.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Datelike, Utc};
 
-/// A value of a row.
+/// A column value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// SQL's NULL.
@@ -16,7 +16,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The integer, if it is one.
+    /// Returns the integer, if it is one.
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Self::Integer(number) => Some(*number),
@@ -24,7 +24,7 @@ impl Value {
         }
     }
 
-    /// The text, if it is one.
+    /// Returns the text, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -32,7 +32,7 @@ impl Value {
         }
     }
 
-    /// The text itself, if it is one.
+    /// Returns the owned text, if it is one.
     pub fn into_text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
@@ -66,7 +66,7 @@ impl From<String> for Value {
 }
 
 impl From<DateTime<Utc>> for Value {
-    /// A date that no DATETIME column can hold (a git commit may claim any) is unknown; the document keeps it.
+    /// Maps a date that no DATETIME column can hold to NULL: git commits may claim any year, and the document keeps it.
     fn from(at: DateTime<Utc>) -> Self {
         if (1000..=9999).contains(&at.year()) { Self::Text(date(at)) } else { Self::Null }
     }
@@ -78,12 +78,12 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// A date as the tables hold it: UTC, to the second.
+/// Formats a date as stored: UTC, in seconds.
 pub fn date(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// The two dialects.
+/// An SQL dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
@@ -98,28 +98,28 @@ pub(super) struct Upsert {
     pub table: &'static str,
     /// The columns of each row, in order.
     pub columns: &'static [&'static str],
-    /// The columns of the unique key that a row may collide on; none means any of the table's keys. MySQL can't tell them
-    /// apart: there it is always any.
+    /// Columns of the unique key on which a row may conflict; empty means any of the table's keys. MySQL always checks
+    /// all of them.
     pub key: &'static [&'static str],
-    /// What a row that is there takes from the one that comes; none means nothing.
+    /// Columns of an existing row to update; empty leaves it as it is.
     pub update: &'static [(&'static str, OnConflict)],
 }
 
-/// How a column of a row that is there takes the value that comes.
+/// Rule for a column of an existing row when an upsert brings another value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OnConflict {
-    /// The new value.
+    /// Take the new value.
     Overwrite,
-    /// The new value unless it is NULL.
+    /// Take the new value unless it is NULL.
     OverwriteIfPresent,
-    /// The new value only where there is none yet.
+    /// Take the new value only if the existing one is NULL.
     KeepExisting,
-    /// The lesser of the two, by their bytes.
+    /// Take the bytewise lesser of the two.
     Min,
 }
 
 impl Upsert {
-    /// The statement for so many rows.
+    /// Renders the statement for a number of rows.
     pub(super) fn statement(&self, dialect: Dialect, rows: usize) -> String {
         let columns: Vec<String> = self.columns.iter().map(|column| format!("`{column}`")).collect();
         let placeholders = format!("({})", placeholders(self.columns.len()));
@@ -136,7 +136,7 @@ impl Upsert {
         sql
     }
 
-    /// A row that would not change is not written.
+    /// Appends SQLite's conflict clause. Unchanged rows are not written.
     fn on_conflict(&self, sql: &mut String) {
         sql.push_str("ON CONFLICT ");
         if !self.key.is_empty() {
@@ -158,8 +158,8 @@ impl Upsert {
         let _ = write!(sql, "DO UPDATE SET {} WHERE {}", set.join(", "), differs.join(" OR "));
     }
 
-    /// `INSERT IGNORE` would hide other errors, so that a row that is there is set to what it is. The server itself leaves
-    /// alone what would not change.
+    /// Appends MySQL's conflict clause. `INSERT IGNORE` would hide other errors, so an existing row is set to its own
+    /// value; the server itself does not write unchanged rows.
     fn on_duplicate_key(&self, sql: &mut String) {
         let table = self.table;
         let there = |column: &str| format!("{table}.`{column}`");
@@ -176,7 +176,7 @@ impl Upsert {
         let _ = write!(sql, "ON DUPLICATE KEY UPDATE {}", set.join(", "));
     }
 
-    /// The value of each updated column, from those that are there and those that come.
+    /// Returns each updated column with the expression of its new value.
     fn values(
         &self,
         least: impl Fn(&str, &str) -> String,
@@ -196,7 +196,7 @@ impl Upsert {
     }
 }
 
-/// `?,?,?` for an IN list.
+/// Returns `?,?,?` for an IN list.
 pub(super) fn placeholders(count: usize) -> String {
     vec!["?"; count].join(",")
 }

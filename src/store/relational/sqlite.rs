@@ -11,10 +11,10 @@ use super::sql::Value;
 use crate::store::BackendError;
 use crate::store::sqlite::{self, Pragmas};
 
-/// Rows a statement: few distinct sizes keep the statement cache small, and columns × rows stays far below SQLite's
-/// 32,766 parameters.
+/// Statement sizes in rows: few distinct ones keep the statement cache small, and columns × rows stay far below
+/// SQLite's 32,766 parameters.
 pub(super) const ROWS_PER_STATEMENT: &[usize] = &[64, 8, 1];
-/// Keys a look-up statement.
+/// Keys per lookup statement.
 pub(super) const KEYS_PER_LOOKUP: usize = 64;
 
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! The sync state: which lists were read how far, and with which entity tags.
+//! The sync state: progress and ETags of every list.
 
 use std::collections::HashSet;
 
@@ -10,27 +10,27 @@ use crate::store::BackendError;
 use crate::store::documents::StoreIdentity;
 use crate::validator::Validator;
 
-/// What is known of one page of a list.
+/// State of one page of a list.
 #[derive(Debug, Clone)]
 pub struct PageState {
-    /// Its number, from 1.
+    /// The page number, from 1.
     pub page: u32,
     /// Path and query it was read from.
     pub url: String,
-    /// Its entity tag.
+    /// The ETag.
     pub validator: Option<Validator>,
-    /// The list's last page, where this page's links told it.
+    /// The list's last page, if this page's links told it.
     pub last_page: Option<u32>,
-    /// Path and query of the page behind it.
+    /// Path and query of the next page.
     pub next: Option<String>,
-    /// Fingerprints of what it held.
+    /// Fingerprints of its items.
     pub keys: Vec<i64>,
-    /// When it was last seen to be so, where pages are looked at in turn; `None`: it has to be asked for again.
+    /// Time of the last check, for lists whose pages are checked in turn; `None` requires a new request.
     pub checked_at: Option<String>,
 }
 
 impl PageState {
-    /// The state of a page whose items nobody will ask for: its tag is what it is kept for.
+    /// Returns the state of a page that is kept for its ETag alone, without items.
     pub fn single(url: &impl ToString, validator: Option<Validator>) -> Self {
         Self {
             page: 1,
@@ -44,26 +44,26 @@ impl PageState {
     }
 }
 
-/// A document's id or a SHA in 64 bits, for lists with millions of items. Among a million of them the chance that two are
-/// alike is 1 in 37 million.
+/// Returns a 64-bit fingerprint of a document id or SHA, for lists of millions of items. Among a million of them the
+/// chance of a collision is 1 in 37 million.
 pub fn fingerprint(id: &str) -> i64 {
     xxh3_64(id.as_bytes()).cast_signed()
 }
 
-/// What is known of a list.
+/// State of a list.
 #[derive(Debug, Clone)]
 pub struct ListState {
-    /// Its row.
+    /// The row id.
     pub id: i64,
-    /// How far it has been read; what it means is the list's own affair (a date, an id).
+    /// Progress of the list; its meaning (a date, an id) is up to the list.
     pub watermark: Option<String>,
-    /// What a walk that is under way has to remember.
+    /// Checkpoint of an unfinished walk.
     pub pending: Option<String>,
-    /// Whether it has ever been read from beginning to end.
+    /// Read from beginning to end at least once.
     pub completed: bool,
 }
 
-/// A list's state from its row: id, watermark, pending, completed_at.
+/// Decodes a list's row: id, watermark, pending, completed_at.
 pub(super) fn list_state(row: Vec<Value>) -> ListState {
     let mut row = row.into_iter();
     let mut next = || row.next().unwrap_or(Value::Null);
@@ -75,7 +75,7 @@ pub(super) fn list_state(row: Vec<Value>) -> ListState {
     }
 }
 
-/// A page's state from its row: page, url, etag, token, last_page, next, keys, checked_at.
+/// Decodes a page's row: page, url, etag, token, last_page, next, keys, checked_at.
 pub(super) fn page_state(row: &[Value]) -> PageState {
     let number = |value: &Value| value.as_i64().and_then(|number| u32::try_from(number).ok());
     PageState {
@@ -102,10 +102,7 @@ const LIST_READERS: Upsert = Upsert {
 };
 
 impl Relational {
-    /// The state of a project's list; a list that was never read gets its row here.
-    ///
-    /// # Errors
-    /// The store could not be read or written.
+    /// Returns the state of a project's list, inserting its row if it was never read.
     pub async fn list(&self, project: i64, name: &str) -> Result<ListState, BackendError> {
         if let Some(state) = self.lists.state(project, name) {
             return Ok(state);
@@ -120,10 +117,7 @@ impl Relational {
         Ok(list_state(found.into_iter().next().unwrap_or_default()))
     }
 
-    /// Forgets what is known of a project's lists with such a name (an SQL LIKE pattern), so that they are read anew.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Resets a project's lists whose names match an SQL LIKE pattern, so that they are read from the beginning.
     pub async fn reset_lists(&self, project: i64, name_like: &str) -> Result<(), BackendError> {
         self.lists.invalidate_project(project);
         // The rows stay: another process may be about to store pages that refer to them.
@@ -136,20 +130,14 @@ impl Relational {
         self.write(sql, params()).await.map(drop)
     }
 
-    /// Forgets all that is known of how far a project was read, so that everything is read anew.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Resets a project's whole sync state, so that everything is read from the beginning.
     pub async fn reset(&self, project: i64) -> Result<(), BackendError> {
         self.reset_lists(project, "%").await?;
         self.reset_pull_details(project).await?;
         self.reset_details(project).await
     }
 
-    /// The document store that the sync state speaks of, as it was then.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the document store that the sync state refers to, at its generation then.
     pub async fn paired_documents(&self) -> Result<Option<StoreIdentity>, BackendError> {
         let rows = self.read("SELECT id, generation FROM msght_document_store", Vec::new()).await?;
         let identity =
@@ -157,12 +145,9 @@ impl Relational {
         Ok(rows.first().and_then(identity))
     }
 
-    /// Makes sure that the sync state, which speaks of the store `known`, speaks of this one. Next to another one, or to an older state of it (a
-    /// backup, a lost write-ahead log), it is forgotten, so that everything is read anew: what it says is stored is not
-    /// there. Returns whether it was.
-    ///
-    /// # Errors
-    /// The store could not be read or written.
+    /// Pairs the sync state, which refers to the store `known`, with this one. If it is another store or an older state
+    /// of it (a backup, a lost write-ahead log), the sync state is reset, because what it calls stored is missing
+    /// there. Returns whether it was reset.
     pub async fn pair_documents(
         &self,
         known: Option<&StoreIdentity>,
@@ -191,47 +176,32 @@ impl Relational {
         Ok(known.is_some())
     }
 
-    /// Remembers something about a list that stays as complete as it is; reading it whole takes the mark away.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Stores a marker on a list without changing its completeness. Reading the whole list removes it.
     pub async fn save_marker(&self, list: i64, mark: &str) -> Result<(), BackendError> {
         self.lists.invalidate(list);
         let sql = "UPDATE msght_lists SET pending = ? WHERE id = ?";
         self.write(sql, vec![mark.into(), list.into()]).await.map(drop)
     }
 
-    /// Remembers what a walk under way needs if it is cut off.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Stores the checkpoint from which an interrupted walk resumes.
     pub async fn save_checkpoint(&self, list: i64, pending: &str) -> Result<(), BackendError> {
         self.lists.invalidate(list);
         let sql = "UPDATE msght_lists SET pending = ?, completed_at = NULL WHERE id = ?";
         self.write(sql, vec![pending.into(), list.into()]).await.map(drop)
     }
 
-    /// The fingerprint of the token that a list was read with when everything in it was seen.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the fingerprint of the token with which a list was read completely.
     pub async fn list_reader(&self, list: i64) -> Result<Option<String>, BackendError> {
         let rows = self.read("SELECT token FROM msght_list_readers WHERE list_id = ?", vec![list.into()]).await?;
         Ok(rows.into_iter().next().and_then(|mut row| row.pop()?.into_text()))
     }
 
-    /// Remembers the token that a list was read with.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Records the token that a list was read with.
     pub async fn set_list_reader(&self, list: i64, token: &str) -> Result<(), BackendError> {
         self.upsert(&LIST_READERS, vec![vec![list.into(), token.into()]]).await
     }
 
-    /// The pages of a list, in order.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the pages of a list, in order.
     pub async fn pages(&self, list: i64) -> Result<Vec<PageState>, BackendError> {
         if let Some(pages) = self.lists.pages(list) {
             return Ok(pages);
@@ -242,10 +212,7 @@ impl Relational {
         Ok(rows.iter().map(|row| page_state(row)).collect())
     }
 
-    /// Parents of a project's commits that are not themselves known to be the project's: where its history has a hole.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns parents of a project's commits that are not known as the project's own: gaps in its history.
     pub async fn missing_parents(&self, project: i64, limit: u32) -> Result<Vec<String>, BackendError> {
         let sql = "SELECT DISTINCT c.sha FROM project_commits p JOIN commit_parents cp ON cp.commit_id = p.commit_id \
                    JOIN commits c ON c.id = cp.parent_id WHERE p.project_id = ?1 AND NOT EXISTS \
@@ -255,10 +222,7 @@ impl Relational {
         Ok(rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
     }
 
-    /// Which of these commits are known to be a project's own.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns those of the given commits that are known as the project's own.
     pub async fn known_commits(&self, project: i64, shas: &[String]) -> Result<HashSet<String>, BackendError> {
         let sql = "SELECT c.sha FROM commits c JOIN project_commits p ON p.commit_id = c.id AND p.project_id = ? \
                    WHERE c.sha IN ({})";
@@ -266,11 +230,8 @@ impl Relational {
         Ok(rows.into_iter().filter_map(|row| row[0].as_str().map(str::to_owned)).collect())
     }
 
-    /// Pull requests whose commits have not been read for their present head, by number, at most `limit` after `after`:
-    /// number, head, and whether the stored document tells how many commits it has at this head.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns pull requests whose commits have not been read for their current head, at most `limit` with numbers
+    /// above `after`: number, head, and whether the stored document has the commit count at this head.
     pub async fn pulls_with_unfetched_commits(
         &self,
         project: i64,
@@ -286,10 +247,8 @@ impl Relational {
         Ok(rows.into_iter().filter_map(pull).collect())
     }
 
-    /// For which head a pull request's commits were read, and how many are stored; `None` where they were not.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the head for which a pull request's commits were read and how many are stored; `None` if they were not
+    /// read for the current one.
     pub async fn fetched_pull_commits(&self, project: i64, number: i64) -> Result<Option<(String, i64)>, BackendError> {
         let sql = "SELECT m.commits_of, (SELECT count(*) FROM pull_request_commits x WHERE x.pull_request_id = p.id) \
                    FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
@@ -298,39 +257,27 @@ impl Relational {
         Ok(rows.first().and_then(|row| Some((row[0].as_str()?.to_owned(), row[1].as_i64()?))))
     }
 
-    /// Makes a pull request's commits count as not read; those that are stored stay.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Marks a pull request's commits as unread. The stored ones stay.
     pub async fn reset_pull_commits(&self, project: i64, number: i64) -> Result<(), BackendError> {
         let sql = "UPDATE msght_pulls SET commits_of = NULL WHERE pull_request_id IN \
                    (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)";
         self.write(sql, vec![project.into(), number.into()]).await.map(drop)
     }
 
-    /// Numbers of pull requests that something refers to but that no list has given.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the numbers of pull requests that are referred to but were in no list.
     pub async fn unfetched_pulls(&self, project: i64) -> Result<Vec<i64>, BackendError> {
         let sql = "SELECT p.pullreq_id FROM pull_requests p LEFT JOIN msght_pulls m ON m.pull_request_id = p.id \
                    WHERE p.base_repo_id = ? AND p.deleted = 0 AND m.updated_at IS NULL ORDER BY p.pullreq_id";
         self.numbers(sql, project).await
     }
 
-    /// Numbers of issues that something refers to but that no list has given.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Returns the numbers of issues that are referred to but were in no list.
     pub async fn unfetched_issues(&self, project: i64) -> Result<Vec<i64>, BackendError> {
         let sql = "SELECT issue_id FROM issues WHERE repo_id = ? AND reporter_id IS NULL ORDER BY issue_id";
         self.numbers(sql, project).await
     }
 
-    /// Makes pull requests count as never read, so that they are read again.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Marks pull requests as never read, so that they are fetched again.
     pub async fn reset_pulls(&self, project: i64, numbers: &[i64]) -> Result<(), BackendError> {
         let sql = "UPDATE msght_pulls SET updated_at = NULL WHERE pull_request_id = \
                    (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)";
@@ -340,18 +287,12 @@ impl Relational {
         Ok(())
     }
 
-    /// How many pull requests of a project are known.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Counts the known pull requests of a project.
     pub async fn count_pulls(&self, project: i64) -> Result<usize, BackendError> {
         self.count("SELECT count(*) FROM pull_requests WHERE base_repo_id = ?", project).await
     }
 
-    /// How many issues and pull requests of a project are known.
-    ///
-    /// # Errors
-    /// The store could not be read.
+    /// Counts the known issues and pull requests of a project.
     pub async fn count_issues(&self, project: i64) -> Result<usize, BackendError> {
         self.count("SELECT count(*) FROM issues WHERE repo_id = ?", project).await
     }
@@ -366,20 +307,14 @@ impl Relational {
         Ok(rows.iter().filter_map(|row| row[0].as_i64()).collect())
     }
 
-    /// Forgets which pull requests' commits and details were read, so that `--full` reads them again.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Marks the commits and details of all pull requests as unread, for `--full`.
     async fn reset_pull_details(&self, project: i64) -> Result<(), BackendError> {
         let sql = "UPDATE msght_pulls SET commits_of = NULL, detailed_of = NULL WHERE pull_request_id IN \
                    (SELECT id FROM pull_requests WHERE base_repo_id = ?)";
         self.write(sql, vec![project.into()]).await.map(drop)
     }
 
-    /// Records that a project's retrieval is complete.
-    ///
-    /// # Errors
-    /// The store could not be written.
+    /// Records that a project has been retrieved completely.
     pub async fn mark_retrieved(&self, project: i64) -> Result<(), BackendError> {
         let now = date(chrono::Utc::now());
         let sql = "UPDATE msght_projects SET retrieved_at = ? WHERE project_id = ?";

@@ -1,11 +1,11 @@
-//! Steps of the sync state, recorded in the transaction that stores the rows they speak of.
+//! Updates of the sync state, recorded in the transaction that stores the rows they are about.
 
 use chrono::{DateTime, Utc};
 
 use super::missing_items::{ItemKind, MissingItem};
 use super::sync_state::PageState;
 
-/// A step of the sync state, recorded in the transaction that stores the rows it speaks of.
+/// An update of the sync state.
 #[derive(Debug, Clone)]
 pub enum SyncUpdate {
     /// A page of a list is stored.
@@ -15,25 +15,25 @@ pub enum SyncUpdate {
         /// The page.
         page: PageState,
     },
-    /// Pages after this one are no longer part of the list.
+    /// The list ends at this page; later ones are dropped.
     PagesEnd {
         /// The list.
         list: i64,
         /// The last page.
         last: u32,
     },
-    /// Pages of a list are still as they are known.
+    /// Pages of a list were checked and are unchanged.
     PagesChecked {
         /// The list.
         list: i64,
         /// Their numbers.
         pages: Vec<u32>,
     },
-    /// The list has been read so far.
+    /// The list has been read up to a watermark.
     Watermark {
         /// The list.
         list: i64,
-        /// Up to here.
+        /// The watermark.
         watermark: String,
     },
     /// The list has been read from beginning to end.
@@ -43,59 +43,59 @@ pub enum SyncUpdate {
         /// The new watermark, where the list has one.
         watermark: Option<String>,
     },
-    /// A commit's full form is stored.
+    /// A commit's detailed form is stored.
     CommitDetailed {
         /// Its SHA.
         sha: String,
-        /// What GitHub did not give of it.
+        /// The part that GitHub truncated, if any.
         short: Option<String>,
     },
-    /// The document store had so many changes when these rows' documents were stored.
+    /// The document store's generation after these rows' documents were stored.
     Documents {
-        /// Its generation.
+        /// The generation.
         generation: i64,
     },
-    /// A pull request's full form and reviews are stored.
+    /// A pull request's detailed form and reviews are stored.
     PullDetailed {
         /// The base repository's project.
         project: i64,
         /// Its number.
         number: i64,
-        /// For this `updated_at`.
+        /// The `updated_at` that they are for.
         of: String,
     },
-    /// GitHub was asked for an item and says that it doesn't have it.
+    /// GitHub has answered that it doesn't have an item.
     ItemMissing(MissingItem),
-    /// An item that was missing is there.
+    /// A missing item has been found.
     ItemFound {
         /// The project.
         project: i64,
-        /// What it is.
+        /// The kind.
         kind: ItemKind,
         /// Its SHA or number.
         item: String,
     },
-    /// An issue that something refers to was asked for and GitHub has it no more.
+    /// GitHub no longer has an issue that something refers to.
     IssueGone {
         /// The project.
         project: i64,
         /// Its number.
         number: i64,
     },
-    /// An account's profile is as it was.
+    /// An account's profile is unchanged.
     ProfileUnchanged {
-        /// The account's row.
+        /// The account's row id.
         user: i64,
-        /// When it was asked.
+        /// Time of the request.
         at: DateTime<Utc>,
     },
-    /// An account's profile was asked for and GitHub has none.
+    /// GitHub has no profile of an account.
     ProfileMissing {
-        /// The account's row.
+        /// The account's row id.
         user: i64,
-        /// When it was asked.
+        /// Time of the request.
         at: DateTime<Utc>,
-        /// Whether that is certain, so that the account is marked as gone.
+        /// Certain, so that the account is marked as deleted.
         certain: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! A database on a server: how it is opened, and how commands are sent to it.
+//! A connection to a MongoDB database: opening, retries, commands.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use crate::backend_url::BackendUrl;
 use crate::retry::{RetryPolicy, Retryability};
 use crate::store::BackendError;
 
-/// The database of a URL that names none: GHTorrent's.
+/// Database of a URL that names none: GHTorrent's.
 const DEFAULT_DATABASE: &str = "github";
-/// How long a usable server is looked for, unless the URL says otherwise. A server that runs answers within
-/// milliseconds; an election of a new primary is waited through by [`RetryPolicy`].
+/// Timeout of server selection unless the URL sets one. A running server answers within milliseconds; the election of a
+/// new primary is waited out by [`RetryPolicy`].
 const SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one connection may take to be made, unless the URL says otherwise: a few round trips over any distance.
+/// Timeout of a connection attempt unless the URL sets one: a few round trips over any distance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a command may take. The largest batch (12 MB) is a matter of seconds; what takes a minute hangs.
+/// Timeout of a command: the largest batch (12 MB) takes seconds.
 pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the members of a replica set may take to confirm a write, unless the URL says otherwise: less than
-/// [`COMMAND_TIMEOUT`], so that it is the server that says what it waited for.
+/// Write concern timeout unless the URL sets one: less than [`COMMAND_TIMEOUT`], so that the server reports what it
+/// waited for.
 const WRITE_CONCERN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long closing may take; it only ends idle connections.
+/// Timeout of closing, which only ends idle connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long collisions with another process that opens the same store are tried again.
+/// Maximum time for retrying conflicts with another process that opens the same store.
 const OPEN_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Documents a message of an answer; the server ends it earlier at 16 MB.
+/// Documents per reply message; the server ends it earlier at 16 MB.
 const DOCUMENTS_PER_REPLY: u32 = 2_000;
 
-/// An opened database.
+/// An open database.
 pub(super) struct Connection {
     client: Client,
     pub database: Database,
@@ -42,26 +42,26 @@ pub(super) struct Connection {
     write_concern: RawDocumentBuf,
 }
 
-/// Which members of a replica set may answer.
+/// Members of a replica set that may answer.
 #[derive(Clone, Copy)]
 pub(super) enum ReadFrom {
-    /// The primary alone: what is decided on must be the newest.
+    /// Only the primary, for decisions on the newest state.
     Primary,
-    /// Whichever the URL allows.
+    /// As the URL's read preference says.
     UrlPreference,
 }
 
-/// What a write command did, statement by statement.
+/// Result of a write command, by statement.
 #[derive(Debug, Default)]
 pub(super) struct WriteResult {
-    /// Documents that matched, or were inserted for want of a match.
+    /// Number of documents matched or inserted.
     pub matched: i64,
-    /// The statements that failed.
+    /// The failed statements.
     pub errors: Vec<StatementError>,
 }
 
 impl Connection {
-    /// Opens the database that the URL names and makes sure that its server answers and knows the user.
+    /// Opens the database that the URL names and checks that its server answers and knows the user.
     pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let operation = || format!("opening the document store {url}");
         let failed = |failure: MongoError| failure.into_backend_error(operation(), url).before_start();
@@ -83,7 +83,7 @@ impl Connection {
         if concern.w.is_none() {
             concern.w = Some(Acknowledgment::Majority);
         }
-        // A single server confirms a majority before its journal is on the disk; the sync state must not outlive the data.
+        // A single server confirms a majority before its journal is on disk; the sync state must not outlive the data.
         concern.journal.get_or_insert(true);
         concern.w_timeout.get_or_insert(WRITE_CONCERN_TIMEOUT);
         let write_concern = write_concern_document(&concern);
@@ -95,7 +95,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Tries until it succeeds, fails for good, or patience ends. `doing` is what, as in "reading".
+    /// Runs an operation until it succeeds, fails permanently or the deadline passes. `doing` names it, as in
+    /// "reading".
     pub(super) async fn retry<T, F>(&self, doing: &str, attempt: impl FnMut() -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, MongoError>>,
@@ -105,7 +106,8 @@ impl Connection {
         done.map_err(|failure| failure.into_backend_error(format!("{doing} {server}"), &self.url))
     }
 
-    /// The same while the store is opened: only collisions are tried again, a server that is away is an error at once.
+    /// Runs an operation while the store is opened: only conflicts are retried, an unavailable server is an error at
+    /// once.
     pub(super) async fn retry_conflicts<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, MongoError>>,
@@ -127,7 +129,7 @@ impl Connection {
         RawDocumentBuf::try_from(&answer).map_err(MongoError::from_bson)
     }
 
-    /// Sends statements (of which every one is tried) with the store's write concern.
+    /// Sends statements with the store's write concern. All are attempted.
     pub(super) async fn write(
         &self,
         command: Statements,
@@ -143,12 +145,12 @@ impl Connection {
         parse_write_result(&self.command(message, COMMAND_TIMEOUT).await?)
     }
 
-    /// Adds the write concern to a command.
+    /// Appends the write concern to a command.
     pub(super) fn append_write_concern(&self, command: &mut RawDocumentBuf) {
         command.append(cstr!("writeConcern"), self.write_concern.clone());
     }
 
-    /// Reads what fits a condition, with these members, sorted and limited as asked.
+    /// Finds documents by a condition, with the given fields, order and limit.
     pub(super) async fn find(
         &self,
         collection: &str,
@@ -172,12 +174,12 @@ impl Connection {
     }
 
     pub(super) async fn close(&self) {
-        // What doesn't end in time ends with the process.
+        // The rest ends with the process.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.clone().shutdown().immediate(true).into_future()).await;
     }
 }
 
-/// The kinds of statements.
+/// The kind of a write command.
 #[derive(Clone, Copy)]
 pub(super) enum Statements {
     Insert,
@@ -195,7 +197,7 @@ impl Statements {
     }
 }
 
-/// Waits for the driver no longer than this.
+/// Runs a driver operation with a timeout.
 pub(super) async fn with_timeout<T>(
     limit: Duration,
     work: impl IntoFuture<Output = mongodb::error::Result<T>>,
@@ -224,7 +226,7 @@ fn write_concern_document(concern: &WriteConcern) -> RawDocumentBuf {
     document
 }
 
-/// Reads a write command's answer.
+/// Parses the reply of a write command.
 pub(super) fn parse_write_result(answer: &RawDocument) -> Result<WriteResult, MongoError> {
     check_write_concern(answer)?;
     let index =
@@ -237,7 +239,7 @@ pub(super) fn parse_write_result(answer: &RawDocument) -> Result<WriteResult, Mo
     Ok(outcome)
 }
 
-/// The server's word that the members asked for have the write; it may be stored without that, so it is tried again.
+/// Checks that the write concern was met. The write may be stored even if not, so it is retried.
 pub(super) fn check_write_concern(answer: &RawDocument) -> Result<(), MongoError> {
     match at(answer, "writeConcernError").and_then(RawBsonRef::as_document) {
         Some(error) => {

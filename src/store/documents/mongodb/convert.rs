@@ -1,9 +1,9 @@
-//! JSON to BSON and back, without loss.
+//! Converts JSON to BSON and back, without loss.
 //!
-//! Integers are stored as 64-bit, `_msght`'s dates as dates, everything else as JSON has it and in its order. Member names
-//! that MongoDB can't hold, or that queries can't reach, are escaped: a leading `$` as `%24`, a dot as `%2E`, NUL as `%00`,
-//! an empty name as `%`, a top-level `_id` as `%5Fid`; a `%` that would be mistaken for one of these as `%25`. What is nested
-//! deeper than MongoDB takes is stored as its JSON text.
+//! Integers are stored as 64-bit, `_msght`'s dates as dates, everything else as in JSON and in its order. Member names
+//! that MongoDB can't store or query are escaped: a leading `$` as `%24`, a dot as `%2E`, NUL as `%00`, an empty name
+//! as `%`, a top-level `_id` as `%5Fid`; a `%` that would be mistaken for one of these as `%25`. Anything nested deeper
+//! than MongoDB allows is stored as its JSON text.
 
 use chrono::{DateTime as UtcDate, Utc};
 use mongodb::bson::{DateTime, Decimal128, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
@@ -15,13 +15,13 @@ use crate::json::MAX_DEPTH;
 use crate::store::documents::merge::WITHOUT;
 use crate::store::documents::{REPOSITORY_ID, timestamp};
 
-/// The dates in `_msght` that a reader of documents sees; the rest of it is bookkeeping.
+/// The dates in `_msght` that readers of documents see; the rest is bookkeeping.
 const DATES: [&str; 3] = ["fetched_at", "detailed_at", "deleted_at"];
 
-/// The escapes, with what they stand for.
+/// The escapes and what they stand for.
 const ESCAPES: [(&str, &str); 5] = [("%24", "$"), ("%2E", "."), ("%00", "\0"), ("%25", "%"), ("%5F", "_")];
 
-/// A document's members as BSON.
+/// Converts a document's members to BSON.
 pub(super) fn to_bson(object: &Map<String, Value>) -> Result<RawDocumentBuf, MongoError> {
     let mut document = RawDocumentBuf::new();
     for (key, value) in object {
@@ -58,7 +58,7 @@ fn value_to_bson(value: &Value, depth: usize) -> Result<RawBson, MongoError> {
 fn number_to_bson(number: &Number) -> RawBson {
     match (number.as_i64(), number.is_u64()) {
         (Some(integer), _) => RawBson::Int64(integer),
-        // Only a decimal keeps every digit of an integer beyond 63 bits.
+        // Only a decimal keeps all digits of an integer beyond 63 bits.
         (None, true) => match number.to_string().parse::<Decimal128>() {
             Ok(decimal) => RawBson::Decimal128(decimal),
             Err(_) => RawBson::Double(number.as_f64().unwrap_or(f64::NAN)),
@@ -67,12 +67,12 @@ fn number_to_bson(number: &Number) -> RawBson {
     }
 }
 
-/// A date as it stands in `_msght`; what is no date is `None`.
+/// Parses a date of `_msght`.
 pub(super) fn date(text: &str) -> Option<DateTime> {
     UtcDate::parse_from_rfc3339(text).ok().map(|date| DateTime::from_millis(date.timestamp_millis()))
 }
 
-/// A stored document as the JSON that it was made from, with `_msght` as in the embedded store.
+/// Converts a stored document back to its JSON, with `_msght` as in the embedded store.
 pub(super) fn to_json(document: &RawDocument) -> Result<Value, MongoError> {
     let mut object = Map::new();
     for member in document {
@@ -109,7 +109,7 @@ fn value_to_json(value: RawBsonRef<'_>) -> Result<Value, MongoError> {
             let text = decimal.to_string();
             serde_json::from_str(&text).unwrap_or(Value::String(text))
         }
-        // Documents that other tools have written hold more types than JSON.
+        // Documents written by other tools hold more types than JSON.
         RawBsonRef::DateTime(date) => match UtcDate::<Utc>::from_timestamp_millis(date.timestamp_millis()) {
             Some(date) => Value::from(timestamp(date)),
             None => Value::from(date.timestamp_millis()),

@@ -1,4 +1,4 @@
-//! What can go wrong with a server: whether it passes, and what it means for the user.
+//! Errors of a MongoDB server: whether a retry may help, and advice for the user.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,55 +9,55 @@ use crate::backend_url::BackendUrl;
 use crate::retry::Retryability;
 use crate::store::BackendError;
 
-/// Why an attempt on the server has failed.
+/// A failed attempt on the server.
 #[derive(Debug)]
 pub(super) enum MongoError {
-    /// The driver's own or the server's error for the whole command.
+    /// The driver's error, or the server's for the whole command.
     Driver(Box<Error>),
-    /// No answer within this time.
+    /// No reply within this time.
     TimedOut(Duration),
     /// The server's error for a statement of a command, or for its write concern.
     Rejected { code: i32, message: String },
-    /// Other writers were faster, again and again.
+    /// Lost too often against other writers.
     Contended(String),
-    /// A matter that no attempt changes, already explained.
+    /// A permanent error that is already worded.
     Final(Box<BackendError>),
 }
 
-// The server's error codes that are told apart here
+// Error codes of the server that are distinguished here
 // (<https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml>).
 const UNAUTHORIZED: i32 = 13;
 const AUTHENTICATION_FAILED: i32 = 18;
 const DUPLICATE_KEY: i32 = 11000;
 const OUT_OF_DISK_SPACE: i32 = 14031;
-/// Lock time-outs, busy locks, write conflicts, index builds under way.
+/// Lock timeouts, busy locks, write conflicts, index builds in progress.
 const CONFLICT_CODES: [i32; 6] = [24, 46, 112, 117, 12586, 12587];
-/// Unreachable or unknown members, time-outs, lost cursors, write concerns that timed out, servers that step down, shut
-/// down, recover or are not primary, interrupted operations, sessions to be authenticated anew.
+/// Unreachable or unknown members, timeouts, lost cursors, unmet write concerns, servers that step down, shut down,
+/// recover or are not primary, interrupted operations, sessions to reauthenticate.
 const UNAVAILABLE_CODES: [i32; 21] =
     [6, 7, 43, 50, 64, 89, 91, 133, 134, 189, 202, 262, 384, 391, 9001, 10058, 10107, 11600, 11601, 11602, 13435];
-/// Bad values, what can't be parsed, another type, nested too deep, names that aren't taken, a validator's refusal, and
-/// what is too large: as a document, as a key, after an update.
+/// Bad values, parse errors, wrong types, excessive nesting, invalid names, failed validation, and documents or keys
+/// that are too large.
 const REJECTED_DOCUMENT_CODES: [i32; 13] = [2, 9, 14, 15, 22, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
-/// A member that recovers.
+/// A recovering member.
 const NOT_PRIMARY_OR_SECONDARY: i32 = 13436;
 
-/// A statement of a write command that failed.
+/// A failed statement of a write command.
 #[derive(Debug)]
 pub(super) struct StatementError {
-    /// Its place in the command.
+    /// Its index in the command.
     pub index: usize,
     pub code: i32,
     pub message: String,
 }
 
 impl StatementError {
-    /// Whether it would have made a second document of a unique key.
+    /// Returns whether a unique key would have had a second document.
     pub(super) fn is_duplicate(&self) -> bool {
         self.code == DUPLICATE_KEY
     }
 
-    /// Returns whether it is about the document of the statement: the server would take another one.
+    /// Returns whether the server rejects the statement's document and would accept another.
     pub(super) fn is_document_rejected(&self) -> bool {
         REJECTED_DOCUMENT_CODES.contains(&self.code)
     }
@@ -74,7 +74,7 @@ impl MongoError {
         Self::Driver(Box::new(error.into()))
     }
 
-    /// Returns whether it is about a document among those that were sent: the server would take others.
+    /// Returns whether the server rejects one of the documents sent and would accept others.
     pub(super) fn is_document_rejected(&self) -> bool {
         let code = match self {
             Self::Driver(error) => code_of(error),
@@ -84,7 +84,7 @@ impl MongoError {
         code.is_some_and(|code| REJECTED_DOCUMENT_CODES.contains(&code))
     }
 
-    /// Whether it passes.
+    /// Returns whether a retry may help.
     pub(super) fn retryability(&self) -> Retryability {
         match self {
             Self::Driver(error) => match &*error.kind {
@@ -101,14 +101,14 @@ impl MongoError {
         }
     }
 
-    /// The failure in the user's terms. `operation` says what was being done, on which server.
+    /// Converts into the user's terms. `operation` names it and the server.
     pub(super) fn into_backend_error(self, operation: String, url: &BackendUrl) -> BackendError {
         if let Self::Final(error) = self {
             return *error;
         }
         let hint = self.hint();
         let cause = match &self {
-            // The driver takes a part of the password for something else then, and would show it.
+            // The driver mistakes a part of the password for something else then, and would show it.
             Self::Driver(error)
                 if matches!(&*error.kind, ErrorKind::InvalidArgument { .. }) && url.has_unescaped_user_part() =>
             {
@@ -224,7 +224,7 @@ fn is_too_old(selection: &str) -> bool {
     selection.contains("reports wire version")
 }
 
-/// The driver tells of a selection that failed by printing all that it knows of every server; the user needs the cause.
+/// Extracts the cause from a failed server selection: the driver prints everything it knows of every server.
 fn cause_of_selection(message: &str) -> String {
     if is_too_old(message) {
         return message.to_owned();
@@ -236,7 +236,7 @@ fn cause_of_selection(message: &str) -> String {
     }
 }
 
-/// Whatever a server or the driver says, the URL's password is not in it.
+/// Removes the URL's password from a message of the server or driver.
 fn redacted(text: &str, url: &BackendUrl) -> String {
     let user = url.expose().split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
     let Some((_, password)) = user.and_then(|user| user.split_once(':')).filter(|(_, password)| !password.is_empty())

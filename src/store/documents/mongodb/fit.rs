@@ -1,4 +1,4 @@
-//! Rows as MongoDB documents, within the size that it stores.
+//! Fits rows into MongoDB documents.
 
 use mongodb::bson::raw::cstr;
 use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf};
@@ -11,23 +11,23 @@ use crate::json;
 use crate::store::documents::Collection;
 use crate::store::documents::merge::{Row, WITHOUT};
 
-/// The largest document that MongoDB stores: 16 MiB.
+/// Maximum bytes of a MongoDB document: 16 MiB.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
-/// The part of a commit that it is stored without if it is too large otherwise.
+/// The part that an oversized commit is stored without.
 const PATCHES: &str = "files.patch";
-/// What is said of such a commit.
+/// Notice about such a commit.
 pub(super) const WITHOUT_PATCHES: &str =
     "kept without the patches of its files: with them it has more than the 16 MiB that MongoDB stores";
 
-/// A row on its way into a collection.
+/// Result of fitting a row.
 pub(super) enum Fitted {
-    /// It fits; perhaps without its patches.
+    /// It fits, possibly without its patches.
     Document { document: RawDocumentBuf, is_reduced: bool },
     /// It can't be stored, for this reason.
     Rejected(String),
 }
 
-/// Makes a row a document that MongoDB can store. A commit that is too large is stored without its patches, and says so in
+/// Converts a row into a document that MongoDB can store. An oversized commit loses its patches, recorded in
 /// `_msght.without`.
 pub(super) fn fit(collection: Collection, id: &str, row: &Row, revision: i64) -> Result<Fitted, MongoError> {
     let mut object: Map<String, Value> = match json::parse(&row.json) {
@@ -57,10 +57,10 @@ fn is_reduced(meta: &Value) -> bool {
     meta.get(WITHOUT).is_some()
 }
 
-/// Takes the patches out of a commit's files. Returns whether there were any.
+/// Removes the patches of a commit's files. Returns whether there were any.
 fn remove_patches(commit: &mut Map<String, Value>) -> bool {
     let files = commit.get_mut("files").and_then(Value::as_array_mut).into_iter().flatten();
-    // Shifted, not swapped: what is left keeps GitHub's order.
+    // Shifted, not swapped: the rest keeps GitHub's order.
     let removed = files.filter_map(|file| file.as_object_mut()?.shift_remove("patch"));
     removed.count() > 0
 }

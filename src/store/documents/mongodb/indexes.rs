@@ -1,4 +1,4 @@
-//! The indexes: made where they are missing, GHTorrent's replaced by unique ones.
+//! Creates missing indexes and replaces GHTorrent's by unique ones.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use mongodb::IndexModel;
@@ -13,16 +13,16 @@ use super::repair::KeyCursor;
 use crate::store::BackendError;
 use crate::store::documents::Collection;
 
-/// Collections that are looked after at the same time: the start of a command waits for a few round trips only.
+/// Maximum number of collections checked at the same time: a command's start waits for a few round trips only.
 const MAX_CONCURRENT_COLLECTIONS: usize = 4;
-/// Duplicate keys that an error names.
+/// Maximum number of duplicate keys in an error.
 const MAX_EXAMPLES: usize = 3;
-/// The server's code for a collection that does not exist.
+/// Error code of a missing collection.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// Makes sure that every collection has its indexes. Nothing is changed where they are there.
+/// Creates the indexes that any collection lacks; changes nothing otherwise.
 ///
-/// The order is: look for duplicates, drop GHTorrent's index, make the unique one. It can be cut off anywhere.
+/// It checks for duplicates, drops GHTorrent's index and creates the unique one. It can be interrupted anywhere.
 pub(super) async fn ensure(connection: &Connection) -> Result<(), MongoError> {
     let work = Collection::ALL.iter().map(|collection| ensure_collection(connection, *collection));
     stream::iter(work).buffered(MAX_CONCURRENT_COLLECTIONS).try_collect().await
@@ -57,7 +57,7 @@ async fn ensure_collection(connection: &Connection, collection: Collection) -> R
     made.map(drop).map_err(|failure| with_collection(failure, connection, collection))
 }
 
-/// The indexes that a collection has.
+/// Returns a collection's existing indexes.
 async fn existing_indexes(connection: &Connection, collection: Collection) -> Result<Vec<IndexModel>, MongoError> {
     let target = connection.database.collection::<RawDocumentBuf>(collection.name());
     let list = async { target.list_indexes().await?.try_collect().await };
@@ -79,7 +79,7 @@ async fn drop_index(connection: &Connection, collection: Collection, index: &Ind
         .map_err(|failure| with_collection(failure, connection, collection))
 }
 
-/// Looks whether a unique index can be made.
+/// Rejects a collection with duplicates, on which a unique index can't be created.
 async fn reject_duplicates(connection: &Connection, collection: Collection) -> Result<(), MongoError> {
     let mut keys = KeyCursor::read(connection, collection, doc! {}).await?;
     let mut last: Option<(String, u32)> = None;
@@ -121,7 +121,7 @@ async fn reject_duplicates(connection: &Connection, collection: Collection) -> R
     }))
 }
 
-/// An error of the server's with the collection it is about.
+/// Adds the collection to a server error.
 fn with_collection(failure: MongoError, connection: &Connection, collection: Collection) -> MongoError {
     if failure.retryability() != crate::retry::Retryability::Permanent {
         return failure;
@@ -136,7 +136,8 @@ fn index(name: &str, keys: Document, unique: bool) -> IndexModel {
     IndexModel::builder().keys(keys).options(options).build()
 }
 
-/// Whether two indexes have the same keys in the same order; servers give the direction back as any kind of number.
+/// Returns whether two indexes have the same keys in the same order; servers return the direction as any kind of
+/// number.
 fn same_keys(present: &Document, wanted: &Document) -> bool {
     let ascends = |value: &mongodb::bson::Bson| {
         matches!(value, mongodb::bson::Bson::Int32(1) | mongodb::bson::Bson::Int64(1))
@@ -146,7 +147,7 @@ fn same_keys(present: &Document, wanted: &Document) -> bool {
         && present.iter().zip(wanted).all(|((key, direction), (wanted, _))| key == wanted && ascends(direction))
 }
 
-/// Whether an index allows no key twice, whatever else the documents hold.
+/// Returns whether an index is unique without exceptions.
 fn is_unique(index: &IndexModel) -> bool {
     index.options.as_ref().is_some_and(|options| {
         options.unique == Some(true)

@@ -1,4 +1,4 @@
-//! What is there on a server, without making anything.
+//! Read-only inspection of a MongoDB server.
 
 use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 
@@ -12,7 +12,7 @@ use crate::store::BackendError;
 use crate::store::documents::Collection;
 use crate::store::inspect::BackendStatus;
 
-/// Looks at the database that the URL names; nothing is made.
+/// Inspects the database that the URL names; creates nothing.
 pub(in crate::store::documents) async fn inspect(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
@@ -40,7 +40,7 @@ async fn inspect_database(connection: &Connection) -> Result<BackendStatus, Mong
     Ok(BackendStatus { product: format!("MongoDB {version}"), place: connection.url.to_string(), state })
 }
 
-/// An update that finds nothing shows whether it is allowed, and changes nothing.
+/// Checks the right to write by an update that matches nothing.
 async fn check_writable(connection: &Connection) -> Result<(), MongoError> {
     let nothing = format!("not {STORE_ID}");
     let condition = RawDocumentBuf::try_from(&doc! { "_id": nothing }).map_err(MongoError::from_bson)?;

@@ -1,4 +1,4 @@
-//! Where things stand in a MongoDB document: the paths of its natural key, and msght's own fields under `_msght`.
+//! Layout of a MongoDB document: the paths of its natural key, and msght's own fields under `_msght`.
 
 use std::time::Duration;
 
@@ -8,21 +8,22 @@ use super::error::MongoError;
 use crate::store::documents::Collection;
 use crate::store::documents::merge::StoredMeta;
 
-/// How long the indexes of a collection may take to be built. Only an existing database of GHTorrent's has anything to
-/// build; its largest collections have hundreds of millions of documents.
+/// Timeout of building a collection's indexes. Only a database of GHTorrent's has anything to build; its largest
+/// collections have hundreds of millions of documents.
 pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 /// msght's own part of a document.
 pub(super) const META: &str = "_msght";
-/// When the stored state was read (a date, indexed).
+/// Time at which the stored state was read (a date, indexed).
 pub(super) const FETCHED_AT: &str = "_msght.fetched_at";
-/// When the document was found gone from GitHub (a date).
+/// Time at which the document was found deleted on GitHub (a date).
 pub(super) const DELETED_AT: &str = "_msght.deleted_at";
 /// [`Document::id`](crate::store::documents::Document::id) of a document whose key has several columns (indexed).
 pub(super) const KEY: &str = "_msght.key";
-/// Counts the document's writes: a writer replaces the very state that it has decided on, or nothing.
+/// The document's revision: a writer replaces exactly the revision that it decided on, or nothing.
 pub(super) const REVISION: &str = "_msght.rev";
 
-/// The paths of a collection's natural key, in the order of its unique index (data model, §3).
+/// Returns the paths of a collection's natural key, in the order of its unique index (`docs/data-model.md`,
+/// "Collections").
 pub(super) fn key_paths(collection: Collection) -> Vec<&'static str> {
     match collection {
         Collection::Repos => vec!["name", "owner.login"],
@@ -38,12 +39,12 @@ pub(super) fn key_paths(collection: Collection) -> Vec<&'static str> {
     }
 }
 
-/// Index keys over these paths, each ascending.
+/// Returns index keys over these paths, each ascending.
 pub(super) fn ascending(paths: &[&str]) -> mongodb::bson::Document {
     paths.iter().map(|path| ((*path).to_owned(), 1.into())).collect()
 }
 
-/// The field that holds a document's `id()`: a key of one column is the id itself.
+/// Returns the field with a document's `id()`: a key of one column is the id itself.
 pub(super) fn id_path(collection: Collection) -> &'static str {
     match collection.key() {
         [column] => column.name,
@@ -51,7 +52,7 @@ pub(super) fn id_path(collection: Collection) -> &'static str {
     }
 }
 
-/// What stands at a path of keys.
+/// Returns the value at a path of keys.
 pub(super) fn at<'a>(document: &'a RawDocument, path: &str) -> Option<RawBsonRef<'a>> {
     let (parents, field) = path.rsplit_once('.').map_or((None, path), |(parents, field)| (Some(parents), field));
     let mut document = document;
@@ -61,12 +62,12 @@ pub(super) fn at<'a>(document: &'a RawDocument, path: &str) -> Option<RawBsonRef
     document.get(field).ok()?
 }
 
-/// An integer, however it is stored: servers and other tools choose its type by its size.
+/// Returns an integer of any type: servers and other tools choose it by size.
 pub(super) fn integer(value: RawBsonRef<'_>) -> Option<i64> {
     match value {
         RawBsonRef::Int32(number) => Some(number.into()),
         RawBsonRef::Int64(number) => Some(number),
-        // Beyond 2^53 a double is no exact integer any more.
+        // Beyond 2^53 a double is not exact.
         RawBsonRef::Double(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 =>
         {
             #[expect(clippy::cast_possible_truncation, reason = "checked above")]
@@ -76,7 +77,7 @@ pub(super) fn integer(value: RawBsonRef<'_>) -> Option<i64> {
     }
 }
 
-/// A document's natural key as a text to compare and to show: `repo/owner/number`, a missing part as `(none)`.
+/// Returns a document's natural key as text, such as `repo/owner/number`, with `(none)` for missing parts.
 pub(super) fn natural_key(collection: Collection, document: &RawDocument) -> String {
     let part = |path: &&str| match at(document, path) {
         Some(RawBsonRef::String(text)) => text.to_owned(),
@@ -86,10 +87,10 @@ pub(super) fn natural_key(collection: Collection, document: &RawDocument) -> Str
     key_paths(collection).iter().map(part).collect::<Vec<_>>().join("/")
 }
 
-/// A part of a key that a document lacks.
+/// Text for a missing part of a key.
 pub(super) const MISSING: &str = "(none)";
 
-/// The condition that a document has the same natural key as this one.
+/// Returns the condition for documents with the same natural key.
 pub(super) fn same_key(collection: Collection, document: &RawDocument) -> Result<RawDocumentBuf, MongoError> {
     let mut condition = RawDocumentBuf::new();
     for path in key_paths(collection) {
@@ -98,7 +99,7 @@ pub(super) fn same_key(collection: Collection, document: &RawDocument) -> Result
     Ok(condition)
 }
 
-/// Appends a member whose key is only known at run time.
+/// Appends a member whose key is known only at run time.
 pub(super) fn append(
     document: &mut RawDocumentBuf,
     key: &str,
@@ -109,14 +110,14 @@ pub(super) fn append(
     Ok(())
 }
 
-/// What is known of a stored document without its payload.
+/// Bookkeeping of a stored document, without its payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bookkeeping {
-    /// The revision; `None` for a document of GHTorrent's that msght has not written yet.
+    /// The revision; `None` for a document of GHTorrent's that msght has not written.
     pub revision: Option<i64>,
     /// The fingerprints; `None` likewise.
     pub meta: Option<StoredMeta>,
-    /// Whether it is stored without a part, for want of room.
+    /// Stored without a part that would not fit.
     pub is_reduced: bool,
 }
 
@@ -133,9 +134,9 @@ pub(super) fn read_bookkeeping(document: &RawDocument) -> Bookkeeping {
     Bookkeeping { revision: number(REVISION), meta, is_reduced }
 }
 
-/// The projection with which [`state`] and [`natural_key`] can be read.
+/// Returns the projection that [`read_bookkeeping`] and [`natural_key`] need.
 ///
-/// Whole top-level members: some servers give back a projected path under another shape.
+/// It names whole top-level members: some servers return a projected path in another form.
 pub(super) fn bookkeeping_projection(collection: Collection) -> mongodb::bson::Document {
     let mut fields = mongodb::bson::doc! { META: 1 };
     for path in key_paths(collection) {

@@ -1,8 +1,8 @@
-//! The document store on a MongoDB server: one collection a GitHub entity, as GHTorrent's users know them.
+//! The document store on a MongoDB server: one collection per GitHub entity, as GHTorrent's users know them.
 //!
-//! Each document carries, under `_msght`, when it was read and what [`merge`](super::merge) needs to know of it
-//! (`docs/documents.md`). Nothing here needs a replica set or a transaction: every statement is safe to repeat, and
-//! replaces exactly the state that it was decided on.
+//! Each document carries, under `_msght`, the time it was read and the bookkeeping for [`merge`](super::merge)
+//! (`docs/documents.md`). No replica set or transaction is needed: every statement is idempotent and replaces exactly
+//! the state that it was decided on.
 
 mod connection;
 mod convert;
@@ -33,11 +33,11 @@ use layout::{DELETED_AT, META, REVISION, append, at, id_path, integer};
 pub(super) use inspect::inspect;
 pub(super) use repair::{find_duplicates, repair_duplicates};
 
-/// The collection with the store's one record of itself.
+/// Collection with the store's identity record.
 const STORE: &str = "msght_store";
-/// That record's `_id`.
+/// `_id` of that record.
 const STORE_ID: &str = "store";
-/// Ids a look-up, and statements a command: some kilobytes of ids, and an answer of at most some megabytes.
+/// Ids per lookup, and statements per command: some kilobytes of ids, and a reply of at most some megabytes.
 const IDS_PER_COMMAND: usize = 1_000;
 
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub(super) struct MongoDocuments {
 }
 
 impl MongoDocuments {
-    /// Opens the database that the URL names, and makes its collections and indexes where they are missing.
+    /// Opens the database that the URL names and creates missing collections and indexes.
     pub(super) async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
         let store = Self { connection: Arc::new(Connection::open(url, retry_policy).await?) };
         let connection = &store.connection;
@@ -65,7 +65,7 @@ impl MongoDocuments {
 
     async fn read_identity(&self) -> Result<StoreIdentity, MongoError> {
         loop {
-            // A stale generation would tell of an older state of the store: only the primary may answer.
+            // A stale generation would suggest an older state of the store: only the primary may answer.
             let condition = doc! { "_id": STORE_ID };
             let found = self.connection.find(STORE, condition, ReadFrom::Primary, None, None).await?;
             if let Some(record) = found.first() {
@@ -76,7 +76,7 @@ impl MongoDocuments {
         }
     }
 
-    /// Makes the store's record, unless another process just has.
+    /// Inserts the store's identity record unless another process just has.
     async fn create_identity(&self) -> Result<(), MongoError> {
         let id = format!("{:032x}", rand::rng().random::<u128>());
         let record = rawdoc! { "_id": STORE_ID, "id": id, "generation": 0_i64 };
@@ -89,7 +89,7 @@ impl MongoDocuments {
         }
     }
 
-    /// Counts a change of the store, after it: a generation never speaks of what is not stored yet.
+    /// Increments the store's generation after a change: a generation never covers what is not stored yet.
     async fn next_generation(&self) -> Result<i64, MongoError> {
         loop {
             let mut command = rawdoc! {
@@ -103,7 +103,7 @@ impl MongoDocuments {
             connection::check_write_concern(&answer)?;
             match at(&answer, "value.generation").and_then(integer) {
                 Some(generation) => return Ok(generation),
-                // Somebody has dropped it: it is another store now, and the sync state will learn so.
+                // The record was dropped: it is another store now, and the sync state will notice.
                 None => self.create_identity().await?,
             }
         }
@@ -138,12 +138,12 @@ impl MongoDocuments {
         after: &str,
         limit: u32,
     ) -> Result<Vec<String>, BackendError> {
-        // A limit of 0 means none to the server.
+        // The server takes a limit of 0 for none.
         if limit == 0 {
             return Ok(Vec::new());
         }
         let path = id_path(collection);
-        // All ids of theirs begin like this, and '0' follows '/': the index gives them in order.
+        // All their ids have this prefix, and '0' follows '/': the index returns them in order.
         let begins = key.join("/");
         let (from, to) = (format!("{begins}/"), format!("{begins}0"));
         let from = if after > from.as_str() { after.to_owned() } else { from };
@@ -174,7 +174,7 @@ impl MongoDocuments {
     ) -> Result<u64, BackendError> {
         let mut marked = 0;
         for ids in ids.chunks(IDS_PER_COMMAND) {
-            // Another writer may change some of them in between: these are looked at again.
+            // Another writer may change some of them meanwhile: these are read again.
             while let Some(done) = self
                 .connection
                 .retry("marking deleted documents in", || self.try_mark_deleted(collection, ids, at))
@@ -186,7 +186,7 @@ impl MongoDocuments {
         Ok(marked)
     }
 
-    /// Marks those that are not marked yet; `None` when all are.
+    /// Marks those that are not marked yet; `None` if all are.
     async fn try_mark_deleted(
         &self,
         collection: Collection,

@@ -1,4 +1,4 @@
-//! A repository's documents under its new name.
+//! Moves a repository's documents to its new name.
 
 use futures::TryStreamExt;
 use mongodb::bson::raw::cstr;
@@ -10,14 +10,13 @@ use super::error::MongoError;
 use super::layout::{KEY, REVISION, append, at, bookkeeping_projection, id_path, key_paths};
 use crate::store::documents::Collection;
 
-/// Documents that are moved with one command.
+/// Documents moved per command.
 const DOCUMENTS_A_COMMAND: usize = 500;
-/// How often documents that come in the way are removed again: each time another process must have written them anew.
+/// Maximum rounds of removing conflicting documents: each one means that another process has written them again.
 const ROUNDS: usize = 20;
 
-/// Moves a repository's documents, and removes its entry in `repos`, which is read again under the new name.
-///
-/// Cut off anywhere, it goes on with what still has the old name.
+/// Moves a repository's documents and removes its entry in `repos`, which is read again under the new name. When
+/// interrupted, it resumes with what still has the old name.
 pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&str, &str)) -> Result<(), MongoError> {
     for collection in Collection::ALL.iter().filter(|collection| collection.is_repository_scoped()) {
         let mut rounds = 0;
@@ -33,7 +32,7 @@ pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&st
     checked(connection.write(Statements::Delete, Collection::Repos.name(), statements).await?)
 }
 
-/// One pass over what has the old name. Returns whether there was anything: only a pass that finds nothing is the last.
+/// Moves the documents that have the old name. Returns whether there were any: only a pass without any is the last.
 async fn move_all(
     connection: &Connection,
     collection: Collection,
@@ -76,15 +75,15 @@ async fn move_some(
         in_the_way.push(rawdoc! { "q": target(collection, document, id, to)?, "limit": 0_i32 });
         moves.push(rawdoc! { "q": { "_id": id }, "u": renamed(collection, document, to)? });
     }
-    // As in the embedded store, the document that moves replaces what stands there.
+    // As in the embedded store, a moved document replaces any existing one.
     checked(connection.write(Statements::Delete, collection.name(), in_the_way).await?)?;
     let mut outcome = connection.write(Statements::Update, collection.name(), moves).await?;
-    // What has been written there since is removed in the next pass.
+    // Documents written there since are removed in the next pass.
     outcome.errors.retain(|error| !error.is_duplicate());
     checked(outcome)
 }
 
-/// The condition for another document with the key that this one will have.
+/// Returns the condition for another document with this one's future key.
 fn target(
     collection: Collection,
     document: &RawDocument,
@@ -106,7 +105,7 @@ fn target(
 
 fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> Result<RawDocumentBuf, MongoError> {
     let mut set = rawdoc! { "owner": to.0, "repo": to.1 };
-    // A document of GHTorrent's has nothing of msght's until msght writes it.
+    // A document of GHTorrent's has no bookkeeping until msght writes it.
     let Some(_) = at(document, REVISION) else { return Ok(rawdoc! { "$set": set }) };
     if let (KEY, Some(RawBsonRef::String(key))) = (id_path(collection), at(document, KEY)) {
         let tail = key.splitn(3, '/').nth(2);

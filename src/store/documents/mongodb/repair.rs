@@ -1,4 +1,4 @@
-//! Documents of the same key, as GHTorrent collects them: how they are found, and how one of each is kept.
+//! Finds and removes duplicate documents, which GHTorrent collects.
 
 use futures::StreamExt;
 use mongodb::Cursor;
@@ -15,18 +15,18 @@ use crate::retry::RetryPolicy;
 use crate::store::BackendError;
 use crate::store::documents::{Collection, Duplicates};
 
-/// Documents removed with one command.
+/// Documents removed per command.
 const REMOVALS_PER_COMMAND: usize = 500;
-/// Keys of a collection that are shown.
+/// Maximum number of keys shown per collection.
 const MAX_EXAMPLES: usize = 3;
 
-/// The keys of a collection's documents, sorted, one at a time.
+/// Cursor over a collection's keys in order.
 pub(super) struct KeyCursor {
     collection: Collection,
     cursor: Cursor<RawDocumentBuf>,
 }
 
-/// What is read of a document here.
+/// The part of a document that is read here.
 pub(super) struct KeyEntry {
     /// Its natural key.
     pub key: String,
@@ -34,11 +34,11 @@ pub(super) struct KeyEntry {
     age: Recency,
 }
 
-/// What tells the newest of several: when its state was read, else GitHub's `updated_at`, else when it was inserted.
+/// Order of duplicates: time of reading, else GitHub's `updated_at`, else insertion.
 type Recency = (Option<i64>, Option<String>, Option<ObjectId>);
 
 impl KeyCursor {
-    /// Begins to read. The server sorts by an index of these keys where it has one, else on its disk.
+    /// Opens the cursor. The server sorts by an index of these keys if it has one, else on disk.
     pub(super) async fn read(
         connection: &Connection,
         collection: Collection,
@@ -56,7 +56,7 @@ impl KeyCursor {
         Ok(Self { collection, cursor: with_timeout(BUILD_TIMEOUT, find).await? })
     }
 
-    /// The next one, in the order of keys.
+    /// Returns the next key in order.
     pub(super) async fn next(&mut self) -> Result<Option<KeyEntry>, MongoError> {
         let next = async { self.cursor.next().await.transpose() };
         let Some(document) = with_timeout(COMMAND_TIMEOUT, next).await? else { return Ok(None) };
@@ -71,7 +71,7 @@ impl KeyCursor {
     }
 }
 
-/// Counts what [`repair_duplicates`] would remove; nothing is changed.
+/// Counts the documents that [`repair_duplicates`] would remove, without changing anything.
 pub(in crate::store::documents) async fn find_duplicates(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
@@ -112,13 +112,13 @@ async fn count(connection: &Connection, collection: Collection) -> Result<Duplic
     }
 }
 
-/// Whether a key lacks no part. Those that do may be of different documents.
+/// Returns whether a key has all parts. Incomplete keys may belong to different documents.
 fn is_complete(key: &str) -> bool {
     !key.split('/').any(|part| part == MISSING)
 }
 
-/// Keeps the newest document of each key and removes the others, in every collection that has any. Documents that lack a
-/// part of their key stay: they may be different ones. Returns how many were removed, where there were any.
+/// Keeps the newest document of each key and removes the others, in every collection. Documents without a complete key
+/// stay: they may be different ones. Returns the number removed per collection that had any.
 pub(in crate::store::documents) async fn repair_duplicates(
     url: &BackendUrl,
     retry_policy: &RetryPolicy,
@@ -127,7 +127,7 @@ pub(in crate::store::documents) async fn repair_duplicates(
     let mut removed = Vec::new();
     for collection in Collection::ALL {
         let mut count = 0;
-        // An outage in between begins the collection again; what is removed stays counted.
+        // After an outage the collection is processed again; the count of removed documents stays.
         let counted = std::sync::atomic::AtomicU64::new(0);
         connection.retry("removing duplicates from", || repair(&connection, *collection, &counted)).await?;
         count += counted.into_inner();

@@ -1,8 +1,8 @@
-//! How a batch of documents is written, side by side with other processes that write the same ones.
+//! Writes batches of documents concurrently with other processes.
 //!
-//! A batch is decided on by what is stored, as [`merge`] says. Its statements then carry the revision that each decision
-//! was made on: where another process has been faster, the statement fails on the unique key, and that document alone is
-//! read and decided on again. So nothing is ever overwritten unseen, without locks or transactions.
+//! Each document's write is decided by its stored state (see [`merge`]) and carries the revision it was decided on. If
+//! another process was faster, the statement fails on the unique key, and that document alone is read and decided
+//! again. Nothing is ever overwritten unseen, without locks or transactions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -22,25 +22,25 @@ use super::layout::{
 use crate::store::documents::merge::{self, Row, StoredMeta};
 use crate::store::documents::{BatchResult, Collection, Document, WriteOutcome};
 
-/// Bytes of documents a command. A message may have 48 MB, but a server's reply and its log like it smaller.
+/// Maximum bytes of documents per command. A message may have 48 MB, but a server's reply and log prefer smaller ones.
 const MAX_COMMAND_BYTES: usize = 12_000_000;
-/// Statements a command; the server allows 100,000.
+/// Maximum statements per command; the server allows 100,000.
 const STATEMENTS_PER_COMMAND: usize = 1_000;
-/// Documents looked up with one command.
+/// Documents looked up per command by id.
 const IDS_PER_LOOKUP: usize = 1_000;
-/// The same by conditions on several fields, of which a server plans each one by itself.
+/// Documents looked up per command by conditions on several fields, each of which the server plans separately.
 const CONDITIONS_PER_LOOKUP: usize = 100;
-/// How often documents that others write at the same time are decided on again before it counts as a failed attempt.
+/// Maximum rounds of deciding again on documents that others write at the same time, before the attempt fails.
 const MAX_ROUNDS: u32 = 10;
-/// The longest wait before they are, a round: so that two batches don't meet again in step.
+/// Maximum random delay per round, so that two batches don't collide in step.
 const MAX_ROUND_DELAY: Duration = Duration::from_millis(20);
 
-/// A batch on its way, with what has become of each document so far.
+/// A batch being written, with each document's outcome so far.
 pub(super) struct BatchUpsert<'a> {
-    /// Its documents by collection.
+    /// The documents by collection.
     pub parts: Vec<CollectionBatch<'a>>,
     written: Mutex<Vec<WriteOutcome>>,
-    /// By the documents' places; an attempt that is repeated comes to the same.
+    /// By document index; a repeated attempt gives the same.
     rejected: Mutex<BTreeMap<usize, String>>,
     reduced: Mutex<BTreeMap<usize, String>>,
 }
@@ -51,28 +51,28 @@ pub(super) struct CollectionBatch<'a> {
     groups: Vec<KeyGroup<'a>>,
 }
 
-/// The documents of one key, in the batch's order: the second is judged by the first.
+/// The documents of one key, in the batch's order: later ones are compared with earlier ones.
 struct KeyGroup<'a> {
     id: String,
     members: Vec<(usize, &'a Document)>,
 }
 
-/// What is stored under a key.
+/// A stored document.
 struct StoredDocument {
     state: Bookkeeping,
-    /// The whole document, where it was read.
+    /// The whole document, if it was read.
     json: Option<String>,
     id: Bson,
 }
 
-/// A document that is to be written.
+/// A planned write of a document.
 struct PlannedWrite {
     group: usize,
     statement: RawDocumentBuf,
     natural: String,
     condition: RawDocumentBuf,
     results: Vec<(usize, WriteOutcome)>,
-    /// Whether nothing was known to be stored under its key.
+    /// Nothing was known to be stored under its key.
     is_insert: bool,
 }
 
@@ -94,7 +94,7 @@ impl<'a> BatchUpsert<'a> {
         Self { parts, written, rejected: Mutex::default(), reduced: Mutex::default() }
     }
 
-    /// What has become of the batch; `generation` is the store's since then.
+    /// Returns the batch's result, with the store's generation after it.
     pub(super) fn result(self, generation: Option<i64>) -> BatchResult {
         let list = |map: Mutex<BTreeMap<_, _>>| map.into_inner().unwrap_or_else(PoisonError::into_inner);
         BatchResult {
@@ -105,13 +105,13 @@ impl<'a> BatchUpsert<'a> {
         }
     }
 
-    /// Whether anything was written, or may have been.
+    /// Returns whether anything was or may have been written.
     pub(super) fn has_written(&self) -> bool {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.iter().any(|written| matches!(written, WriteOutcome::Inserted | WriteOutcome::Updated))
     }
 
-    /// Notes that these documents are not stored, for this reason.
+    /// Records documents as rejected, for this reason.
     fn reject(&self, members: &[(usize, &Document)], reason: &str) {
         for (position, document) in members {
             self.record(&[(*position, WriteOutcome::Rejected)]);
@@ -120,7 +120,7 @@ impl<'a> BatchUpsert<'a> {
         }
     }
 
-    /// Notes that these documents are stored without their patches.
+    /// Records documents as stored without their patches.
     fn record_reduced(&self, members: &[(usize, &Document)]) {
         let mut reduced = self.reduced.lock().unwrap_or_else(PoisonError::into_inner);
         reduced.extend(members.iter().map(|(position, _)| (*position, WITHOUT_PATCHES.to_owned())));
@@ -134,7 +134,7 @@ impl<'a> BatchUpsert<'a> {
     }
 }
 
-/// Stores the documents of one collection. Safe to repeat: what an attempt has written, the next one finds unchanged.
+/// Stores the documents of one collection. Idempotent: what one attempt wrote, the next one finds unchanged.
 pub(super) async fn upsert_collection(
     connection: &Connection,
     part: &CollectionBatch<'_>,
@@ -164,7 +164,7 @@ pub(super) async fn upsert_collection(
     Ok(())
 }
 
-/// What is stored under the ids of a batch.
+/// Finds the stored documents of a batch by id.
 async fn find_by_id(
     connection: &Connection,
     part: &CollectionBatch<'_>,
@@ -190,7 +190,7 @@ async fn find_by_id(
     Ok(known)
 }
 
-/// The same for documents that turned out to be there under another id, or written by others meanwhile.
+/// Finds documents by natural key, for those stored under another id or written by others meanwhile.
 async fn find_by_key(
     connection: &Connection,
     collection: Collection,
@@ -251,7 +251,7 @@ fn stored_document(document: &RawDocumentBuf, whole: bool) -> Result<StoredDocum
     Ok(StoredDocument { state: layout::read_bookkeeping(document), json, id })
 }
 
-/// What is to be written for the documents of one key, if anything.
+/// Plans the write for the documents of one key, if any is needed.
 fn plan_write(
     part: &CollectionBatch<'_>,
     group: usize,
@@ -305,7 +305,7 @@ fn plan_write(
     let condition = same_key(part.collection, &stored)?;
     let natural = natural_key(part.collection, &stored);
     let statement = match known {
-        // Planned as a plain insertion: whatever turns out to be there makes it fail on the unique key.
+        // Planned as a plain insertion, which fails on the unique key if a document exists after all.
         None => stored,
         Some(known) => {
             let id = RawBson::try_from(known.id.clone()).map_err(MongoError::from_bson)?;
@@ -314,14 +314,14 @@ fn plan_write(
                 Some(revision) => append(&mut decided_on, REVISION, revision)?,
                 None => append(&mut decided_on, REVISION, rawdoc! { "$exists": false })?,
             }
-            // As an upsert it says by the same error that the stored revision is another one.
+            // An upsert reports another stored revision by the same error.
             rawdoc! { "q": decided_on, "u": stored, "upsert": true }
         }
     };
     Ok(Some(PlannedWrite { group, statement, natural, condition, results, is_insert: known.is_none() }))
 }
 
-/// Sends the statements. Returns those whose key was not as decided on, with the server's reason.
+/// Sends the statements. Returns those whose stored state had changed, with the server's reason.
 async fn write(
     connection: &Connection,
     part: &CollectionBatch<'_>,
@@ -334,11 +334,11 @@ async fn write(
     let mut chunks = chunks(writes);
     while let Some(chunk) = chunks.pop() {
         let sent = &writes[chunk.clone()];
-        // Once it is sent it may be stored, even if no answer comes back.
+        // Once sent, it may be stored even if no reply arrives.
         sent.iter().for_each(|write| batch.record(&write.results));
         let outcome = match send(connection, part.collection, sent).await {
             Ok(outcome) => outcome,
-            // The server doesn't say of which document it is: each is sent by itself then.
+            // The server doesn't say which document it is: each is sent separately then.
             Err(failure) if failure.is_document_rejected() => {
                 match sent {
                     [write] => batch.reject(&part.groups[write.group].members, &failure.to_string()),
@@ -372,7 +372,7 @@ async fn write(
     Ok((conflicts, reason))
 }
 
-/// Which statements go together into a command: of one kind, and not too many or too large.
+/// Groups statements into commands: of one kind, bounded in number and size.
 fn chunks(writes: &[PlannedWrite]) -> Vec<Range<usize>> {
     let mut chunks: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;

@@ -1,9 +1,8 @@
-//! Which row an account is: the one that bears GitHub's number of it, and only where no number is known the one that
-//! bears its login.
+//! Resolves accounts to rows: by GitHub's id, and only where no id is known by login.
 //!
-//! Logins compare without case, and a row keeps the spelling that GitHub uses now. A row takes another login from its
-//! own profile, and from a mention in a live answer; a mention that may be old (an entry of a feed) never renames a row.
-//! Whatever login a mention tells that a row did not have makes the row's profile due, which then decides.
+//! Logins compare case-insensitively, and a row keeps GitHub's current spelling. A row takes another login from its own
+//! profile or from a mention in a live response; a possibly outdated mention (a feed entry) never renames a row. Any
+//! new login in a mention makes the row's profile due, which then decides.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +12,7 @@ use super::{BatchWriter, id_of};
 
 const NEW_ACCOUNTS: Upsert = Upsert { table: "users", columns: &["login", "type"], key: &["login"], update: &[] };
 
-/// Number and row id of an account; a number that is there stays.
+/// GitHub id of an account; an existing id stays.
 const ACCOUNT_NUMBERS: Upsert = Upsert {
     table: "msght_users",
     columns: &["user_id", "github_id"],
@@ -30,28 +29,28 @@ const NEVER_RECHECKED: Upsert = Upsert {
 
 const COLUMNS: &str = "SELECT u.id, u.login, u.type, m.github_id, m.profile_at FROM users u";
 
-/// An account as a batch speaks of it.
+/// A mention of an account in a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Mention {
     pub account: Account,
-    /// Whether the account's own profile says so.
+    /// From the account's own profile.
     pub own: bool,
 }
 
 impl Mention {
-    /// Returns whether this one tells the account's login as it is now, rather than as it was at some time.
+    /// Returns whether this mention has the account's current login.
     fn is_current(&self) -> bool {
         self.own || self.account.as_of.is_none()
     }
 
-    /// Returns whether this one is to be believed rather than the other one.
+    /// Returns whether this mention is more reliable than the other one.
     pub(super) fn outranks(&self, other: &Self) -> bool {
         let rank = |mention: &Self| (mention.own, mention.account.as_of.is_none(), mention.account.as_of);
         rank(self) > rank(other)
     }
 }
 
-/// A row of `users`, as far as it tells who it is.
+/// The identifying columns of a `users` row.
 #[derive(Debug, Clone)]
 struct AccountRow {
     id: i64,
@@ -74,7 +73,7 @@ impl AccountRow {
     }
 }
 
-/// Rows that a batch's accounts may be, by number and by lower-case login.
+/// Rows that may match a batch's accounts, by GitHub id and by lower-case login.
 #[derive(Default)]
 struct Candidates {
     by_number: HashMap<i64, AccountRow>,
@@ -85,13 +84,13 @@ pub(super) fn account_type(account: &Account) -> &'static str {
     if account.organization { "ORG" } else { "USR" }
 }
 
-/// Returns the key of an account within a batch: its number where that is known.
+/// Returns an account's key within a batch: its GitHub id if known.
 pub(super) fn account_key(account: &Account) -> String {
     account.github_id.map_or_else(|| account.login.to_lowercase(), |github_id| format!("#{github_id}"))
 }
 
-/// Returns the key of an account in the cache of row ids. The number is a part of it, because a login may pass to another
-/// account, and so is the spelling, so that a new one is noticed.
+/// Returns an account's key in the id cache. It includes the GitHub id, because a login may pass to another account,
+/// and the spelling, so that a new one is noticed.
 fn cache_key(account: &Account) -> String {
     match account.github_id {
         Some(github_id) => format!("{}#{github_id}", account.login),
@@ -100,7 +99,7 @@ fn cache_key(account: &Account) -> String {
 }
 
 impl BatchWriter<'_> {
-    /// Makes sure of the rows of these accounts and remembers their ids.
+    /// Finds or inserts the rows of these accounts and caches their ids.
     pub(super) async fn accounts(&mut self, mentions: BTreeMap<String, Mention>) -> Result<(), sqlx::Error> {
         let mut missing: Vec<(String, Mention)> = Vec::new();
         for (key, mention) in mentions {
@@ -124,7 +123,7 @@ impl BatchWriter<'_> {
         self.insert_accounts(new).await
     }
 
-    /// What an old mention tells is looked up each time: it may have left something undone that a live one does.
+    /// Caches a row id. Outdated mentions are looked up each time: they may leave undone what a current one does.
     fn cache_id(&mut self, key: String, mention: &Mention, id: i64) {
         if mention.is_current() {
             self.ids.users.put(cache_key(&mention.account), id);
@@ -158,7 +157,7 @@ impl BatchWriter<'_> {
         if keys.is_empty() { Ok(Vec::new()) } else { self.lookup(sql, &[], keys).await }
     }
 
-    /// Finds the row of one account, which may take another login or number by it.
+    /// Resolves one account, whose row may take another login or GitHub id from the mention.
     async fn resolve(&mut self, mention: &Mention, found: &mut Candidates) -> Result<Resolved, sqlx::Error> {
         let account = &mention.account;
         let login = account.login.to_lowercase();
@@ -180,7 +179,7 @@ impl BatchWriter<'_> {
         match (account.github_id, row.github_id) {
             (Some(wanted), Some(former)) if wanted != former => {
                 if !mention.is_current() {
-                    // Its own profile tells what it is called now.
+                    // Its own profile will tell its current login.
                     return Ok(Resolved::New(format!("{}~{wanted}", account.login)));
                 }
                 self.vacate_login(&row).await?;
@@ -206,7 +205,7 @@ impl BatchWriter<'_> {
         }
     }
 
-    /// Gives a row the login that a live answer tells; who had it before makes room.
+    /// Renames a row to the login of a live response; the former holder of the login is displaced.
     async fn rename(
         &mut self,
         row: &mut AccountRow,
@@ -236,8 +235,9 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// GitHub has given a login to somebody else: the row of who had it before bears a login that nobody can have, until
-    /// its own profile tells its present one. Without a number nobody can be asked for it: it is taken for gone.
+    /// Displaces a row whose login GitHub has given to another account: it gets an impossible login until its own
+    /// profile tells the current one. Without a GitHub id nobody can ask for that, and the account is marked as
+    /// deleted.
     async fn vacate_login(&mut self, row: &AccountRow) -> Result<(), sqlx::Error> {
         let unknown = row.github_id.is_none();
         let sql = "UPDATE users SET login = ?1, deleted = CASE WHEN ?2 THEN 1 ELSE deleted END WHERE id = ?3";
@@ -258,8 +258,7 @@ impl BatchWriter<'_> {
         }
     }
 
-    /// An older mention tells another login than the row has. If it is younger than the profile that was read last, that is
-    /// read again.
+    /// Makes a row's profile due if a mention with another login is newer than the last read profile.
     async fn doubt_login(&mut self, row: &AccountRow, account: &Account) -> Result<(), sqlx::Error> {
         let younger = account.as_of.map(date) > row.profile_at;
         if younger && row.profile_at.is_some() && !row.login.eq_ignore_ascii_case(&account.login) {
@@ -282,7 +281,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Makes rows of accounts that have none, under these logins.
+    /// Inserts rows for accounts that have none, under these logins.
     async fn insert_accounts(&mut self, new: Vec<(String, Mention, String)>) -> Result<(), sqlx::Error> {
         if new.is_empty() {
             return Ok(());
@@ -304,14 +303,14 @@ impl BatchWriter<'_> {
     }
 }
 
-/// What looking for an account's row came to.
+/// Outcome of resolving an account.
 enum Resolved {
     Row(i64),
-    /// There is none: one is made under this login.
+    /// No row exists: one is inserted under this login.
     New(String),
 }
 
-/// Returns a login that nobody can have, for a row whose own one is another account's now.
+/// Returns an impossible login, for a row whose own login belongs to another account.
 fn displaced_login(row: &AccountRow) -> String {
     match row.github_id {
         Some(github_id) => format!("{}~{github_id}", row.login),

@@ -1,11 +1,11 @@
-//! What ties accounts to each other: who follows whom, and who is a member of which organisation.
+//! Relations between accounts: followers, organization members and outside collaborators.
 
 use super::super::batch::RowBatch;
 use super::super::rows::{AccountRelation, Person};
 use super::super::sql::{Upsert, Value};
 use super::BatchWriter;
 
-/// GitHub doesn't tell since when: `created_at` stays what another source may have said.
+/// GitHub gives no date: `created_at` keeps what another source may have told.
 const FOLLOWERS: Upsert =
     Upsert { table: "followers", columns: &["user_id", "follower_id"], key: &["user_id", "follower_id"], update: &[] };
 

@@ -18,7 +18,7 @@ const COMMITS: Upsert = Upsert {
     ],
 };
 
-/// A commit that something refers to before it is read itself.
+/// A commit that is referred to before it is read itself.
 pub(in super::super) const STUBS: Upsert =
     Upsert { table: "commits", columns: &["sha", "project_id"], key: &["sha"], update: &[] };
 
@@ -108,7 +108,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Finds the row ids of all commits that the batch speaks of, making rows for those that are only referred to.
+    /// Finds the row ids of all commits of the batch, inserting stubs for those only referred to.
     async fn ensure_commit_stubs(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut mentioned: Vec<(i64, &str)> = Vec::new();
         for commit in &rows.commits {

@@ -1,4 +1,4 @@
-//! Rows whose origin GitHub has no more: they stay, marked.
+//! Marks rows whose origin GitHub has deleted. Rows stay (`docs/data-model.md`, "What is kept when something goes").
 
 use super::super::batch::RowBatch;
 use super::super::rows::DeletedRow;
@@ -39,7 +39,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// GHTorrent's milestones are their titles: one that no milestone bears any more is marked.
+    /// Marks milestones whose title no milestone has any more: GHTorrent knows milestones by title.
     async fn mark_milestones(&mut self, project: i64, titles: &[String]) -> Result<(), sqlx::Error> {
         let titles: Vec<String> = titles.iter().map(|title| truncate(title, MAX_TEXT)).collect();
         let sql = "SELECT id, name, deleted FROM repo_milestones WHERE repo_id = ?";

@@ -30,7 +30,7 @@ const ISSUES: Upsert = Upsert {
     ],
 };
 
-/// A pull request's row among the issues, made from the pull request itself: what the issue list says stands.
+/// A pull request's issue row, derived from the pull request itself: the issue list takes precedence.
 const FROM_PULLS: Upsert = Upsert {
     update: &[
         ("reporter_id", OnConflict::KeepExisting),
@@ -45,7 +45,7 @@ const FROM_PULLS: Upsert = Upsert {
 const STUBS: Upsert =
     Upsert { table: "issues", columns: &["repo_id", "issue_id"], key: &["repo_id", "issue_id"], update: &[] };
 
-/// What an issue says of itself: whether it is open, and how many comments it has.
+/// State and comment count of an issue according to GitHub.
 const ISSUE_FACTS: Upsert = Upsert {
     table: "msght_issues",
     columns: &["issue_id", "open", "comments"],
@@ -56,7 +56,7 @@ const ISSUE_FACTS: Upsert = Upsert {
 const LABELS: Upsert =
     Upsert { table: "repo_labels", columns: &["repo_id", "name"], key: &["repo_id", "name"], update: &[] };
 
-/// Labels as the repository's own list gives them.
+/// Labels from the repository's own list.
 const LISTED_LABELS: Upsert =
     Upsert { columns: &["repo_id", "name", "deleted"], update: &[("deleted", OnConflict::Overwrite)], ..LABELS };
 
@@ -167,7 +167,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// What was marked as gone and is listed again is there: all that hangs on it is read again.
+    /// Clears the deleted mark of listed items and marks everything attached to them for reading again.
     async fn revive(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut listed: BTreeSet<(i64, i64)> = rows.issues.iter().map(|issue| (issue.project, issue.number)).collect();
         let unknown = listed.iter().copied().filter(|key| self.ids.issues.get(key).is_none()).collect();
@@ -189,7 +189,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Finds the row ids of all issues that the batch speaks of, making rows for those only referred to.
+    /// Finds the row ids of all issues of the batch, inserting stubs for those only referred to.
     async fn ensure_issue_stubs(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut mentioned: BTreeSet<(i64, i64)> = BTreeSet::new();
         mentioned.extend(rows.issues.iter().map(|issue| (issue.project, issue.number)));
@@ -220,7 +220,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Makes sure of every label that the batch speaks of.
+    /// Inserts every label of the batch and caches its id.
     async fn labels(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let listed: Vec<_> = rows
             .labels
@@ -254,7 +254,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// An issue has the labels that its newest state has, and no others.
+    /// Replaces the labels of each issue by those of its newest state.
     async fn issue_labels(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut wanted: HashMap<i64, HashSet<i64>> = HashMap::new();
         for (project, number, names) in labels_of(rows) {
@@ -281,7 +281,7 @@ impl BatchWriter<'_> {
     }
 }
 
-/// The label lists of a batch: of its issues, and of its pull requests where no issue list tells them.
+/// Returns the label lists of a batch: of issues, and of pull requests whose labels no issue list tells.
 fn labels_of(rows: &RowBatch) -> impl Iterator<Item = (i64, i64, &[String])> {
     let issues = rows.issues.iter().map(|issue| (issue.project, issue.number, issue.labels.as_slice()));
     let pulls = rows.pulls.iter().filter_map(|pull| Some((pull.project, pull.number, pull.labels.as_deref()?)));

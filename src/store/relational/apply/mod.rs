@@ -1,8 +1,8 @@
-//! From [`RowBatch`] to tables: references become row ids, rows become bulk upserts, in the order of the foreign keys.
+//! Applies a [`RowBatch`]: resolves references to row ids and upserts rows in bulk, in the order of the foreign keys.
 //!
-//! What a row refers to may not have been read yet (a comment comes before its issue, a commit before its parent).
-//! Then a row with only the natural key is made, which the entity fills when it comes: the order in which lists are
-//! read doesn't matter.
+//! A row may refer to one that has not been read yet (a comment before its issue, a commit before its parent). A stub
+//! with only the natural key is inserted then and filled later, so that the order in which lists are read doesn't
+//! matter.
 
 mod account_identity;
 mod account_relations;
@@ -27,22 +27,22 @@ use super::id_caches::IdCaches;
 use super::rows::{Account, Person};
 use super::sql::{Value, placeholders};
 
-/// Characters of a `varchar(255)` column.
+/// Maximum characters of a `varchar(255)` column.
 pub(super) const MAX_TEXT: usize = 255;
-/// Characters of a comment's body (data model, §4).
+/// Maximum characters of a comment's body (`docs/data-model.md`, "commit_comments").
 pub(super) const MAX_BODY: usize = 256;
-/// Characters of `issue_events.action_specific` (data model, §4).
+/// Maximum characters of `issue_events.action_specific` (`docs/data-model.md`, "issue_events").
 pub(super) const MAX_ACTION_SPECIFIC: usize = 64;
 
-/// One batch on its way into one transaction.
+/// Writes one batch in one transaction.
 pub(super) struct BatchWriter<'a> {
     pub tx: &'a mut Tx,
     pub ids: &'a mut IdCaches,
-    /// Row ids of the people in this batch.
+    /// Row ids of the people in this batch, by their keys.
     people: HashMap<String, i64>,
 }
 
-/// Applies a batch. The caller commits, or drops the caches if anything failed.
+/// Applies a batch. The caller commits, or drops the caches on failure.
 pub(super) async fn apply(tx: &mut Tx, ids: &mut IdCaches, rows: &RowBatch) -> Result<(), sqlx::Error> {
     let mut batch = BatchWriter { tx, ids, people: HashMap::new() };
     batch.people(rows).await?;
@@ -58,7 +58,7 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut IdCaches, rows: &RowBatch) -> R
 }
 
 impl BatchWriter<'_> {
-    /// Looks up rows by a list of keys: `sql` with `{}` where the marks go, the fixed parameters first.
+    /// Queries by a list of keys: `{}` in `sql` stands for the placeholders, which follow the fixed parameters.
     async fn lookup(&mut self, sql: &str, fixed: &[Value], keys: &[Value]) -> Result<Vec<Vec<Value>>, sqlx::Error> {
         let most = self.tx.keys_per_lookup();
         let sql = sql.replace("{}", &placeholders(most));
@@ -71,12 +71,12 @@ impl BatchWriter<'_> {
         Ok(found)
     }
 
-    /// The row id of a person of this batch.
+    /// Returns the row id of a person of this batch.
     fn person(&self, person: &Person) -> Value {
         self.people.get(&people::key_of(person)).copied().map_or(Value::Null, Value::Integer)
     }
 
-    /// The row id of an account of this batch.
+    /// Returns the row id of an account of this batch.
     fn account(&self, account: &Account) -> Option<i64> {
         self.people.get(&account_identity::account_key(account)).copied()
     }
@@ -86,13 +86,13 @@ impl BatchWriter<'_> {
     }
 }
 
-/// The id that a look-up found in a row's first column.
+/// Returns the id in the first column of a row.
 fn id_of(row: &[Value]) -> i64 {
     row.first().and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// Cuts a text at a character boundary to what a column holds. NUL characters, which no database client shows right,
-/// are left out; the document keeps them.
+/// Truncates a text at a character boundary to what a column holds. Drops NUL characters, which no database client
+/// shows right; the document keeps them.
 pub(super) fn truncate(text: &str, characters: usize) -> String {
     text.chars().filter(|c| *c != '\0').take(characters).collect()
 }

@@ -1,13 +1,13 @@
-//! What an organisation's lists tell: its repositories' standing, and its teams.
+//! An organization's listed repositories and its teams.
 
 use super::super::batch::RowBatch;
 use super::super::rows::Person;
 use super::super::sql::{OnConflict, Upsert, Value};
 use super::{BatchWriter, MAX_TEXT, id_of, truncate, truncate_option};
 
-/// Characters of `teams.privacy` and `project_listings.visibility`.
+/// Maximum characters of `teams.privacy` and `project_listings.visibility`.
 const MAX_WORD: usize = 16;
-/// Characters of `teams.permission`.
+/// Maximum characters of `teams.permission`.
 const MAX_PERMISSION: usize = 32;
 
 const LISTINGS: Upsert = Upsert {
@@ -146,7 +146,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// The row that bears one of GitHub's numbers.
+    /// Finds a row by GitHub's id.
     async fn id_by_number(&mut self, sql: &str, number: i64) -> Result<Option<i64>, sqlx::Error> {
         let found = self.tx.fetch(sql, vec![number.into()]).await?;
         Ok(found.first().map(|row| id_of(row)))

@@ -1,4 +1,4 @@
-//! Users: accounts, the one ghost, and authors known only by an e-mail address (data model, §4).
+//! Users: accounts, the one ghost, and authors known only by an e-mail address (`docs/data-model.md`, "users").
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -12,14 +12,14 @@ use super::super::sql::{OnConflict, Upsert, Value, date};
 use super::account_identity::{Mention, account_key, account_type};
 use super::{BatchWriter, MAX_TEXT, id_of, truncate_option};
 
-/// The login that GitHub shows for people it no longer knows.
+/// Login that GitHub shows for accounts it no longer knows.
 pub const GHOST: &str = "ghost";
 
-/// The committer of everything that is done in GitHub's web interface: it belongs to nobody, so that it must never
-/// tie an account to an author.
+/// Committer of everything done in GitHub's web interface. It belongs to nobody and must never tie an account to an
+/// author.
 const WEB_FLOW_EMAIL: &str = "noreply@github.com";
 
-/// Letters of a fake user's login. 26^12 leaves a collision out of the question.
+/// Letters of a fake user's login: 26^12 rules out collisions.
 const FAKE_LOGIN_LETTERS: usize = 12;
 
 const PROFILES: Upsert = Upsert {
@@ -65,7 +65,7 @@ const MENTIONS: Upsert = Upsert {
     update: &[],
 };
 
-/// Of several names under one address the first in the alphabet stays, whatever order commits come in.
+/// Keeps the alphabetically first of several names under one address, whatever the order of commits.
 const FAKES: Upsert = Upsert {
     table: "users",
     columns: &["login", "name", "email", "fake"],
@@ -75,12 +75,12 @@ const FAKES: Upsert = Upsert {
 
 const EMAILS: Upsert = Upsert { table: "msght_emails", columns: &["email", "user_id"], key: &["email"], update: &[] };
 
-/// The account that stands for everybody whom GitHub no longer knows.
+/// Returns the account that stands for everybody whom GitHub no longer knows.
 fn ghost_account() -> Account {
     Account { login: GHOST.to_owned(), github_id: None, organization: false, as_of: None }
 }
 
-/// Notes what a batch says of an account, unless it says so more reliably elsewhere.
+/// Records a mention of an account unless the batch has a more reliable one.
 fn note(accounts: &mut BTreeMap<String, Mention>, account: &Account, own: bool) {
     let mention = Mention { account: account.clone(), own };
     match accounts.entry(account_key(account)) {
@@ -90,7 +90,7 @@ fn note(accounts: &mut BTreeMap<String, Mention>, account: &Account, own: bool) 
     }
 }
 
-/// What tells people apart within a batch.
+/// Returns a person's key within a batch.
 pub(super) fn key_of(person: &Person) -> String {
     match person {
         Person::Account(account) => account_key(account),
@@ -99,8 +99,8 @@ pub(super) fn key_of(person: &Person) -> String {
     }
 }
 
-/// The login of somebody known only by an e-mail address: letters derived from it, so that every run and every
-/// worker makes the same one. Without an address the name must do.
+/// Returns the login of a person known only by an e-mail address: letters derived from it, the same in every run and
+/// worker. Without an address it is derived from the name.
 pub(super) fn fake_login(name: Option<&str>, email: Option<&str>) -> String {
     let source = match email.filter(|email| !email.is_empty()) {
         Some(email) => format!("email:{email}"),
@@ -110,7 +110,7 @@ pub(super) fn fake_login(name: Option<&str>, email: Option<&str>) -> String {
     digest.iter().take(FAKE_LOGIN_LETTERS).map(|byte| char::from(b'A' + byte % 26)).collect()
 }
 
-/// What an e-mail address is found by: itself, or a digest of one that is longer than its column.
+/// Returns the lookup key of an e-mail address: itself, or a digest if it is longer than its column.
 fn email_key(email: &str) -> Cow<'_, str> {
     if email.chars().count() <= MAX_TEXT {
         return Cow::Borrowed(email);
@@ -120,7 +120,7 @@ fn email_key(email: &str) -> Cow<'_, str> {
 }
 
 impl BatchWriter<'_> {
-    /// Makes sure of everybody the batch speaks of, and remembers their row ids.
+    /// Finds or inserts everybody the batch refers to and keeps their row ids.
     pub(super) async fn people(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut accounts: BTreeMap<String, Mention> = BTreeMap::new();
         let mut fakes: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
@@ -147,14 +147,14 @@ impl BatchWriter<'_> {
         self.fakes(fakes).await
     }
 
-    /// The row id of the one ghost.
+    /// Returns the row id of the ghost.
     pub(super) async fn ghost(&mut self) -> Result<i64, sqlx::Error> {
         let ghost = Mention { account: ghost_account(), own: false };
         self.accounts(BTreeMap::from([(GHOST.to_owned(), ghost)])).await?;
         Ok(self.people.get(GHOST).copied().unwrap_or(-1))
     }
 
-    /// Remembers which accounts a project's documents mention, so that their profiles are read with the project's.
+    /// Records the accounts that a project's documents mention, so that their profiles are read with the project's.
     async fn mentions(&mut self, mentions: &[(i64, Account)]) -> Result<(), sqlx::Error> {
         let mut rows: Vec<(i64, i64)> =
             mentions.iter().filter_map(|(project, account)| Some((*project, self.account(account)?))).collect();
@@ -191,10 +191,10 @@ impl BatchWriter<'_> {
         self.tx.upsert(&PROFILE_FACTS, facts).await.map(drop)
     }
 
-    /// Learns which account an e-mail address belongs to. A fake user made for the address earlier becomes that
-    /// account: all that refers to it follows.
+    /// Records the account of an e-mail address. A fake user with that address is merged into the account, with all
+    /// references.
     async fn emails(&mut self, ties: &[(String, Account)]) -> Result<(), sqlx::Error> {
-        // By key: the address itself, and the account's row.
+        // By lookup key: the address, and the account's row id.
         let mut unknown: BTreeMap<String, (&str, i64)> = BTreeMap::new();
         for (email, account) in ties {
             let key = email_key(email).into_owned();
@@ -217,7 +217,7 @@ impl BatchWriter<'_> {
         let by_login: HashMap<String, i64> =
             unknown.values().map(|(email, id)| (fake_login(None, Some(email)), *id)).collect();
         let keys: Vec<Value> = by_login.keys().map(|login| login.as_str().into()).collect();
-        // Another process may be making the fake user just now: the one who comes second sees what the first has done.
+        // Another process may be inserting the fake user right now: the second one sees what the first has done.
         let sql = format!("SELECT id, login FROM users WHERE fake = 1 AND login IN ({{}}){}", self.tx.locking_clause());
         let mut merged = HashSet::new();
         for row in self.lookup(&sql, &[], &keys).await? {
@@ -285,15 +285,15 @@ impl BatchWriter<'_> {
             }
         }
         let locking = self.tx.locking_clause();
-        // Where nobody else writes meanwhile, nothing has to be waited for.
+        // With a single writer there is nothing to wait for.
         if touched > 0 && !locking.is_empty() {
             self.merge_tied_meanwhile(&fakes, locking).await?;
         }
         Ok(())
     }
 
-    /// Another process may have tied an address to its account since it was looked up: whoever waits for the other's row
-    /// sees it, here or in [`emails`](Self::emails).
+    /// Merges fake users whose address another process has tied to an account since the lookup. Whoever waits for the
+    /// other's row sees it, here or in [`emails`](Self::emails).
     async fn merge_tied_meanwhile(
         &mut self,
         fakes: &BTreeMap<String, (Option<String>, Option<String>)>,
@@ -313,7 +313,7 @@ impl BatchWriter<'_> {
     }
 }
 
-/// Everybody that a batch refers to.
+/// Returns everybody that a batch refers to.
 fn all_people(rows: &RowBatch) -> Vec<Person> {
     let mut people: Vec<Person> = Vec::new();
     people.extend(rows.accounts.iter().cloned().map(Person::Account));

@@ -1,4 +1,4 @@
-//! What became of asking for accounts' profiles that brought none.
+//! Results of profile requests that returned no profile.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
@@ -6,7 +6,7 @@ use super::super::sql::{OnConflict, Upsert, Value, date};
 use super::BatchWriter;
 use super::people::PROFILE_TIMES;
 
-/// An account that is gone is asked for again after this long at first, and then after as long as it has been gone.
+/// Initial recheck interval of a deleted account; later it equals the time since the account was first missed.
 const MIN_BACKOFF: TimeDelta = TimeDelta::hours(1);
 const MAX_BACKOFF: TimeDelta = TimeDelta::days(30);
 
@@ -23,7 +23,7 @@ impl BatchWriter<'_> {
         self.tx.upsert(&PROFILE_TIMES, vec![vec![user.into(), date(at).into()]]).await.map(drop)
     }
 
-    /// Marks an account as gone where that is certain; otherwise the next run asks again.
+    /// Marks an account as deleted if that is certain; otherwise the next run asks again.
     pub(super) async fn profile_missing(
         &mut self,
         user: i64,
@@ -43,7 +43,7 @@ impl BatchWriter<'_> {
     }
 }
 
-/// Returns how long after a look an account is looked for again that has been gone for so long.
+/// Returns the recheck interval of an account that has been missing for a time.
 fn backoff(gone: TimeDelta) -> TimeDelta {
     gone.clamp(MIN_BACKOFF, MAX_BACKOFF)
 }

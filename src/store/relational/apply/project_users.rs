@@ -1,4 +1,4 @@
-//! What ties people and words to a project: members, stars, milestones, languages, topics.
+//! A project's members and stargazers, milestones, languages and topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +69,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Dates members by what the feed has told of them, which may come before the list that they stand in.
+    /// Sets members' dates from the events feed, which may be read before the list of members.
     async fn date_members(&mut self, members: &[ProjectUser], dates: &[ProjectUser]) -> Result<(), sqlx::Error> {
         for tie in dates {
             let (project, user, since) = (Value::from(tie.project), self.person(&tie.user), Value::from(tie.since));
@@ -100,7 +100,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Each look that differs from the last adds a set of rows (data model, §4); the same look twice adds nothing.
+    /// Adds a set of rows if the languages differ from the last set (`docs/data-model.md`, "project_languages").
     async fn languages(&mut self, languages: &Languages) -> Result<(), sqlx::Error> {
         let mut now: BTreeMap<String, i64> = BTreeMap::new();
         for (name, bytes) in &languages.bytes {
@@ -126,7 +126,7 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Topics that a repository has lost are marked deleted, not removed (data model, §4).
+    /// Marks topics that a repository has lost as deleted (`docs/data-model.md`, "project_topics").
     async fn topics(&mut self, topics: &Topics) -> Result<(), sqlx::Error> {
         let rows = topics
             .names

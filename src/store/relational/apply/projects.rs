@@ -23,7 +23,7 @@ const REFRESHED: Upsert = Upsert {
     ],
 };
 
-/// Where a project's row has a parent already that this answer doesn't know, the known one stays.
+/// Keeps a known parent that this response doesn't know.
 const REFRESHED_PARENT_UNKNOWN: Upsert = Upsert {
     update: &[
         ("url", OnConflict::Overwrite),
@@ -42,11 +42,11 @@ pub(super) fn key_of(owner: &str, name: &str) -> String {
     format!("{owner}/{name}").to_lowercase()
 }
 
-/// The name and owner that a row stands under.
+/// Name and owner of a project's row.
 struct Place {
     name: String,
     owner: i64,
-    /// Whether the row is the repository's own, and not that of another one that had its name before.
+    /// The row is the repository's own, and not that of a former holder of its name.
     own: bool,
 }
 
@@ -91,10 +91,10 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// Returns where a repository's row stands. A repository is known by its number: renamed or
-    /// transferred, its row takes the new name, in GitHub's spelling, and stays one. Another repository that had the name
-    /// before makes room, unless it has documents: then it is asked for what it is called now before the name is given
-    /// away, and until then the row keeps its former name.
+    /// Returns the name and owner of a repository's row. Repositories are identified by GitHub's id: a renamed or
+    /// transferred one keeps its row, which takes the new name in GitHub's spelling. A former holder of the name is
+    /// displaced unless it has documents: its current name is asked for first, and until then this row keeps its former
+    /// name.
     async fn place(&mut self, project: &Project, owner: i64) -> Result<Place, sqlx::Error> {
         let name = truncate(&project.name, MAX_TEXT);
         let Some(github_id) = project.github_id else { return Ok(Place { name, owner, own: true }) };
@@ -112,7 +112,7 @@ impl BatchWriter<'_> {
                    ON m.project_id = p.id WHERE p.name = ? AND p.owner_id = ?";
         let holder = self.tx.fetch(sql, vec![name.as_str().into(), owner.into()]).await?.into_iter().next();
         if let Some(holder) = holder.filter(|holder| Some(id_of(holder)) != own_id) {
-            // A row without a number is this repository's own where that has none yet.
+            // A row without a GitHub id is this repository's own if it has none yet.
             let is_own = own.is_none() && holder[1].as_i64().is_none();
             if !is_own && holder[2].as_str().is_some() {
                 let former = own.and_then(|row| {
@@ -134,7 +134,7 @@ impl BatchWriter<'_> {
         Ok(Place { name, owner, own: true })
     }
 
-    /// GitHub has given a name to another repository: the row that had it bears a name that nothing can have, until the
+    /// Displaces a row whose name GitHub has given to another repository: it gets an impossible name until its
     /// repository is met again.
     async fn vacate_name(&mut self, id: i64, name: &str, github_id: Option<i64>) -> Result<(), sqlx::Error> {
         let displaced_login =

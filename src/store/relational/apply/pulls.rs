@@ -9,7 +9,7 @@ use super::super::rows::PullRequestHistory;
 use super::super::sql::{OnConflict, Upsert, Value, date};
 use super::{BatchWriter, MAX_BODY, MAX_TEXT, id_of, projects, truncate, truncate_option};
 
-/// Two reports of the same action within this many seconds are one fact (data model, §4).
+/// Reports of the same action within this many seconds are one event (`docs/data-model.md`, "pull_request_history").
 const SAME_EVENT_SECONDS: i64 = 3;
 
 const PULLS: Upsert = Upsert {
@@ -25,7 +25,7 @@ const PULLS: Upsert = Upsert {
     ],
     key: &["base_repo_id", "pullreq_id"],
     update: &[
-        // A head repository that is deleted later was there all the same.
+        // A head repository stays known after it is deleted.
         ("head_repo_id", OnConflict::OverwriteIfPresent),
         ("head_commit_id", OnConflict::OverwriteIfPresent),
         ("base_commit_id", OnConflict::OverwriteIfPresent),
@@ -126,7 +126,7 @@ impl BatchWriter<'_> {
         self.history(&rows.pull_history).await
     }
 
-    /// Finds the row ids of all pull requests that the batch speaks of, making rows for those only referred to.
+    /// Finds the row ids of all pull requests of the batch, inserting stubs for those only referred to.
     async fn ensure_pull_stubs(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut mentioned: BTreeSet<(i64, i64)> = BTreeSet::new();
         mentioned.extend(rows.pulls.iter().map(|pull| (pull.project, pull.number)));
@@ -158,8 +158,8 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// A pull request's commits are replaced as a whole: after a force-push the former ones are no longer its own. What is
-    /// not all of them only adds, and the next run asks again.
+    /// Replaces a pull request's commits as a whole: after a force-push the former ones are no longer its own. An
+    /// incomplete list only adds, and the next run asks again.
     async fn pull_commits(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut wanted: HashMap<i64, HashSet<i64>> = HashMap::new();
         let mut read: Vec<Vec<Value>> = Vec::new();
@@ -212,10 +212,11 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    /// The same fact may come from the list, the details, the events and the feed; it is one row.
+    /// Records events of pull requests. The list, the details, the events and the feed may report the same one;
+    /// it is one row.
     async fn history(&mut self, facts: &[PullRequestHistory]) -> Result<(), sqlx::Error> {
         let mut by_pull: BTreeMap<i64, Vec<&PullRequestHistory>> = BTreeMap::new();
-        // What bears a date that no column can hold is in the document alone.
+        // Events with a date that no column can hold are in the document alone.
         for fact in facts.iter().filter(|fact| Value::from(fact.at) != Value::Null) {
             if let Some(id) = self.ids.pulls.get(&(fact.project, fact.number)) {
                 by_pull.entry(id).or_default().push(fact);
@@ -266,7 +267,7 @@ const HISTORY: Upsert = Upsert {
     update: &[],
 };
 
-/// Rows that are there: a later source knew the actor, or an earlier time.
+/// Updates of existing rows: a later source knew the actor or an earlier time.
 const HISTORY_CHANGED: Upsert = Upsert {
     table: "pull_request_history",
     columns: &["id", "pull_request_id", "created_at", "action", "actor_id"],
@@ -283,11 +284,11 @@ struct HistoryRow {
     changed: bool,
 }
 
-/// Adds a fact to a pull request's history, or to the row that tells it already. The outcome doesn't depend on the
-/// order of the sources: the earlier time and the known actor stay.
+/// Adds an event to a pull request's history, or merges it into the row of the same event. The result doesn't depend on
+/// the order of sources: the earlier time and the known actor stay.
 fn merge_event(rows: &mut Vec<HistoryRow>, action: &str, at: &str, actor: Option<i64>) {
     let once = matches!(action, "opened" | "merged");
-    // The row of just this time first: were another one moved to it, two rows would tell the same.
+    // The row of exactly this time first: moving another one to it would make a duplicate.
     let exact = rows.iter().position(|row| row.action == action && row.at == at);
     let near = |row: &HistoryRow| row.action == action && (once || seconds_between(&row.at, at) <= SAME_EVENT_SECONDS);
     let Some(row) = exact.or_else(|| rows.iter().position(near)).and_then(|position| rows.get_mut(position)) else {
@@ -313,7 +314,7 @@ fn seconds_between(a: &str, b: &str) -> i64 {
     }
 }
 
-/// Groups keys of project and number by project, for look-ups.
+/// Groups (project, number) keys by project, for lookups.
 pub(super) fn by_project(keys: &BTreeSet<(i64, i64)>) -> BTreeMap<i64, Vec<Value>> {
     let mut groups: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
     for (project, number) in keys {

@@ -1,4 +1,4 @@
-//! The sync state's share of a batch.
+//! A batch's sync updates.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ const PULLS_DETAILED: Upsert = Upsert {
     update: &[("detailed_of", OnConflict::Overwrite)],
 };
 
-/// Pages a statement marks as checked.
+/// Maximum number of pages that one statement marks as checked.
 const PAGES_PER_STATEMENT: usize = 100;
 
 fn page_row(list: i64, page: &PageState) -> Vec<Value> {
@@ -66,13 +66,13 @@ fn page_row(list: i64, page: &PageState) -> Vec<Value> {
     ]
 }
 
-/// Steps of one kind that go together into few statements.
+/// Updates of one kind that share statements.
 #[derive(Default)]
 struct Gathered<'a> {
     pages: Vec<Vec<Value>>,
     generation: Option<i64>,
     commits: BTreeMap<&'a str, &'a Option<String>>,
-    /// Project and number, and the state that was read.
+    /// Project and number, with the state that was read.
     pulls: BTreeMap<(i64, i64), &'a str>,
 }
 
@@ -83,7 +83,7 @@ impl BatchWriter<'_> {
             match step {
                 SyncUpdate::Page { list, page } => gathered.pages.push(page_row(*list, page)),
                 SyncUpdate::PagesEnd { list, last } => {
-                    // A page that is read again later in the batch is stored behind this.
+                    // A page that is read again later in the batch is stored after this.
                     self.tx.upsert(&PAGES, std::mem::take(&mut gathered.pages)).await?;
                     let sql = "DELETE FROM msght_pages WHERE list_id = ? AND page > ?";
                     self.tx.execute(sql, vec![(*list).into(), i64::from(*last).into()]).await?;
@@ -132,7 +132,7 @@ impl BatchWriter<'_> {
         self.tx.upsert(&PULLS_DETAILED, rows).await.map(drop)
     }
 
-    /// A step by itself.
+    /// Applies a single update.
     async fn step(&mut self, step: &SyncUpdate) -> Result<(), sqlx::Error> {
         match step {
             SyncUpdate::Page { .. }
@@ -181,7 +181,8 @@ impl BatchWriter<'_> {
                 self.tx.execute(sql, vec![(*project).into(), kind.name().into(), item.as_str().into()]).await?;
             }
             SyncUpdate::IssueGone { project, number } => {
-                // Where nothing is known of it but its number, it was the ghost's: then it isn't asked for again.
+                // An issue of which only the number is known is assigned to the ghost, so that it is not asked for
+                // again.
                 let sql =
                     "UPDATE issues SET reporter_id = ? WHERE repo_id = ? AND issue_id = ? AND reporter_id IS NULL";
                 let ghost = self.ghost().await?;

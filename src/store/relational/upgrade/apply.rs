@@ -1,5 +1,5 @@
-//! Does the upgrade, step by step. Every step is decided on by what is there, so that one cut off anywhere is gone on
-//! with by the next run: foreign keys go, rows in the way are set right, columns change, keys and foreign keys come.
+//! Performs the upgrade step by step. Each step is derived from the current state, so that the next run resumes an
+//! interrupted one: drop foreign keys, fix blocking rows, change columns, add keys and foreign keys.
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,20 +10,20 @@ use super::introspect::{self, ExistingSchema};
 use super::target::{self, Key, Table};
 use crate::store::BackendError;
 
-/// Which rows of a table go: temporary, this connection's own.
+/// Temporary table of this connection with the rows to remove.
 const SURPLUS: &str = "msght_surplus";
 
-/// An upgrade under way.
+/// A running upgrade.
 pub(super) struct UpgradeRun<'a> {
     pub database: &'a Database,
-    /// Whether duplicates and orphans may be set right.
+    /// Fix duplicates and orphans, too.
     pub repair: bool,
-    /// Gets a line for each step.
+    /// Receives a line per step.
     pub report: &'a (dyn Fn(&str) + Send + Sync),
     pub stop: &'a CancellationToken,
 }
 
-/// Whether a step may be followed by the next.
+/// Outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StepResult {
     Continue,
@@ -31,7 +31,7 @@ pub(super) enum StepResult {
 }
 
 impl UpgradeRun<'_> {
-    /// Brings the tables that are there into their form. `dirty`: there are rows in the way.
+    /// Brings the existing tables into their target form. `dirty`: there are blocking rows.
     pub async fn run(&self, dirty: bool) -> Result<StepResult, BackendError> {
         if self.drop_references(dirty).await? == StepResult::Stopped
             || (dirty && self.clean().await? == StepResult::Stopped)
@@ -52,7 +52,7 @@ impl UpgradeRun<'_> {
         ExistingSchema::read(self.database).await
     }
 
-    /// Foreign keys stand in the way of changing the columns at their ends. Where rows are removed, all have to go.
+    /// Drops foreign keys that block changes to the columns at their ends; all of them if rows will be removed.
     async fn drop_references(&self, all: bool) -> Result<StepResult, BackendError> {
         let existing = self.existing().await?;
         for table in target::tables() {
@@ -74,16 +74,16 @@ impl UpgradeRun<'_> {
         Ok(StepResult::Continue)
     }
 
-    /// Sets right what stands in the way, as far as the columns as they are allow it.
+    /// Fixes blocking rows as far as the current columns allow.
     async fn clean(&self) -> Result<StepResult, BackendError> {
-        // Rows without a key or a reference first: what is left is worth comparing.
+        // Rows without a key or with dangling references first: the rest is worth comparing.
         if self.repair_all(false).await? == StepResult::Stopped {
             return Ok(StepResult::Stopped);
         }
         if !self.repair {
             return Ok(StepResult::Continue);
         }
-        // Rows come after those that they refer to: two that become one may give others the same key.
+        // Referenced tables first: merging two rows may give others the same key.
         let mut existing = self.existing().await?;
         for table in target::tables() {
             for key in table.unique_keys() {
@@ -94,7 +94,7 @@ impl UpgradeRun<'_> {
                 if !blockers::is_unique_already(table, there, key)
                     && self.keep_newest(table, &existing, there, key).await?
                 {
-                    // Keys may have gone.
+                    // Keys may have been dropped.
                     existing = self.existing().await?;
                 }
             }
@@ -102,7 +102,7 @@ impl UpgradeRun<'_> {
         Ok(StepResult::Continue)
     }
 
-    /// Sets right values and references: what becomes NULL, for which columns have to have changed, or what doesn't.
+    /// Fixes values and references: those that become NULL, which requires changed columns, or the others.
     async fn repair_all(&self, to_null: bool) -> Result<StepResult, BackendError> {
         let existing = self.existing().await?;
         for table in target::tables() {
@@ -152,8 +152,8 @@ impl UpgradeRun<'_> {
         Ok(())
     }
 
-    /// Of several rows of one key the newest stays: that of the highest id, else the one created last. Returns whether
-    /// there were any.
+    /// Keeps the newest row of each key: that with the highest id, else the last created. Returns whether there were
+    /// duplicates.
     async fn keep_newest(
         &self,
         table: &Table,
@@ -197,7 +197,7 @@ impl UpgradeRun<'_> {
         Ok(true)
     }
 
-    /// What refers to a row that goes refers to the one that stays.
+    /// Redirects references from removed rows to the kept ones.
     async fn repoint(&self, table: &Table, existing: &ExistingSchema) -> Result<(), BackendError> {
         for other in target::tables() {
             let Some(there) = existing.tables.get(&other.name) else { continue };
@@ -208,8 +208,8 @@ impl UpgradeRun<'_> {
                 }
                 let unique: Vec<(&String, &introspect::Index)> =
                     there.indexes.iter().filter(|(_, index)| index.unique && index.columns.contains(column)).collect();
-                // Two rows may come to the same key. Those with ids are made one later, after their key came off; of the
-                // others the second is the first over again.
+                // Two rows may end up with the same key. Those with ids are merged later, after their key is dropped;
+                // of the others the second is a duplicate of the first.
                 if other.has_id() {
                     let drops: Vec<String> = unique.iter().map(|(index, _)| format!("DROP INDEX `{index}`")).collect();
                     if !drops.is_empty() {
@@ -249,7 +249,7 @@ impl UpgradeRun<'_> {
     }
 
     async fn add_keys(&self) -> Result<StepResult, BackendError> {
-        // All keys before the first foreign key, which needs that of the table it refers to.
+        // All keys precede the first foreign key, which needs that of the table it refers to.
         for step in [diff::TableDiff::of_keys, references] {
             let existing = self.existing().await?;
             for table in target::tables() {
@@ -282,12 +282,12 @@ impl UpgradeRun<'_> {
     }
 }
 
-/// The foreign keys to add to a table; those to tables that are yet to be made come with them.
+/// Returns the foreign keys to add to a table. Those to tables yet to be created come with them.
 fn references(changes: &diff::TableDiff) -> Vec<String> {
     changes.add_references.iter().map(|(_, clause)| clause.clone()).collect()
 }
 
-/// Assignments that keep dates as they are which the server would set to now with every update of their row.
+/// Returns assignments that preserve dates which the server would otherwise set to now on every update.
 fn keep_auto_dates(there: &introspect::Table, but: &str) -> String {
     let kept = there.columns.iter().filter(|(name, column)| column.extra.contains("on update") && *name != but);
     kept.map(|(name, _)| format!(", t.`{name}` = t.`{name}`")).collect()

@@ -1,5 +1,5 @@
-//! Rows in the way of the upgrade, which GHTorrent's looser tables allow: values that are missing or of another kind,
-//! references to nothing, several rows of one key.
+//! Rows that block the upgrade, which GHTorrent's looser tables allow: missing or ill-typed values, dangling
+//! references, duplicate keys.
 
 use super::database::{Database, text};
 use super::diff::{self, ROW};
@@ -7,47 +7,47 @@ use super::introspect::{self, ExistingSchema};
 use super::target::{self, Column, Key, Kind, PRIMARY, Reference, Table};
 use crate::store::BackendError;
 
-/// Rows that a message shows.
+/// Maximum number of example rows in a message.
 const MAX_EXAMPLES: usize = 3;
-/// What stands where a date is not known, in servers that allow it.
+/// Placeholder for an unknown date, in servers that allow it.
 const ZERO_DATE: &str = "'0000-00-00 00:00:00'";
-/// The row that a reference points at when there is nobody, or nothing (data model, section 4).
+/// The reserved row for "nobody" or "nothing" (`docs/data-model.md`, "Tables").
 const NOBODY: &str = "-1";
 const NULL: &str = "NULL";
 
-/// What becomes of the rows in the way.
+/// The fix for blocking rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fix {
-    /// Set right by every upgrade: nothing is lost.
+    /// Applied by every upgrade; nothing is lost.
     Automatic(&'static str),
-    /// Set right when asked.
+    /// Applied only on request.
     WithRepair(&'static str),
-    /// Nothing that msght could do without guessing: what the user can.
+    /// Left to the user, with advice: msght would have to guess.
     Manual(&'static str),
 }
 
-/// Rows in the way, or something else.
+/// A blocker of the upgrade: rows, or the table itself.
 #[derive(Debug, Clone)]
 pub struct Blocker {
-    /// The table that they are in.
+    /// The table.
     pub table: String,
-    /// What is wrong with them.
+    /// Description of the problem.
     pub what: String,
-    /// How many.
+    /// Number of rows.
     pub rows: i64,
-    /// The first few.
+    /// Examples.
     pub examples: Vec<String>,
-    /// What becomes of them.
+    /// The fix.
     pub fix: Fix,
 }
 
-/// A condition that rows in the way fulfil, and how they are set right.
+/// A condition for blocking rows, and their fix.
 pub(super) struct Finding {
     pub column: String,
     pub what: String,
     pub condition: String,
     pub fix: Fix,
-    /// What the column is set to; else the row is removed.
+    /// New value of the column; `None` removes the row.
     pub set: Option<String>,
 }
 
@@ -57,7 +57,7 @@ impl Finding {
     }
 }
 
-/// Everything that stands in the way, in the order of the tables.
+/// Finds all blockers, in the order of the tables.
 pub(super) async fn find(database: &Database, existing: &ExistingSchema) -> Result<Vec<Blocker>, BackendError> {
     let mut found = structure(existing);
     for table in target::tables() {
@@ -80,7 +80,7 @@ pub(super) async fn find(database: &Database, existing: &ExistingSchema) -> Resu
     Ok(found)
 }
 
-/// What no row is to blame for.
+/// Finds structural blockers, which are not about rows.
 fn structure(existing: &ExistingSchema) -> Vec<Blocker> {
     let is_ours = |name: &str| target::tables().iter().any(|table| table.name == name);
     let mut found = Vec::new();
@@ -112,7 +112,7 @@ fn structure(existing: &ExistingSchema) -> Vec<Blocker> {
     found
 }
 
-/// Values that the columns to be can't hold.
+/// Finds values that the target columns can't hold.
 pub(super) fn values(table: &Table, there: &introspect::Table) -> Vec<Finding> {
     let mut findings = Vec::new();
     for column in table.columns.iter().filter(|column| column.generated.is_none() && !column.auto_increment) {
@@ -150,7 +150,7 @@ pub(super) fn values(table: &Table, there: &introspect::Table) -> Vec<Finding> {
     findings
 }
 
-/// What becomes of a row without a value that it has to have.
+/// Returns the fix for a row without a required value.
 fn for_missing(table: &Table, column: &Column) -> (Fix, Option<String>) {
     if let Some(default) = &column.default {
         return (Fix::Automatic("gets the default"), Some(default.clone()));
@@ -163,7 +163,7 @@ fn for_missing(table: &Table, column: &Column) -> (Fix, Option<String>) {
     }
 }
 
-/// What becomes of a row that refers to nothing.
+/// Returns the fix for a row with a dangling reference.
 fn for_orphan(table: &Table, reference: &Reference) -> (Fix, Option<String>) {
     let column = table.column(&reference.column);
     let in_unique_key = table.unique_keys().any(|key| key.columns.contains(&reference.column));
@@ -182,7 +182,7 @@ fn for_orphan(table: &Table, reference: &Reference) -> (Fix, Option<String>) {
     (Fix::Manual("add what they refer to, or remove them and what refers to them"), None)
 }
 
-/// References to rows that are not there.
+/// Finds dangling references.
 pub(super) fn orphans(table: &Table, existing: &ExistingSchema) -> Vec<Finding> {
     let there = existing.tables.get(&table.name);
     let of = |reference: &Reference| {
@@ -190,12 +190,12 @@ pub(super) fn orphans(table: &Table, existing: &ExistingSchema) -> Vec<Finding> 
             let column = format!("t.`{}`", reference.column);
             let mut condition = format!("{column} IS NOT NULL");
             if matches!(reference.table.as_str(), "users" | "projects") {
-                // The reserved rows are made if they aren't there.
+                // The reserved rows will be created.
                 condition.push_str(&format!(" AND {column} <> {NOBODY}"));
             }
             if existing.tables.contains_key(&reference.table) {
                 let (referred, key) = (&reference.table, &reference.key);
-                // MySQL lets no statement change a table that it reads, unless it reads it first.
+                // MySQL rejects a statement that changes a table it reads, unless the read is materialized first.
                 let source = if *referred == table.name {
                     format!("(SELECT `{key}` FROM `{referred}`)")
                 } else {
@@ -216,7 +216,7 @@ pub(super) fn orphans(table: &Table, existing: &ExistingSchema) -> Vec<Finding> 
     table.references.iter().filter_map(of).collect()
 }
 
-/// A key's columns as they will compare; nothing where one is not there yet and can't be derived.
+/// Returns a key's columns as they will compare; `None` if one does not exist yet and can't be derived.
 pub(super) fn key_expressions(
     table: &Table,
     there: &introspect::Table,
@@ -242,7 +242,7 @@ pub(super) fn key_expressions(
     key.columns.iter().map(expression).collect()
 }
 
-/// The condition that a row has all of a key, without which it collides with no other.
+/// Returns the condition that a row has all parts of a key, without which it conflicts with no other.
 pub(super) fn has_key(expressions: &[String]) -> String {
     expressions.iter().map(|expression| format!("{expression} IS NOT NULL")).collect::<Vec<_>>().join(" AND ")
 }
@@ -287,9 +287,9 @@ async fn duplicates(
     Ok(Some(Blocker { table: table.name.clone(), what, rows, examples, fix }))
 }
 
-/// Whether an index has made sure of it: of the same columns, and as loose as ours or looser.
+/// Returns whether an index guarantees uniqueness already: on the same columns, at least as loosely compared.
 pub(super) fn is_unique_already(table: &Table, there: &introspect::Table, key: &Key) -> bool {
-    // A column that becomes text of another collation is compared anew.
+    // A column whose collation changes is compared anew.
     let exact_as_before = |name: &String| {
         let found = there.columns.get(name);
         match table.column(name).map(|column| &column.kind) {
@@ -303,14 +303,14 @@ pub(super) fn is_unique_already(table: &Table, there: &introspect::Table, key: &
     there.is_unique(&key.columns) && key.columns.iter().all(exact_as_before)
 }
 
-/// `e0 AS k0, e1 AS k1, ...`
+/// Renders `e0 AS k0, e1 AS k1, ...`
 fn named(expressions: &[String]) -> String {
     let list: Vec<String> =
         expressions.iter().enumerate().map(|(place, expression)| format!("{expression} AS k{place}")).collect();
     list.join(", ")
 }
 
-/// The columns by which a row is shown: its id or key, and the one in question.
+/// Returns the columns that identify a row in messages: its id or key, and the one in question.
 fn shown_columns(table: &Table, there: &introspect::Table, column: &str) -> Vec<String> {
     let key = match table.unique_keys().next() {
         _ if table.has_id() => vec!["id".to_owned()],

@@ -1,4 +1,4 @@
-//! The one connection over which a database is examined and upgraded.
+//! The single connection over which a database is assessed and upgraded.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::store::relational::mysql::decode;
 use crate::store::relational::sql::Value;
 use crate::store::{BackendError, mysql};
 
-/// GHTorrent's largest tables have billions of rows, and changing one copies it: what takes longer than this hangs.
+/// Timeout of a statement: GHTorrent's largest tables have billions of rows, and an ALTER copies them.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Seconds for which a table that another program uses is waited for.
+/// Maximum seconds to wait for a table that another program uses.
 const TABLE_LOCK_TIMEOUT: u32 = 60;
-/// Seconds for which an upgrade that has just been killed may still hold the lock: its server notices within moments.
+/// Maximum seconds to wait for the lock of a killed upgrade: its server notices within moments.
 const LOCK_TIMEOUT: u32 = 10;
-/// The lock of the server's that only one upgrade holds at a time.
+/// Name of the server-wide lock that one upgrade holds at a time.
 const LOCK: &str = "msght migrate";
 
-/// A connection of its own: temporary tables and the lock belong to it.
+/// A dedicated connection, which owns temporary tables and the lock.
 pub(super) struct Database {
     connection: Mutex<PoolConnection<MySql>>,
-    /// Product and version.
+    /// Product and version of the server.
     pub server: String,
     /// The URL without its password.
     pub shown: String,
 }
 
 impl Database {
-    /// Connects. Nothing is changed.
+    /// Connects without changing anything.
     pub async fn open(url: &BackendUrl) -> Result<Self, BackendError> {
         let (pool, server) = mysql::connect(url, 1).await?;
         let failed = |error: sqlx::Error| {
@@ -47,7 +47,7 @@ impl Database {
         self.server.starts_with("MariaDB")
     }
 
-    /// A query's rows.
+    /// Returns a query's rows.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, BackendError> {
         let mut connection = self.connection.lock().await;
         // Prepared, so that values come in their own types.
@@ -56,12 +56,12 @@ impl Database {
         rows.iter().map(decode).collect::<Result<_, _>>().map_err(|error| self.failed(&error))
     }
 
-    /// A query's one number, 0 where there is none.
+    /// Returns a query's single number, 0 if there is none.
     pub async fn count(&self, sql: &str) -> Result<i64, BackendError> {
         Ok(self.rows(sql).await?.first().and_then(|row| row[0].as_i64()).unwrap_or(0))
     }
 
-    /// Runs one statement; returns how many rows it has changed.
+    /// Runs one statement and returns the number of changed rows.
     pub async fn execute(&self, sql: &str) -> Result<u64, BackendError> {
         tracing::debug!(sql, "upgrading");
         let mut connection = self.connection.lock().await;
@@ -74,9 +74,9 @@ impl Database {
         Ok(done.rows_affected())
     }
 
-    /// Whether this process may upgrade the database: no other one is doing so. The lock ends with the connection.
+    /// Takes the upgrade lock and returns whether it was free. The lock ends with the connection.
     pub async fn lock(&self) -> Result<bool, BackendError> {
-        // Locks are the whole server's, and their names short.
+        // Locks are server-wide, and their names short.
         let name = format!("concat('{LOCK} ', left(md5(DATABASE()), 16))");
         Ok(self.count(&format!("SELECT CAST(GET_LOCK({name}, {LOCK_TIMEOUT}) AS SIGNED)")).await? == 1)
     }

@@ -1,50 +1,50 @@
-//! What a database lacks to be as it should: the difference between the tables that are there and those to be.
+//! The difference between existing and target tables.
 //!
-//! It is computed from what is there at the moment, so that an upgrade which was cut off anywhere goes on from there.
+//! It is computed from the current state, so that an interrupted upgrade resumes anywhere.
 
 use super::introspect::{self, ExistingSchema};
 use super::target::{self, Column, Key, Kind, PRIMARY, Table};
 
-/// The column that tells the rows of a table without ids apart while duplicates are removed.
+/// Temporary column that numbers the rows of a table without ids while duplicates are removed.
 pub(super) const ROW: &str = "msght_row";
 
-/// The collations for texts that compare loosely and exactly.
+/// Collations for case-insensitive and exact comparison.
 const LOOSE: &str = "utf8mb4_general_ci";
 const EXACT_ON_MARIADB: &str = "utf8mb4_nopad_bin";
 const EXACT_ON_MYSQL: &str = "utf8mb4_0900_bin";
 
-/// What is to be done to a table, in clauses of `ALTER TABLE`.
+/// Changes to one table, as clauses of `ALTER TABLE`.
 #[derive(Debug, Default)]
 pub(super) struct TableDiff {
-    /// Of the table itself, engine, row format, character set: in short and as a clause.
+    /// Table options (engine, row format, character set): summary and clause.
     pub options: Vec<(String, String)>,
-    /// Columns to add, and to change: name and clause.
+    /// Columns to add and to change: name and clause.
     pub add: Vec<(String, String)>,
     pub modify: Vec<(String, String)>,
-    /// The primary key of a column that counts up, which has to come together with it.
+    /// Primary key of an auto-increment column, which must be added together with it.
     pub id_key: Option<String>,
-    /// Indexes in the way of ours, and ours: name and clause.
+    /// Conflicting indexes to drop, and indexes to add: name and clause.
     pub drop_keys: Vec<String>,
     pub add_keys: Vec<(String, String)>,
-    /// Foreign keys of the table that can't stay, and those to be.
+    /// Foreign keys to drop, and to add: name and clause.
     pub drop_references: Vec<String>,
     pub add_references: Vec<(String, String)>,
 }
 
 impl TableDiff {
-    /// The clauses that change columns.
+    /// Returns the clauses that change columns.
     pub fn of_columns(&self) -> Vec<String> {
         let clauses = self.options.iter().chain(&self.add).chain(&self.modify).map(|(_, clause)| clause.clone());
         clauses.chain(self.id_key.clone()).collect()
     }
 
-    /// The clauses that change indexes.
+    /// Returns the clauses that change indexes.
     pub fn of_keys(&self) -> Vec<String> {
         let dropped = self.drop_keys.iter().cloned();
         dropped.chain(self.add_keys.iter().map(|(_, clause)| clause.clone())).collect()
     }
 
-    /// In words.
+    /// Returns a summary for users.
     pub fn summary(&self) -> String {
         let names =
             |list: &[(String, String)]| list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -62,7 +62,7 @@ impl TableDiff {
     }
 }
 
-/// The collation of a text column.
+/// Returns the collation of a text column.
 pub(super) fn collation(exact: bool, mariadb: bool) -> &'static str {
     match (exact, mariadb) {
         (false, _) => LOOSE,
@@ -71,7 +71,7 @@ pub(super) fn collation(exact: bool, mariadb: bool) -> &'static str {
     }
 }
 
-/// What a table that is there lacks.
+/// Computes the changes to an existing table.
 pub(super) fn table_diff(table: &Table, existing: &ExistingSchema, mariadb: bool) -> TableDiff {
     let Some(there) = existing.tables.get(&table.name) else { return TableDiff::default() };
     let mut changes = TableDiff::default();
@@ -138,7 +138,7 @@ fn keys(table: &Table, there: &introspect::Table, changes: &mut TableDiff) {
     }
 }
 
-/// A foreign key stands in the way of changing the columns at both its ends.
+/// Computes the changes to foreign keys: one blocks changes to the columns at both its ends.
 fn references(
     table: &Table,
     there: &introspect::Table,
@@ -186,7 +186,7 @@ fn columns_change(table: &Table, there: &introspect::Table, mariadb: bool) -> bo
         })
 }
 
-/// Whether a column needs no change. A wider text is as good, except in a key.
+/// Returns whether a column needs no change. A wider text will do, except in a key.
 fn matches_target(table: &Table, column: &Column, found: &introspect::Column, mariadb: bool) -> bool {
     let default = |text: &str| text.trim_matches('\'').to_owned();
     let same_default = column
@@ -216,7 +216,7 @@ fn in_a_key(table: &Table, column: &str) -> bool {
     table.keys.iter().any(|key| key.columns.iter().any(|name| name == column))
 }
 
-/// A column's definition; a wider text stays as wide as it is where it can.
+/// Renders a column's definition. A wider text keeps its width where possible.
 fn definition(table: &Table, column: &Column, found: Option<&introspect::Column>, mariadb: bool) -> String {
     let mut sql = format!("`{}` ", column.name);
     match &column.kind {
@@ -261,7 +261,7 @@ fn key_definition(key: &Key) -> String {
     }
 }
 
-/// The longest text that a column will hold, where one that is there may hold a longer one.
+/// Returns the maximum length of a text column that shrinks.
 pub(super) fn text_limit(table: &Table, column: &Column, found: &introspect::Column) -> Option<u64> {
     let Kind::Text { characters, .. } = column.kind else { return None };
     let shrinks = found.is_text() && found.data_type.ends_with("text") && in_a_key(table, &column.name);

@@ -1,4 +1,4 @@
-//! What tables, columns, indexes and foreign keys a database has.
+//! Introspection of a database's tables, columns, indexes and foreign keys.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub(super) struct ExistingSchema {
     pub tables: BTreeMap<String, Table>,
 }
 
-/// A table as it is.
+/// An existing table.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// Such as `InnoDB`, `MyISAM`.
@@ -24,7 +24,7 @@ pub(super) struct Table {
     pub references: Vec<Reference>,
 }
 
-/// A column as it is.
+/// An existing column.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
     /// Such as `varchar`, in lower case.
@@ -43,11 +43,11 @@ pub(super) struct Column {
 pub(super) struct Index {
     pub unique: bool,
     pub columns: Vec<String>,
-    /// Whether it holds only the beginnings of texts, or expressions.
+    /// Covers only prefixes of texts, or expressions.
     pub partial: bool,
 }
 
-/// A foreign key; those of several columns have one entry a column.
+/// A foreign key; one of several columns has an entry per column.
 #[derive(Debug)]
 pub(super) struct Reference {
     pub name: String,
@@ -67,19 +67,19 @@ impl Column {
 }
 
 impl Table {
-    /// Whether an index makes sure that no two rows have the same values in these columns.
+    /// Returns whether a unique index covers exactly these columns.
     pub fn is_unique(&self, columns: &[String]) -> bool {
         self.indexes.values().any(|index| index.unique && index.is_of(columns))
     }
 
-    /// Whether an index finds rows by these columns.
+    /// Returns whether an index starts with these columns.
     pub fn is_indexed(&self, columns: &[String]) -> bool {
         self.indexes.values().any(|index| !index.partial && index.columns.starts_with(columns))
     }
 }
 
 impl Index {
-    /// Whether it is of these columns, in whatever order.
+    /// Returns whether the index covers exactly these columns, in any order.
     pub fn is_of(&self, columns: &[String]) -> bool {
         !self.partial
             && self.columns.len() == columns.len()
@@ -88,7 +88,7 @@ impl Index {
 }
 
 impl ExistingSchema {
-    /// Reads the catalogue.
+    /// Reads the catalog.
     pub async fn read(database: &Database) -> Result<Self, BackendError> {
         let mut existing = Self::default();
         let tables = "SELECT CAST(table_name AS CHAR), CAST(coalesce(engine, '') AS CHAR), \

@@ -1,7 +1,8 @@
-//! Upgrades a database that GHTorrent has made (`schema_info` 31) to msght's tables, in place.
+//! Upgrades a database of GHTorrent's (`schema_info` 31) to msght's tables, in place.
 //!
-//! First it is examined, which changes nothing: what its tables lack, and which rows stand in the way. The target is the
-//! first migration's own text (`target.rs`); after the upgrade the migrations run as over any other database.
+//! An assessment comes first and changes nothing: it lists what the tables lack and the rows that block the upgrade.
+//! The target is the text of the first migration (`target.rs`); after the upgrade the migrations run as on any other
+//! database.
 
 mod apply;
 mod blockers;
@@ -22,37 +23,37 @@ use crate::backend_url::{BackendKind, BackendUrl};
 use crate::retry::RetryPolicy;
 use crate::store::BackendError;
 
-/// The version of GHTorrent's schema that can be upgraded: its last.
+/// The schema version of GHTorrent's that can be upgraded: its last.
 const VERSION: i64 = 31;
 
-/// What a relational store needs.
+/// Assessment of a relational store.
 pub enum Assessment {
-    /// Nothing, and why.
+    /// No upgrade is needed, for this reason.
     NothingToDo(String),
-    /// Its tables are msght's, but an upgrade or a first command was cut off while making them.
+    /// The tables are msght's, but some are missing: an upgrade or a first command was interrupted.
     Unfinished(Unfinished),
-    /// It is GHTorrent's.
+    /// A database of GHTorrent's.
     Upgrade(Box<Upgrade>),
 }
 
-/// A database in which some of msght's own tables are yet to be made.
+/// A database that lacks some of msght's own tables.
 pub struct Unfinished {
-    /// The server's name, product and version, and what is to be done.
+    /// The server, its product and version, and the pending work.
     pub description: String,
     url: BackendUrl,
 }
 
 impl Unfinished {
-    /// Makes what is missing.
+    /// Creates the missing tables.
     ///
     /// # Errors
-    /// A statement that the server has refused, or a database that a newer msght has made.
+    /// The server has rejected a statement, or a newer msght has created the database.
     pub async fn finish(&self, retry_policy: &RetryPolicy) -> Result<(), BackendError> {
         MysqlBackend::finish_upgrade(&self.url, retry_policy).await
     }
 }
 
-/// A database of GHTorrent's that was examined.
+/// An assessed database of GHTorrent's.
 pub struct Upgrade {
     database: Database,
     url: BackendUrl,
@@ -60,18 +61,18 @@ pub struct Upgrade {
     blockers: Vec<Blocker>,
 }
 
-/// What is to be done to one table.
+/// The changes to one table.
 #[derive(Debug, Clone)]
 pub struct TableChange {
-    /// Its name.
+    /// The table's name.
     pub table: String,
-    /// How many rows it has; `None` where it is yet to be made.
+    /// Number of rows; `None` if the table will be created.
     pub rows: Option<i64>,
-    /// In words; empty for nothing.
+    /// Description of the changes; empty for none.
     pub change: String,
 }
 
-/// Examines a relational store; nothing is changed. With `exclusive` no other process may upgrade it from now on until the
+/// Assesses a relational store without changing it. With `exclusive` no other process may upgrade it until the returned
 /// value is dropped.
 ///
 /// # Errors
@@ -140,22 +141,22 @@ fn rejected(database: &Database, cause: String, hint: &'static str) -> BackendEr
 }
 
 impl Upgrade {
-    /// Product, version and place.
+    /// Returns product, version and location.
     pub fn description(&self) -> String {
         format!("{} ({})", self.database.shown, self.database.server)
     }
 
-    /// What is to be done, table by table.
+    /// Returns the changes by table.
     pub fn tables(&self) -> &[TableChange] {
         &self.tables
     }
 
-    /// What stands in the way.
+    /// Returns the blockers.
     pub fn blockers(&self) -> &[Blocker] {
         &self.blockers
     }
 
-    /// Whether nothing stands in the way that is not set right. `repair`: whether duplicates and orphans are.
+    /// Returns whether every blocker will be fixed. `repair`: fix duplicates and orphans, too.
     pub fn is_possible(&self, repair: bool) -> bool {
         self.blockers.iter().all(|blocker| match blocker.fix {
             Fix::Automatic(_) => true,
@@ -164,8 +165,8 @@ impl Upgrade {
         })
     }
 
-    /// Upgrades the database, if that [is possible](Self::is_possible). `report` gets a line for each step. Returns whether
-    /// all was done: `stop` ends it between two steps. One that was cut off anywhere is gone on with by the next.
+    /// Upgrades the database if that [is possible](Self::is_possible). `report` gets a line per step. Returns whether
+    /// all was done: `stop` interrupts it between two steps, and the next upgrade resumes where one stopped.
     ///
     /// # Errors
     /// A statement that the server has refused. What was done until then stays done.

@@ -1,14 +1,14 @@
-//! What the tables are to become, read from the one place that says it: the first migration's own text.
+//! The target tables, parsed from the text of the first migration.
 
 use std::sync::LazyLock;
 
-/// GHTorrent's tables as msght makes them.
+/// GHTorrent's tables as msght creates them.
 static SCHEMA: &str = include_str!("../migrations/mysql/0001_ghtorrent.sql");
 
 /// The name of a primary key, as `information_schema` has it.
 pub(super) const PRIMARY: &str = "PRIMARY";
 
-/// A table as it is to be.
+/// A target table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {
     pub name: String,
@@ -17,7 +17,7 @@ pub(super) struct Table {
     pub references: Vec<Reference>,
 }
 
-/// A column as it is to be.
+/// A target column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Column {
     pub name: String,
@@ -36,12 +36,12 @@ pub(super) enum Kind {
     Integer,
     Flag,
     Date,
-    /// As SQL has it, such as `DECIMAL(10,8)`.
+    /// SQL text, such as `DECIMAL(10,8)`.
     Decimal(String),
     Text {
         characters: u64,
         fixed: bool,
-        /// Whether texts that differ only in case or in blanks at their end are different.
+        /// Case and trailing blanks are significant.
         exact: bool,
     },
 }
@@ -68,12 +68,12 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Whether no other table refers to it: its rows can go without leaving anything behind.
+    /// Returns whether no other table refers to it, so that its rows can be removed.
     pub fn is_leaf(&self) -> bool {
         !tables().iter().any(|other| other.references.iter().any(|reference| reference.table == self.name))
     }
 
-    /// Whether its rows have an id of their own.
+    /// Returns whether its rows have ids.
     pub fn has_id(&self) -> bool {
         self.column("id").is_some()
     }
@@ -83,28 +83,28 @@ impl Table {
     }
 }
 
-/// All tables; each comes after those that it refers to, but for a project's fork point.
+/// Returns all tables, each after those it refers to (but for a project's fork point).
 pub(super) fn tables() -> &'static [Table] {
     static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| statements("CREATE TABLE").filter_map(table).collect());
     &TABLES
 }
 
-/// The statements that make GHTorrent's reserved rows.
+/// Returns the statements that insert GHTorrent's reserved rows.
 pub(super) fn reserved_rows() -> impl Iterator<Item = &'static str> {
     statements("INSERT INTO users").chain(statements("INSERT INTO projects"))
 }
 
-/// The statements that begin so, without the semicolon.
+/// Returns the statements with this beginning, without semicolons.
 fn statements(beginning: &'static str) -> impl Iterator<Item = &'static str> {
     SCHEMA.split(';').filter_map(move |part| {
         let statement = part.find(beginning).map(|start| &part[start..])?;
-        // What stands before is a comment or an empty line.
+        // Only comments and empty lines precede a statement.
         let before = &part[..part.len() - statement.len()];
         before.lines().all(|line| line.trim().is_empty() || line.starts_with("--")).then_some(statement)
     })
 }
 
-/// Reads `CREATE TABLE IF NOT EXISTS name (...) ENGINE ...`.
+/// Parses `CREATE TABLE IF NOT EXISTS name (...) ENGINE ...`.
 fn table(statement: &str) -> Option<Table> {
     let (head, rest) = statement.split_once('(')?;
     let (body, _) = rest.rsplit_once(") ENGINE")?;
@@ -144,7 +144,7 @@ fn table(statement: &str) -> Option<Table> {
     Some(table)
 }
 
-/// Splits at the commas that stand in no brackets.
+/// Splits at commas outside parentheses.
 fn outer_items(body: &str) -> Vec<&str> {
     let (mut items, mut start, mut depth) = (Vec::new(), 0, 0_u32);
     for (at, character) in body.char_indices() {
@@ -162,7 +162,7 @@ fn outer_items(body: &str) -> Vec<&str> {
     items
 }
 
-/// The names in the first brackets.
+/// Returns the names in the first parentheses.
 fn bracketed(text: &str) -> Option<Vec<String>> {
     let (_, rest) = text.split_once('(')?;
     let (names, _) = rest.split_once(')')?;
