@@ -9,7 +9,7 @@ use crate::backend_url::BackendUrl;
 pub struct BackendError {
     /// The operation and the file or server it was on.
     pub operation: String,
-    /// What the backend reported.
+    /// The backend's report.
     pub cause: String,
     /// Advice for the user.
     pub hint: &'static str,

@@ -18,7 +18,7 @@ pub struct BackendStatus {
     pub product: String,
     /// The file, or the server's URL without its password.
     pub place: String,
-    /// What exists, and what the first command will create.
+    /// Existing contents, and what the first command will create.
     pub state: String,
 }
 

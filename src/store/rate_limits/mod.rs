@@ -1,7 +1,7 @@
-//! The ledger in which processes with the same tokens meet, kept beside the relational store: an SQLite file of its own,
-//! or two tables in the MySQL or MariaDB server.
+//! Rate limits shared by the processes that use the same tokens, kept beside the relational store: in an SQLite file of
+//! its own, or in two tables of the MySQL or MariaDB server.
 //!
-//! See [`crate::rate_limit`] for what it is for, and `docs/tokens.md` for what it guarantees.
+//! [`crate::rate_limit`] has the contract, and `docs/tokens.md` the guarantees.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use self::mysql::MysqlBackend;
 use self::sql::{Dialect, HOUR_MICROS, MAX_AHEAD_MICROS, MAX_PACE_AHEAD_MICROS, Param, Statement, Statements};
 use self::sqlite::SqliteBackend;
 use super::BackendError;
+use super::relational::SUPPORTED_URLS;
 use crate::backend_url::{BackendKind, BackendUrl};
 use crate::rate_limit::{
     ConcurrencyClaim, MAX_BURST, REQUEST_INTERVAL, RateLimitStore, RateLimitStoreError, RateWindow, Reservation,
@@ -25,19 +26,20 @@ mod sqlite;
 
 pub(crate) use sqlite::path_beside;
 
-/// What is granted and not yet answered comes back within this time, or is spent.
+/// Delay before asking again for a token whose remaining requests are all in flight: they are answered or spent by
+/// then.
 const BUSY_DELAY: Duration = Duration::from_millis(250);
-/// No request is in flight for longer: the client gives one up after two minutes.
+/// Maximum duration of a request: the client gives up after two minutes.
 const MAX_FLIGHT: Duration = Duration::from_secs(130);
-/// A token whose standing changes with each look is asked for again later.
+/// Maximum attempts on a token whose state keeps changing, before it is asked for again later.
 const MAX_ATTEMPTS: u32 = 3;
-/// No pause and no hour ends later. Who is to wait for longer asks again then, and is told again.
+/// Maximum length of a pause or window. Whoever has to wait longer asks again then.
 const MAX_WAIT: Duration = Duration::from_micros(HOUR_MICROS.unsigned_abs());
 
-/// Opens the ledger beside the relational store at this URL, creating it as needed.
+/// Opens the shared rate limits beside the relational store at this URL, creating them as needed.
 ///
 /// # Errors
-/// A file or server that can't be created, reached, read or written.
+/// The file or server can't be created, reached, read or written.
 pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Arc<dyn RateLimitStore>, BackendError> {
     let (storage, dialect, name) = match (url.kind(), url.sqlite_path()) {
         (BackendKind::Mysql, _) => {
@@ -48,22 +50,17 @@ pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Arc<dy
             (Storage::Sqlite(SqliteBackend::open(path, retry_policy).await?), Dialect::Sqlite, name)
         }
         (_, None) => {
-            return Err(BackendError {
-                operation: format!("opening the token ledger in {url}"),
-                cause: format!("{}: is no relational store", url.scheme()),
-                hint: "set `sql.url` to a sqlite: or mysql: URL",
-                before_start: true,
-            });
+            return Err(BackendError::unsupported_scheme("relational store", url, SUPPORTED_URLS));
         }
     };
-    let ledger = StoredRateLimits {
+    let rate_limits = StoredRateLimits {
         storage,
         statements: Statements::new(dialect),
         name,
         retry_policy: retry_policy.for_backend(),
     };
-    ledger.execute("tidying", &ledger.statements.purge_expired, &[]).await?;
-    Ok(Arc::new(ledger))
+    rate_limits.execute("purging expired entries", &rate_limits.statements.purge_expired, &[]).await?;
+    Ok(Arc::new(rate_limits))
 }
 
 enum Storage {
@@ -79,11 +76,11 @@ struct StoredRateLimits {
     retry_policy: RetryPolicy,
 }
 
-/// A token's row, with the moment at which it was read; moments in microseconds on the ledger's clock.
+/// A token's row and the time at which it was read; times in microseconds on the store's clock.
 #[derive(Debug, Clone, Copy)]
 struct TokenRow {
     now: i64,
-    /// Requests an hour; `None`: unknown, 0: no limit.
+    /// Requests per hour; `None`: unknown, 0: unlimited.
     hourly: Option<i64>,
     used: i64,
     remaining: i64,
@@ -95,11 +92,11 @@ struct TokenRow {
     strikes: i64,
 }
 
-/// Why a request was not granted.
+/// Decision on a request that was not granted.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
     Refused(Reservation),
-    /// What was granted and never answered is to be counted as GitHub counted it.
+    /// Unanswered reservations have to be replaced by GitHub's own count.
     Settle,
     /// It would be granted by now.
     Again,
@@ -124,7 +121,7 @@ impl TokenRow {
         })
     }
 
-    /// Returns whether a moment is still to come; one that is further ahead than anything can explain is over.
+    /// Returns whether a time is in the future, and not further ahead than anything can explain.
     fn is_ahead(&self, moment: i64, most: i64) -> bool {
         moment > self.now && moment <= self.now.saturating_add(most)
     }
@@ -133,7 +130,7 @@ impl TokenRow {
         Duration::from_micros(u64::try_from(moment.saturating_sub(self.now)).unwrap_or(0))
     }
 
-    /// The same decision as the statement that reserves, with its reasons.
+    /// Repeats the decision of the reserving statement, with its reason.
     fn decision(&self, floor: i64) -> Decision {
         if self.is_ahead(self.paused_until, MAX_AHEAD_MICROS) {
             let strikes = u32::try_from(self.strikes).unwrap_or(0);
@@ -151,7 +148,7 @@ impl TokenRow {
                     secondary_limit_hits: 0,
                 });
             }
-            // GitHub has told of more than is left here: the rest is in flight, or was when its process died.
+            // GitHub has reported more than is left here: the rest is in flight, or was when its process died.
             let flight = self.now.saturating_sub(self.reserved_at);
             if flight > micros(MAX_FLIGHT) || flight < -micros(MAX_FLIGHT) {
                 return Decision::Settle;
@@ -169,7 +166,7 @@ impl TokenRow {
 
 impl StoredRateLimits {
     fn backend_error(&self, doing: &str, error: &sqlx::Error) -> BackendError {
-        let operation = format!("{doing} in the token ledger {}", self.name);
+        let operation = format!("{doing} in the shared rate limits {}", self.name);
         match &self.storage {
             Storage::Sqlite(_) => BackendError::from_sqlite(operation, error),
             Storage::Mysql(_) => super::mysql::backend_error(&operation, error),
@@ -183,8 +180,8 @@ impl StoredRateLimits {
         }
     }
 
-    /// Runs a statement and waits out outages; the number of rows that it found. One whose answer was lost is run again,
-    /// so that a request may be counted twice, and never not at all.
+    /// Runs a statement, retrying through outages, and returns the number of rows matched. A statement whose reply was
+    /// lost runs again, so that a request may be counted twice, but never missed.
     async fn execute(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<u64, BackendError> {
         let attempt = || async {
             match &self.storage {
@@ -213,15 +210,15 @@ impl StoredRateLimits {
     }
 
     async fn grant(&self, token: &str, floor: u64) -> Result<Reservation, BackendError> {
-        const DOING: &str = "asking for a request";
+        const DOING: &str = "reserving a request";
         let (sql, floor) = (&self.statements, number(floor));
         for _ in 0..MAX_ATTEMPTS {
             if self.execute(DOING, &sql.reserve, &[Param::Text(token), Param::Number(floor)]).await? > 0 {
                 return Ok(Reservation::Granted);
             }
-            let row = self.fetch(DOING, &sql.look, &[Param::Text(token)]).await?;
+            let row = self.fetch(DOING, &sql.select, &[Param::Text(token)]).await?;
             let Some(row) = row.as_deref().and_then(TokenRow::from) else {
-                self.execute(DOING, &sql.introduce, &[Param::Text(token)]).await?;
+                self.execute(DOING, &sql.insert_token, &[Param::Text(token)]).await?;
                 continue;
             };
             match row.decision(floor) {
@@ -236,18 +233,18 @@ impl StoredRateLimits {
         Ok(Reservation::Busy(BUSY_DELAY))
     }
 
-    /// Writes into a token's row, which is made if it is not there.
+    /// Updates a token's row, inserting it if necessary.
     async fn write(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<(), BackendError> {
         let Some(token) = params.first().copied() else { return Ok(()) };
         if self.execute(doing, statement, params).await? == 0 {
-            self.execute(doing, &self.statements.introduce, &[token]).await?;
+            self.execute(doing, &self.statements.insert_token, &[token]).await?;
             self.execute(doing, statement, params).await?;
         }
         Ok(())
     }
 
-    async fn divide(&self, process: &str, claims: &[ConcurrencyClaim]) -> Result<Vec<usize>, BackendError> {
-        const DOING: &str = "asking for a share of the requests in flight";
+    async fn allocate_each(&self, process: &str, claims: &[ConcurrencyClaim]) -> Result<Vec<usize>, BackendError> {
+        const DOING: &str = "allocating requests in flight";
         let sql = &self.statements;
         let mut shares = Vec::with_capacity(claims.len());
         for claim in claims {
@@ -255,9 +252,9 @@ impl StoredRateLimits {
             let [token, name] = own;
             let amount = |n: usize| Param::Number(i64::try_from(n).unwrap_or(i64::MAX));
             let all = [token, name, amount(claim.current), amount(claim.max)];
-            if self.execute(DOING, &sql.beat, &all).await? == 0 {
-                self.execute(DOING, &sql.join, &own).await?;
-                self.execute(DOING, &sql.beat, &all).await?;
+            if self.execute(DOING, &sql.heartbeat, &all).await? == 0 {
+                self.execute(DOING, &sql.register, &own).await?;
+                self.execute(DOING, &sql.heartbeat, &all).await?;
             }
             let row = self.fetch(DOING, &sql.share, &own).await?;
             let share = row.and_then(|row| row.first().copied().flatten()).unwrap_or(1);
@@ -269,28 +266,28 @@ impl StoredRateLimits {
 
 impl RateLimitStore for StoredRateLimits {
     fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Reservation, RateLimitStoreError>> {
-        async move { self.grant(token, floor).await.map_err(told) }.boxed()
+        async move { self.grant(token, floor).await.map_err(store_error) }.boxed()
     }
 
     fn report<'a>(&'a self, token: &'a str, report: UsageReport) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
-        const DOING: &str = "noting what is left of a token";
+        const DOING: &str = "recording a token's usage";
         async move {
             let sql = &self.statements;
             let done = match report {
-                UsageReport::Window { window: RateWindow { limit, remaining, reset, wait }, refunded: unspent } => {
-                    let reset = reset.clamp(0, LARGEST);
-                    let numbers = [number(limit), number(remaining), reset, micros(wait), unspent.into()];
-                    let [limit, remaining, reset, wait, unspent] = numbers.map(Param::Number);
-                    let params = [Param::Text(token), limit, remaining, reset, wait, unspent];
-                    self.write(DOING, &sql.hour, &params).await
+                UsageReport::Window { window: RateWindow { limit, remaining, reset, wait }, refunded } => {
+                    let reset = reset.clamp(0, MAX_NUMBER);
+                    let numbers = [number(limit), number(remaining), reset, micros(wait), refunded.into()];
+                    let [limit, remaining, reset, wait, refunded] = numbers.map(Param::Number);
+                    let params = [Param::Text(token), limit, remaining, reset, wait, refunded];
+                    self.write(DOING, &sql.report_window, &params).await
                 }
-                UsageReport::NoLimit { stated: said } => {
+                UsageReport::NoLimit { stated } => {
                     // It may find nothing to change.
-                    let params = [Param::Text(token), Param::Number(said.into())];
+                    let params = [Param::Text(token), Param::Number(stated.into())];
                     self.write(DOING, &sql.no_limit, &params).await
                 }
             };
-            done.map_err(told)
+            done.map_err(store_error)
         }
         .boxed()
     }
@@ -305,7 +302,7 @@ impl RateLimitStore for StoredRateLimits {
         async move {
             let [wait, reason, strikes] = [micros(wait), code(reason), strikes.into()].map(Param::Number);
             let params = [Param::Text(token), wait, reason, strikes];
-            self.write("noting a token's pause", &self.statements.pause, &params).await.map_err(told)
+            self.write("recording a token's pause", &self.statements.pause, &params).await.map_err(store_error)
         }
         .boxed()
     }
@@ -315,13 +312,13 @@ impl RateLimitStore for StoredRateLimits {
         process: &'a str,
         claims: &'a [ConcurrencyClaim],
     ) -> BoxFuture<'a, Result<Vec<usize>, RateLimitStoreError>> {
-        async move { self.divide(process, claims).await.map_err(told) }.boxed()
+        async move { self.allocate_each(process, claims).await.map_err(store_error) }.boxed()
     }
 
     fn deregister<'a>(&'a self, process: &'a str) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
         async move {
-            let done = self.execute("leaving", &self.statements.leave, &[Param::Text(process)]).await;
-            done.map(|_| ()).map_err(told)
+            let done = self.execute("deregistering", &self.statements.deregister, &[Param::Text(process)]).await;
+            done.map(|_| ()).map_err(store_error)
         }
         .boxed()
     }
@@ -337,16 +334,16 @@ impl RateLimitStore for StoredRateLimits {
     }
 }
 
-fn told(error: BackendError) -> RateLimitStoreError {
+fn store_error(error: BackendError) -> RateLimitStoreError {
     RateLimitStoreError(error.to_string())
 }
 
-/// No number of requests, nor any second of the next 30,000 years, is beyond this; it keeps sums of what servers say from
-/// overflowing.
-const LARGEST: i64 = 1 << 40;
+/// Upper bound of any number of requests, and of any second of the next 30,000 years. It keeps sums of server-supplied
+/// numbers from overflowing.
+const MAX_NUMBER: i64 = 1 << 40;
 
 fn number(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(LARGEST).min(LARGEST)
+    i64::try_from(count).unwrap_or(MAX_NUMBER).min(MAX_NUMBER)
 }
 
 fn micros(time: Duration) -> i64 {

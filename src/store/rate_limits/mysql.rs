@@ -1,4 +1,4 @@
-//! The ledger in two tables of the MySQL or MariaDB server, for processes on any machine.
+//! Shared rate limits in two tables of a MySQL or MariaDB server, for processes on any machine.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::backend_url::BackendUrl;
 use crate::store::BackendError;
 use crate::store::mysql::{self, error_number};
 
-/// A connection or a statement that takes longer will not come back: statements here take a millisecond.
+/// Timeout of a connection attempt or a statement, which takes a millisecond.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One connection, opened when it is needed and dropped when anything went wrong with it. The requests of a process ask
-/// one after the other, so that a second one would serve nobody.
+/// A single connection, opened on demand and dropped after any failure. A process's reservations are sequential, so a
+/// second one would not help.
 pub(super) struct MysqlBackend {
     options: MySqlConnectOptions,
     connection: Mutex<Option<MySqlConnection>>,
@@ -24,7 +24,7 @@ pub(super) struct MysqlBackend {
 
 impl MysqlBackend {
     pub(super) async fn open(url: &BackendUrl) -> Result<Self, BackendError> {
-        let operation = format!("opening the token ledger in {url}");
+        let operation = format!("opening the shared rate limits in {url}");
         let failed = |error: &sqlx::Error| mysql::backend_error(&operation, error).before_start();
         let options = mysql::connect_options(url)?;
         let backend = Self { options, connection: Mutex::new(None) };
@@ -34,7 +34,7 @@ impl MysqlBackend {
         Ok(backend)
     }
 
-    /// In memory nothing waits for a disk, where the server has that engine.
+    /// Creates a table in memory, without waits for a disk, if the server has that engine.
     async fn create(&self, table: usize) -> Result<(), sqlx::Error> {
         const COLLATION: &str = "CHARACTER SET ascii COLLATE ascii_bin";
         let mut last = Ok(());
@@ -51,13 +51,13 @@ impl MysqlBackend {
         last
     }
 
-    /// Runs something on the connection within the time; a connection that failed or was left half-way is closed.
+    /// Runs an operation on the connection with a timeout. A connection that failed or was interrupted is closed.
     async fn run<T>(
         &self,
         work: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut slot = self.connection.lock().await;
-        // What is taken out is closed when this is canceled or times out.
+        // The connection taken out is closed on cancellation or timeout.
         let connection = slot.take();
         let attempt = async {
             let mut connection = match connection {
@@ -77,7 +77,7 @@ impl MysqlBackend {
 
     pub(super) async fn close(&self) {
         if let Some(connection) = self.connection.lock().await.take() {
-            // What a server that is away makes of it is no matter.
+            // Errors of an unavailable server don't matter here.
             let _ = timeout(ATTEMPT_TIMEOUT, sqlx::Connection::close(connection)).await;
         }
     }
@@ -103,7 +103,8 @@ impl MysqlBackend {
     }
 }
 
-/// The server ends, or has ended the connection (MySQL: server and client error references; 1927 is MariaDB's).
+/// Returns whether the server has ended the connection or is about to (MySQL: server and client error references; 1927
+/// is MariaDB's).
 fn is_over(error: &sqlx::Error) -> bool {
     matches!(error_number(error), Some(1053 | 1077 | 1079 | 1152..=1161 | 1184 | 1927 | 2006 | 2013 | 4031))
 }

@@ -1,12 +1,12 @@
-//! The ledger's statements. Each is one statement that decides and writes at once, so that no two processes can be
-//! granted the same; both dialects are made from one text.
+//! Statements of the shared rate limits. Each decides and writes at once, so that no two processes can be granted the
+//! same request; both dialects are rendered from one text.
 //!
-//! MySQL assigns the columns of an UPDATE one after the other and sees the new values in later ones, SQLite sees the old
-//! ones throughout: a column is therefore assigned after those that are computed from it.
+//! MySQL assigns the columns of an UPDATE in order and sees new values in later ones, SQLite sees the old ones
+//! throughout: a column is therefore assigned after those computed from it.
 
 use crate::rate_limit::{LIVENESS_TTL, MAX_BURST, MAX_IN_FLIGHT, REQUEST_INTERVAL};
 
-/// Whose SQL.
+/// An SQL dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
@@ -20,7 +20,7 @@ pub(super) enum Param<'a> {
     Number(i64),
 }
 
-/// A statement with its `?`s, and which of the caller's parameters each of them is.
+/// A statement with its `?`s and the index of the caller's parameter for each.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub sql: String,
@@ -28,18 +28,18 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    /// The parameters in the order of the `?`s.
+    /// Returns the parameters in the order of the `?`s.
     pub fn arrange<'a>(&self, params: &[Param<'a>]) -> Vec<Param<'a>> {
         self.order.iter().filter_map(|&index| params.get(index).copied()).collect()
     }
 
-    /// Translates a text in which `$1` to `$9` are parameters, and `NOW`, `GREATEST`, `LEAST` and `DIV` are what they are
-    /// called in MySQL; `NOW` is in microseconds since the epoch.
+    /// Translates a text with parameters `$1` to `$9` and MySQL's `GREATEST`, `LEAST` and `DIV`; `NOW` is the time in
+    /// microseconds since the epoch.
     fn new(text: &str, dialect: Dialect) -> Self {
         let now = match dialect {
-            // All processes are on one machine, whose clock this is; in steps of a millisecond.
+            // All processes are on one machine and share its clock, here in steps of a millisecond.
             Dialect::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
-            // Whatever the time zone of the session, and without the hour that some of them have twice.
+            // Independent of the session's time zone and of hours that occur twice.
             Dialect::Mysql => "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))",
         };
         let mut text = text.replace("NOW", now);
@@ -62,53 +62,53 @@ impl Statement {
     }
 }
 
-/// All of them.
+/// All statements.
 #[derive(Debug)]
 pub(super) struct Statements {
     /// $1 token, $2 floor.
     pub reserve: Statement,
-    /// $1 token. Gives [`TokenRow`](super::TokenRow)'s numbers.
-    pub look: Statement,
-    /// $1 token, $2 the moment of the last reservation that was looked at.
+    /// $1 token. Returns the columns of [`TokenRow`](super::TokenRow).
+    pub select: Statement,
+    /// $1 token, $2 time of the last reservation that was read.
     pub settle: Statement,
     /// $1 token.
-    pub introduce: Statement,
-    /// $1 token, $2 limit, $3 remaining, $4 reset, $5 microseconds until then, $6 requests to give back.
-    pub hour: Statement,
-    /// $1 token, $2 whether it was said.
+    pub insert_token: Statement,
+    /// $1 token, $2 limit, $3 remaining, $4 reset, $5 microseconds until then, $6 requests to refund.
+    pub report_window: Statement,
+    /// $1 token, $2 explicitly reported (1) or inferred (0).
     pub no_limit: Statement,
     /// $1 token, $2 microseconds, $3 reason, $4 strikes.
     pub pause: Statement,
     /// $1 token, $2 process.
-    pub join: Statement,
-    /// $1 token, $2 process, $3 holding, $4 most.
-    pub beat: Statement,
+    pub register: Statement,
+    /// $1 token, $2 process, $3 requests in flight, $4 maximum.
+    pub heartbeat: Statement,
     /// $1 token, $2 process.
     pub share: Statement,
-    /// Forgets processes that have not been heard of for long.
+    /// Deletes processes that have not reported for long.
     pub purge_expired: Statement,
     /// $1 process.
-    pub leave: Statement,
+    pub deregister: Statement,
 }
 
-/// The window's length, which GitHub tells with the next answer (GitHub docs: rate limits for the REST API), in µs. No pause
-/// and no window is written that ends later.
+/// Length of the rate window in µs, which GitHub tells with the next response (GitHub docs: rate limits for the REST
+/// API). No pause or window is stored that ends later.
 pub(super) const HOUR_MICROS: i64 = 3_600_000_000;
-/// What ends later than this was written by a clock that was ahead, and is over: an hour, and what a clock may be put back by
-/// between two statements.
+/// Latest credible end of a window, in µs from now: later ones were written by a clock that was ahead. An hour, plus
+/// what a clock may be set back between two statements.
 pub(super) const MAX_AHEAD_MICROS: i64 = HOUR_MICROS + 5_000_000;
-/// The pace is never further ahead of the clock than a burst, a second or two.
+/// Latest credible time of the throttle, in µs from now: it is never ahead by more than a burst, a second or two.
 pub(super) const MAX_PACE_AHEAD_MICROS: i64 = 60_000_000;
 
 impl Statements {
     pub fn new(dialect: Dialect) -> Self {
         let statement = |text: &str| Statement::new(text, dialect);
         let interval = REQUEST_INTERVAL.as_micros();
-        // The generic cell rate algorithm, as in `github::pace`: `due` is when the requests so far would have gone, had
-        // they gone evenly, and may be ahead of the clock by a burst.
+        // The generic cell rate algorithm (GCRA): `due` is the time at which the requests so far would have been sent
+        // evenly, and may be ahead of the clock by a burst.
         let ahead = interval * u128::from(MAX_BURST - 1);
         let presence = LIVENESS_TTL.as_micros();
-        // What no hour, pace or pause can explain is over, as what has passed is.
+        // Times that no window, throttle or pause can explain count as past.
         let unexplained = format!("reset_at > NOW + {MAX_AHEAD_MICROS}");
         let over = format!("hourly > 0 AND (reset_at <= NOW OR {unexplained})");
         let longer = format!("(NOW + $2 > paused_until OR paused_until > NOW + {MAX_AHEAD_MICROS})");
@@ -125,7 +125,7 @@ impl Statements {
              WHERE token = $1 AND {unpaused} AND (hourly IS NULL OR hourly = 0 OR ({pace} - {ahead} <= NOW AND \
              (reset_at <= NOW OR {unexplained} OR hourly - used > LEAST($2, hourly - 1))))"
         );
-        // An hour that was assumed ends where the next answer's ends, and what was granted of it stays counted.
+        // An assumed window ends when that of the next response does, and what was granted in it stays counted.
         let later = "$4 > reset_epoch + 1";
         let same = "assumed = 0 AND $4 >= reset_epoch - 1";
         let hour = format!(
@@ -165,15 +165,15 @@ impl Statements {
         };
         Self {
             reserve: statement(&reserve),
-            look: statement(
+            select: statement(
                 "SELECT NOW, hourly, used, remaining, reset_at, due, reserved_at, paused_until, paused_for, strikes \
                  FROM msght_tokens WHERE token = $1",
             ),
             settle: statement(
                 "UPDATE msght_tokens SET used = hourly - remaining WHERE token = $1 AND reserved_at = $2 AND hourly > 0",
             ),
-            introduce: statement(&format!("{insert} msght_tokens (token) VALUES ($1)")),
-            hour: statement(&hour),
+            insert_token: statement(&format!("{insert} msght_tokens (token) VALUES ($1)")),
+            report_window: statement(&hour),
             no_limit: statement(
                 "UPDATE msght_tokens SET hourly = 0, used = 0, assumed = 1, reset_epoch = 0, reset_at = 0 \
                  WHERE token = $1 AND ($2 = 1 OR hourly IS NULL)",
@@ -185,24 +185,24 @@ impl Statements {
                     .replace("LONGER", &longer)
                     .as_str(),
             ),
-            join: statement(&format!("{insert} msght_token_users (token, process) VALUES ($1, $2)")),
-            beat: statement(&beat),
+            register: statement(&format!("{insert} msght_token_users (token, process) VALUES ($1, $2)")),
+            heartbeat: statement(&beat),
             share: statement("SELECT share FROM msght_token_users WHERE token = $1 AND process = $2"),
             purge_expired: statement(
                 "DELETE FROM msght_token_users WHERE expires_at < NOW - 3600000000 AND expires_at > 0",
             ),
-            leave: statement("DELETE FROM msght_token_users WHERE process = $1"),
+            deregister: statement("DELETE FROM msght_token_users WHERE process = $1"),
         }
     }
 }
 
-/// The tables. What is in them is worth a moment's knowledge: losing it means that each process finds out for itself
-/// once more.
+/// Returns the statements that create the tables. Their content is short-lived: after a loss each process finds out for
+/// itself.
 pub(super) fn tables(suffix: &str) -> [String; 2] {
     [
-        // hourly: NULL while nothing is known, 0 for no limit. used: granted in this hour, or spent by others as GitHub
-        // tells. remaining: the least that GitHub told. assumed: the hour's end is not yet told. reset_epoch: it on
-        // GitHub's clock, in seconds; every other moment is on this store's clock, in microseconds.
+        // hourly: NULL if unknown, 0 if unlimited. used: granted in this window, or spent by others according to
+        // GitHub. remaining: the least that GitHub reported. assumed: the window's end has not been reported.
+        // reset_epoch: it on GitHub's clock, in seconds; all other times are on this store's clock, in microseconds.
         format!(
             "CREATE TABLE IF NOT EXISTS msght_tokens (token VARCHAR(64) NOT NULL PRIMARY KEY, hourly BIGINT NULL, \
              used BIGINT NOT NULL DEFAULT 0, remaining BIGINT NOT NULL DEFAULT 0, assumed BIGINT NOT NULL DEFAULT 1, \

@@ -1,4 +1,4 @@
-//! The ledger in an SQLite file of its own, for processes on one machine.
+//! Shared rate limits in an SQLite file of their own, for processes on one machine.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::retry::{RetryPolicy, Retryability};
 use crate::store::BackendError;
 use crate::store::sqlite::{self, Pragmas};
 
-/// Another process's statement takes well under a millisecond; after this the wait is counted as an outage.
+/// Maximum wait for another process's statement, which takes well under a millisecond; then it counts as an outage.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
@@ -19,8 +19,7 @@ pub(super) struct SqliteBackend {
     pool: SqlitePool,
 }
 
-/// The ledger's file is beside the relational one, whose write lock a batch holds for long: `github.db` has
-/// `github-tokens.db`.
+/// Returns the file beside the relational store, which batches lock for long: `github-tokens.db` for `github.db`.
 pub(crate) fn path_beside(relational: &Path) -> PathBuf {
     let mut name = relational.file_stem().unwrap_or_default().to_owned();
     name.push("-tokens");
@@ -37,24 +36,25 @@ impl SqliteBackend {
         let _lock = sqlite::lock_for_setup(relational).await?;
         if let Some(damage) = find_damage(&path).await {
             let aside = quarantine(&path).map_err(|error| BackendError {
-                operation: sqlite::open_operation("token ledger", &path),
-                cause: format!("it is damaged ({damage}), and can't be renamed: {error}"),
-                hint: "delete it while no msght runs: what it holds is worth a moment's knowledge",
+                operation: sqlite::open_operation("shared rate limits", &path),
+                cause: format!("it is damaged ({damage}) and can't be renamed: {error}"),
+                hint: "delete it while no msght runs: its content is short-lived and nothing is lost",
                 before_start: true,
             })?;
             retry_policy.notify(&format!(
-                "the token ledger {} is damaged ({damage}) and was renamed to {}; a new one is made, and nothing is missing",
+                "the shared rate limits {} are damaged ({damage}) and were renamed to {}; a new file is created, and no data are lost",
                 path.display(),
                 aside.display()
             ));
         }
         let pragmas = Pragmas { page_size: 4096, cache_kib: 512, connections: 1 };
-        // `NORMAL`: no commit waits for the disk. A power cut may take the last moments, which are worth nothing by then.
+        // `NORMAL`: no commit waits for the disk. A power failure may lose the last moments, which are worthless by
+        // then.
         let durability = SqliteSynchronous::Normal;
-        let pool = sqlite::open_with("token ledger", &path, &pragmas, durability, BUSY_TIMEOUT).await?;
+        let pool = sqlite::open_with("shared rate limits", &path, &pragmas, durability, BUSY_TIMEOUT).await?;
         for table in tables("") {
             let failed = |e: sqlx::Error| {
-                BackendError::from_sqlite(sqlite::open_operation("token ledger", &path), &e).before_start()
+                BackendError::from_sqlite(sqlite::open_operation("shared rate limits", &path), &e).before_start()
             };
             sqlx::query(AssertSqlSafe(table)).execute(&pool).await.map_err(failed)?;
         }
@@ -80,7 +80,7 @@ impl SqliteBackend {
         row.map(|row| (0..row.len()).map(|index| row.try_get(index)).collect()).transpose()
     }
 
-    /// Busy (5) and locked (6) pass (<https://sqlite.org/rescode.html>).
+    /// Classifies errors: busy (5) and locked (6) are temporary (<https://sqlite.org/rescode.html>).
     pub(super) fn retryability(error: &sqlx::Error) -> Retryability {
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
         match code.map(|code| code & 0xff) {
@@ -90,8 +90,8 @@ impl SqliteBackend {
     }
 }
 
-/// What is wrong with a file that is there, if it is no sound database (<https://sqlite.org/rescode.html>: corrupt, not a
-/// database). What else keeps it from being opened is for whoever opens it to say.
+/// Returns the damage of an existing file that is no sound database, if any (<https://sqlite.org/rescode.html>:
+/// corrupt, not a database). Other errors are reported when it is opened.
 async fn find_damage(path: &Path) -> Option<String> {
     const CORRUPT: i32 = 11;
     const NOT_A_DATABASE: i32 = 26;
@@ -114,7 +114,7 @@ async fn find_damage(path: &Path) -> Option<String> {
     }
 }
 
-/// Renames the file, and removes what SQLite keeps beside it.
+/// Renames a damaged file and removes its side files.
 fn quarantine(path: &Path) -> std::io::Result<PathBuf> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();

@@ -51,7 +51,7 @@ use crate::retry::RetryPolicy;
 /// under it.
 pub const NO_PROJECT: i64 = -1;
 /// Hint for a URL that names no relational store.
-const SUPPORTED_URLS: &str = "set `sql.url` to a sqlite: or mysql: URL";
+pub(super) const SUPPORTED_URLS: &str = "set `sql.url` to a sqlite: or mysql: URL";
 /// Maximum number of keys per lookup statement outside a batch.
 const KEYS_PER_READ: usize = 100;
 
