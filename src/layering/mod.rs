@@ -12,7 +12,7 @@ use imports::{Crate, Import};
 const UPWARD_STILL: &[(&str, &str)] = &[];
 
 /// Modules of the table with files that still import each other in a circle. One without such a circle fails the test.
-const CIRCLES_STILL: &[&str] = &["github"];
+const CIRCLES_STILL: &[&str] = &[];
 
 #[test]
 fn every_module_has_its_row_in_the_table() {
