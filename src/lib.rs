@@ -1,32 +1,42 @@
-//! msght: an organisation's own copy of everything it has on GitHub.
+//! msght: an organization's own copy of everything it has on GitHub.
 //!
-//! Data run one way: GitHub → [`mirror`] → [`store`]. A room imports only from rooms below it:
+//! Data run one way: GitHub → [`mirror`] → [`store`]. A module imports only from modules below it in this table, which
+//! a test checks:
 //!
-//! | room | what it is for |
+//! | module | contents |
 //! |---|---|
-//! | [`commands`] | one thin file a subcommand: wires the rooms together |
-//! | [`cli`] | what users type |
-//! | [`check`] | a look at all that a run needs: tokens, organisations, stores |
-//! | [`config`] | settings: defaults, file, environment, flags, and where each value came from |
+//! | [`commands`] | the subcommands, one thin file each; `App` opens for them what they share |
+//! | [`cli`] | the command line's types and checks |
+//! | [`check`] | checks of everything that a run needs: tokens, organizations, stores |
+//! | [`config`] | typed settings from defaults, file, environment and flags, each with its origin |
 //! | [`lists`] | `orgs.txt` and `projects.txt`, the lists that users keep |
-//! | [`scheduler`] | a run over all repositories: which are due, in which order, and when it is enough |
-//! | [`workers`] | working a queue: jobs side by side, leases, retries, dead letters |
-//! | [`mirror`] | what mirroring a repository means: stages, how lists are read, sync state, mapping |
-//! | [`github`] | the client: tokens and their budgets, limits, retries, pages, conditional requests |
+//! | [`scheduler`] | a run over all repositories: due ones, their order, and stop conditions |
+//! | [`workers`] | the workers of a queue: concurrent jobs, leases, retries, dead letters |
+//! | [`mirror`] | the stages of a repository, lists and sync state, the mapping from JSON to rows |
+//! | [`github`] | the REST client: tokens, rate limits, retries, pages, conditional requests |
 //! | [`queue`] | work queues and the routing of events: an SQLite file, or RabbitMQ |
 //! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
-//! | [`telemetry`] | the log file, and what users read on their terminal |
-//! | [`retry`] | how long a server that is away is retried |
-//! | [`azure`] | a storage account, as far as it is asked what is there |
-//! | [`http`] | what every HTTP client shares: TLS provider, error chains |
-//! | [`private_files`] | files and directories for this user alone |
-//! | [`process_id`] | which process holds a lease, and whether it has ended |
+//! | [`telemetry`] | the log file, the terminal, telemetry events |
+//! | [`retry`] | the retry policy for unavailable servers |
+//! | [`azure`] | a storage account, as far as a check inspects it |
+//! | [`http`] | common parts of HTTP clients: TLS provider, error chains |
+//! | [`private_files`] | files and directories that only their owner can read |
+//! | [`process_id`] | the process that holds a lease, and whether it has ended |
 //! | [`json`] | lenient parsing of GitHub's JSON |
-//! | [`rate_limit`] | the contract between the client and the store in which processes share the tokens' limits |
+//! | [`rate_limit`] | the contract between the client and the store through which processes share rate limits |
 //! | [`validator`] | validators of conditional requests |
-//! | [`names`], [`secret`], [`backend_url`] | values parsed once at the edge |
+//! | [`names`], [`secret`], [`backend_url`] | values that are parsed once, at the edge |
 //!
-//! `docs/architecture.md` has the drawing, `docs/sync-state.md` how a run knows what is left to do.
+//! # A tour
+//!
+//! 1. [`cli::Cli`] is the command line. [`commands::run`] loads [`config::Settings`] and runs one subcommand.
+//! 2. [`mirror::Mirror::repository`] mirrors a repository stage by stage ([`mirror::stage::Stage`]), under a lease.
+//! 3. [`github::GitHub`] sends its requests: it selects a token, keeps within the rate limits, and retries.
+//! 4. [`store::Stores`] holds the results: each document as GitHub sent it, and the rows that are made from it.
+//! 5. [`scheduler`] selects the repositories that `msght start` retrieves, [`workers`] those that a [`queue`] names.
+//!
+//! `docs/architecture.md` draws the data's way, `docs/sync-state.md` says how a run knows what is left to do, and
+//! `docs/data-model.md` describes each collection and table.
 
 pub mod azure;
 pub mod backend_url;

@@ -1,4 +1,4 @@
-//! The settings as users meet them: from texts in, to values or errors out.
+//! Tests of the settings as users meet them: from texts to values or errors.
 
 use std::ffi::OsString;
 
@@ -17,7 +17,7 @@ fn sources(directory: &Path, environment: &[(&str, &str)]) -> Sources {
     }
 }
 
-/// Loads with a configuration file and an environment.
+/// Loads settings from a configuration file and an environment.
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("msght.toml"), file).unwrap();
@@ -38,7 +38,7 @@ fn exposed(settings: &Settings) -> Vec<(String, u32)> {
 }
 
 #[test]
-fn without_any_source_the_defaults_hold() {
+fn defaults_apply_without_any_source() {
     let settings = defaults();
     assert_eq!(settings.documents.url.to_string(), "sqlite:msght-data/documents.db");
     assert_eq!(settings.dump.target.to_string(), "file:msght-data/dumps");
@@ -51,7 +51,7 @@ fn without_any_source_the_defaults_hold() {
 }
 
 #[test]
-fn the_documented_file_holds_every_key_and_shows_exactly_the_defaults() {
+fn documented_file_has_every_key_with_its_default() {
     let as_shipped = load(DOCUMENTED, &[]).unwrap();
     assert_eq!(values(&as_shipped), values(&defaults()));
 
@@ -93,7 +93,7 @@ fn last_part(key: &Key) -> &'static str {
 }
 
 #[test]
-fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
+fn flags_override_environment_which_overrides_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("msght.toml");
     std::fs::write(&file, "data_dir = 'f'\n[logging]\nlevel = 'error'\nkeep_days = 3\n[github]\nreserve = 7\n")
@@ -114,14 +114,14 @@ fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
 }
 
 #[test]
-fn a_store_that_is_set_does_not_follow_the_data_directory() {
+fn configured_store_ignores_data_dir() {
     let settings = load("data_dir = 'd'\n[sql]\nurl = 'sqlite:x.db'", &[]).unwrap();
     assert_eq!(settings.sql.url.sqlite_path(), Some(Path::new("x.db")));
     assert_eq!(settings.documents.url.sqlite_path(), Some(Path::new("d/documents.db")));
 }
 
 #[test]
-fn a_servers_password_is_not_shown() {
+fn passwords_of_servers_are_redacted() {
     for (name, url) in [
         ("MSGHT_DOCUMENTS__URL", "mongodb://u:s3cret@h"),
         ("MSGHT_SQL__URL", "mysql://u:s3cret@h/d"),
@@ -133,7 +133,7 @@ fn a_servers_password_is_not_shown() {
 }
 
 #[test]
-fn tokens_of_the_environment_add_up_and_replace_those_of_the_file() {
+fn environment_tokens_add_up_and_replace_those_of_the_file() {
     let file = "[github]\ntokens = 'ghp_file1, ghp_file2'";
     assert_eq!(exposed(&load(file, &[]).unwrap()), [("ghp_file1".to_owned(), 50), ("ghp_file2".to_owned(), 50)]);
     let environment = [("GHT_READ_TOKEN", "a"), ("MSGHT_TOKENS", "b, c,a"), ("GITHUB_TOKEN", "never")];
@@ -145,16 +145,16 @@ fn tokens_of_the_environment_add_up_and_replace_those_of_the_file() {
 }
 
 #[test]
-fn the_surroundings_token_is_used_only_when_no_other_source_gives_one() {
+fn ambient_token_is_used_only_without_other_tokens() {
     let only = [("GITHUB_TOKEN", "gho_x"), ("GHT_READ_TOKEN", "")];
     assert_eq!(exposed(&load("", &only).unwrap()), [("gho_x".to_owned(), 50)]);
     assert_eq!(exposed(&load("[github]\ntokens = ['a']", &only).unwrap()), [("a".to_owned(), 50)]);
-    // One that is not used is not looked at either.
+    // An unused one is not checked either.
     assert!(load("[github]\ntokens = ['a']", &[("GITHUB_TOKEN", "b c")]).is_ok());
 }
 
 #[test]
-fn a_tokens_file_adds_tokens_with_their_own_reserves() {
+fn tokens_file_adds_tokens_with_own_reserves() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens");
     std::fs::write(&path, "# ours\n\nb 100\r\n  a\t7 # lent\nc\n").unwrap();
@@ -164,7 +164,7 @@ fn a_tokens_file_adds_tokens_with_their_own_reserves() {
 }
 
 #[test]
-fn byte_order_mark_and_line_end_are_no_part_of_a_token() {
+fn byte_order_mark_and_line_end_are_trimmed_from_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens");
     std::fs::write(&path, "\u{feff}b 100\r\nc\r\n").unwrap();
@@ -180,7 +180,7 @@ fn byte_order_mark_and_line_end_are_no_part_of_a_token() {
 }
 
 #[test]
-fn a_bad_tokens_file_is_named_with_its_line_and_shows_no_token() {
+fn invalid_tokens_file_is_reported_by_line_without_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens");
     for (text, wanted) in [
@@ -204,7 +204,7 @@ fn a_bad_tokens_file_is_named_with_its_line_and_shows_no_token() {
 }
 
 #[test]
-fn an_unknown_key_or_variable_is_an_error_that_names_it() {
+fn unknown_keys_and_variables_are_reported_by_name() {
     for (file, wanted) in [
         ("colour = 1", "unknown key colour"),
         ("[github]\nap_url = 'x'", "did you mean github.api_url?"),
@@ -224,7 +224,7 @@ fn an_unknown_key_or_variable_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_bad_value_is_shown_with_its_place_and_what_was_expected() {
+fn invalid_value_is_reported_with_origin_and_expectation() {
     for (file, found, expected) in [
         ("[github]\nconcurrency = 0", "found 0", "from 1 to 90"),
         ("[github]\nconcurrency = 91", "found 91", "from 1 to 90"),
@@ -232,7 +232,7 @@ fn a_bad_value_is_shown_with_its_place_and_what_was_expected() {
         ("[github]\nconcurrency = 1.5", "found 1.5", "a whole number"),
         ("[github]\nconcurrency = 'many'", "found \"many\"", "a whole number"),
         ("[github]\napi_url = 'ftp://h/'", "found \"ftp://h/\"", "http:// or https://"),
-        ("[github]\napi_url = 'h'", "found a text that is no URL", "http:// or https://"),
+        ("[github]\napi_url = 'h'", "found a text that is not a URL", "http:// or https://"),
         ("[github]\napi_url = 'https://h/?a=b'", "a query", "https://HOST/api/v3/"),
         ("[github]\nuser_agent = \"a\\nb\"", "found \"a\\nb\"", "HTTP header"),
         ("[github]\napp_id = 5", "an App without its key", "app_private_key_file"),
@@ -243,7 +243,7 @@ fn a_bad_value_is_shown_with_its_place_and_what_was_expected() {
         ("[sql]\nurl = 'github.db'", "without a scheme", "sqlite:PATH"),
         ("[dump]\ntarget = 'sqlite:x'", "the scheme sqlite:", "file:PATH"),
         ("[webhooks]\nlisten = 'localhost'", "found \"localhost\"", "127.0.0.1:4567"),
-        ("[webhooks]\npublic_url = 'x'", "found a text that is no URL", "http"),
+        ("[webhooks]\npublic_url = 'x'", "found a text that is not a URL", "http"),
         ("[logging]\nlevel = 'loud'", "found \"loud\"", "error, warn, info, debug or trace"),
         ("[logging]\nkeep_days = 0", "found 0", "from 1"),
         ("data_dir = ''", "found \"\"", "not empty"),
@@ -258,7 +258,7 @@ fn a_bad_value_is_shown_with_its_place_and_what_was_expected() {
 }
 
 #[test]
-fn no_error_shows_a_secret() {
+fn errors_show_no_secrets() {
     for file in [
         "[github]\ntokens = 's3cret s3cret'",
         "[github]\ntokens = ['ok', 's3cret\u{7f}']",
@@ -281,7 +281,7 @@ fn no_error_shows_a_secret() {
 }
 
 #[test]
-fn the_originals_names_are_weaker_than_the_keys_own() {
+fn own_variables_override_those_of_the_first_msght() {
     let old = [("GHT_WEBHOOK_URL", "https://old/"), ("GHT_WEBHOOK_SECRET", "old"), ("GHT_WEBHOOK_TOKEN", "old")];
     let settings = load("", &old).unwrap();
     assert_eq!(settings.webhooks.public_url.as_ref().unwrap().as_str(), "https://old/");
@@ -292,13 +292,13 @@ fn the_originals_names_are_weaker_than_the_keys_own() {
 }
 
 #[test]
-fn the_apis_root_ends_in_a_slash() {
+fn api_root_ends_in_a_slash() {
     let settings = load("[github]\napi_url = 'https://ghe.example.com/api/v3'", &[]).unwrap();
     assert_eq!(settings.github.api_url.as_str(), "https://ghe.example.com/api/v3/");
 }
 
 #[test]
-fn a_named_file_must_be_there_and_the_default_one_need_not() {
+fn named_file_must_exist_but_default_file_need_not() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("none.toml");
     let error = load("", &[("MSGHT_CONFIG", missing.to_str().unwrap())]).unwrap_err();
@@ -310,13 +310,13 @@ fn a_named_file_must_be_there_and_the_default_one_need_not() {
 }
 
 #[test]
-fn a_file_that_is_not_toml_is_named_with_its_line() {
+fn malformed_toml_is_reported_by_line() {
     let error = load("[github]\nreserve = 5\ntokens = [\n", &[]).unwrap_err();
     assert!(error.contains("msght.toml, line 3") || error.contains("msght.toml, line 4"), "{error}");
 }
 
 #[test]
-fn a_key_file_that_holds_no_key_is_an_error_that_shows_nothing_of_it() {
+fn key_file_without_key_is_reported_without_content() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("app.pem");
     let settings = format!("[github]\napp_id = 5\napp_private_key_file = {:?}", file.display().to_string());
