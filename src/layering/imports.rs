@@ -1,7 +1,7 @@
 //! Reads which files of the crate import from which, without compiling them.
 //!
-//! Comments, texts and what is compiled for tests alone are left out. A name that a module only passes on (`pub use`)
-//! counts as imported from the file that defines it.
+//! Comments, string literals and items for tests only are skipped. A name that a module only re-exports (`pub use`) counts
+//! as imported from the file that defines it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,9 +16,9 @@ pub(super) struct Import {
     pub from: String,
     /// The file that defines what is imported.
     pub to: String,
-    /// What is imported, by its path from the crate's root.
+    /// The path of the imported item from the crate's root.
     pub path: Names,
-    /// Whether a module passes on what a module below it defines.
+    /// Whether a module re-exports an item of a module below it.
     pub is_facade: bool,
     /// Whether it imports all names of a module.
     pub is_glob: bool,
@@ -34,7 +34,7 @@ pub(super) struct Crate {
 struct File {
     /// Relative to `src/`.
     name: String,
-    /// Its inline modules, each by its path in the file.
+    /// The inline modules, each by its path in the file.
     inline: BTreeSet<Names>,
     uses: Vec<Use>,
     paths: Vec<CodePath>,
@@ -43,10 +43,10 @@ struct File {
 /// A leaf of a `use` declaration.
 #[derive(Debug)]
 struct Use {
-    /// The inline module that it stands in.
+    /// The inline module that contains it.
     scope: Names,
     path: Names,
-    /// The name that it is known by in its module; `None` for a glob.
+    /// The name that it introduces; `None` for a glob.
     name: Option<String>,
     is_public: bool,
 }
@@ -83,7 +83,7 @@ impl Crate {
         Self { files }
     }
 
-    /// Returns all imports, those within a file left out.
+    /// Returns all imports between files.
     pub fn imports(&self) -> BTreeSet<Import> {
         let mut imports = BTreeSet::new();
         for (module, file) in &self.files {
@@ -91,7 +91,7 @@ impl Crate {
             let paths = file.paths.iter().map(|found| (&found.scope, &found.path, None));
             for (scope, path, used) in uses.chain(paths) {
                 let Some(path) = self.absolute(module, scope, path) else { continue };
-                // A module is imported for what is then used of it, which its paths in the code show.
+                // A module is imported for its items: the paths in the code show which.
                 if used.is_some_and(|used| used.name.is_some()) && self.is_module(&path) {
                     continue;
                 }
@@ -111,7 +111,7 @@ impl Crate {
         imports
     }
 
-    /// Converts a path as it is written in a module to one from the crate's root; `None` for what is not of this crate.
+    /// Converts a path as it is written in a module to one from the crate's root; `None` for other crates' items.
     fn absolute(&self, module: &Names, scope: &Names, path: &[String]) -> Option<Names> {
         let mut here: Names = module.iter().chain(scope).cloned().collect();
         let mut rest = path;
@@ -123,7 +123,7 @@ impl Crate {
             "self" => rest = &rest[1..],
             "super" => {}
             first => {
-                // A name that is known here: a module below, or one that a `use` brought.
+                // The name of a module below, or one that a `use` introduces.
                 let child: Names = here.iter().cloned().chain([first.to_owned()]).collect();
                 if !self.is_module(&child) {
                     let file = self.files.get(module)?;
@@ -133,7 +133,7 @@ impl Crate {
                         return None;
                     }
                     let known = self.absolute(module, scope, &known.path)?;
-                    // What an imported type has (`Type::new`) came with it.
+                    // An item of an imported type (`Type::new`) came with it.
                     if !self.is_module(&known) {
                         return None;
                     }
@@ -157,7 +157,7 @@ impl Crate {
             })
     }
 
-    /// Finds the module of the file that defines what a path names, through what modules on the way pass on.
+    /// Finds the module of the file that defines a path's item, through re-exports on the way.
     fn definer(&self, path: &Names, depth: usize) -> Option<Names> {
         let known = (0..=path.len()).rev().find(|cut| self.files.contains_key(&path[..*cut]))?;
         let (module, rest) = path.split_at(known);
@@ -166,9 +166,9 @@ impl Crate {
             && depth < 16
             && let Some(used) =
                 self.files[&module].uses.iter().find(|used| used.scope.is_empty() && used.name.as_ref() == Some(name))
-            && let Some(passed_on) = self.absolute(&module, &used.scope, &used.path)
+            && let Some(reexported) = self.absolute(&module, &used.scope, &used.path)
             && let Some(definer) =
-                self.definer(&passed_on.into_iter().chain(rest[1..].iter().cloned()).collect(), depth + 1)
+                self.definer(&reexported.into_iter().chain(rest[1..].iter().cloned()).collect(), depth + 1)
         {
             return Some(definer);
         }
@@ -188,14 +188,14 @@ fn collect(root: &Path, folder: &Path, texts: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Returns the module that a file is: `a/b.rs` and `a/b/mod.rs` are `a::b`.
+/// Returns the module of a file: `a::b` for `a/b.rs` and `a/b/mod.rs`.
 fn module_of(file: &str) -> Names {
     let stem = file.strip_suffix(".rs").unwrap_or(file);
     let stem = stem.strip_suffix("/mod").unwrap_or(stem);
     stem.split('/').filter(|part| *part != "lib").map(str::to_owned).collect()
 }
 
-/// Cuts a text into identifiers, `::` and single other characters, without comments, texts and numbers' suffixes.
+/// Splits a text into identifiers, `::` and other single characters, without comments and literals of text.
 fn tokens(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
@@ -269,7 +269,7 @@ struct Parser<'a> {
     tokens: Vec<String>,
     at: usize,
     file: &'a mut File,
-    /// Modules in files of their own that are compiled for tests alone.
+    /// Modules in files of their own that are for tests only.
     only_tests: Vec<String>,
 }
 
@@ -282,7 +282,7 @@ impl Parser<'_> {
         self.at.checked_sub(1).map_or("", |before| &self.tokens[before])
     }
 
-    /// Reads a module's content, up to the brace that closes it.
+    /// Reads a module's content, up to its closing brace.
     fn module(&mut self, scope: &mut Names) {
         let mut depth = 0_usize;
         while self.at < self.tokens.len() {
@@ -323,7 +323,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Skips an item: to its semicolon, or past the brace that closes it.
+    /// Skips an item, past its semicolon or closing brace.
     fn skip_item(&mut self) {
         if self.peek(0) == "mod" && self.peek(2) == ";" {
             self.only_tests.push(self.peek(1).to_owned());
