@@ -1,4 +1,4 @@
-//! What every stage works with.
+//! Context of a run and of its stages.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,79 +27,76 @@ use crate::store::relational::{RowBatch, SyncUpdate};
 use crate::telemetry::{Console, Progress};
 use crate::validator::Validator;
 
-/// Pages of lists that are being asked for, or have come and are not mapped yet, take no more than this. Most pages have
-/// some 300 KiB, and then it is the requests in flight that bound them; pages full of long texts have 7 MiB and more.
+/// Limit in KiB of list pages that are requested or not mapped yet. Most pages have some 300 KiB, so that the number of
+/// requests is the limit; pages full of long texts have 7 MiB and more.
 pub const MAX_PAGES_KIB: usize = 32 * 1024;
-/// What a list's first page is taken for.
+/// Reservation in KiB for a list's first page.
 const INITIAL_PAGE_KIB: u32 = 512;
 
-/// What all stages of a run share.
+/// Context that all stages of a run share.
 pub struct Shared<S = Repository> {
-    /// The way to GitHub.
+    /// Client of GitHub's API.
     pub github: GitHub,
-    /// The stores.
+    /// Both stores.
     pub stores: Stores,
-    /// The way into the stores.
+    /// Pipeline into the stores.
     pub writer: Writer,
-    /// What is mirrored.
+    /// The resource that is mirrored.
     pub subject: S,
-    /// What was asked for.
+    /// Options of the run.
     pub options: Options,
-    /// When the run began.
+    /// Start of the run.
     pub started: DateTime<Utc>,
-    /// What pages may take of the memory, in KiB; see [`MAX_PAGES_KIB`].
+    /// Memory budget of pages, in KiB; see [`MAX_PAGES_KIB`].
     pub room: Arc<Semaphore>,
-    /// Where users read.
+    /// Output for users.
     pub console: Console,
-    /// Set when the user asks to stop.
+    /// Canceled when the user asks to stop.
     pub cancel: CancellationToken,
 }
 
-/// One stage at work.
+/// Context of one stage.
 #[derive(Clone)]
 pub struct Work<S = Repository> {
-    /// What it shares with the others.
+    /// Context shared with the other stages.
     pub shared: Arc<Shared<S>>,
-    /// Its own counters.
+    /// Statistics of the stage.
     pub stats: Arc<StageStats>,
-    /// Its bar.
+    /// Progress of the stage.
     pub progress: Progress,
 }
 
 impl Work {
-    /// The repository.
+    /// Returns the repository.
     pub fn repository(&self) -> &Repository {
         &self.shared.subject
     }
 
-    /// The URL of something of the repository's.
+    /// Builds a URL below the repository's.
     pub fn url(&self, segments: &[&str]) -> ApiUrl {
         ApiUrl::repo(&self.shared.subject.name, segments)
     }
 }
 
 impl<S: Subject> Work<S> {
-    /// What is mirrored.
+    /// The resource that is mirrored.
     pub fn subject(&self) -> &S {
         &self.shared.subject
     }
 
-    /// The row that its sync state belongs to.
+    /// Returns the `projects` row that the sync state belongs to.
     pub fn project(&self) -> i64 {
         self.subject().project()
     }
 
-    /// What is known of one of its lists.
-    ///
-    /// # Errors
-    /// The store can't be read or written.
+    /// Loads the sync state of a list.
     pub async fn list_state(&self, list: &str) -> Result<ListState, MirrorError> {
         let subject = self.subject();
         Ok(self.shared.stores.relational.list(subject.project(), &subject.list_name(list)).await?)
     }
 
-    /// Asks GitHub for one page or entity. `divisible`: should the server not make it in time, the caller asks for smaller
-    /// parts, so that it is not tried for long.
+    /// Fetches one page or entity. With `divisible`, a request that times out is not retried for long, because the
+    /// caller then requests smaller parts.
     ///
     /// # Errors
     /// What GitHub's answer amounts to, or the user's wish to stop.
@@ -113,7 +110,7 @@ impl<S: Subject> Work<S> {
         self.get_for(self.subject().repo(), url, accept, validator, divisible).await
     }
 
-    /// The same of what belongs to this repository, or to none.
+    /// Fetches one page or entity that belongs to `repo`, or to no repository.
     ///
     /// # Errors
     /// As [`Work::get`].
@@ -134,7 +131,7 @@ impl<S: Subject> Work<S> {
         get_unless_cancelled(&self.shared.github, &self.shared.cancel, &request, &self.stats.meter).await
     }
 
-    /// Waits until there is room for another page of a list.
+    /// Reserves memory for another page of a list; waits until it is available.
     pub async fn reserve_page_memory(&self) -> Option<OwnedSemaphorePermit> {
         let last = self.stats.page_kib.load(Ordering::Relaxed);
         let kib = if last == 0 { INITIAL_PAGE_KIB } else { last };
@@ -143,17 +140,17 @@ impl<S: Subject> Work<S> {
         Arc::clone(&self.shared.room).acquire_many_owned(kib.min(most)).await.ok()
     }
 
-    /// Notes how large a list's page was, in bytes.
+    /// Records the size of a list's page in bytes, as the estimate for the next one.
     pub fn record_page_size(&self, bytes: usize) {
         self.stats.page_kib.store(u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    /// How many items of its lists the server makes at a time, as far as is known.
+    /// Returns the number of items that the server delivers per request, as far as is known.
     pub fn part_size(&self) -> MutexGuard<'_, PartSize> {
         self.stats.part_size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for something that has no known state, so that the answer is a page.
+    /// Fetches a page unconditionally.
     ///
     /// # Errors
     /// As [`Work::get`].
@@ -166,10 +163,7 @@ impl<S: Subject> Work<S> {
         LinkedPages { context: self, next: Some(url), visited: VisitedUrls::default() }
     }
 
-    /// Hands data to the writer.
-    ///
-    /// # Errors
-    /// The writer has failed.
+    /// Hands documents and rows to the writer.
     pub async fn write(&self, mut documents: Vec<Document>, mut rows: RowBatch) -> Result<(), MirrorError> {
         self.progress.inc(documents.len() as u64);
         self.subject().stamp(&mut documents, &mut rows);
@@ -178,31 +172,22 @@ impl<S: Subject> Work<S> {
     }
 
     /// Hands rows alone to the writer.
-    ///
-    /// # Errors
-    /// The writer has failed.
     pub async fn write_rows(&self, rows: RowBatch) -> Result<(), MirrorError> {
         self.write(Vec::new(), rows).await
     }
 
-    /// Hands the writer what is true of the sync state once everything before it is stored.
-    ///
-    /// # Errors
-    /// The writer has failed.
+    /// Hands the writer updates of the sync state, which are stored after everything before them.
     pub async fn write_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
         self.write_rows(RowBatch { sync_updates: progress, ..RowBatch::default() }).await
     }
 
-    /// Waits until all that was handed in is stored.
-    ///
-    /// # Errors
-    /// The writer has failed.
+    /// Waits until everything handed to the writer is stored.
     pub async fn flush(&self) -> Result<(), MirrorError> {
         self.shared.writer.flush().await
     }
 
-    /// Maps items one by one, so that one at a time is held parsed. An item that can't be stored doesn't stop the
-    /// others: it is noted, and makes the stage incomplete.
+    /// Maps items one by one, so that only one is held parsed. An item that can't be mapped is recorded as incomplete
+    /// and does not stop the others.
     pub fn map(&self, map: &ItemMapper<S>, items: &[&RawValue], read_at: DateTime<Utc>) -> MappedPage {
         let mut mapped = MappedPage::default();
         for raw in items {
@@ -213,7 +198,7 @@ impl<S: Subject> Work<S> {
         mapped
     }
 
-    /// Maps one item behind those that are mapped already.
+    /// Maps one item and appends it to `mapped`.
     ///
     /// # Errors
     /// The item can't be used.
@@ -230,47 +215,44 @@ impl<S: Subject> Work<S> {
         map(self.subject(), &item, mapped)
     }
 
-    /// Whether something could not be had so far.
+    /// Returns whether anything is incomplete so far.
     pub fn falls_short(&self) -> bool {
         self.stats.counts.has_rejected()
             || !self.stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Notes something that could not be had: the stage ends incomplete, and says so.
+    /// Records something that could not be fetched or stored: the stage is incomplete, and the report says why.
     pub fn shortfall(&self, what: String) {
         tracing::warn!(subject = %self.subject(), %what, "incomplete");
         self.stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// Returns whether GitHub, or the repository, has refused any of it so far.
+    /// Returns whether GitHub or the repository has refused any of it so far.
     pub fn is_refused(&self) -> bool {
         let any = |notes: &Mutex<Vec<String>>| !notes.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         any(&self.stats.not_permitted) || any(&self.stats.disabled)
     }
 
-    /// Notes something that GitHub doesn't permit these tokens to read.
+    /// Records something that the tokens are not permitted to read.
     pub fn record_not_permitted(&self, what: String) {
         tracing::warn!(subject = %self.subject(), %what, "not permitted");
         self.stats.not_permitted.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// Notes a feature that the repository has switched off, in GitHub's words.
+    /// Records a feature that the repository has disabled, in GitHub's words.
     pub fn record_disabled(&self, what: String) {
         tracing::info!(subject = %self.subject(), %what, "disabled");
         self.stats.disabled.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// Records something that can't be had from GitHub by asking again, such as a commit's files beyond the 3,000 that it
-    /// gives: every run lists it, and it doesn't make the stage incomplete.
+    /// Records a gap that no later request can close, such as a commit's files beyond the 3,000 that GitHub gives.
+    /// Every run reports it; it does not make the stage incomplete.
     pub fn record_final_gap(&self, what: String) {
         tracing::info!(subject = %self.subject(), %what, "final gap");
         self.stats.final_gaps.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// Marks documents as gone from GitHub, and the rows that were made from them.
-    ///
-    /// # Errors
-    /// The store can't be written.
+    /// Marks documents, and the rows made from them, as deleted on GitHub.
     pub async fn mark_deleted(&self, collection: Collection, ids: &[String]) -> Result<(), MirrorError> {
         if ids.is_empty() {
             return Ok(());
@@ -287,7 +269,7 @@ impl<S: Subject> Work<S> {
     }
 }
 
-/// Pages that link to each other.
+/// Pages that link to each other, for lists without sync state.
 pub struct LinkedPages<'a, S> {
     context: &'a Work<S>,
     next: Option<ApiUrl>,
@@ -308,7 +290,7 @@ impl<S: Subject> LinkedPages<'_, S> {
     }
 }
 
-/// When a page was read: by this machine's clock, so that dates in the store are comparable with each other.
+/// Returns the time at which a page was read, by this machine's clock, so that dates in the store are comparable.
 pub fn read_now() -> DateTime<Utc> {
     Utc::now()
 }

@@ -1,4 +1,4 @@
-//! Work on items that don't depend on each other: one that can't be had keeps none of the others away.
+//! Work on independent items: the failure of one does not stop the others.
 
 use std::future::Future;
 
@@ -8,11 +8,11 @@ use super::context::Work;
 use super::error::MirrorError;
 use crate::github::{Accept, ApiError, ApiUrl};
 
-/// Runs `run` on all items, at most `limit` at a time. An item's failure is recorded as a shortfall under its name, and the
-/// others go on. What is done only after all of them asks [`Work::falls_short`].
+/// Runs `run` on all items, at most `limit` concurrently. A failed item is recorded as incomplete under its name, and
+/// the others continue. Work that needs all of them checks [`Work::falls_short`] afterwards.
 ///
 /// # Errors
-/// What the other items would meet as well: the stores fail, the run is cancelled, no token is left, GitHub is down.
+/// What the other items would meet as well: the stores fail, the run is canceled, no token is left, GitHub is down.
 pub async fn for_each_independent<T, F>(
     work: &Work,
     limit: usize,
@@ -32,7 +32,7 @@ where
         .await
 }
 
-/// Records an item's failure as a shortfall under its name.
+/// Records a failed item as incomplete under its name.
 ///
 /// # Errors
 /// What other items would meet as well.
@@ -48,7 +48,7 @@ pub async fn record_failure(work: &Work, name: &str, done: Result<(), MirrorErro
     }
 }
 
-/// Returns whether GitHub is down rather than unable to serve one item: then not even the repository itself answers.
+/// Returns whether GitHub is unavailable as a whole: then not even the repository itself answers.
 async fn is_outage(work: &Work, error: &MirrorError) -> Result<bool, MirrorError> {
     if !matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) || !work.shared.github.is_down() {
         return Ok(false);
@@ -56,7 +56,8 @@ async fn is_outage(work: &Work, error: &MirrorError) -> Result<bool, MirrorError
     Ok(!is_repository_reachable(work).await?)
 }
 
-/// Returns whether GitHub gives the repository itself: what it says of the repository's items is worth nothing otherwise.
+/// Returns whether GitHub answers for the repository itself; otherwise its answers for the repository's items mean
+/// nothing.
 ///
 /// # Errors
 /// The run ends.

@@ -1,8 +1,19 @@
-//! What mirroring a repository or an account means: the plan of stages, how lists are read, and what becomes of what they hold.
+//! Mirroring of repositories, accounts and organizations: stages, lists, mapping, sync state.
 //!
-//! Data take one way: a stage asks the client for pages (`pages` decides which), maps each item to documents and
-//! rows (`mapping`), and hands them to the `writer`, which stores them together with the sync state that is true
-//! from then on.
+//! Data flow one way: a stage fetches pages (`lists` decides which), maps each item to documents and rows (`mapping`),
+//! and hands them to the `writer`, which stores them with the sync state that is true from then on.
+//!
+//! | module | does |
+//! |---|---|
+//! | `session` | holds what every run needs: the client, the stores, the console |
+//! | `run`, `stage` | run the stages of a repository; the table of stages |
+//! | `resolve`, `update` | find a repository, follow its rename, recognize its deletion |
+//! | `entities` | mirror one family of entities each |
+//! | `accounts`, `organizations` | mirror accounts, and list organizations |
+//! | `lists` | sync one list each |
+//! | `mapping` | turn JSON into documents and rows |
+//! | `writer` | stores documents, then rows and sync state |
+//! | `report` | tells the result of a run |
 
 mod accounts;
 mod context;

@@ -4,25 +4,25 @@ use std::collections::HashSet;
 
 use super::stage::Stage;
 
-/// What a run was asked to do.
+/// Options of a run over a repository.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The stages to run.
+    /// Stages to run.
     pub stages: Vec<Stage>,
-    /// Whether what is known is forgotten and everything read anew.
+    /// Whether to discard the sync state and fetch everything again.
     pub full: bool,
-    /// Types of feed events that are left out.
+    /// Types of feed events to leave out.
     pub exclude_events: HashSet<String>,
-    /// Only feed events with a larger id.
+    /// Exclusive lower bound of feed event ids.
     pub events_after: Option<i64>,
-    /// Only feed events with a smaller id.
+    /// Exclusive upper bound of feed event ids.
     pub events_before: Option<i64>,
-    /// Which commits of a fork are its own.
+    /// Commits that count as a fork's own.
     pub fork_commits: ForkCommits,
 }
 
 impl Options {
-    /// A run over these stages from what is known on, with nothing left out.
+    /// Returns options that run these stages incrementally, with nothing left out.
     pub fn of(stages: Vec<Stage>) -> Self {
         Self {
             stages,
@@ -35,10 +35,10 @@ impl Options {
     }
 }
 
-/// Which commits a fork's `project_commits` are (data model, §4).
+/// Commits that a fork's `project_commits` hold (docs/data-model.md, "Tables").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ForkCommits {
-    /// Those that it has beyond the point where it left its parent
+    /// Those beyond the point where it left its parent
     #[default]
     ForkPoint,
     /// All commits of its branches and tags
@@ -51,7 +51,7 @@ impl ForkCommits {
     /// Every choice.
     pub const ALL: [Self; 3] = [Self::ForkPoint, Self::All, Self::None];
 
-    /// Its name in the configuration.
+    /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::ForkPoint => "fork_point",

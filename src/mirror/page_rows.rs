@@ -1,4 +1,4 @@
-//! Rows of pages on their way into one transaction, and what becomes of them when the database rejects one.
+//! Rows of pages on their way into one transaction, and the handling of rows that the database rejects.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use super::stats::WriteCounts;
 use crate::store::BackendError;
 use crate::store::relational::{ApplyOutcome, Relational, RowBatch, SyncUpdate};
 
-/// A page's rows, after its documents.
+/// Rows of a page whose documents are stored.
 pub(super) struct PageRows {
-    /// The counters of the stage it belongs to.
+    /// Counters of its stage.
     pub counts: Arc<WriteCounts>,
     pub rows: RowBatch,
     /// Whether the document store has rejected one of its documents.
@@ -16,7 +16,7 @@ pub(super) struct PageRows {
 }
 
 impl PageRows {
-    /// Records with a commit's details that its document is stored without a part, which later runs say again.
+    /// Records with a commit's details that its document is stored without a part.
     pub(super) fn record_reduced(&mut self, reduced: &str) {
         for step in &mut self.rows.sync_updates {
             if let SyncUpdate::CommitDetailed { short, .. } = step {
@@ -28,11 +28,11 @@ impl PageRows {
         }
     }
 
-    /// Drops the steps of the sync state that would speak of what is not stored.
+    /// Drops updates of the sync state that would not be true.
     ///
-    /// Of a page that is not stored as a whole nothing is recorded, so that the next run asks for it again. Neither does a
-    /// list of its stage get a mark of how far it was read: that may lie behind what is missing. Other pages and items are
-    /// recorded where the steps come together with their rows: steps alone may speak of anything that was handed in before.
+    /// A page that is not stored as a whole records nothing, so that the next run fetches it again. Its stage's
+    /// watermarks and completions are dropped, too: they may lie behind what is missing. Updates that come with rows
+    /// are kept; updates alone may concern anything handed in before.
     fn drop_untrue_steps(&mut self) {
         if self.lacks_documents {
             self.rows.sync_updates.clear();
@@ -50,8 +50,8 @@ impl PageRows {
     }
 }
 
-/// Stores pages in one transaction. Where the database rejects a row, it is found, named in the counters of its stage and
-/// left out. `generation` is the document store's since their documents are in it.
+/// Stores pages in one transaction. A row that the database rejects is found, named in its stage's counters and left
+/// out. `generation` is the document store's, since the documents are stored.
 pub(super) async fn store(
     relational: &Relational,
     mut pages: Vec<PageRows>,
@@ -94,8 +94,8 @@ async fn store_page(relational: &Relational, page: &mut PageRows) -> Result<(), 
     Ok(())
 }
 
-/// Stores all rows but those that the database rejects, halving what is rejected until a row stands alone. Returns the
-/// names of these with the database's reasons.
+/// Stores all rows but those that the database rejects, by halving rejected batches. Returns the names of rejected rows
+/// with the database's reasons.
 async fn store_what_can_be(relational: &Relational, rows: &[RowBatch]) -> Result<Vec<(String, String)>, BackendError> {
     let mut rejected = Vec::new();
     let mut left = vec![rows];

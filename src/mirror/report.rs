@@ -1,4 +1,4 @@
-//! What a run reports: one line a stage, and what is not complete.
+//! Report of a run: one line a stage, and what is not complete.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,37 +11,37 @@ use super::error::MirrorError;
 use super::stats::StageStats;
 use crate::github::ApiError;
 
-/// Notes shown of one stage; the log has all of them.
+/// Maximum number of notes shown of one stage; the log has all of them.
 const MAX_NOTES: usize = 20;
 
-/// How a stage ended.
+/// Outcome of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StageOutcome {
-    /// All there is was read.
+    /// Complete.
     Done,
-    /// GitHub doesn't permit these tokens to read it; all else was read.
+    /// The tokens are not permitted to read it; all else is complete.
     NotPermitted(Vec<String>),
-    /// The repository has the feature switched off: GitHub has nothing to show.
+    /// The repository has the feature disabled.
     Disabled(Vec<String>),
-    /// All that GitHub gives was read; these are the gaps that asking again can't close.
+    /// Complete, but for gaps that no later request can close.
     Limited(Vec<String>),
-    /// Something is missing, and this is what.
+    /// Incomplete, with what is missing.
     Partial(Vec<String>),
-    /// It stopped at an error.
+    /// Failed with an error.
     Failed(String),
-    /// It stopped because GitHub could not be reached.
+    /// GitHub could not be reached.
     Unreachable(String),
-    /// It was not reached.
+    /// The run ended before it.
     NotReached(String),
 }
 
 impl StageOutcome {
-    /// Whether the stage did what it could: nothing failed, and nothing that may be read is missing.
+    /// Returns whether nothing failed and nothing readable is missing.
     pub fn is_complete(&self) -> bool {
         matches!(self, Self::Done | Self::NotPermitted(_) | Self::Disabled(_) | Self::Limited(_))
     }
 
-    /// What there is to say about it.
+    /// Returns the notes on it.
     pub fn notes(&self) -> &[String] {
         match self {
             Self::Done => &[],
@@ -65,41 +65,41 @@ impl fmt::Display for StageOutcome {
     }
 }
 
-/// One stage's line.
+/// Line of one stage.
 #[derive(Debug, Clone)]
 pub struct StageReport {
-    /// The stage's name.
+    /// Name of the stage.
     pub stage: &'static str,
-    /// How it ended.
+    /// Outcome.
     pub outcome: StageOutcome,
     /// Documents stored for the first time.
     pub new: u64,
-    /// Documents whose state was another one.
+    /// Documents whose content changed.
     pub changed: u64,
-    /// Documents that were read again as they were.
+    /// Documents that were fetched again unchanged.
     pub unchanged: u64,
-    /// Documents that are marked as gone from GitHub.
+    /// Documents marked as deleted on GitHub.
     pub deleted: u64,
     /// Requests that count on the rate limit.
     pub requests: u64,
     /// Requests answered 304, which do not.
     pub free: u64,
-    /// How long it took.
+    /// Duration.
     pub time: Duration,
 }
 
-/// How a stage ended that was reached.
+/// End of a stage that was reached.
 pub struct StageEnd<'a> {
-    /// Its result.
+    /// Result.
     pub result: &'a Result<(), MirrorError>,
-    /// Why it was cut off, where that ended the whole run.
+    /// Reason why it was aborted, if that ended the whole run.
     pub aborted_by: Option<&'a str>,
-    /// How long it took.
+    /// Duration.
     pub time: Duration,
 }
 
 impl StageReport {
-    /// A stage's line, from what it has counted and noted and how it ended, if it was reached.
+    /// Builds a stage's line from its statistics and its end, if it was reached.
     pub fn of(stage: &'static str, stats: &StageStats, end: Option<&StageEnd<'_>>) -> Self {
         let notes = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let shortfalls = [notes(&stats.shortfalls), stats.counts.rejected()].concat();
@@ -136,38 +136,38 @@ impl StageReport {
     }
 }
 
-/// The report of what was mirrored.
+/// Report of a repository or an account.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The repository or the account, in GitHub's spelling.
+    /// Repository or account, in GitHub's spelling.
     pub subject: String,
-    /// Its stages, in the order of the command's help.
+    /// Stages, in the order of the command's help.
     pub stages: Vec<StageReport>,
-    /// How long it took.
+    /// Duration.
     pub time: Duration,
 }
 
 impl Report {
-    /// Whether every stage did what it could: nothing failed, and nothing that may be read is missing.
+    /// Returns whether every stage is complete.
     pub fn is_complete(&self) -> bool {
         self.incomplete_stages() == 0
     }
 
-    /// Whether nothing but GitHub's being out of reach kept it from being complete: no fault of its subject.
+    /// Returns whether only GitHub's unavailability kept it from being complete.
     pub fn is_cut_off_by_an_outage(&self) -> bool {
         let mut incomplete = self.stages.iter().map(|stage| &stage.outcome).filter(|outcome| !outcome.is_complete());
         let any = self.stages.iter().any(|stage| matches!(stage.outcome, StageOutcome::Unreachable(_)));
         any && incomplete.all(|outcome| matches!(outcome, StageOutcome::Unreachable(_) | StageOutcome::NotReached(_)))
     }
 
-    /// How many stages did not come to their end.
+    /// Returns the number of incomplete stages.
     pub fn incomplete_stages(&self) -> usize {
         self.stages.iter().filter(|stage| !stage.outcome.is_complete()).count()
     }
 }
 
 impl Report {
-    /// The report on one line: what was stored at which cost, or what is not complete.
+    /// Formats the report on one line: what was stored at which cost, or what is not complete.
     pub fn summary(&self) -> String {
         let sum = |number: fn(&StageReport) -> u64| self.stages.iter().map(number).sum::<u64>();
         let stored = format!(
@@ -187,7 +187,7 @@ impl Report {
         format!("incomplete: {}; {stored}", self.incomplete_summary())
     }
 
-    /// The stages that are not complete, with the first reason of each.
+    /// Formats the incomplete stages, with the first reason of each.
     pub fn incomplete_summary(&self) -> String {
         let incomplete = self.stages.iter().filter(|stage| !stage.outcome.is_complete());
         let notes: Vec<String> = incomplete

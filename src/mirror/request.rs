@@ -1,4 +1,4 @@
-//! Requests for JSON and what their answers amount to.
+//! Requests and their answers.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Whether a repository is there, what it is called now, and whether it is the one that was mirrored under its name.
+//! Resolution of a repository: access, renames, deletion, and names that are reused.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use crate::store::relational::leases::Lease;
 use crate::store::relational::sync_state::PageState;
 use crate::store::relational::{ProjectRecord, RowBatch, SyncUpdate as Step, date, is_confirmed_missing};
 
-/// A repository that GitHub has answered for.
+/// Repository that GitHub answered for.
 pub(super) struct ResolvedRepository {
     /// The repository.
     pub repository: Repository,
-    /// The name that its documents bore until now, where that was another one.
+    /// Name that its documents had until now, if it was another one.
     pub renamed_from: Option<String>,
-    /// On its present name, where it was asked for by another one and must not be in two hands.
+    /// Lease on its present name, if that differs from the requested one and a lease is needed.
     pub lease: Option<Lease>,
 }
 
 impl Mirror {
-    /// Asks for the repository itself: decides access, and follows a rename.
+    /// Fetches the repository itself: decides access and follows a rename.
     ///
     /// # Errors
     /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so.
@@ -133,7 +133,7 @@ impl Mirror {
         Ok(ResolvedRepository { repository, renamed_from, lease })
     }
 
-    /// What the documents tell of the repository that it shares with others.
+    /// Returns the origin that documents shared with other repositories record.
     async fn source(
         &self,
         project: i64,
@@ -146,7 +146,7 @@ impl Mirror {
         Ok(Some(Arc::new(SourceRepository { repository, names })))
     }
 
-    /// A worker holds a lease on the name that it was given; where the repository bears another one, on that too.
+    /// Takes a lease on the present name, too, if it differs from the requested one and the caller holds a lease.
     async fn lease_current_name(&self, asked: &RepoName, present: &RepoName) -> Result<Option<Lease>, MirrorError> {
         let Some(process) = self.lease_owner.as_deref().filter(|_| !asked.is_same_as(present)) else { return Ok(None) };
         match self.stores.relational.try_lease(&repository_lease(present), process).await? {
@@ -155,8 +155,9 @@ impl Mirror {
         }
     }
 
-    /// Whether an answer means that GitHub has the repository no more (data model, §4: 404 and 451). 403 tells nothing of
-    /// the repository, only of the token; nor does a 404 where a token that could read it may be out.
+    /// Returns whether an answer means that the repository is deleted (404 and 451; docs/data-model.md, "What is kept
+    /// when something goes"). A 403 concerns only the token; so does a 404 while a token that could read it may be
+    /// disabled.
     fn proves_deletion(&self, name: &RepoName, error: &ApiError) -> bool {
         match error {
             ApiError::NoAccess { tried, .. } => {
@@ -167,8 +168,8 @@ impl Mirror {
         }
     }
 
-    /// The same of one that was mirrored. A private one is only gone if who read it last could still read it, or somebody who is
-    /// shown all private ones.
+    /// Returns whether a mirrored repository is deleted. A private one only is if the token that read it last still
+    /// could, or one that sees all private repositories does not find it.
     async fn is_gone(
         &self,
         name: &RepoName,
@@ -192,8 +193,8 @@ impl Mirror {
         Ok(!private || could_read || self.sees_all_private_of(name.owner(), stats).await?)
     }
 
-    /// Looks for a repository by its number, with every token: its name may lead nowhere for a moment, it may have gone to
-    /// another account that only the App's installation there is shown, or its owner may have another name.
+    /// Looks up a repository by its id with every token: its name may not resolve for a moment, it may belong to
+    /// another account whose installation alone sees it, or its owner may be renamed.
     async fn find_by_id(
         &self,
         known: &ProjectRecord,
@@ -229,8 +230,7 @@ impl Mirror {
         Ok(if denied { Lookup::Denied } else { Lookup::Absent })
     }
 
-    /// A repository whose number is not known, so that it can't be looked for a second time in the same run: it counts as
-    /// gone when a later run misses it, too.
+    /// Records that a repository without a known id is not found: it counts as deleted when a later run misses it, too.
     async fn record_missed(
         &self,
         name: &RepoName,
@@ -250,7 +250,7 @@ impl Mirror {
         }
     }
 
-    /// Marks a repository as deleted; says so the first time.
+    /// Marks a repository as deleted; reports it the first time.
     async fn tombstone(
         &self,
         name: &RepoName,
@@ -267,8 +267,8 @@ impl Mirror {
         Ok(MirrorError::Gone(error))
     }
 
-    /// Another repository was mirrored under this name before: it bears another name now, and its data go with it, or it
-    /// can't be had, and its data stay under a name that no repository can have.
+    /// Releases a name that another repository had before: its data move to its present name or, if it can't be found,
+    /// to a name that no repository can have.
     async fn release_name(
         &self,
         name: &RepoName,
@@ -305,7 +305,7 @@ impl Mirror {
         }
     }
 
-    /// Moves a repository's documents to its present name, whenever and by whatever the rename was learnt.
+    /// Moves a repository's documents to its present name, however the rename was noticed.
     async fn rename_documents(&self, project: &ProjectRecord, present: &str) -> Result<(), MirrorError> {
         let Some(before) = project.documents_name.as_deref().filter(|before| *before != present) else { return Ok(()) };
         if let (Some(from), Some(to)) = (before.split_once('/'), present.split_once('/')) {
@@ -326,21 +326,21 @@ impl Mirror {
     }
 }
 
-/// What looking for a repository by its number came to.
+/// Result of looking up a repository by its id.
 enum Lookup {
     Found(Box<Page>),
-    /// No token is shown it.
+    /// No token sees it.
     Absent,
-    /// A token that might be shown it is not let in.
+    /// A token that might see it is refused.
     Denied,
-    /// Its number is not known.
+    /// Its id is not known.
     Unknown,
 }
 
-/// The list of the sync state whose watermark says since when a repository without a number is not found.
+/// List of the sync state whose watermark is the time since when a repository without an id is not found.
 const FIRST_MISSED: &str = "missed";
 
-/// Whether an answer may mean that a repository is no more, or has gone elsewhere.
+/// Returns whether an answer may mean that a repository is deleted or has moved.
 fn is_denied(error: &ApiError) -> bool {
     matches!(error, ApiError::NoAccess { .. } | ApiError::NotFound { .. } | ApiError::Legal { .. })
 }

@@ -1,4 +1,4 @@
-//! What is mirrored: a repository, an account, or a part of one.
+//! Resources that are mirrored: a repository, an account, or a part of one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,50 +10,50 @@ use crate::names::RepoName;
 use crate::store::documents::{Collection, Document, KeyValue, SourceRepository};
 use crate::store::relational::RowBatch;
 
-/// What is mirrored, in words: a [`Repository`] or an [`User`](super::accounts::User). Lists are read in the same way
-/// for all of them.
+/// Resource that is mirrored, such as a [`Repository`] or a [`User`](super::accounts::User). Lists are synced in the
+/// same way for all of them; its display is its name for users.
 pub trait Subject: fmt::Display + Send + Sync + 'static {
-    /// The row of `projects` that its sync state belongs to.
+    /// Returns the row of `projects` that its sync state belongs to.
     fn project(&self) -> i64;
 
-    /// What one of its lists is called in the sync state of that row.
+    /// Returns the name of one of its lists in the sync state of that row.
     fn list_name(&self, list: &str) -> String;
 
-    /// The values with which the keys of its documents begin.
+    /// Returns the prefix of its documents' keys.
     fn key(&self) -> Vec<&str>;
 
-    /// The repository that its requests belong to, where it is one.
+    /// Returns the repository that its requests belong to, if it is one.
     fn repo(&self) -> Option<&RepoName>;
 
-    /// The token that its requests go out with, where it has to be a certain one.
+    /// Returns the token for its requests, if it has to be a certain one.
     fn token(&self) -> Option<&TokenRef> {
         None
     }
 
-    /// Puts what belongs to it as a whole with what is written for it.
+    /// Adds what belongs to it as a whole to what is written for it.
     fn stamp(&self, _documents: &mut [Document], _rows: &mut RowBatch) {}
 }
 
-/// The repository that is being mirrored.
+/// Repository that is being mirrored.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    /// Its row.
+    /// Id of its row.
     pub project: i64,
-    /// Its present name, in GitHub's spelling.
+    /// Present name, in GitHub's spelling.
     pub name: RepoName,
-    /// GitHub's answer for it.
+    /// GitHub's JSON of it.
     pub facts: Value,
-    /// What documents that it shares with others tell of it.
+    /// Origin that documents shared with other repositories record.
     pub source: Option<Arc<SourceRepository>>,
 }
 
 impl Repository {
-    /// A flag of the repository's answer, such as `has_issues`; `true` where GitHub says nothing.
+    /// Returns a flag of the repository's JSON, such as `has_issues`; `true` if it is missing.
     pub fn has(&self, flag: &str) -> bool {
         self.facts.get(flag).and_then(Value::as_bool).unwrap_or(true)
     }
 
-    /// A count of the repository's answer, such as `stargazers_count`.
+    /// Returns a count of the repository's JSON, such as `stargazers_count`.
     pub fn count(&self, key: &str) -> Option<u64> {
         self.facts.get(key).and_then(Value::as_u64)
     }
@@ -65,7 +65,7 @@ impl Repository {
         key
     }
 
-    /// Tags of a document that belongs to the repository, more of its own following.
+    /// Returns the tags of a document of the repository, followed by `more`.
     pub fn tags<'a>(&self, more: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
         let mut tags = vec![("owner", Value::from(self.name.owner())), ("repo", Value::from(self.name.name()))];
         tags.extend_from_slice(more);
@@ -96,8 +96,8 @@ impl Subject for Repository {
         Some(&self.name)
     }
 
-    /// A commit's document tells which repository it was read from, and accounts that no row refers to are remembered as
-    /// mentioned here.
+    /// Commit documents record the repository that they were fetched from, and accounts that no row refers to are
+    /// recorded as mentioned here.
     fn stamp(&self, documents: &mut [Document], rows: &mut RowBatch) {
         for document in documents.iter_mut().filter(|document| document.collection == Collection::Commits) {
             document.source = self.source.clone();

@@ -1,4 +1,4 @@
-//! A repository's run: which stages, in which order, and what they came to.
+//! Run of a repository: its stages, their order, and their results.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,11 +62,11 @@ const FOLLOW_UPS: [FollowUp; 4] = [
     },
 ];
 
-/// How one stage ended.
+/// Result of one stage.
 struct StageResult {
     stage: Stage,
     result: Result<(), MirrorError>,
-    /// Why it was aborted, where that ended the whole run.
+    /// Reason why it was aborted, if that ended the whole run.
     aborted_by: Option<String>,
     time: Duration,
 }
@@ -89,7 +89,7 @@ struct RepositoryRun {
     context: Arc<Shared>,
     stats: HashMap<Stage, Arc<StageStats>>,
     results: Vec<StageResult>,
-    /// What ended the run before all stages were through.
+    /// Error that ended the run before all stages were through.
     fatal: Option<MirrorError>,
     started: Instant,
     writer_tasks: WriterTasks,

@@ -1,4 +1,4 @@
-//! What every run needs from outside, and the leases that runs take.
+//! Session: what every run needs from outside, and the leases that runs take.
 
 use std::sync::Arc;
 
@@ -16,33 +16,33 @@ use crate::store::Stores;
 use crate::store::relational::{RowBatch, SyncUpdate};
 use crate::telemetry::Console;
 
-/// What a run needs from outside.
+/// Everything that runs need from outside.
 #[derive(Clone)]
 pub struct Mirror {
-    /// The way to GitHub.
+    /// Client of GitHub's API.
     pub github: GitHub,
-    /// The stores.
+    /// Both stores.
     pub stores: Stores,
-    /// Where users read.
+    /// Output for users.
     pub console: Console,
-    /// Set when the user asks to stop.
+    /// Canceled when the user asks to stop.
     pub cancel: CancellationToken,
-    /// What this process is called, if it has to be alone at what it mirrors.
+    /// Name of this process as an owner of leases, if what it mirrors has to be leased.
     pub lease_owner: Option<Arc<str>>,
 }
 
-/// What a worker at a repository holds a lease on.
+/// Returns the name of the lease on a repository.
 pub fn repository_lease(name: &RepoName) -> String {
     format!("project {name}")
 }
 
-/// The same of an account.
+/// Returns the name of the lease on an account.
 pub fn account_lease(login: &str) -> String {
     format!("user {login}")
 }
 
 impl Mirror {
-    /// Gives up this process's part of the tokens, and closes the stores.
+    /// Releases this process's share of the tokens, and closes the stores.
     pub async fn close(self) {
         self.github.close().await;
         self.stores.close().await;
@@ -56,7 +56,7 @@ impl Mirror {
         get_unless_cancelled(&self.github, &self.cancel, request, meter).await
     }
 
-    /// Fetches an entity whose state is not known, so that the answer is a page.
+    /// Fetches a page unconditionally.
     ///
     /// # Errors
     /// As [`Mirror::get`].
@@ -64,10 +64,7 @@ impl Mirror {
         fresh_page(self.get(request, meter).await?, &request.url)
     }
 
-    /// Stores what is true of the sync state by now.
-    ///
-    /// # Errors
-    /// The store can't be written.
+    /// Stores updates of the sync state.
     pub(super) async fn save_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
         Ok(self.stores.relational.apply(RowBatch { sync_updates: progress, ..RowBatch::default() }).await?)
     }

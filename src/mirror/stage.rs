@@ -127,7 +127,7 @@ pub(super) enum Phase {
     Lists,
     /// Its events feed, which is read with what the lists know.
     Feed,
-    /// What takes a request an item, for items that the lists and the feed have named.
+    /// One request an item, for items that the lists and the feed have named.
     Details,
 }
 

@@ -1,7 +1,6 @@
 //! Names of lists in the sync state that several files use.
 
-/// The list that keeps the entity tag of an account's profile, and as its watermark the login that the account's documents
-/// bear.
+/// List that holds the entity tag of an account's profile, and as its watermark the login in the account's documents.
 pub const PROFILE: &str = "profile";
 
 /// Returns the name of an account's list.

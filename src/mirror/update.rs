@@ -1,4 +1,4 @@
-//! A repository's own row and document, brought up to date by one request.
+//! Update of a repository's own row and document by one request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use super::stats::StageStats;
 use super::writer::Writer;
 use crate::names::RepoName;
 
-/// What an update found.
+/// Result of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
-    /// It was not known before.
+    /// Not known before.
     New,
-    /// It is as it was.
+    /// Unchanged.
     Unchanged,
-    /// Something about it has changed.
+    /// Changed.
     Changed,
-    /// It has another name than the one that it was asked for by, or that its data bore.
+    /// Renamed since it was requested or stored.
     Renamed {
-        /// That name.
+        /// Former name.
         from: String,
     },
-    /// GitHub has it no more; it is marked as deleted.
+    /// Deleted on GitHub, and marked as deleted.
     Gone,
 }
 
@@ -43,7 +43,8 @@ impl fmt::Display for Update {
 }
 
 impl Mirror {
-    /// Asks for a repository alone and stores its row and document. Returns its name in GitHub's spelling and what was found.
+    /// Fetches a repository alone and stores its row and document. Returns its name in GitHub's spelling and the
+    /// result.
     ///
     /// # Errors
     /// No token can read the repository and it is not known, GitHub does not answer for it, or a store can't be used.

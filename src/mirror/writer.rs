@@ -1,11 +1,11 @@
-//! From the stages to the stores: many tasks hand in pages, one pipeline writes them.
+//! Pipeline from the stages to the stores: many tasks hand in pages, two tasks write them.
 //!
-//! Two tasks follow each other: the first stores documents, the second the rows and the sync state that belong to
-//! them. A page's state is therefore never stored before its data, and while one batch's rows are written the next
-//! batch's documents are. Both gather what is waiting into one transaction, so that a transaction's cost is shared.
+//! The first task stores documents, the second the rows and the sync state that belong to them. A page's state is
+//! therefore never stored before its data, and while one batch's rows are written the next batch's documents are. Both
+//! gather waiting pages into one transaction.
 //!
-//! An item that a store rejects is named, and keeps no other from being stored; the sync state that would have spoken of it
-//! is not recorded ([`page_rows`]).
+//! An item that a store rejects is named and does not stop the others; sync state that would not be true of it is
+//! dropped ([`page_rows`]).
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,25 +20,25 @@ use crate::store::documents::{BatchResult, Document, WriteOutcome};
 use crate::store::relational::RowBatch;
 use crate::store::{BackendError, Stores};
 
-/// Pages waiting for the writer.
+/// Maximum number of pages waiting for the writer.
 const MAX_WAITING_PAGES: usize = 4;
-/// What waits for the writer, and is being written, takes no more memory than this, in KiB; a single page may.
+/// Limit in KiB of pages that wait or are being written; a single page may exceed it.
 const MAX_WAITING_KIB: usize = 12 * 1024;
-/// Batches whose documents are stored and whose rows are not.
+/// Maximum number of batches whose documents are stored and whose rows are not.
 const MAX_WAITING_BATCHES: usize = 1;
-/// Documents a transaction, about: a page that is begun is taken whole.
+/// Approximate number of documents per transaction; a page is never split.
 const DOCUMENTS_PER_BATCH: usize = 800;
-/// Bytes of documents a transaction, about.
+/// Approximate bytes of documents per transaction.
 const BYTES_PER_BATCH: usize = 3 * 1024 * 1024;
 
-/// One page's worth of data.
+/// Documents and rows of one page.
 #[derive(Debug)]
 pub struct WriteRequest {
-    /// The counters of the stage it belongs to.
+    /// Counters of its stage.
     pub counts: Arc<WriteCounts>,
-    /// Its documents.
+    /// Documents.
     pub documents: Vec<Document>,
-    /// Its rows, and the sync state that is true once all of it is stored.
+    /// Rows, and the sync state that is true once all of it is stored.
     pub rows: RowBatch,
 }
 
@@ -52,7 +52,7 @@ enum Stored {
     Flush(oneshot::Sender<()>),
 }
 
-/// Hands pages to the writer. Cloned for each task; the writer ends when the last clone is dropped.
+/// Entrance to the pipeline. Cloned for each task; the pipeline ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Writer {
     sender: mpsc::Sender<Message>,
@@ -60,13 +60,13 @@ pub struct Writer {
     failure: Arc<Mutex<Option<BackendError>>>,
 }
 
-/// The running pipeline.
+/// Running pipeline.
 pub struct WriterTasks {
     tasks: [JoinHandle<()>; 2],
 }
 
 impl WriterTasks {
-    /// Waits until everything handed in is stored, after the last [`Writer`] is gone.
+    /// Waits until everything is stored, after the last [`Writer`] is dropped.
     pub async fn finished(self) {
         for task in self.tasks {
             // A panic of the writer has printed itself; the missing data are then reported as a failed flush.
@@ -87,10 +87,7 @@ impl Writer {
         (Self { sender, room, failure }, WriterTasks { tasks: [documents, rows] })
     }
 
-    /// Hands in a page; waits while the writer has enough to do.
-    ///
-    /// # Errors
-    /// The writer has failed.
+    /// Hands in a page; waits while the pipeline is full.
     pub async fn write(&self, page: WriteRequest) -> Result<(), MirrorError> {
         let kib = bytes_of(&page.documents) / 1024 + 1;
         let kib = u32::try_from(kib.min(MAX_WAITING_KIB)).unwrap_or(u32::MAX);
@@ -100,16 +97,13 @@ impl Writer {
     }
 
     /// Waits until everything handed in before is stored.
-    ///
-    /// # Errors
-    /// The writer has failed.
     pub async fn flush(&self) -> Result<(), MirrorError> {
         let (done, stored) = oneshot::channel();
         self.sender.send(Message::Flush(done)).await.map_err(|_| self.stopped())?;
         stored.await.map_err(|_| self.stopped())
     }
 
-    /// The first to ask gets the store's own error, everybody else that the writer has stopped.
+    /// Returns the store's own error to the first caller, and to all others that the writer has stopped.
     fn stopped(&self) -> MirrorError {
         let taken = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         taken.map_or(MirrorError::WriterStopped, MirrorError::Store)
@@ -179,7 +173,7 @@ async fn write_documents(
     }
 }
 
-/// Tells each page what has become of its documents.
+/// Records with each page what became of its documents.
 fn account_for(stored: BatchResult, owners: &[usize], batch: &mut [PageRows]) {
     for (position, reason) in stored.rejected {
         let Some(page) = owners.get(position).and_then(|owner| batch.get_mut(*owner)) else { continue };
@@ -223,7 +217,7 @@ async fn write_rows(stores: Stores, mut batches: mpsc::Receiver<Stored>, failure
             return fail(&failure, error);
         }
         if let Some(done) = flush {
-            // A stage that no longer waits was cancelled.
+            // A stage that no longer waits was canceled.
             let _ = done.send(());
         }
     }

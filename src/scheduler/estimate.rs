@@ -1,9 +1,8 @@
-//! What retrieving repositories is expected to cost.
+//! Estimate of the requests that a plan takes.
 //!
-//! A repository that is known costs what has changed; or each of its lists, where only an App reads it, for which nothing is
-//! answered 304 from one day to the next. Of one that was never retrieved its owner's list tells little: the
-//! largest, and some of all others, are asked for how many pull requests and commits they have, and the rest are taken to
-//! have as many as those.
+//! A known repository costs what has changed; if only the App can read it, each of its lists, because the App's tokens
+//! get no 304 from one day to the next. A repository that was never retrieved is sampled: the largest, and some of all
+//! others, are requested for the number of their pull requests and commits, and the rest are assumed to have as many.
 
 use serde_json::Value;
 
@@ -14,23 +13,23 @@ use crate::mirror::stage::Stage;
 use crate::mirror::{Mirror, MirrorError};
 use crate::store::documents::Collection;
 
-/// So many of the largest are asked for themselves, and so many of all others for the rest.
+/// Number of repositories sampled among the largest, and again among all others.
 const SAMPLE_SIZE: usize = 25;
-/// Items a page.
+/// Items per page.
 const ITEMS_PER_PAGE: u64 = 100;
-/// What a repository costs that has changed since: the list that did, the repository, its feed, and what hangs on them.
+/// Requests of a repository that has changed: the changed list, the repository, its feed, and their details.
 const REQUESTS_PER_CHANGED: u64 = 7;
 
 /// Expected requests that count on a rate limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// For each repository, in the order of the plan.
+    /// Requests for each repository, in the order of the plan.
     pub each: Vec<u64>,
-    /// In all, by what they are for.
+    /// Requests in all, by purpose.
     pub kinds: Vec<(&'static str, u64)>,
 }
 
-/// What is known of a repository that was never retrieved.
+/// Size of a repository that was never retrieved.
 #[derive(Debug, Clone, Copy, Default)]
 struct RepositorySize {
     size: u64,
@@ -40,7 +39,7 @@ struct RepositorySize {
     asked: Option<Sample>,
 }
 
-/// What GitHub was asked for.
+/// Numbers that GitHub was asked for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
     pulls: u64,
@@ -80,7 +79,7 @@ async fn known(mirror: &Mirror, due: &DueRepository) -> Result<RepositorySize, M
     })
 }
 
-/// The largest, and some of all others at equal distances.
+/// Returns the indexes of the largest repositories, and of others at equal distances.
 fn asked_for(facts: &[Option<RepositorySize>]) -> Vec<usize> {
     let mut by_size: Vec<(usize, u64)> =
         facts.iter().enumerate().filter_map(|(at, facts)| Some((at, facts.as_ref()?.size))).collect();
@@ -90,7 +89,7 @@ fn asked_for(facts: &[Option<RepositorySize>]) -> Vec<usize> {
     largest.iter().chain(others.iter().step_by(step)).map(|(at, _)| *at).collect()
 }
 
-/// How many pull requests and commits a repository has: what GitHub says is the last of pages of one.
+/// Fetches the number of a repository's pull requests and commits: the last page of pages of one.
 async fn ask(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, MirrorError> {
     let mut counts = [0; 2];
     for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
@@ -114,7 +113,7 @@ async fn ask(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, Mir
     Ok(Some(Sample { pulls: counts[0], commits: counts[1] }))
 }
 
-/// The estimate from what is known.
+/// Computes the estimate from known sizes.
 fn of(due: &[DueRepository], facts: &[Option<RepositorySize>], read_again: &[bool], stages: &[Stage]) -> Estimate {
     // Those that were asked for as the largest say nothing of the others, unless there are no others.
     let asked: Vec<Sample> = asked_for(facts).into_iter().filter_map(|at| facts[at]?.asked).collect();

@@ -1,11 +1,11 @@
-//! A run over all repositories: which are due, in which order, and when it is enough.
+//! Run over all repositories: which are due, in which order, and when to stop.
 //!
 //! | file | decides |
 //! |---|---|
 //! | `plan.rs` | which repositories are due, most stale first |
-//! | `estimate.rs` | what that will cost |
-//! | `stop_conditions.rs` | when no further one is begun |
-//! | `run.rs` | some at a time, each under its lease |
+//! | `estimate.rs` | how many requests that takes |
+//! | `stop_conditions.rs` | when no further one is started |
+//! | `run.rs` | retrieves some concurrently, each under its lease |
 //! | `report.rs` | what the user reads at the end |
 
 mod estimate;

@@ -1,4 +1,4 @@
-//! Which repositories are due.
+//! Plan of a run: the repositories that are due.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::names::RepoName;
 use crate::store::relational::inventory::RepositoryRecord;
 
-/// A repository that is to be retrieved.
+/// Repository that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueRepository {
-    /// Its name.
+    /// Name.
     pub name: RepoName,
-    /// When its last complete retrieval ended.
+    /// End of its last complete retrieval.
     pub retrieved_at: Option<DateTime<Utc>>,
-    /// Whether its owner's list says that something has changed since.
+    /// Whether its owner's list says that it has changed since.
     pub changed: bool,
 }
 
-/// What a run is to do.
+/// Plan of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The repositories that are due, most stale first.
+    /// Repositories that are due, most stale first.
     pub due: Vec<DueRepository>,
-    /// How many are fresh enough.
+    /// Number of repositories that are fresh enough.
     pub fresh: usize,
 }
 
 impl Plan {
-    /// The plan for these repositories: those whose last complete retrieval is `max_age` ago or longer.
+    /// Plans these repositories: those are due whose last complete retrieval is at least `max_age` ago.
     pub fn new<'a>(
         repositories: impl Iterator<Item = &'a RepoName>,
         inventory: &[RepositoryRecord],

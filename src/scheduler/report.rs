@@ -1,4 +1,4 @@
-//! What a run over all repositories came to.
+//! Report of a run over all repositories.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,27 +9,27 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crate::github::ApiError;
 use crate::mirror::{self, MirrorError};
 
-/// How a repository's retrieval ended.
+/// Outcome of a repository's retrieval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetrievalStatus {
-    /// All there is was read.
+    /// Complete.
     Done,
-    /// GitHub has it no more, and it is marked so.
+    /// Deleted on GitHub, and marked as deleted.
     Gone,
-    /// Some stages did not come to their end.
+    /// Some stages are incomplete.
     Partial(String),
     /// No token can read it.
     Inaccessible(String),
     /// It could not be retrieved.
     Failed(String),
-    /// Another process was at it all the time.
+    /// Another process held its lease all the time.
     Busy(String),
     /// The run ended before it.
     NotReached,
 }
 
 impl RetrievalStatus {
-    /// What an error means for the repository alone.
+    /// Returns the status of a repository that failed with an error.
     pub(super) fn of_error(error: &MirrorError) -> Self {
         match error {
             // That it was marked is all there is to do.
@@ -46,12 +46,12 @@ impl RetrievalStatus {
         }
     }
 
-    /// Whether nothing is left to do.
+    /// Returns whether nothing is left to do.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done | Self::Gone)
     }
 
-    /// Why it is not done.
+    /// Returns the reason why it is not done.
     fn reason(&self) -> Option<&str> {
         match self {
             Self::Partial(why) | Self::Inaccessible(why) | Self::Failed(why) | Self::Busy(why) => Some(why),
@@ -74,18 +74,18 @@ impl fmt::Display for RetrievalStatus {
     }
 }
 
-/// One repository's line.
+/// Line of one repository.
 #[derive(Debug, Clone)]
 pub struct RepositoryResult {
-    /// The name that it was asked for by.
+    /// Name that was requested.
     pub repository: String,
-    /// How it ended.
+    /// Outcome.
     pub state: RetrievalStatus,
-    /// The same on one line, with what was stored.
+    /// Outcome on one line, with what was stored.
     pub summary: String,
-    /// Documents stored for the first time, changed, gone; requests that count and that don't.
+    /// Documents new, changed, deleted; requests that count and that don't.
     numbers: [u64; 5],
-    /// How long it took.
+    /// Duration.
     time: Duration,
 }
 
@@ -125,22 +125,22 @@ impl RepositoryResult {
     }
 }
 
-/// How all went.
+/// Results of all repositories.
 #[derive(Debug, Clone)]
 pub struct RunReport {
-    /// Each repository.
+    /// Result of each repository.
     pub results: Vec<RepositoryResult>,
-    /// How long all of it took.
+    /// Duration of the whole run.
     pub time: Duration,
 }
 
 impl RunReport {
-    /// Whether nothing is left to do.
+    /// Returns whether nothing is left to do.
     pub fn is_done(&self) -> bool {
         self.results.iter().all(|result| result.state.is_done())
     }
 
-    /// How many repositories ended how: `3 done, 1 failed`.
+    /// Formats the number of repositories by outcome: `3 done, 1 failed`.
     pub fn totals(&self) -> String {
         let mut counts: BTreeMap<u8, (String, usize)> = BTreeMap::new();
         for result in &self.results {

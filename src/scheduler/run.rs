@@ -1,4 +1,4 @@
-//! Retrieving repositories, some at a time.
+//! Retrieval of due repositories, some concurrently.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +15,12 @@ use crate::mirror::{Mirror, MirrorError, Options, repository_lease};
 use crate::telemetry::{Console, CustomEvent, Progress};
 use crate::workers::{Exclusive, run_exclusive};
 
-/// What another process is at is looked at again after this long, and as the last.
+/// Delay before a repository is tried again whose lease another process holds; such repositories come last.
 const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
-/// How often it is looked at again once nothing else is pending to do.
+/// Maximum number of such retries.
 const MAX_BUSY_RETRIES: u32 = 6;
 
-/// What the jobs share.
+/// State that the jobs share.
 struct RunState {
     mirror: Mirror,
     options: Options,
@@ -28,14 +28,14 @@ struct RunState {
     limits: StopConditions,
     console: Console,
     overall: Progress,
-    /// Cancelled with the run, and by what would end every other repository's work too.
+    /// Cancelled with the run, and by errors that affect all repositories.
     stop: CancellationToken,
     pending: Mutex<VecDeque<(DueRepository, u32)>>,
     results: Mutex<Vec<RepositoryResult>>,
 }
 
-/// Retrieves what is due, in this order, `jobs` at a time, until all is done, a limit is reached, or `mirror.cancel` is
-/// cancelled. Returns how each went, those not reached included.
+/// Retrieves due repositories in this order, `jobs` concurrently, until all are done, a stop condition is met, or
+/// `mirror.cancel` is canceled. Returns all results, including repositories not reached.
 ///
 /// # Errors
 /// What would end every repository's work: a store that can't be used, or no token pending.
@@ -153,7 +153,7 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
 }
 
 impl RunState {
-    /// A line a repository; what is not done is also said when quiet.
+    /// Reports one repository; failures are shown even with `--quiet`.
     fn report(&self, result: &RepositoryResult) {
         let line = format!("{}: {}", result.repository, result.summary);
         if result.state.is_done() {

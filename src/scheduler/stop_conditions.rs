@@ -1,20 +1,20 @@
-//! When a run asks for nothing more.
+//! Conditions that stop a run.
 
 use chrono::{DateTime, Days, Local, NaiveTime};
 
 use crate::github::GitHub;
 
-/// What ends a run before all is done. Work in hand stops where it is, and the next run goes on from there.
+/// Conditions that stop a run before all is done. The next run resumes where it stopped.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StopConditions {
-    /// Not after this moment.
+    /// Stop at this time.
     pub until: Option<DateTime<Local>>,
-    /// Not after so many requests that count on a rate limit.
+    /// Stop after so many requests that count on a rate limit.
     pub max_requests: Option<u64>,
 }
 
 impl StopConditions {
-    /// Builds the conditions from a time of day, today's or, where that has passed, tomorrow's, and a number of requests.
+    /// Builds the conditions from a time of day, today's or, if that has passed, tomorrow's, and a number of requests.
     pub fn new(until: Option<NaiveTime>, max_requests: Option<u64>, now: DateTime<Local>) -> Self {
         let until = until.and_then(|time| {
             let days = u64::from(time <= now.time());
@@ -28,7 +28,7 @@ impl StopConditions {
         Self { until, max_requests }
     }
 
-    /// Bounds the client's requests. Those that it has sent already count, too.
+    /// Applies the conditions to the client. Requests that it has sent already count.
     pub fn apply(&self, github: &GitHub) {
         let left = self.max_requests.map(|most| most.saturating_sub(github.counted()));
         let time = self.until.map(|until| (until - Local::now()).to_std().unwrap_or_default());
@@ -37,7 +37,7 @@ impl StopConditions {
         }
     }
 
-    /// Why nothing more is asked for, if nothing is.
+    /// Returns the condition that is met, if any.
     pub fn reached(&self, github: &GitHub) -> Option<String> {
         if self.until.is_some_and(|until| Local::now() >= until) {
             return Some(self.time_over());
@@ -57,7 +57,7 @@ impl StopConditions {
     }
 }
 
-/// Reads a time of day, `HH:MM`.
+/// Parses a time of day, `HH:MM`.
 ///
 /// # Errors
 /// What was expected.

@@ -283,7 +283,7 @@ async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told() {
     world.changed();
     let estate = Estate::new(world, "contoso\ndev0\ndev5\nnobody\n").await;
     let ran = estate.list().await;
-    ran.said(1, &["dev0: a person, not an organisation", "error: nobody: ", "1 of 4 organisations incomplete"]);
+    ran.said(1, &["dev0: a person, not an organization", "error: nobody: ", "1 of 4 organisations incomplete"]);
     assert_eq!(ran.err.matches("dev0: a person").count(), 1);
     assert!(estate.projects().ends_with("dev0 open\ndev0 secret\ndev5 theirs\n"), "{}", estate.projects());
 }
@@ -329,7 +329,7 @@ async fn discover_adds_the_tokens_organisations() {
     // An answer that leaves organisations out is an error that says what to do.
     estate.fake.set_fault(Fault::always("/user/orgs", FaultKind::SsoPartial).on_token("token-two"));
     let ran = estate.place.run(&["get-repos", "--discover"]).await;
-    ran.said(1, &["not shown all of its organisations", "authorise it for the single sign-on of"]);
+    ran.said(1, &["does not see all of its organizations", "authorize it for the single sign-on of"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Accounts: people, bots and organisations.
+//! Accounts: people, bots and organizations.
 
 mod permissions;
 pub mod profiles;
@@ -16,16 +16,16 @@ use crate::names::RepoName;
 use crate::store::relational::NO_PROJECT;
 use crate::store::relational::rows::Account;
 
-/// The account that is being mirrored: a person, a bot or an organisation.
+/// Account that is being mirrored: a person, a bot or an organization.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// GitHub's number of it, which survives a rename.
+    /// GitHub's id, which survives a rename.
     pub github_id: i64,
-    /// Its row's natural key, in GitHub's spelling.
+    /// Natural key of its row, in GitHub's spelling.
     pub account: Account,
-    /// GitHub's answer for it.
+    /// GitHub's JSON of it.
     pub facts: Value,
-    /// The token that its lists are asked for with, where the answer depends on who asks.
+    /// Token that its lists are requested with, where the answer depends on the token.
     pub token: Option<TokenRef>,
 }
 

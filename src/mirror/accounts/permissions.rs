@@ -1,4 +1,4 @@
-//! Whether a token is shown all private repositories of an account, so that its 404 for one of them proves that it is gone.
+//! Tokens that see all private repositories of an account: their 404 proves that a repository is deleted.
 
 use serde_json::Value;
 
@@ -10,13 +10,13 @@ use crate::mirror::mapping::item::Item;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
 
-/// The scope of classic tokens that reads whatever repositories their user may read.
+/// Scope of classic tokens that covers all repositories that their user can read.
 const ALL_REPOSITORIES: &str = "repo";
 
 impl Mirror {
-    /// Returns whether any token is sure to be shown every private repository of the account: a classic token with all rights
-    /// on repositories, of the account's own user, or of an organisation's owner who is shown others of its private ones now.
-    /// (Of other tokens GitHub doesn't tell which repositories they were given.)
+    /// Returns whether any token is certain to see every private repository of the account: a classic token with the
+    /// scope `repo` of the account itself, or of an owner of the organization that sees other private repositories of
+    /// it now. (GitHub does not tell which repositories other tokens cover.)
     ///
     /// # Errors
     /// The user asked to stop, or the run's bounds are reached.
@@ -46,7 +46,8 @@ impl Mirror {
         Ok(false)
     }
 
-    /// An owner whose token has no single sign-on is shown nothing that is private.
+    /// Returns whether the token sees any private repository of the organization: an owner's token without single
+    /// sign-on sees none.
     async fn sees_private_of(&self, login: &str, token: &TokenRef, stats: &StageStats) -> Result<bool, MirrorError> {
         let list = ApiUrl::path(&["orgs", login, "repos"]).query("type", "private").query("per_page", "1");
         let Some(page) = self.get_with(token, list, stats).await? else { return Ok(false) };
@@ -54,7 +55,7 @@ impl Mirror {
         Ok(listed.iter().any(|repository| repository.get("private").and_then(Value::as_bool) == Some(true)))
     }
 
-    /// Asks with one token; nothing where it is refused, or GitHub does not answer.
+    /// Fetches a page with one token; `None` if the token is refused or GitHub does not answer.
     async fn get_with(&self, token: &TokenRef, url: ApiUrl, stats: &StageStats) -> Result<Option<Page>, MirrorError> {
         let request = Request::get(url).token(token.clone());
         match self.get(&request, &stats.meter).await {

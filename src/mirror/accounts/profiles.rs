@@ -1,9 +1,9 @@
-//! Profiles of the people that rows and documents speak of: each account's is read once for everything that mentions it,
-//! and again, conditionally, when it is a month old.
+//! Profiles of the people that rows and documents mention: each is fetched once for everything that mentions it, and
+//! again, conditionally, after a month.
 //!
-//! GitHub redirects no logins. One that is not found, or is somebody else's now, is asked for by its number: an account
-//! that was renamed is followed, and only one that answers under neither is marked as gone. Without a number that takes
-//! two runs that say so.
+//! GitHub redirects no logins. An account whose login is not found, or belongs to another account, is requested by its
+//! id: a renamed account is followed, and only one that is found under neither is marked as deleted. Without an id,
+//! that takes two runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,28 +21,28 @@ use crate::store::Stores;
 use crate::store::documents::Collection;
 use crate::store::relational::{DueProfile, ProfileScope, RowBatch, SyncUpdate};
 
-/// A profile is read again after this long.
+/// Age in days after which a profile is fetched again.
 pub(in crate::mirror) const MAX_PROFILE_AGE_DAYS: i64 = 30;
-/// Profiles asked for at once.
+/// Profiles requested concurrently.
 const MAX_CONCURRENT_PROFILES: usize = 16;
-/// Accounts taken from the store at a time.
+/// Accounts read from the store per query.
 const ACCOUNTS_PER_QUERY: u32 = 2000;
 
-/// What GitHub answers for an account.
+/// GitHub's answer for an account.
 enum Answer {
     Unchanged,
-    /// Its profile.
+    /// The profile.
     Found {
         page: Box<Page>,
-        /// Whether the login led to it, so that its entity tag is of use.
+        /// Whether it was found by login, so that its entity tag can be used again.
         by_login: bool,
     },
     Missing,
-    /// None, while a token is out that might be shown it.
+    /// Not found while a token is disabled that might see it.
     Hidden(ApiError),
 }
 
-/// Reads the profiles that were read before `stale` or never. One that can't be had doesn't keep the others.
+/// Fetches the profiles that were last fetched before `stale`, or never. One failure does not stop the others.
 ///
 /// # Errors
 /// What every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
@@ -85,7 +85,7 @@ async fn read<S: Subject>(work: &Work<S>, due: DueProfile, unconfirmed: &AtomicU
     }
 }
 
-/// Returns whether GitHub is down rather than unable to serve one profile.
+/// Returns whether GitHub is unavailable as a whole, and not only for one profile.
 fn is_outage<S: Subject>(work: &Work<S>, error: &MirrorError) -> bool {
     matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) && work.shared.github.is_down()
 }
@@ -161,10 +161,7 @@ async fn store<S: Subject>(
     }
 }
 
-/// Marks the profile's document that an account had under a former login, unless it is another account's by now.
-///
-/// # Errors
-/// A store can't be read or written.
+/// Marks the profile document under a former login as deleted, unless it belongs to another account by now.
 pub(in crate::mirror) async fn retire_profile(
     stores: &Stores,
     former: &str,

@@ -1,4 +1,4 @@
-//! An account: its profile, who follows it, whom it follows, and where it is a member.
+//! Relations of an account: followers, followed accounts, organizations and members.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,36 +28,39 @@ use crate::store::relational::rows::{Account, AccountRelation};
 use crate::store::relational::sync_state::fingerprint;
 use crate::store::relational::{NO_PROJECT, ProfileScope, RelationKind, RowBatch};
 
-/// What the profile's line is called.
+/// Name of the profile's line in the report.
 const PROFILE: &str = "profile";
-/// What the line of the tied accounts' profiles is called.
+/// Name of the line of the related accounts' profiles.
 const PROFILES: &str = "profiles";
-/// Ids of documents that are looked through at a time.
+/// Ids of documents read per query.
 const IDS_PER_QUERY: u32 = 1000;
 
-/// A list of accounts that an account is tied to.
+/// List of accounts that an account is related to.
 pub(in crate::mirror) struct Relation {
-    /// Its name in the sync state and in the report.
+    /// Name in the report.
     pub name: &'static str,
-    /// Its address: `/users/LOGIN/followers`.
+    /// Name in the sync state.
+    list: &'static str,
+    /// Address: `/users/LOGIN/followers`.
     path: [&'static str; 2],
     collection: Collection,
-    /// The tag that holds the login whose list it is.
+    /// Tag that holds the login whose list it is.
     tag: &'static str,
-    /// The same in the tables.
+    /// Relation in the tables.
     tied: RelationKind,
-    /// Whether some of them are shown to members alone.
+    /// Whether some of them are visible to members only.
     hides: bool,
-    /// How many the profile says that there are.
+    /// Key of their number in the profile.
     count: &'static str,
     /// Adds the relation to another account to the rows.
     add: fn(&mut RowBatch, Account, Account),
-    /// Adds the end of the relation to a login that is no longer listed.
+    /// Adds the end of the relation to an unlisted login to the rows.
     remove: fn(&mut RowBatch, String, String),
 }
 
 const FOLLOWERS: Relation = Relation {
     name: "followers",
+    list: "followers",
     path: ["users", "followers"],
     collection: Collection::Followers,
     tag: "follows",
@@ -70,6 +73,7 @@ const FOLLOWERS: Relation = Relation {
 
 const FOLLOWING: Relation = Relation {
     name: "following",
+    list: "following",
     path: ["users", "following"],
     collection: Collection::Following,
     tag: "follower",
@@ -80,9 +84,10 @@ const FOLLOWING: Relation = Relation {
     remove: |rows, own, other| rows.followers_gone.push((other, own)),
 };
 
-/// People who have access to an organisation's repositories without being its members.
+/// People with access to an organization's repositories who are not its members.
 pub(in crate::mirror) const OUTSIDE_COLLABORATORS: Relation = Relation {
     name: "outside_collaborators",
+    list: "outside_collaborators",
     path: ["orgs", "outside_collaborators"],
     collection: Collection::OutsideCollaborators,
     tag: "org",
@@ -94,7 +99,9 @@ pub(in crate::mirror) const OUTSIDE_COLLABORATORS: Relation = Relation {
 };
 
 const ORGANIZATIONS: Relation = Relation {
-    name: "organisations",
+    name: "organizations",
+    // The list's name in stored sync state stays as it was first written.
+    list: "organisations",
     path: ["users", "orgs"],
     collection: Collection::UserOrgs,
     tag: "user",
@@ -110,6 +117,7 @@ const ORGANIZATIONS: Relation = Relation {
 
 pub(in crate::mirror) const MEMBERS: Relation = Relation {
     name: "members",
+    list: "members",
     path: ["orgs", "members"],
     collection: Collection::OrgMembers,
     tag: "org",
@@ -121,7 +129,8 @@ pub(in crate::mirror) const MEMBERS: Relation = Relation {
 };
 
 impl Mirror {
-    /// Mirrors one account and reports what each of its lists held. `full` forgets what is known and reads everything anew.
+    /// Mirrors one account and reports on each of its lists. `full` discards the sync state and fetches everything
+    /// again.
     ///
     /// # Errors
     /// [`MirrorError::Gone`] where GitHub has an account no more that was known, which is then marked so; GitHub does not
@@ -185,7 +194,7 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// Reads the profiles of the accounts that the lists relate to this one.
+    /// Fetches the profiles of the accounts that the lists relate to this one.
     async fn tied_profiles(&self, shared: &Arc<Shared<User>>) -> RelationResult {
         let started = Instant::now();
         let progress = self.console.progress(&format!("{} {PROFILES}", shared.subject));
@@ -203,10 +212,10 @@ impl Mirror {
     }
 }
 
-/// What became of one list: its name, counters, result and time.
+/// Result of one list: its name, statistics, result and duration.
 type RelationResult = (&'static str, Arc<StageStats>, Result<(), MirrorError>, Duration);
 
-/// Reads one list; what it handed in counts only once it is stored.
+/// Syncs one list, and waits until it is stored.
 async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), MirrorError>, Duration) {
     let started = Instant::now();
     let mut result = read(work, relation).await;
@@ -232,7 +241,7 @@ async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), Mirr
     }
 }
 
-/// Reads one list of an account's.
+/// Syncs one list of an account.
 ///
 /// # Errors
 /// The list could not be had; what was read of it is stored.
@@ -254,7 +263,7 @@ pub(in crate::mirror) async fn read_relation(
     let own = work.subject().account.login.as_str();
     let [of, what] = relation.path;
     let url = ApiUrl::path(&[of, own, what]);
-    let list = List::new(relation.name, url, relation.collection, map);
+    let list = List::new(relation.list, url, relation.collection, map);
     let listing = look(work, &list).await?;
     let (seen, said) = (listing.ids.len() as u64, work.subject().facts.get(relation.count).and_then(Value::as_u64));
     if let Some(said) = said.filter(|said| *said > seen)
@@ -269,7 +278,7 @@ pub(in crate::mirror) async fn read_relation(
         return Ok(());
     }
     if relation.hides {
-        let id = work.list_state(relation.name).await?.id;
+        let id = work.list_state(relation.list).await?.id;
         let before = relational.list_reader(id).await?;
         if listing.changed {
             if let Some(reader) = listing.reader.as_ref().filter(|reader| before.as_ref() != Some(reader)) {
@@ -290,8 +299,8 @@ pub(in crate::mirror) async fn read_relation(
     mark(work, relation.collection, &listing.gone).await
 }
 
-/// Logins that the tables relate to the account and that the list no longer holds. (Documents don't tell: they bear the logins
-/// that people had when they were listed.)
+/// Returns the logins that the tables relate to the account and that the list no longer holds. (Documents can't tell:
+/// they hold the logins as they were when listed.)
 async fn removed_logins(
     work: &Work<User>,
     relation: &Relation,
@@ -323,11 +332,11 @@ async fn removed_logins(
     Ok(removed_logins)
 }
 
-/// Whether an organisation's own list of members was read: it knows better who has left, because a membership may just have
-/// become a private one.
+/// Returns whether the organization's own list of members is synced. That list is authoritative on who has left: a
+/// membership may just have become private.
 async fn has_members_listed(work: &Work<User>, organization: &str) -> Result<bool, MirrorError> {
     let relational = &work.shared.stores.relational;
     let known = relational.find_account(organization).await?;
     let Some(github_id) = known.and_then(|known| known.github_id) else { return Ok(false) };
-    Ok(relational.list(NO_PROJECT, &account_list(github_id, MEMBERS.name)).await?.completed)
+    Ok(relational.list(NO_PROJECT, &account_list(github_id, MEMBERS.list)).await?.completed)
 }

@@ -1,7 +1,7 @@
-//! An account by itself: its profile, its renames, and its end.
+//! Resolution of an account: its profile, renames and deletion.
 //!
-//! An account is what GitHub's number says, whatever it is called. GitHub redirects no logins, so that a login that is not
-//! there any more is asked for by its number.
+//! GitHub's id identifies an account. GitHub redirects no logins, so an account whose login is not found is requested
+//! by its id.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::store::documents::Collection;
 use crate::store::relational::sync_state::PageState;
 use crate::store::relational::{AccountRecord, NO_PROJECT, RowBatch, SyncUpdate};
 
-/// What an account's documents belong to, by its login.
+/// Collections whose documents belong to an account by its login.
 const ACCOUNT_COLLECTIONS: [Collection; 8] = [
     Collection::Followers,
     Collection::Following,
@@ -36,11 +36,11 @@ const ACCOUNT_COLLECTIONS: [Collection; 8] = [
     Collection::TeamRepos,
     Collection::OutsideCollaborators,
 ];
-/// Documents that are marked at a time.
+/// Documents marked per query.
 const IDS_PER_QUERY: u32 = 1000;
 
 impl Mirror {
-    /// Asks for an account's profile, and follows a rename.
+    /// Fetches an account's profile and follows a rename.
     ///
     /// # Errors
     /// [`MirrorError::Gone`] where GitHub has it no more and it is marked so; what else GitHub answers, or a store that can't
@@ -131,7 +131,7 @@ impl Mirror {
         user(item.value().clone()).ok_or_else(|| MirrorError::Answer(format!("{present} came without a login")))
     }
 
-    /// Marks an account as gone from GitHub: its row, its profile; all else stays. Returns what that means for the run.
+    /// Marks an account's row and profile as deleted; all other data stay. Returns the error that ends the run.
     async fn tombstone_account(&self, known: &AccountRecord, error: ApiError) -> Result<MirrorError, MirrorError> {
         if !known.deleted {
             self.console.line(&format!("{} was known before and is marked as deleted; its data stay", known.login));
@@ -147,8 +147,8 @@ impl Mirror {
         self.save_sync_state(progress).await
     }
 
-    /// Another account had this login before: it has another one now, or it is gone, and its row stays under a login that
-    /// nobody can have.
+    /// Releases a login that another account had before: that account gets its present login, or, if deleted, one that
+    /// no account can have.
     async fn release_login(&self, login: &str, github_id: i64, stats: &StageStats) -> Result<(), MirrorError> {
         let relational = &self.stores.relational;
         let Some(other) = relational.find_account(login).await? else { return Ok(()) };
@@ -172,8 +172,8 @@ impl Mirror {
         Ok(relational.rename_account(other.id, &present, deleted).await?)
     }
 
-    /// Marks the profile and the lists that an account had under its former login, unless that is another account's now,
-    /// whose own lists say what is still there.
+    /// Marks the profile and the lists under an account's former login as deleted, unless the login is another
+    /// account's by now, whose own lists are authoritative.
     async fn tombstone_lists(&self, login: &str, github_id: i64) -> Result<(), MirrorError> {
         let taken = self.stores.relational.find_account(login).await?.and_then(|known| known.github_id);
         if taken.is_some_and(|taken| taken != github_id) {
@@ -194,7 +194,7 @@ impl Mirror {
     }
 }
 
-/// The account that an answer is about.
+/// Reads the account from a profile.
 fn user(facts: Value) -> Option<User> {
     let account = account(Some(&facts))?;
     Some(User { github_id: account.github_id?, account, facts, token: None })

@@ -1,8 +1,8 @@
 //! Commits of all branches and tags, each once, and comments on them.
 //!
-//! A project's commits are closed under parents: whatever way they were read in, in the end no commit of a branch may
-//! lack its parent. This is checked, and what is missing is read from there on; so neither a list that ends too early
-//! nor a run that was cut off leaves a hole.
+//! A project's commits are closed under parents: when a run is complete, no commit of a branch lacks its parent.
+//! Missing parents are looked up and their histories fetched, so that neither a list that ends too early nor an aborted
+//! run leaves a gap.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -29,10 +29,10 @@ use crate::store::relational::SyncUpdate;
 use crate::store::relational::rows::CommitComment;
 use crate::store::relational::sync_state::{ListState, fingerprint};
 
-/// Rounds of looking for parents that are missing. Each round reads on from them; one is enough unless lists end early.
+/// Maximum number of rounds in which missing parents are fetched; one is enough unless lists end early.
 const MAX_GAP_ROUNDS: usize = 50;
 
-/// The commits that branches and tags lead to.
+/// Syncs the commits that branches and tags lead to.
 pub async fn sync_commits(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let (branches, tags) =
@@ -59,7 +59,7 @@ pub async fn sync_commits(work: &Work) -> Result<(), MirrorError> {
     work.write_sync_state(progress).await
 }
 
-/// Walks what the heads of branches and tags lead to and is not known. Returns whether all of it could be walked.
+/// Walks the histories of heads that are not known. Returns whether all of them could be walked.
 async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> {
     let relational = &work.shared.stores.relational;
     let heads = Heads::load(work).await?;
@@ -117,8 +117,8 @@ async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> 
     Ok(whole)
 }
 
-/// The first walk reads the whole history of one branch, many pages at a time. A SHA's history never changes, so a walk
-/// that was cut off goes on with the same SHA, wherever its branch is now. Returns the fingerprints of what it read.
+/// Fetches the whole history of one branch, many pages concurrently. A SHA's history never changes, so an aborted walk
+/// resumes with the same SHA, wherever its branch points now. Returns the fingerprints of what it fetched.
 async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Result<HashSet<i64>, MirrorError> {
     let relational = &work.shared.stores.relational;
     let begun = state.pending.as_ref().filter(|sha| !sha.is_empty());
@@ -150,11 +150,11 @@ async fn unknown(work: &Work, heads: &[String]) -> Result<Vec<String>, MirrorErr
     Ok(heads.iter().filter(|sha| !known.contains(*sha)).cloned().collect())
 }
 
-/// What a run for everything has read so far: fingerprints of SHAs.
+/// Fingerprints of the SHAs that a full run has fetched so far.
 type Seen = Mutex<HashSet<i64>>;
 
-/// Reads histories from these SHAs down to commits that are known; with `seen`, to those that this run has read. `missing`
-/// handles a SHA that GitHub says it doesn't have.
+/// Fetches histories from these SHAs down to known commits, or, with `seen`, to commits that this run has fetched.
+/// `missing` handles a SHA that GitHub does not have.
 async fn walk<F>(
     work: &Work,
     shas: Vec<String>,
@@ -211,7 +211,7 @@ async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), Mir
     Ok(())
 }
 
-/// Reads on wherever a commit of the project lacks its parent, until none does.
+/// Fetches histories of missing parents until no commit of the project lacks one.
 async fn fill_history_gaps(work: &Work) -> Result<(), MirrorError> {
     let mut before: Vec<String> = Vec::new();
     for _ in 0..MAX_GAP_ROUNDS {
@@ -230,7 +230,7 @@ async fn fill_history_gaps(work: &Work) -> Result<(), MirrorError> {
     Ok(())
 }
 
-/// The comments on commits. Their list has no key to read on from: every page is asked for, conditionally.
+/// Syncs the comments on commits. Their list has no `since`: every page is requested conditionally.
 pub async fn sync_commit_comments(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let (id, sha) = (item.require_integer("id")?, item.require_text("commit_id")?);

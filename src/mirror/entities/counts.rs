@@ -1,7 +1,7 @@
-//! Comments that are counted and not there, or there and not counted.
+//! Comments whose number differs from what GitHub counts.
 //!
-//! An issue says how many comments it has. Where that differs from what is stored, its own list is read: a comment was
-//! deleted, or came with an old date that no refresh shows, such as those of an issue that was transferred here.
+//! An issue states how many comments it has. If the stored number differs, its own list is fetched: a comment was
+//! deleted, or has an old date that no refresh finds, such as those of an issue that was transferred here.
 
 use std::collections::HashSet;
 
@@ -14,12 +14,12 @@ use crate::mirror::lists::mark;
 use crate::store::documents::Collection;
 use crate::store::relational::{CommentKind, CountMismatch};
 
-/// Issues whose comments are read at once.
+/// Issues whose comments are fetched concurrently.
 const MAX_CONCURRENT_ITEMS: usize = 8;
-/// Ids that are looked through at a time.
+/// Ids read per query.
 const IDS_PER_QUERY: u32 = 1000;
 
-/// Compares the counts of issues with the comments that are stored, and reads anew where they differ.
+/// Compares the comment counts of issues with the stored comments, and fetches the lists of those that differ.
 pub async fn reconcile(work: &Work, what: CommentKind) -> Result<(), MirrorError> {
     work.flush().await?;
     let mismatches = work.shared.stores.relational.count_mismatches(work.project(), what).await?;

@@ -1,7 +1,7 @@
-//! What takes a request an item: whole commits, whole pull requests with their reviews, profiles of people.
+//! Details that take one request an item: whole commits, whole pull requests with their reviews, profiles of people.
 //!
-//! It runs when everything else is stored, newest first, and can be stopped at any time: what is left is not a list
-//! that was made once but whatever the tables still lack.
+//! Details run after everything else is stored, newest first, and can be aborted at any time: the items that are
+//! pending are those that the tables lack.
 
 use std::collections::HashSet;
 
@@ -28,14 +28,14 @@ use crate::store::documents::{Collection, Representation};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::{DetailsCursor, ProfileScope, SyncUpdate, date};
 
-/// Items asked for at once.
+/// Items requested concurrently.
 const MAX_CONCURRENT_ITEMS: usize = 16;
-/// Items taken from the store at a time.
+/// Items read from the store per query.
 const ITEMS_PER_QUERY: u32 = 2000;
-/// GitHub gives no more files of a commit (GitHub docs: get a commit).
+/// Maximum number of files that GitHub gives of a commit (GitHub docs: get a commit).
 const MAX_COMMIT_FILES: usize = 3000;
 
-/// Reads what is left.
+/// Fetches the pending details.
 pub async fn sync_details(work: &Work) -> Result<(), MirrorError> {
     let stale = stale(work);
     let mut left = work.shared.stores.relational.pending_details(work.project(), stale).await?;
@@ -84,13 +84,13 @@ pub async fn sync_details(work: &Work) -> Result<(), MirrorError> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Profiles that were read before this are read again.
+/// Returns the time before which profiles are stale.
 fn stale(work: &Work) -> DateTime<Utc> {
     if work.shared.options.full { work.shared.started } else { Utc::now() - Duration::days(MAX_PROFILE_AGE_DAYS) }
 }
 
-/// When so many requests are through at the earliest, as a remark behind a sentence: the hours that the rate limit makes
-/// them wait, and the pace that the secondary limit allows. A server without limits sets no time.
+/// Estimates when the requests can be done at the earliest, as the end of a sentence, from the rate limit and the pace
+/// that the secondary limit allows. Empty for a server without limits.
 fn estimate(budget: &PoolBudget, requests: u64) -> String {
     if budget.unlimited || budget.hourly == 0 || budget.per_second <= 0.0 {
         return String::new();
@@ -109,16 +109,16 @@ fn estimate(budget: &PoolBudget, requests: u64) -> String {
     format!(", until {} at the earliest", until.with_timezone(&Local).format("%Y-%m-%d %H:%M"))
 }
 
-/// Whose history a commit belongs to.
+/// History that a commit belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// The repository's own: of its branches, its pull requests, or commented on.
+    /// The repository's own: its branches, pull requests, or commented commits.
     Own,
-    /// Another repository's, such as the point where a fork left its parent: its own parents are nobody's business here.
+    /// Another repository's, such as a fork point: its parents are not fetched.
     Foreign,
 }
 
-/// Reads the project's own commits, then those that they refer to and of which nothing is known but the SHA.
+/// Fetches the project's own commits, then those that they refer to and of which only the SHA is known.
 async fn commits(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let name = |sha: &String| missing.name(sha);
@@ -146,7 +146,7 @@ async fn commits(work: &Work, missing: &MissingItems) -> Result<(), MirrorError>
     }
 }
 
-/// A commit with its statistics and files. More files than a page holds come on further pages.
+/// Fetches a commit with its statistics and files, which may span several pages.
 async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin) -> Result<(), MirrorError> {
     let first = work.url(&["commits", &sha]);
     let mut short = None;
@@ -224,7 +224,7 @@ async fn pulls(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
     }
 }
 
-/// A pull request with its merger and sizes, and its reviews.
+/// Fetches a pull request with its merger and sizes, and its reviews.
 async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) -> Result<(), MirrorError> {
     let text = number.to_string();
     let page = match work.get_page(&work.url(&["pulls", &text]), Accept::Json).await {
@@ -260,8 +260,8 @@ async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) 
     }
 }
 
-/// Compares the number of commits that a pull request says it has with those that are stored; where it has more, they are
-/// read again.
+/// Compares the number of commits that a pull request states with the stored ones, and fetches them again if any are
+/// missing.
 async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), MirrorError> {
     let (Some(said), Some(head)) = (pull.integer("commits"), pull.text("head.sha")) else { return Ok(()) };
     let relational = &work.shared.stores.relational;
@@ -274,7 +274,7 @@ async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), 
     }
 }
 
-/// A pull request's reviews, and whether all of them were understood.
+/// Fetches a pull request's reviews. Returns whether all of them could be mapped.
 async fn reviews(work: &Work, number: i64) -> Result<(MappedPage, bool), MirrorError> {
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;

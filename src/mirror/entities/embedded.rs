@@ -1,6 +1,6 @@
-//! Labels and milestones stand inside issues and pull requests, too. GitHub doesn't count it as a change of those when a
-//! label is recolored or a milestone is closed, so that no refresh shows it: whoever carries the former state is found by
-//! comparing, and read again.
+//! Labels and milestones that are embedded in issues and pull requests. Recoloring a label or closing a milestone does
+//! not change the `updated_at` of those that carry it, so that no refresh finds them: they are found by comparison and
+//! fetched again.
 
 use std::collections::HashMap;
 
@@ -14,17 +14,17 @@ use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
 
-/// Documents that are compared at a time.
+/// Documents compared per query.
 const IDS_PER_QUERY: u32 = 500;
 const UNCHECKED: &str = "unchecked";
 const CHECKED: &str = "checked";
 
-/// What stands inside issues and pull requests, and is a list of its own.
+/// Kind of resource that is embedded in issues and pull requests and has a list of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Embedded {
-    /// The labels.
+    /// Labels.
     Labels,
-    /// The milestone.
+    /// Milestones.
     Milestones,
 }
 
@@ -36,7 +36,7 @@ impl Embedded {
         }
     }
 
-    /// The list of the sync state that keeps whether all carriers were compared since the last change.
+    /// Returns the list of the sync state that holds whether all carriers were compared since the last change.
     fn list_name(self) -> &'static str {
         match self {
             Self::Labels => "labels:embedded",
@@ -44,7 +44,7 @@ impl Embedded {
         }
     }
 
-    /// The fields that say what it is. A milestone's counts of issues move by themselves.
+    /// Returns the fields that identify its state. A milestone's issue counts are not among them.
     fn fields(self) -> &'static [&'static str] {
         match self {
             Self::Labels => &["name", "color", "description", "default"],
@@ -63,7 +63,7 @@ impl Embedded {
         value.get("id").and_then(Value::as_i64)
     }
 
-    /// Returns whether a carrier holds something that is no more, or has changed.
+    /// Returns whether a carrier embeds something that was deleted or changed.
     fn is_stale_in(self, carrier: &Value, present: &HashMap<i64, Value>) -> bool {
         self.in_carrier(carrier).into_iter().filter_map(|inside| Some((Self::id_of(inside)?, inside))).any(
             |(id, inside)| {
@@ -77,15 +77,15 @@ impl Embedded {
     }
 }
 
-/// The step of the sync state that says that carriers have to be compared again; it belongs to the batch that stores what
-/// has changed, so that a run that is cut off behind it leaves the comparison to the next one.
+/// Returns the sync-state update that requires carriers to be compared again. It belongs to the batch that stores the
+/// change, so that an aborted run leaves the comparison to the next one.
 pub async fn unchecked(work: &Work, what: Embedded) -> Result<SyncUpdate, MirrorError> {
     let list = work.list_state(what.list_name()).await?.id;
     Ok(SyncUpdate::Watermark { list, watermark: UNCHECKED.to_owned() })
 }
 
-/// Reads again what carries a former state, where anything has changed since all carriers were compared. `gone` are the
-/// documents of what is in its list no more. Returns whether anything had changed.
+/// Fetches carriers of a former state again, if anything has changed since all carriers were compared. `gone` are
+/// documents that their list no longer holds. Returns whether anything had changed.
 pub async fn refresh_carriers(work: &Work, what: Embedded, gone: &[String]) -> Result<bool, MirrorError> {
     work.flush().await?;
     let state = work.list_state(what.list_name()).await?;
@@ -111,7 +111,7 @@ pub async fn refresh_carriers(work: &Work, what: Embedded, gone: &[String]) -> R
     Ok(true)
 }
 
-/// The documents of a collection that are not marked as gone, with their ids, by the beginning of their keys.
+/// Loads the documents of a collection that are not marked as deleted, with their ids, by the prefix of their keys.
 pub async fn live_documents(
     work: &Work,
     collection: Collection,

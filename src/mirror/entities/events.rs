@@ -1,4 +1,4 @@
-//! The repository's events feed: a hint of at most 300 entries and 30 days, kept as it comes.
+//! The repository's events feed: at most 300 entries of the last 30 days.
 
 use chrono::{DateTime, Duration, Utc};
 
@@ -12,7 +12,7 @@ use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Account;
 
-/// The feed's new entries, with what they tell that no list does.
+/// Syncs the feed's new entries, with the facts that no list gives.
 pub async fn sync_feed(work: &Work) -> Result<(), MirrorError> {
     let options = work.shared.options.clone();
     // Where the list of stars can be read it has the better date, and knows which stars were taken back.
@@ -57,13 +57,13 @@ pub async fn sync_feed(work: &Work) -> Result<(), MirrorError> {
     sync_newest_first(work, &list("events:filtered")).await.map(drop)
 }
 
-/// GitHub's feed shows the newest entries only (GitHub docs: events), some of which it hides.
+/// Maximum number of entries in GitHub's feed (GitHub docs: events), some of which it hides.
 const MAX_FEED_ENTRIES: usize = 300;
 const MAX_HIDDEN_ENTRIES: usize = 50;
-/// And those of so many days (GitHub's changelog of 2024-11-08).
+/// Maximum age in days of an entry (GitHub's changelog of 2024-11-08).
 const MAX_FEED_DAYS: i64 = 30;
 
-/// Returns whether entries may have passed through the feed between two runs that neither saw.
+/// Returns whether entries may have passed through the feed unseen between two runs.
 fn has_gap(reach: &Reach, now: DateTime<Utc>) -> bool {
     let Some(read_before) = reach.read_before.filter(|_| !reach.joined) else { return false };
     reach.items + MAX_HIDDEN_ENTRIES >= MAX_FEED_ENTRIES || now - read_before > Duration::days(MAX_FEED_DAYS)

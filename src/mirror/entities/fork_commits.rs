@@ -1,4 +1,4 @@
-//! A fork's own commits: what it has beyond the point where it left its parent.
+//! A fork's own commits: those beyond the point where it left its parent.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,8 @@ use crate::names::RepoName;
 use crate::store::relational::sync_state::{PageState, fingerprint};
 use crate::store::relational::{RowBatch, SyncUpdate};
 
-/// Where a fork left its parent, as GitHub's comparison of their default branches tells it (data model, §4).
+/// Returns the commit where a fork left its parent, from GitHub's comparison of their default branches
+/// (docs/data-model.md, "Tables").
 pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, MirrorError> {
     let relational = &work.shared.stores.relational;
     if let Some(known) = relational.fork_point(work.project()).await? {
@@ -66,12 +67,13 @@ async fn compare_with(work: &Work, base: &str, head: &str) -> Result<Page, Mirro
     work.get_page(&url, Accept::Json).await
 }
 
-/// Returns whether a comparison is refused as one of histories that have nothing in common is, or one that GitHub doesn't show.
+/// Returns whether a comparison may have failed for want of a common history, or because GitHub does not show the
+/// parent.
 fn may_be_no_common_history(error: &ApiError) -> bool {
     matches!(error, ApiError::NotFound { .. } | ApiError::Unprocessable { .. } | ApiError::Forbidden { .. })
 }
 
-/// The commit that the parent's default branch points at; `None` where the parent is gone, private or empty.
+/// Returns the head of the parent's default branch; `None` if the parent is deleted, private or empty.
 async fn parent_head(work: &Work, branch: &str) -> Result<Option<String>, MirrorError> {
     let Some(parent) = parent_name(work) else { return Ok(None) };
     let url = ApiUrl::repo(&parent, &["branches", branch]);
@@ -93,8 +95,8 @@ fn parent_name(work: &Work) -> Option<RepoName> {
     RepoName::new(text("parent.owner.login")?, text("parent.name")?).ok()
 }
 
-/// Of a fork's tags those that point where a tag of its parent's points, too. All of them are compared one by one where the
-/// parent's list can't be had.
+/// Returns those of a fork's tags that point where a tag of its parent points. Without the parent's list, the tags are
+/// compared one by one.
 async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>, MirrorError> {
     let mut found = HashSet::new();
     let Some(parent) = parent_name(work).filter(|_| !tags.is_empty()) else { return Ok(found) };
@@ -115,10 +117,10 @@ async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>,
     Ok(found)
 }
 
-/// A fork's own commits: those of its branches that are not reachable from the fork point.
+/// Syncs a fork's own commits: those of its branches that are not reachable from the fork point.
 ///
-/// Most of a fork's branches are copies of its parent's, with nothing of their own: the heads that were compared are
-/// remembered one by one, so that they are not compared again.
+/// Most branches of a fork are copies of its parent's. The heads that were compared are recorded one by one, so that
+/// they are not compared again.
 pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str) -> Result<(), MirrorError> {
     let pages = work.shared.stores.relational.pages(list).await?;
     let before: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
@@ -178,8 +180,8 @@ async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bo
     }
 }
 
-/// A push to a fork's own branch is one page that ends at commits that are known as its own, or at the fork point: it is
-/// stored then. Otherwise nothing is, and a comparison has to tell what is the fork's own.
+/// Stores the commits of a push to a fork's own branch if one page of its history reaches the fork point or commits
+/// known as its own. Otherwise nothing is stored, and a comparison has to tell the fork's own commits.
 async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
     let list = history(work, "commits", head);
     let Some(MappedPage { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };

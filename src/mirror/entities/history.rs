@@ -1,4 +1,4 @@
-//! Histories of commits: how they are listed, compared, and where they go on.
+//! Histories of commits: lists, comparisons and unresolved parents.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::store::documents::Collection;
 use crate::store::relational::rows::Commit;
 use crate::store::relational::sync_state::fingerprint;
 
-/// Branches walked at once.
+/// Branches walked concurrently.
 pub const MAX_CONCURRENT_BRANCHES: usize = 8;
 
 pub fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
@@ -20,16 +20,16 @@ pub fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
     List::new(name, url, Collection::Commits, ON_BRANCH)
 }
 
-/// Where a history that is being read goes on: parents that have not come yet.
+/// Parents in a history that have not been fetched yet.
 #[derive(Default)]
 pub struct UnresolvedParents {
     read: HashSet<i64>,
-    /// Their SHAs.
+    /// SHAs of the parents.
     pub pending: HashSet<String>,
 }
 
 impl UnresolvedParents {
-    /// Takes in commits that came.
+    /// Records fetched commits: they are resolved, and their parents pending.
     pub fn record(&mut self, commits: &[Commit]) {
         for commit in commits {
             self.pending.remove(&commit.sha);
@@ -39,7 +39,7 @@ impl UnresolvedParents {
         self.pending.extend(parents.filter(|sha| !self.read.contains(&fingerprint(sha))).cloned());
     }
 
-    /// Takes away those that the project is known to have.
+    /// Removes parents that the project already has.
     pub async fn remove_known(&mut self, work: &Work) -> Result<(), MirrorError> {
         let asked: Vec<String> = self.pending.iter().cloned().collect();
         for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
@@ -49,16 +49,16 @@ impl UnresolvedParents {
     }
 }
 
-/// What `head` has and `base` lacks.
+/// Commits that `head` has and `base` lacks.
 pub struct Comparison {
-    /// The SHAs of the commits that came.
+    /// SHAs of the fetched commits.
     pub shas: Vec<String>,
-    /// How many there are, where GitHub says so.
+    /// Total number of commits, if GitHub gives it.
     pub total: Option<u64>,
 }
 
-/// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap that other lists of
-/// commits have; older servers don't, and give a part of it.
+/// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap of other commit
+/// lists; older servers give only a part.
 pub async fn compare(work: &Work, base: &str, head: &str, map: &ItemMapper) -> Result<Comparison, MirrorError> {
     let url = work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100");
     let mut comparison = Comparison { shas: Vec::new(), total: None };
@@ -73,7 +73,7 @@ pub async fn compare(work: &Work, base: &str, head: &str, map: &ItemMapper) -> R
     Ok(comparison)
 }
 
-/// How many commits a comparison has in all. The rest of the answer, files with their patches, is not held.
+/// Reads the total number of commits of a comparison, without holding the rest of the answer.
 fn total_commits(body: &[u8]) -> Option<u64> {
     #[derive(serde::Deserialize)]
     struct Answer {

@@ -1,4 +1,4 @@
-//! Issues (pull requests among them), their comments and events.
+//! Issues (including pull requests), their comments and events.
 
 use std::collections::HashSet;
 
@@ -18,10 +18,10 @@ use crate::mirror::mapping::item::{Item, parse_item};
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::SyncUpdate;
 
-/// Items asked for one by one at once.
+/// Items requested one by one concurrently.
 const MAX_CONCURRENT_ITEMS: usize = 16;
 
-/// Issues and pull requests in their shape as issues.
+/// Syncs issues, and pull requests in their form as issues.
 pub async fn sync_issues(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues"]).query("state", "all");
     let list = List::new("issues", url, Collection::Issues, ISSUE);
@@ -34,8 +34,8 @@ pub async fn sync_issues(work: &Work) -> Result<(), MirrorError> {
     recount(work, &list, open).await
 }
 
-/// Compares how many issues are open with what GitHub counts: where they differ, the whole list is looked at, conditionally.
-/// A difference that stays is GitHub's own (it counts issues of accounts that it hides), and not looked at again.
+/// Compares the number of open issues with GitHub's count, and revalidates the whole list if they differ. A difference
+/// that remains is GitHub's own (it counts issues of hidden accounts) and not checked again.
 async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), MirrorError> {
     let Some(said) = open.filter(|_| !work.falls_short()) else { return Ok(()) };
     work.flush().await?;
@@ -58,13 +58,14 @@ async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), 
     Ok(())
 }
 
-/// Asks for each of these issues, which the list no longer holds, and marks those that are gone.
+/// Refreshes issues that the list no longer holds, and marks the deleted ones.
 async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
     let number = |id: &String| id.rsplit('/').next()?.parse().ok();
     refetch(work, ids.iter().filter_map(number).collect(), OnNotFound::Tombstone).await
 }
 
-/// GitHub docs: 410 where a repository has its issues disabled.
+/// Records disabled issues, which GitHub answers with 410 (GitHub docs: list repository issues); returns any other
+/// error.
 fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
     match error {
         MirrorError::Api(ApiError::Gone { message, .. }) => {
@@ -75,7 +76,8 @@ fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
     }
 }
 
-/// Issues that something refers to but that the list has not given: they came after it, or were moved away.
+/// Fetches issues that others refer to and that the list did not give: they are newer than the list, or were moved
+/// away.
 pub async fn fetch_referenced(work: &Work) -> Result<(), MirrorError> {
     if !work.repository().has("has_issues") {
         return Ok(());
@@ -86,7 +88,7 @@ pub async fn fetch_referenced(work: &Work) -> Result<(), MirrorError> {
     refetch(work, numbers, on_not_found).await
 }
 
-/// Reads these issues again: one by one, or with all others in the list where that takes fewer requests.
+/// Refreshes these issues: one by one, or with all others by the list if that takes fewer requests.
 pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
     let known = work.shared.stores.relational.count_issues(work.project()).await?;
     if numbers.len() <= known.div_ceil(PER_PAGE) {
@@ -101,16 +103,16 @@ pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> 
     Ok(())
 }
 
-/// What an answer means that says that an issue isn't there.
+/// Meaning of an answer that an issue is not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnNotFound {
-    /// Its list doesn't hold it either: it is gone.
+    /// Deleted: the list does not hold it either.
     Tombstone,
-    /// As far as is known its list holds it: it is asked for again by the next run.
+    /// Failure: as far as is known the list holds it, so that the next run tries again.
     Fail,
 }
 
-/// Reads an issue whose parts are not found: it is gone if it is not found either.
+/// Refreshes an issue whose parts are not found; marks it as deleted if it is not found either.
 pub async fn refresh_or_tombstone(work: &Work, number: i64) -> Result<(), MirrorError> {
     refresh_issue(work, number, OnNotFound::Tombstone).await
 }
@@ -141,7 +143,7 @@ async fn refresh_issue(work: &Work, number: i64, on_not_found: OnNotFound) -> Re
     work.write(documents, rows).await
 }
 
-/// Returns whether an issue is one of this repository's, which may bear another name by now: its number decides.
+/// Returns whether an issue belongs to this repository, possibly under the repository's new name.
 async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
     let Some(url) = item.text("repository_url") else { return Ok(true) };
     let mut names = url.rsplit('/');
@@ -160,7 +162,8 @@ async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
     }
 }
 
-/// What hangs on an issue or pull request: gone with it, though their own lists don't tell.
+/// Collections of an issue's or pull request's documents, which are deleted with it although their own lists don't
+/// tell.
 const ISSUE_COLLECTIONS: [Collection; 6] = [
     Collection::Issues,
     Collection::IssueComments,
@@ -170,7 +173,7 @@ const ISSUE_COLLECTIONS: [Collection; 6] = [
     Collection::PullRequestReviews,
 ];
 
-/// Marks an issue that was deleted or transferred, and all that hangs on it: what was stored stays.
+/// Marks a deleted or transferred issue and all its parts; the stored data stay.
 pub async fn tombstone_issue(work: &Work, number: i64) -> Result<(), MirrorError> {
     const IDS_PER_QUERY: u32 = 1000;
     work.flush().await?;
@@ -195,7 +198,7 @@ pub async fn tombstone_issue(work: &Work, number: i64) -> Result<(), MirrorError
     work.write_sync_state(progress).await
 }
 
-/// Comments of issues and of pull requests' discussions.
+/// Syncs comments of issues and of pull requests' discussions.
 pub async fn sync_comments(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "comments"]);
     let list = List::new("issue-comments", url, Collection::IssueComments, COMMENT);
@@ -205,8 +208,8 @@ pub async fn sync_comments(work: &Work) -> Result<(), MirrorError> {
     }
 }
 
-/// Marks comments that their list no longer holds; where that is not certain, those that are not found by their own address
-/// either.
+/// Marks comments that their list no longer holds. If the list is not certain, each is requested by its own address
+/// first.
 pub async fn tombstone_comments(work: &Work, list: &List<'_>, absent: &Absent) -> Result<(), MirrorError> {
     if absent.certain {
         return mark(work, list.collection, &absent.ids).await;
@@ -231,13 +234,13 @@ async fn tombstone_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(),
     }
 }
 
-/// Reads the comments of one issue by its own list. Returns the ids of their documents.
+/// Syncs the comments of one issue by its own list. Returns the ids of their documents.
 pub async fn sync_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
     let url = work.url(&["issues", &number.to_string(), "comments"]);
     sync_own_list(work, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
 }
 
-/// Reads a short list, page by page. Returns the ids of its documents.
+/// Fetches a short list page by page. Returns the ids of its documents.
 pub async fn sync_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
     let mut ids = HashSet::new();
     let mut pages = Pages::new(work, list);
@@ -248,7 +251,7 @@ pub async fn sync_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<Strin
     Ok(ids)
 }
 
-/// Events of issues and pull requests. They never change, and new ones come first.
+/// Syncs events of issues and pull requests, which never change and are listed newest first.
 pub async fn sync_events(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["issues", "events"]);
     let list = List::new("issue-events", url, Collection::IssueEvents, EVENT);
@@ -281,5 +284,5 @@ async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
     Ok(())
 }
 
-/// The list of the sync state that keeps what is known to lie behind the end of the issue events' list.
+/// List of the sync state that holds the known gap behind the end of GitHub's list of issue events.
 const EVENTS_CAP: &str = "issue-events:cap";

@@ -12,8 +12,8 @@ use crate::mirror::resource::{Repository, Subject};
 use crate::store::documents::Collection;
 use crate::store::relational::RowBatch;
 
-/// The labels. One that was renamed, recolored or deleted changes issues and pull requests without changing their
-/// `updated_at`: those that carry it are read again.
+/// Syncs the labels. Renaming, recoloring or deleting a label changes issues and pull requests without changing their
+/// `updated_at`: those that carry it are fetched again.
 pub async fn sync_labels(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Labels).await?;
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
@@ -38,7 +38,7 @@ pub async fn sync_labels(work: &Work) -> Result<(), MirrorError> {
     mark(work, Collection::RepoLabels, &listing.gone).await
 }
 
-/// The milestones, open and closed. Their changes are none of the issues that carry them, either.
+/// Syncs the milestones, open and closed. As with labels, the issues that carry a changed one are fetched again.
 pub async fn sync_milestones(work: &Work) -> Result<(), MirrorError> {
     let mark_unchecked = embedded::unchecked(work, Embedded::Milestones).await?;
     let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
@@ -63,7 +63,7 @@ pub async fn sync_milestones(work: &Work) -> Result<(), MirrorError> {
     if changed { mark_titles(work).await } else { Ok(()) }
 }
 
-/// GHTorrent knows milestones by their titles: those that none has any more are marked.
+/// Marks titles that no milestone has any more: GHTorrent identifies milestones by their titles.
 async fn mark_titles(work: &Work) -> Result<(), MirrorError> {
     work.flush().await?;
     let milestones = embedded::live_documents(work, Collection::Milestones, &work.subject().key()).await?;

@@ -1,8 +1,8 @@
-//! Items that others refer to and that GitHub says it doesn't have.
+//! Items that others refer to and that GitHub does not have.
 //!
-//! One answer proves little: an outage may answer 404 for a while. So an item counts as missing only if GitHub says so at
-//! two addresses while the repository itself answers, and not if many are missed at once; and it is asked for again ever
-//! after. Until it comes it is listed as a final gap. Anything else that keeps an item away is a shortfall.
+//! A single 404 may be an outage. An item counts as missing only if GitHub does not find it at two addresses while the
+//! repository itself answers, and not if many are missed at once. It is requested again by later runs and listed as a
+//! final gap until it is found. Any other failure makes the stage incomplete.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,33 +20,31 @@ use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
 use crate::store::relational::missing_items::{ItemKind, MissingItem};
 
-/// New missing items of a run, if they outnumber those that came, are rather an outage from this many on.
+/// Minimum number of newly missing items that is taken for an outage, if they outnumber the found ones.
 const MIN_OUTAGE_ITEMS: usize = 10;
 
-/// Commits of a run whose way to a branch's head is looked for; all others of the project's history count as reachable.
+/// Maximum number of commits per run that are searched for among the heads' histories; others of the project's history
+/// count as reachable.
 const MAX_SEARCHES: usize = 20;
-/// Steps of such a way; a longer history counts as reachable.
+/// Maximum depth of a search; a longer history counts as reachable.
 const MAX_SEARCH_DEPTH: usize = 500;
 
-/// The missing items of one kind: those of the tables, and what a run finds.
+/// Missing items of one kind: those known before, and those that a run finds.
 pub struct MissingItems {
     kind: ItemKind,
     known: HashMap<String, MissingItem>,
-    /// Items that GitHub said it doesn't have, and its answers.
+    /// Items that are not found in this run, with GitHub's answers.
     missed: Mutex<Vec<(String, String)>>,
-    /// Items that came.
+    /// Number of items found.
     found: AtomicUsize,
-    /// Commits whose way to a head was looked for.
+    /// Number of commits searched for.
     searched: AtomicUsize,
-    /// What branches and tags point at, once it was needed.
+    /// Heads of branches and tags, loaded on demand.
     heads: OnceCell<HashSet<String>>,
 }
 
 impl MissingItems {
-    /// Loads what is known.
-    ///
-    /// # Errors
-    /// The store can't be read.
+    /// Loads the known missing items.
     pub async fn load(work: &Work, kind: ItemKind) -> Result<Self, MirrorError> {
         let known = work.shared.stores.relational.missing_items(work.project(), kind).await?;
         Ok(Self {
@@ -59,7 +57,7 @@ impl MissingItems {
         })
     }
 
-    /// Names an item for users.
+    /// Formats an item's name for users.
     pub fn name(&self, item: &str) -> String {
         match self.kind {
             ItemKind::Commit => format!("commit {item}"),
@@ -67,13 +65,13 @@ impl MissingItems {
         }
     }
 
-    /// Counts the items that are not asked for in this run.
+    /// Returns the number of items that are not due in this run.
     pub fn not_due(&self) -> usize {
         let now = read_now();
         self.known.values().filter(|missing| !missing.is_due(now)).count()
     }
 
-    /// Returns whether an item is to be asked for now. One that isn't is listed as a final gap.
+    /// Returns whether an item is due; one that is not is recorded as a final gap.
     pub fn is_due(&self, work: &Work, item: &str) -> bool {
         match self.known.get(item) {
             Some(missing) if !missing.is_due(read_now()) => {
@@ -84,7 +82,7 @@ impl MissingItems {
         }
     }
 
-    /// Records that an item came; returns the step that stores this, where it was missing before.
+    /// Records that an item was found. Returns the sync-state update for it if it was missing before.
     pub fn record_found(&self, work: &Work, item: &str) -> Option<SyncUpdate> {
         self.found.fetch_add(1, Ordering::Relaxed);
         self.known.contains_key(item).then(|| SyncUpdate::ItemFound {
@@ -94,7 +92,7 @@ impl MissingItems {
         })
     }
 
-    /// Handles an answer that says that a commit isn't there: asks for its git object by the other address.
+    /// Confirms that a commit is missing by requesting its git object at the other address.
     ///
     /// # Errors
     /// The second answer is another one, so that the commit may still be there.
@@ -112,7 +110,7 @@ impl MissingItems {
         }
     }
 
-    /// Returns whether a branch or tag leads to a commit. After a force-push its history may be stored without any.
+    /// Returns whether a branch or tag leads to a commit: after a force-push, stored history may be unreachable.
     async fn is_reachable(&self, work: &Work, sha: &str) -> Result<bool, MirrorError> {
         let relational = &work.shared.stores.relational;
         let mut next = vec![sha.to_owned()];
@@ -137,7 +135,7 @@ impl MissingItems {
         Ok(true)
     }
 
-    /// Handles an answer that says that a pull request isn't there: asks for the issue that every pull request is, too.
+    /// Confirms that a pull request is missing by requesting the issue of the same number.
     ///
     /// # Errors
     /// The second answer is another one, so that the pull request may still be there.
@@ -160,7 +158,7 @@ impl MissingItems {
         self.missed.lock().unwrap_or_else(PoisonError::into_inner).push((item, error.to_string()));
     }
 
-    /// Decides on what was missed: recorded as missing and listed, or a shortfall where it may be an outage.
+    /// Decides on the items not found: missing, or incomplete if it may be an outage.
     ///
     /// # Errors
     /// The run ends.
@@ -198,7 +196,7 @@ impl MissingItems {
         work.write_sync_state(progress).await
     }
 
-    /// Returns whether the list of issues has ever held a pull request: then that list tells whether it is gone.
+    /// Returns whether the list of issues ever held a pull request: then that list tells whether it is deleted.
     async fn is_listed(&self, work: &Work, number: &str) -> Result<bool, MirrorError> {
         let id = format!("{}/{number}", work.repository().name);
         Ok(work.shared.stores.documents.get(Collection::Issues, &id).await?.is_some())

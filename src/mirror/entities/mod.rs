@@ -1,4 +1,4 @@
-//! What a repository consists of: one file a family of entities, with the stages that mirror it.
+//! Entities of a repository: one file a family, with the stages that mirror it.
 
 pub mod commits;
 pub mod counts;

@@ -14,10 +14,10 @@ use crate::store::documents::Collection;
 use crate::store::relational::rows::{Account, ProjectUser};
 use crate::store::relational::{ProjectUserKind, RowBatch};
 
-/// How old GitHub's list of contributors may be.
+/// Maximum age of GitHub's cached list of contributors.
 const CONTRIBUTORS_AGE: TimeDelta = TimeDelta::days(1);
 
-/// Who contributed, and who may write. The collaborators need more rights than the rest of the repository.
+/// Syncs contributors and collaborators. Collaborators take more permissions than the rest of the repository.
 pub async fn sync_people(work: &Work) -> Result<(), MirrorError> {
     for (what, done) in [("contributors", contributors(work).await), ("collaborators", collaborators(work).await)] {
         match done {

@@ -25,12 +25,12 @@ use crate::store::documents::{Collection, Representation};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::rows::PullCommits;
 
-/// Pull requests whose commits are asked for at once.
+/// Pull requests whose commits are requested concurrently.
 const MAX_CONCURRENT_PULLS: usize = 16;
-/// GitHub's list of a pull request's commits ends here, whatever it has (GitHub docs: list commits on a pull request).
+/// Maximum number of commits in GitHub's list of a pull request (GitHub docs: list commits on a pull request).
 const MAX_LISTED_COMMITS: usize = 250;
 
-/// The pull requests, and the commits of those whose head is new.
+/// Syncs the pull requests, and the commits of those whose head is new.
 pub async fn sync_pulls(work: &Work) -> Result<(), MirrorError> {
     match sync_list(work).await {
         Err(error) => commits_after_failed_list(work, error).await,
@@ -72,8 +72,8 @@ async fn sync_list(work: &Work) -> Result<(), MirrorError> {
     commits(work).await
 }
 
-/// Asks for each of these pull requests, which the list no longer holds, and marks those that are gone: GitHub removes those
-/// of accounts that it bans.
+/// Refreshes pull requests that the list no longer holds, and marks the deleted ones: GitHub removes those of banned
+/// accounts.
 async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
     let numbers: Vec<i64> = ids.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
     let name = |number: &i64| format!("pull request #{number}");
@@ -94,8 +94,8 @@ async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
     .await
 }
 
-/// Pull requests that something refers to but that no list has given, or that changed where no list tells: one request
-/// each, or the whole list where that takes fewer.
+/// Fetches pull requests that others refer to and that no list gave, or that changed without a list telling: one
+/// request each, or the whole list if that takes fewer.
 pub async fn fetch_referenced(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let mut numbers = relational.unfetched_pulls(work.project()).await?;
@@ -137,7 +137,7 @@ pub async fn fetch_referenced(work: &Work) -> Result<(), MirrorError> {
     commits(work).await
 }
 
-/// Reads the commits of the pull requests that are known though their list can't be had to its end, and returns that error.
+/// Syncs the commits of known pull requests although their list failed, and returns the list's error.
 ///
 /// # Errors
 /// Always: the list's error, or one that the commits met and that ends more.
@@ -149,7 +149,7 @@ async fn commits_after_failed_list(work: &Work, error: MirrorError) -> Result<()
     Err(error)
 }
 
-/// The commits of every pull request whose head is not the one that they were read for.
+/// Syncs the commits of pull requests whose head has changed.
 async fn commits(work: &Work) -> Result<(), MirrorError> {
     const PULLS_PER_QUERY: u32 = 500;
     let missing = &MissingItems::load(work, ItemKind::Pull).await?;
@@ -176,7 +176,7 @@ async fn commits(work: &Work) -> Result<(), MirrorError> {
     work.flush().await
 }
 
-/// Handles a pull request whose list of commits is not found: the pull request may be gone as a whole.
+/// Handles a pull request whose list of commits is not found: the pull request may be deleted.
 async fn no_commits(work: &Work, missing: &MissingItems, number: i64, error: ApiError) -> Result<(), MirrorError> {
     match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
         Ok(_) => Err(MirrorError::Contradiction(format!("the pull request is there, and {error}"))),
@@ -187,7 +187,8 @@ async fn no_commits(work: &Work, missing: &MissingItems, number: i64, error: Api
     }
 }
 
-/// How many commits a pull request has by its own answer. It is asked for now: what is stored may have been wrong for a moment.
+/// Fetches a pull request and returns the number of commits that it states. The stored number may have been wrong for a
+/// moment.
 async fn commits_said(work: &Work, number: i64) -> Result<Option<u64>, MirrorError> {
     let page = match work.get_page(&work.url(&["pulls", &number.to_string()]), Accept::Json).await {
         Ok(page) => page,
@@ -208,8 +209,8 @@ async fn stored_pull(work: &Work, number: i64) -> Result<Value, MirrorError> {
     Ok(json::parse(&json).unwrap_or_default())
 }
 
-/// Reads a pull request's commits. What came is stored; they count as read only where all came: those of its list, of the
-/// comparison that goes beyond the list's cap, and as many as GitHub `said` that there are.
+/// Syncs a pull request's commits. They are complete only if all came: those of its list, those of the comparison
+/// beyond the list's cap, and as many as `said`.
 pub(in crate::mirror) async fn commits_of(
     work: &Work,
     number: i64,
@@ -278,7 +279,7 @@ pub(in crate::mirror) async fn commits_of(
     }
 }
 
-/// Compares a pull request's base and head: its list of commits may have ended at its cap, and the comparison has none.
+/// Compares a pull request's base and head: the comparison has no cap, unlike the list of commits.
 async fn compare_ends(work: &Work, number: i64, map: &ItemMapper) -> Result<Comparison, MirrorError> {
     let pull = stored_pull(work, number).await?;
     let sha = |path: &str| at(&pull, path).and_then(Value::as_str);
@@ -288,14 +289,14 @@ async fn compare_ends(work: &Work, number: i64, map: &ItemMapper) -> Result<Comp
     }
 }
 
-/// Review comments.
+/// Syncs the review comments.
 pub async fn sync_review_comments(work: &Work) -> Result<(), MirrorError> {
     let list = review_comment_list(work.url(&["pulls", "comments"]));
     let absent = sync_since(work, &list, Expected::Unknown).await?;
     tombstone_comments(work, &list, &absent).await
 }
 
-/// Reads the review comments of one pull request by its own list. Returns the ids of their documents.
+/// Syncs the review comments of one pull request by its own list. Returns the ids of their documents.
 pub async fn sync_review_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
     sync_own_list(work, &review_comment_list(work.url(&["pulls", &number.to_string(), "comments"]))).await
 }

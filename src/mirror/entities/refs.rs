@@ -9,7 +9,7 @@ use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 
-/// The branches with their heads, and the tags.
+/// Syncs the branches with their heads, and the tags.
 pub async fn sync_branches(work: &Work) -> Result<(), MirrorError> {
     let branches = named(work, "branches", Collection::Branches).await;
     if let Err(error) = &branches
@@ -33,7 +33,7 @@ async fn named(work: &Work, what: &str, collection: Collection) -> Result<(), Mi
     snapshot(work, &list).await
 }
 
-/// The releases with their assets.
+/// Syncs the releases with their assets.
 pub async fn sync_releases(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;

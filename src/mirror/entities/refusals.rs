@@ -1,16 +1,15 @@
-//! Refusals of a whole stage that are no failure: what the repository has switched off, and what its tokens may not read.
+//! Refusals of a whole stage that are no failures: features that the repository has disabled, and missing permissions.
 
 use crate::github::{ApiError, ApiUrl};
 use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::stage::Stage;
 
-/// The repository's own word on whether it has pull requests; without them all their addresses answer 404.
+/// Key of the repository's JSON that tells whether it has pull requests; without them all their addresses answer 404.
 pub const HAS_PULL_REQUESTS: &str = "has_pull_requests";
 
-/// Records a refusal that is no failure of the stage, and returns what is one.
-///
-/// What was mirrored before stays as it is: a refusal tells nothing of what is there.
+/// Records a refusal that is no failure of the stage; returns any other error. A refusal says nothing of what exists,
+/// so that mirrored data stay as they are.
 ///
 /// # Errors
 /// The error that was given, where it is a failure.
@@ -34,7 +33,7 @@ pub fn accept(stage: Stage, work: &Work, error: MirrorError) -> Result<(), Mirro
     }
 }
 
-/// Returns whether a list is refused behind a page that was given: that is no matter of permissions.
+/// Returns whether a later page of a list is refused, which is not a matter of permissions.
 fn is_within_a_list(error: &ApiError) -> bool {
     let ApiError::Forbidden { path, .. } = error else { return false };
     path.parse::<ApiUrl>()

@@ -18,7 +18,8 @@ use crate::store::relational::rows::{Languages, Parent, Project, Topics};
 use crate::store::relational::sync_state::{PageState, fingerprint};
 use crate::store::relational::{NO_PROJECT, RowBatch, SyncUpdate};
 
-/// Reads one entity conditionally; `None` when it has not changed. The page's state goes with the caller's rows.
+/// Fetches one entity conditionally; `None` if it has not changed. The caller stores the returned page state with its
+/// rows.
 async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, SyncUpdate)>, MirrorError> {
     let relational = &work.shared.stores.relational;
     let state = relational.list(work.project(), name).await?;
@@ -34,7 +35,7 @@ async fn entity(work: &Work, name: &str, url: &ApiUrl) -> Result<Option<(Page, S
     }
 }
 
-/// The owner's profile and, for a fork, its parent. (The repository itself was read to decide access.)
+/// Syncs the owner's profile and, for a fork, its parent. (The repository itself was fetched when it was resolved.)
 pub async fn sync_owner_and_parent(work: &Work) -> Result<(), MirrorError> {
     owner(work).await?;
     let facts = &work.repository().facts;
@@ -47,8 +48,8 @@ pub async fn sync_owner_and_parent(work: &Work) -> Result<(), MirrorError> {
     Ok(())
 }
 
-/// The owner's profile. One that was looked at by itself, as `msght get-repos` does, has its tag with the account, so that it
-/// answers for all of the owner's repositories; otherwise each keeps one of its own.
+/// Syncs the owner's profile. If it was fetched by itself, as by `msght get-repos`, its entity tag belongs to the
+/// account and serves all of the owner's repositories; otherwise each repository keeps one.
 async fn owner(work: &Work) -> Result<(), MirrorError> {
     let relational = &work.shared.stores.relational;
     let url = ApiUrl::path(&["users", work.repository().name.owner()]);
@@ -111,7 +112,7 @@ async fn parent(work: &Work, mut row: Project) -> Result<(), MirrorError> {
     }
 }
 
-/// The topics: one document each, and those that are gone marked so.
+/// Syncs the topics: one document each.
 pub async fn sync_topics(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["topics"]).query("per_page", "100");
     let Some((page, step)) = entity(work, "topics", &url).await? else { return Ok(()) };
@@ -145,7 +146,7 @@ pub async fn sync_topics(work: &Work) -> Result<(), MirrorError> {
     work.write_sync_state(vec![step]).await
 }
 
-/// Bytes a language.
+/// Syncs the number of bytes of code in each language.
 pub async fn sync_languages(work: &Work) -> Result<(), MirrorError> {
     let url = work.url(&["languages"]);
     let Some((page, step)) = entity(work, "languages", &url).await? else { return Ok(()) };

@@ -14,11 +14,11 @@ use crate::store::documents::Collection;
 use crate::store::relational::RowBatch;
 use crate::store::relational::rows::{Parent, ProjectUser};
 
-/// Pages of stargazers that GitHub gives: 40,000 of them.
+/// Maximum number of pages of stargazers that GitHub gives: 40,000 of them.
 const MAX_STARGAZER_PAGES: u32 = 400;
 
-/// The stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; where it refuses, the
-/// stage says so, and the feed's WatchEvents still count.
+/// Syncs the stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; if it refuses,
+/// the stage is not permitted, and the feed's WatchEvents still count.
 pub async fn sync_stars(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
@@ -60,7 +60,7 @@ pub async fn sync_stars(work: &Work) -> Result<(), MirrorError> {
     mark(work, Collection::Watchers, &listing.gone).await
 }
 
-/// The forks, with a project row each, oldest first: pages then only change where a fork changed.
+/// Syncs the forks, with a project row each, oldest first, so that pages change only where a fork changed.
 pub async fn sync_forks(work: &Work) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;

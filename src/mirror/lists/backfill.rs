@@ -1,4 +1,4 @@
-//! A list from beginning to end, once, many pages at a time, with the proof that nothing was missed.
+//! Backfill of a list: all pages once, many concurrently, with a proof that nothing was missed.
 
 use std::collections::HashSet;
 
@@ -13,50 +13,50 @@ use crate::mirror::context::Work;
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Subject;
 
-/// Lists that are said to end at or beyond this page may be ending at GitHub's cap (some do at 300 to 400 pages).
+/// GitHub truncates some lists at 300 to 400 pages; a last page at or beyond this may be a truncation.
 pub const DEEP_PAGE: u32 = 300;
-/// How far behind the web GitHub's API answers may be.
+/// Maximum delay in seconds of GitHub's API behind its clock.
 const CLOCK_SLACK_SECONDS: i64 = 60;
 
-/// Which end of a list new items come to.
+/// End of a list at which new items appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrowthEnd {
-    /// At the first page: newest first.
+    /// First page: newest first.
     Front,
-    /// At the last page: oldest first.
+    /// Last page: oldest first.
     Back,
 }
 
-/// What a [`backfill`] came to.
+/// Result of a [`backfill`].
 pub enum Backfill {
-    /// The list was read whole.
+    /// The list is complete.
     Whole {
-        /// From here on it is read what changed during and after the walk.
+        /// Time from which changes have to be fetched.
         watermark: DateTime<Utc>,
-        /// What it holds.
+        /// Contents of the list.
         listing: Listing,
-        /// Whether an earlier run began it: then its first pages may be old, and what changed since is to be read at once.
+        /// Whether an earlier run started it: its first pages may be old, so that changes have to be fetched at once.
         resumed: bool,
     },
-    /// Something of it could not be had, which is noted as a shortfall: the next run goes on with it.
+    /// A part could not be fetched and is recorded as incomplete; the next run resumes.
     Partial,
-    /// The list is so long that its page numbers may end before it does; nothing was read but its first page.
+    /// The list is so long that its pages may be truncated; only the first page was fetched.
     TooManyPages,
 }
 
-/// How a list was when a walk over it began; kept in the sync state for the run that goes on with the walk.
+/// State of a list when its backfill started, kept in the sync state for the run that resumes it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct BackfillStart {
-    /// By the server's clock.
+    /// Time, by the server's clock.
     at: DateTime<Utc>,
-    /// How many items it had, by its page numbers, where GitHub tells the last of them.
+    /// Number of items by its page numbers, if GitHub gives the last page.
     total: Option<usize>,
-    /// The item at the end where the list grows.
+    /// Item at the end where the list grows.
     edge: Option<i64>,
 }
 
-/// Reads all pages of a list that can't change, going on where an earlier reading was cut off. Returns the fingerprints of
-/// what it holds.
+/// Fetches all pages of a list whose items can't change, resuming an aborted run. Returns the fingerprints of its
+/// items.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored and not read again.
@@ -72,13 +72,14 @@ pub async fn sync_immutable(work: &Work, list: &List<'_>) -> Result<HashSet<i64>
     Ok(walk.ids())
 }
 
-/// Reads a list from beginning to end, many pages at a time, and goes on where an earlier walk was cut off.
+/// Fetches a list from beginning to end, many pages concurrently, resuming an aborted run.
 ///
-/// The proof that nothing slipped through: at its end the list has as many items as at the walk's beginning and those
-/// that have come since. Where it has fewer, something was deleted meanwhile, and all pages are looked at again. (Pages
-/// that cursors tell apart need no such proof.)
+/// Nothing was missed if the list has as many items at the end as at the start plus those that were added. If it has
+/// fewer, items were deleted meanwhile, and all pages are revalidated. (Pages told apart by cursors need no such
+/// proof.)
 ///
-/// Of a list that grows at its back all pages are kept; of one that grows at its front, where they all change, the first.
+/// All pages of a list that grows at its back are kept; of one that grows at its front, where all pages shift, only the
+/// first.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
@@ -155,12 +156,12 @@ pub async fn backfill(
 }
 
 impl<S: Subject> Walk<'_, S> {
-    /// Returns whether an unusable item, or nobody knows what, is on any of the known pages.
+    /// Returns whether any known page holds an item that could not be mapped, or was never checked.
     pub(super) fn has_unchecked_pages(&self) -> bool {
         self.pages.values().any(|page| page.checked_at.is_none())
     }
 
-    /// The item at the end where the list grows.
+    /// Item at the end where the list grows.
     fn edge(&self, grows: GrowthEnd) -> Option<i64> {
         match grows {
             GrowthEnd::Front => self.pages.get(&1)?.keys.first().copied(),
@@ -168,7 +169,7 @@ impl<S: Subject> Walk<'_, S> {
         }
     }
 
-    /// How many items stand between the end where the list grows and what was its edge; `None` where that is gone.
+    /// Returns the number of items between the growing end and its former edge; `None` if the edge is gone.
     fn grown(&self, grows: GrowthEnd, edge: Option<i64>) -> Option<usize> {
         let Some(edge) = edge else { return Some(self.total()) };
         match grows {
@@ -177,7 +178,8 @@ impl<S: Subject> Walk<'_, S> {
         }
     }
 
-    /// Reads the first and the last page and remembers how the list is now. `None`: it is too deep, as `reject_deep` says.
+    /// Fetches the first and the last page and records the list's state. `None` if the list is too deep and
+    /// `reject_deep` is set.
     async fn begin(&mut self, grows: GrowthEnd, reject_deep: bool) -> Result<Option<BackfillStart>, MirrorError> {
         self.pages.clear();
         let first = self.list.first_page();
@@ -208,7 +210,7 @@ impl<S: Subject> Walk<'_, S> {
         Ok(beginning)
     }
 
-    /// Looks again at both ends of the list, and takes what is new there.
+    /// Revalidates both ends of the list and stores new items.
     async fn recheck_ends(&mut self, grows: GrowthEnd, edge: Option<i64>) -> Result<(), MirrorError> {
         let mut last = self.last_page();
         let last_before = Some(last);
@@ -235,7 +237,7 @@ impl<S: Subject> Walk<'_, S> {
         self.follow_next(last, &HashSet::new(), last_before).await
     }
 
-    /// Reads again what may have been pushed over the boundaries between stretches while these were read.
+    /// Revalidates pages at the boundaries between stretches, across which items may have been pushed meanwhile.
     async fn recheck_boundaries(&mut self, grown: usize) -> Result<(), MirrorError> {
         let reach = u32::try_from(grown / PER_PAGE).unwrap_or(u32::MAX);
         let last = self.last_page();

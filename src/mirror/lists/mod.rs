@@ -1,15 +1,17 @@
-//! How lists are read: which pages, in which order, and when a list counts as read.
+//! Sync of lists: which pages to fetch, in which order, and when a list is complete.
 //!
-//! | file | reads |
+//! | file | syncs |
 //! |---|---|
 //! | `mod.rs` | one page |
-//! | `parts.rs` | one page in smaller parts, where the server can't make it in one |
-//! | `successor.rs` | where a list goes on behind a page, also where the page doesn't say so |
+//! | `parts.rs` | one page in smaller parts, if the server can't deliver it in one |
+//! | `successor.rs` | the page that follows another, even if no link says so |
 //! | `walk.rs` | passes over a list's pages |
-//! | `snapshot.rs` | a list as it is now, and what has gone from it |
-//! | `backfill.rs` | a list from beginning to end, once, with the proof that nothing was missed |
-//! | `since.rs` | what changed in a list with a `since` key, and what has gone from it |
-//! | `recent.rs` | what is new or changed in a list that is sorted newest first |
+//! | `snapshot.rs` | a list as it is now, and what it no longer holds |
+//! | `backfill.rs` | a list from beginning to end, once, with a proof of completeness |
+//! | `since.rs` | changes in a list with a `since` key, and what it no longer holds |
+//! | `recent.rs` | new or changed items in a list sorted newest first |
+//! | `restricted.rs` | absence in lists that depend on the token |
+//! | `unlisted_users.rs` | users that a list no longer holds |
 
 mod backfill;
 mod part_size;
@@ -43,20 +45,20 @@ pub use since::{Absent, recheck_share, sync_since};
 pub use snapshot::{Expected, Listing, look, look_expecting, look_if_single, mark, not_listed, snapshot};
 use successor::Successor;
 
-/// Items a page: GitHub's maximum (GitHub docs: using pagination).
+/// Items per page: GitHub's maximum (GitHub docs: using pagination).
 pub const PER_PAGE: usize = 100;
 
-/// A list of GitHub's.
+/// List of GitHub's API.
 pub struct List<'a, S = Repository> {
-    /// Its name in the sync state.
+    /// Name in the sync state.
     pub name: &'a str,
-    /// Its URL without `per_page`.
+    /// URL without `per_page`.
     pub url: ApiUrl,
-    /// The form it is asked for in.
+    /// Representation that is requested.
     pub accept: Accept,
-    /// The collection its items become documents of.
+    /// Collection of its items' documents.
     pub collection: Collection,
-    /// How its items become documents and rows.
+    /// Mapping of its items to documents and rows.
     pub map: &'a ItemMapper<S>,
 }
 
@@ -71,7 +73,7 @@ impl<'a, S> List<'a, S> {
         Self { accept, ..self }
     }
 
-    /// The same list in another order.
+    /// Returns the list in another order.
     pub fn sorted(&self, sort: &str, direction: &str) -> Self {
         Self { url: self.url.clone().query("sort", sort).query("direction", direction), ..*self }
     }
@@ -81,15 +83,15 @@ impl<'a, S> List<'a, S> {
     }
 }
 
-/// The fingerprint of items that nothing identifies.
+/// Fingerprint of items that nothing identifies.
 const UNIDENTIFIED: i64 = 0;
 
-/// A watermark's text: a date as GitHub's `since` takes it.
+/// Formats a watermark: a date in the form of GitHub's `since`.
 fn timestamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// One answer of a list, perhaps put together from several smaller requests.
+/// Page of a list, possibly assembled from several smaller requests.
 struct ListPage {
     bodies: Vec<Bytes>,
     url: ApiUrl,
@@ -97,7 +99,7 @@ struct ListPage {
     last_page: Option<u32>,
     page: Page,
     read_at: DateTime<Utc>,
-    /// Its share of the memory that all pages may take.
+    /// Reserved share of the pages' memory.
     room: Option<OwnedSemaphorePermit>,
 }
 
@@ -106,7 +108,7 @@ enum PageResult {
     Page(Box<ListPage>),
 }
 
-/// Asks for a page of a list; one that the server can't make is asked for in smaller parts.
+/// Fetches a page of a list, in smaller parts if the server can't deliver it in one.
 async fn fetch_page<S: Subject>(
     work: &Work<S>,
     url: &ApiUrl,
@@ -140,7 +142,7 @@ fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> ListPa
 }
 
 impl ListPage {
-    /// Maps its items. The bodies are not kept: while the writer is waited for, only one form of the page is held.
+    /// Maps its items and drops the bodies, so that only one form of the page is held while the writer is waited for.
     fn map<S: Subject>(&mut self, work: &Work<S>, list: &List<'_, S>) -> Result<MappedPage, MirrorError> {
         let _room = self.room.take();
         self.page.body = Bytes::new();
@@ -161,17 +163,18 @@ impl ListPage {
         Ok(mapped)
     }
 
-    /// Where the list goes on behind it, given how many items it showed.
+    /// Returns the successor of the page, given the number of items on it.
     fn successor(&self, shown: usize) -> Successor {
         Successor::of(&self.url, self.next.as_ref(), shown)
     }
 
-    /// The server's clock when it answered, or ours where it doesn't tell.
+    /// Returns the time of the answer by the server's clock, or by ours if the answer has none.
     fn answered_at(&self) -> DateTime<Utc> {
         self.page.date.unwrap_or(self.read_at)
     }
 
-    /// The tag of a page whose items are all stored; one that holds an unusable item is asked for without a tag again.
+    /// Returns the validator of a page whose items are all usable; a page with an unusable item is fetched again
+    /// unconditionally.
     fn tag(&self, mapped: &MappedPage) -> Option<Validator> {
         self.page.validator.clone().filter(|_| mapped.unusable == 0)
     }
@@ -181,7 +184,7 @@ fn number(url: &ApiUrl, key: &str) -> Option<u32> {
     url.query_value(key).and_then(|value| value.parse().ok())
 }
 
-/// Asks for what may stand behind a page that shows no next one; `None` where GitHub doesn't serve it.
+/// Fetches the successor of a page; `None` if there is none.
 async fn fetch_successor<S: Subject>(
     work: &Work<S>,
     list: &List<'_, S>,
@@ -203,7 +206,7 @@ async fn fetch_successor<S: Subject>(
     }
 }
 
-/// A list's pages, one after the other, for a reader who decides when it is enough.
+/// Pages of a list one after the other, for callers that decide when to stop.
 pub struct Pages<'a> {
     work: &'a Work,
     list: &'a List<'a>,
@@ -212,12 +215,12 @@ pub struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// Before the first page.
+    /// Starts before the first page.
     pub fn new(work: &'a Work, list: &'a List<'a>) -> Self {
         Self { work, list, next: Successor::Linked(list.first_page()), visited: VisitedUrls::default() }
     }
 
-    /// The next page, mapped and not yet written; `None` behind the last.
+    /// Fetches and maps the next page, without storing it; `None` behind the last.
     ///
     /// # Errors
     /// The page could not be had.

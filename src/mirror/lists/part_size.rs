@@ -1,25 +1,25 @@
-//! How many items of a list a server makes at a time.
+//! Number of items that a server delivers per request.
 
 use super::PER_PAGE;
 
-/// The sizes that a page is asked for in, largest first. Each divides [`PER_PAGE`], so that parts can be numbered; a server
-/// that can't make even one item has failed.
+/// Sizes of parts, largest first. Each divides [`PER_PAGE`], so that parts can be numbered; a server that can't deliver
+/// a single item has failed.
 const SIZES: [usize; 6] = [PER_PAGE, 50, 25, 10, 5, 1];
-/// Whole pages that are read in small parts before a larger part is tried again that failed twice.
+/// Pages fetched in small parts before a larger part, which failed twice, is tried again.
 const MIN_HOLD: u32 = 2;
-/// No more pages are read in small parts before that.
+/// Maximum number of such pages.
 const MAX_HOLD: u32 = 64;
 
-/// How many items the server makes at a time, as one stage has learned.
+/// Number of items that the server delivers per request, as one stage has observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartSize {
-    /// Index into [`SIZES`] of what is asked for next.
+    /// Index into [`SIZES`] of the next size.
     at: usize,
     /// Whether that is larger than what succeeded last.
     trial: bool,
-    /// Pages to read before a larger part is tried.
+    /// Pages to fetch before a larger part is tried.
     hold: u32,
-    /// The next `hold`.
+    /// Next value of `hold`.
     next_hold: u32,
 }
 
@@ -30,18 +30,18 @@ impl Default for PartSize {
 }
 
 impl PartSize {
-    /// Returns whether whole pages are asked for.
+    /// Returns whether whole pages are requested.
     pub fn is_whole(&self) -> bool {
         self.at == 0
     }
 
-    /// The size to ask for at this place of a page: where parts are numbered, only multiples of a size can be reached.
+    /// Returns the size to request at this place of a page: numbered parts can only start at multiples of a size.
     pub(super) fn at_place(&self, place: usize, numbered: bool) -> usize {
         let fits = |size: &usize| place + size <= PER_PAGE && (!numbered || place.is_multiple_of(*size));
         SIZES.iter().skip(self.at).copied().find(fits).unwrap_or(1)
     }
 
-    /// Records that the server has made a part of this size.
+    /// Records that a part of this size was delivered.
     pub(super) fn succeeded(&mut self, size: usize) {
         // A part that had to be smaller, to reach a place, proves nothing.
         if SIZES.get(self.at) == Some(&size) {
@@ -50,7 +50,7 @@ impl PartSize {
         }
     }
 
-    /// Records that it could not; `false` where there is no smaller size.
+    /// Records that it was not delivered; `false` if there is no smaller size.
     pub(super) fn failed(&mut self, size: usize) -> bool {
         let Some(smaller) = SIZES.iter().position(|other| *other < size) else { return false };
         if self.trial {
@@ -72,7 +72,8 @@ impl PartSize {
 mod tests {
     use super::*;
 
-    /// Reads pages of a numbered list from a server that makes `most` items at a time; the requests that each page took.
+    /// Fetches pages of a numbered list from a server that delivers `most` items at a time. Returns the requests per
+    /// page.
     fn read(size: &mut PartSize, most: usize, pages: usize) -> Vec<usize> {
         let one_page = |size: &mut PartSize| {
             let (mut place, mut requests) = (0, 0);

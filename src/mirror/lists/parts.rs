@@ -1,4 +1,4 @@
-//! Pages that a server can't make in one piece: they are asked for in smaller ones.
+//! Pages that a server can't deliver in one piece and that are fetched in smaller parts.
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,12 +15,12 @@ pub(super) fn is_too_much(error: &MirrorError) -> bool {
     matches!(error, MirrorError::Api(ApiError::Unavailable { timed_out: true, .. }))
 }
 
-/// Returns whether a page can be asked for in smaller parts.
+/// Returns whether a page can be requested in smaller parts.
 pub(super) fn is_divisible(url: &ApiUrl) -> bool {
     number(url, "per_page").is_some_and(|size| size as usize == PER_PAGE)
 }
 
-/// Reads one whole page in parts, as large as the server makes them; where it makes larger ones again, so do they grow.
+/// Fetches one whole page in parts, as large as the server delivers them; they grow again when it recovers.
 pub(super) async fn fetch_split<S: Subject>(
     work: &Work<S>,
     url: &ApiUrl,

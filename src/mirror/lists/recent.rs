@@ -1,4 +1,4 @@
-//! What is new or changed in a list that is sorted newest first.
+//! New or changed items of a list that is sorted newest first.
 
 use std::collections::HashSet;
 
@@ -14,20 +14,20 @@ use crate::mirror::mapping::item::parse_date;
 use crate::store::relational::SyncUpdate;
 use crate::store::relational::sync_state::PageState;
 
-/// How a reading down to what was known before came out.
+/// Extent of a sync down to known items.
 #[derive(Debug, Clone, Copy)]
 pub struct Reach {
-    /// Whether it met what it knew. Otherwise the list ended before, and what stood in between may be lost.
+    /// Whether it reached known items. Otherwise items in between may be lost.
     pub joined: bool,
-    /// When the list was last read to its end, if it ever was.
+    /// Time of the last complete sync, if any.
     pub read_before: Option<DateTime<Utc>>,
-    /// How many items it read.
+    /// Number of items fetched.
     pub items: usize,
 }
 
-/// Reads what is new in a list whose items never change and come newest first: page after page, until one holds an item of
-/// what stood first when the list was last read to its end, and one from well before that. (That an item is in the store
-/// proves nothing: a run that was cut off may have stored newer ones and not those behind them.)
+/// Syncs new items of a list whose items never change and come newest first: page after page, until one holds an item
+/// of the first page of the last complete sync, and one from well before that. (A stored item proves nothing: an
+/// aborted run may have stored newer items and not those behind them.)
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads on to the same place.
@@ -76,11 +76,11 @@ pub async fn sync_newest_first(work: &Work, list: &List<'_>) -> Result<Reach, Mi
     Ok(reach)
 }
 
-/// Reads what changed in a list that has no `since` key but can be sorted by change, newest first: until an item is
-/// older than the watermark, which `watermarked` keeps.
+/// Syncs changed items of a list that has no `since` key but can be sorted by change, newest first: until an item is
+/// older than the watermark, which the sync state of `watermarked` keeps.
 ///
-/// The watermark moves to the first item's change, though never beyond the server's clock, and only when all is read: an
-/// item that changes meanwhile moves to the front, where the next run finds it.
+/// The watermark moves to the first item's change, though never beyond the server's clock, and only when all pages are
+/// stored: an item that changes meanwhile moves to the front, where the next run finds it.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads down to the same watermark.

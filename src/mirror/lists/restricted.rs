@@ -1,7 +1,7 @@
-//! Absence in lists that don't show everybody the same: drafts of releases, secret teams, private repositories of teams.
+//! Absence in lists that depend on the token: drafts of releases, secret teams, private repositories of teams.
 //!
-//! Whose token read a list before is remembered beside its state. What another token doesn't find there may only be
-//! hidden from it: it counts as gone where that one looks again, or one that has seen all that there is.
+//! The token that synced a list last is kept beside its state. An item that another token does not find may only be
+//! hidden from it: it counts as deleted only if the former token, or one that sees all items, does not find it.
 
 use std::collections::HashSet;
 
@@ -14,22 +14,22 @@ use crate::mirror::resource::Subject;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
-/// Documents that are looked through at a time.
+/// Documents read per query.
 const IDS_PER_QUERY: u32 = 1000;
 
-/// A kind of list in which some items are hidden from some readers.
+/// Kind of list in which some items are hidden from some tokens.
 pub(in crate::mirror) struct Restricted {
-    /// Its name in the sync state.
+    /// Name in the sync state.
     pub list: &'static str,
-    /// The collection of its documents.
+    /// Collection of its documents.
     pub collection: Collection,
-    /// Returns whether a document is shown to some readers only.
+    /// Returns whether a document is visible to some tokens only.
     pub is_hidden: fn(&Value) -> bool,
-    /// Whether a reader that is shown one of these is shown all.
+    /// Whether a token that sees one of these sees all.
     pub all_or_none: bool,
 }
 
-/// Drafts are shown to those who may push.
+/// Releases: drafts are visible to those who can push.
 pub(in crate::mirror) const RELEASES: Restricted = Restricted {
     list: "releases",
     collection: Collection::Releases,
@@ -37,7 +37,7 @@ pub(in crate::mirror) const RELEASES: Restricted = Restricted {
     all_or_none: true,
 };
 
-/// Secret teams are shown to their members and to owners.
+/// Teams: secret ones are visible to their members and to owners.
 pub(in crate::mirror) const TEAMS: Restricted = Restricted {
     list: "teams",
     collection: Collection::Teams,
@@ -45,7 +45,7 @@ pub(in crate::mirror) const TEAMS: Restricted = Restricted {
     all_or_none: false,
 };
 
-/// Private repositories are shown to those who can read them.
+/// Repositories of a team: private ones are visible to those who can read them.
 pub(in crate::mirror) const TEAM_REPOSITORIES: Restricted = Restricted {
     list: "repositories",
     collection: Collection::TeamRepos,
@@ -53,11 +53,8 @@ pub(in crate::mirror) const TEAM_REPOSITORIES: Restricted = Restricted {
     all_or_none: false,
 };
 
-/// Takes out of a listing's `gone` what may only be hidden from who has read the list now. `sees_all`: that reader is known to
-/// be shown everything.
-///
-/// # Errors
-/// A store can't be read or written.
+/// Removes documents from a listing's `gone` that may only be hidden from the present token. With `sees_all`, the token
+/// is known to see everything.
 pub(in crate::mirror) async fn keep_hidden<S: Subject>(
     work: &Work<S>,
     kind: &Restricted,
@@ -99,7 +96,7 @@ async fn is_hidden<S: Subject>(work: &Work<S>, kind: &Restricted, id: &str) -> R
     Ok(document.is_some_and(|document| (kind.is_hidden)(&document)))
 }
 
-/// Returns whether a list shows any of the items that are hidden from some.
+/// Returns whether a list holds any of the items that are hidden from some tokens.
 async fn shows_hidden<S: Subject>(
     work: &Work<S>,
     kind: &Restricted,

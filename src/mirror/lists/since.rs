@@ -1,9 +1,8 @@
-//! A list with a `since` key: what has changed in it, and what has gone from it.
+//! Sync of a list with a `since` key: what changed in it, and what it no longer holds.
 //!
-//! `since` tells what changed and nothing of what is no longer there, nor of what appears with an old date (an issue that
-//! is transferred into the repository brings its comments with theirs). So the pages of the list in the order of creation
-//! are kept, and looked at again: all of them by every run where they are few, otherwise in turn. An unchanged page is a
-//! free 304.
+//! `since` gives changes, but neither deleted items nor items that appear with an old date (a transferred issue brings
+//! its comments with their dates). So the pages of the list in the order of creation are kept and revalidated: all by
+//! every run if they are few, otherwise in turn. An unchanged page is a free 304.
 
 use std::collections::HashSet;
 
@@ -21,27 +20,27 @@ use crate::mirror::mapping::item::parse_date;
 use crate::store::relational::SyncUpdate;
 use crate::store::relational::sync_state::{ListState, PageState};
 
-/// Lists of up to so many pages are read whole by every run.
+/// Maximum number of pages of lists that every run revalidates whole.
 const MAX_SMALL_LIST_PAGES: u32 = 4;
-/// Every page of a longer list is looked at again within so many runs.
+/// Runs within which every page of a longer list is revalidated.
 const RECHECK_ROUND_RUNS: usize = 10;
-/// How far before the newest known change a refresh begins: GitHub's lists lag behind, and not in order.
+/// Overlap of a refresh with the newest known change: GitHub's lists lag behind and are not in order.
 pub(super) const OVERLAP: Duration = Duration::minutes(5);
-/// The mark of a list that is too long for its pages to be kept.
+/// Mark of a list that is too long for its pages to be kept.
 const DEEP: &str = "deep";
 
-/// What has gone from a list.
+/// Documents that a list no longer holds.
 #[derive(Debug, Default)]
 pub struct Absent {
-    /// Ids of documents that no page holds.
+    /// Ids of the documents.
     pub ids: Vec<String>,
-    /// Whether all pages were seen to lack them. Otherwise an item may just have moved to a page that was read before, and
-    /// has to be asked for by itself.
+    /// Whether all pages were seen to lack them. Otherwise an item may have moved to a page fetched before, and has to
+    /// be requested by itself.
     pub certain: bool,
 }
 
-/// Brings a list with a `since` key up to date. `list.url` is the list's URL without a sorting; `expected` is how many items
-/// GitHub says elsewhere that it has. What is gone is not marked yet.
+/// Syncs a list with a `since` key. `list.url` is unsorted; `expected` is the number of items that GitHub gives
+/// elsewhere. Absent documents are not marked yet.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
@@ -81,7 +80,7 @@ pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Res
     }
 }
 
-/// Reads a list of which nothing but what changed can be asked for.
+/// Syncs only the changes of a list that is too deep to be kept.
 async fn sync_changes_only(work: &Work, by_change: &List<'_>, keeper: &ListState) -> Result<Absent, MirrorError> {
     let whole = keeper.watermark.is_none();
     let seen = sync_changes(work, by_change, keeper).await?;
@@ -91,7 +90,7 @@ async fn sync_changes_only(work: &Work, by_change: &List<'_>, keeper: &ListState
     Ok(Absent { ids, certain: true })
 }
 
-/// Documents that are not among these, unless something could not be understood.
+/// Returns the documents that were not seen; none if anything is incomplete.
 async fn absent(work: &Work, list: &List<'_>, seen: &HashSet<i64>) -> Result<Vec<String>, MirrorError> {
     if work.falls_short() {
         return Ok(Vec::new());
@@ -100,7 +99,7 @@ async fn absent(work: &Work, list: &List<'_>, seen: &HashSet<i64>) -> Result<Vec
     not_listed(work, list.collection, seen).await
 }
 
-/// Looks at a share of the kept pages of a list that is brought up to date otherwise.
+/// Revalidates a share of the kept pages of a list whose changes are synced otherwise.
 ///
 /// # Errors
 /// A page could not be had.
@@ -109,8 +108,8 @@ pub async fn recheck_share(work: &Work, list: &List<'_>) -> Result<Absent, Mirro
     recheck_due(&mut walk, &HashSet::new()).await
 }
 
-/// Looks at a share of the list's pages: those that held something unusable, the last one, and those that were not looked
-/// at for the longest time. `seen` is what this run has read of the list already.
+/// Revalidates a share of the list's pages: those with unusable items, the last one, and those not checked for the
+/// longest time. `seen` are the items that this run has fetched already.
 async fn recheck_due(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, MirrorError> {
     if walk.pages.is_empty() {
         read_until_settled(walk).await?;
@@ -149,12 +148,12 @@ impl Walk<'_> {
     }
 }
 
-/// Reads what changed since the list's watermark, in the order of change, and moves the watermark along with every page:
-/// cut off anywhere, the next run goes on from there. The watermark stays in front of a page that could not be used whole,
-/// and is never later than the server's clock. Returns the fingerprints of what it saw.
+/// Syncs the changes since the list's watermark, in the order of change, and moves the watermark with every page, so
+/// that an aborted run resumes there. The watermark stays before a page that was not usable as a whole and is never
+/// later than the server's clock. Returns the fingerprints of the items seen.
 ///
-/// The list's URL sorts by `updated`, ascending. Without a watermark it begins at the beginning: `since` is then left out,
-/// because some of GitHub's lists answer nothing to the epoch.
+/// The list's URL sorts by `updated`, ascending. Without a watermark, `since` is left out, because some of GitHub's
+/// lists answer nothing to the epoch.
 async fn sync_changes(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashSet<i64>, MirrorError> {
     let relational = &work.shared.stores.relational;
     let state = work.list_state(list.name).await?;
@@ -198,8 +197,8 @@ async fn sync_changes(work: &Work, list: &List<'_>, keeper: &ListState) -> Resul
     Ok(seen)
 }
 
-/// Where a walk in the order of change goes on. A cursor is followed as it is. Numbered pages would shift under a change:
-/// there the next request begins at the new watermark instead, as long as that moves.
+/// Returns the next request in the order of change. Cursors are followed. Numbered pages would shift under a change:
+/// the next request starts at the new watermark instead, as long as that moves.
 fn onward(successor: Successor, from_watermark: Option<ApiUrl>) -> Successor {
     match (successor, from_watermark) {
         (Successor::Linked(url), Some(from)) if url.query_value("after").is_none() => Successor::Linked(from),

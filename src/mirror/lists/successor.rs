@@ -1,30 +1,29 @@
-//! Where a list goes on behind a page.
+//! Successor of a page in a list.
 //!
-//! A page's `Link` header is not always there: a gateway may strip it, and an unchanged page (304) carries none. How many
-//! items a page shows doesn't tell either, because GitHub cuts its pages first and hides some accounts' items afterwards:
-//! a page that stands for 100 may show 99. So a page that shows a good part of what it may hold and names no next one is
-//! no proof of the list's end: the page behind it is asked for, and an empty one, with its tag, is the proof from then on.
+//! A page's `Link` header may be missing: a gateway may strip it, and a 304 has none. The number of items does not tell
+//! either, because GitHub cuts pages first and hides some accounts' items afterwards: a page of 100 may show 99. So a
+//! page that is at least half full and has no link is no proof of the list's end: the page behind it is requested, and
+//! an empty one, with its tag, is the proof from then on.
 
 use super::{PER_PAGE, number};
 use crate::github::{ApiError, ApiUrl, VisitedUrls};
 
-/// A page that shows fewer items than this and names no next one ends its list: more of its slots than it shows would have
-/// to be hidden.
+/// Minimum number of items on a page without a link for its successor to be probed; with fewer, the page ends its list.
 const PROBE_FROM: usize = PER_PAGE / 2;
 
-/// What stands behind a page of a list.
+/// Page that follows another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Successor {
-    /// The page that it links to.
+    /// A page that is linked.
     Linked(ApiUrl),
-    /// A page that may be there, though it links to none.
+    /// A page that may exist although no link says so.
     Probable(ApiUrl),
-    /// Nothing.
+    /// No page.
     End,
 }
 
 impl Successor {
-    /// What stands behind the page at `url`, which links to `link` and shows so many items.
+    /// Returns the successor of the page at `url` with so many items, which links to `link`.
     pub fn of(url: &ApiUrl, link: Option<&ApiUrl>, shown: usize) -> Self {
         let size = number(url, "per_page").map_or(PER_PAGE, |size| size as usize);
         match link {
@@ -38,7 +37,7 @@ impl Successor {
         }
     }
 
-    /// The page to ask for.
+    /// Returns the page to request.
     pub fn url(&self) -> Option<&ApiUrl> {
         match self {
             Self::Linked(url) | Self::Probable(url) => Some(url),
@@ -46,7 +45,7 @@ impl Successor {
         }
     }
 
-    /// Records that the page is about to be asked for.
+    /// Records that the page is about to be requested.
     ///
     /// # Errors
     /// The walk has had it before.
@@ -54,14 +53,14 @@ impl Successor {
         self.url().map_or(Ok(()), |url| visited.visit(url))
     }
 
-    /// Returns whether nothing but the number of items speaks for the page.
+    /// Returns whether only the number of items suggests the page.
     pub fn is_probable(&self) -> bool {
         matches!(self, Self::Probable(_))
     }
 }
 
 impl ApiError {
-    /// Returns whether GitHub answers so for a page behind the last one that it serves.
+    /// Returns whether GitHub answers so for a page behind the last one.
     pub(super) fn is_past_the_end(&self) -> bool {
         matches!(self, Self::Unprocessable { .. } | Self::NotFound { .. })
     }

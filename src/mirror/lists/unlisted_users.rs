@@ -1,8 +1,7 @@
-//! People whom a list ties to what is mirrored, and whom it ties to it no longer.
+//! Users that a list no longer holds.
 //!
-//! Documents bear the logins that people had when they were listed, and rows those that they have now: who is gone is
-//! told by GitHub's number in the document, so that a login that has changed, or is somebody else's now, takes nobody's
-//! row away.
+//! Documents hold the logins at the time of listing, rows the present ones. GitHub's id in the document decides who is
+//! unlisted, so that a login that was renamed or reassigned removes nobody's row.
 
 use serde_json::Value;
 
@@ -15,10 +14,7 @@ use crate::store::documents::Collection;
 use crate::store::relational::ProjectUserKind;
 use crate::store::relational::sync_state::fingerprint;
 
-/// Returns the rows of those whose documents a list no longer holds, unless it holds them under another login.
-///
-/// # Errors
-/// A store can't be read.
+/// Returns the rows of users whose documents a list no longer holds, unless it holds them under another login.
 pub(in crate::mirror) async fn gone_people<S: Subject>(
     work: &Work<S>,
     collection: Collection,
@@ -45,10 +41,7 @@ pub(in crate::mirror) async fn gone_people<S: Subject>(
     Ok(rows)
 }
 
-/// Returns the rows of those whom the tables tie to a repository and its list does not hold.
-///
-/// # Errors
-/// The store can't be read.
+/// Returns the rows of users that the tables relate to a repository and that its list does not hold.
 pub(in crate::mirror) async fn unlisted_people(
     work: &Work,
     tie: ProjectUserKind,

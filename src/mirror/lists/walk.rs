@@ -1,9 +1,9 @@
 //! Passes over a list's pages.
 //!
-//! Numbered pages move while a list is read: a deletion pulls all later items forward, and one that slips from a page not
-//! yet read to a page already read is seen by nobody. So no reading of several numbered pages ends without a proof that
-//! this has not happened: a snapshot ends with a pass that finds every page as the pass before, a backfill counts. Pages
-//! that are told apart by cursors stay where they are: each begins behind a certain item.
+//! Numbered pages shift while they are fetched: a deletion pulls later items forward, and one that slips from a page
+//! not yet fetched to one already fetched is missed. So no walk over several numbered pages ends without a proof: a
+//! snapshot ends with a pass that finds every page unchanged, a backfill counts. Pages told apart by cursors don't
+//! shift: each begins behind a certain item.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,47 +19,47 @@ use crate::mirror::resource::{Repository, Subject};
 use crate::store::relational::sync_state::{ListState, PageState};
 use crate::store::relational::{RowBatch, SyncUpdate, date};
 
-/// Pages of one list in flight. The client's own bound is over all lists; this one keeps one list from taking it all.
+/// Pages of one list requested concurrently, so that one list does not take the client's whole concurrency.
 const MAX_CONCURRENT_PAGES: usize = 8;
-/// How often a list that keeps changing while it is read is read again.
+/// Maximum number of passes over a list that keeps changing.
 pub(super) const MAX_PASSES: usize = 4;
 
-/// Which known pages a pass takes as they are.
+/// Policy of a pass for known pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
-    /// None: each is asked for conditionally.
+    /// Revalidate each page.
     Revalidate,
-    /// All: they were read by the walk that this one goes on with.
+    /// Trust all: they were fetched by the walk that this one resumes.
     Trust,
-    /// Those that follow each other from the first one on.
+    /// Trust the consecutive pages from the first one on.
     TrustLeading,
 }
 
-/// A walk over a list's pages.
+/// Walk over a list's pages.
 pub(super) struct Walk<'a, S = Repository> {
     pub work: &'a Work<S>,
     pub list: &'a List<'a, S>,
     pub state: ListState,
     pub pages: BTreeMap<u32, PageState>,
-    /// A numbered page's URL as GitHub writes it.
+    /// URL of a numbered page as GitHub writes it.
     template: Option<ApiUrl>,
-    /// Whether a page came that did not hold what it held before, and perhaps more.
+    /// Whether a page came without some of its former items.
     pub moved: bool,
-    /// Whether any page came anew.
+    /// Whether any page has changed.
     pub changed: bool,
-    /// Whether GitHub has answered from another address.
+    /// Whether GitHub answered from another address.
     pub redirected: bool,
-    /// Pages that were read before the page in front of them.
+    /// Pages that were fetched before their predecessors.
     pub boundaries: Vec<u32>,
-    /// Pages that have answered in this walk.
+    /// Pages that were answered in this walk.
     pub answered: BTreeSet<u32>,
-    /// How many items the list was known to hold before the walk.
+    /// Number of items known before the walk.
     pub held_items: usize,
-    /// Whose token they were read with.
+    /// Token that they were fetched with.
     pub read_before_by: Option<String>,
-    /// When the walk's first answer came, by the server's clock.
+    /// Time of the walk's first answer, by the server's clock.
     pub started: Option<DateTime<Utc>>,
-    /// The newest `updated_at` seen.
+    /// Newest `updated_at` seen.
     pub newest: Option<DateTime<Utc>>,
 }
 
@@ -91,7 +91,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         })
     }
 
-    /// Reads all pages once.
+    /// Fetches or revalidates all pages once.
     pub async fn pass(&mut self, known: Known) -> Result<(), MirrorError> {
         self.moved = false;
         self.boundaries.clear();
@@ -120,9 +120,9 @@ impl<'a, S: Subject> Walk<'a, S> {
         self.follow_next(1, &settled, last_before).await
     }
 
-    /// Reads pages whose addresses are known. Neighbouring pages are read one after the other, in a few stretches side by
-    /// side: where a list grows at its front, an item that is pushed on to the next page while they are read is then met
-    /// there. Returns the first page of each stretch but the first.
+    /// Fetches pages whose addresses are known. Neighboring pages are fetched one after the other, in a few concurrent
+    /// stretches: in a list that grows at its front, an item that is pushed to the next page meanwhile is met there.
+    /// Returns the first page of each stretch but the first.
     pub async fn fetch_concurrently(
         &mut self,
         pages: &[u32],
@@ -153,7 +153,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         Ok(boundaries)
     }
 
-    /// Asks for one page, and takes what it holds unless it is unchanged.
+    /// Fetches one page, and stores it unless it is unchanged.
     pub async fn fetch(&mut self, page: u32, url: ApiUrl, last_before: Option<u32>) -> Result<(), MirrorError> {
         match fetch_page(self.work, &url, self.list.accept, self.pages.get(&page)).await? {
             PageResult::Page(answer) => self.store_page(page, *answer, last_before).await,
@@ -164,14 +164,14 @@ impl<'a, S: Subject> Walk<'a, S> {
         }
     }
 
-    /// A page's URL: the one that it was read from, or the one that GitHub gave for another page, with this number.
+    /// Returns a page's URL: the known one, or the template with this number.
     pub fn url_of(&self, page: u32) -> ApiUrl {
         let known = self.pages.get(&page).and_then(|state| state.url.parse().ok());
         let template = || self.template.clone().unwrap_or_else(|| self.list.first_page());
         known.unwrap_or_else(|| template().with_query("page", &page.to_string()))
     }
 
-    /// What stands behind a known page.
+    /// Returns the successor of a known page.
     fn successor(&self, page: u32) -> Successor {
         let Some(state) = self.pages.get(&page) else { return Successor::End };
         let Ok(url) = state.url.parse::<ApiUrl>() else { return Successor::End };
@@ -179,12 +179,12 @@ impl<'a, S: Subject> Walk<'a, S> {
         Successor::of(&url, link.as_ref(), state.keys.len())
     }
 
-    /// Returns whether a known page is the last one for certain.
+    /// Returns whether a known page is certainly the last one.
     pub fn has_nothing_behind(&self, page: u32) -> bool {
         self.pages.contains_key(&page) && self.successor(page) == Successor::End
     }
 
-    /// Reads on behind a page, from each page to the next; pages that are settled have answered, or need not be asked for.
+    /// Follows the successors of a page; pages in `settled` need no request.
     pub async fn follow_next(
         &mut self,
         mut page: u32,
@@ -218,7 +218,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         }
     }
 
-    /// Forgets the pages beyond the last one.
+    /// Drops the pages beyond the last one.
     async fn trim(&mut self, last: u32) -> Result<(), MirrorError> {
         if self.pages.keys().next_back().is_some_and(|page| *page > last) {
             self.pages.retain(|page, _| *page <= last);
@@ -233,14 +233,14 @@ impl<'a, S: Subject> Walk<'a, S> {
         self.work.write_rows(rows).await
     }
 
-    /// Forgets all pages, so that the next reading asks for them without tags.
+    /// Drops all pages, so that the next walk fetches them unconditionally.
     pub async fn forget_pages(&mut self) -> Result<(), MirrorError> {
         self.pages.clear();
         self.truncate_pages(0).await
     }
 
-    /// Stores a page that came, with its state. `last_before` is the last page that was known before: pages behind it are
-    /// new because the list has grown.
+    /// Stores a page and its state. `last_before` is the last page known before: later ones are new because the list
+    /// has grown.
     pub async fn store_page(
         &mut self,
         number: u32,
@@ -286,40 +286,40 @@ impl<'a, S: Subject> Walk<'a, S> {
         self.work.write(documents, rows).await
     }
 
-    /// Returns whether the list's pages are told apart by cursors.
+    /// Returns whether the pages are told apart by cursors.
     pub fn is_by_cursor(&self) -> bool {
         self.pages.values().any(|page| is_cursor(page.next.as_deref()))
     }
 
-    /// The fingerprint of the token that all pages were read with.
+    /// Returns the fingerprint of the token that all pages were fetched with, if it was one.
     pub fn reader(&self) -> Option<String> {
         reader_of(&self.pages)
     }
 
-    /// Fingerprints of all identified items on the known pages.
+    /// Returns the fingerprints of all identified items on the known pages.
     pub fn ids(&self) -> HashSet<i64> {
         self.keys().filter(|key| *key != UNIDENTIFIED).collect()
     }
 
-    /// Fingerprints of the items on the known pages, in order.
+    /// Returns the fingerprints of the items on the known pages, in order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = i64> {
         self.pages.values().flat_map(|page| page.keys.iter().copied())
     }
 
-    /// The last page that holds items.
+    /// Returns the last page that holds items.
     pub fn last_page(&self) -> u32 {
         self.pages.iter().rev().find(|(_, page)| !page.keys.is_empty()).map_or(1, |(number, _)| *number)
     }
 
-    /// How many items GitHub's list has, by its page numbers. GitHub hides some items after it has made the pages, so that
-    /// a page may hold fewer than it stands for: only differences between such totals are exact.
+    /// Returns the number of items in GitHub's list, by its page numbers. GitHub hides items after it has cut the
+    /// pages: only differences between such totals are exact.
     pub fn total(&self) -> usize {
         let last = self.last_page();
         let on_last = self.pages.get(&last).map_or(0, |page| page.keys.len());
         (last as usize - 1) * PER_PAGE + on_last
     }
 
-    /// Records that the list was read from beginning to end.
+    /// Records that the list is complete.
     pub async fn complete(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
         let list = self.state.id;
         let progress = vec![SyncUpdate::PagesEnd { list, last: keep_pages }, SyncUpdate::Completed { list, watermark }];

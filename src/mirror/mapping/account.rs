@@ -1,10 +1,10 @@
-//! Accounts as answers hold them.
+//! Accounts as GitHub's JSON embeds them.
 
 use serde_json::Value;
 
 use crate::store::relational::rows::{Account, Person};
 
-/// An account's stub. Null, `{}` and a stub without a login are nobody (GitHub docs: `user` is nullable).
+/// Reads an account's stub. Null, `{}` and a stub without a login are no account (GitHub docs: `user` is nullable).
 pub fn account(value: Option<&Value>) -> Option<Account> {
     let value = value?;
     let login = value.get("login").and_then(Value::as_str).filter(|login| !login.is_empty())?;
@@ -16,7 +16,7 @@ pub fn account(value: Option<&Value>) -> Option<Account> {
     })
 }
 
-/// An account as a person: GitHub shows people it no longer knows as `ghost`.
+/// Converts an account to a person: GitHub shows deleted people as `ghost`.
 pub fn as_person(account: Account) -> Person {
     if account.login.eq_ignore_ascii_case("ghost") { Person::Ghost } else { Person::Account(account) }
 }

@@ -11,7 +11,7 @@ use crate::store::documents::Collection;
 use crate::store::relational::RowBatch;
 use crate::store::relational::rows::{Commit, Person};
 
-/// A commit's document and row.
+/// Maps a commit to its document and row. Returns its SHA.
 pub fn map_commit(
     repository: &Repository,
     item: &Item<'_>,
@@ -24,7 +24,7 @@ pub fn map_commit(
     Ok(sha)
 }
 
-/// A commit's row, with what it tells of its people.
+/// Adds a commit's row, and what it tells of its author and committer.
 pub fn commit_row(
     repository: &Repository,
     item: &Item<'_>,
@@ -59,7 +59,7 @@ pub fn commit_row(
 pub const ON_BRANCH: &ItemMapper =
     &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| map_commit(repository, item, out, true).map(drop);
 
-/// A commit's author or committer: the account, or else who the git commit says it was (data model, §4).
+/// Returns a commit's author or committer: the account, or else the identity in git (docs/data-model.md, "Tables").
 pub fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {
     if let Some(account) = account(on_github) {
         return as_person(account);

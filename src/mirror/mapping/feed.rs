@@ -7,7 +7,7 @@ use super::item::Item;
 use crate::mirror::resource::Repository;
 use crate::store::relational::rows::{Account, Person, ProjectUser, PullRequestHistory};
 
-/// Actions of a PullRequestEvent that belong into a pull request's history.
+/// Actions of a PullRequestEvent that belong to a pull request's history.
 const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "synchronize"];
 
 pub fn rows_of(

@@ -10,18 +10,18 @@ use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, PullRequestHistory};
 
-/// The number at the end of an issue's or pull request's URL.
+/// Returns the number at the end of an issue's or pull request's URL.
 pub fn number_of(url: Option<&str>) -> Option<i64> {
     url?.rsplit('/').next()?.parse().ok()
 }
 
-/// The first assignee. The newer form of the answer has only the list.
+/// Returns the first assignee. Newer answers only have the list.
 pub fn assignee(item: &Item<'_>) -> Option<Person> {
     let first = item.at("assignees").and_then(|list| list.get(0));
     account(item.at("assignee")).or_else(|| account(first)).map(as_person)
 }
 
-/// The names of an issue's labels.
+/// Returns the names of an issue's labels.
 pub fn label_names(item: &Item<'_>) -> Vec<String> {
     let labels = item.at("labels").and_then(Value::as_array).into_iter().flatten();
     // A label is an object, or in old answers its name alone.
@@ -67,7 +67,7 @@ pub const COMMENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out
     Ok(())
 };
 
-/// Actions of an issue's events that belong into a pull request's history.
+/// Actions of issue events that belong to a pull request's history.
 const HISTORY_ACTIONS: [&str; 3] = ["closed", "merged", "reopened"];
 
 pub const EVENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {

@@ -1,6 +1,6 @@
-//! Items of GitHub's answers: the bytes as they came, and a lenient view into them.
+//! Items of GitHub's answers: the original bytes, and a lenient view into them.
 //!
-//! A missing, null, mistyped or new field is never an error here; what a row lacks it gets as NULL or the ghost.
+//! A missing, null, mistyped or new field is never an error; the row then gets NULL or the ghost.
 
 use std::collections::HashMap;
 
@@ -14,14 +14,14 @@ use crate::mirror::error::MirrorError;
 use crate::store::documents::{self, Collection, Document, KeyValue, Representation};
 use crate::store::relational::rows::{Account, Person};
 
-/// One JSON object of an answer.
+/// JSON object of an answer.
 pub struct Item<'a> {
     raw: &'a str,
     value: Value,
     read_at: DateTime<Utc>,
 }
 
-/// Splits a list's page into its items' texts, without copying them. An empty answer (GitHub's 204) has none.
+/// Splits a list's page into the texts of its items, without copying. An empty answer (GitHub's 204) has none.
 ///
 /// # Errors
 /// The answer is not a JSON array.
@@ -32,7 +32,7 @@ pub fn parse_items(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
     serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an array", &error))
 }
 
-/// Splits the array that stands under a key of an answer, as in a comparison of commits.
+/// Splits the array under a key of an answer, as in a comparison of commits.
 ///
 /// # Errors
 /// The answer is no object, or the key holds no array.
@@ -40,7 +40,7 @@ pub fn parse_items_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawVal
     parse_items(parse_item_under(body, key)?.get().as_bytes())
 }
 
-/// The object that stands under a key of an answer.
+/// Returns the object under a key of an answer.
 ///
 /// # Errors
 /// The answer is no object, or lacks the key.
@@ -50,7 +50,7 @@ pub fn parse_item_under<'a>(body: &'a [u8], key: &str) -> Result<&'a RawValue, M
     object.get(key).copied().ok_or_else(|| MirrorError::Answer(format!("the answer has no `{key}`")))
 }
 
-/// An answer that is one item, as [`parse_items`] gives the items of a list.
+/// Returns an answer that is one item, in the form of [`parse_items`].
 ///
 /// # Errors
 /// The answer is not JSON.
@@ -59,7 +59,7 @@ pub fn parse_item(body: &[u8]) -> Result<&RawValue, MirrorError> {
 }
 
 impl<'a> Item<'a> {
-    /// The one object of an answer.
+    /// Parses an answer that is one object.
     ///
     /// # Errors
     /// The answer is not a JSON object that can be held.
@@ -67,7 +67,7 @@ impl<'a> Item<'a> {
         Self::new(parse_item(body)?, read_at)
     }
 
-    /// An item of a list.
+    /// Parses an item of a list.
     ///
     /// # Errors
     /// The item is not a JSON object that can be held.
@@ -79,47 +79,47 @@ impl<'a> Item<'a> {
         Ok(Self { raw: raw.get(), value, read_at })
     }
 
-    /// When the answer was read.
+    /// Returns the time at which the answer was read.
     pub fn read_at(&self) -> DateTime<Utc> {
         self.read_at
     }
 
-    /// The whole value.
+    /// Returns the whole value.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// What stands at a path of keys (`user.login`), null counting as nothing.
+    /// Returns the value at a path of keys (`user.login`); null counts as absent.
     pub fn at(&self, path: &str) -> Option<&Value> {
         at(&self.value, path)
     }
 
-    /// The text at a path.
+    /// Returns the text at a path.
     pub fn text(&self, path: &str) -> Option<String> {
         self.at(path).and_then(Value::as_str).map(str::to_owned)
     }
 
-    /// The integer at a path.
+    /// Returns the integer at a path.
     pub fn integer(&self, path: &str) -> Option<i64> {
         self.at(path).and_then(Value::as_i64)
     }
 
-    /// The date at a path.
+    /// Returns the date at a path.
     pub fn date(&self, path: &str) -> Option<DateTime<Utc>> {
         self.at(path).and_then(Value::as_str).and_then(parse_date)
     }
 
-    /// The person at a path; the ghost where there is none.
+    /// Returns the person at a path, or the ghost.
     pub fn person(&self, path: &str) -> Person {
         account(self.at(path)).map_or(Person::Ghost, as_person)
     }
 
-    /// The account at a path, if there is one.
+    /// Returns the account at a path.
     pub fn account(&self, path: &str) -> Option<Account> {
         account(self.at(path))
     }
 
-    /// What a key needs and GitHub always sends: an integer.
+    /// Returns an integer that a key needs and GitHub always sends.
     ///
     /// # Errors
     /// It is missing: the item can't be stored, and that must be said.
@@ -127,7 +127,7 @@ impl<'a> Item<'a> {
         self.integer(path).ok_or_else(|| self.lacks(path))
     }
 
-    /// What a key needs and GitHub always sends: a text.
+    /// Returns a text that a key needs and GitHub always sends.
     ///
     /// # Errors
     /// It is missing: the item can't be stored, and that must be said.
@@ -140,12 +140,12 @@ impl<'a> Item<'a> {
         MirrorError::Answer(format!("{url} came without `{path}`, which its key needs"))
     }
 
-    /// The document that this item is stored as: GitHub's bytes, with tags at the end.
+    /// Builds the item's document: GitHub's bytes, with tags appended.
     pub fn document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
         self.shaped_document(collection, key, tags, Representation::Summary)
     }
 
-    /// The same for an answer to a request for the one item.
+    /// Builds the document of an answer to a request for the one item.
     pub fn full_document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
         self.shaped_document(collection, key, tags, Representation::Detailed)
     }
@@ -172,13 +172,13 @@ impl<'a> Item<'a> {
     }
 }
 
-/// What stands at a path of keys, null counting as nothing.
+/// Returns the value at a path of keys; null counts as absent.
 pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     let found = path.split('.').try_fold(value, |value, key| value.get(key))?;
     (!found.is_null()).then_some(found)
 }
 
-/// A date as GitHub writes it.
+/// Parses a date as GitHub writes it.
 pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|date| date.to_utc())
 }

@@ -17,22 +17,22 @@ use super::resource::Repository;
 use crate::store::documents::Document;
 use crate::store::relational::RowBatch;
 
-/// What an item or page of GitHub's becomes in the stores.
+/// Documents and rows of an item or page.
 #[derive(Default)]
 pub struct MappedPage {
-    /// Its documents.
+    /// Documents.
     pub documents: Vec<Document>,
-    /// Its rows.
+    /// Rows.
     pub rows: RowBatch,
-    /// The newest `updated_at` among the items.
+    /// Newest `updated_at` among the items.
     pub newest: Option<DateTime<Utc>>,
-    /// The oldest `created_at` among the items.
+    /// Oldest `created_at` among the items.
     pub oldest: Option<DateTime<Utc>>,
-    /// A fingerprint an item of a list, in the page's order; `UNIDENTIFIED` for one without a document of the list's own.
+    /// Fingerprint of each item of a list, in the page's order; `UNIDENTIFIED` for one without a document of the list.
     pub keys: Vec<i64>,
-    /// Items of a list that could not be used. Each is recorded as incomplete, and the page has to be fetched again.
+    /// Number of items that could not be mapped. Each is recorded as incomplete, and the page has to be fetched again.
     pub unusable: usize,
 }
 
-/// How one item of a list becomes documents and rows.
+/// Mapping of one item to documents and rows.
 pub type ItemMapper<S = Repository> = dyn Fn(&S, &Item<'_>, &mut MappedPage) -> Result<(), MirrorError> + Send + Sync;

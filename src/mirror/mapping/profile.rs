@@ -7,7 +7,7 @@ use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::Profile;
 use crate::validator::Validator;
 
-/// What `/users/{login}` tells, with the entity tag of that answer.
+/// Returns the row of a profile, with the validator of its answer.
 pub fn profile_row(item: &Item<'_>, validator: Option<Validator>) -> Option<Profile> {
     Some(Profile {
         account: account(Some(item.value()))?,
@@ -21,7 +21,7 @@ pub fn profile_row(item: &Item<'_>, validator: Option<Validator>) -> Option<Prof
     })
 }
 
-/// The document of a user's profile.
+/// Returns the document of a profile.
 pub fn profile_document(item: &Item<'_>) -> Result<Document, MirrorError> {
     Ok(item.full_document(Collection::Users, vec![item.require_text("login")?.into()], &[]))
 }

@@ -13,7 +13,7 @@ use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Representation};
 use crate::store::relational::rows::{PullRequest, PullRequestHistory, ReviewComment};
 
-/// A pull request's document and rows, from a list or from its own answer.
+/// Maps a pull request to its document and rows, from a list or from its own answer.
 pub fn map_pull(
     repository: &Repository,
     item: &Item<'_>,

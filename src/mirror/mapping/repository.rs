@@ -8,7 +8,7 @@ use crate::mirror::error::MirrorError;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::{ListingState, Parent, Project, ProjectListing};
 
-/// A repository's row, from any answer that holds the repository.
+/// Returns a repository's row, from any answer that embeds the repository.
 pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
     let text = |path: &str| at(value, path).and_then(Value::as_str).map(str::to_owned);
     Some(Project {
@@ -24,18 +24,18 @@ pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Proje
     })
 }
 
-/// The parent of a repository that is only mentioned: known to be there or not, but not which.
+/// Returns the parent of a repository that is only mentioned: the answer tells whether there is one, but not which.
 pub fn unknown_parent(value: &Value) -> Parent {
     if value.get("fork").and_then(Value::as_bool).unwrap_or(false) { Parent::Unknown } else { Parent::None }
 }
 
-/// The document of a repository's full answer.
+/// Returns the document of a repository's full answer.
 pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
     let key = vec![item.require_text("owner.login")?.into(), item.require_text("name")?.into()];
     Ok(item.full_document(Collection::Repos, key, &[]))
 }
 
-/// What an answer that holds a repository says of its standing.
+/// Returns the listing row of an answer that embeds a repository.
 pub fn listing(github_id: i64, item: &Item<'_>, state: ListingState) -> ProjectListing {
     let flag = |key: &str| item.at(key).and_then(Value::as_bool).unwrap_or(false);
     let visibility = item.text("visibility").or_else(|| {

@@ -1,4 +1,4 @@
-//! The organisations that the tokens belong to.
+//! Organizations that the tokens belong to.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::mirror::stats::StageStats;
 use crate::mirror::writer::Writer;
 use crate::store::relational::rows::Account;
 
-/// What asking for the tokens' organisations found.
+/// Organizations of the tokens, and what could not be listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovered {
-    /// Their logins, sorted, each once.
+    /// Logins, sorted, each once.
     pub logins: Vec<String>,
-    /// What could not be had, and why.
+    /// Failures and their reasons.
     pub problems: Vec<String>,
 }
 
 impl Mirror {
-    /// Asks with every token which organisations its user belongs to, and takes those that the App is installed on.
+    /// Lists the organizations of every token's user, and those with an installation of the App.
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
@@ -67,13 +67,13 @@ impl Mirror {
                 Err(MirrorError::Api(ApiError::SsoPartial { token, organizations, .. })) => {
                     let names = self.names_of(&organizations, &work).await?;
                     found.problems.push(format!(
-                        "{token} is not shown all of its organisations: authorise it for the single sign-on of {names}, \
+                        "{token} does not see all of its organizations: authorize it for the single sign-on of {names}, \
                          on GitHub under Settings, Developer settings"
                     ));
                     return Ok(());
                 }
                 Err(error) => {
-                    found.problems.push(format!("the organisations of {}: {error}", token.hint));
+                    found.problems.push(format!("the organizations of {}: {error}", token.hint));
                     return Ok(());
                 }
             };
@@ -83,7 +83,8 @@ impl Mirror {
         }
     }
 
-    /// What organisations are called whose numbers GitHub names, `1,2`; the number itself where GitHub does not tell.
+    /// Resolves the organization ids that GitHub names, `1,2`, to logins; an id stays if GitHub does not give the
+    /// login.
     async fn names_of(&self, numbers: &str, work: &crate::mirror::context::Work<User>) -> Result<String, MirrorError> {
         let mut names = Vec::new();
         for number in numbers.split(',').map(str::trim).filter(|number| !number.is_empty()) {
@@ -92,7 +93,7 @@ impl Mirror {
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(_) => None,
             };
-            names.push(name.unwrap_or_else(|| format!("organisation {number}")));
+            names.push(name.unwrap_or_else(|| format!("organization {number}")));
         }
         Ok(names.join(", "))
     }

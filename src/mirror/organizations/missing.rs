@@ -1,4 +1,4 @@
-//! Repositories that were an organisation's and that no list holds any more.
+//! Repositories that no list of their organization holds any more.
 
 use super::OrganizationReport;
 use super::repositories::is_unreadable;
@@ -11,9 +11,9 @@ use crate::store::relational::inventory::RepositoryRecord;
 use crate::store::relational::rows::ListingState;
 
 impl Mirror {
-    /// Asks once for each repository that an organisation's lists hold no more: it is deleted, has gone elsewhere, can be
-    /// read and is only not listed, or no token can read it. For after all organisations were listed, so that one that went
-    /// from one to another is known by then.
+    /// Requests each repository once that an organization's lists no longer hold: it is deleted, has moved, is readable
+    /// but unlisted, or no token can read it. To be called after all organizations are listed, so that moves between
+    /// them are known.
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.

@@ -1,11 +1,11 @@
-//! An organisation: which repositories it has, who belongs to it, and what became of repositories that it has no more.
+//! Organizations: their repositories and members, and repositories that they no longer have.
 //!
-//! | file | reads |
+//! | file | syncs |
 //! |---|---|
-//! | `repositories.rs` | the lists of repositories, with every token: each may be shown others |
-//! | `discover.rs` | which organisations the tokens belong to |
+//! | `repositories.rs` | the lists of repositories, with every token: each may see others |
+//! | `discover.rs` | the organizations that the tokens belong to |
 //! | `people.rs` | members, teams, outside collaborators |
-//! | `missing.rs` | repositories that no list holds any more, each asked for once |
+//! | `missing.rs` | repositories that no list holds any more, each requested once |
 
 mod discover;
 mod missing;
@@ -27,33 +27,33 @@ use crate::mirror::stats::StageStats;
 use crate::store::relational::inventory::RepositoryRecord;
 use crate::store::relational::{NO_PROJECT, SyncUpdate};
 
-/// All repositories that lists held or that were mirrored, by GitHub's numbers of them.
+/// All repositories that were listed or mirrored, by GitHub's ids.
 pub type Inventory = Arc<HashMap<i64, RepositoryRecord>>;
 
 /// Result of listing an organization, or a person in an organization's place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrganizationReport {
-    /// The login that it was asked for by.
+    /// Login that was requested.
     pub asked: String,
-    /// Its present login, in GitHub's spelling.
+    /// Present login, in GitHub's spelling.
     pub login: String,
     /// Whether it is a person's account.
     pub person: bool,
-    /// Repositories that were not known to be its own before.
+    /// Repositories that are new in its lists.
     pub new: Vec<String>,
-    /// Repositories that have another name than before: that name, and the present one.
+    /// Renamed repositories: former and present name.
     pub renamed: Vec<(String, String)>,
-    /// Repositories that GitHub has no more, marked as deleted now.
+    /// Repositories deleted on GitHub and marked now.
     pub gone: Vec<String>,
-    /// Repositories of which only a private part of GitHub may still know: no token can read them any more.
+    /// Repositories that no token can read any more.
     pub unreadable: Vec<String>,
-    /// What is worth knowing, and is no fault.
+    /// Notes that are no failures.
     pub notes: Vec<String>,
-    /// What could not be had, and why: each makes the listing incomplete.
+    /// Failures and their reasons: each makes the listing incomplete.
     pub problems: Vec<String>,
-    /// Whether every token's lists were read to their end, so that what they don't hold is not there.
+    /// Whether every token's lists are complete, so that what they don't hold does not exist.
     pub settled: bool,
-    /// Whether any list was read to its end.
+    /// Whether any list is complete.
     pub listed: bool,
     /// Requests that count on a rate limit.
     pub requests: u64,
@@ -63,14 +63,14 @@ pub struct OrganizationReport {
     pub(super) seen: HashSet<i64>,
 }
 
-/// An organisation, or what belongs to it, with all that its lists are read with.
+/// Sync of an organization's lists.
 pub(super) struct OrganizationSync<'a> {
     mirror: &'a Mirror,
     writer: &'a Writer,
 }
 
 impl OrganizationSync<'_> {
-    /// One list at work: of the organisation or of a part of it.
+    /// Builds the context for the lists of a resource: the organization or a part of it.
     fn work<S: Subject>(&self, subject: S, stats: &Arc<StageStats>) -> Work<S> {
         let shared = self.mirror.run_context(subject, Options::of(Vec::new()), self.writer.clone());
         let progress = shared.console.without_progress().progress("");
@@ -79,9 +79,8 @@ impl OrganizationSync<'_> {
 }
 
 impl Mirror {
-    /// Lists an organisation's repositories with every token, and mirrors who belongs to it. `before` is what was known of all
-    /// repositories, by their numbers; `process` what this process is called where it has to be alone at a repository that was
-    /// renamed.
+    /// Lists an organization's repositories with every token, and mirrors its members and teams. `before` is the
+    /// inventory by GitHub's ids; `process` owns the leases on renamed repositories.
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
@@ -133,7 +132,7 @@ impl Mirror {
             found.notes.push(format!("{} is called {} now", found.asked, found.login));
         }
         if found.person {
-            found.notes.push("a person, not an organisation: the person's own repositories are taken".to_owned());
+            found.notes.push("a person, not an organization: the person's own repositories are listed".to_owned());
         }
         let sync = OrganizationSync { mirror: self, writer };
         sync.repositories(&own, before, process, stats, found).await?;
@@ -145,7 +144,8 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// GitHub redirects no logins, so that the number of whoever had this one is kept: `orgs.txt` may name it for long.
+    /// Resolves an organization. GitHub redirects no logins, so its id is kept: `orgs.txt` may hold a former login for
+    /// long.
     async fn open_organization(&self, login: &str, stats: &StageStats, writer: &Writer) -> Result<User, MirrorError> {
         let relational = &self.stores.relational;
         let kept = relational.list(NO_PROJECT, &format!("org/{}", login.to_lowercase())).await?;
@@ -169,7 +169,7 @@ impl Mirror {
 }
 
 impl OrganizationReport {
-    /// Notes something that could not be had; what the lists don't hold may then still be there.
+    /// Records a failure; unlisted repositories may then still exist.
     fn problem(&mut self, what: String) {
         tracing::warn!(organization = %self.asked, %what, "incomplete");
         self.problems.push(what);
@@ -177,7 +177,7 @@ impl OrganizationReport {
     }
 }
 
-/// The same account, asked about with one token.
+/// Returns the account to be requested with one token.
 fn with_token(own: &User, token: &TokenRef) -> User {
     User { token: Some(token.clone()), ..own.clone() }
 }

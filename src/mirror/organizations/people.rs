@@ -1,7 +1,7 @@
-//! Who belongs to an organisation: members, teams with their members and repositories, outside collaborators.
+//! Members, teams with their members and repositories, and outside collaborators of an organization.
 //!
-//! GitHub shows teams to members alone, and to others the public members only. So the teams come first: the token that
-//! is shown them is a member's, and the other lists are asked for with it.
+//! GitHub shows teams to members only, and to others only public members. So the teams come first: a token that sees
+//! them belongs to a member, and the other lists are requested with it.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -32,21 +32,21 @@ use crate::store::relational::rows::{Team as TeamRow, TeamProject};
 use crate::store::relational::sync_state::fingerprint;
 use crate::store::relational::{NO_PROJECT, RowBatch};
 
-/// Teams that are read side by side.
+/// Teams synced concurrently.
 const MAX_CONCURRENT_TEAMS: usize = 8;
 
-/// A team, as what its lists belong to.
+/// Team that lists belong to.
 #[derive(Debug, Clone)]
 struct Team {
     organization: User,
     number: i64,
-    /// The same as text, for keys.
+    /// Number as text, for keys.
     digits: String,
     slug: String,
 }
 
 impl Team {
-    /// Its address, or that of one of its lists.
+    /// Builds its URL, or that of one of its lists.
     fn url(&self, list: &[&str]) -> ApiUrl {
         let own = ["orgs", &self.organization.account.login, "teams", &self.slug];
         ApiUrl::path(&[own.as_slice(), list].concat())
@@ -82,7 +82,7 @@ impl Subject for Team {
 }
 
 impl OrganizationSync<'_> {
-    /// Mirrors who belongs to the organisation, as far as any token is shown it.
+    /// Mirrors members, teams and outside collaborators, as far as any token sees them.
     pub(super) async fn people(
         &self,
         own: &User,
@@ -133,7 +133,8 @@ impl OrganizationSync<'_> {
         Ok(())
     }
 
-    /// The organisation with a token that its teams are shown to, which are read by that; the token that was last comes first.
+    /// Returns the organization with a token that sees its teams, which are synced with it. The token of the last sync
+    /// is tried first.
     async fn member_token(
         &self,
         own: &User,
@@ -190,7 +191,7 @@ impl OrganizationSync<'_> {
         Ok(listing)
     }
 
-    /// Marks teams that the list holds no more, once it is known whether that was an owner's.
+    /// Marks unlisted teams, once it is known whether an owner's token listed them.
     async fn tombstone_teams(
         &self,
         own: &User,
@@ -230,7 +231,7 @@ async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
     work.flush().await
 }
 
-/// Mirrors which repositories a team has access to.
+/// Mirrors the repositories that a team has access to.
 async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
     let number = work.subject().number;
     let repositories: &ItemMapper<Team> = &|team: &Team, item: &Item<'_>, out: &mut MappedPage| {
@@ -254,12 +255,12 @@ async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
     work.flush().await
 }
 
-/// What the list of teams is called in the sync state.
+/// Name of the list of teams in the sync state.
 const TEAMS: &str = restricted::TEAMS.list;
-/// What a team may do in a repository, the most first.
+/// Permissions of a team in a repository, highest first.
 const PERMISSIONS: [&str; 5] = ["admin", "maintain", "push", "triage", "pull"];
 
-/// Returns the role that a team has in a repository of its list: its name, or else what GitHub says that it may do.
+/// Returns the role of a team in a listed repository: its name, or else the highest permission.
 fn role(item: &Item<'_>) -> Option<String> {
     item.text("role_name").or_else(|| {
         let may = item.at("permissions")?;
@@ -269,7 +270,7 @@ fn role(item: &Item<'_>) -> Option<String> {
     })
 }
 
-/// Takes note of what a list came to.
+/// Records the error of a list.
 fn record_error<T>(
     done: Result<T, MirrorError>,
     what: &str,

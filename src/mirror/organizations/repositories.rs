@@ -1,4 +1,4 @@
-//! The lists of an owner's repositories.
+//! Lists of an owner's repositories.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,22 +23,22 @@ use crate::store::relational::RowBatch;
 use crate::store::relational::rows::{ListingState, ProjectListing};
 use crate::store::relational::sync_state::fingerprint;
 
-/// A repository in a list that is not simply what its name was before.
+/// Listed repository that was renamed, or whose name was another repository's.
 struct RenamedRepository {
     name: RepoName,
-    /// The name that it was known by.
+    /// Former name.
     from: Option<String>,
     listing: ProjectListing,
 }
 
-/// What the store knew before the lists were read.
+/// State of the store before the lists were synced.
 struct KnownState {
     by_number: Inventory,
-    /// Lower-case `owner/name` of the owner's own projects to their numbers.
+    /// Lower-case `owner/name` of the owner's own projects, to GitHub's ids.
     numbers: HashMap<String, Option<i64>>,
 }
 
-/// What the lists showed.
+/// Differences that the lists showed.
 #[derive(Default)]
 struct ListingDiff {
     new: Vec<String>,
@@ -46,7 +46,7 @@ struct ListingDiff {
 }
 
 impl OrganizationSync<'_> {
-    /// Reads the list with every token: each may be shown private repositories that others are not.
+    /// Syncs the list with every token: each may see other private repositories.
     pub(super) async fn repositories(
         &self,
         own: &User,
@@ -105,7 +105,7 @@ impl OrganizationSync<'_> {
         Ok(())
     }
 
-    /// The App sees what its owner lets it, which need not be all.
+    /// Notes what the App can't see: its owner decides which repositories it covers.
     fn note_app_access(&self, login: &str, tokens: &[TokenRef], found: &mut OrganizationReport) {
         let own = self.mirror.github.installations().iter().find(|on| on.account.eq_ignore_ascii_case(login));
         if tokens.iter().all(|token| token.is_installed_elsewhere(login)) && own.is_none_or(|own| !own.suspended) {
@@ -128,8 +128,8 @@ impl OrganizationSync<'_> {
         }
     }
 
-    /// Where a token lists the owner's repositories. A person's private ones are shown to that person alone, and the public
-    /// ones need to be listed only once.
+    /// Returns the URL by which a token lists the owner's repositories. A person's private ones are visible to that
+    /// person only, and the public ones need to be listed only once.
     async fn list_url(
         &self,
         own: &User,
@@ -196,8 +196,8 @@ impl OrganizationSync<'_> {
         Ok(listing.ids)
     }
 
-    /// What a token is shown in a list it can read, also where the page that holds it is as it was: then the tags that it was
-    /// given for the repository's own lists are of use.
+    /// Records the repositories that a token can read, also those on unchanged pages, so that the entity tags it got
+    /// for their lists are used.
     fn record_readers(&self, token: &TokenRef, shown: &HashSet<i64>, before: &KnownState) {
         let own = before.numbers.values().flatten().filter_map(|number| before.by_number.get(number));
         for known in own {
@@ -208,8 +208,7 @@ impl OrganizationSync<'_> {
         }
     }
 
-    /// A repository that has another name than before, or the name of another one that was: asked for by itself, which
-    /// moves the data of both.
+    /// Updates a renamed repository, or one whose name was another's: that moves the data of both.
     async fn follow(
         &self,
         moved: RenamedRepository,
@@ -249,7 +248,7 @@ impl OrganizationSync<'_> {
 }
 
 impl KnownState {
-    /// Returns repositories that are marked as deleted though a list holds them, in a page that is as it was before.
+    /// Returns repositories that are marked as deleted although an unchanged page lists them.
     fn marked_and_listed(
         &self,
         found: &OrganizationReport,
@@ -266,7 +265,7 @@ impl KnownState {
         listed.collect()
     }
 
-    /// Maps one repository of a list, unless another name or another's name has to be seen to first.
+    /// Maps a listed repository, unless a rename has to be handled first.
     fn classify(
         &self,
         name: &RepoName,
@@ -300,7 +299,7 @@ impl KnownState {
 }
 
 impl OrganizationReport {
-    /// Whether a list of any token's held the repository.
+    /// Returns whether any list held the repository.
     pub(super) fn lists(&self, name: &str) -> bool {
         self.seen.contains(&fingerprint(name))
             || self.renamed.iter().any(|(_, present)| present == name)
@@ -308,7 +307,7 @@ impl OrganizationReport {
     }
 }
 
-/// Whether an answer means that no token is let in, which tells nothing of whether the thing is there.
+/// Returns whether an answer means that no token has access, which does not tell whether the repository exists.
 pub(super) fn is_unreadable(error: &MirrorError) -> bool {
     matches!(
         error,
