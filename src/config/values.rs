@@ -1,7 +1,8 @@
 //! Converts the merged values to checked settings; defines the defaults.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
@@ -51,84 +52,22 @@ const MAX_KEEP_DAYS: u64 = 3650;
 pub(super) fn check(layers: &Layers) -> Result<Settings, ConfigError> {
     let values = Values(layers);
     let data_dir = values.path("data_dir")?.unwrap_or_else(|| PathBuf::from(DATA_DIR));
-    let sqlite = |name: &str| BackendUrl::sqlite(data_dir.join(name));
-    let reserve = match values.number("github.reserve", 0..=u64::from(u32::MAX))? {
-        Some(number) => u32::try_from(number).unwrap_or(u32::MAX),
-        None => RESERVE,
-    };
-    let tokens_file = values.path("github.tokens_file")?;
-    let file_tokens = match &tokens_file {
-        Some(path) => tokens::read_file(path, &layers.origin("github.tokens_file").to_string())?,
-        None => Vec::new(),
-    };
-    let target =
-        values.store("dump.target", &[BackendKind::File, BackendKind::Azure], "file:PATH or az://CONTAINER/PREFIX")?;
-    let is_azure = target.as_ref().is_some_and(|target| target.kind() == BackendKind::Azure);
-    let (app_id, app_private_key_file) = values.app()?;
-    let app_private_key = match &app_private_key_file {
-        Some(path) => Some(app_key::read_file(path, &layers.origin("github.app_private_key_file").to_string())?),
-        None => None,
-    };
+    let origins = KEYS.iter().map(|key| (key.path, layers.origin(key.path)));
     Ok(Settings {
         documents: DocumentSettings {
             url: values
                 .store("documents.url", &[BackendKind::Sqlite, BackendKind::Mongodb], "sqlite:PATH or mongodb://...")?
-                .unwrap_or_else(|| sqlite("documents.db")),
+                .unwrap_or_else(|| BackendUrl::sqlite(data_dir.join("documents.db"))),
         },
         sql: SqlSettings {
             url: values
                 .store("sql.url", &[BackendKind::Sqlite, BackendKind::Mysql], "sqlite:PATH or mysql://...")?
-                .unwrap_or_else(|| sqlite("github.db")),
+                .unwrap_or_else(|| BackendUrl::sqlite(data_dir.join("github.db"))),
         },
-        queue: QueueSettings {
-            url: values
-                .store(
-                    "queue.url",
-                    &[BackendKind::Sqlite, BackendKind::Amqp],
-                    "sqlite:PATH, amqp://... or amqps://...",
-                )?
-                .unwrap_or_else(|| sqlite("queue.db")),
-            exchange: values.exchange()?.unwrap_or_else(|| EXCHANGE.to_owned()),
-            prefetch: match values.number("queue.prefetch", 1..=u64::from(u16::MAX))? {
-                Some(number) => u16::try_from(number).unwrap_or(u16::MAX),
-                None => PREFETCH,
-            },
-            attempts: match values.number("queue.attempts", 1..=MAX_ATTEMPTS)? {
-                Some(number) => u32::try_from(number).unwrap_or(ATTEMPTS),
-                None => ATTEMPTS,
-            },
-            retry_after: values.duration("queue.retry_after")?.unwrap_or(RETRY_AFTER),
-        },
+        queue: values.queue(&data_dir)?,
         stores: StoreSettings { timeout: values.duration("stores.timeout")?.unwrap_or(STORE_TIMEOUT) },
-        dump: DumpSettings {
-            target: target.unwrap_or_else(|| BackendUrl::file(data_dir.join("dumps"))),
-            // Azure's variables may be meant for other programs: errors in them matter for an az: target only.
-            azure: match values.azure() {
-                Err(error) if is_azure => return Err(error),
-                account => account.unwrap_or_default(),
-            },
-        },
-        github: GithubSettings {
-            api_url: match values.api_root("github.api_url")? {
-                Some(url) => url,
-                None => {
-                    Url::parse(API_URL).map_err(|error| values.invalid("github.api_url", error.to_string(), "a URL"))?
-                }
-            },
-            public_url: values.api_root("github.public_url")?,
-            tokens: layers.list("github.tokens").into_iter().map(Secret::new).collect(),
-            tokens_file,
-            hook_token: values.token("github.hook_token")?,
-            app_id,
-            app_private_key_file,
-            app_private_key,
-            concurrency: values
-                .number("github.concurrency", 1..=MAX_CONCURRENCY as u64)?
-                .map(|number| usize::try_from(number).unwrap_or(MAX_CONCURRENCY)),
-            reserve,
-            user_agent: values.user_agent()?.unwrap_or_else(|| USER_AGENT.to_owned()),
-            file_tokens,
-        },
+        dump: values.dump(&data_dir)?,
+        github: values.github()?,
         mirror: MirrorSettings { fork_commits: values.fork_commits()?.unwrap_or_default() },
         webhooks: WebhookSettings {
             listen: values.listen()?.unwrap_or(LISTEN),
@@ -139,18 +78,10 @@ pub(super) fn check(layers: &Layers) -> Result<Settings, ConfigError> {
         logging: LogConfig {
             file: values.path("logging.file")?.unwrap_or_else(|| data_dir.join("logfile.txt")),
             level: values.level()?.unwrap_or(LEVEL),
-            keep_days: match values.number("logging.keep_days", 1..=MAX_KEEP_DAYS)? {
-                Some(number) => u32::try_from(number).unwrap_or(KEEP_DAYS),
-                None => KEEP_DAYS,
-            },
+            keep_days: values.number("logging.keep_days", 1..=MAX_KEEP_DAYS)?.unwrap_or(KEEP_DAYS),
         },
         data_dir,
-        origins: Origins(
-            KEYS.iter()
-                .map(|key| (key.path, layers.origin(key.path)))
-                .filter(|(_, origin)| *origin != Origin::Default)
-                .collect(),
-        ),
+        origins: Origins(origins.filter(|(_, origin)| *origin != Origin::Default).collect()),
     })
 }
 
@@ -174,6 +105,63 @@ impl Values<'_> {
         }
     }
 
+    fn queue(&self, data_dir: &Path) -> Result<QueueSettings, ConfigError> {
+        let backends = [BackendKind::Sqlite, BackendKind::Amqp];
+        Ok(QueueSettings {
+            url: self
+                .store("queue.url", &backends, "sqlite:PATH, amqp://... or amqps://...")?
+                .unwrap_or_else(|| BackendUrl::sqlite(data_dir.join("queue.db"))),
+            exchange: self.exchange()?.unwrap_or_else(|| EXCHANGE.to_owned()),
+            prefetch: self.number("queue.prefetch", 1..=u64::from(u16::MAX))?.unwrap_or(PREFETCH),
+            attempts: self.number("queue.attempts", 1..=MAX_ATTEMPTS)?.unwrap_or(ATTEMPTS),
+            retry_after: self.duration("queue.retry_after")?.unwrap_or(RETRY_AFTER),
+        })
+    }
+
+    fn dump(&self, data_dir: &Path) -> Result<DumpSettings, ConfigError> {
+        let backends = [BackendKind::File, BackendKind::Azure];
+        let target = self.store("dump.target", &backends, "file:PATH or az://CONTAINER/PREFIX")?;
+        let is_azure = target.as_ref().is_some_and(|target| target.kind() == BackendKind::Azure);
+        Ok(DumpSettings {
+            target: target.unwrap_or_else(|| BackendUrl::file(data_dir.join("dumps"))),
+            // Azure's variables may be meant for other programs: errors in them matter for an az: target only.
+            azure: match self.azure() {
+                Err(error) if is_azure => return Err(error),
+                account => account.unwrap_or_default(),
+            },
+        })
+    }
+
+    fn github(&self) -> Result<GithubSettings, ConfigError> {
+        let origin = |key: &str| self.0.origin(key).to_string();
+        let tokens_file = self.path("github.tokens_file")?;
+        let file_tokens = match &tokens_file {
+            Some(path) => tokens::read_file(path, &origin("github.tokens_file"))?,
+            None => Vec::new(),
+        };
+        let (app_id, app_private_key_file) = self.app()?;
+        let app_private_key = match &app_private_key_file {
+            Some(path) => Some(app_key::read_file(path, &origin("github.app_private_key_file"))?),
+            None => None,
+        };
+        let default_api_url =
+            || Url::parse(API_URL).map_err(|error| self.invalid("github.api_url", error.to_string(), "a URL"));
+        Ok(GithubSettings {
+            api_url: self.api_root("github.api_url")?.map_or_else(default_api_url, Ok)?,
+            public_url: self.api_root("github.public_url")?,
+            tokens: self.0.list("github.tokens").into_iter().map(Secret::new).collect(),
+            tokens_file,
+            hook_token: self.token("github.hook_token")?,
+            app_id,
+            app_private_key_file,
+            app_private_key,
+            concurrency: self.number("github.concurrency", 1..=MAX_CONCURRENCY as u64)?,
+            reserve: self.number("github.reserve", 0..=u64::from(u32::MAX))?.unwrap_or(RESERVE),
+            user_agent: self.user_agent()?.unwrap_or_else(|| USER_AGENT.to_owned()),
+            file_tokens,
+        })
+    }
+
     fn path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
         match self.0.text(key) {
             Some(text) if text.is_empty() || text.contains('\0') => {
@@ -187,14 +175,14 @@ impl Values<'_> {
         }
     }
 
-    fn number(&self, key: &str, range: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, ConfigError> {
-        match self.0.number(key) {
-            Some(number) if !range.contains(&number) => Err(self.invalid(
-                key,
-                number.to_string(),
-                format!("a whole number from {} to {}", range.start(), range.end()),
-            )),
-            number => Ok(number),
+    fn number<T: TryFrom<u64>>(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<T>, ConfigError> {
+        let Some(number) = self.0.number(key) else { return Ok(None) };
+        match T::try_from(number) {
+            Ok(converted) if range.contains(&number) => Ok(Some(converted)),
+            _ => {
+                let expected = format!("a whole number from {} to {}", range.start(), range.end());
+                Err(self.invalid(key, number.to_string(), expected))
+            }
         }
     }
 
