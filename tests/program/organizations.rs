@@ -264,7 +264,7 @@ async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines() {
     });
     estate.fake.set_fault(Fault::always("/orgs/contoso/repos", FaultKind::SsoRequired));
     let ran = estate.list().await;
-    ran.said(1, &["error: contoso: ", "single sign-on", "1 of 2 organisations incomplete"]);
+    ran.said(1, &["error: contoso: ", "single sign-on", "1 of 2 organizations incomplete"]);
     assert_eq!(estate.projects(), format!("{before}fabrikam fresh\n"));
     // One token's refusal is said, and what the others are shown is taken.
     estate.fake.clear_faults();
@@ -283,7 +283,7 @@ async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told() {
     world.changed();
     let estate = Estate::new(world, "contoso\ndev0\ndev5\nnobody\n").await;
     let ran = estate.list().await;
-    ran.said(1, &["dev0: a person, not an organization", "error: nobody: ", "1 of 4 organisations incomplete"]);
+    ran.said(1, &["dev0: a person, not an organization", "error: nobody: ", "1 of 4 organizations incomplete"]);
     assert_eq!(ran.err.matches("dev0: a person").count(), 1);
     assert!(estate.projects().ends_with("dev0 open\ndev0 secret\ndev5 theirs\n"), "{}", estate.projects());
 }
