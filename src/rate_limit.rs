@@ -45,7 +45,7 @@ impl fmt::Display for WaitReason {
             Self::RateLimit => "the rate limit",
             Self::RetryAfter => "the pause GitHub asked for",
             Self::SecondaryLimit => "the secondary rate limit",
-            Self::NoToken => "a token that GitHub did not give the App",
+            Self::NoToken => "a token for the App",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A text that must not be shown.
+//! Secrets: texts that must not be shown.
 
 use std::fmt;
 
@@ -15,23 +15,21 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that has to send it.
+    /// Returns the text, for the one place that has to send it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What may be shown of it: the first 4 characters and an ellipsis (`ghp_…`), or only the ellipsis
-    /// when the secret is so short that 4 characters would give much of it away.
+    /// Returns what may be shown of it: the first 4 characters and an ellipsis (`ghp_…`), or only the ellipsis if the secret is so
+    /// short that 4 characters would reveal much of it.
     pub fn hint(&self) -> String {
-        const SHOWN: usize = 4;
-        if self.0.chars().count() < 3 * SHOWN {
+        const VISIBLE: usize = 4;
+        if self.0.chars().count() < 3 * VISIBLE {
             return "…".to_owned();
         }
-        self.0.chars().take(SHOWN).chain(['…']).collect()
+        self.0.chars().take(VISIBLE).chain(['…']).collect()
     }
-}
 
-impl Secret {
     /// Returns 8 hex digits that identify the secret without revealing it: the start of its SHA-256.
     pub fn fingerprint(&self) -> String {
         Sha256::digest(self.0.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()

@@ -1,4 +1,4 @@
-//! Who can read which repository, and what of it: learnt from what each token was answered.
+//! Which token can read which repository, and what of it, from the responses that each token got.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -8,23 +8,23 @@ use tokio::time::Instant;
 
 use crate::names::RepoName;
 
-/// Repositories whose cache are remembered.
+/// Maximum number of repositories whose readers are cached.
 const MAX_REPOSITORIES: NonZeroUsize = NonZeroUsize::new(20_000).unwrap(); // Checked by the compiler.
 
-/// What is known of the tokens' access. Tokens are known_access apart by their place in the pool.
+/// The tokens' known access to repositories. A token is identified by its index in the pool.
 pub(super) struct AccessCache {
     repos: LruCache<String, Access>,
 }
 
-/// What is known of one repository.
+/// The known access to one repository.
 #[derive(Clone)]
 struct Access {
     /// Everybody can read it.
     public: bool,
     tokens: HashMap<usize, bool>,
-    /// When tokens may be probed again whose last probe brought no clear answer.
+    /// When tokens may be probed again, after a probe without a clear answer.
     probe_after: HashMap<usize, Instant>,
-    /// What tokens that can read the repository may nevertheless not read of it.
+    /// Endpoints that a token was denied although it can read the repository.
     denied: HashSet<(usize, String)>,
 }
 
@@ -33,44 +33,44 @@ impl AccessCache {
         Self { repos: LruCache::new(MAX_REPOSITORIES) }
     }
 
-    /// Whether a token can read a repository by what it was answered itself.
+    /// Returns whether a token can read a repository, from its own responses.
     pub fn known_access(&self, repo: &RepoName, token: usize) -> Option<bool> {
         self.repos.peek(&key(repo))?.tokens.get(&token).copied()
     }
 
-    /// Whether everybody can read a repository.
+    /// Returns whether everybody can read a repository.
     pub fn is_public(&self, repo: &RepoName) -> bool {
         self.repos.peek(&key(repo)).is_some_and(|access| access.public)
     }
 
-    /// Whether a token was denied this of a repository.
+    /// Returns whether a token was denied an endpoint of a repository.
     pub fn is_denied(&self, repo: &RepoName, token: usize, endpoint: &str) -> bool {
         self.repos.peek(&key(repo)).is_some_and(|access| access.denied.contains(&(token, endpoint.to_owned())))
     }
 
-    /// When a token may be probed again.
+    /// Returns when a token may be probed again.
     pub fn probe_after(&self, repo: &RepoName, token: usize) -> Option<Instant> {
         self.repos.peek(&key(repo))?.probe_after.get(&token).copied()
     }
 
-    /// Remembers whether a token can read a repository, and whether everybody can.
+    /// Records whether a token can read a repository, and whether everybody can if that is known.
     pub fn record_access(&mut self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
         let access = self.of(repo);
         access.tokens.insert(token, can);
         access.public = public.unwrap_or(access.public);
     }
 
-    /// Remembers that a token may not read this of a repository.
+    /// Records that a token was denied an endpoint of a repository.
     pub fn record_denial(&mut self, repo: &RepoName, token: usize, endpoint: &str) {
         self.of(repo).denied.insert((token, endpoint.to_owned()));
     }
 
-    /// Leaves it open whether a token can read a repository, until then.
+    /// Postpones the next probe of a token.
     pub fn probe_later(&mut self, repo: &RepoName, token: usize, at: Instant) {
         self.of(repo).probe_after.insert(token, at);
     }
 
-    /// What is known of a repository holds under its present name too.
+    /// Applies what is known of a repository to its present name too.
     pub fn record_rename(&mut self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
         let mut access = self.of(asked).clone();
         access.public = public.unwrap_or(access.public);
@@ -87,7 +87,7 @@ impl AccessCache {
     }
 }
 
-/// GitHub's names know no case.
+/// Returns the key of a repository: GitHub's names are case-insensitive.
 fn key(repo: &RepoName) -> String {
     repo.to_string().to_ascii_lowercase()
 }

@@ -1,5 +1,5 @@
-//! A GitHub App as itself: it signs a short statement of who it is, and with that gets a token for each account that it is
-//! installed on (GitHub docs: generating a JSON web token for a GitHub App).
+//! A GitHub App's own authentication: it signs JSON web tokens, which get it a token for each account it is installed on (GitHub
+//! docs: generating a JSON web token for a GitHub App).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use super::settings::AppConfig;
 use super::token_info::Installation;
 use crate::secret::Secret;
 
-/// GitHub's advice: a clock that is clock_offset of theirs by less does no harm.
+/// Time by which JWTs are dated back, so that a clock ahead of GitHub's by less does no harm (GitHub's advice).
 const CLOCK_SKEW_ALLOWANCE: TimeDelta = TimeDelta::seconds(60);
-/// GitHub takes ten minutes at most, counted on its own clock.
+/// Lifetime of a JWT; GitHub's maximum is ten minutes, on its own clock.
 const JWT_LIFETIME: TimeDelta = TimeDelta::minutes(8);
-/// Clocks that differ by less explain no refusal.
+/// Clock difference below which a rejected signature has another reason.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 
-/// The App.
+/// A GitHub App.
 pub(super) struct App {
     id: String,
     key: EncodingKey,
-    /// So much is GitHub's clock clock_offset of this machine's.
+    /// Offset of GitHub's clock from this machine's.
     clock_offset: Mutex<TimeDelta>,
 }
 
@@ -36,7 +36,7 @@ struct Claims<'a> {
     iss: Issuer<'a>,
 }
 
-/// GitHub takes an App's id as text too, but older servers want a number where it is one.
+/// An App's id. GitHub accepts text, but older servers want a number where it is one.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Issuer<'a> {
@@ -44,7 +44,7 @@ enum Issuer<'a> {
     Text(&'a str),
 }
 
-/// What is wrong with a text that is to be an App's private key, if anything is.
+/// Returns what is wrong with an App's private key, if anything is.
 pub fn private_key_problem(pem: &Secret) -> Option<&'static str> {
     match parse_private_key(pem) {
         Ok(_) => None,
@@ -53,7 +53,7 @@ pub fn private_key_problem(pem: &Secret) -> Option<&'static str> {
     }
 }
 
-/// Reads a key, and sees whether it can sign.
+/// Parses a private key and checks that it can sign.
 fn parse_private_key(pem: &Secret) -> Result<EncodingKey, jsonwebtoken::errors::Error> {
     let key = EncodingKey::from_rsa_pem(pem.expose().as_bytes())?;
     sign_jwt("0", &key, DateTime::<Utc>::UNIX_EPOCH)?;
@@ -67,16 +67,16 @@ fn sign_jwt(id: &str, key: &EncodingKey, now: DateTime<Utc>) -> Result<String, j
 }
 
 impl App {
-    pub fn new(setting: &AppConfig) -> Result<Self, ClientError> {
-        let key = parse_private_key(&setting.key).map_err(|_| ClientError::AppKey)?;
-        Ok(Self { id: setting.id.clone(), key, clock_offset: Mutex::new(TimeDelta::zero()) })
+    pub fn new(config: &AppConfig) -> Result<Self, ClientError> {
+        let key = parse_private_key(&config.key).map_err(|_| ClientError::AppKey)?;
+        Ok(Self { id: config.id.clone(), key, clock_offset: Mutex::new(TimeDelta::zero()) })
     }
 
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What one request of the App itself is sent with. A key that could be read signs; GitHub refuses what is not sign_jwt.
+    /// Returns the `Authorization` header for one request of the App itself. Signing can't fail with a key that was parsed.
     pub fn authorization(&self) -> HeaderValue {
         let clock_offset = *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
         let token = sign_jwt(&self.id, &self.key, Utc::now() + clock_offset).unwrap_or_default();
@@ -86,7 +86,7 @@ impl App {
         value
     }
 
-    /// Sets the clock by GitHub's. Returns whether it was so far off that what was sign_jwt could not be taken.
+    /// Synchronizes the clock with GitHub's. Returns whether it was so far off that signatures were rejected.
     pub fn sync_clock(&self, server_now: DateTime<Utc>) -> bool {
         let clock_offset = server_now - Utc::now();
         let mut known = self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +98,7 @@ impl App {
     }
 }
 
-/// A page of `/app/installations`.
+/// Parses a page of `/app/installations`.
 pub(super) fn parse_installations(body: &[u8]) -> Result<Vec<Installation>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Account {
@@ -133,7 +133,7 @@ pub(super) fn parse_installations(body: &[u8]) -> Result<Vec<Installation>, serd
     Ok(listed.into_iter().filter_map(read).collect())
 }
 
-/// An installation's new token, and how long it is good for.
+/// Parses an installation's new token and its lifetime.
 pub(super) fn parse_token(body: &[u8], server_now: DateTime<Utc>) -> Result<(Secret, Duration), serde_json::Error> {
     #[derive(Deserialize)]
     struct Issued {

@@ -1,7 +1,7 @@
-//! The API's base address: the one that it is reached at, and the public one that the server writes into its answers.
+//! The API's base address: where requests go, and the public address that the server writes into its responses.
 //!
-//! The two differ where an Enterprise Server is reached by an inner address, through a gateway for example. Requests go to
-//! the first alone, whatever an answer says: a link below the second is read by its path and query.
+//! The two differ where an Enterprise Server is reached at an internal address, through a gateway for example. Requests go only
+//! to the first, whatever a response says: of a link below the second, path and query are used.
 
 use tokio::sync::OnceCell;
 use url::Url;
@@ -12,11 +12,11 @@ use super::url::{ApiUrl, UrlProblem};
 /// (GitHub docs: API versions).
 pub(super) const API_VERSION: &str = "2022-11-28";
 
-/// Where the API is, and what it calls itself.
+/// The API's two addresses.
 pub(super) struct ApiBase {
     /// Where requests go.
     pub api_url: Url,
-    /// The public address, as set or as an answer told; `None` inside where the server tells none.
+    /// The public address, from the settings or from a response; `None` inside if the server shows none.
     public_url: OnceCell<Option<Url>>,
 }
 
@@ -26,12 +26,12 @@ impl ApiBase {
         Self { api_url, public_url }
     }
 
-    /// The public address, where it is known.
+    /// Returns the public address if it is known.
     pub fn public_url(&self) -> Option<&Url> {
         self.public_url.get()?.as_ref()
     }
 
-    /// Returns whether an answer could still tell the public address.
+    /// Returns whether the public address is still to be found.
     pub fn is_undetermined(&self) -> bool {
         !self.public_url.initialized()
     }
@@ -41,25 +41,24 @@ impl ApiBase {
         ApiUrl::parse(&self.api_url, self.public_url(), from, text)
     }
 
-    /// Takes the public address from an answer that says where it is itself: an object whose `url` ends with the path that was
-    /// asked for.
+    /// Takes the public address from a response that shows its own: an object whose `url` ends with the requested path.
     pub fn record(&self, asked: &ApiUrl, body: &[u8]) {
         if self.is_undetermined()
             && let Some(found) = base_url_in(asked, body)
         {
-            // Whoever told it first has told the same.
+            // A concurrent response has shown the same.
             let _ = self.public_url.set(Some(found));
         }
     }
 
-    /// Finds the public address by asking, once for all; where there was no answer, the next one asks again.
+    /// Looks up the public address, once for all requests; after a failure the next one tries again.
     pub async fn discover<F: Future<Output = Result<Option<Url>, ()>>>(&self, ask: impl FnOnce() -> F) {
-        // No answer leaves it open.
+        // A failure leaves it undetermined.
         let _ = self.public_url.get_or_try_init(ask).await;
     }
 }
 
-/// The base address that an answer shows: the API's root names its addresses, an object its own.
+/// Returns the base address that a response shows: the API's root lists its addresses, an object has its own.
 pub(super) fn base_url_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
     #[derive(serde::Deserialize)]
     struct Object {
@@ -87,7 +86,7 @@ pub(super) fn base_url_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
     Some(with_slash(url))
 }
 
-/// Whether an address is this machine's own: a proxy from the environment is not meant for it, and nobody listens on the way.
+/// Returns whether an address is this machine's own: no proxy is used for it, and nobody can listen on the way.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),

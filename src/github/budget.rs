@@ -1,4 +1,4 @@
-//! What is left of one token's hour, learnt from the headers of every answer (GitHub docs: rate limits for the REST API).
+//! A token's rate-limit window, from the headers of every response (GitHub docs: rate limits for the REST API).
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use tokio::time::Instant;
 
 use crate::rate_limit::RateWindow;
 
-/// Two servers of GitHub may give the same window's end one second apart.
-const SAME_WINDOW_SECS: i64 = 1;
-/// GitHub's windows last an hour; assumed when an answer names no end.
+/// GitHub's servers may report the same window's end one second apart.
+const RESET_TOLERANCE_SECS: i64 = 1;
+/// Length of GitHub's windows, assumed when a response names no end.
 const WINDOW: Duration = Duration::from_secs(3600);
-/// No window is taken for shorter.
+/// Minimum length assumed of a window.
 const MIN_WINDOW: Duration = Duration::from_secs(1);
-/// Bounds absurd times from outside, so that adding them to a clock can't overflow.
+/// Maximum wait taken from a response, so that adding it to a clock can't overflow.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// The rate limit headers of one answer.
+/// The rate-limit headers of one response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RateLimitHeaders {
     pub limit: Option<u64>,
     pub remaining: Option<u64>,
     /// Seconds since the epoch, on GitHub's clock.
     pub reset: Option<i64>,
-    /// Of another bucket (search and the like): says nothing about this budget.
+    /// They are about another resource (search and the like), not this budget.
     pub other_resource: bool,
 }
 
@@ -39,17 +39,18 @@ impl RateLimitHeaders {
         }
     }
 
-    /// The server enforces a limit. GHES without one sends no header, or limit 0 and remaining 0, which is not "spent".
+    /// Returns whether the server enforces a limit. GHES without one sends no headers, or limit 0 and remaining 0, which is not
+    /// "spent".
     pub fn has_limit(&self) -> bool {
         self.limit.is_none_or(|limit| limit > 0) && (self.limit.is_some() || self.remaining.is_some())
     }
 
-    /// The server says that it has no limit: one of 0, of which 0 remain.
+    /// Returns whether the server states that it has no limit: one of 0, of which 0 remain.
     pub fn states_no_limit(&self) -> bool {
         self.limit == Some(0) && self.remaining.is_some() && !self.other_resource
     }
 
-    /// The hour that the headers tell of, if they tell of one that has a limit.
+    /// Returns the window that the headers describe, if they describe one with a limit.
     pub fn window(&self, server_now: DateTime<Utc>) -> Option<RateWindow> {
         let (Some(limit @ 1..), Some(remaining), false) = (self.limit, self.remaining, self.other_resource) else {
             return None;
@@ -60,7 +61,7 @@ impl RateLimitHeaders {
         Some(RateWindow { limit, remaining, reset, wait: self.until_reset(server_now) })
     }
 
-    /// How long until the window ends. Both times are GitHub's, so a wrong clock here does no harm.
+    /// Returns the time until the window ends. Both times are GitHub's, so a wrong clock here does no harm.
     pub fn until_reset(&self, server_now: DateTime<Utc>) -> Duration {
         let Some(reset) = self.reset else { return WINDOW };
         let seconds = reset.saturating_sub(server_now.timestamp());
@@ -68,10 +69,10 @@ impl RateLimitHeaders {
     }
 }
 
-/// One token's budget.
+/// A token's budget.
 #[derive(Debug, Clone, Default)]
 pub(super) enum Budget {
-    /// No answer has told yet.
+    /// No response has shown it yet.
     #[default]
     Unknown,
     /// The server has no limits.
@@ -85,11 +86,11 @@ pub(super) struct Window {
     remaining: u64,
     reset_epoch: i64,
     pub reset_at: Instant,
-    /// How long such windows are, as far as one has shown.
+    /// Length of such windows, as far as it is known.
     length: Duration,
 }
 
-/// What a budget still gives, before reserve and requests in flight.
+/// The rest of a budget, before reserve and requests in flight are subtracted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remaining {
     Unknown,
@@ -98,8 +99,8 @@ pub(super) enum Remaining {
 }
 
 impl Budget {
-    /// Learns from an answer. Answers may come out of order: within one window the remainder only goes down, a later
-    /// window replaces an earlier one, and news of an earlier window is no news.
+    /// Records a response's headers. Responses may come out of order: within a window the remainder only goes down, a later window
+    /// replaces an earlier one, and reports of an earlier window are ignored.
     pub fn record(&mut self, rate: &RateLimitHeaders, server_now: DateTime<Utc>, now: Instant) {
         let Some(RateWindow { limit, remaining, reset: reset_epoch, wait }) = rate.window(server_now) else {
             if rate.states_no_limit() {
@@ -107,33 +108,33 @@ impl Budget {
             }
             return;
         };
-        // The first answer of a window has all of it ahead.
+        // The first response of a window has all of it ahead.
         let length = if remaining.saturating_add(1) >= limit { wait.clamp(MIN_WINDOW, WINDOW) } else { WINDOW };
-        let news = Window { limit, remaining, reset_epoch, reset_at: now + wait, length };
+        let reported = Window { limit, remaining, reset_epoch, reset_at: now + wait, length };
         match self {
-            Self::Known(known) if reset_epoch.saturating_sub(known.reset_epoch) > SAME_WINDOW_SECS => {
-                // Ends are a window apart, or several.
+            Self::Known(known) if reset_epoch.saturating_sub(known.reset_epoch) > RESET_TOLERANCE_SECS => {
+                // Ends are one window apart, or several.
                 let apart = u64::try_from(reset_epoch.saturating_sub(known.reset_epoch)).unwrap_or(u64::MAX);
-                let length = known.length.min(news.length).min(Duration::from_secs(apart)).max(MIN_WINDOW);
-                *known = Window { length, ..news };
+                let length = known.length.min(reported.length).min(Duration::from_secs(apart)).max(MIN_WINDOW);
+                *known = Window { length, ..reported };
             }
-            Self::Known(known) if known.reset_epoch.saturating_sub(reset_epoch) > SAME_WINDOW_SECS => {}
+            Self::Known(known) if known.reset_epoch.saturating_sub(reset_epoch) > RESET_TOLERANCE_SECS => {}
             Self::Known(known) => {
                 known.remaining = known.remaining.min(remaining);
                 known.limit = limit;
             }
-            _ => *self = Self::Known(news),
+            _ => *self = Self::Known(reported),
         }
     }
 
-    /// Learns from a regular answer that carried no limit headers: a server that never showed any has no limits.
+    /// Records a regular response without limit headers: a server that never sent any has no limit.
     pub fn record_absent(&mut self) {
         if matches!(self, Self::Unknown) {
             *self = Self::Unlimited;
         }
     }
 
-    /// How long a window is, as far as is known.
+    /// Returns the length of a window, as far as it is known.
     pub fn window_length(&self) -> Duration {
         match self {
             Self::Known(window) => window.length,
@@ -141,7 +142,7 @@ impl Budget {
         }
     }
 
-    /// What is left at `now`; after the window's end a full one is assumed.
+    /// Returns what is left at `now`; after the window's end a full one is assumed.
     pub fn remaining(&self, now: Instant) -> Remaining {
         match self {
             Self::Unknown => Remaining::Unknown,

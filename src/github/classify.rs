@@ -1,4 +1,5 @@
-//! What a response means. Both 403 and 429 serve both kinds of limits and permissions, so a status alone decides nothing.
+//! Classification of responses. Both 403 and 429 may mean either rate limit or a missing permission, so a status alone decides
+//! nothing.
 
 use std::time::Duration;
 
@@ -11,53 +12,53 @@ use super::base::API_VERSION;
 use super::budget::{MAX_WAIT, RateLimitHeaders};
 use super::error::{ApiError, ConnectProblem};
 
-/// GitHub's messages are a sentence or two.
-const MESSAGE_MAX_CHARS: usize = 300;
+/// Maximum length of a message shown; GitHub's are a sentence or two.
+const MAX_MESSAGE_CHARS: usize = 300;
 
-/// A whole response.
+/// A response with its whole body.
 #[derive(Debug)]
 pub(super) struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// What the request was sent with: never shown, whoever repeats it.
-    pub sent: Option<HeaderValue>,
+    /// The request's `Authorization`, to be hidden should the response repeat it.
+    pub authorization: Option<HeaderValue>,
 }
 
-/// What to do with it.
+/// What a response means for its request.
 #[derive(Debug)]
 pub(super) enum ResponseClass {
     /// 200, 201 or 204, complete.
     Page,
     /// 304 to a conditional request.
     NotModified,
-    /// Where to.
+    /// A redirect to this location.
     Redirect(String),
-    /// Not now.
+    /// A rate limit was hit.
     RateLimited(RateLimitResponse),
-    /// 401, and GitHub's words.
+    /// 401, with GitHub's message.
     Unauthorized(String),
-    /// Worth another attempt.
+    /// A failure that may pass: worth another attempt.
     Transient(TransientFailure),
-    /// Another attempt would get the same.
+    /// An error that another attempt would get again.
     Error(ApiError),
 }
 
-/// A limit's answer.
+/// A response that reports a rate limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RateLimitResponse {
     pub backoff: Backoff,
     pub message: String,
 }
 
-/// How long to leave the token alone.
+/// How long a rate limit lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backoff {
     /// `Retry-After`.
     RetryAfter(Duration),
     /// Until the window ends.
     UntilReset(Duration),
-    /// Nothing said.
+    /// A secondary limit that names no time.
     Secondary,
 }
 
@@ -65,13 +66,13 @@ pub(super) enum Backoff {
 #[derive(Debug, Clone)]
 pub(super) struct TransientFailure {
     pub why: String,
-    /// The server ran out of time, or failed at what was asked for: less at a time may succeed.
+    /// The server ran out of time or failed at it: a smaller page may succeed.
     pub timed_out: bool,
     /// The server's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// Not GitHub's kind of answer at all.
+    /// It is no answer of GitHub's API at all.
     pub not_github: bool,
-    /// There was no connection.
+    /// The step at which connecting failed.
     pub connect: Option<ConnectProblem>,
 }
 
@@ -86,7 +87,7 @@ impl Response {
         self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
     }
 
-    /// The server's clock.
+    /// Returns the server's time.
     pub fn date(&self) -> Option<DateTime<Utc>> {
         http_date(self.header("date")?)
     }
@@ -95,7 +96,7 @@ impl Response {
         self.header("etag").filter(|tag| !tag.is_empty())
     }
 
-    /// When the token expires, as GitHub tells it: `2025-02-04 16:42:10 UTC`, or with a numeric offset.
+    /// Returns when the token expires. GitHub writes `2025-02-04 16:42:10 UTC`, or a numeric offset.
     pub fn token_expiry(&self) -> Option<DateTime<Utc>> {
         let text = self.header("github-authentication-token-expiration")?;
         match text.strip_suffix(" UTC") {
@@ -104,7 +105,7 @@ impl Response {
         }
     }
 
-    /// A classic token's scopes; GitHub names none of other kinds.
+    /// Returns a classic token's scopes; GitHub sends none for other kinds.
     pub fn scopes(&self) -> Option<&str> {
         self.header("x-oauth-scopes")
     }
@@ -113,27 +114,27 @@ impl Response {
         serde_json::from_slice::<&RawValue>(&self.body).is_ok()
     }
 
-    /// A web page or nothing where GitHub's API would have sent JSON.
+    /// Returns whether it is a web page where GitHub's API would have sent JSON.
     pub fn is_web_page(&self) -> bool {
         !self.is_json()
             && (self.header("content-type").is_some_and(|t| t.starts_with("text/html")) || self.body.starts_with(b"<"))
     }
 
-    /// GitHub's words, fit for one line.
+    /// Returns GitHub's message, fit for one line.
     fn message(&self) -> String {
         #[derive(serde::Deserialize)]
         struct Body {
             message: Option<String>,
         }
         let words = serde_json::from_slice::<Body>(&self.body).ok().and_then(|body| body.message);
-        let sent = self.sent.as_ref().and_then(|sent| sent.to_str().ok()?.strip_prefix("Bearer "));
-        let words = match (words, sent) {
-            (Some(words), Some(sent)) => Some(words.replace(sent, "***")),
+        let token = self.authorization.as_ref().and_then(|sent| sent.to_str().ok()?.strip_prefix("Bearer "));
+        let words = match (words, token) {
+            (Some(words), Some(token)) => Some(words.replace(token, "***")),
             (words, _) => words,
         };
         match words {
             Some(words) => {
-                words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_MAX_CHARS).collect()
+                words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARS).collect()
             }
             None => format!("{}, no message", self.status.canonical_reason().unwrap_or("unknown status")),
         }
@@ -143,14 +144,14 @@ impl Response {
         let text = self.header("retry-after")?;
         let seconds = match text.parse::<u64>() {
             Ok(seconds) => seconds,
-            // All digits and yet no number: too large for one.
+            // All digits, but too large.
             Err(_) if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() => u64::MAX,
             Err(_) => u64::try_from((http_date(text)? - server_now).num_seconds()).unwrap_or(0),
         };
         Some(Duration::from_secs(seconds).min(MAX_WAIT))
     }
 
-    /// The limit this answer tells of, if it does (GitHub docs: rate limits, troubleshooting).
+    /// Returns the rate limit that it reports, if it does (GitHub docs: rate limits, troubleshooting).
     fn limit(&self, server_now: DateTime<Utc>) -> Option<RateLimitResponse> {
         if !matches!(self.status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
             return None;
@@ -168,7 +169,7 @@ impl Response {
         {
             Backoff::Secondary
         } else if self.status == StatusCode::TOO_MANY_REQUESTS || words.contains("rate limit exceeded") {
-            // Says that it is a limit, not which or how long: treated as the one that names no time.
+            // A limit, but not which or for how long: treated as the one that names no time.
             Backoff::Secondary
         } else {
             return None;
@@ -176,7 +177,7 @@ impl Response {
         Some(RateLimitResponse { backoff, message })
     }
 
-    /// Decides. `path` and `token` (its hint) go into errors; `conditional`: the request carried an ETag.
+    /// Classifies the response. `path` and `token` (a hint) go into errors; `conditional` requests carried an ETag.
     pub fn classify(&self, path: &str, token: &str, conditional: bool) -> ResponseClass {
         let path = || path.to_owned();
         let token = || token.to_owned();
@@ -190,8 +191,8 @@ impl Response {
         if let Some(limit) = self.limit(server_now) {
             return ResponseClass::RateLimited(limit);
         }
-        // GitHub's refusals are JSON: a page of HTML is the word of a machine in between, and tells nothing of the data. A
-        // limit is one whoever tells it: the edge in front of the API answers with pages of its own.
+        // GitHub denies access in JSON: an HTML page comes from a machine in between and says nothing about the data. A limit counts
+        // whoever reports it: the edge in front of the API sends pages of its own.
         if self.status.is_client_error() && self.is_web_page() {
             return ResponseClass::Transient(TransientFailure {
                 not_github: true,
@@ -199,14 +200,14 @@ impl Response {
             });
         }
         ResponseClass::Error(match status {
-            // What is still being computed is not there yet, and not nothing (GitHub docs: statistics).
+            // Still being computed, which is not the same as empty (GitHub docs: statistics).
             202 => return ResponseClass::Transient(TransientFailure::new("202: GitHub is still computing it")),
             200 | 201 | 204 => {
                 if sso.starts_with("partial-results") {
                     let organizations = parameter(sso, "organizations").unwrap_or_default();
                     return ResponseClass::Error(ApiError::SsoPartial { path: path(), token: token(), organizations });
                 }
-                // 204 may be empty; an empty 200 is a cut answer, not an empty list.
+                // 204 may be empty; an empty 200 is a truncated response, not an empty list.
                 if self.is_json() || (self.body.is_empty() && status == 204) {
                     return ResponseClass::Page;
                 }
@@ -237,7 +238,7 @@ impl Response {
                     ..TransientFailure::new("408: the server ran out of time")
                 });
             }
-            409 if self.says_empty() => ApiError::EmptyRepository { path: path() },
+            409 if self.means_empty() => ApiError::EmptyRepository { path: path() },
             410 if self.message().to_ascii_lowercase().contains("version") => {
                 ApiError::RetiredVersion { path: path(), version: API_VERSION, message: self.message() }
             }
@@ -255,8 +256,8 @@ impl Response {
         })
     }
 
-    /// 409 on git data means an empty repository (GitHub docs: commits, trees); another conflict says so in its words.
-    fn says_empty(&self) -> bool {
+    /// Returns whether a 409 means an empty repository (GitHub docs: commits, trees); other conflicts have another message.
+    fn means_empty(&self) -> bool {
         let words = self.message().to_ascii_lowercase();
         words.contains("empty") || words == "conflict" || words.ends_with("no message")
     }
@@ -275,7 +276,7 @@ impl Response {
         }
         let block = serde_json::from_slice::<Body>(&self.body).ok().and_then(|body| body.block).unwrap_or_default();
         let or_unknown = |text: Option<String>| match text {
-            Some(text) => text.chars().filter(|c| !c.is_control()).take(MESSAGE_MAX_CHARS).collect(),
+            Some(text) => text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect(),
             None => "unknown".to_owned(),
         };
         ApiError::Legal {
@@ -287,7 +288,7 @@ impl Response {
     }
 }
 
-/// A parameter of `X-GitHub-SSO`: `required; url=...`, `partial-results; organizations=1,2`.
+/// Returns a parameter of `X-GitHub-SSO`: `required; url=...`, `partial-results; organizations=1,2`.
 fn parameter(header: &str, name: &str) -> Option<String> {
     header.split(';').find_map(|part| {
         let (key, value) = part.trim().split_once('=')?;
@@ -307,7 +308,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", content_type.parse().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
-        Response { status, headers, body: Bytes::from_static(body.as_bytes()), sent: None }
+        Response { status, headers, body: Bytes::from_static(body.as_bytes()), authorization: None }
             .classify("/x", "ghp_…", false)
     }
 
@@ -318,7 +319,8 @@ mod tests {
             all.insert(*name, value.parse().unwrap());
         }
         let body = Bytes::from_static(b"<!DOCTYPE html><html>too many requests</html>");
-        let response = Response { status: StatusCode::from_u16(status).unwrap(), headers: all, body, sent: None };
+        let response =
+            Response { status: StatusCode::from_u16(status).unwrap(), headers: all, body, authorization: None };
         match response.classify("/x", "ghp_…", false) {
             ResponseClass::RateLimited(limit) => Some(limit.backoff),
             _ => None,
@@ -352,8 +354,8 @@ mod tests {
     #[test]
     fn a_token_that_a_server_repeats_is_not_shown() {
         let body = Bytes::from_static(br#"{"message":"bad Bearer ghp_0123456789abcdef, sorry"}"#);
-        let sent = Some(HeaderValue::from_static("Bearer ghp_0123456789abcdef"));
-        let response = Response { status: StatusCode::BAD_REQUEST, headers: HeaderMap::new(), body, sent };
+        let authorization = Some(HeaderValue::from_static("Bearer ghp_0123456789abcdef"));
+        let response = Response { status: StatusCode::BAD_REQUEST, headers: HeaderMap::new(), body, authorization };
         assert_eq!(response.message(), "bad Bearer ***, sorry");
     }
 

@@ -1,4 +1,4 @@
-//! This process's side of the ledger: when it is asked and told.
+//! This process's side of the shared store: reservations, reports and its allocation of requests in flight.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,24 +10,24 @@ use crate::rate_limit::{
     LIVENESS_TTL, REQUEST_INTERVAL, RateLimitStore, RateLimitStoreError, Reservation, UsageReport, WaitReason,
 };
 
-/// How often a process at work says so: a share follows the number of processes within two or three of these.
+/// Interval between heartbeats of a process at work. Allocations follow the number of processes within two or three of them.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// A share is void some time before the ledger gives it to others: its way back took time too.
+/// Time for which an allocation is used: less than [`LIVENESS_TTL`], for the reply took time too.
 const ALLOCATION_TTL: Duration = Duration::from_secs(LIVENESS_TTL.as_secs() - 2);
 
-/// The ledger, and what this process is called in it.
+/// The shared store, and this process's name in it.
 pub(super) struct Coordinator {
     store: Arc<dyn RateLimitStore>,
     process: String,
-    /// Held by who asks for the next share.
+    /// Lock held while the next allocation is requested.
     allocating: tokio::sync::Mutex<()>,
-    /// When the present share was asked for.
+    /// When the present allocation was requested.
     allocated_at: Mutex<Option<Instant>>,
 }
 
 impl Coordinator {
     pub fn new(store: Arc<dyn RateLimitStore>) -> Self {
-        // The number is for people who look into the table; the rest makes it one of a kind on all machines.
+        // The process id is for people who inspect the table; the rest makes it unique over all machines.
         let process = format!("{}-{:016x}", std::process::id(), rand::random::<u64>());
         Self { store, process, allocating: tokio::sync::Mutex::default(), allocated_at: Mutex::default() }
     }
@@ -36,15 +36,14 @@ impl Coordinator {
         self.allocated_at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < than)
     }
 
-    /// Sees to it that the pool's share of the requests in flight is one that the ledger vouches for. A process that has
-    /// nothing to ask GitHub for does not come here, and holds no share.
+    /// Renews the pool's allocation of requests in flight if it is due. An idle process doesn't call this, and loses its share.
     pub async fn refresh_allocation(&self, pool: &TokenPool) -> Result<(), RateLimitStoreError> {
         if self.is_allocation_younger(HEARTBEAT_INTERVAL) {
             return Ok(());
         }
         let _asking = match self.allocating.try_lock() {
             Ok(asking) => asking,
-            // Another request sees to it; the share is good meanwhile.
+            // Another request does it; the allocation is valid meanwhile.
             Err(_) if self.is_allocation_younger(ALLOCATION_TTL) => return Ok(()),
             Err(_) => self.allocating.lock().await,
         };
@@ -59,7 +58,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Asks for what the pool has found free. If other processes have it, the pool knows until when.
+    /// Reserves what the pool found available. If other processes hold it, the pool throttles or pauses the token; returns `None`.
     pub async fn reserve(&self, pool: &TokenPool, permit: Permit) -> Result<Option<Permit>, RateLimitStoreError> {
         if permit.granted {
             return Ok(Some(permit));
@@ -72,7 +71,7 @@ impl Coordinator {
                 pool.record_grant(permit.token, asked);
                 return Ok(Some(permit));
             }
-            // Each process at another time, so that they don't ask all at once.
+            // Randomized, so that processes don't retry all at once.
             Ok(Reservation::Busy(wait)) => {
                 pool.throttle_until(permit.token, now + wait + REQUEST_INTERVAL.mul_f64(rand::random()))
             }
@@ -89,22 +88,21 @@ impl Coordinator {
         Ok(None)
     }
 
-    /// Tells what an answer brought. The answer is good in any case: a ledger that can't be told is noticed by the next
-    /// request, which has to ask it.
+    /// Reports usage. A failure is only logged: the response is valid anyway, and the next reservation will fail.
     pub async fn report(&self, permit: &Permit, report: UsageReport) {
         if let Err(error) = self.store.report(&permit.fingerprint, report).await {
-            tracing::warn!(%error, token = %permit.hint, "what is left of a token was not shared");
+            tracing::warn!(%error, token = %permit.hint, "a token's usage was not reported to the shared store");
         }
     }
 
-    /// Tells of a pause, as [`Coordinator::report`] does of what is left.
+    /// Reports a pause; a failure is only logged, as in [`Coordinator::report`].
     pub async fn pause(&self, permit: &Permit, wait: Duration, reason: WaitReason, secondary_limit_hits: u32) {
         if let Err(error) = self.store.pause(&permit.fingerprint, wait, reason, secondary_limit_hits).await {
-            tracing::warn!(%error, token = %permit.hint, "a token's pause was not shared");
+            tracing::warn!(%error, token = %permit.hint, "a token's pause was not reported to the shared store");
         }
     }
 
-    /// Leaves for good, so that nothing of the ledger stays open.
+    /// Deregisters this process and closes the store.
     pub async fn close(&self) {
         self.deregister().await;
         self.store.close().await;
@@ -112,7 +110,7 @@ impl Coordinator {
 
     async fn deregister(&self) {
         if let Err(error) = self.store.deregister(&self.process).await {
-            tracing::debug!(%error, "the end was not told; it is noticed in a while");
+            tracing::debug!(%error, "this process was not deregistered; its share expires by itself");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What can go wrong between msght and GitHub: each error says what was tried, on what, what came back, what to do.
+//! Errors between msght and GitHub. Each says what was tried, what came back and what to do.
 //!
-//! No variant holds a secret: tokens appear as hints (their first characters), addresses without host, userinfo or,
-//! where they are foreign, query.
+//! No variant holds a secret: tokens appear as hints (their first characters), addresses without host and userinfo, foreign ones
+//! also without query.
 
 use std::fmt;
 
 use crate::names::RepoName;
 
 /// Reason given for a token that GitHub answered 401.
-pub(super) const UNAUTHORIZED: &str = "refused (401): expired, revoked or mistyped";
+pub(super) const UNAUTHORIZED: &str = "rejected (401): expired, revoked or mistyped";
 
-/// Why a client can't be made from its settings.
+/// An error in the settings of a client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The API's address is unusable.
@@ -26,7 +26,7 @@ pub enum ClientError {
         hint: String,
     },
     /// The App's private key can't sign.
-    #[error("the GitHub App's key (github.app_private_key_file) is no RSA private key in PEM form")]
+    #[error("the GitHub App's key (github.app_private_key_file) is not an RSA private key in PEM form")]
     AppKey,
     /// The user agent holds characters that can't be sent, or is empty (GitHub answers 403 without one).
     #[error("github.user_agent {given:?} is empty or can't be sent in a header")]
@@ -34,19 +34,19 @@ pub enum ClientError {
         /// The setting as given.
         given: String,
     },
-    /// The HTTP client could not be made (TLS or proxy settings).
-    #[error("the HTTP client could not be made: {0}")]
+    /// The HTTP client could not be created (TLS or proxy settings).
+    #[error("the HTTP client could not be created: {0}")]
     Http(String),
 }
 
-/// What failed while connecting.
+/// The step at which connecting failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectProblem {
     /// The host's name has no address.
     Dns,
     /// The secure connection failed: certificate or protocol.
     Tls,
-    /// The host refused or did not answer.
+    /// The host rejected the connection or did not answer.
     Host,
 }
 
@@ -63,24 +63,24 @@ impl fmt::Display for ConnectProblem {
     }
 }
 
-/// Why GitHub's answer could not be had. Waits and bounded retries are over when one of these is returned.
+/// An error of a request, after all waits and retries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
-    /// 404: it is gone, was never there, or this token may not see it.
+    /// 404: deleted, never there, or hidden from this token.
     #[error("GET {path}: not found (404) with {token}: deleted, or hidden from this token")]
     NotFound {
         /// Path and query.
         path: String,
-        /// The hint of the token that asked.
+        /// The hint of the token used.
         token: String,
     },
-    /// 410: deleted, or its feature is switched off (issues of a repository).
+    /// 410: deleted, or its feature is disabled (issues of a repository).
     #[error("GET {path}: gone (410): {message}")]
     Gone {
         /// Path and query.
         path: String,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
     },
     /// 409: the git repository is empty.
@@ -89,12 +89,12 @@ pub enum ApiError {
         /// Path and query.
         path: String,
     },
-    /// 422: GitHub understood and refuses, for example a page beyond a list's cap.
-    #[error("GET {path}: refused (422): {message}")]
+    /// 422: GitHub understood but rejects it, for example a page beyond a list's cap.
+    #[error("GET {path}: rejected (422): {message}")]
     Unprocessable {
         /// Path and query.
         path: String,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
     },
     /// 451: taken down for legal reasons.
@@ -114,9 +114,9 @@ pub enum ApiError {
     Forbidden {
         /// Path and query.
         path: String,
-        /// The hint of the token that asked.
+        /// The hint of the token used.
         token: String,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
         /// `X-Accepted-GitHub-Permissions`: `;` separates alternatives, `,` means and.
         accepted_permissions: Option<String>,
@@ -129,72 +129,72 @@ pub enum ApiError {
         /// Each token's hint and the status it got.
         tried: Vec<(String, u16)>,
     },
-    /// The organisation demands a SAML sign-on for this token.
-    #[error("GET {path}: the organisation demands single sign-on for {token}: authorise it{}", at(.url.as_deref()))]
+    /// The organization requires SAML single sign-on for this token.
+    #[error("GET {path}: the organization requires single sign-on for {token}: authorize it{}", at(.url.as_deref()))]
     SsoRequired {
         /// Path and query.
         path: String,
-        /// The hint of the token that asked.
+        /// The hint of the token used.
         token: String,
-        /// Where to authorise the token; GitHub keeps the address valid for an hour.
+        /// Where to authorize the token; GitHub keeps the address valid for an hour.
         url: Option<String>,
     },
-    /// 200, but organisations are missing from the list because the token has no single sign-on for them.
+    /// 200, but organizations are missing from the list because the token has no single sign-on for them.
     #[error(
-        "GET {path}: {token} got a partial list, without organisations {organizations}: authorise it for their single sign-on"
+        "GET {path}: {token} got a partial list, without organizations {organizations}: authorize it for their single sign-on"
     )]
     SsoPartial {
         /// Path and query.
         path: String,
-        /// The hint of the token that asked.
+        /// The hint of the token used.
         token: String,
-        /// The numeric ids of the missing organisations, comma-separated.
+        /// The numeric ids of the missing organizations, comma-separated.
         organizations: String,
     },
     /// No token is left at all.
-    #[error("GET {path}: {}", out(.tokens))]
+    #[error("GET {path}: {}", disabled_list(.tokens))]
     Unauthorized {
         /// Path and query.
         path: String,
-        /// The tokens' hints, and why each is out.
+        /// Hint and reason of each disabled token.
         tokens: Vec<(String, String)>,
     },
-    /// The only tokens that may be asked with are out, while others are not.
-    #[error("GET {path}: nobody is left to ask with: {}", out(.tokens))]
+    /// All tokens that may be used for this are disabled, while others are not.
+    #[error("GET {path}: no usable token is left: {}", disabled_list(.tokens))]
     TokensDisabled {
         /// Path and query.
         path: String,
-        /// The tokens' hints, and why each is out.
+        /// Hint and reason of each disabled token.
         tokens: Vec<(String, String)>,
     },
     /// 401 to what a GitHub App signed, or no App of this id.
-    #[error("GitHub refused the App {app} ({message}): check github.app_id, its private key and this machine's clock")]
+    #[error("GitHub rejected the App {app} ({message}): check github.app_id, its private key and this machine's clock")]
     AppRefused {
         /// The App's id.
         app: String,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
     },
-    /// The App is all there is to ask with, and it is installed on no account.
-    #[error("the GitHub App {app} is installed on no account: install it on the organisations that it is to read")]
+    /// There are no other tokens, and the App is installed on no account.
+    #[error("the GitHub App {app} is installed on no account: install it on the organizations that it should read")]
     NotInstalled {
         /// The App's id.
         app: String,
     },
-    /// The App got no token for an account, and nothing else may be asked with.
+    /// The App got no token for an account, and no other token may be used.
     #[error("the GitHub App got no token: {why}")]
     NoToken {
         /// What was tried and what came back.
         why: String,
     },
-    /// 401 to a request without a token: GitHub answers this only to somebody.
-    #[error("GET {path}: GitHub answers this only to a token (401); set GITHUB_TOKEN")]
+    /// 401 to an anonymous request.
+    #[error("GET {path}: GitHub requires a token for this (401); set GITHUB_TOKEN")]
     NeedsToken {
         /// Path and query.
         path: String,
     },
     /// A redirect or a next page leads out of the API; the token was not sent there.
-    #[error("GET {path}: the answer's {role} is refused: {problem}")]
+    #[error("GET {path}: the response's {role} is not followed: {problem}")]
     ForeignUrl {
         /// Path and query.
         path: String,
@@ -203,13 +203,13 @@ pub enum ApiError {
         /// Where it leads and why that is foreign.
         problem: super::url::UrlProblem,
     },
-    /// A list's links lead back to a page that the same walk has read: it has no end.
+    /// A list's links lead back to a page that the same walk has read.
     #[error(
-        "GET {path}: the list's links lead in a circle: this page was read before, and the list ends nowhere; what was \
-         read is kept, try again later"
+        "GET {path}: the list's links form a cycle: this page was read before, so the list has no end; what was read is \
+         kept, try again later"
     )]
     LinkCycle {
-        /// Path and query of the page that came twice.
+        /// Path and query of the repeated page.
         path: String,
     },
     /// Redirects that don't end.
@@ -225,7 +225,7 @@ pub enum ApiError {
     BadRequest {
         /// Path and query.
         path: String,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
     },
     /// 410 that is about the API's version: this program is too old for the server.
@@ -235,7 +235,7 @@ pub enum ApiError {
         path: String,
         /// The version asked for.
         version: &'static str,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
     },
     /// Server errors, broken connections, cut or garbled bodies, time-outs: still there after all attempts.
@@ -245,7 +245,7 @@ pub enum ApiError {
         path: String,
         /// How many times it was tried.
         attempts: u32,
-        /// What came back last.
+        /// The last response or failure.
         last: String,
         /// The server ran out of time or failed at it (500, 502, 504, time-out): a smaller page may work.
         timed_out: bool,
@@ -281,24 +281,24 @@ pub enum ApiError {
         path: String,
         /// How many limit answers this request got.
         tries: u32,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
     },
-    /// The request was not sent: it would be beyond the bounds that the user has set for the run.
+    /// The request was not sent: the user's bounds for the run are reached.
     #[error("{why}; run the command again, it goes on where it stopped")]
     LimitReached {
         /// Which bound.
         why: String,
     },
-    /// The request was not sent: what other processes do with the tokens can't be known.
-    #[error("GET {path}: not sent, for the tokens are shared through a store that fails: {problem}")]
+    /// The request was not sent: it could not be coordinated with other processes.
+    #[error("GET {path}: not sent, because the store that coordinates the tokens failed: {problem}")]
     RateLimitStore {
         /// Path and query.
         path: String,
         /// Which store, what happened, what to do.
         problem: crate::rate_limit::RateLimitStoreError,
     },
-    /// A body beyond the cap.
+    /// The body is larger than the cap.
     #[error("GET {path}: the body is larger than {cap} bytes")]
     TooLarge {
         /// Path and query.
@@ -306,20 +306,20 @@ pub enum ApiError {
         /// The cap, in bytes.
         cap: usize,
     },
-    /// A status no rule knows.
+    /// An unexpected status.
     #[error("GET {path}: unexpected status {status}: {message}")]
     UnexpectedStatus {
         /// Path and query.
         path: String,
         /// The status.
         status: u16,
-        /// GitHub's words.
+        /// GitHub's message.
         message: String,
     },
 }
 
 impl ApiError {
-    /// Returns whether any other request would fail in the same way: nobody is left to ask with, or GitHub isn't there.
+    /// Returns whether any other request would fail the same way: no token is left, or GitHub can't be reached.
     pub fn concerns_all_requests(&self) -> bool {
         matches!(
             self,
@@ -339,8 +339,8 @@ impl ApiError {
         )
     }
 
-    /// Returns whether it says that the one thing that was asked for isn't there. A 422 says so of a commit only in these
-    /// words; with others it means that GitHub could not make the answer now.
+    /// Returns whether the requested resource doesn't exist. A 422 means so only with this message about a commit; with others GitHub
+    /// could not compute the response.
     pub fn says_missing(&self) -> bool {
         match self {
             Self::NotFound { .. } => true,
@@ -349,23 +349,22 @@ impl ApiError {
         }
     }
 
-    /// Whether GitHub keeps this from the tokens at hand, whatever is there: an answer to "may I?", not to "what is it?".
+    /// Returns whether GitHub denies access to the resource, or its existence: what exists remains unknown.
     pub fn is_access_denied(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::NotFound { .. } | Self::NeedsToken { .. })
     }
 }
 
-/// Words of 403s that are about who asks, from where or how often, and not about what may be read.
-const NO_PERMISSIONS: [&str; 4] = ["ip allow list", "login attempts", "administrative rules", "try again"];
+/// Phrases of 403s about the account, its address or its request rate, rather than about permissions.
+const NOT_ABOUT_PERMISSIONS: [&str; 4] = ["ip allow list", "login attempts", "administrative rules", "try again"];
 
 impl ApiError {
-    /// Returns whether the tokens at hand lack a permission for this: a 403 that is neither a limit nor about single sign-on,
-    /// nor about the address or the account that asks.
+    /// Returns whether a permission is missing: a 403 that is not about limits, single sign-on, the address or the account.
     pub fn lacks_permission(&self) -> bool {
         match self {
             Self::Forbidden { message, .. } => {
                 let words = message.to_ascii_lowercase();
-                !NO_PERMISSIONS.iter().any(|other| words.contains(other))
+                !NOT_ABOUT_PERMISSIONS.iter().any(|other| words.contains(other))
             }
             _ => false,
         }
@@ -380,21 +379,23 @@ fn at(url: Option<&str>) -> String {
     url.map_or_else(|| " on GitHub under Settings, Applications".to_owned(), |url| format!(" at {url}"))
 }
 
-/// Tokens that are out, and why.
-fn out(tokens: &[(String, String)]) -> String {
+/// Formats disabled tokens and their reasons.
+fn disabled_list(tokens: &[(String, String)]) -> String {
     let hints = || tokens.iter().map(|(hint, _)| hint.as_str()).collect::<Vec<_>>().join(", ");
-    let refused = tokens.iter().all(|(_, why)| why == UNAUTHORIZED);
+    let all_rejected = tokens.iter().all(|(_, why)| why == UNAUTHORIZED);
     match tokens {
         [] => "there is no token for it".to_owned(),
-        [(hint, _)] if refused => format!("GitHub refused the token {hint} (401): it is expired, revoked or mistyped"),
-        _ if refused => {
-            format!("GitHub refused every token (401: {}): they are expired, revoked or mistyped", hints())
+        [(hint, _)] if all_rejected => {
+            format!("GitHub rejected the token {hint} (401): it is expired, revoked or mistyped")
+        }
+        _ if all_rejected => {
+            format!("GitHub rejected every token (401: {}): they are expired, revoked or mistyped", hints())
         }
         _ => tokens.iter().map(|(hint, why)| format!("{hint} ({why})")).collect::<Vec<_>>().join(", "),
     }
 }
 
-/// `ghp_…, ghs_…: 404` when all got the same, else `ghp_…: 404, ghs_…: 403`.
+/// Formats tokens and statuses: `ghp_…, ghs_…: 404` if all got the same, else `ghp_…: 404, ghs_…: 403`.
 fn tried_list(tried: &[(String, u16)]) -> String {
     let same = tried.iter().all(|(_, status)| Some(status) == tried.first().map(|(_, first)| first));
     let shown = |pairs: &[(String, u16)]| match same {

@@ -1,4 +1,4 @@
-//! What the client tells its user while it works.
+//! Events that the client reports to its user while it works.
 
 use std::fmt;
 
@@ -6,40 +6,40 @@ use chrono::{DateTime, Local, Utc};
 
 use crate::rate_limit::WaitReason;
 
-/// Something the user should know now; `Display` gives the line to show. Holds no secret.
+/// An event that the user should know of; `Display` gives the line to show. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// There is no token: GitHub allows 60 requests an hour.
+    /// No token is configured: GitHub allows 60 requests an hour.
     Anonymous,
-    /// No token has anything left: requests wait until then.
+    /// No token has requests left: requests wait.
     Waiting {
-        /// When the next token may go on, on this machine's clock.
+        /// When the next token is available, on this machine's clock.
         until: DateTime<Utc>,
-        /// What is waited for.
+        /// The reason of the wait.
         reason: WaitReason,
     },
-    /// The wait announced last is over.
+    /// The wait reported last is over.
     Resumed,
-    /// GitHub refused a token (401); it is not used any more in this run.
+    /// GitHub rejected a token (401); it is disabled for the rest of the run.
     TokenRejected {
         /// The token's first characters.
         hint: String,
     },
-    /// A token is not used any more in this run, for another reason.
+    /// A token is disabled for the rest of the run, for another reason.
     TokenDisabled {
-        /// What users are shown of it.
+        /// The token's first characters, or the App's name.
         hint: String,
-        /// GitHub's words, or what was missing.
+        /// GitHub's message, or what is wrong with it.
         why: String,
     },
-    /// A token ends soon.
+    /// A token expires soon.
     TokenExpiring {
         /// The token's first characters.
         hint: String,
-        /// When GitHub will refuse it.
+        /// When GitHub will reject it.
         at: DateTime<Utc>,
     },
-    /// A request failed and is tried again.
+    /// A request failed and is retried.
     Retrying {
         /// Path and query.
         what: String,
@@ -59,25 +59,25 @@ impl fmt::Display for ClientEvent {
             Self::Waiting { until, reason } => {
                 write!(f, "waiting {} for {reason}, until {}", span(*until - Utc::now()), clock(*until))
             }
-            Self::Resumed => f.write_str("going on"),
+            Self::Resumed => f.write_str("resuming"),
             Self::TokenRejected { hint } => {
                 write!(
                     f,
-                    "GitHub refused the token {hint} (401): it is expired, revoked or mistyped; going on without it"
+                    "GitHub rejected the token {hint} (401): it is expired, revoked or mistyped; continuing without it"
                 )
             }
-            Self::TokenDisabled { hint, why } => write!(f, "{hint} is of no use ({why}); going on without it"),
+            Self::TokenDisabled { hint, why } => write!(f, "{hint} is disabled ({why}); continuing without it"),
             Self::TokenExpiring { hint, at } => {
                 write!(f, "the token {hint} expires at {}", at.format("%Y-%m-%d %H:%M UTC"))
             }
             Self::Retrying { what, attempt, why } => {
-                write!(f, "{what}: attempt {attempt} failed ({why}), trying again")
+                write!(f, "{what}: attempt {attempt} failed ({why}), retrying")
             }
         }
     }
 }
 
-/// A span in the unit a person would use, rounded up.
+/// Formats a span in the unit a person would use, rounded up.
 fn span(span: chrono::TimeDelta) -> String {
     let seconds = span.num_milliseconds().max(0).div_euclid(1000) + 1;
     match seconds {
@@ -87,7 +87,7 @@ fn span(span: chrono::TimeDelta) -> String {
     }
 }
 
-/// The user's local time of day, with the date when it is not today.
+/// Formats the user's local time of day, with the date if it is not today.
 fn clock(at: DateTime<Utc>) -> String {
     let at = at.with_timezone(&Local);
     let form = if at.date_naive() == Local::now().date_naive() { "%H:%M" } else { "%Y-%m-%d %H:%M" };

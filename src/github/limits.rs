@@ -1,41 +1,41 @@
-//! How long to wait before trying again, and how often to try.
+//! Timeouts, attempts and backoff of requests.
 
 use std::time::Duration;
 
-/// The numbers of trying again. A struct, so that tests need not wait for real.
+/// The limits of a client. Tests set lower ones.
 #[derive(Debug, Clone)]
 pub(super) struct ClientLimits {
-    /// Attempts in all for server errors, broken connections and broken bodies: with the backoff below they span half a
-    /// minute to a minute, which outlasts a deploy or a failing node.
+    /// Maximum attempts after server errors, broken connections and incomplete bodies. With the backoff below they span 30 to 60
+    /// s, which outlasts a deployment or a failing node.
     pub max_attempts: u32,
-    /// Attempts in all for a page that the server can't make in time and that can be asked for in smaller parts.
+    /// Maximum attempts for a page that the server can't make in time, if the caller can ask for smaller parts.
     pub max_timeout_attempts: u32,
-    /// Attempts in all while nothing like GitHub ever answered: a wrong address should be told quickly.
+    /// Maximum attempts while nothing like GitHub ever answered: a wrong address should be reported soon.
     pub max_first_contact_attempts: u32,
-    /// The first backoff's upper end; doubled each time.
+    /// Upper end of the first backoff; doubles each time.
     pub initial_backoff: Duration,
-    /// No backoff is longer.
+    /// Maximum backoff.
     pub max_backoff: Duration,
-    /// What a failing server asks for with `Retry-After` is kept up to this.
+    /// Maximum `Retry-After` respected of a failing server.
     pub max_retry_after: Duration,
-    /// After a secondary limit that names no time: "at least one minute", then exponentially longer (GitHub docs:
+    /// Pause after a secondary limit that names no time: "at least one minute", then exponentially longer (GitHub docs:
     /// exceeding the rate limit).
     pub initial_secondary_pause: Duration,
-    /// No such pause is longer.
+    /// Maximum pause after a secondary limit.
     pub max_secondary_pause: Duration,
-    /// Secondary-limit answers to one request, a token: going on would risk a ban.
+    /// Maximum secondary limits that one request may hit, per token: more would risk a ban.
     pub max_secondary_limits: u32,
-    /// Primary-limit answers to one request, a token: each costs up to an hour, so this only ends what can't be right.
+    /// Maximum primary limits that one request may hit, per token. Each costs up to an hour: this only stops a broken server.
     pub max_primary_limits: u32,
-    /// After a limit answer whose time is already over: don't ask again at once.
+    /// Minimum pause after a limit, even if its time is over already.
     pub min_pause: Duration,
-    /// A TCP and TLS handshake that takes longer will not succeed.
+    /// Timeout of the TCP and TLS handshakes.
     pub connect_timeout: Duration,
-    /// Silence: GitHub ends its own work after 10 s, so nothing for 30 s means the connection is dead.
+    /// Maximum silence: GitHub ends its own work after 10 s, so that nothing for 30 s means a dead connection.
     pub read_timeout: Duration,
-    /// One request with its body: a server that drips bytes must not hold a slot for ever.
+    /// Timeout of one request with its body: a server that sends byte by byte must not hold a permit forever.
     pub request_timeout: Duration,
-    /// The longest body taken in, in bytes after decompression: GitHub's largest pages have some 10 MB; this only
+    /// Maximum body size in bytes, after decompression. GitHub's largest pages have some 10 MB; this only
     /// keeps a hostile server from filling the memory.
     pub max_body_bytes: usize,
 }
@@ -63,16 +63,18 @@ impl Default for ClientLimits {
 }
 
 impl ClientLimits {
-    /// The pause before the attempt after `failed` failed ones: exponential, its second half by chance, so that many
-    /// requests that failed together don't come back together. A `Retry-After` of a failing server is kept, up to its cap.
-    pub fn backoff(&self, failed: u32, asked: Option<Duration>) -> Duration {
-        let most = doubled(self.initial_backoff, failed.saturating_sub(1), self.max_backoff);
-        most.mul_f64(0.5 + 0.5 * rand::random::<f64>()).max(asked.unwrap_or_default().min(self.max_retry_after))
+    /// Returns the pause after `failed` failed attempts: exponential, its second half random, so that requests that failed together
+    /// don't return together. A failing server's `Retry-After` is respected up to its maximum.
+    pub fn backoff(&self, failed: u32, retry_after: Option<Duration>) -> Duration {
+        let backoff = doubled(self.initial_backoff, failed.saturating_sub(1), self.max_backoff);
+        backoff
+            .mul_f64(0.5 + 0.5 * rand::random::<f64>())
+            .max(retry_after.unwrap_or_default().min(self.max_retry_after))
     }
 
-    /// The pause after the `strike`-th secondary limit in a row, counted from 0.
-    pub fn secondary_pause(&self, strike: u32) -> Duration {
-        doubled(self.initial_secondary_pause, strike, self.max_secondary_pause)
+    /// Returns the pause after a secondary limit; `index` counts those in a row, from 0.
+    pub fn secondary_pause(&self, index: u32) -> Duration {
+        doubled(self.initial_secondary_pause, index, self.max_secondary_pause)
     }
 }
 

@@ -1,11 +1,11 @@
-//! The `Link` header: where a list goes on.
+//! The `Link` header: the pages around a page.
 
 use http::HeaderMap;
 
 use super::base::ApiBase;
 use super::url::{ApiUrl, UrlProblem};
 
-/// The pages around a page, as its `Link` header names them. Follow `next` as it came (GitHub docs: pagination).
+/// Links to the pages around a page. `next` is to be followed as it came (GitHub docs: pagination).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Links {
     /// The page after this one; `None` on the last page.
@@ -19,7 +19,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// The number of the last page, when the list is numbered and says so.
+    /// Returns the number of the last page, if the list is numbered and shows it.
     pub fn last_page(&self) -> Option<u32> {
         self.last.as_ref()?.query_value("page")?.parse().ok()
     }
@@ -27,7 +27,7 @@ impl Links {
     /// Reads a response's `Link` headers; `from` is the address that answered.
     ///
     /// # Errors
-    /// A link among these four that leads out of the API, or a header that breaks the syntax: taking either for "no more
+    /// One of these links leads out of the API, or the header is malformed: taking either for "no more
     /// pages" would lose data.
     pub(super) fn read(headers: &HeaderMap, base: &ApiBase, from: &ApiUrl) -> Result<Self, UrlProblem> {
         let unreadable = || UrlProblem {
@@ -91,7 +91,7 @@ fn parse(mut text: &str) -> Option<Vec<(&str, String)>> {
     }
 }
 
-/// A token or a quoted string, and what follows it.
+/// Splits a token or a quoted string from what follows it.
 fn parameter_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ',', ' ', '\t']).unwrap_or(text.len());

@@ -1,4 +1,4 @@
-//! What a run may still ask for: a number of requests, and a moment after which none is sent.
+//! The bounds that users set for a run: a number of requests, and a deadline.
 
 use std::future::pending;
 use std::sync::OnceLock;
@@ -10,29 +10,29 @@ use tokio::time::Instant;
 
 use super::error::ApiError;
 
-/// The bounds of one run. Nothing is sent beyond them: a request takes its part before it goes out, and gives it back when it
-/// turns out to count on no rate limit.
+/// The bounds of a run; nothing is sent beyond them. A request acquires a permit before it is sent, and releases it if it turns
+/// out not to count on a rate limit.
 #[derive(Debug, Default)]
 pub(super) struct RunQuota {
     limits: OnceLock<Bounds>,
-    /// Why a request was not sent, once one was not.
+    /// The message of the bound that was reached first.
     reached: OnceLock<String>,
 }
 
 #[derive(Debug)]
 struct Bounds {
-    /// Requests that are left; closed with the last one.
+    /// Requests left; closed with the last one.
     requests: Option<Semaphore>,
-    /// How many of these have been spent.
+    /// Requests spent.
     spent: AtomicUsize,
-    /// How many there were.
+    /// Requests allowed at first.
     total: usize,
     deadline: Option<Instant>,
-    /// What to say when the requests are used up, and at the deadline.
+    /// Messages for when the requests are used up, and for the deadline.
     messages: [String; 2],
 }
 
-/// A request's part of the quota; total back when it is dropped unspent.
+/// A request's part of the quota; released if it is dropped unspent.
 #[derive(Debug)]
 pub(super) struct QuotaPermit<'a> {
     limits: &'a Bounds,
@@ -40,7 +40,7 @@ pub(super) struct QuotaPermit<'a> {
 }
 
 impl QuotaPermit<'_> {
-    /// The request has counted on a rate limit.
+    /// Spends it: the request counted on a rate limit.
     pub fn spend(self) {
         self.permit.forget();
         let spent = self.limits.spent.fetch_add(1, Ordering::Relaxed) + 1;
@@ -53,7 +53,7 @@ impl QuotaPermit<'_> {
 }
 
 impl RunQuota {
-    /// Sets the bounds of all requests from now on, once: `requests` that may still count, and how long any may be sent.
+    /// Sets the bounds for all further requests, once: how many may count, and for how long any may be sent.
     pub fn set(&self, requests: Option<u64>, time: Option<Duration>, messages: [String; 2]) {
         let total = requests.map(|number| usize::try_from(number).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let semaphore = total.map(Semaphore::new);
@@ -68,19 +68,17 @@ impl RunQuota {
             deadline,
             messages,
         };
-        // The first bounds hold.
+        // Bounds that were set before stay.
         let _ = self.limits.set(limits);
     }
 
-    /// Why a request was not sent, if one was not.
+    /// Returns the message of the bound that kept a request from being sent, if one did.
     pub fn reached(&self) -> Option<String> {
         self.reached.get().cloned()
     }
 
-    /// Takes one request's part. Where all parts are in other requests' hands, this waits until it is known whether those count.
-    ///
-    /// # Errors
-    /// [`ApiError::LimitReached`]
+    /// Acquires one request's permit; `None` without a bound. While all are held by other requests, waits until it is known
+    /// whether those count. Fails with [`ApiError::LimitReached`].
     pub async fn acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
         let Some(limits) = self.limits.get() else { return Ok(None) };
         self.check_deadline(limits)?;
@@ -94,10 +92,7 @@ impl RunQuota {
         }
     }
 
-    /// The same for a request that another one waits for, which must not wait for that one's part.
-    ///
-    /// # Errors
-    /// [`ApiError::LimitReached`]
+    /// Acquires a permit without waiting, for a request that another one waits for while it holds its own.
     pub fn try_acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
         let Some(limits) = self.limits.get() else { return Ok(None) };
         self.check_deadline(limits)?;
@@ -108,7 +103,7 @@ impl RunQuota {
         }
     }
 
-    /// Returns at the deadline, with the error that says so; never without one.
+    /// Resolves at the deadline with the error for it; never if there is none.
     pub async fn deadline_passed(&self) -> ApiError {
         match self.limits.get().and_then(|limits| Some((limits, limits.deadline?))) {
             Some((limits, deadline)) => {

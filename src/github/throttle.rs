@@ -1,4 +1,5 @@
-//! How fast one token may go: fewer than 900 points in any minute (GitHub docs: secondary rate limits; a GET is 1 point).
+//! The rate at which one token may be used: fewer than 900 points in any minute (GitHub docs: secondary rate limits; a GET is 1
+//! point).
 
 use tokio::time::Instant;
 
@@ -7,25 +8,25 @@ use crate::rate_limit::{MAX_BURST, REQUEST_INTERVAL};
 /// Requests a second that [`REQUEST_INTERVAL`] comes to.
 pub(super) const PER_SECOND: f64 = 13.5;
 
-/// The generic cell rate algorithm: one moment is all it remembers.
+/// The generic cell rate algorithm: its state is one instant.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gcra {
-    /// When the requests so far would have gone, had they gone evenly.
+    /// When the requests so far would be through, had they been sent at even intervals.
     due: Option<Instant>,
 }
 
 impl Gcra {
-    /// When the next request may go; `now` or earlier means at once.
+    /// Returns when the next request may be sent; `now` or earlier means at once.
     pub fn next_allowed(&self, now: Instant) -> Instant {
         self.due.map_or(now, |due| due.checked_sub(REQUEST_INTERVAL * (MAX_BURST - 1)).unwrap_or(now))
     }
 
-    /// Counts a request that goes now.
+    /// Counts a request that is sent now.
     pub fn record(&mut self, now: Instant) {
         self.due = Some(self.due.map_or(now, |due| due.max(now)) + REQUEST_INTERVAL);
     }
 
-    /// Counts a request out again that did not go after all.
+    /// Takes back a request that was not sent after all.
     pub fn refund(&mut self) {
         self.due = self.due.and_then(|due| due.checked_sub(REQUEST_INTERVAL));
     }

@@ -1,4 +1,4 @@
-//! Who is trusted over TLS: whoever the system trusts, as curl does, too.
+//! Trust in TLS certificates: as the system does, and curl.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,10 +10,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-/// How clients of GitHub speak TLS.
-///
-/// # Errors
-/// The system's trusted certificates can't be had.
+/// Builds the TLS configuration; fails if the system's trusted certificates can't be loaded.
 pub(super) fn client_config() -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = SystemTrust { chains: Verifier::new(Arc::clone(&provider))?, roots: OnceLock::new() };
@@ -32,12 +29,12 @@ fn config(provider: Arc<CryptoProvider>, verifier: SystemTrust) -> Result<Client
 
 /// Accepts what the platform's verifier accepts, and a self-signed certificate that the system trusts as it is.
 ///
-/// Appliances such as GitHub Enterprise Server come with one that is marked as a CA's. webpki refuses it as a server's own
-/// (`CaUsedAsEndEntity`) whoever trusts it, where OpenSSL and the platforms' verifiers take an equal root for proof enough.
+/// Appliances such as GitHub Enterprise Server come with one that is marked as a CA's. webpki rejects it as a server's own
+/// (`CaUsedAsEndEntity`) whoever trusts it, while OpenSSL and the platforms' verifiers accept an equal root.
 #[derive(Debug)]
 struct SystemTrust {
     chains: Verifier,
-    /// The system's roots, once they were needed.
+    /// The system's roots, loaded when first needed.
     roots: OnceLock<Vec<CertificateDer<'static>>>,
 }
 
@@ -48,7 +45,7 @@ impl SystemTrust {
     }
 }
 
-/// webpki has found nothing else at fault by then: it looks at the certificate's dates before.
+/// Returns whether this is webpki's only objection: it checks the certificate's dates before.
 fn is_ca_as_end_entity(error: &Error) -> bool {
     const NAME: &str = "CaUsedAsEndEntity";
     matches!(error, Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) if cause.to_string() == NAME)

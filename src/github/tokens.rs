@@ -1,4 +1,4 @@
-//! The tokens: who waits for what, and leases, which are given back when they are dropped.
+//! The pool of tokens: permits to send one request each, and the queues of requests that wait for them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,41 +30,40 @@ mod disabled;
 mod select;
 mod token;
 
-/// Requests in flight a token: enough to hide the network's latency at GitHub's pace.
+/// Requests in flight per token, unless the user sets more: enough to hide latency at the rate that GitHub allows.
 const MAX_IN_FLIGHT_PER_TOKEN: usize = 16;
-/// Lanes are forgotten beyond this number when nobody waits in them.
+/// Number of queues from which on idle ones are dropped.
 const MAX_IDLE_QUEUES: usize = 64;
-/// A token that ends within this time is worth a line.
+/// Remaining lifetime from which on a token's expiry is reported.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
-
-/// So many tokens in a row that an installation was given and GitHub then refused mean that it will not be let in: one that is
-/// just made may not be known everywhere yet.
+/// Tokens in a row that an installation may get without any being accepted. A new one may not be known to all of GitHub's
+/// servers yet.
 const MAX_UNUSED_TOKENS: u32 = 3;
 
 type Notifier = Arc<dyn Fn(ClientEvent) + Send + Sync>;
 
-/// All tokens of a client, and the App that makes further ones. Without any, one anonymous "token".
+/// The tokens of a client, and the App that adds its installations. Without any, it holds one anonymous "token".
 pub(super) struct TokenPool {
     state: Mutex<State>,
-    /// Told whenever a request that had to wait might go now.
+    /// Notified whenever a waiting request might be sent.
     changed: Notify,
-    /// One queue for each set of tokens that requests wait for. Only a queue's first looks for a token: the order is
-    /// kept, a change wakes one waiter a queue, and a request that needs one token does not hold up those that need another.
+    /// One queue for each set of tokens that requests wait for. Only the first in a queue tries for a token: this keeps the
+    /// order, wakes one waiter per queue, and no request delays those that need other tokens.
     queues: Mutex<HashMap<Vec<usize>, Arc<tokio::sync::Mutex<()>>>>,
     notify: Notifier,
-    /// Requests in flight over all tokens, where the user has set it.
+    /// Maximum requests in flight over all tokens, if the user has set it.
     concurrency: Option<usize>,
-    /// The App, and its place among the tokens.
+    /// The App, and its index among the tokens.
     app: Option<(App, usize)>,
 }
 
 struct State {
     tokens: Vec<Token>,
     in_flight: usize,
-    /// The most of them in all, as divided among the processes.
+    /// This process's share of the requests in flight over all tokens.
     allocation: usize,
     access: AccessCache,
-    /// The end of the wait that was announced and is not over.
+    /// The end of the announced wait, until it is over.
     announced: Option<Instant>,
 }
 
@@ -91,51 +90,53 @@ impl<'a> TokenRequest<'a> {
     }
 }
 
+/// How a request's token is chosen.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose<'a> {
-    /// With a token known to read the repository, or any if none is known.
+    /// A token known to read the repository, or any if none is known.
     Read,
-    /// To find a token that can read the repository; these were tried already.
+    /// One that might read the repository, apart from those that were tried already.
     Discover { tried: &'a [usize] },
-    /// To find out whether this token can.
+    /// This token, to find out whether it can read the repository; not if it is blocked for long.
     Probe(usize),
-    /// With this token, however long it is waited for.
+    /// This token, however long the wait.
     Pinned(usize),
 }
 
-/// What came of looking for a token.
+/// The result of one attempt to acquire a token.
 pub(super) enum Acquire {
     Granted(Box<Permit>),
-    /// The known readers have nothing left; this token might be one.
+    /// The known readers have nothing left; this token may be another reader.
     ProbeFirst(usize),
-    /// This installation needs a token before it can serve.
+    /// This installation needs a new token first.
     RefreshFirst(usize),
-    /// Look again at `wake` or on a change. `announce`: it is a wait the user should know of.
+    /// Try again on a change, or at the given time.
     Wait {
         wake: Option<Instant>,
+        /// End and reason of a wait that is long enough to be reported.
         announce: Option<(Instant, WaitReason)>,
     },
-    /// No token is left for this.
+    /// No token is left for the request.
     NoToken,
 }
 
-/// A token's permission to send one request.
+/// A permit to send one request with a token; it is released when dropped.
 pub(super) struct Permit {
     pool: Arc<TokenPool>,
     pub token: usize,
     pub authorization: Option<HeaderValue>,
     pub hint: String,
     pub fingerprint: String,
-    /// Who the tags are told apart by that it is given.
+    /// The scope of the ETags that the token gets.
     pub etag_scope: String,
     /// Requests an hour to leave unused.
     pub reserve: u64,
-    /// The ledger has granted this already.
+    /// No reservation in the shared store is needed.
     pub granted: bool,
 }
 
 impl Permit {
-    /// Gives it back without having sent the request.
+    /// Releases it without the request having been sent.
     pub fn cancel(self) {
         if let Some(token) = self.pool.state().tokens.get_mut(self.token) {
             token.throttle.refund();
@@ -195,7 +196,7 @@ impl TokenPool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests in flight at most: in all, and a token.
+    /// Returns the maximum requests in flight: in all, and per token.
     fn bounds(&self, state: &State) -> (usize, usize) {
         let count = state.tokens.iter().filter(|token| !matches!(token.credential, Credential::App)).count().max(1);
         let total = self.concurrency.unwrap_or(MAX_IN_FLIGHT_PER_TOKEN * count).clamp(1, MAX_IN_FLIGHT);
@@ -220,7 +221,7 @@ impl TokenPool {
         wait_queue.lock_owned().await
     }
 
-    /// Looks for a token once. The caller waits when it is blocked, and says so if the wait is a long one.
+    /// Tries once to get a permit, without waiting.
     pub fn try_acquire(self: &Arc<Self>, wanted: &TokenRequest<'_>, now: Instant) -> Acquire {
         let mut state = self.state();
         let (total, per_token) = self.bounds(&state);
@@ -251,10 +252,10 @@ impl TokenPool {
         }))
     }
 
-    /// Says that a request waits until `until`, once for each wait.
+    /// Reports that requests wait, once per wait.
     pub fn announce_wait(&self, until: Instant, reason: WaitReason, now: Instant) {
         let mut state = self.state();
-        if state.announced.is_some_and(|told| told > now && until <= told + Duration::from_secs(1)) {
+        if state.announced.is_some_and(|announced| announced > now && until <= announced + Duration::from_secs(1)) {
             return;
         }
         state.announced = Some(until);
@@ -262,18 +263,20 @@ impl TokenPool {
         self.emit(ClientEvent::Waiting { until: utc(until, now), reason });
     }
 
-    /// Says that the announced wait is over, once.
+    /// Reports that the announced wait is over, once.
     pub fn announce_resumed(&self) {
         if self.state().announced.take().is_some() {
             self.emit(ClientEvent::Resumed);
         }
     }
 
-    pub fn emit(&self, notice: ClientEvent) {
-        (self.notify)(notice);
+    /// Emits an event for the user.
+    pub fn emit(&self, event: ClientEvent) {
+        (self.notify)(event);
     }
 
-    /// Learns from an answer's headers. `regular`: an answer of the API itself, whose missing limit headers mean something.
+    /// Records a response's rate limit. `regular` responses come from the API itself, so that missing headers mean that there is
+    /// no limit.
     pub fn record_response(
         &self,
         permit: &Permit,
@@ -298,7 +301,7 @@ impl TokenPool {
         self.changed.notify_waiters();
     }
 
-    /// Leaves a token alone until then.
+    /// Pauses a token; a pause that ends later stays.
     pub fn pause(&self, token: usize, until: Instant, reason: WaitReason) {
         if let Some(token) = self.state().tokens.get_mut(token)
             && token.paused.is_none_or(|(known, _)| known < until)
@@ -308,8 +311,8 @@ impl TokenPool {
         self.changed.notify_waiters();
     }
 
-    /// Counts a secondary limit; gives its place in the row of them. Requests that were in flight together get the same
-    /// place: together they are one offence.
+    /// Counts a secondary limit and returns its index in the series, from 0. Requests that were in flight together count once:
+    /// `None` for all but the first.
     pub fn record_secondary_limit(&self, token: usize, now: Instant) -> Option<u32> {
         let mut state = self.state();
         let token = state.tokens.get_mut(token)?;
@@ -320,7 +323,7 @@ impl TokenPool {
         Some(token.secondary_limit_hits - 1)
     }
 
-    /// Learns from what GitHub says of a token itself: its scopes, and its end, which is told once where it is near.
+    /// Records a token's scopes and expiry, and reports the expiry once when it is near.
     pub fn record_details(&self, token: usize, scopes: Option<&str>, expires: Option<DateTime<Utc>>) {
         let mut state = self.state();
         let Some(token) = state.tokens.get_mut(token) else { return };
@@ -338,20 +341,20 @@ impl TokenPool {
         self.emit(ClientEvent::TokenExpiring { hint, at });
     }
 
-    /// Remembers whether a token can read a repository, and whether everybody can.
+    /// Records whether a token can read a repository, and whether everybody can if that is known.
     pub fn record_access(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
         self.state().access.record_access(repo, token, can, public);
         self.changed.notify_waiters();
     }
 
-    /// What is known of the readers of a repository holds under its present name too.
+    /// Applies what is known of a repository's readers to its present name too.
     pub fn record_rename(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
         self.state().access.record_rename(asked, name, public);
         self.changed.notify_waiters();
     }
 
-    /// Remembers that a token may not read something of a repository, or without a sign-on nothing of it. Returns whether
-    /// another token is left that may.
+    /// Records that a token was denied an endpoint of a repository, or without single sign-on the repository. Returns whether
+    /// another reader is left to try.
     pub fn record_denial(&self, wanted: &TokenRequest<'_>, token: usize, error: &ApiError) -> bool {
         let Some(repo) = wanted.repo() else { return false };
         let mut state = self.state();
@@ -361,35 +364,36 @@ impl TokenPool {
             state.access.record_denial(repo, token, wanted.endpoint());
         }
         let wanted = TokenRequest { purpose: Purpose::Read, ..*wanted };
-        let may =
+        let is_allowed =
             |i: &usize| state.can_read(repo, *i) == Some(true) && !state.access.is_denied(repo, *i, wanted.endpoint());
-        state.candidates(&wanted).iter().any(may)
+        state.candidates(&wanted).iter().any(is_allowed)
     }
 
-    /// Leaves it open whether a token can read a repository, until then.
+    /// Postpones the next probe of whether a token can read a repository.
     pub fn probe_later(&self, repo: &RepoName, token: usize, at: Instant) {
         self.state().access.probe_later(repo, token, at);
     }
 
-    /// Whether another token than this may serve a request too.
+    /// Returns whether a token other than this one could serve a request.
     pub fn has_other(&self, wanted: &TokenRequest<'_>, token: usize) -> bool {
         self.state().candidates(wanted).iter().any(|candidate| *candidate != token)
     }
 
-    /// The tokens that GitHub has not refused.
+    /// Returns references to the tokens that are not disabled.
     pub fn usable(&self) -> Vec<TokenRef> {
         let state = self.state();
-        let live = state.tokens.iter().enumerate().filter(|(_, token)| token.can_serve_reads());
-        live.map(|(index, token)| TokenRef {
-            index,
-            fingerprint: token.fingerprint.clone(),
-            hint: token.hint.clone(),
-            installed_on: token.installation().map(|installed| installed.account.clone()),
-        })
-        .collect()
+        let usable = state.tokens.iter().enumerate().filter(|(_, token)| token.can_serve_reads());
+        usable
+            .map(|(index, token)| TokenRef {
+                index,
+                fingerprint: token.fingerprint.clone(),
+                hint: token.hint.clone(),
+                installed_on: token.installation().map(|installed| installed.account.clone()),
+            })
+            .collect()
     }
 
-    /// What is known of a token.
+    /// Returns what is known of a token.
     pub fn token_state(&self, token: usize, now: Instant) -> TokenState {
         let state = self.state();
         let Some(token) = state.tokens.get(token) else { return TokenState::default() };
@@ -403,6 +407,7 @@ impl TokenPool {
         TokenState { disabled_reason: token.disabled_reason.clone(), scopes, expires, budget, resets_at, paused }
     }
 
+    /// Sums up the budgets of the usable tokens.
     pub fn budget(&self, now: Instant) -> PoolBudget {
         let state = self.state();
         let mut total = PoolBudget {
@@ -436,13 +441,13 @@ impl TokenPool {
 }
 
 impl State {
-    /// Whether a token is an installation's that has to be got first.
+    /// Returns whether a token is an installation's that has to be refreshed first.
     fn needs_refresh(&self, token: usize, now: Instant) -> bool {
         self.tokens.get(token).and_then(Token::installation).is_some_and(|installed| installed.needs_refresh(now))
     }
 }
 
-/// A moment on this machine's calendar.
+/// Converts an instant to this machine's calendar time.
 fn utc(at: Instant, now: Instant) -> DateTime<Utc> {
     let wait = TimeDelta::from_std(at.saturating_duration_since(now)).unwrap_or(TimeDelta::zero());
     Utc::now().checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC)

@@ -1,4 +1,4 @@
-//! Addresses inside the API, and the one place where names become parts of a path.
+//! Addresses within the API, and the one place where names become parts of a path.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').re
 const OTHER_SERVER: &str =
     "it leads to another server; if that is the public address of this one, set github.public_url to it";
 
-/// The address of something inside the API: a path and a query below the API's base address.
+/// An address within the API: path and query below the API's base address.
 ///
 /// A value can't leave the API: it is built from encoded segments ([`ApiUrl::path`]) or parsed and checked against
 /// the API's origin and base path (from what the server sends). It holds no host, so that a page has the same identity whatever
@@ -27,7 +27,7 @@ pub struct ApiUrl {
     query: Option<String>,
 }
 
-/// Why a text is not an address inside the API.
+/// An error: a text is not an address within the API.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found} is not an address below {api_url}: {problem}")]
 pub struct UrlProblem {
@@ -40,7 +40,7 @@ pub struct UrlProblem {
 }
 
 impl ApiUrl {
-    /// The address made of these path segments; each is encoded whole, so a `/`, `?` or `%` inside a label's name
+    /// Builds the address of these path segments; each is encoded whole, so a `/`, `?` or `%` inside a label's name
     /// or a branch stays inside its segment.
     ///
     /// The segments `.` and `..` can't be written in a URL (RFC 3986 removes even their encoded forms): they are
@@ -61,7 +61,7 @@ impl ApiUrl {
         Self { path, query: None }
     }
 
-    /// The address `repos/OWNER/NAME/...` below a repository.
+    /// Builds the address `repos/OWNER/NAME/...` below a repository.
     pub fn repo(repo: &RepoName, segments: &[&str]) -> Self {
         let mut all = Vec::with_capacity(segments.len() + 3);
         all.extend(["repos", repo.owner(), repo.name()]);
@@ -69,7 +69,7 @@ impl ApiUrl {
         Self::path(&all)
     }
 
-    /// The same address with one more query parameter.
+    /// Adds a query parameter.
     #[must_use]
     pub fn query(mut self, key: &str, value: &str) -> Self {
         let query = self.query.get_or_insert_default();
@@ -82,7 +82,7 @@ impl ApiUrl {
         self
     }
 
-    /// The same address with the parameter replaced where it stands, or added: a smaller `per_page` on a page's address.
+    /// Replaces a query parameter where it stands, or adds it: a smaller `per_page` in a page's address.
     #[must_use]
     pub fn with_query(mut self, key: &str, value: &str) -> Self {
         let Some(query) = self.query.take() else { return self.query(key, value) };
@@ -101,7 +101,7 @@ impl ApiUrl {
         if replaced { self } else { self.query(key, value) }
     }
 
-    /// The address of something below this one, without its query.
+    /// Appends a path segment and drops the query.
     #[must_use]
     pub fn child(mut self, segment: &str) -> Self {
         self.path.push('/');
@@ -110,12 +110,12 @@ impl ApiUrl {
         self
     }
 
-    /// The last segment of the path, encoded as it is: what is asked for, whatever it belongs to.
+    /// Returns the last segment of the path, still encoded: the kind of data that is asked for.
     pub(super) fn last_segment(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The first value of a query parameter, decoded.
+    /// Returns the first value of a query parameter, decoded.
     pub fn query_value(&self, key: &str) -> Option<String> {
         self.query.as_deref()?.split('&').find_map(|part| {
             let (found, value) = part.split_once('=').unwrap_or((part, ""));
@@ -155,7 +155,7 @@ impl ApiUrl {
         }
     }
 
-    /// The full URL of this address on a server.
+    /// Returns the full URL of this address on a server.
     pub(super) fn resolve(&self, api_url: &Url) -> Url {
         let mut url = api_url.clone();
         let base = api_url.path().trim_end_matches('/');
@@ -171,7 +171,7 @@ fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// A foreign URL as it may be shown: no userinfo, query or fragment.
+/// Formats a foreign URL for users, without userinfo, query and fragment.
 fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // These fail only for URLs that can't have a user name, which then have none.
@@ -195,7 +195,7 @@ impl fmt::Display for ApiUrl {
 impl FromStr for ApiUrl {
     type Err = UrlProblem;
 
-    /// Reads `/path?query` as `Display` gave it.
+    /// Parses `/path?query` as `Display` gave it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fail = |problem| UrlProblem { found: "a stored address".to_owned(), api_url: "/".to_owned(), problem };
         if !text.starts_with('/') || text.starts_with("//") {

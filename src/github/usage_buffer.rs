@@ -1,4 +1,4 @@
-//! What of a token's answers is worth telling the other processes, and when.
+//! When a token's usage is reported to the shared store.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use tokio::time::Instant;
 
 use crate::rate_limit::{RateWindow, UsageReport};
 
-/// News of no consequence wait for so long: the ledger counts requests by itself, and needs answers only to notice what
-/// other programs spend and what was granted and cost nothing.
+/// Minimum interval between routine reports. The store counts reservations itself; reports only add refunds of 304s and other
+/// programs' usage.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
-/// From so many requests above the reserve on, each answer is told at once: as many as GitHub lets be in flight.
+/// Requests left above the reserve from which on each response is reported at once: as many as may be in flight.
 const NEAR_EXHAUSTION: u64 = 100;
-/// Two servers of GitHub may give the same hour's end one second apart.
+/// GitHub's servers may report the same window's end one second apart.
 const RESET_TOLERANCE_SECS: u64 = 1;
 
-/// What is not yet told of one token.
+/// The usage of one token that is not reported yet.
 #[derive(Debug, Default)]
 pub(super) struct UsageBuffer {
     last: LastReport,
-    /// Granted requests that cost nothing.
+    /// Reserved requests that turned out free.
     refunded: u32,
 }
 
@@ -35,13 +35,13 @@ enum LastReport {
 }
 
 impl UsageBuffer {
-    /// A granted request that costs nothing.
+    /// Counts a reserved request that turned out free.
     pub fn refund(&mut self) {
         self.refunded = self.refunded.saturating_add(1);
     }
 
-    /// What to tell now that an answer told of the token's hour. `last`: no other request of this process is in flight on
-    /// the token, so that what is left untold might stay so.
+    /// Returns the report that a response's window makes due, if any. `is_last`: no other request of this process is in flight
+    /// with the token, so that refunds might otherwise never be reported.
     pub fn window(&mut self, window: RateWindow, reserve: u64, is_last: bool, now: Instant) -> Option<UsageReport> {
         let due = match self.last {
             LastReport::Window { limit, reset, at } => {
@@ -59,17 +59,18 @@ impl UsageBuffer {
         })
     }
 
-    /// What to tell now that an answer told of no limits, or (`said` is false) of none.
-    pub fn no_limit(&mut self, said: bool) -> Option<UsageReport> {
+    /// Returns the report that a response without a limit makes due, if any. `stated`: the server stated that there is none,
+    /// rather than sending no headers.
+    pub fn no_limit(&mut self, stated: bool) -> Option<UsageReport> {
         let due = match self.last {
             LastReport::Never => true,
             LastReport::NoLimit => false,
-            LastReport::Window { .. } => said,
+            LastReport::Window { .. } => stated,
         };
         due.then(|| {
             self.last = LastReport::NoLimit;
             self.refunded = 0;
-            UsageReport::NoLimit { stated: said }
+            UsageReport::NoLimit { stated }
         })
     }
 }

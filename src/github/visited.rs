@@ -1,19 +1,19 @@
-//! Links of a list that lead in a circle.
+//! Detection of cycles in a list's links.
 
 use std::collections::HashSet;
 
 use super::error::ApiError;
 use super::url::ApiUrl;
 
-/// The addresses that one walk along a list's links has asked for.
+/// The addresses that one walk along a list's links has requested.
 #[derive(Debug, Default)]
 pub struct VisitedUrls(HashSet<ApiUrl>);
 
 impl VisitedUrls {
-    /// Records an address that is about to be asked for.
+    /// Records an address that is about to be requested.
     ///
     /// # Errors
-    /// [`ApiError::LinkCycle`] where this walk has had it before: following the links further would never end.
+    /// [`ApiError::LinkCycle`] if this walk has requested it before: it would never end.
     pub fn visit(&mut self, url: &ApiUrl) -> Result<(), ApiError> {
         match self.0.insert(url.clone()) {
             true => Ok(()),

@@ -1,4 +1,5 @@
-//! An organisation's webhook: one for our address, active, with all_events in JSON and has_secret (data model, §7).
+//! An organization's webhook: one for the configured address, active, with all events in JSON, and signed
+//! (`docs/organizations.md`, The webhook).
 
 use std::fmt;
 
@@ -15,37 +16,37 @@ use super::url::ApiUrl;
 use super::visited::VisitedUrls;
 use crate::secret::Secret;
 
-/// Hooks that a page holds at most.
+/// Webhooks per page, GitHub's maximum.
 const PER_PAGE: &str = "100";
 
-/// The hook that each organisation is to have.
+/// The webhook that each organization should have.
 #[derive(Debug, Clone)]
 pub struct WebhookSpec {
-    /// Where GitHub delivers to.
+    /// The address that GitHub delivers to.
     pub url: Url,
-    /// What deliveries are has_secret with.
+    /// The secret that signs deliveries.
     pub secret: Option<Secret>,
-    /// Whether one that is not as it should be is put right.
+    /// Repair a misconfigured one.
     pub repair: bool,
 }
 
-/// What an organisation's hook is like.
+/// The state of an organization's webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookState {
     /// As it should be.
     Active,
-    /// It was made now.
+    /// It was created now.
     Created,
-    /// It was put right, and this had been wrong.
+    /// It was repaired; this was wrong.
     Repaired(String),
-    /// Something is wrong with it.
+    /// This is wrong with it.
     Misconfigured(String),
-    /// It can't be seen or made, and why.
+    /// It can't be read or created, for this reason.
     Unknown(String),
 }
 
 impl WebhookState {
-    /// What there is to say beyond the word.
+    /// Returns what is wrong, if anything is.
     pub fn problem(&self) -> Option<&str> {
         match self {
             Self::Misconfigured(why) | Self::Unknown(why) => Some(why),
@@ -67,8 +68,8 @@ impl fmt::Display for WebhookState {
 }
 
 impl GitHub {
-    /// Sees to it that an organisation has one hook for the address. One that is there is left as it is, unless it is wrong and
-    /// is to be repaired. `token`: the one token that may see to it.
+    /// Ensures that an organization has one webhook for the address, created or repaired as needed. An existing one is changed only
+    /// if `spec.repair` is set. Only `token` is used, if it is given.
     pub async fn reconcile_webhook(
         &self,
         organization: &str,
@@ -80,7 +81,7 @@ impl GitHub {
     }
 }
 
-/// Who looks after one organisation's hook.
+/// The reconciliation of one organization's webhook.
 struct Reconciler<'a> {
     github: &'a GitHub,
     organization: &'a str,
@@ -97,9 +98,9 @@ impl Reconciler<'_> {
         let Some(secret) = spec.secret.as_ref().map(Secret::expose) else {
             return match &hooks[..] {
                 [] => WebhookState::Unknown(
-                    "there is no hook, and webhooks.secret is not set to make one with".to_owned(),
+                    "there is no webhook, and webhooks.secret is not set to create one with".to_owned(),
                 ),
-                hooks => state_of(hooks).map_or(WebhookState::Active, WebhookState::Misconfigured),
+                hooks => find_problem(hooks).map_or(WebhookState::Active, WebhookState::Misconfigured),
             };
         };
         let config = json!({
@@ -108,7 +109,7 @@ impl Reconciler<'_> {
             "secret": secret,
             "insecure_ssl": "0",
         });
-        match (&hooks[..], state_of(&hooks)) {
+        match (&hooks[..], find_problem(&hooks)) {
             ([], _) => {
                 let body = json!({"name": "web", "active": true, "events": ["*"], "config": config});
                 match self.change(Method::POST, &[], body).await {
@@ -118,13 +119,13 @@ impl Reconciler<'_> {
             }
             (_, None) => WebhookState::Active,
             ([hook], Some(wrong)) if spec.repair => {
-                let number = hook.number.to_string();
-                let changed = if hook.is_wrong_inside_alone() {
-                    self.change(Method::PATCH, &[&number, "config"], config).await
+                let id = hook.id.to_string();
+                let changed = if hook.has_only_wrong_config() {
+                    self.change(Method::PATCH, &[&id, "config"], config).await
                 } else {
-                    // A change that leaves the secret out takes it away (GitHub docs: update an organization webhook).
+                    // An update without the secret removes it (GitHub docs: update an organization webhook).
                     let body = json!({"active": true, "events": ["*"], "config": config});
-                    self.change(Method::PATCH, &[&number], body).await
+                    self.change(Method::PATCH, &[&id], body).await
                 };
                 match changed {
                     Ok(()) => WebhookState::Repaired(wrong),
@@ -141,7 +142,7 @@ impl Reconciler<'_> {
         self.github.send(&request, self.counter).await.map(drop)
     }
 
-    /// The organisation's hooks for an address, whatever its case.
+    /// Lists the organization's webhooks for an address, compared without case.
     async fn hooks_for(&self, address: &Url) -> Result<Vec<Hook>, ApiError> {
         let mut found = Vec::new();
         let mut next = Some(ApiUrl::path(&["orgs", self.organization, "hooks"]).query("per_page", PER_PAGE));
@@ -158,10 +159,10 @@ impl Reconciler<'_> {
     }
 }
 
-/// A hook, as GitHub lists it.
+/// A webhook, as GitHub lists it.
 #[derive(Debug, Clone)]
 struct Hook {
-    number: u64,
+    id: u64,
     address: String,
     active: bool,
     all_events: bool,
@@ -174,12 +175,12 @@ impl Hook {
         let text = |path: &str| value.pointer(path).and_then(Value::as_str);
         let events = value.get("events").and_then(Value::as_array);
         Some(Self {
-            number: value.get("id").and_then(Value::as_u64)?,
+            id: value.get("id").and_then(Value::as_u64)?,
             address: text("/config/url")?.to_owned(),
             active: value.get("active").and_then(Value::as_bool).unwrap_or(false),
             all_events: events.is_some_and(|events| events.iter().any(|event| event == "*")),
             json: text("/config/content_type") == Some("json"),
-            // GitHub shows that there is one, and never which.
+            // GitHub shows that there is one, but never which.
             has_secret: text("/config/secret").is_some_and(|secret| !secret.is_empty()),
         })
     }
@@ -188,7 +189,7 @@ impl Hook {
         self.address.trim_end_matches('/').eq_ignore_ascii_case(address.as_str().trim_end_matches('/'))
     }
 
-    fn is_wrong_inside_alone(&self) -> bool {
+    fn has_only_wrong_config(&self) -> bool {
         self.active && self.all_events
     }
 
@@ -203,27 +204,27 @@ impl Hook {
     }
 }
 
-/// What is wrong with the hooks for one address, if anything is.
-fn state_of(hooks: &[Hook]) -> Option<String> {
+/// Returns what is wrong with the webhooks for one address, if anything is.
+fn find_problem(hooks: &[Hook]) -> Option<String> {
     if hooks.len() > 1 {
-        let numbers: Vec<String> = hooks.iter().map(|hook| hook.number.to_string()).collect();
+        let ids: Vec<String> = hooks.iter().map(|hook| hook.id.to_string()).collect();
         return Some(format!(
-            "there are {} hooks for the address ({}): delete all but one",
+            "there are {} webhooks for the address ({}): delete all but one",
             hooks.len(),
-            numbers.join(", ")
+            ids.join(", ")
         ));
     }
     let wrong: Vec<&str> = hooks.iter().flat_map(Hook::wrong).collect();
     (!wrong.is_empty()).then(|| wrong.join(", "))
 }
 
-/// An error in words, with the method that it was about.
+/// Describes an error, with the method that it was about.
 fn describe_error(method: &str, error: &ApiError) -> String {
-    let refused = error.is_access_denied();
+    let is_denied = error.is_access_denied();
     let text = error.to_string().replacen("GET ", &format!("{method} "), 1);
-    if refused {
+    if is_denied {
         format!(
-            "the hook token may not manage the organisation's webhooks: {text}; a classic token needs admin:org_hook of an owner, others the organisation permission Webhooks"
+            "the hook token may not manage the organization's webhooks: {text}; a classic token needs admin:org_hook of an owner, others the organization permission Webhooks"
         )
     } else {
         text
@@ -241,15 +242,15 @@ mod tests {
         };
         let fine = json!({"url": "https://Msght.example.com/hook", "content_type": "json", "secret": "********"});
         let fine = hook(fine, true, json!(["*"]));
-        assert_eq!(state_of(std::slice::from_ref(&fine)), None);
+        assert_eq!(find_problem(std::slice::from_ref(&fine)), None);
         assert!(fine.is_for(&Url::parse("https://msght.example.com/HOOK/").unwrap()));
         assert!(!fine.is_for(&Url::parse("https://msght.example.com/other").unwrap()));
         let bad = hook(json!({"url": "https://x", "content_type": "form"}), false, json!(["push"]));
-        let wrong = state_of(&[bad]).unwrap();
+        let wrong = find_problem(&[bad]).unwrap();
         assert_eq!(
             wrong,
             "it is not active, it does not deliver all events, it does not deliver JSON, it has no secret"
         );
-        assert!(state_of(&[fine.clone(), fine]).unwrap().contains("2 hooks"));
+        assert!(find_problem(&[fine.clone(), fine]).unwrap().contains("2 webhooks"));
     }
 }

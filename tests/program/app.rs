@@ -154,7 +154,7 @@ async fn where_it_is_no_more_nothing_is_taken_for_deleted() {
     ran.said(
         1,
         &[
-            "App on contoso is of no use (the installation is suspended)",
+            "App on contoso is disabled (the installation is suspended)",
             "contoso: App on contoso is out (the installation is suspended)",
         ],
     );
@@ -178,7 +178,7 @@ async fn where_it_is_no_more_nothing_is_taken_for_deleted() {
     }
     fake.uninstall(CONTOSO + 10);
     let ran = finish(run).await;
-    ran.said(1, &["App on contoso is of no use"]);
+    ran.said(1, &["App on contoso is disabled"]);
     assert_eq!((deleted().await, listed().await), (0, all));
 }
 
@@ -188,12 +188,12 @@ async fn an_app_that_github_does_not_take_is_told_and_tokens_serve_alone() {
     let (fake, place) = estate([2, 2], Options { tokens: vec![token], ..with_app(app()) }).await;
     let place = place.with("MSGHT_GITHUB__APP_ID", "9999");
     let alone = start(&place, &[]).await;
-    alone.said(1, &["GitHub refused the App 9999", "check github.app_id, its private key and this machine's clock"]);
+    alone.said(1, &["GitHub rejected the App 9999", "check github.app_id, its private key and this machine's clock"]);
     let place = self::place(&fake, "token-one").with("MSGHT_GITHUB__APP_ID", "9999");
     let ran = start(&place, &[]).await;
     ran.said(
         1,
-        &["App 9999 is of no use", "going on without it", "contoso: App 9999 is out", "4 repositories are due"],
+        &["App 9999 is disabled", "continuing without it", "contoso: App 9999 is out", "4 repositories are due"],
     );
     assert!(ran.out.ends_with("4 done\n"), "{}", ran.out);
 
@@ -236,7 +236,7 @@ async fn it_discovers_organisations_and_makes_their_hooks() {
     hooks(self::place(&fake, "outsider-token")).run(&["get-repos"]).await.said(0, &[]);
     assert_eq!(fake.world(|w| w.hooks.len()), 2);
     let place = hooks(self::place(&fake, "outsider-token")).with("GHT_WEBHOOK_TOKEN", "outsider-token");
-    place.run(&["get-repos"]).await.said(1, &["the hook token may not manage the organisation's webhooks"]);
+    place.run(&["get-repos"]).await.said(1, &["the hook token may not manage the organization's webhooks"]);
 }
 
 #[tokio::test]
@@ -411,7 +411,7 @@ async fn what_github_says_of_a_token_is_never_shown_and_no_list_is_endless() {
     let address = serve(app).await;
     let run = place.command(&["get-repos"]).env("MSGHT_GITHUB__API_URL", &address).spawn().unwrap();
     let ran = finish(run).await;
-    ran.said(1, &["App on contoso (what it was given is no token that can be sent)"]);
+    ran.said(1, &["App on contoso (GitHub issued a token that can't be sent)"]);
     let log = std::fs::read_to_string(place.data_dir().join("logfile.txt")).unwrap();
     for text in [&ran.out, &ran.err, &log] {
         assert!(!text.contains("s3cret"), "{text}");
@@ -423,7 +423,7 @@ async fn what_github_says_of_a_token_is_never_shown_and_no_list_is_endless() {
     };
     let address = serve(axum::Router::new().route("/app/installations", axum::routing::get(page))).await;
     let run = place.command(&["get-repos"]).env("MSGHT_GITHUB__API_URL", &address).spawn().unwrap();
-    finish(run).await.said(1, &["the list's links lead in a circle"]);
+    finish(run).await.said(1, &["the list's links form a cycle"]);
 }
 
 fn app_nowhere() -> AppSpec {

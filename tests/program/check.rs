@@ -98,7 +98,7 @@ async fn what_is_missing_is_named_and_the_rest_is_looked_at_all_the_same() {
     ran.said(
         1,
         &[
-            "error: gone…: GET /user: nobody is left to ask with: GitHub refused the token gone… (401): it is expired",
+            "error: gone…: GET /user: no usable token is left: GitHub rejected the token gone… (401): it is expired",
             "error: nowhere: GET /users/nowhere: not found (404)",
             "error: contoso: no token may manage its webhooks",
             "error: queue: ",
@@ -188,7 +188,7 @@ async fn an_app_is_looked_at_where_it_is_installed() {
     fake.clear_faults();
     let place = place.with("MSGHT_GITHUB__APP_ID", "5");
     let (ran, json) = check(&place).await;
-    ran.said(1, &["error: the App: GitHub refused the App 5"]);
+    ran.said(1, &["error: the App: GitHub rejected the App 5"]);
     assert_eq!(json["app"]["id"], "5");
 }
 

@@ -90,7 +90,7 @@ async fn without_the_right_one_line_says_so_and_the_rest_goes_on() {
     let (fake, place) = estate().await;
     std::fs::write(place.path().join("orgs.txt"), "fabrikam\ncontoso\n").unwrap();
     let ran = place.run(&["get-repos"]).await;
-    ran.said(1, &["error: fabrikam: webhook: the hook token may not manage the organisation's webhooks"]);
+    ran.said(1, &["error: fabrikam: webhook: the hook token may not manage the organization's webhooks"]);
     assert_eq!((state(&ran, "fabrikam").as_str(), state(&ran, "contoso").as_str()), ("unknown", "created"));
     assert!(std::fs::read_to_string(place.path().join("projects.txt")).unwrap().contains("fabrikam f000"));
     fake.world_mut(|w| w.hooks.clear());

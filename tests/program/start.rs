@@ -277,7 +277,7 @@ async fn a_token_that_is_revoked_half_way_costs_only_what_only_it_was_shown() {
     }
     fake.revoke("token-two");
     let ran = finish(run).await;
-    ran.said(1, &["GitHub refused the token … (401)", "no token can read fabrikam/f00"]);
+    ran.said(1, &["GitHub rejected the token … (401)", "no token can read fabrikam/f00"]);
     // Three of fabrikam's are private; those that were begun with the token are partial, the others inaccessible.
     let is_lost = |line: &&str| line.contains(" inaccessible ") || line.contains(" partial ");
     let lost: Vec<&str> = ran.out.lines().filter(is_lost).collect();

@@ -113,12 +113,12 @@ impl Inner {
                     Err(_) => false,
                 };
                 if !is_usable {
-                    self.pool.disable(token, "what it was given is no token that can be sent".to_owned());
+                    self.pool.disable(token, "GitHub issued a token that can't be sent".to_owned());
                 }
                 tracing::debug!(installation = id, is_usable, "new token");
             }
             Ok((Fetched::NotModified, _)) | Err(CallError::NoToken) => {
-                self.pool.disable(token, "GitHub refused the App itself".to_owned());
+                self.pool.disable(token, "GitHub rejected the App itself".to_owned());
             }
             Err(CallError::Api { error, .. })
                 if error.is_access_denied() || matches!(error, ApiError::AppRefused { .. }) =>

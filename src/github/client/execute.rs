@@ -164,7 +164,7 @@ impl Inner {
                     self.handle_unauthorized(&permit, &response, message, state.unauthorized).await.map_err(fail)?;
                 }
                 ResponseClass::Redirect(_) if call.is_mutation() => {
-                    let (path, last) = (url.to_string(), format!("{} to a change", response.status));
+                    let (path, last) = (url.to_string(), format!("{} in reply to a change", response.status));
                     return Err(fail(ApiError::Unavailable { path, attempts: 1, last, timed_out: false }));
                 }
                 ResponseClass::Redirect(location) => {

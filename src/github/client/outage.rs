@@ -1,12 +1,13 @@
-//! Circuit breaker: retries must not multiply over all stages and repositories while GitHub is down.
+//! Circuit breaker, so that retries don't multiply over all stages and repositories while GitHub is down.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Different requests that use up all their attempts, with no answer to any request in between, for GitHub to count as down.
+/// Number of different requests that have to exhaust their attempts, without an answer to any in between, for GitHub to count as
+/// down.
 const EXHAUSTED_REQUESTS: usize = 3;
 
-/// The requests in a row that GitHub gave no usable answer to, however often they were sent.
+/// The requests in a row that got no usable answer in all their attempts.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     exhausted: Mutex<HashSet<String>>,

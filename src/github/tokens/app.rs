@@ -1,4 +1,4 @@
-//! The App among the tokens: where it is installed, and the tokens that it gets there.
+//! The App among the tokens, and the tokens of its installations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,32 +13,32 @@ use crate::names::RepoName;
 use crate::secret::Secret;
 
 impl TokenPool {
-    /// Whether GitHub's words to an installation's token mean that its account's owner has let the App out.
+    /// Returns whether a 403's message to an installation's token means that the account's owner suspended the App.
     pub fn means_suspended(&self, token: usize, message: &str) -> bool {
-        let installed = self.state().tokens.get(token).is_some_and(|token| token.installation().is_some());
-        installed && message.to_ascii_lowercase().contains("installation has been suspended")
+        let is_installation = self.state().tokens.get(token).is_some_and(|token| token.installation().is_some());
+        is_installation && message.to_ascii_lowercase().contains("installation has been suspended")
     }
 
-    /// Whether a repository is known to be read by the App, and by no token that is_long_lived.
+    /// Returns whether the App is known to read a repository, and no long-lived token is.
     pub fn is_app_only(&self, repo: &RepoName) -> bool {
         let state = self.state();
-        let reads = |is_long_lived: bool| {
+        let has_reader = |is_long_lived: bool| {
             let tokens = state
                 .tokens
                 .iter()
                 .enumerate()
                 .filter(|(_, token)| token.can_serve_reads() && token.is_long_lived() == is_long_lived);
-            tokens.map(|(token, _)| state.can_read(repo, token)).any(|verdict| verdict == Some(true))
+            tokens.map(|(token, _)| state.can_read(repo, token)).any(|can_read| can_read == Some(true))
         };
-        reads(false) && !reads(true)
+        has_reader(false) && !has_reader(true)
     }
 
-    /// The App, and its place among the tokens.
+    /// Returns the App and its index among the tokens.
     pub fn app(&self) -> Option<(&App, usize)> {
         self.app.as_ref().map(|(app, place)| (app, *place))
     }
 
-    /// Takes in an installation of the App. Returns its place among the tokens.
+    /// Adds an installation of the App unless it is known, and returns its index among the tokens.
     pub fn add_installation(&self, installation: &Installation, reserve: u64) -> usize {
         let mut state = self.state();
         let known = |token: &Token| token.installation().is_some_and(|known| known.id == installation.id);
@@ -53,17 +53,17 @@ impl TokenPool {
         place
     }
 
-    /// An installation that needs a token: its number, and what is held by who gets it.
+    /// Returns the id and the refresh lock of an installation that needs a new token.
     pub fn due_refresh(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
         let state = self.state();
         let installed = state.tokens.get(token)?.installation().filter(|installed| installed.needs_refresh(now))?;
         Some((installed.id, Arc::clone(&installed.refreshing)))
     }
 
-    /// Takes a new token of an installation. Returns whether it is one.
+    /// Sets an installation's new token. Returns whether it can be sent.
     pub fn refresh(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
-        let taken = self.state().tokens.get_mut(token).is_some_and(|token| token.refresh(secret, lifetime, now));
+        let is_usable = self.state().tokens.get_mut(token).is_some_and(|token| token.refresh(secret, lifetime, now));
         self.changed.notify_waiters();
-        taken
+        is_usable
     }
 }

@@ -1,4 +1,4 @@
-//! What of the pool is shared with other processes: what it tells them, and what it takes from them.
+//! The pool's part in coordination with other processes: its reports and claims, and the allocations that it gets.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use super::TokenPool;
 use super::token::Token;
 use crate::rate_limit::{ALL_TOKENS, ConcurrencyClaim, UsageReport};
 
-/// A server without limits has no budget and no pace to be counted; only its pauses are shared. A grant is good for as
-/// long as it takes a pause to get around anyway, so that hundreds of requests a second need not ask one by one.
-const GRANT_WITHOUT_LIMITS: Duration = Duration::from_millis(50);
+/// Validity of a reservation on a server without limits, where only pauses are shared: about as long as a pause takes to reach
+/// other processes anyway. It spares hundreds of reservations a second.
+const UNLIMITED_GRANT_TTL: Duration = Duration::from_millis(50);
 
 impl TokenPool {
-    /// What to tell the other processes of an answer. `free`: it cost nothing; `regular` as for [`TokenPool::record_response`].
+    /// Returns what to report of a response, if anything is due. `free` responses cost nothing; `regular` as for
+    /// [`TokenPool::record_response`].
     pub fn usage_report(
         &self,
         token: usize,
@@ -33,37 +34,37 @@ impl TokenPool {
             return token.usage.window(window, token.reserve, token.in_flight <= 1, now);
         }
         let absent = regular && rate.limit.is_none() && rate.remaining.is_none();
-        let said = rate.states_no_limit();
-        (said || absent).then(|| token.usage.no_limit(said)).flatten()
+        let stated = rate.states_no_limit();
+        (stated || absent).then(|| token.usage.no_limit(stated)).flatten()
     }
 
-    /// A granted request was never sent, or never reached GitHub.
+    /// Records that a reserved request was not sent, or never reached GitHub.
     pub fn refund(&self, token: usize) {
         if let Some(token) = self.state().tokens.get_mut(token) {
             token.usage.refund();
         }
     }
 
-    /// What this process does with its tokens: each, then all together. `vouched`: the allocations that it was given before
-    /// still hold; otherwise only what is in flight is its own.
-    pub fn concurrency_claims(&self, vouched: bool) -> Vec<ConcurrencyClaim> {
+    /// Returns this process's claims: one per token, then one for all together. While its allocations are `valid`, it may still
+    /// use them; otherwise it holds only what is in flight.
+    pub fn concurrency_claims(&self, valid: bool) -> Vec<ConcurrencyClaim> {
         let state = self.state();
         let (total, per_token) = self.bounds(&state);
-        let holding = |allocation: usize, in_flight: usize| if vouched { allocation.max(in_flight) } else { in_flight };
+        let current = |allocation: usize, in_flight: usize| if valid { allocation.max(in_flight) } else { in_flight };
         let each = state.tokens.iter().map(|token| ConcurrencyClaim {
             token: token.fingerprint.clone(),
-            current: holding(token.allocation.min(per_token), token.in_flight),
+            current: current(token.allocation.min(per_token), token.in_flight),
             max: per_token,
         });
         let all = ConcurrencyClaim {
             token: ALL_TOKENS.to_owned(),
-            current: holding(state.allocation.min(total), state.in_flight),
+            current: current(state.allocation.min(total), state.in_flight),
             max: total,
         };
         each.chain([all]).collect()
     }
 
-    /// Takes the allocations for [`TokenPool::concurrency_claims`], in its order.
+    /// Sets the allocations for [`TokenPool::concurrency_claims`], in the same order.
     pub fn set_allocations(&self, allocations: &[usize]) {
         let Some((all, each)) = allocations.split_last() else { return };
         let mut state = self.state();
@@ -75,32 +76,32 @@ impl TokenPool {
         self.changed.notify_waiters();
     }
 
-    /// Other processes hold all that may go with a token until then.
+    /// Throttles a token of which other processes hold all that may be sent.
     pub fn throttle_until(&self, token: usize, until: Instant) {
         if let Some(token) = self.state().tokens.get_mut(token) {
             token.throttled_until = Some(until);
         }
     }
 
-    /// Another process met so many secondary limits in a row.
-    pub fn record_secondary_limit_hits(&self, token: usize, strikes: u32) {
+    /// Records how many secondary limits in a row another process hit.
+    pub fn record_secondary_limit_hits(&self, token: usize, hits: u32) {
         if let Some(token) = self.state().tokens.get_mut(token) {
-            token.secondary_limit_hits = token.secondary_limit_hits.max(strikes);
+            token.secondary_limit_hits = token.secondary_limit_hits.max(hits);
         }
     }
 
-    /// The ledger has granted a request with this token that it was asked for at that time.
-    pub fn record_grant(&self, token: usize, asked: Instant) {
+    /// Records the time of a reservation that was granted.
+    pub fn record_grant(&self, token: usize, at: Instant) {
         if let Some(token) = self.state().tokens.get_mut(token) {
-            token.last_grant = Some(asked);
+            token.last_grant = Some(at);
         }
     }
 }
 
 impl Token {
-    /// Whether an earlier grant covers a request that goes now.
+    /// Returns whether an earlier reservation covers a request that is sent now.
     pub(super) fn has_recent_grant(&self, now: Instant) -> bool {
-        let recent = |asked: Instant| now.saturating_duration_since(asked) < GRANT_WITHOUT_LIMITS;
+        let recent = |at: Instant| now.saturating_duration_since(at) < UNLIMITED_GRANT_TTL;
         matches!(self.budget.remaining(now), Remaining::Unlimited) && self.last_grant.is_some_and(recent)
     }
 }

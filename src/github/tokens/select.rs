@@ -1,4 +1,4 @@
-//! Which token serves a request.
+//! The choice of the token that serves a request.
 
 use tokio::time::Instant;
 
@@ -7,7 +7,7 @@ use super::{Acquire, Purpose, State, TokenRequest};
 use crate::names::RepoName;
 
 impl State {
-    /// The tokens that may serve it at all.
+    /// Returns the tokens that may serve a request: known readers of the repository, else those not known to lack access.
     pub(super) fn candidates(&self, wanted: &TokenRequest<'_>) -> Vec<usize> {
         let every = |keep: &dyn Fn(usize, &Token) -> bool| -> Vec<usize> {
             self.tokens.iter().enumerate().filter(|(i, token)| keep(*i, token)).map(|(i, _)| i).collect()
@@ -15,19 +15,20 @@ impl State {
         if let Purpose::Probe(only) | Purpose::Pinned(only) = wanted.purpose {
             return every(&|i, token| i == only && token.disabled_reason.is_none());
         }
-        // An installation on another account is shown what everybody is, and refused some of that.
+        // An installation on another account sees only public data, and is denied some of that.
         let near = every(&|i, token| token.can_serve_reads() && !self.is_elsewhere(i, wanted.repo()));
         let all = if near.is_empty() { every(&|_, token| token.can_serve_reads()) } else { near };
-        let verdict = |i: usize| self.can_read(wanted.repo()?, i);
-        let refused = |i: &usize| wanted.repo().is_some_and(|repo| self.access.is_denied(repo, *i, wanted.endpoint()));
+        let can_read = |i: usize| self.can_read(wanted.repo()?, i);
+        let is_denied =
+            |i: &usize| wanted.repo().is_some_and(|repo| self.access.is_denied(repo, *i, wanted.endpoint()));
         let pick = |all: &[usize], keep: &dyn Fn(Option<bool>) -> bool| -> Vec<usize> {
-            all.iter().copied().filter(|&i| keep(verdict(i))).collect()
+            all.iter().copied().filter(|&i| keep(can_read(i))).collect()
         };
         let or = |first: Vec<usize>, second: Vec<usize>| if first.is_empty() { second } else { first };
         if let Purpose::Discover { tried } = wanted.purpose {
-            let foreign = all.iter().all(|i| self.is_elsewhere(*i, wanted.repo()));
-            // One of them says as much as all.
-            let mut rest = if foreign { all.into_iter().take(1).collect() } else { all };
+            let all_elsewhere = all.iter().all(|i| self.is_elsewhere(*i, wanted.repo()));
+            // All of them see the same public data: one is enough.
+            let mut rest = if all_elsewhere { all.into_iter().take(1).collect() } else { all };
             rest.retain(|i| !tried.contains(i));
             return or(pick(&rest, &|v| v != Some(false)), rest);
         }
@@ -38,39 +39,40 @@ impl State {
             }
             readers = or(pick(&all, &|v| v != Some(false)), all);
         }
-        let (refused, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(refused);
-        or(allowed, refused)
+        let (denied, allowed): (Vec<usize>, Vec<usize>) = readers.into_iter().partition(is_denied);
+        or(allowed, denied)
     }
 
-    /// Whether a token is out that was shown a repository: what those are answered that were not says nothing of it.
+    /// Returns whether a disabled token could read the repository: a 404 to the others then proves nothing.
     fn has_disabled_reader(&self, repo: &RepoName) -> bool {
-        let lost = |(i, token): (usize, &Token)| {
+        let is_disabled_reader = |(i, token): (usize, &Token)| {
             token.disabled_reason.is_some() && self.access.known_access(repo, i) == Some(true)
         };
-        self.tokens.iter().enumerate().any(lost)
+        self.tokens.iter().enumerate().any(is_disabled_reader)
     }
 
-    /// Whether a token can read a repository, as far as that is known: what it was answered itself counts most.
+    /// Returns whether a token can read a repository, as far as that is known; its own responses count most.
     pub(super) fn can_read(&self, repo: &RepoName, token: usize) -> Option<bool> {
         let public = || self.access.is_public(repo).then_some(true);
-        let foreign = || self.is_elsewhere(token, Some(repo)).then_some(false);
-        self.access.known_access(repo, token).or_else(public).or_else(foreign)
+        let elsewhere = || self.is_elsewhere(token, Some(repo)).then_some(false);
+        self.access.known_access(repo, token).or_else(public).or_else(elsewhere)
     }
 
     fn is_elsewhere(&self, token: usize, repo: Option<&RepoName>) -> bool {
         self.tokens.get(token).zip(repo).is_some_and(|(token, repo)| token.is_installed_elsewhere(repo.owner()))
     }
 
+    /// Returns the candidate that the ETag at hand belongs to, unless it is blocked for long.
     fn preferred(&self, wanted: &TokenRequest<'_>, candidates: &[usize], now: Instant) -> Option<usize> {
         let prefer = wanted.etag_scope()?;
         let token =
             candidates.iter().copied().find(|&i| self.tokens.get(i).is_some_and(|t| t.etag_scope() == Some(prefer)))?;
-        // Its 304 is free: worth the milliseconds until it may go, not worth the hour.
+        // Its 304 is free: worth waiting milliseconds for, not an hour.
         (!matches!(self.tokens.get(token)?.availability(now, usize::MAX), Availability::BlockedUntil(..)))
             .then_some(token)
     }
 
-    /// The queue to wait in: the tokens waited for.
+    /// Returns the key of the queue that a request waits in: the tokens that it waits for.
     pub(super) fn wait_queue(&self, wanted: &TokenRequest<'_>, now: Instant) -> Vec<usize> {
         let candidates = self.candidates(wanted);
         match self.preferred(wanted, &candidates, now) {
@@ -79,6 +81,10 @@ impl State {
         }
     }
 
+    /// Selects a request's token: a known reader first, then a long-lived token, then the one with the most requests left.
+    ///
+    /// # Errors
+    /// What to do instead, if none is available now.
     pub(super) fn select(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Result<usize, Acquire> {
         let mut candidates = self.candidates(wanted);
         if candidates.is_empty() {
@@ -95,7 +101,7 @@ impl State {
                 Availability::Ready { left } => {
                     let rank = (
                         wanted.repo().and_then(|repo| self.can_read(repo, i)) == Some(true),
-                        // A tag is of use for as long as the token that it was given to.
+                        // An ETag is valid for as long as its token.
                         token.is_long_lived(),
                         left,
                         std::cmp::Reverse((token.in_flight, i)),
@@ -125,7 +131,7 @@ impl State {
         }
     }
 
-    /// Who might read a repository whose readers are all out.
+    /// Finds a token that may read a repository of which no reader is usable any more.
     fn replacement(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Acquire {
         let (Purpose::Read, Some(repo)) = (wanted.purpose, wanted.repo()) else { return Acquire::NoToken };
         let mut found = Acquire::NoToken;
@@ -146,7 +152,7 @@ impl State {
         found
     }
 
-    /// A token with budget that nobody has tried on this repository.
+    /// Finds a token with budget that was not tried on this repository yet.
     fn probe_candidate(
         &self,
         wanted: &TokenRequest<'_>,
@@ -170,7 +176,7 @@ impl State {
     }
 }
 
-/// A token of which it is not known whether it can read a repository.
+/// A token that may or may not be able to read a repository.
 enum ProbeCandidate {
     Ready(usize),
     Later(Instant),

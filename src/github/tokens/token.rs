@@ -1,4 +1,4 @@
-//! One token: what it is sent as, what is left of it, and whether it may go now.
+//! One token: its credential, its budget and whether it is available.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,89 +15,90 @@ use super::super::usage_buffer::UsageBuffer;
 use crate::rate_limit::{MAX_IN_FLIGHT, WaitReason};
 use crate::secret::Secret;
 
-/// An installation's token is replaced so long before its end: no request that is under way meets that.
+/// Time before an installation token's expiry at which it is replaced, so that it does not expire under a request.
 const REFRESH_MARGIN: Duration = Duration::from_secs(5 * 60);
-/// Bytes of a token: no server takes headers that are longer by far.
+/// Maximum size of a token in bytes; servers reject headers not much longer.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// A lifetime that can't be, for wanted of a sound clock at the other end, is taken to be this.
+/// Minimum lifetime assumed of an installation token: a wrong clock at the other end must not cause a refresh per request.
 const MIN_LIFETIME: Duration = Duration::from_secs(60);
 
-/// A token, or what makes one when it is needed.
+/// A token, or the App or an installation that issues tokens.
 pub(super) struct Token {
     pub credential: Credential,
     pub hint: String,
-    /// What it is called in the ledger and in lists: 8 hex digits; empty for anonymous.
+    /// Identifies it in the shared store and in lists: 8 hex digits; empty for anonymous.
     pub fingerprint: String,
     pub reserve: u64,
     pub budget: Budget,
     pub throttle: Gcra,
     pub in_flight: usize,
-    /// The most of them, as divided among the processes.
+    /// This process's share of the requests in flight with it.
     pub allocation: usize,
     pub paused: Option<(Instant, WaitReason)>,
-    /// Other processes hold all that may go at the moment.
+    /// Until when other processes hold all that may be sent.
     pub throttled_until: Option<Instant>,
-    /// When the ledger was last asked for a request that it granted.
+    /// Time of the last reservation granted by the shared store.
     pub last_grant: Option<Instant>,
     pub usage: UsageBuffer,
-    /// Secondary limits in a row.
+    /// Secondary limits hit in a row.
     pub secondary_limit_hits: u32,
-    /// Why it is not used any more in this run.
+    /// Why it is disabled for the rest of the run, if it is.
     pub disabled_reason: Option<String>,
     pub expiry_reported: bool,
-    /// What GitHub's answers said of it.
+    /// Scopes of a classic token, from GitHub's responses.
     pub scopes: Option<String>,
     pub expires: Option<DateTime<Utc>>,
 }
 
-/// What requests are sent with.
+/// The credential that requests are sent with.
 pub(super) enum Credential {
-    /// Nothing.
+    /// None.
     Anonymous,
-    /// A token that the user has given.
+    /// A configured token.
     Static(HeaderValue),
     /// The App itself, which signs each of its requests.
     App,
-    /// A token that the App gets for an account that it is installed on, and again before it ends.
+    /// A token of an installation of the App, replaced before it expires.
     Installation(InstallationToken),
 }
 
-/// The App on one account.
+/// The token of an installation of the App.
 pub(super) struct InstallationToken {
-    /// GitHub's number of the installation.
+    /// GitHub's id of the installation.
     pub id: i64,
     /// The account's login.
     pub account: String,
-    /// Whether it is shown only some of the account's repositories.
+    /// It can see only selected repositories of the account.
     pub selected: bool,
     current: Option<IssuedToken>,
-    /// Tokens in a row that GitHub refused before they had served once.
+    /// Tokens in a row that were rejected without ever having been accepted.
     unused_tokens: u32,
-    /// Held by who gets the next one.
+    /// Lock held during a refresh.
     pub refreshing: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// A token that GitHub issued for an installation.
 struct IssuedToken {
     authorization: HeaderValue,
-    /// GitHub's tags belong to this very text.
+    /// Fingerprint of the token's text, which its ETags are bound to.
     etag_scope: String,
     refresh_at: Instant,
     served: bool,
 }
 
+/// Whether a token may be used now.
 pub(super) enum Availability {
-    Ready {
-        left: u64,
-    },
-    /// Until a request ends.
+    /// It has this many requests left, apart from those in flight.
+    Ready { left: u64 },
+    /// Not until a request in flight ends.
     Saturated,
-    /// For some milliseconds.
+    /// Not for some milliseconds.
     Throttled(Instant),
-    /// For long.
+    /// Not for seconds up to an hour.
     BlockedUntil(Instant, WaitReason),
 }
 
-/// What a token is sent as, if it can be sent at all.
+/// Returns the `Authorization` header of a token, if it can be sent at all.
 fn bearer(secret: &Secret) -> Option<HeaderValue> {
     let text = secret.expose();
     let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
@@ -108,13 +109,14 @@ fn bearer(secret: &Secret) -> Option<HeaderValue> {
 }
 
 impl InstallationToken {
-    /// Whether it needs a token before it can serve.
+    /// Returns whether it needs a new token before it can be used.
     pub fn needs_refresh(&self, now: Instant) -> bool {
         self.current.as_ref().is_none_or(|current| current.refresh_at <= now)
     }
 }
 
 impl Token {
+    /// Creates a configured token.
     pub fn from_config(setting: &TokenConfig) -> Result<Self, ClientError> {
         let hint = setting.secret.hint();
         let authorization = bearer(&setting.secret).ok_or_else(|| ClientError::Token { hint: hint.clone() })?;
@@ -128,7 +130,7 @@ impl Token {
         })
     }
 
-    /// The App with this id.
+    /// Creates the App's own entry.
     pub fn app(id: &str) -> Self {
         Self {
             credential: Credential::App,
@@ -138,21 +140,21 @@ impl Token {
         }
     }
 
-    /// The App on an account. What is left belongs to the installation, whatever token it has at the moment.
-    pub fn for_installation(number: i64, account: &str, selected: bool, reserve: u64) -> Self {
+    /// Creates an installation's entry. The budget is the installation's, whichever token it has at the moment.
+    pub fn for_installation(id: i64, account: &str, selected: bool, reserve: u64) -> Self {
         let (account, refreshing) = (account.to_owned(), Arc::default());
-        let installed =
-            InstallationToken { id: number, account, selected, current: None, unused_tokens: 0, refreshing };
+        let installed = InstallationToken { id, account, selected, current: None, unused_tokens: 0, refreshing };
         let hint = format!("App on {}", installed.account);
         Self {
             credential: Credential::Installation(installed),
             hint,
-            fingerprint: Secret::new(format!("installation {number}")).fingerprint(),
+            fingerprint: Secret::new(format!("installation {id}")).fingerprint(),
             reserve,
             ..Self::anonymous()
         }
     }
 
+    /// Creates an entry for requests without a token.
     pub fn anonymous() -> Self {
         Self {
             credential: Credential::Anonymous,
@@ -175,12 +177,12 @@ impl Token {
         }
     }
 
-    /// Whether it is asked for data: the App itself is not.
+    /// Returns whether it can be used for reading: it is not disabled, and not the App itself.
     pub fn can_serve_reads(&self) -> bool {
         self.disabled_reason.is_none() && !matches!(self.credential, Credential::App)
     }
 
-    /// Whether it stays the same from day to day, and with it the tags that it is given.
+    /// Returns whether it stays the same from day to day, and its ETags stay valid with it.
     pub fn is_long_lived(&self) -> bool {
         !matches!(self.credential, Credential::Installation(_))
     }
@@ -199,13 +201,13 @@ impl Token {
         }
     }
 
-    /// Whether it belongs to an installation on another account: that is shown only what everybody is.
+    /// Returns whether it is an installation's on another account, which sees only public data of this one.
     pub fn is_installed_elsewhere(&self, account: &str) -> bool {
         self.installation().is_some_and(|installed| !installed.account.eq_ignore_ascii_case(account))
     }
 
-    /// Who GitHub's tags are told apart by: 8 hex digits of the text that is sent, empty for none. `None`: an installation
-    /// that has no token at the moment.
+    /// Returns the scope of its ETags: the fingerprint of the token's text, empty for anonymous. `None` while an installation has
+    /// no token.
     pub fn etag_scope(&self) -> Option<&str> {
         match &self.credential {
             Credential::Installation(installed) => Some(&installed.current.as_ref()?.etag_scope),
@@ -213,7 +215,7 @@ impl Token {
         }
     }
 
-    /// What its requests are sent with; the App signs by itself.
+    /// Returns the `Authorization` header; `None` for the App, which signs each request.
     pub fn authorization(&self) -> Option<HeaderValue> {
         match &self.credential {
             Credential::Anonymous | Credential::App => None,
@@ -222,7 +224,7 @@ impl Token {
         }
     }
 
-    /// Takes a new token of the installation. Returns whether it can be sent.
+    /// Sets the installation's new token. Returns whether it can be sent.
     pub fn refresh(&mut self, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
         let Some(installed) = self.installation_mut() else { return false };
         let Some(authorization) = bearer(secret) else { return false };
@@ -233,7 +235,7 @@ impl Token {
         true
     }
 
-    /// Notes that GitHub took what was sent.
+    /// Records that GitHub accepted an installation's token.
     pub fn record_served(&mut self, sent: Option<&HeaderValue>) {
         let Some(installed) = self.installation_mut() else { return };
         if let Some(current) = &mut installed.current
@@ -244,8 +246,8 @@ impl Token {
         }
     }
 
-    /// Drops a token that GitHub refused (401). Returns how many new ones in a row that makes which never served; `None` where
-    /// there can be no new one.
+    /// Drops an installation's token that GitHub answered 401. Returns how many in a row were never accepted; `None` for tokens
+    /// that can't be replaced.
     pub fn record_unauthorized(&mut self, sent: Option<&HeaderValue>) -> Option<u32> {
         let installed = self.installation_mut()?;
         if let Some(current) = installed.current.take_if(|current| sent == Some(&current.authorization))
@@ -256,6 +258,7 @@ impl Token {
         Some(installed.unused_tokens)
     }
 
+    /// Returns whether a request may be sent with it now.
     pub fn availability(&self, now: Instant, per_token: usize) -> Availability {
         if let Some((until, reason)) = self.paused
             && until > now
@@ -269,14 +272,14 @@ impl Token {
         }
         let in_flight = self.in_flight as u64;
         match self.budget.remaining(now) {
-            // One request teaches; more could run into a spent budget.
+            // One response tells the budget; more requests could run into a spent one.
             Remaining::Unknown if in_flight > 0 => Availability::Saturated,
-            // Promises at least as much as any known budget, so every token gets known early.
+            // Ranks above any known budget, so that all budgets get known early.
             Remaining::Unknown => Availability::Ready { left: u64::MAX },
             _ if self.in_flight >= per_token.min(self.allocation) => Availability::Saturated,
             Remaining::Unlimited => Availability::Ready { left: u64::MAX },
             Remaining::Requests { remaining, limit, reset_at } => {
-                // A reserve of the whole limit would mean waiting for ever.
+                // A reserve of the whole limit would mean waiting forever.
                 let free = remaining.saturating_sub(self.reserve.min(limit.saturating_sub(1)));
                 let next = self.throttle.next_allowed(now);
                 if free == 0 {
