@@ -61,7 +61,7 @@ pub enum Reservation {
     Blocked {
         /// Time until it may be reserved again.
         wait: Duration,
-        /// Why it is blocked.
+        /// The reason.
         reason: WaitReason,
         /// Secondary limits in a row that the token has hit; the next pause grows with them.
         secondary_limit_hits: u32,

@@ -1,4 +1,4 @@
-//! Which token can read which repository, and what of it, from the responses that each token got.
+//! The known access of tokens to repositories, from the responses that each token got.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -22,7 +22,7 @@ struct Access {
     /// Everybody can read it.
     public: bool,
     tokens: HashMap<usize, bool>,
-    /// When tokens may be probed again, after a probe without a clear answer.
+    /// Earliest next probe of tokens whose last one brought no clear answer.
     probe_after: HashMap<usize, Instant>,
     /// Endpoints that a token was denied although it can read the repository.
     denied: HashSet<(usize, String)>,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn names_know_no_case_and_nothing_is_known_of_others() {
+    fn names_are_case_insensitive_and_others_unknown() {
         let mut cache = AccessCache::new();
         cache.record_access(&name("o/r"), 0, false, None);
         cache.record_access(&name("O/R"), 1, true, Some(true));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_follows_a_rename() {
+    fn known_access_follows_a_rename() {
         let mut cache = AccessCache::new();
         cache.record_access(&name("o/old"), 0, false, None);
         cache.record_access(&name("o/old"), 1, true, Some(false));

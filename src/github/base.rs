@@ -14,7 +14,7 @@ pub(super) const API_VERSION: &str = "2022-11-28";
 
 /// The API's two addresses.
 pub(super) struct ApiBase {
-    /// Where requests go.
+    /// The address that requests go to.
     pub api_url: Url,
     /// The public address, from the settings or from a response; `None` inside if the server shows none.
     public_url: OnceCell<Option<Url>>,
@@ -42,9 +42,9 @@ impl ApiBase {
     }
 
     /// Takes the public address from a response that shows its own: an object whose `url` ends with the requested path.
-    pub fn record(&self, asked: &ApiUrl, body: &[u8]) {
+    pub fn record(&self, requested: &ApiUrl, body: &[u8]) {
         if self.is_undetermined()
-            && let Some(found) = base_url_in(asked, body)
+            && let Some(found) = base_url_in(requested, body)
         {
             // A concurrent response has shown the same.
             let _ = self.public_url.set(Some(found));
@@ -59,14 +59,14 @@ impl ApiBase {
 }
 
 /// Returns the base address that a response shows: the API's root lists its addresses, an object has its own.
-pub(super) fn base_url_in(asked: &ApiUrl, body: &[u8]) -> Option<Url> {
+pub(super) fn base_url_in(requested: &ApiUrl, body: &[u8]) -> Option<Url> {
     #[derive(serde::Deserialize)]
     struct Object {
         url: Option<String>,
         current_user_url: Option<String>,
     }
     let object: Object = serde_json::from_slice(body).ok()?;
-    let path = asked.to_string();
+    let path = requested.to_string();
     let (text, path) = match (object.current_user_url, object.url) {
         (Some(text), _) if path == "/" => (text, "/user".to_owned()),
         (_, Some(text)) if path != "/" => (text, path),
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn public_base_is_read_from_answers() {
+    fn public_base_is_read_from_responses() {
         let repo = ApiUrl::path(&["repos", "contoso", "web"]);
-        let base = |asked: &ApiUrl, body: &str| base_url_in(asked, body.as_bytes()).map(String::from);
+        let base = |requested: &ApiUrl, body: &str| base_url_in(requested, body.as_bytes()).map(String::from);
         for (body, expected) in [
             (r#"{"url":"https://ghe.example.com/api/v3/repos/Contoso/web"}"#, Some("https://ghe.example.com/api/v3/")),
             (r#"{"url":"https://ghe.example.com/repos/contoso/web"}"#, Some("https://ghe.example.com/")),

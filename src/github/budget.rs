@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn within_a_window_the_remainder_only_goes_down_whatever_the_order() {
+    fn remainder_only_goes_down_within_a_window() {
         let (mut budget, now) = (Budget::default(), Instant::now());
         for (remaining_header, wobble) in [(4990, 0), (4980, 1), (4985, 0), (4981, 1)] {
             budget.record(&rate(5000, remaining_header, T0 + 600 + wobble), server(), now);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_window_replaces_and_an_earlier_one_is_ignored() {
+    fn later_window_replaces_and_earlier_one_is_ignored() {
         let (mut budget, now) = (Budget::default(), Instant::now());
         budget.record(&rate(5000, 3, T0 + 10), server(), now);
         budget.record(&rate(5000, 4999, T0 + 3610), server(), now);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn length_of_windows_is_learned() {
+    fn window_length_is_learned() {
         let (mut budget, now) = (Budget::default(), Instant::now());
         budget.record(&rate(5000, 3, T0 + 10), server(), now);
         assert_eq!(budget.window_length(), WINDOW);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_reset_a_full_window_is_assumed_and_times_are_on_githubs_clock() {
+    fn full_window_is_assumed_after_reset_on_githubs_clock() {
         let (mut budget, now) = (Budget::default(), Instant::now());
         budget.record(&rate(5000, 0, T0 + 10), server(), now);
         assert_eq!(remaining(&budget, now + Duration::from_secs(9)), 0);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn no_headers_or_a_zero_limit_mean_no_limit() {
+    fn missing_headers_or_zero_limit_mean_no_limit() {
         let now = Instant::now();
         let mut budget = Budget::default();
         budget.record_absent();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn another_buckets_headers_are_not_this_budget() {
+    fn headers_of_other_resources_are_ignored() {
         let mut headers = HeaderMap::new();
         for (name, value) in
             [("x-ratelimit-limit", "30"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-resource", "search")]

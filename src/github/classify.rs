@@ -25,7 +25,7 @@ pub(super) struct Response {
     pub authorization: Option<HeaderValue>,
 }
 
-/// What a response means for its request.
+/// The meaning of a response for its request.
 #[derive(Debug)]
 pub(super) enum ResponseClass {
     /// 200, 201 or 204, complete.
@@ -51,7 +51,7 @@ pub(super) struct RateLimitResponse {
     pub message: String,
 }
 
-/// How long a rate limit lasts.
+/// The duration of a rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backoff {
     /// `Retry-After`.
@@ -159,8 +159,8 @@ impl Response {
         let rate = RateLimitHeaders::read(&self.headers);
         let message = self.message();
         let words = message.to_ascii_lowercase();
-        let backoff = if let Some(asked) = self.retry_after(server_now) {
-            Backoff::RetryAfter(asked)
+        let backoff = if let Some(wait) = self.retry_after(server_now) {
+            Backoff::RetryAfter(wait)
         } else if rate.has_limit() && rate.remaining == Some(0) {
             Backoff::UntilReset(rate.until_reset(server_now))
         } else if words.contains("secondary rate limit")
@@ -329,9 +329,9 @@ mod tests {
 
     #[test]
     fn limits_are_recognized_in_web_pages() {
-        let asked = Some(Backoff::RetryAfter(Duration::from_secs(90)));
-        assert_eq!(limit(429, &[("retry-after", "90")]), asked);
-        assert_eq!(limit(403, &[("retry-after", "90")]), asked);
+        let expected = Some(Backoff::RetryAfter(Duration::from_secs(90)));
+        assert_eq!(limit(429, &[("retry-after", "90")]), expected);
+        assert_eq!(limit(403, &[("retry-after", "90")]), expected);
         assert_eq!(limit(429, &[]), Some(Backoff::Secondary));
         let spent = [("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "0")];
         assert!(matches!(limit(403, &spent), Some(Backoff::UntilReset(_))));
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_for_an_empty_list_but_what_github_means_so() {
+    fn incomplete_bodies_are_not_empty_lists() {
         assert!(matches!(outcome(200, "application/json", "[]"), ResponseClass::Page));
         assert!(matches!(outcome(204, "application/json", ""), ResponseClass::Page));
         for (status, body) in [(200, ""), (202, ""), (202, "{}"), (200, "[{\"a\":1")] {
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_a_server_repeats_is_not_shown() {
+    fn repeated_token_is_not_shown() {
         let body = Bytes::from_static(br#"{"message":"bad Bearer ghp_0123456789abcdef, sorry"}"#);
         let authorization = Some(HeaderValue::from_static("Bearer ghp_0123456789abcdef"));
         let response = Response { status: StatusCode::BAD_REQUEST, headers: HeaderMap::new(), body, authorization };
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_html_is_no_refusal_of_githubs() {
+    fn html_page_is_not_an_access_denial() {
         for status in [403, 404, 410, 451] {
             assert!(matches!(outcome(status, "text/html", "<html>no</html>"), ResponseClass::Transient(_)), "{status}");
             assert!(

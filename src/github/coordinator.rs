@@ -21,7 +21,7 @@ pub(super) struct Coordinator {
     process: String,
     /// Lock held while the next allocation is requested.
     allocating: tokio::sync::Mutex<()>,
-    /// When the present allocation was requested.
+    /// Time at which the present allocation was requested.
     allocated_at: Mutex<Option<Instant>>,
 }
 
@@ -63,12 +63,12 @@ impl Coordinator {
         if permit.granted {
             return Ok(Some(permit));
         }
-        let asked = Instant::now();
+        let started = Instant::now();
         let grant = self.store.reserve(&permit.fingerprint, permit.reserve).await;
         let now = Instant::now();
         match grant {
             Ok(Reservation::Granted) => {
-                pool.record_grant(permit.token, asked);
+                pool.record_grant(permit.token, started);
                 return Ok(Some(permit));
             }
             // Randomized, so that processes don't retry all at once.

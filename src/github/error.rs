@@ -16,7 +16,7 @@ pub enum ClientError {
     /// The API's address is unusable.
     #[error("github.api_url {problem}; expected something like https://api.github.com/ or https://HOST/api/v3/")]
     ApiUrl {
-        /// What is wrong with it; never the address itself where that could show a password.
+        /// The problem; never the address itself, which could hold a password.
         problem: &'static str,
     },
     /// A token holds characters that can't be sent.
@@ -104,7 +104,7 @@ pub enum ApiError {
         path: String,
         /// `dmca` and the like; `unknown` when GitHub doesn't say.
         reason: String,
-        /// When, as GitHub wrote it.
+        /// The date, as GitHub wrote it.
         created_at: String,
         /// The public notice.
         html_url: String,
@@ -136,7 +136,7 @@ pub enum ApiError {
         path: String,
         /// The hint of the token used.
         token: String,
-        /// Where to authorize the token; GitHub keeps the address valid for an hour.
+        /// The address at which to authorize the token, valid for an hour.
         url: Option<String>,
     },
     /// 200, but organizations are missing from the list because the token has no single sign-on for them.
@@ -169,7 +169,7 @@ pub enum ApiError {
     },
     /// 401 to what a GitHub App signed, or no App of this id.
     #[error("GitHub rejected the App {app} ({message}): check github.app_id, its private key and this machine's clock")]
-    AppRefused {
+    AppRejected {
         /// The App's id.
         app: String,
         /// GitHub's message.
@@ -184,7 +184,7 @@ pub enum ApiError {
     /// The App got no token for an account, and no other token may be used.
     #[error("the GitHub App got no token: {why}")]
     NoToken {
-        /// What was tried and what came back.
+        /// The request and the response.
         why: String,
     },
     /// 401 to an anonymous request.
@@ -200,7 +200,7 @@ pub enum ApiError {
         path: String,
         /// `redirect` or `Link`.
         role: &'static str,
-        /// Where it leads and why that is foreign.
+        /// The target, and why it is foreign.
         problem: super::url::UrlProblem,
     },
     /// A list's links lead back to a page that the same walk has read.
@@ -217,7 +217,7 @@ pub enum ApiError {
     TooManyRedirects {
         /// Path and query.
         path: String,
-        /// How many were followed.
+        /// Redirects followed.
         redirects: u32,
     },
     /// 400.
@@ -243,7 +243,7 @@ pub enum ApiError {
     Unavailable {
         /// Path and query.
         path: String,
-        /// How many times it was tried.
+        /// Number of attempts.
         attempts: u32,
         /// The last response or failure.
         last: String,
@@ -257,7 +257,7 @@ pub enum ApiError {
         api_url: String,
         /// Path and query.
         path: String,
-        /// What came instead.
+        /// The response that came instead.
         found: String,
     },
     /// No connection, and there never was one in this run.
@@ -265,9 +265,9 @@ pub enum ApiError {
     Connect {
         /// The API's address.
         api_url: String,
-        /// Which step failed.
+        /// The step that failed.
         problem: ConnectProblem,
-        /// How many times it was tried.
+        /// Number of attempts.
         attempts: u32,
         /// The causes, outermost first.
         chain: String,
@@ -279,7 +279,7 @@ pub enum ApiError {
     LimitExhausted {
         /// Path and query.
         path: String,
-        /// How many limit answers this request got.
+        /// Limit responses that this request got.
         tries: u32,
         /// GitHub's message.
         message: String,
@@ -287,7 +287,7 @@ pub enum ApiError {
     /// The request was not sent: the user's bounds for the run are reached.
     #[error("{why}; run the command again, it goes on where it stopped")]
     LimitReached {
-        /// Which bound.
+        /// The bound's message.
         why: String,
     },
     /// The request was not sent: it could not be coordinated with other processes.
@@ -295,7 +295,7 @@ pub enum ApiError {
     RateLimitStore {
         /// Path and query.
         path: String,
-        /// Which store, what happened, what to do.
+        /// The store, the failure and what to do.
         problem: crate::rate_limit::RateLimitStoreError,
     },
     /// The body is larger than the cap.
@@ -327,7 +327,7 @@ impl ApiError {
                 | Self::SsoRequired { .. }
                 | Self::Unauthorized { .. }
                 | Self::TokensDisabled { .. }
-                | Self::AppRefused { .. }
+                | Self::AppRejected { .. }
                 | Self::NotInstalled { .. }
                 | Self::NoToken { .. }
                 | Self::NeedsToken { .. }

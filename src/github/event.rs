@@ -13,7 +13,7 @@ pub enum ClientEvent {
     Anonymous,
     /// No token has requests left: requests wait.
     Waiting {
-        /// When the next token is available, on this machine's clock.
+        /// Time at which the next token is available, on this machine's clock.
         until: DateTime<Utc>,
         /// The reason of the wait.
         reason: WaitReason,
@@ -36,7 +36,7 @@ pub enum ClientEvent {
     TokenExpiring {
         /// The token's first characters.
         hint: String,
-        /// When GitHub will reject it.
+        /// Its expiry.
         at: DateTime<Utc>,
     },
     /// A request failed and is retried.
@@ -45,7 +45,7 @@ pub enum ClientEvent {
         what: String,
         /// The attempt that failed, counted from 1.
         attempt: u32,
-        /// What came back.
+        /// The response or failure.
         why: String,
     },
 }

@@ -87,12 +87,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backoff_grows_to_its_cap_and_keeps_what_the_server_asked() {
+    fn backoff_grows_to_its_maximum_and_respects_retry_after() {
         let limits = ClientLimits::default();
         for failed in 1..100 {
             assert!(limits.backoff(failed, None) <= limits.max_backoff);
-            let asked = Duration::from_secs(7);
-            assert!(limits.backoff(failed, Some(asked)) >= asked);
+            let retry_after = Duration::from_secs(7);
+            assert!(limits.backoff(failed, Some(retry_after)) >= retry_after);
         }
         assert!(limits.backoff(1, None) <= limits.initial_backoff);
         assert!(limits.backoff(1, Some(Duration::MAX)) <= limits.max_retry_after);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secondary_limit_pauses_a_minute_then_longer() {
+    fn secondary_limit_pauses_a_minute_then_longer() {
         let limits = ClientLimits::default();
         assert_eq!([0, 1, 2, 90].map(|strike| limits.secondary_pause(strike).as_secs()), [60, 120, 240, 3600]);
     }

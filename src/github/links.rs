@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn githubs_header_is_read() {
+    fn github_header_is_parsed() {
         let links = read(
             "https://api.github.com/",
             "<https://api.github.com/repositories/1/issues?per_page=100&after=Y3Vyc29yOnYyOpK5,MjA%3D>; rel=\"next\", <https://api.github.com/repositories/1/issues?page=34>; rel=\"last\"",
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grammar_is_read_whole() {
+    fn whole_grammar_is_parsed() {
         let links = read(
             "https://host/api/v3/",
             "</api/v3/a,b;c?x=1>;title=\"a, \\\"b\\\"; rel=next\" ; REL=\"x next\";rel=last , ,<?page=2>; rel=first;a",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_out_of_the_api_or_garbage_is_an_error_not_the_end_of_the_list() {
+    fn foreign_link_or_garbage_is_an_error_not_the_last_page() {
         for bad in [
             "<https://evil.example/x>; rel=\"next\"",
             "<http://host/api/v3/x>; rel=next",
@@ -173,10 +173,10 @@ mod tests {
         fn no_header_panics(text in "\\PC*") { let _ = parse(&text); }
 
         #[test]
-        fn near_headers_do_not_panic(text in "[<>;,=\" \\\\a-z/?]{0,60}") { let _ = parse(&text); }
+        fn near_header_does_not_panic(text in "[<>;,=\" \\\\a-z/?]{0,60}") { let _ = parse(&text); }
 
         #[test]
-        fn what_is_written_is_read(targets in prop::collection::vec(("[a-z/?&=,;%0-9]{1,30}", "(\\\\PC|[\",;\\\\])*"), 0..5)) {
+        fn written_links_are_parsed(targets in prop::collection::vec(("[a-z/?&=,;%0-9]{1,30}", "(\\\\PC|[\",;\\\\])*"), 0..5)) {
             let header = targets.iter().map(|(target, title)| {
                 format!("<{target}>; title=\"{}\"; rel=\"next\"", title.replace('\\', "\\\\").replace('"', "\\\""))
             }).collect::<Vec<_>>().join(", ");

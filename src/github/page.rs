@@ -8,9 +8,9 @@ use crate::validator::Validator;
 
 /// The answer to a request.
 #[derive(Debug, Clone)]
-pub enum Fetched<T = Page> {
+pub enum Fetched {
     /// A complete page.
-    Page(Box<T>),
+    Page(Box<Page>),
     /// 304: the page is the one that the validator came with.
     NotModified,
 }

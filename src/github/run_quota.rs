@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn spent_requests_are_never_more_than_allowed() {
+    async fn spent_requests_never_exceed_quota() {
         let quota = quota(Some(2), None);
         let first = quota.acquire().await.unwrap().unwrap();
         let free = quota.acquire().await.unwrap().unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_sent_after_the_deadline() {
+    async fn deadline_stops_requests() {
         let quota = quota(None, Some(Duration::from_secs(60)));
         assert!(quota.acquire().await.unwrap().is_none());
         assert!(matches!(quota.deadline_passed().await, ApiError::LimitReached { .. }));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_allowance_allows_all() {
+    async fn no_quota_allows_everything() {
         assert!(RunQuota::default().acquire().await.unwrap().is_none());
         assert_eq!(why(quota(Some(0), None).acquire().await).as_deref(), Some("used up"));
     }

@@ -44,7 +44,7 @@ pub struct ClientSettings {
     pub concurrency: Option<usize>,
     /// `User-Agent`, without which GitHub rejects requests.
     pub user_agent: String,
-    /// Where processes with the same tokens coordinate. `None`: there are no others.
+    /// The store that coordinates processes with the same tokens. `None`: there are no others.
     pub rate_limit_store: Option<Arc<dyn RateLimitStore>>,
     /// Receives events for the user. It is called from the requests' tasks and must not block.
     pub notify: Arc<dyn Fn(ClientEvent) + Send + Sync>,
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_over_plain_http_are_warned_of() {
+    fn tokens_over_plain_http_cause_a_warning() {
         let settings = |api_url: &str, token: bool| ClientSettings {
             api_url: api_url.parse().unwrap(),
             public_url: None,

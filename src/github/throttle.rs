@@ -11,7 +11,7 @@ pub(super) const PER_SECOND: f64 = 13.5;
 /// The generic cell rate algorithm: its state is one instant.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gcra {
-    /// When the requests so far would be through, had they been sent at even intervals.
+    /// Time at which the requests so far would be through, had they been sent at even intervals.
     due: Option<Instant>,
 }
 
@@ -40,7 +40,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_minute_holds_900_requests_however_they_arrive(gaps_ms in prop::collection::vec(0u64..30_000, 1..40)) {
+        fn no_minute_holds_900_requests(gaps_ms in prop::collection::vec(0u64..30_000, 1..40)) {
             let (mut throttle, mut now, mut sent) = (Gcra::default(), Instant::now(), Vec::new());
             // After each gap, as many requests as the throttle lets through within the next 20 seconds.
             for gap in gaps_ms {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_goes_at_once_then_evenly() {
+    fn burst_is_sent_at_once_then_evenly() {
         let (mut throttle, now) = (Gcra::default(), Instant::now());
         for _ in 0..MAX_BURST {
             assert!(throttle.next_allowed(now) <= now);

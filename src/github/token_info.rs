@@ -40,17 +40,17 @@ impl TokenRef {
 /// The state of a token, from GitHub's responses so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenState {
-    /// Why the token is disabled for the rest of the run, if it is.
+    /// The reason for which the token is disabled for the rest of the run, if it is.
     pub disabled_reason: Option<String>,
     /// A classic token's scopes, separated by commas; other kinds have none.
     pub scopes: Option<String>,
-    /// When the token expires.
+    /// The token's expiry.
     pub expires: Option<DateTime<Utc>>,
     /// Requests left in the window, and the window's limit; both `u64::MAX` on a server without limits.
     pub budget: Option<(u64, u64)>,
-    /// When the window ends, on this machine's clock.
+    /// The window's end, on this machine's clock.
     pub resets_at: Option<DateTime<Utc>>,
-    /// When its pause ends, on this machine's clock, and why it is paused.
+    /// The pause's end, on this machine's clock, and its reason.
     pub paused: Option<(DateTime<Utc>, WaitReason)>,
 }
 
@@ -84,7 +84,7 @@ pub struct PoolBudget {
     pub hourly: u64,
     /// Length of a window: an hour, unless the server has shown another.
     pub window: Duration,
-    /// When the first of the known windows ends, on this machine's clock.
+    /// The end of the first of the known windows, on this machine's clock.
     pub next_reset: Option<DateTime<Utc>>,
     /// A token without a limit is among them (GHES).
     pub unlimited: bool,

@@ -90,7 +90,7 @@ impl<'a> TokenRequest<'a> {
     }
 }
 
-/// How a request's token is chosen.
+/// The rule by which a request's token is chosen.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose<'a> {
     /// A token known to read the repository, or any if none is known.

@@ -35,7 +35,7 @@ pub struct UrlProblem {
     pub found: String,
     /// The API's base address, or `/` when none was at hand.
     pub api_url: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! When a token's usage is reported to the shared store.
+//! The decision when a token's usage is reported to the shared store.
 
 use std::time::Duration;
 
@@ -42,7 +42,13 @@ impl UsageBuffer {
 
     /// Returns the report that a response's window makes due, if any. `is_last`: no other request of this process is in flight
     /// with the token, so that refunds might otherwise never be reported.
-    pub fn window(&mut self, window: RateWindow, reserve: u64, is_last: bool, now: Instant) -> Option<UsageReport> {
+    pub fn record_window(
+        &mut self,
+        window: RateWindow,
+        reserve: u64,
+        is_last: bool,
+        now: Instant,
+    ) -> Option<UsageReport> {
         let due = match self.last {
             LastReport::Window { limit, reset, at } => {
                 limit != window.limit
@@ -61,7 +67,7 @@ impl UsageBuffer {
 
     /// Returns the report that a response without a limit makes due, if any. `stated`: the server stated that there is none,
     /// rather than sending no headers.
-    pub fn no_limit(&mut self, stated: bool) -> Option<UsageReport> {
+    pub fn record_no_limit(&mut self, stated: bool) -> Option<UsageReport> {
         let due = match self.last {
             LastReport::Never => true,
             LastReport::NoLimit => false,
@@ -84,43 +90,43 @@ mod tests {
     }
 
     #[test]
-    fn news_of_consequence_are_told_at_once_and_others_now_and_then() {
+    fn urgent_usage_is_reported_at_once_and_routine_usage_at_intervals() {
         let (mut buffer, now) = (UsageBuffer::default(), Instant::now());
-        assert!(buffer.window(window(4000, 100), 0, false, now).is_some(), "the first");
+        assert!(buffer.record_window(window(4000, 100), 0, false, now).is_some(), "the first");
         buffer.refund();
-        assert_eq!(buffer.window(window(3999, 101), 0, false, now), None);
-        assert!(buffer.window(window(100, 100), 0, false, now).is_some(), "the end is near");
-        assert!(buffer.window(window(600, 100), 500, false, now).is_some(), "the reserve is near");
-        assert!(buffer.window(window(4999, 3700), 0, false, now).is_some(), "another hour");
-        assert_eq!(buffer.window(window(4998, 3700), 0, true, now), None);
-        assert!(buffer.window(window(4998, 3700), 0, false, now + REPORT_INTERVAL).is_some(), "a while ago");
+        assert_eq!(buffer.record_window(window(3999, 101), 0, false, now), None);
+        assert!(buffer.record_window(window(100, 100), 0, false, now).is_some(), "the end is near");
+        assert!(buffer.record_window(window(600, 100), 500, false, now).is_some(), "the reserve is near");
+        assert!(buffer.record_window(window(4999, 3700), 0, false, now).is_some(), "another hour");
+        assert_eq!(buffer.record_window(window(4998, 3700), 0, true, now), None);
+        assert!(buffer.record_window(window(4998, 3700), 0, false, now + REPORT_INTERVAL).is_some(), "a while ago");
     }
 
     #[test]
-    fn what_cost_nothing_is_given_back_once_and_by_the_last_at_the_latest() {
+    fn refunds_are_reported_once_and_with_the_last_response_at_the_latest() {
         let (mut buffer, now) = (UsageBuffer::default(), Instant::now());
         buffer.refund();
         assert!(matches!(
-            buffer.window(window(4000, 100), 0, false, now),
+            buffer.record_window(window(4000, 100), 0, false, now),
             Some(UsageReport::Window { refunded: 1, .. })
         ));
         buffer.refund();
         buffer.refund();
-        assert_eq!(buffer.window(window(4000, 100), 0, false, now), None);
+        assert_eq!(buffer.record_window(window(4000, 100), 0, false, now), None);
         assert!(matches!(
-            buffer.window(window(4000, 100), 0, true, now),
+            buffer.record_window(window(4000, 100), 0, true, now),
             Some(UsageReport::Window { refunded: 2, .. })
         ));
-        assert_eq!(buffer.window(window(4000, 100), 0, true, now), None);
+        assert_eq!(buffer.record_window(window(4000, 100), 0, true, now), None);
     }
 
     #[test]
-    fn that_there_are_no_limits_is_told_once() {
+    fn missing_limit_is_reported_once() {
         let mut buffer = UsageBuffer::default();
-        assert_eq!(buffer.no_limit(false), Some(UsageReport::NoLimit { stated: false }));
-        assert_eq!(buffer.no_limit(false), None);
-        assert!(buffer.window(window(1, 1), 0, false, Instant::now()).is_some());
-        assert_eq!(buffer.no_limit(false), None, "silence tells nothing once a limit is known");
-        assert_eq!(buffer.no_limit(true), Some(UsageReport::NoLimit { stated: true }));
+        assert_eq!(buffer.record_no_limit(false), Some(UsageReport::NoLimit { stated: false }));
+        assert_eq!(buffer.record_no_limit(false), None);
+        assert!(buffer.record_window(window(1, 1), 0, false, Instant::now()).is_some());
+        assert_eq!(buffer.record_no_limit(false), None, "missing headers mean nothing once a limit is known");
+        assert_eq!(buffer.record_no_limit(true), Some(UsageReport::NoLimit { stated: true }));
     }
 }

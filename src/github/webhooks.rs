@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_hook_is_told() {
+    fn webhook_problems_are_listed() {
         let hook = |config: Value, active: bool, events: Value| {
             Hook::read(&json!({"id": 1, "active": active, "events": events, "config": config})).unwrap()
         };

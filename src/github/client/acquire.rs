@@ -1,4 +1,4 @@
-//! How a request gets its token: waiting, probing, refreshing installations, reserving among processes.
+//! The acquisition of a token for a request: waiting, probing, refreshing installations, reserving among processes.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -121,7 +121,7 @@ impl Inner {
                 self.pool.disable(token, "GitHub rejected the App itself".to_owned());
             }
             Err(CallError::Api { error, .. })
-                if error.is_access_denied() || matches!(error, ApiError::AppRefused { .. }) =>
+                if error.is_access_denied() || matches!(error, ApiError::AppRejected { .. }) =>
             {
                 self.pool.disable(token, error.to_string().replacen("GET ", "POST ", 1));
             }

@@ -51,7 +51,7 @@ impl<'a> PreparedRequest<'a> {
     }
 }
 
-/// Why a request has no answer.
+/// The reason why a request has no answer.
 pub(super) enum CallError {
     /// No token is left for it.
     NoToken,
@@ -251,7 +251,7 @@ impl Inner {
                 return Ok(());
             }
             self.pool.disable(permit.token, message.clone());
-            return Err(ApiError::AppRefused { app: app.id().to_owned(), message });
+            return Err(ApiError::AppRejected { app: app.id().to_owned(), message });
         }
         if times > MAX_UNAUTHORIZED {
             self.pool.disable_unauthorized(permit.token);

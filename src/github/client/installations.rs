@@ -24,7 +24,7 @@ impl GitHub {
     /// configured, an App that fails is reported and they serve alone.
     ///
     /// # Errors
-    /// [`ApiError::AppRefused`], [`ApiError::NotInstalled`] or [`ApiError::Unauthorized`] where no other token is configured;
+    /// [`ApiError::AppRejected`], [`ApiError::NotInstalled`] or [`ApiError::Unauthorized`] where no other token is configured;
     /// else as [`GitHub::send`].
     pub async fn find_installations(&self, counter: &RequestCounter) -> Result<(), ApiError> {
         let pool = &self.inner.pool;
@@ -115,7 +115,7 @@ impl Inner {
             _ => "there is no such App (404)".to_owned(),
         };
         self.pool.disable(place, message.clone());
-        ApiError::AppRefused { app: app.id().to_owned(), message }
+        ApiError::AppRejected { app: app.id().to_owned(), message }
     }
 }
 

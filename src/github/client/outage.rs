@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_different_requests_open_it_and_an_answer_closes_it() {
+    fn three_exhausted_requests_open_it_and_an_answer_closes_it() {
         let outage = Outage::default();
         for per_page in [100, 50, 25] {
             outage.record_exhausted(&format!("/repos/a/b/labels?per_page={per_page}"));

@@ -31,11 +31,11 @@ impl TokenPool {
             token.usage.refund();
         }
         if let Some(window) = rate.window(server_now) {
-            return token.usage.window(window, token.reserve, token.in_flight <= 1, now);
+            return token.usage.record_window(window, token.reserve, token.in_flight <= 1, now);
         }
         let absent = regular && rate.limit.is_none() && rate.remaining.is_none();
         let stated = rate.states_no_limit();
-        (stated || absent).then(|| token.usage.no_limit(stated)).flatten()
+        (stated || absent).then(|| token.usage.record_no_limit(stated)).flatten()
     }
 
     /// Records that a reserved request was not sent, or never reached GitHub.

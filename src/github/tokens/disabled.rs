@@ -49,34 +49,36 @@ impl TokenPool {
     /// Returns hint and reason of each disabled token, or of this one alone.
     pub fn disabled(&self, only: Option<usize>) -> Vec<(String, String)> {
         let state = self.state();
-        let asked = state.tokens.iter().enumerate().filter(|(place, _)| only.is_none_or(|only| only == *place));
-        asked.filter_map(|(_, token)| Some((token.hint.clone(), token.disabled_reason.clone()?))).collect()
+        let selected = state.tokens.iter().enumerate().filter(|(place, _)| only.is_none_or(|only| only == *place));
+        selected.filter_map(|(_, token)| Some((token.hint.clone(), token.disabled_reason.clone()?))).collect()
     }
 
     /// Returns hint and reason of each disabled token that might see an account's private repositories.
     pub fn disabled_for(&self, login: &str) -> Vec<(String, String)> {
         let state = self.state();
-        let near = state.tokens.iter().filter(|token| !token.is_installed_elsewhere(login));
-        near.filter_map(|token| Some((token.hint.clone(), token.disabled_reason.clone()?))).collect()
+        let relevant = state.tokens.iter().filter(|token| !token.is_installed_elsewhere(login));
+        relevant.filter_map(|token| Some((token.hint.clone(), token.disabled_reason.clone()?))).collect()
     }
 
     /// Returns whether some of an account's private repositories may be hidden from all tokens: a token that might see them is
     /// disabled or restricted to selected repositories, or there is none.
     pub fn has_partial_view_of(&self, login: &str) -> bool {
         let state = self.state();
-        let near = || state.tokens.iter().filter(|token| !token.is_installed_elsewhere(login));
-        let selected = |token: &Token| token.installation().is_some_and(|installed| installed.selected);
-        !near().any(Token::can_serve_reads) || near().any(|token| token.disabled_reason.is_some() || selected(token))
+        let relevant = || state.tokens.iter().filter(|token| !token.is_installed_elsewhere(login));
+        let is_restricted = |token: &Token| token.installation().is_some_and(|installed| installed.selected);
+        !relevant().any(Token::can_serve_reads)
+            || relevant().any(|token| token.disabled_reason.is_some() || is_restricted(token))
     }
 
     /// Returns whether the token of this ETag scope is usable, or the App is installed on the account.
     pub fn can_still_read(&self, etag_scope: &str, login: &str) -> bool {
         let state = self.state();
-        let near = |token: &Token| token.installation().is_some_and(|on| on.account.eq_ignore_ascii_case(login));
+        let is_installed =
+            |token: &Token| token.installation().is_some_and(|on| on.account.eq_ignore_ascii_case(login));
         state
             .tokens
             .iter()
-            .any(|token| token.can_serve_reads() && (token.etag_scope() == Some(etag_scope) || near(token)))
+            .any(|token| token.can_serve_reads() && (token.etag_scope() == Some(etag_scope) || is_installed(token)))
     }
 
     /// Returns whether a configured token is disabled.

@@ -16,8 +16,8 @@ impl State {
             return every(&|i, token| i == only && token.disabled_reason.is_none());
         }
         // An installation on another account sees only public data, and is denied some of that.
-        let near = every(&|i, token| token.can_serve_reads() && !self.is_elsewhere(i, wanted.repo()));
-        let all = if near.is_empty() { every(&|_, token| token.can_serve_reads()) } else { near };
+        let local = every(&|i, token| token.can_serve_reads() && !self.is_elsewhere(i, wanted.repo()));
+        let all = if local.is_empty() { every(&|_, token| token.can_serve_reads()) } else { local };
         let can_read = |i: usize| self.can_read(wanted.repo()?, i);
         let is_denied =
             |i: &usize| wanted.repo().is_some_and(|repo| self.access.is_denied(repo, *i, wanted.endpoint()));
@@ -84,7 +84,7 @@ impl State {
     /// Selects a request's token: a known reader first, then a long-lived token, then the one with the most requests left.
     ///
     /// # Errors
-    /// What to do instead, if none is available now.
+    /// The next step, if none is available now.
     pub(super) fn select(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Result<usize, Acquire> {
         let mut candidates = self.candidates(wanted);
         if candidates.is_empty() {
@@ -93,7 +93,7 @@ impl State {
         if let Some(token) = self.preferred(wanted, &candidates, now) {
             candidates = vec![token];
         }
-        let (mut best, mut wake, mut long, mut short) = (None, None, None, false);
+        let (mut best, mut wake, mut long_wait, mut is_short) = (None, None, None, false);
         let sooner = |known: Option<Instant>, at: Instant| Some(known.map_or(at, |known| known.min(at)));
         for &i in &candidates {
             let Some(token) = self.tokens.get(i) else { continue };
@@ -110,23 +110,23 @@ impl State {
                         best = Some((rank, i));
                     }
                 }
-                Availability::Saturated => short = true,
-                Availability::Throttled(at) => (short, wake) = (true, sooner(wake, at)),
+                Availability::Saturated => is_short = true,
+                Availability::Throttled(at) => (is_short, wake) = (true, sooner(wake, at)),
                 Availability::BlockedUntil(at, reason) => {
                     wake = sooner(wake, at);
-                    if long.is_none_or(|(known, _)| at < known) {
-                        long = Some((at, reason));
+                    if long_wait.is_none_or(|(known, _)| at < known) {
+                        long_wait = Some((at, reason));
                     }
                 }
             }
         }
         match best {
             Some((_, token)) => Ok(token),
-            None if short => Err(Acquire::Wait { wake, announce: None }),
+            None if is_short => Err(Acquire::Wait { wake, announce: None }),
             None => Err(match self.probe_candidate(wanted, &candidates, now, per_token) {
                 ProbeCandidate::Ready(token) => Acquire::ProbeFirst(token),
-                ProbeCandidate::Later(at) => Acquire::Wait { wake: sooner(wake, at), announce: long },
-                ProbeCandidate::None => Acquire::Wait { wake, announce: long },
+                ProbeCandidate::Later(at) => Acquire::Wait { wake: sooner(wake, at), announce: long_wait },
+                ProbeCandidate::None => Acquire::Wait { wake, announce: long_wait },
             }),
         }
     }

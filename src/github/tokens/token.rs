@@ -42,7 +42,7 @@ pub(super) struct Token {
     pub usage: UsageBuffer,
     /// Secondary limits hit in a row.
     pub secondary_limit_hits: u32,
-    /// Why it is disabled for the rest of the run, if it is.
+    /// The reason for which it is disabled for the rest of the run, if it is.
     pub disabled_reason: Option<String>,
     pub expiry_reported: bool,
     /// Scopes of a classic token, from GitHub's responses.
@@ -86,7 +86,7 @@ struct IssuedToken {
     served: bool,
 }
 
-/// Whether a token may be used now.
+/// The availability of a token.
 pub(super) enum Availability {
     /// It has this many requests left, apart from those in flight.
     Ready { left: u64 },
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_installations_token_is_replaced_before_it_ends_and_what_is_left_stays() {
+    fn installation_token_is_replaced_before_expiry() {
         let (start, hour) = (Instant::now(), Duration::from_secs(3600));
         let mut token = Token::for_installation(7, "contoso", false, 50);
         let due =
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_replaced_and_those_that_never_served_are_counted() {
+    fn rejected_tokens_are_replaced_and_unused_ones_counted() {
         let now = Instant::now();
         let mut token = Token::for_installation(7, "contoso", false, 0);
         let next = |token: &mut Token, text: &str| {
