@@ -97,7 +97,7 @@ pub(super) async fn list(
     let InputFiles { mut orgs, mut projects } = files;
     let mut problems = Vec::new();
     if args.discover {
-        let discovered = mirror.discover().await?;
+        let discovered = mirror.discover_organizations().await?;
         problems = discovered.problems;
         for login in orgs.add(&discovered.logins).map_err(as_runtime_error)? {
             app.console.line(&format!("{login} added to {}", args.orgs.display()));
@@ -108,7 +108,7 @@ pub(super) async fn list(
     }
     let mut reports = list_organizations(app, mirror, &orgs.logins, process).await?;
     for report in &mut reports {
-        mirror.vanished(report, process).await?;
+        mirror.resolve_unlisted(report, process).await?;
     }
     let webhooks = Webhooks::new(app, mirror, args, dry_run).await?;
     let mut organizations = Vec::new();
@@ -152,7 +152,7 @@ async fn list_organizations(
             if mirror.cancel.is_cancelled() {
                 return Err(MirrorError::Cancelled);
             }
-            mirror.organization(&login, &before, &process).await.map(|report| (place, report))
+            mirror.sync_organization(&login, &before, &process).await.map(|report| (place, report))
         });
     }
     let mut reports = Vec::new();

@@ -22,7 +22,7 @@ pub(super) async fn run(app: App, args: &RetrieveRepoArgs) -> anyhow::Result<Com
     let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |repository: &RepoName| {
         let (subject, lease) = (repository.to_string(), repository_lease(repository));
         let retrieved = run_exclusive(&app, &mirror, (&subject, &lease), async |mirror| {
-            mirror.repository(repository, options.clone()).await
+            mirror.sync_repository(repository, options.clone()).await
         });
         let report = match retrieved.await? {
             Ok(report) => report,

@@ -15,10 +15,10 @@ pub(super) async fn run(app: App, args: &RetrieveUserArgs) -> anyhow::Result<Com
     let outcome = run_each(&app, &args.logins(), ("account", "accounts"), async |login: &String| {
         let lease = account_lease(login);
         let retrieved =
-            run_exclusive(&app, &mirror, (login, &lease), async |mirror| mirror.user(login, args.full).await);
+            run_exclusive(&app, &mirror, (login, &lease), async |mirror| mirror.sync_account(login, args.full).await);
         match retrieved.await? {
             Ok(report) => {
-                print(&format!("{}: {}\n", report.subject, report.summary()))?;
+                print(&format!("{}: {}\n", report.resource, report.summary()))?;
                 Ok(Ok(report.is_complete()))
             }
             Err(MirrorError::Gone(_)) => {

@@ -16,7 +16,8 @@ pub(super) async fn run(app: App, args: &UpdateRepoArgs) -> anyhow::Result<Comma
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |name: &RepoName| {
         let (subject, lease) = (name.to_string(), repository_lease(name));
-        let updated = run_exclusive(&app, &mirror, (&subject, &lease), async |mirror| mirror.update(name).await);
+        let updated =
+            run_exclusive(&app, &mirror, (&subject, &lease), async |mirror| mirror.update_repository(name).await);
         match updated.await? {
             Ok((current_name, update)) => {
                 print(&format!("{current_name}: {update}\n"))?;

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
 use super::lists::PartSize;
-use super::mapping::item::Item;
+use super::mapping::item::JsonItem;
 use super::mapping::{ItemMapper, MappedPage};
 use super::options::Options;
 use super::request::{fresh_page, get_unless_cancelled};
-pub use super::resource::{Repository, Subject};
+pub use super::resource::{Repository, Resource};
 use super::stats::StageStats;
 use super::writer::{WriteRequest, Writer};
 use crate::github::{Accept, ApiUrl, Fetched, GitHub, Page, Request, VisitedUrls};
@@ -34,7 +34,7 @@ pub const MAX_PAGES_KIB: usize = 32 * 1024;
 const INITIAL_PAGE_KIB: u32 = 512;
 
 /// Context that all stages of a run share.
-pub struct Shared<S = Repository> {
+pub struct RunContext<S = Repository> {
     /// Client of GitHub's API.
     pub github: GitHub,
     /// Both stores.
@@ -42,7 +42,7 @@ pub struct Shared<S = Repository> {
     /// Pipeline into the stores.
     pub writer: Writer,
     /// The resource that is mirrored.
-    pub subject: S,
+    pub resource: S,
     /// Options of the run.
     pub options: Options,
     /// Start of the run.
@@ -57,42 +57,48 @@ pub struct Shared<S = Repository> {
 
 /// Context of one stage.
 #[derive(Clone)]
-pub struct Work<S = Repository> {
+pub struct StageContext<S = Repository> {
     /// Context shared with the other stages.
-    pub shared: Arc<Shared<S>>,
+    pub run: Arc<RunContext<S>>,
     /// Statistics of the stage.
     pub stats: Arc<StageStats>,
     /// Progress of the stage.
     pub progress: Progress,
 }
 
-impl Work {
+impl StageContext {
     /// Returns the repository.
     pub fn repository(&self) -> &Repository {
-        &self.shared.subject
+        &self.run.resource
     }
 
     /// Builds a URL below the repository's.
     pub fn url(&self, segments: &[&str]) -> ApiUrl {
-        ApiUrl::repo(&self.shared.subject.name, segments)
+        ApiUrl::repo(&self.run.resource.name, segments)
     }
 }
 
-impl<S: Subject> Work<S> {
+impl<S: Resource> StageContext<S> {
+    /// Starts the progress of the stage or list called `name`.
+    pub fn new(run: &Arc<RunContext<S>>, stats: Arc<StageStats>, name: &str) -> Self {
+        let progress = run.console.progress(&format!("{} {name}", run.resource));
+        Self { run: Arc::clone(run), stats, progress }
+    }
+
     /// The resource that is mirrored.
-    pub fn subject(&self) -> &S {
-        &self.shared.subject
+    pub fn resource(&self) -> &S {
+        &self.run.resource
     }
 
     /// Returns the `projects` row that the sync state belongs to.
     pub fn project(&self) -> i64 {
-        self.subject().project()
+        self.resource().project()
     }
 
     /// Loads the sync state of a list.
     pub async fn list_state(&self, list: &str) -> Result<ListState, MirrorError> {
-        let subject = self.subject();
-        Ok(self.shared.stores.relational.list(subject.project(), &subject.list_name(list)).await?)
+        let resource = self.resource();
+        Ok(self.run.stores.relational.list(resource.project(), &resource.list_name(list)).await?)
     }
 
     /// Fetches one page or entity. With `divisible`, a request that times out is not retried for long, because the
@@ -107,13 +113,13 @@ impl<S: Subject> Work<S> {
         validator: Option<&Validator>,
         divisible: bool,
     ) -> Result<Fetched, MirrorError> {
-        self.get_for(self.subject().repo(), url, accept, validator, divisible).await
+        self.get_for(self.resource().repo(), url, accept, validator, divisible).await
     }
 
     /// Fetches one page or entity that belongs to `repo`, or to no repository.
     ///
     /// # Errors
-    /// As [`Work::get`].
+    /// As [`StageContext::get`].
     pub async fn get_for(
         &self,
         repo: Option<&RepoName>,
@@ -127,8 +133,8 @@ impl<S: Subject> Work<S> {
             .accept(accept)
             .validator(validator.cloned())
             .can_split(divisible)
-            .token(self.subject().token().cloned());
-        get_unless_cancelled(&self.shared.github, &self.shared.cancel, &request, &self.stats.meter).await
+            .token(self.resource().token().cloned());
+        get_unless_cancelled(&self.run.github, &self.run.cancel, &request, &self.stats.meter).await
     }
 
     /// Reserves memory for another page of a list; waits until it is available.
@@ -137,7 +143,7 @@ impl<S: Subject> Work<S> {
         let kib = if last == 0 { INITIAL_PAGE_KIB } else { last };
         let most = u32::try_from(MAX_PAGES_KIB).unwrap_or(u32::MAX);
         // The semaphore is never closed.
-        Arc::clone(&self.shared.room).acquire_many_owned(kib.min(most)).await.ok()
+        Arc::clone(&self.run.room).acquire_many_owned(kib.min(most)).await.ok()
     }
 
     /// Records the size of a list's page in bytes, as the estimate for the next one.
@@ -153,7 +159,7 @@ impl<S: Subject> Work<S> {
     /// Fetches a page unconditionally.
     ///
     /// # Errors
-    /// As [`Work::get`].
+    /// As [`StageContext::get`].
     pub async fn get_page(&self, url: &ApiUrl, accept: Accept) -> Result<Page, MirrorError> {
         fresh_page(self.get(url, accept, None, false).await?, url)
     }
@@ -166,9 +172,9 @@ impl<S: Subject> Work<S> {
     /// Hands documents and rows to the writer.
     pub async fn write(&self, mut documents: Vec<Document>, mut rows: RowBatch) -> Result<(), MirrorError> {
         self.progress.inc(documents.len() as u64);
-        self.subject().stamp(&mut documents, &mut rows);
+        self.resource().stamp(&mut documents, &mut rows);
         let counts = Arc::clone(&self.stats.counts);
-        self.shared.writer.write(WriteRequest { counts, documents, rows }).await
+        self.run.writer.write(WriteRequest { counts, documents, rows }).await
     }
 
     /// Hands rows alone to the writer.
@@ -183,7 +189,7 @@ impl<S: Subject> Work<S> {
 
     /// Waits until everything handed to the writer is stored.
     pub async fn flush(&self) -> Result<(), MirrorError> {
-        self.shared.writer.flush().await
+        self.run.writer.flush().await
     }
 
     /// Maps items one by one, so that only one is held parsed. An item that can't be mapped is recorded as incomplete
@@ -192,7 +198,7 @@ impl<S: Subject> Work<S> {
         let mut mapped = MappedPage::default();
         for raw in items {
             if let Err(error) = self.map_item(map, raw, read_at, &mut mapped) {
-                self.shortfall(error.to_string());
+                self.record_incomplete(error.to_string());
             }
         }
         mapped
@@ -209,22 +215,22 @@ impl<S: Subject> Work<S> {
         read_at: DateTime<Utc>,
         mapped: &mut MappedPage,
     ) -> Result<(), MirrorError> {
-        let item = Item::new(raw, read_at)?;
+        let item = JsonItem::new(raw, read_at)?;
         mapped.newest = mapped.newest.max(item.date("updated_at"));
         mapped.oldest = mapped.oldest.into_iter().chain(item.date("created_at")).min();
-        map(self.subject(), &item, mapped)
+        map(self.resource(), &item, mapped)
     }
 
     /// Returns whether anything is incomplete so far.
-    pub fn falls_short(&self) -> bool {
+    pub fn is_incomplete(&self) -> bool {
         self.stats.counts.has_rejected()
-            || !self.stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+            || !self.stats.incomplete.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Records something that could not be fetched or stored: the stage is incomplete, and the report says why.
-    pub fn shortfall(&self, what: String) {
-        tracing::warn!(subject = %self.subject(), %what, "incomplete");
-        self.stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    pub fn record_incomplete(&self, what: String) {
+        tracing::warn!(resource = %self.resource(), %what, "incomplete");
+        self.stats.incomplete.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Returns whether GitHub or the repository has refused any of it so far.
@@ -235,20 +241,20 @@ impl<S: Subject> Work<S> {
 
     /// Records something that the tokens are not permitted to read.
     pub fn record_not_permitted(&self, what: String) {
-        tracing::warn!(subject = %self.subject(), %what, "not permitted");
+        tracing::warn!(resource = %self.resource(), %what, "not permitted");
         self.stats.not_permitted.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Records a feature that the repository has disabled, in GitHub's words.
     pub fn record_disabled(&self, what: String) {
-        tracing::info!(subject = %self.subject(), %what, "disabled");
+        tracing::info!(resource = %self.resource(), %what, "disabled");
         self.stats.disabled.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Records a gap that no later request can close, such as a commit's files beyond the 3,000 that GitHub gives.
     /// Every run reports it; it does not make the stage incomplete.
     pub fn record_final_gap(&self, what: String) {
-        tracing::info!(subject = %self.subject(), %what, "final gap");
+        tracing::info!(resource = %self.resource(), %what, "final gap");
         self.stats.final_gaps.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
@@ -257,9 +263,9 @@ impl<S: Subject> Work<S> {
         if ids.is_empty() {
             return Ok(());
         }
-        let marked = self.shared.stores.documents.mark_deleted(collection, ids, Utc::now()).await?;
+        let marked = self.run.stores.documents.mark_deleted(collection, ids, Utc::now()).await?;
         self.stats.counts.deleted.fetch_add(marked, Ordering::Relaxed);
-        let prefix = format!("{}/", self.subject().key().join("/"));
+        let prefix = format!("{}/", self.resource().key().join("/"));
         let rest = ids.iter().filter_map(|id| id.strip_prefix(&prefix));
         let gone: Vec<DeletedRow> = rest.filter_map(|rest| DeletedRow::of(collection, self.project(), rest)).collect();
         if gone.is_empty() {
@@ -271,16 +277,16 @@ impl<S: Subject> Work<S> {
 
 /// Pages that link to each other, for lists without sync state.
 pub struct LinkedPages<'a, S> {
-    context: &'a Work<S>,
+    context: &'a StageContext<S>,
     next: Option<ApiUrl>,
     visited: VisitedUrls,
 }
 
-impl<S: Subject> LinkedPages<'_, S> {
+impl<S: Resource> LinkedPages<'_, S> {
     /// Fetches the next page; `None` behind the last.
     ///
     /// # Errors
-    /// As [`Work::get`], or the page was fetched before.
+    /// As [`StageContext::get`], or the page was fetched before.
     pub async fn next(&mut self) -> Result<Option<Page>, MirrorError> {
         let Some(url) = self.next.take() else { return Ok(None) };
         self.visited.visit(&url)?;

@@ -4,17 +4,17 @@ use std::future::Future;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::context::Work;
+use super::context::StageContext;
 use super::error::MirrorError;
 use crate::github::{Accept, ApiError, ApiUrl};
 
 /// Runs `run` on all items, at most `limit` concurrently. A failed item is recorded as incomplete under its name, and
-/// the others continue. Work that needs all of them checks [`Work::falls_short`] afterwards.
+/// the others continue. Work that needs all of them checks [`StageContext::is_incomplete`] afterwards.
 ///
 /// # Errors
 /// What the other items would meet as well: the stores fail, the run is canceled, no token is left, GitHub is down.
 pub async fn for_each_independent<T, F>(
-    work: &Work,
+    ctx: &StageContext,
     limit: usize,
     items: impl IntoIterator<Item = T>,
     name: impl Fn(&T) -> String,
@@ -27,7 +27,7 @@ where
         .map(Ok)
         .try_for_each_concurrent(limit, |item| {
             let (name, done) = (name(&item), run(item));
-            async move { record_failure(work, &name, done.await).await }
+            async move { record_failure(ctx, &name, done.await).await }
         })
         .await
 }
@@ -36,24 +36,24 @@ where
 ///
 /// # Errors
 /// What other items would meet as well.
-pub async fn record_failure(work: &Work, name: &str, done: Result<(), MirrorError>) -> Result<(), MirrorError> {
+pub async fn record_failure(ctx: &StageContext, name: &str, done: Result<(), MirrorError>) -> Result<(), MirrorError> {
     match done {
         Ok(()) => Ok(()),
         Err(error) if error.concerns_all_of_a_kind() => Err(error),
-        Err(error) if is_outage(work, &error).await? => Err(error),
+        Err(error) if is_outage(ctx, &error).await? => Err(error),
         Err(error) => {
-            work.shortfall(format!("{name}: {error}"));
+            ctx.record_incomplete(format!("{name}: {error}"));
             Ok(())
         }
     }
 }
 
 /// Returns whether GitHub is unavailable as a whole: then not even the repository itself answers.
-async fn is_outage(work: &Work, error: &MirrorError) -> Result<bool, MirrorError> {
-    if !matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) || !work.shared.github.is_down() {
+async fn is_outage(ctx: &StageContext, error: &MirrorError) -> Result<bool, MirrorError> {
+    if !matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) || !ctx.run.github.is_down() {
         return Ok(false);
     }
-    Ok(!is_repository_reachable(work).await?)
+    Ok(!is_repository_reachable(ctx).await?)
 }
 
 /// Returns whether GitHub answers for the repository itself; otherwise its answers for the repository's items mean
@@ -61,12 +61,12 @@ async fn is_outage(work: &Work, error: &MirrorError) -> Result<bool, MirrorError
 ///
 /// # Errors
 /// The run ends.
-pub async fn is_repository_reachable(work: &Work) -> Result<bool, MirrorError> {
-    match work.get_page(&ApiUrl::repo(&work.repository().name, &[]), Accept::Json).await {
+pub async fn is_repository_reachable(ctx: &StageContext) -> Result<bool, MirrorError> {
+    match ctx.get_page(&ApiUrl::repo(&ctx.repository().name, &[]), Accept::Json).await {
         Ok(page) => {
             let id = |value: &serde_json::Value| value.get("id").and_then(serde_json::Value::as_i64);
             let answer = crate::json::parse_bytes(&page.body).unwrap_or_default();
-            Ok(id(&answer).is_some() && id(&answer) == id(&work.repository().facts))
+            Ok(id(&answer).is_some() && id(&answer) == id(&ctx.repository().json))
         }
         Err(error) if error.is_fatal() => Err(error),
         Err(_) => Ok(false),

@@ -19,7 +19,6 @@ mod accounts;
 mod context;
 mod entities;
 mod error;
-mod heads;
 mod independent;
 mod lists;
 mod mapping;

@@ -102,7 +102,7 @@ impl StageReport {
     /// Builds a stage's line from its statistics and its end, if it was reached.
     pub fn of(stage: &'static str, stats: &StageStats, end: Option<&StageEnd<'_>>) -> Self {
         let notes = |list: &Mutex<Vec<String>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let shortfalls = [notes(&stats.shortfalls), stats.counts.rejected()].concat();
+        let incomplete = [notes(&stats.incomplete), stats.counts.rejected()].concat();
         let refusals = notes(&stats.not_permitted);
         let (disabled, final_gaps) = (notes(&stats.disabled), notes(&stats.final_gaps));
         let outcome = match end {
@@ -113,8 +113,8 @@ impl StageReport {
             }
             Some(StageEnd { result: Err(error), .. }) => StageOutcome::Failed(error.to_string()),
             // The worst names the outcome; what else there is to say is said behind it.
-            Some(_) if !shortfalls.is_empty() => {
-                StageOutcome::Partial([shortfalls, refusals, disabled, final_gaps].concat())
+            Some(_) if !incomplete.is_empty() => {
+                StageOutcome::Partial([incomplete, refusals, disabled, final_gaps].concat())
             }
             Some(_) if !refusals.is_empty() => StageOutcome::NotPermitted([refusals, disabled, final_gaps].concat()),
             Some(_) if !disabled.is_empty() => StageOutcome::Disabled([disabled, final_gaps].concat()),
@@ -140,7 +140,7 @@ impl StageReport {
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Repository or account, in GitHub's spelling.
-    pub subject: String,
+    pub resource: String,
     /// Stages, in the order of the command's help.
     pub stages: Vec<StageReport>,
     /// Duration.
@@ -223,7 +223,7 @@ impl fmt::Display for Report {
         for column in table.column_iter_mut().skip(2) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        writeln!(f, "{}", self.subject)?;
+        writeln!(f, "{}", self.resource)?;
         writeln!(f, "{table}")?;
         for stage in &self.stages {
             let notes = stage.outcome.notes();
@@ -258,7 +258,7 @@ mod tests {
             free: 0,
             time: Duration::ZERO,
         };
-        Report { subject: "a/b".to_owned(), stages: outcomes.iter().map(stage).collect(), time: Duration::ZERO }
+        Report { resource: "a/b".to_owned(), stages: outcomes.iter().map(stage).collect(), time: Duration::ZERO }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::context::read_now;
 use super::error::MirrorError;
-use super::mapping::item::Item;
+use super::mapping::item::JsonItem;
 use super::mapping::repository::{project_row, repository_document, unknown_parent};
 use super::options::Options;
 use super::request::fresh_page;
@@ -67,15 +67,15 @@ impl Mirror {
             (Ok(Fetched::NotModified), Some(known)) => {
                 let id = format!("{}/{}", known.owner, known.name);
                 let stored = self.stores.documents.get(Collection::Repos, &id).await?;
-                let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
-                if let Some(facts) = facts {
+                let json = stored.and_then(|json| json::parse::<Value>(&json).ok());
+                if let Some(json) = json {
                     let asked = name;
                     let name = RepoName::new(&known.owner, &known.name)
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
-                    let public = facts.get("private").and_then(Value::as_bool).map(|private| !private);
+                    let public = json.get("private").and_then(Value::as_bool).map(|private| !private);
                     self.github.record_rename(asked, &name, public);
-                    let source = self.source(known.id, &name, &facts).await?;
-                    let repository = Repository { project: known.id, name, facts, source };
+                    let source = self.source(known.id, &name, &json).await?;
+                    let repository = Repository { project: known.id, name, json, source };
                     let lease = self.lease_current_name(asked, &repository.name).await?;
                     return Ok(ResolvedRepository { repository, renamed_from: None, lease });
                 }
@@ -96,10 +96,10 @@ impl Mirror {
             }
             (Err(error), _) => return Err(error.into()),
         };
-        let item = Item::single(&page.body, read_now())?;
+        let item = JsonItem::single(&page.body, read_now())?;
         let present = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
             .map_err(|error| MirrorError::Answer(error.to_string()))?;
-        let public = item.at("private").and_then(Value::as_bool).map(|private| !private);
+        let public = item.get_path("private").and_then(Value::as_bool).map(|private| !private);
         self.github.record_rename(name, &present, public);
         let lease = self.lease_current_name(name, &present).await?;
         let github_id = item.require_integer("id")?;
@@ -129,7 +129,7 @@ impl Mirror {
         let counts = Arc::clone(&stats.counts);
         writer.write(WriteRequest { counts, documents: vec![repository_document(&item)?], rows }).await?;
         let source = self.source(project, &present, item.value()).await?;
-        let repository = Repository { project, name: present, facts: item.value().clone(), source };
+        let repository = Repository { project, name: present, json: item.value().clone(), source };
         Ok(ResolvedRepository { repository, renamed_from, lease })
     }
 
@@ -138,9 +138,9 @@ impl Mirror {
         &self,
         project: i64,
         name: &RepoName,
-        facts: &Value,
+        json: &Value,
     ) -> Result<Option<Arc<SourceRepository>>, MirrorError> {
-        let Some(repository) = facts.get("id").and_then(Value::as_i64) else { return Ok(None) };
+        let Some(repository) = json.get("id").and_then(Value::as_i64) else { return Ok(None) };
         let mut names = self.stores.relational.former_names(project).await?;
         names.push(name.to_string());
         Ok(Some(Arc::new(SourceRepository { repository, names })))
@@ -183,8 +183,8 @@ impl Mirror {
         }
         let id = format!("{}/{}", known.owner, known.name);
         let stored = self.stores.documents.get(Collection::Repos, &id).await?;
-        let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
-        let private = facts.and_then(|facts| facts.get("private")?.as_bool()).unwrap_or(true);
+        let json = stored.and_then(|json| json::parse::<Value>(&json).ok());
+        let private = json.and_then(|json| json.get("private")?.as_bool()).unwrap_or(true);
         if !self.proves_deletion(name, error) {
             return Ok(false);
         }
@@ -213,10 +213,10 @@ impl Mirror {
             let request = Request::get(url.clone()).token(token.clone());
             match self.get(&request, &stats.meter).await {
                 Ok(Fetched::Page(page)) => {
-                    let item = Item::single(&page.body, read_now())?;
+                    let item = JsonItem::single(&page.body, read_now())?;
                     let present = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
                         .map_err(|error| MirrorError::Answer(error.to_string()))?;
-                    let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
+                    let private = item.get_path("private").and_then(Value::as_bool).unwrap_or(true);
                     self.github.record_access(&token, &present, !private);
                     return Ok(Lookup::Found(page));
                 }
@@ -280,7 +280,7 @@ impl Mirror {
         let request = Request::get(url).repo(name.clone());
         match self.get_page(&request, &stats.meter).await {
             Ok(page) => {
-                let item = Item::single(&page.body, read_now())?;
+                let item = JsonItem::single(&page.body, read_now())?;
                 let present = format!("{}/{}", item.require_text("owner.login")?, item.require_text("name")?);
                 let row = project_row(item.value(), unknown_parent(item.value()), true)
                     .ok_or_else(|| MirrorError::Answer(format!("{present} came without an owner or a name")))?;

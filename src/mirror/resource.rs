@@ -12,7 +12,7 @@ use crate::store::relational::RowBatch;
 
 /// Resource that is mirrored, such as a [`Repository`] or a [`User`](super::accounts::User). Lists are synced in the
 /// same way for all of them; its display is its name for users.
-pub trait Subject: fmt::Display + Send + Sync + 'static {
+pub trait Resource: fmt::Display + Send + Sync + 'static {
     /// Returns the row of `projects` that its sync state belongs to.
     fn project(&self) -> i64;
 
@@ -42,7 +42,7 @@ pub struct Repository {
     /// Present name, in GitHub's spelling.
     pub name: RepoName,
     /// GitHub's JSON of it.
-    pub facts: Value,
+    pub json: Value,
     /// Origin that documents shared with other repositories record.
     pub source: Option<Arc<SourceRepository>>,
 }
@@ -50,12 +50,12 @@ pub struct Repository {
 impl Repository {
     /// Returns a flag of the repository's JSON, such as `has_issues`; `true` if it is missing.
     pub fn has(&self, flag: &str) -> bool {
-        self.facts.get(flag).and_then(Value::as_bool).unwrap_or(true)
+        self.json.get(flag).and_then(Value::as_bool).unwrap_or(true)
     }
 
     /// Returns a count of the repository's JSON, such as `stargazers_count`.
     pub fn count(&self, key: &str) -> Option<u64> {
-        self.facts.get(key).and_then(Value::as_u64)
+        self.json.get(key).and_then(Value::as_u64)
     }
 
     /// Returns the key of a document of the repository: its owner, its name, and `rest`.
@@ -79,7 +79,7 @@ impl fmt::Display for Repository {
     }
 }
 
-impl Subject for Repository {
+impl Resource for Repository {
     fn project(&self) -> i64 {
         self.project
     }

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::{Shared, Work};
+use super::context::{RunContext, StageContext};
 use super::entities::{counts, issues, pulls, refusals};
 use super::error::MirrorError;
 use super::options::Options;
@@ -30,7 +30,7 @@ struct FollowUp {
     after: Phase,
     /// Another stage that must have succeeded: counts are compared with lists that were read in the same run.
     requires: Option<Stage>,
-    run: for<'a> fn(&'a Work) -> BoxFuture<'a, Result<(), MirrorError>>,
+    run: for<'a> fn(&'a StageContext) -> BoxFuture<'a, Result<(), MirrorError>>,
 }
 
 /// The follow-ups, in the order in which they run.
@@ -77,7 +77,7 @@ impl Mirror {
     /// # Errors
     /// No token can read the repository, GitHub does not answer for it, or a store can't be used. What goes wrong
     /// within a stage is in the report.
-    pub async fn repository(&self, name: &RepoName, options: Options) -> Result<Report, MirrorError> {
+    pub async fn sync_repository(&self, name: &RepoName, options: Options) -> Result<Report, MirrorError> {
         let mut run = RepositoryRun::open(self, name, options).await?;
         run.stages().await;
         run.finish().await
@@ -86,7 +86,7 @@ impl Mirror {
 
 /// A repository that was resolved, with the lease and the writer that stages, or refreshes of single entities, need.
 struct RepositoryRun {
-    context: Arc<Shared>,
+    context: Arc<RunContext>,
     stats: HashMap<Stage, Arc<StageStats>>,
     results: Vec<StageResult>,
     /// Error that ended the run before all stages were through.
@@ -124,7 +124,7 @@ impl RepositoryRun {
                 cancel.cancel();
             }))
         });
-        let context = Arc::new(Shared { cancel, ..mirror.run_context(repository, options, writer) });
+        let context = Arc::new(RunContext { cancel, ..mirror.run_context(repository, options, writer) });
         Ok(Self {
             context,
             stats: HashMap::from([(Stage::Repo, stats)]),
@@ -151,7 +151,7 @@ impl RepositoryRun {
     async fn finish(mut self) -> Result<Report, MirrorError> {
         let report = self.report().await;
         let Self { context, fatal, writer_tasks, lease, _lease_watch: lease_watch, .. } = self;
-        let (relational, project) = (context.stores.relational.clone(), context.subject.project);
+        let (relational, project) = (context.stores.relational.clone(), context.resource.project);
         // The writer ends with its last sender.
         drop(context);
         writer_tasks.finished().await;
@@ -181,7 +181,8 @@ impl RepositoryRun {
             if chain.is_empty() || self.fatal.is_some() {
                 continue;
             }
-            let chain: Vec<(Stage, Work)> = chain.into_iter().map(|stage| (stage, self.stage_context(stage))).collect();
+            let chain: Vec<(Stage, StageContext)> =
+                chain.into_iter().map(|stage| (stage, self.stage_context(stage))).collect();
             tasks.spawn(async move {
                 let mut results = Vec::new();
                 for (stage, context) in chain {
@@ -253,10 +254,9 @@ impl RepositoryRun {
         }
     }
 
-    fn stage_context(&mut self, stage: Stage) -> Work {
+    fn stage_context(&mut self, stage: Stage) -> StageContext {
         let stats = Arc::clone(self.stats.entry(stage).or_default());
-        let label = format!("{} {stage}", self.context.subject.name);
-        Work { shared: Arc::clone(&self.context), stats, progress: self.context.console.progress(&label) }
+        StageContext::new(&self.context, stats, stage.name())
     }
 
     async fn report(&mut self) -> Result<Report, MirrorError> {
@@ -267,9 +267,9 @@ impl RepositoryRun {
         }
         let wanted = Stage::ALL.into_iter().filter(|stage| self.wanted(*stage));
         let stages: Vec<StageReport> = wanted.map(|stage| self.stage_report(stage)).collect();
-        let report = Report { subject: self.context.subject.name.to_string(), stages, time: self.started.elapsed() };
+        let report = Report { resource: self.context.resource.name.to_string(), stages, time: self.started.elapsed() };
         if report.is_complete() && self.fatal.is_none() && self.covers_all_stages() {
-            self.context.stores.relational.mark_retrieved(self.context.subject.project).await?;
+            self.context.stores.relational.mark_retrieved(self.context.resource.project).await?;
         }
         Ok(report)
     }
@@ -295,7 +295,7 @@ macro_rules! define_dispatch {
         $entity:ident::$function:ident;
     )+) => {
         /// Runs what the table of stages registers for the stage.
-        async fn dispatch(stage: Stage, context: &Work) -> Result<(), MirrorError> {
+        async fn dispatch(stage: Stage, context: &StageContext) -> Result<(), MirrorError> {
             match stage {
                 $(Stage::$stage => super::entities::$entity::$function(context).await,)+
             }
@@ -305,7 +305,7 @@ macro_rules! define_dispatch {
 
 stage_table!(define_dispatch);
 
-async fn run_stage(stage: Stage, context: &Work) -> StageResult {
+async fn run_stage(stage: Stage, context: &StageContext) -> StageResult {
     let started = Instant::now();
     let result = dispatch(stage, context).await.or_else(|error| refusals::accept(stage, context, error));
     // What a stage handed in counts only once it is stored.

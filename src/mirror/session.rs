@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{MAX_PAGES_KIB, Shared, read_now};
+use super::context::{MAX_PAGES_KIB, RunContext, read_now};
 use super::error::MirrorError;
 use super::options::Options;
 use super::request::{fresh_page, get_unless_cancelled};
@@ -70,12 +70,12 @@ impl Mirror {
     }
 
     /// Builds what the stages of one run over `subject` share.
-    pub(super) fn run_context<S>(&self, subject: S, options: Options, writer: Writer) -> Shared<S> {
-        Shared {
+    pub(super) fn run_context<S>(&self, resource: S, options: Options, writer: Writer) -> RunContext<S> {
+        RunContext {
             github: self.github.clone(),
             stores: self.stores.clone(),
             writer,
-            subject,
+            resource,
             options,
             started: read_now(),
             room: Arc::new(Semaphore::new(MAX_PAGES_KIB)),

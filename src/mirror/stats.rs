@@ -18,7 +18,7 @@ pub struct StageStats {
     /// Number of items that the server delivers per request.
     pub part_size: Mutex<PartSize>,
     /// Incomplete items and the reasons: each makes the stage incomplete.
-    pub shortfalls: Mutex<Vec<String>>,
+    pub incomplete: Mutex<Vec<String>>,
     /// What the tokens are not permitted to read.
     pub not_permitted: Mutex<Vec<String>>,
     /// Features that the repository has disabled.

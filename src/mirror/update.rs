@@ -48,7 +48,7 @@ impl Mirror {
     ///
     /// # Errors
     /// No token can read the repository and it is not known, GitHub does not answer for it, or a store can't be used.
-    pub async fn update(&self, name: &RepoName) -> Result<(String, Update), MirrorError> {
+    pub async fn update_repository(&self, name: &RepoName) -> Result<(String, Update), MirrorError> {
         let stats = StageStats::default();
         let (writer, tasks) = Writer::start(&self.stores);
         let opened = self.resolve(name, &Options::of(Vec::new()), &stats, &writer).await;

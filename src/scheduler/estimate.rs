@@ -52,18 +52,18 @@ struct Sample {
 /// A store that can't be read, or the user's wish to stop. What GitHub does not tell is estimated as if it had not been
 /// asked.
 pub async fn estimate(mirror: &Mirror, due: &[DueRepository], stages: &[Stage]) -> Result<Estimate, MirrorError> {
-    let mut facts = Vec::with_capacity(due.len());
+    let mut sizes = Vec::with_capacity(due.len());
     for due in due {
-        facts.push(if due.retrieved_at.is_none() { Some(known(mirror, due).await?) } else { None });
+        sizes.push(if due.retrieved_at.is_none() { Some(known(mirror, due).await?) } else { None });
     }
-    for at in asked_for(&facts) {
-        let asked = ask(mirror, &due[at]).await?;
-        if let Some(facts) = &mut facts[at] {
-            facts.asked = asked;
+    for at in sampled(&sizes) {
+        let asked = sample(mirror, &due[at]).await?;
+        if let Some(sizes) = &mut sizes[at] {
+            sizes.asked = asked;
         }
     }
     let read_again: Vec<bool> = due.iter().map(|due| mirror.github.is_app_only(&due.name)).collect();
-    Ok(of(due, &facts, &read_again, stages))
+    Ok(of(due, &sizes, &read_again, stages))
 }
 
 async fn known(mirror: &Mirror, due: &DueRepository) -> Result<RepositorySize, MirrorError> {
@@ -80,9 +80,9 @@ async fn known(mirror: &Mirror, due: &DueRepository) -> Result<RepositorySize, M
 }
 
 /// Returns the indexes of the largest repositories, and of others at equal distances.
-fn asked_for(facts: &[Option<RepositorySize>]) -> Vec<usize> {
+fn sampled(sizes: &[Option<RepositorySize>]) -> Vec<usize> {
     let mut by_size: Vec<(usize, u64)> =
-        facts.iter().enumerate().filter_map(|(at, facts)| Some((at, facts.as_ref()?.size))).collect();
+        sizes.iter().enumerate().filter_map(|(at, sizes)| Some((at, sizes.as_ref()?.size))).collect();
     by_size.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     let (largest, others) = by_size.split_at(by_size.len().min(SAMPLE_SIZE));
     let step = others.len().div_ceil(SAMPLE_SIZE).max(1);
@@ -90,7 +90,7 @@ fn asked_for(facts: &[Option<RepositorySize>]) -> Vec<usize> {
 }
 
 /// Fetches the number of a repository's pull requests and commits: the last page of pages of one.
-async fn ask(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, MirrorError> {
+async fn sample(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, MirrorError> {
     let mut counts = [0; 2];
     for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
         let url = ApiUrl::repo(&due.name, &[list]).query("state", "all").query("per_page", "1");
@@ -114,9 +114,9 @@ async fn ask(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, Mir
 }
 
 /// Computes the estimate from known sizes.
-fn of(due: &[DueRepository], facts: &[Option<RepositorySize>], read_again: &[bool], stages: &[Stage]) -> Estimate {
+fn of(due: &[DueRepository], sizes: &[Option<RepositorySize>], read_again: &[bool], stages: &[Stage]) -> Estimate {
     // Those that were asked for as the largest say nothing of the others, unless there are no others.
-    let asked: Vec<Sample> = asked_for(facts).into_iter().filter_map(|at| facts[at]?.asked).collect();
+    let asked: Vec<Sample> = sampled(sizes).into_iter().filter_map(|at| sizes[at]?.asked).collect();
     let typical = if asked.len() > SAMPLE_SIZE { &asked[SAMPLE_SIZE..] } else { &asked[..] };
     let mean = |number: fn(&Sample) -> u64| {
         typical.iter().map(number).sum::<u64>().checked_div(typical.len() as u64).unwrap_or(0)
@@ -127,8 +127,8 @@ fn of(due: &[DueRepository], facts: &[Option<RepositorySize>], read_again: &[boo
     let lists: u64 = stages.iter().map(|stage| stage.lists()).sum();
     let (mut first, mut pages, mut pulls, mut details, mut changed) = (0, 0, 0, 0, 0);
     let mut each = Vec::with_capacity(due.len());
-    for ((due, facts), read_again) in due.iter().zip(facts).zip(read_again) {
-        let Some(facts) = facts else {
+    for ((due, sizes), read_again) in due.iter().zip(sizes).zip(read_again) {
+        let Some(sizes) = sizes else {
             let cost = match (read_again, due.changed) {
                 (true, _) => lists,
                 (false, true) => REQUESTS_PER_CHANGED,
@@ -138,12 +138,12 @@ fn of(due: &[DueRepository], facts: &[Option<RepositorySize>], read_again: &[boo
             each.push(cost);
             continue;
         };
-        let asked = facts.asked.unwrap_or(typical);
-        let further = has(Stage::Stars, more(facts.stars))
-            + has(Stage::Forks, more(facts.forks))
+        let asked = sizes.asked.unwrap_or(typical);
+        let further = has(Stage::Stars, more(sizes.stars))
+            + has(Stage::Forks, more(sizes.forks))
             + has(Stage::Commits, more(asked.commits))
             + has(Stage::Pulls, more(asked.pulls))
-            + has(Stage::Issues, more(facts.open.max(asked.pulls)));
+            + has(Stage::Issues, more(sizes.open.max(asked.pulls)));
         let of_pulls = has(Stage::Pulls, asked.pulls);
         let of_details = has(Stage::Details, asked.commits + 2 * asked.pulls);
         first += lists;
@@ -176,11 +176,11 @@ mod tests {
         let asked = |pulls, commits| Some(Sample { pulls, commits });
         let large = RepositorySize { size: 900, asked: asked(1000, 5000), ..RepositorySize::default() };
         let small = |asked| Some(RepositorySize { size: 1, asked, ..RepositorySize::default() });
-        let mut facts: Vec<_> = (0..SAMPLE_SIZE).map(|_| Some(large)).collect();
-        facts.extend([small(asked(2, 10)), small(asked(4, 10)), small(None)]);
-        let due: Vec<_> = (0..facts.len()).map(|at| due(&format!("r{at}"), false, true)).collect();
+        let mut sizes: Vec<_> = (0..SAMPLE_SIZE).map(|_| Some(large)).collect();
+        sizes.extend([small(asked(2, 10)), small(asked(4, 10)), small(None)]);
+        let due: Vec<_> = (0..sizes.len()).map(|at| due(&format!("r{at}"), false, true)).collect();
         let stages = [Stage::Repo, Stage::Pulls, Stage::Commits];
-        let each = of(&due, &facts, &[false; 40][..due.len()], &stages).each;
+        let each = of(&due, &sizes, &[false; 40][..due.len()], &stages).each;
         assert_eq!(each[0], 3 + 9 + 49 + 1000);
         assert_eq!(&each[SAMPLE_SIZE..], [3 + 2, 3 + 4, 3 + 3]);
     }

@@ -110,7 +110,7 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
         let ended =
             run_exclusive(&shared.mirror, &repository_lease(&due.name), &shared.process, &shared.stop, |mirror| {
                 let (name, options) = (due.name.clone(), shared.options.clone());
-                async move { mirror.repository(&name, options).await }
+                async move { mirror.sync_repository(&name, options).await }
             })
             .await?;
         let result = match ended {

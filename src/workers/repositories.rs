@@ -27,7 +27,7 @@ impl Handler for RepositoryHandler {
         let options = self.options.clone();
         run_leased_job(&self.mirror, &repository_lease(&name), &self.process, &stop, |mirror| {
             let name = name.clone();
-            async move { mirror.repository(&name, options).await }
+            async move { mirror.sync_repository(&name, options).await }
         })
         .await
     }

@@ -23,13 +23,9 @@ impl Handler for UserHandler {
             return Ok(JobOutcome::DeadLetter("the message names no account: expected a login".to_owned()));
         }
         let lease = account_lease(login);
-        run_leased_job(
-            &self.mirror,
-            &lease,
-            &self.process,
-            &stop,
-            |mirror| async move { mirror.user(login, false).await },
-        )
+        run_leased_job(&self.mirror, &lease, &self.process, &stop, |mirror| async move {
+            mirror.sync_account(login, false).await
+        })
         .await
     }
 }

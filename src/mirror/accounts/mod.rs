@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::resource::Subject;
+use super::resource::Resource;
 use super::sync_keys::account_list;
 use crate::github::TokenRef;
 use crate::names::RepoName;
@@ -24,7 +24,7 @@ pub struct User {
     /// Natural key of its row, in GitHub's spelling.
     pub account: Account,
     /// GitHub's JSON of it.
-    pub facts: Value,
+    pub json: Value,
     /// Token that its lists are requested with, where the answer depends on the token.
     pub token: Option<TokenRef>,
 }
@@ -35,7 +35,7 @@ impl fmt::Display for User {
     }
 }
 
-impl Subject for User {
+impl Resource for User {
     fn project(&self) -> i64 {
         NO_PROJECT
     }

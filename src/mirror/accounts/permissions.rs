@@ -6,7 +6,7 @@ use crate::github::{ApiUrl, Fetched, Page, Request, TokenRef};
 use crate::json;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
 
@@ -34,7 +34,7 @@ impl Mirror {
             let own = match self.get_with(&token, membership, stats).await? {
                 Some(page) => is_owner(&page) && self.sees_private_of(login, &token, stats).await?,
                 None => match self.get_with(&token, ApiUrl::path(&["user"]), stats).await? {
-                    Some(page) => Item::single(&page.body, read_now())
+                    Some(page) => JsonItem::single(&page.body, read_now())
                         .is_ok_and(|user| user.text("login").is_some_and(|own| own.eq_ignore_ascii_case(login))),
                     None => false,
                 },
@@ -68,6 +68,6 @@ impl Mirror {
 }
 
 fn is_owner(membership: &Page) -> bool {
-    Item::single(&membership.body, read_now())
+    JsonItem::single(&membership.body, read_now())
         .is_ok_and(|it| it.text("role").as_deref() == Some("admin") && it.text("state").as_deref() == Some("active"))
 }

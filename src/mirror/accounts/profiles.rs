@@ -12,11 +12,11 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
-use crate::mirror::context::{Work, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
-use crate::mirror::resource::Subject;
+use crate::mirror::resource::Resource;
 use crate::store::Stores;
 use crate::store::documents::Collection;
 use crate::store::relational::{DueProfile, ProfileScope, RowBatch, SyncUpdate};
@@ -46,27 +46,27 @@ enum Answer {
 ///
 /// # Errors
 /// What every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
-pub(in crate::mirror) async fn read_due<S: Subject>(
-    work: &Work<S>,
+pub(in crate::mirror) async fn read_due<S: Resource>(
+    ctx: &StageContext<S>,
     people: ProfileScope,
     stale: DateTime<Utc>,
 ) -> Result<(), MirrorError> {
-    work.flush().await?;
+    ctx.flush().await?;
     let unconfirmed = AtomicUsize::new(0);
     let mut after = 0;
     loop {
-        let relational = &work.shared.stores.relational;
+        let relational = &ctx.run.stores.relational;
         let due = relational.profiles_due(people, stale, after, ACCOUNTS_PER_QUERY).await?;
         let Some(last) = due.last() else { break };
         after = last.user;
         futures::stream::iter(due)
             .map(Ok)
-            .try_for_each_concurrent(MAX_CONCURRENT_PROFILES, |due| Box::pin(read(work, due, &unconfirmed)))
+            .try_for_each_concurrent(MAX_CONCURRENT_PROFILES, |due| Box::pin(read(ctx, due, &unconfirmed)))
             .await?;
     }
     let unconfirmed = unconfirmed.into_inner();
     if unconfirmed > 0 {
-        work.shortfall(format!(
+        ctx.record_incomplete(format!(
             "{unconfirmed} accounts whose number is not known are not found by their logins; a later run asks again \
              before they count as gone"
         ));
@@ -74,31 +74,35 @@ pub(in crate::mirror) async fn read_due<S: Subject>(
     Ok(())
 }
 
-async fn read<S: Subject>(work: &Work<S>, due: DueProfile, unconfirmed: &AtomicUsize) -> Result<(), MirrorError> {
-    match look_up(work, &due).await {
-        Ok(answer) => store(work, &due, answer, unconfirmed).await,
-        Err(error) if error.concerns_all_items() || is_outage(work, &error) => Err(error),
+async fn read<S: Resource>(
+    ctx: &StageContext<S>,
+    due: DueProfile,
+    unconfirmed: &AtomicUsize,
+) -> Result<(), MirrorError> {
+    match look_up(ctx, &due).await {
+        Ok(answer) => store(ctx, &due, answer, unconfirmed).await,
+        Err(error) if error.concerns_all_items() || is_outage(ctx, &error) => Err(error),
         Err(error) => {
-            work.shortfall(format!("the profile of {}: {error}", due.login));
+            ctx.record_incomplete(format!("the profile of {}: {error}", due.login));
             Ok(())
         }
     }
 }
 
 /// Returns whether GitHub is unavailable as a whole, and not only for one profile.
-fn is_outage<S: Subject>(work: &Work<S>, error: &MirrorError) -> bool {
-    matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) && work.shared.github.is_down()
+fn is_outage<S: Resource>(ctx: &StageContext<S>, error: &MirrorError) -> bool {
+    matches!(error, MirrorError::Api(ApiError::Unavailable { .. })) && ctx.run.github.is_down()
 }
 
-async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer, MirrorError> {
+async fn look_up<S: Resource>(ctx: &StageContext<S>, due: &DueProfile) -> Result<Answer, MirrorError> {
     // A login that was set aside is nobody's.
     if !due.login.contains('~') {
-        let validator = due.validator.as_ref().filter(|_| !work.shared.options.full);
+        let validator = due.validator.as_ref().filter(|_| !ctx.run.options.full);
         let url = ApiUrl::path(&["users", &due.login]);
-        match work.get_for(None, &url, Accept::Json, validator, false).await {
+        match ctx.get_for(None, &url, Accept::Json, validator, false).await {
             Ok(Fetched::NotModified) => return Ok(Answer::Unchanged),
             Ok(Fetched::Page(page)) => {
-                let number = Item::single(&page.body, read_now())?.require_integer("id")?;
+                let number = JsonItem::single(&page.body, read_now())?.require_integer("id")?;
                 if due.github_id.is_none_or(|own| own == number) {
                     return Ok(Answer::Found { page, by_login: true });
                 }
@@ -109,11 +113,11 @@ async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer,
     }
     let Some(number) = due.github_id else { return Ok(Answer::Missing) };
     let url = ApiUrl::path(&["user", &number.to_string()]);
-    match work.get_for(None, &url, Accept::Json, None, false).await {
+    match ctx.get_for(None, &url, Accept::Json, None, false).await {
         Ok(Fetched::Page(page)) => Ok(Answer::Found { page, by_login: false }),
         Ok(Fetched::NotModified) => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
         // The token that could read it may be the one that GitHub refuses.
-        Err(MirrorError::Api(error @ ApiError::NotFound { .. })) if work.shared.github.has_disabled_token() => {
+        Err(MirrorError::Api(error @ ApiError::NotFound { .. })) if ctx.run.github.has_disabled_token() => {
             Ok(Answer::Hidden(error))
         }
         Err(MirrorError::Api(ApiError::NotFound { .. })) => Ok(Answer::Missing),
@@ -121,8 +125,8 @@ async fn look_up<S: Subject>(work: &Work<S>, due: &DueProfile) -> Result<Answer,
     }
 }
 
-async fn store<S: Subject>(
-    work: &Work<S>,
+async fn store<S: Resource>(
+    ctx: &StageContext<S>,
     due: &DueProfile,
     answer: Answer,
     unconfirmed: &AtomicUsize,
@@ -130,39 +134,39 @@ async fn store<S: Subject>(
     let progress = |step: SyncUpdate| RowBatch { sync_updates: vec![step], ..RowBatch::default() };
     let (user, at) = (due.user, read_now());
     match answer {
-        Answer::Unchanged => work.write_rows(progress(SyncUpdate::ProfileUnchanged { user, at })).await,
+        Answer::Unchanged => ctx.write_rows(progress(SyncUpdate::ProfileUnchanged { user, at })).await,
         Answer::Found { page, by_login } => {
-            let item = Item::single(&page.body, at)?;
+            let item = JsonItem::single(&page.body, at)?;
             let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
             let validator = page.validator.clone().filter(|_| by_login);
             let rows =
                 RowBatch { profiles: profile_row(&item, validator).into_iter().collect(), ..RowBatch::default() };
             // First, so that a run that is cut off in between does it again.
             if let Some(former) = due.documents_name.as_deref().filter(|former| *former != present) {
-                retire_profile(&work.shared.stores, former, number).await?;
+                tombstone_profile(&ctx.run.stores, former, number).await?;
             }
-            work.write(vec![profile_document(&item)?], rows).await
+            ctx.write(vec![profile_document(&item)?], rows).await
         }
         // It stays due, so that every run asks for it again.
         Answer::Hidden(error) => {
-            work.record_not_permitted(format!("the profile of {}: {error}", due.login));
+            ctx.record_not_permitted(format!("the profile of {}: {error}", due.login));
             Ok(())
         }
         Answer::Missing => {
             let certain = due.github_id.is_some() || due.missing;
             if certain {
                 let bears = due.documents_name.clone().unwrap_or_else(|| due.login.clone());
-                work.mark_deleted(Collection::Users, &[bears]).await?;
+                ctx.mark_deleted(Collection::Users, &[bears]).await?;
             } else {
                 unconfirmed.fetch_add(1, Ordering::Relaxed);
             }
-            work.write_rows(progress(SyncUpdate::ProfileMissing { user, at, certain })).await
+            ctx.write_rows(progress(SyncUpdate::ProfileMissing { user, at, certain })).await
         }
     }
 }
 
 /// Marks the profile document under a former login as deleted, unless it belongs to another account by now.
-pub(in crate::mirror) async fn retire_profile(
+pub(in crate::mirror) async fn tombstone_profile(
     stores: &Stores,
     former: &str,
     github_id: i64,

@@ -11,11 +11,11 @@ use serde_json::Value;
 use super::User;
 use super::profiles::{self, MAX_PROFILE_AGE_DAYS};
 use crate::github::ApiUrl;
-use crate::mirror::context::{Shared, Work};
+use crate::mirror::context::{RunContext, StageContext};
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::{DEEP_PAGE, List, PER_PAGE, look, mark};
+use crate::mirror::lists::{DEEP_PAGE, List, PER_PAGE, revalidate, tombstone};
 use crate::mirror::mapping::account::account;
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::options::Options;
 use crate::mirror::report::{Report, StageEnd, StageReport};
@@ -135,45 +135,44 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::Gone`] where GitHub has an account no more that was known, which is then marked so; GitHub does not
     /// answer for it otherwise, or a store can't be used. What goes wrong within a list is in the report.
-    pub async fn user(&self, login: &str, full: bool) -> Result<Report, MirrorError> {
+    pub async fn sync_account(&self, login: &str, full: bool) -> Result<Report, MirrorError> {
         let (writer, tasks) = Writer::start(&self.stores);
-        let report = Box::pin(self.user_through(login, full, &writer)).await;
+        let report = Box::pin(self.sync_account_with(login, full, &writer)).await;
         // The writer ends with its last sender.
         drop(writer);
         tasks.finished().await;
         report
     }
 
-    async fn user_through(&self, login: &str, full: bool, writer: &Writer) -> Result<Report, MirrorError> {
+    async fn sync_account_with(&self, login: &str, full: bool, writer: &Writer) -> Result<Report, MirrorError> {
         let started = Instant::now();
         let stats = StageStats::default();
-        let mut subject = Box::pin(self.resolve_account(login, full, &stats, writer)).await?;
-        if subject.account.organization {
+        let mut resource = Box::pin(self.resolve_account(login, full, &stats, writer)).await?;
+        if resource.account.organization {
             // Where the App is installed, it is shown the members; elsewhere it is an outsider.
-            let login = subject.account.login.as_str();
+            let login = resource.account.login.as_str();
             let tokens = self.github.tokens_for(login);
-            subject.token = tokens.into_iter().find(|token| token.is_installed_on(login));
+            resource.token = tokens.into_iter().find(|token| token.is_installed_on(login));
         }
         writer.flush().await?;
         let opened = StageEnd { result: &Ok(()), aborted_by: None, time: started.elapsed() };
         let mut stages = vec![StageReport::of(PROFILE, &stats, Some(&opened))];
         let mut relations = vec![&FOLLOWERS, &FOLLOWING, &ORGANIZATIONS];
-        relations.extend(subject.account.organization.then_some(&MEMBERS));
+        relations.extend(resource.account.organization.then_some(&MEMBERS));
         let options = Options { full, ..Options::of(Vec::new()) };
-        let shared = Arc::new(self.run_context(subject, options, writer.clone()));
+        let run = Arc::new(self.run_context(resource, options, writer.clone()));
         let lists = relations.into_iter().map(|relation| {
-            let progress = self.console.progress(&format!("{} {}", shared.subject, relation.name));
-            let work = Work { shared: Arc::clone(&shared), stats: Arc::default(), progress };
+            let ctx = StageContext::new(&run, Arc::default(), relation.name);
             async move {
-                let (result, time) = run(&work, relation).await;
-                (relation.name, work.stats, result, time)
+                let (result, time) = run_list(&ctx, relation).await;
+                (relation.name, ctx.stats, result, time)
             }
         });
         let mut fatal = None;
         let mut done = join_all(lists).await;
         let broken = |result: &Result<(), MirrorError>| result.as_ref().is_err_and(MirrorError::is_fatal);
         if !done.iter().any(|(_, _, result, _)| broken(result)) {
-            done.push(Box::pin(self.tied_profiles(&shared)).await);
+            done.push(Box::pin(self.sync_related_profiles(&run)).await);
         }
         for (name, stats, result, time) in done {
             let aborted_by = result.as_ref().err().filter(|error| error.is_fatal()).map(ToString::to_string);
@@ -188,27 +187,26 @@ impl Mirror {
         }
         match fatal {
             Some(error) => Err(error),
-            None => Ok(Report { subject: shared.subject.to_string(), stages, time: started.elapsed() }),
+            None => Ok(Report { resource: run.resource.to_string(), stages, time: started.elapsed() }),
         }
     }
 }
 
 impl Mirror {
     /// Fetches the profiles of the accounts that the lists relate to this one.
-    async fn tied_profiles(&self, shared: &Arc<Shared<User>>) -> RelationResult {
+    async fn sync_related_profiles(&self, run: &Arc<RunContext<User>>) -> RelationResult {
         let started = Instant::now();
-        let progress = self.console.progress(&format!("{} {PROFILES}", shared.subject));
-        let work = Work { shared: Arc::clone(shared), stats: Arc::default(), progress };
+        let ctx = StageContext::new(run, Arc::default(), PROFILES);
         let result = async {
-            let known = work.shared.stores.relational.find_account_by_github_id(work.subject().github_id).await?;
+            let known = ctx.run.stores.relational.find_account_by_github_id(ctx.resource().github_id).await?;
             let Some(known) = known else { return Ok(()) };
             let stale = Utc::now() - TimeDelta::days(MAX_PROFILE_AGE_DAYS);
-            profiles::read_due(&work, ProfileScope::Account(known.id), stale).await?;
-            work.flush().await
+            profiles::read_due(&ctx, ProfileScope::Account(known.id), stale).await?;
+            ctx.flush().await
         }
         .await;
-        work.progress.finish();
-        (PROFILES, work.stats, result, started.elapsed())
+        ctx.progress.finish();
+        (PROFILES, ctx.stats, result, started.elapsed())
     }
 }
 
@@ -216,14 +214,14 @@ impl Mirror {
 type RelationResult = (&'static str, Arc<StageStats>, Result<(), MirrorError>, Duration);
 
 /// Syncs one list, and waits until it is stored.
-async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), MirrorError>, Duration) {
+async fn run_list(ctx: &StageContext<User>, relation: &'static Relation) -> (Result<(), MirrorError>, Duration) {
     let started = Instant::now();
-    let mut result = read(work, relation).await;
+    let mut result = read(ctx, relation).await;
     if result.is_ok() {
-        result = work.flush().await;
+        result = ctx.flush().await;
     }
-    work.progress.finish();
-    let (user, list) = (work.subject(), relation.name);
+    ctx.progress.finish();
+    let (user, list) = (ctx.resource(), relation.name);
     match &result {
         Ok(()) => tracing::info!(%user, list, seconds = started.elapsed().as_secs_f64(), "list done"),
         Err(error) => tracing::warn!(%user, list, %error, "list failed"),
@@ -231,10 +229,10 @@ async fn run(work: &Work<User>, relation: &'static Relation) -> (Result<(), Mirr
     (result, started.elapsed())
 }
 
-async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), MirrorError> {
-    match read_relation(work, relation).await {
+async fn read(ctx: &StageContext<User>, relation: &'static Relation) -> Result<(), MirrorError> {
+    match sync_relation(ctx, relation).await {
         Err(MirrorError::Api(error)) if error.is_access_denied() => {
-            work.record_not_permitted(format!("{}: {error}", relation.name));
+            ctx.record_not_permitted(format!("{}: {error}", relation.name));
             Ok(())
         }
         done => done,
@@ -245,11 +243,11 @@ async fn read(work: &Work<User>, relation: &'static Relation) -> Result<(), Mirr
 ///
 /// # Errors
 /// The list could not be had; what was read of it is stored.
-pub(in crate::mirror) async fn read_relation(
-    work: &Work<User>,
+pub(in crate::mirror) async fn sync_relation(
+    ctx: &StageContext<User>,
     relation: &'static Relation,
 ) -> Result<(), MirrorError> {
-    let map = move |user: &User, item: &Item<'_>, out: &mut MappedPage| {
+    let map = move |user: &User, item: &JsonItem<'_>, out: &mut MappedPage| {
         let Some(other) = account(Some(item.value())) else {
             return Err(MirrorError::Answer("an account came without a login".to_owned()));
         };
@@ -260,25 +258,25 @@ pub(in crate::mirror) async fn read_relation(
         Ok(())
     };
     let map: &ItemMapper<User> = &map;
-    let own = work.subject().account.login.as_str();
+    let own = ctx.resource().account.login.as_str();
     let [of, what] = relation.path;
     let url = ApiUrl::path(&[of, own, what]);
     let list = List::new(relation.list, url, relation.collection, map);
-    let listing = look(work, &list).await?;
-    let (seen, said) = (listing.ids.len() as u64, work.subject().facts.get(relation.count).and_then(Value::as_u64));
+    let listing = revalidate(ctx, &list).await?;
+    let (seen, said) = (listing.ids.len() as u64, ctx.resource().json.get(relation.count).and_then(Value::as_u64));
     if let Some(said) = said.filter(|said| *said > seen)
         && listing.last_page >= DEEP_PAGE
         && seen.is_multiple_of(PER_PAGE as u64)
     {
-        work.record_final_gap(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
+        ctx.record_final_gap(format!("{seen} of {said}: GitHub's list ends at page {}", listing.last_page));
     }
-    let relational = &work.shared.stores.relational;
-    if listing.moved {
+    let relational = &ctx.run.stores.relational;
+    if listing.redirected {
         // GitHub sends outsiders on to those members who want to be seen: who is not among them may be one all the same.
         return Ok(());
     }
     if relation.hides {
-        let id = work.list_state(relation.list).await?.id;
+        let id = ctx.list_state(relation.list).await?.id;
         let before = relational.list_reader(id).await?;
         if listing.changed {
             if let Some(reader) = listing.reader.as_ref().filter(|reader| before.as_ref() != Some(reader)) {
@@ -289,25 +287,25 @@ pub(in crate::mirror) async fn read_relation(
             return Ok(());
         }
     }
-    if listing.settled {
+    if listing.complete {
         let mut rows = RowBatch::default();
-        for other in removed_logins(work, relation, &listing.ids).await? {
+        for other in removed_logins(ctx, relation, &listing.ids).await? {
             (relation.remove)(&mut rows, own.to_owned(), other);
         }
-        work.write_rows(rows).await?;
+        ctx.write_rows(rows).await?;
     }
-    mark(work, relation.collection, &listing.gone).await
+    tombstone(ctx, relation.collection, &listing.gone).await
 }
 
 /// Returns the logins that the tables relate to the account and that the list no longer holds. (Documents can't tell:
 /// they hold the logins as they were when listed.)
 async fn removed_logins(
-    work: &Work<User>,
+    ctx: &StageContext<User>,
     relation: &Relation,
     listed: &HashSet<i64>,
 ) -> Result<Vec<String>, MirrorError> {
-    let own = work.subject().account.login.as_str();
-    let stores = &work.shared.stores;
+    let own = ctx.resource().account.login.as_str();
+    let stores = &ctx.run.stores;
     let mut logins = stores.relational.related_logins(own, relation.tied).await?;
     logins.retain(|login| !listed.contains(&fingerprint(&format!("{own}/{login}"))));
     if logins.is_empty() {
@@ -325,7 +323,7 @@ async fn removed_logins(
     logins.retain(|login| !spelled.contains(&login.to_lowercase()));
     let mut removed_logins = Vec::new();
     for login in logins {
-        if relation.tied != RelationKind::Organizations || !has_members_listed(work, &login).await? {
+        if relation.tied != RelationKind::Organizations || !has_members_listed(ctx, &login).await? {
             removed_logins.push(login);
         }
     }
@@ -334,8 +332,8 @@ async fn removed_logins(
 
 /// Returns whether the organization's own list of members is synced. That list is authoritative on who has left: a
 /// membership may just have become private.
-async fn has_members_listed(work: &Work<User>, organization: &str) -> Result<bool, MirrorError> {
-    let relational = &work.shared.stores.relational;
+async fn has_members_listed(ctx: &StageContext<User>, organization: &str) -> Result<bool, MirrorError> {
+    let relational = &ctx.run.stores.relational;
     let known = relational.find_account(organization).await?;
     let Some(github_id) = known.and_then(|known| known.github_id) else { return Ok(false) };
     Ok(relational.list(NO_PROJECT, &account_list(github_id, MEMBERS.list)).await?.completed)

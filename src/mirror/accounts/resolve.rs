@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::User;
-use super::profiles::retire_profile;
+use super::profiles::tombstone_profile;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::account::account;
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
@@ -70,8 +70,8 @@ impl Mirror {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::NotModified) => {
                 let stored = self.stores.documents.get(Collection::Users, &documents_name).await?;
-                let facts = stored.and_then(|json| json::parse::<Value>(&json).ok());
-                match facts.and_then(user) {
+                let json = stored.and_then(|json| json::parse::<Value>(&json).ok());
+                match json.and_then(user) {
                     Some(user) => return Ok(user),
                     None => self.get_page(&Request::get(url.clone()), &stats.meter).await?,
                 }
@@ -97,7 +97,7 @@ impl Mirror {
             }
             Err(error) => return Err(error),
         };
-        let item = Item::single(&page.body, read_now())?;
+        let item = JsonItem::single(&page.body, read_now())?;
         let github_id = item.require_integer("id")?;
         let present = item.require_text("login")?;
         self.release_login(&present, github_id, stats).await?;
@@ -105,7 +105,7 @@ impl Mirror {
         let bore = relational.list(NO_PROJECT, &name).await?.watermark.filter(|bore| *bore != present);
         let former = relational.find_account_by_github_id(github_id).await?.and_then(|account| account.documents_name);
         if let Some(former) = former.filter(|former| *former != present) {
-            retire_profile(&self.stores, &former, github_id).await?;
+            tombstone_profile(&self.stores, &former, github_id).await?;
         }
         if let Some(bore) = &bore {
             self.console.line(&format!("{bore} is now {present}; its lists are read anew"));
@@ -155,7 +155,7 @@ impl Mirror {
         let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
         let present =
             match self.get_page(&Request::get(ApiUrl::path(&["user", &other_id.to_string()])), &stats.meter).await {
-                Ok(page) => Some(Item::single(&page.body, read_now())?.require_text("login")?),
+                Ok(page) => Some(JsonItem::single(&page.body, read_now())?.require_text("login")?),
                 Err(MirrorError::Api(ApiError::NotFound { .. })) => None,
                 Err(error) => return Err(error),
             };
@@ -180,7 +180,7 @@ impl Mirror {
             return Ok(());
         }
         let documents = &self.stores.documents;
-        retire_profile(&self.stores, login, github_id).await?;
+        tombstone_profile(&self.stores, login, github_id).await?;
         for collection in ACCOUNT_COLLECTIONS {
             let mut after = String::new();
             loop {
@@ -195,7 +195,7 @@ impl Mirror {
 }
 
 /// Reads the account from a profile.
-fn user(facts: Value) -> Option<User> {
-    let account = account(Some(&facts))?;
-    Some(User { github_id: account.github_id?, account, facts, token: None })
+fn user(json: Value) -> Option<User> {
+    let account = account(Some(&json))?;
+    Some(User { github_id: account.github_id?, account, json, token: None })
 }

@@ -11,15 +11,15 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use super::fork_commits::{fork_point, own_commits};
+use super::heads::{Heads, fingerprint_of_refs};
 use super::history::{MAX_CONCURRENT_BRANCHES, UnresolvedParents, history};
 use super::refs;
 use crate::github::{Accept, ApiError};
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::heads::{Heads, fingerprint_of_refs};
 use crate::mirror::independent::for_each_independent;
-use crate::mirror::lists::{List, PER_PAGE, Pages, snapshot, sync_immutable};
-use crate::mirror::mapping::item::Item;
+use crate::mirror::lists::{List, PER_PAGE, Pages, sync_immutable, sync_snapshot};
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::options::ForkCommits;
 use crate::mirror::resource::Repository;
@@ -33,41 +33,41 @@ use crate::store::relational::sync_state::{ListState, fingerprint};
 const MAX_GAP_ROUNDS: usize = 50;
 
 /// Syncs the commits that branches and tags lead to.
-pub async fn sync_commits(work: &Work) -> Result<(), MirrorError> {
-    let relational = &work.shared.stores.relational;
+pub async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> {
+    let relational = &ctx.run.stores.relational;
     let (branches, tags) =
-        (relational.list(work.project(), "branches").await?, relational.list(work.project(), "tags").await?);
-    if !branches.completed || !tags.completed || !work.shared.options.stages.contains(&Stage::Branches) {
+        (relational.list(ctx.project(), "branches").await?, relational.list(ctx.project(), "tags").await?);
+    if !branches.completed || !tags.completed || !ctx.run.options.stages.contains(&Stage::Branches) {
         // Without their heads nothing could be walked, and nothing would look complete.
-        refs::sync_branches(work).await?;
-        work.flush().await?;
+        refs::sync_branches(ctx).await?;
+        ctx.flush().await?;
     }
-    let state = relational.list(work.project(), "commits").await?;
-    let walked = relational.list(work.project(), "commits:refs").await?;
-    let refs = fingerprint_of_refs(work).await?;
-    if state.completed && refs.is_some() && refs == walked.watermark && !work.shared.options.full {
+    let state = relational.list(ctx.project(), "commits").await?;
+    let walked = relational.list(ctx.project(), "commits:refs").await?;
+    let refs = fingerprint_of_refs(ctx).await?;
+    if state.completed && refs.is_some() && refs == walked.watermark && !ctx.run.options.full {
         return Ok(());
     }
-    let whole = walk_refs(work, &state).await?;
-    work.flush().await?;
+    let whole = walk_refs(ctx, &state).await?;
+    ctx.flush().await?;
     // What is missing is missed again, and said again, by the next run.
-    if !whole || work.falls_short() {
+    if !whole || ctx.is_incomplete() {
         return Ok(());
     }
     let mut progress = vec![SyncUpdate::Completed { list: state.id, watermark: None }];
     progress.extend(refs.map(|watermark| SyncUpdate::Watermark { list: walked.id, watermark }));
-    work.write_sync_state(progress).await
+    ctx.write_sync_state(progress).await
 }
 
 /// Walks the histories of heads that are not known. Returns whether all of them could be walked.
-async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> {
-    let relational = &work.shared.stores.relational;
-    let heads = Heads::load(work).await?;
-    if work.repository().facts.get("fork").and_then(Value::as_bool) == Some(true) {
-        match (work.shared.options.fork_commits, fork_point(work, &heads).await?) {
+async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<bool, MirrorError> {
+    let relational = &ctx.run.stores.relational;
+    let heads = Heads::load(ctx).await?;
+    if ctx.repository().json.get("fork").and_then(Value::as_bool) == Some(true) {
+        match (ctx.run.options.fork_commits, fork_point(ctx, &heads).await?) {
             (ForkCommits::None, _) => return Ok(true),
             (ForkCommits::ForkPoint, Some(point)) => {
-                own_commits(work, state.id, &heads, &point).await?;
+                own_commits(ctx, state.id, &heads, &point).await?;
                 return Ok(true);
             }
             // Without anything in common with a parent all commits are its own.
@@ -75,15 +75,15 @@ async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> 
         }
     }
     let all: Vec<String> = heads.all().cloned().collect();
-    let unknown = unknown(work, &all).await?;
+    let unknown = unknown(ctx, &all).await?;
     if unknown.is_empty() && state.completed {
         return Ok(true);
     }
     // Whoever asks for everything anew has the commits of this run alone for known.
-    let seen = work.shared.options.full.then(|| Mutex::new(HashSet::new()));
+    let seen = ctx.run.options.full.then(|| Mutex::new(HashSet::new()));
     let mut next = if seen.is_some() { all } else { unknown };
     if state.watermark.is_none() {
-        let read = first_branch(work, state, &next).await?;
+        let read = first_branch(ctx, state, &next).await?;
         if let Some(seen) = &seen {
             *seen.lock().unwrap_or_else(PoisonError::into_inner) = read;
         }
@@ -91,16 +91,16 @@ async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> 
         relational.save_checkpoint(state.id, "").await?;
     }
     if seen.is_none() {
-        next = self::unknown(work, &next).await?;
+        next = self::unknown(ctx, &next).await?;
     }
     let no_commits = Mutex::new(Vec::new());
     let (heads, noted) = (&heads, &no_commits);
-    walk(work, next, seen.as_ref(), |sha, error| async move {
+    walk(ctx, next, seen.as_ref(), |sha, error| async move {
         if heads.is_branch(&sha) {
             return Err(error.into());
         }
         // A tag may point at something else than a commit: then nothing leads to it.
-        match work.get_page(&work.url(&["git", "commits", &sha]), Accept::Json).await {
+        match ctx.get_page(&ctx.url(&["git", "commits", &sha]), Accept::Json).await {
             Ok(_) => Err(MirrorError::Contradiction(format!("its git object is there, and {error}"))),
             Err(MirrorError::Api(second)) if second.says_missing() => {
                 noted.lock().unwrap_or_else(PoisonError::into_inner).push(format!("a tag's {sha}: {error}"));
@@ -112,41 +112,41 @@ async fn walk_refs(work: &Work, state: &ListState) -> Result<bool, MirrorError> 
     .await?;
     let no_commits = no_commits.into_inner().unwrap_or_else(PoisonError::into_inner);
     let whole = no_commits.is_empty();
-    no_commits.into_iter().for_each(|tag| work.record_final_gap(tag));
-    fill_history_gaps(work).await?;
+    no_commits.into_iter().for_each(|tag| ctx.record_final_gap(tag));
+    fill_history_gaps(ctx).await?;
     Ok(whole)
 }
 
 /// Fetches the whole history of one branch, many pages concurrently. A SHA's history never changes, so an aborted walk
 /// resumes with the same SHA, wherever its branch points now. Returns the fingerprints of what it fetched.
-async fn first_branch(work: &Work, state: &ListState, heads: &[String]) -> Result<HashSet<i64>, MirrorError> {
-    let relational = &work.shared.stores.relational;
+async fn first_branch(ctx: &StageContext, state: &ListState, heads: &[String]) -> Result<HashSet<i64>, MirrorError> {
+    let relational = &ctx.run.stores.relational;
     let begun = state.pending.as_ref().filter(|sha| !sha.is_empty());
     let Some(first) = begun.or_else(|| heads.first()) else { return Ok(HashSet::new()) };
     relational.save_checkpoint(state.id, first).await?;
     let name = format!("commits:{first}");
-    let read = match sync_immutable(work, &history(work, &name, first)).await {
+    let read = match sync_immutable(ctx, &history(ctx, &name, first)).await {
         // A force-push has taken away what an earlier run began with.
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Unprocessable { .. })) if begun.is_some() => {
             relational.save_checkpoint(state.id, "").await?;
             return Ok(HashSet::new());
         }
         // The other branches may be had all the same.
-        Err(error) if !error.concerns_all_of_a_kind() && !work.shared.github.is_down() => {
-            work.shortfall(format!("{}: {error}", history_of(first)));
+        Err(error) if !error.concerns_all_of_a_kind() && !ctx.run.github.is_down() => {
+            ctx.record_incomplete(format!("{}: {error}", history_of(first)));
             return Ok(HashSet::new());
         }
         read => read?,
     };
     let watermark = SyncUpdate::Watermark { list: state.id, watermark: first.clone() };
-    work.write_sync_state(vec![watermark]).await?;
-    work.flush().await?;
+    ctx.write_sync_state(vec![watermark]).await?;
+    ctx.flush().await?;
     relational.save_checkpoint(state.id, "").await?;
     Ok(read)
 }
 
-async fn unknown(work: &Work, heads: &[String]) -> Result<Vec<String>, MirrorError> {
-    let known = work.shared.stores.relational.known_commits(work.project(), heads).await?;
+async fn unknown(ctx: &StageContext, heads: &[String]) -> Result<Vec<String>, MirrorError> {
+    let known = ctx.run.stores.relational.known_commits(ctx.project(), heads).await?;
     Ok(heads.iter().filter(|sha| !known.contains(*sha)).cloned().collect())
 }
 
@@ -156,7 +156,7 @@ type Seen = Mutex<HashSet<i64>>;
 /// Fetches histories from these SHAs down to known commits, or, with `seen`, to commits that this run has fetched.
 /// `missing` handles a SHA that GitHub does not have.
 async fn walk<F>(
-    work: &Work,
+    ctx: &StageContext,
     shas: Vec<String>,
     seen: Option<&Seen>,
     missing: impl Fn(String, ApiError) -> F,
@@ -166,34 +166,34 @@ where
 {
     let missing = &missing;
     for_each_independent(
-        work,
+        ctx,
         MAX_CONCURRENT_BRANCHES,
         shas,
         |sha| history_of(sha),
         |sha| async move {
-            match walk_one(work, &sha, seen).await {
+            match walk_one(ctx, &sha, seen).await {
                 Err(MirrorError::Api(error)) if error.says_missing() => missing(sha, error).await,
                 done => done,
             }
         },
     )
     .await?;
-    work.flush().await
+    ctx.flush().await
 }
 
 fn history_of(sha: &str) -> String {
     format!("the history of {sha}")
 }
 
-async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), MirrorError> {
+async fn walk_one(ctx: &StageContext, sha: &str, seen: Option<&Seen>) -> Result<(), MirrorError> {
     let seen_before =
         |sha: &str| seen.is_some_and(|s| s.lock().unwrap_or_else(PoisonError::into_inner).contains(&fingerprint(sha)));
     if seen_before(sha) {
         return Ok(());
     }
-    let list = history(work, "commits", sha);
+    let list = history(ctx, "commits", sha);
     let mut ends = UnresolvedParents::default();
-    let mut pages = Pages::new(work, &list);
+    let mut pages = Pages::new(ctx, &list);
     while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
         ends.record(&rows.commits);
         if let Some(seen) = seen {
@@ -201,9 +201,9 @@ async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), Mir
             let read = rows.commits.iter().map(|commit| fingerprint(&commit.sha));
             seen.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
         } else {
-            ends.remove_known(work).await?;
+            ends.remove_known(ctx).await?;
         }
-        work.write(documents, rows).await?;
+        ctx.write(documents, rows).await?;
         if ends.pending.is_empty() {
             break;
         }
@@ -212,27 +212,27 @@ async fn walk_one(work: &Work, sha: &str, seen: Option<&Seen>) -> Result<(), Mir
 }
 
 /// Fetches histories of missing parents until no commit of the project lacks one.
-async fn fill_history_gaps(work: &Work) -> Result<(), MirrorError> {
+async fn fill_history_gaps(ctx: &StageContext) -> Result<(), MirrorError> {
     let mut before: Vec<String> = Vec::new();
     for _ in 0..MAX_GAP_ROUNDS {
-        work.flush().await?;
-        let missing = work.shared.stores.relational.missing_parents(work.project(), PER_PAGE as u32).await?;
+        ctx.flush().await?;
+        let missing = ctx.run.stores.relational.missing_parents(ctx.project(), PER_PAGE as u32).await?;
         if missing.is_empty() {
             return Ok(());
         }
         if missing == before {
             break;
         }
-        walk(work, missing.clone(), None, async |_, error| Err(error.into())).await?;
+        walk(ctx, missing.clone(), None, async |_, error| Err(error.into())).await?;
         before = missing;
     }
-    work.shortfall(format!("the history before {} could not be read", before.join(", ")));
+    ctx.record_incomplete(format!("the history before {} could not be read", before.join(", ")));
     Ok(())
 }
 
 /// Syncs the comments on commits. Their list has no `since`: every page is requested conditionally.
-pub async fn sync_commit_comments(work: &Work) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub async fn sync_commit_comments(ctx: &StageContext) -> Result<(), MirrorError> {
+    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let (id, sha) = (item.require_integer("id")?, item.require_text("commit_id")?);
         let key = repository.document_key([sha.as_str().into(), id.into()]);
         out.documents.push(item.document(Collection::CommitComments, key, &repository.tags(&[])));
@@ -248,7 +248,7 @@ pub async fn sync_commit_comments(work: &Work) -> Result<(), MirrorError> {
         });
         Ok(())
     };
-    let url = work.url(&["comments"]);
+    let url = ctx.url(&["comments"]);
     let list = List::new("commit-comments", url, Collection::CommitComments, map);
-    snapshot(work, &list).await
+    sync_snapshot(ctx, &list).await
 }

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 
 use super::{issues, pulls};
 use crate::github::ApiError;
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
-use crate::mirror::lists::mark;
+use crate::mirror::lists::tombstone;
 use crate::store::documents::Collection;
 use crate::store::relational::{CommentKind, CountMismatch};
 
@@ -20,14 +20,14 @@ const MAX_CONCURRENT_ITEMS: usize = 8;
 const IDS_PER_QUERY: u32 = 1000;
 
 /// Compares the comment counts of issues with the stored comments, and fetches the lists of those that differ.
-pub async fn reconcile(work: &Work, what: CommentKind) -> Result<(), MirrorError> {
-    work.flush().await?;
-    let mismatches = work.shared.stores.relational.count_mismatches(work.project(), what).await?;
+pub async fn reconcile(ctx: &StageContext, what: CommentKind) -> Result<(), MirrorError> {
+    ctx.flush().await?;
+    let mismatches = ctx.run.stores.relational.count_mismatches(ctx.project(), what).await?;
     let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.settled);
     let name = |found: &CountMismatch| format!("comments of #{}", found.number);
-    for_each_independent(work, MAX_CONCURRENT_ITEMS, open, name, |found| resync_comments(work, what, found)).await?;
+    for_each_independent(ctx, MAX_CONCURRENT_ITEMS, open, name, |found| resync_comments(ctx, what, found)).await?;
     if let Some(first) = settled.first() {
-        work.record_final_gap(format!(
+        ctx.record_final_gap(format!(
             "GitHub counts other comments than it lists for {} issues or pull requests (#{}: {} counted, {} listed)",
             settled.len(),
             first.number,
@@ -38,27 +38,30 @@ pub async fn reconcile(work: &Work, what: CommentKind) -> Result<(), MirrorError
     Ok(())
 }
 
-async fn resync_comments(work: &Work, what: CommentKind, found: CountMismatch) -> Result<(), MirrorError> {
+async fn resync_comments(ctx: &StageContext, what: CommentKind, found: CountMismatch) -> Result<(), MirrorError> {
     let (listed, collection) = match what {
-        CommentKind::IssueComments => (issues::sync_comments_of(work, found.number).await, Collection::IssueComments),
+        CommentKind::IssueComments => (issues::sync_comments_of(ctx, found.number).await, Collection::IssueComments),
         CommentKind::ReviewComments => {
-            (pulls::sync_review_comments_of(work, found.number).await, Collection::PullRequestComments)
+            (pulls::sync_review_comments_of(ctx, found.number).await, Collection::PullRequestComments)
         }
     };
     let listed: HashSet<String> = match listed {
         // It may be gone as a whole, and its page not yet have been looked at again.
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-            return issues::refresh_or_tombstone(work, found.number).await;
+            return issues::refresh_or_tombstone(ctx, found.number).await;
         }
         listed => listed?,
     };
     if listed.is_empty() && found.said > 0 {
-        work.shortfall(format!("#{} says that it has {} comments, and its list is empty", found.number, found.said));
+        ctx.record_incomplete(format!(
+            "#{} says that it has {} comments, and its list is empty",
+            found.number, found.said
+        ));
         return Ok(());
     }
-    work.flush().await?;
-    let (name, digits) = (&work.repository().name, found.number.to_string());
-    let documents = &work.shared.stores.documents;
+    ctx.flush().await?;
+    let (name, digits) = (&ctx.repository().name, found.number.to_string());
+    let documents = &ctx.run.stores.documents;
     let (mut gone, mut after) = (Vec::new(), String::new());
     loop {
         let key = [name.owner(), name.name(), &digits];
@@ -67,10 +70,10 @@ async fn resync_comments(work: &Work, what: CommentKind, found: CountMismatch) -
         after.clone_from(last);
         gone.extend(ids.into_iter().filter(|id| !listed.contains(id)));
     }
-    mark(work, collection, &gone).await?;
-    if work.falls_short() {
+    tombstone(ctx, collection, &gone).await?;
+    if ctx.is_incomplete() {
         return Ok(());
     }
-    work.flush().await?;
-    Ok(work.shared.stores.relational.confirm_count(work.project(), what, &found).await?)
+    ctx.flush().await?;
+    Ok(ctx.run.stores.relational.confirm_count(ctx.project(), what, &found).await?)
 }

@@ -15,12 +15,12 @@ use super::refusals::HAS_PULL_REQUESTS;
 use crate::github::{Accept, ApiError, PoolBudget, VisitedUrls};
 use crate::json;
 use crate::mirror::accounts::profiles::{self, MAX_PROFILE_AGE_DAYS};
-use crate::mirror::context::{Work, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::commit::commit_row;
-use crate::mirror::mapping::item::{Item, parse_item, parse_items};
+use crate::mirror::mapping::item::{JsonItem, parse_item, parse_items};
 use crate::mirror::mapping::pull::map_pull;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
@@ -36,57 +36,57 @@ const ITEMS_PER_QUERY: u32 = 2000;
 const MAX_COMMIT_FILES: usize = 3000;
 
 /// Fetches the pending details.
-pub async fn sync_details(work: &Work) -> Result<(), MirrorError> {
-    let stale = stale(work);
-    let mut left = work.shared.stores.relational.pending_details(work.project(), stale).await?;
+pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
+    let stale = stale(ctx);
+    let mut left = ctx.run.stores.relational.pending_details(ctx.project(), stale).await?;
     let (missing_commits, missing_pulls) =
-        (MissingItems::load(work, ItemKind::Commit).await?, MissingItems::load(work, ItemKind::Pull).await?);
+        (MissingItems::load(ctx, ItemKind::Commit).await?, MissingItems::load(ctx, ItemKind::Pull).await?);
     left.commits = left.commits.saturating_sub(missing_commits.not_due() as u64);
     left.pulls = left.pulls.saturating_sub(missing_pulls.not_due() as u64);
     let requests = left.commits + 2 * left.pulls + left.users;
     if requests > 0 {
-        let estimate = estimate(&work.shared.github.budget(), requests);
-        work.shared.console.line(&format!(
+        let estimate = estimate(&ctx.run.github.budget(), requests);
+        ctx.run.console.line(&format!(
             "{}: details take about {requests} requests ({} commits, {} pull requests, {} people){estimate}",
-            work.repository().name,
+            ctx.repository().name,
             left.commits,
             left.pulls,
             left.users,
         ));
     }
-    work.progress.set_length(left.commits + left.pulls + left.users);
+    ctx.progress.set_length(left.commits + left.pulls + left.users);
     let mut failure = None;
     for kind in ["pull requests", "commits", "profiles"] {
         let done = match kind {
             // Without them, what is left of them can't be had, and stays as it is.
-            "pull requests" if !work.repository().has(HAS_PULL_REQUESTS) => Ok(()),
-            "pull requests" => pulls(work, &missing_pulls).await,
-            "commits" => commits(work, &missing_commits).await,
-            _ => Box::pin(profiles::read_due(work, ProfileScope::Project(work.project()), stale)).await,
+            "pull requests" if !ctx.repository().has(HAS_PULL_REQUESTS) => Ok(()),
+            "pull requests" => pulls(ctx, &missing_pulls).await,
+            "commits" => commits(ctx, &missing_commits).await,
+            _ => Box::pin(profiles::read_due(ctx, ProfileScope::Project(ctx.project()), stale)).await,
         };
         match done {
             Ok(()) => {}
             Err(error) if error.concerns_all_items() => return Err(error),
             // The other kinds may be had all the same.
             Err(error) => {
-                tracing::warn!(repository = %work.repository(), kind, %error, "details end early");
+                tracing::warn!(repository = %ctx.repository(), kind, %error, "details end early");
                 failure.get_or_insert(error);
             }
         }
     }
-    missing_pulls.conclude(work).await?;
-    missing_commits.conclude(work).await?;
-    work.flush().await?;
+    missing_pulls.conclude(ctx).await?;
+    missing_commits.conclude(ctx).await?;
+    ctx.flush().await?;
     // Said by every run, not only by the one that met it: the data are as short as they were.
-    for (sha, short) in work.shared.stores.relational.truncated_commits(work.project()).await? {
-        work.record_final_gap(format!("commit {sha}: {short}"));
+    for (sha, short) in ctx.run.stores.relational.truncated_commits(ctx.project()).await? {
+        ctx.record_final_gap(format!("commit {sha}: {short}"));
     }
     failure.map_or(Ok(()), Err)
 }
 
 /// Returns the time before which profiles are stale.
-fn stale(work: &Work) -> DateTime<Utc> {
-    if work.shared.options.full { work.shared.started } else { Utc::now() - Duration::days(MAX_PROFILE_AGE_DAYS) }
+fn stale(ctx: &StageContext) -> DateTime<Utc> {
+    if ctx.run.options.full { ctx.run.started } else { Utc::now() - Duration::days(MAX_PROFILE_AGE_DAYS) }
 }
 
 /// Estimates when the requests can be done at the earliest, as the end of a sentence, from the rate limit and the pace
@@ -119,42 +119,42 @@ enum Origin {
 }
 
 /// Fetches the project's own commits, then those that they refer to and of which only the SHA is known.
-async fn commits(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
-    let relational = &work.shared.stores.relational;
+async fn commits(ctx: &StageContext, missing: &MissingItems) -> Result<(), MirrorError> {
+    let relational = &ctx.run.stores.relational;
     let name = |sha: &String| missing.name(sha);
     let mut position = DetailsCursor::newest();
     let mut asked: HashSet<String> = HashSet::new();
     loop {
-        let (mut shas, end) = relational.pending_commits(work.project(), &position, ITEMS_PER_QUERY).await?;
+        let (mut shas, end) = relational.pending_commits(ctx.project(), &position, ITEMS_PER_QUERY).await?;
         let Some(end) = end else { break };
         position = end;
-        shas.retain(|sha| missing.is_due(work, sha));
+        shas.retain(|sha| missing.is_due(ctx, sha));
         asked.extend(shas.iter().cloned());
-        for_each_independent(work, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(work, missing, sha, Origin::Own))
+        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(ctx, missing, sha, Origin::Own))
             .await?;
     }
-    work.flush().await?;
+    ctx.flush().await?;
     let mut after = 0;
     loop {
-        let mentioned = relational.stub_commits(work.project(), after, ITEMS_PER_QUERY).await?;
+        let mentioned = relational.stub_commits(ctx.project(), after, ITEMS_PER_QUERY).await?;
         let Some((last, _)) = mentioned.last() else { return Ok(()) };
         after = *last;
         let mut shas: Vec<String> = mentioned.into_iter().map(|(_, sha)| sha).collect();
-        shas.retain(|sha| !asked.contains(sha) && missing.is_due(work, sha));
-        for_each_independent(work, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(work, missing, sha, Origin::Foreign))
+        shas.retain(|sha| !asked.contains(sha) && missing.is_due(ctx, sha));
+        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(ctx, missing, sha, Origin::Foreign))
             .await?;
     }
 }
 
 /// Fetches a commit with its statistics and files, which may span several pages.
-async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin) -> Result<(), MirrorError> {
-    let first = work.url(&["commits", &sha]);
+async fn commit(ctx: &StageContext, missing: &MissingItems, sha: String, origin: Origin) -> Result<(), MirrorError> {
+    let first = ctx.url(&["commits", &sha]);
     let mut short = None;
-    let page = match work.get_page(&first, Accept::Json).await {
+    let page = match ctx.get_page(&first, Accept::Json).await {
         Ok(page) => page,
         // Something refers to it, but GitHub may have it no more: a force-push or a deleted fork took it away.
         Err(MirrorError::Api(error)) if error.says_missing() => {
-            return missing.confirm_missing_commit(work, &sha, error).await;
+            return missing.confirm_missing_commit(ctx, &sha, error).await;
         }
         Err(error) => return Err(error),
     };
@@ -168,7 +168,7 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
         visited.visit(&first)?;
         while let Some(url) = next.take() {
             visited.visit(&url)?;
-            let more = work.get_page(&url, Accept::Json).await?;
+            let more = ctx.get_page(&url, Accept::Json).await?;
             let mut more_value: Value =
                 json::parse_bytes(&more.body).map_err(|error| MirrorError::unexpected("an object", &error))?;
             if let (Some(files), Some(Value::Array(more_files))) =
@@ -186,8 +186,8 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
         raw = &joined;
     }
     let on_branch =
-        !work.shared.stores.relational.known_commits(work.project(), std::slice::from_ref(&sha)).await?.is_empty();
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+        !ctx.run.stores.relational.known_commits(ctx.project(), std::slice::from_ref(&sha)).await?.is_empty();
+    let map = move |repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let sha = item.require_text("sha")?;
         out.documents.push(item.full_document(Collection::Commits, vec![sha.into()], &[]));
         commit_row(repository, item, &mut out.rows, on_branch)?;
@@ -198,99 +198,99 @@ async fn commit(work: &Work, missing: &MissingItems, sha: String, origin: Origin
         Ok(())
     };
     let map: &ItemMapper = &map;
-    let MappedPage { documents, mut rows, .. } = work.map(map, &[raw], read_now());
+    let MappedPage { documents, mut rows, .. } = ctx.map(map, &[raw], read_now());
     // One that could not be understood was noted, and is asked for again.
     if !documents.is_empty() {
-        rows.sync_updates.extend(missing.record_found(work, &sha));
+        rows.sync_updates.extend(missing.record_found(ctx, &sha));
         rows.sync_updates.push(SyncUpdate::CommitDetailed { sha, short });
     }
-    work.write(documents, rows).await
+    ctx.write(documents, rows).await
 }
 
-async fn pulls(work: &Work, missing: &MissingItems) -> Result<(), MirrorError> {
-    if !work.repository().has("has_pull_requests") {
+async fn pulls(ctx: &StageContext, missing: &MissingItems) -> Result<(), MirrorError> {
+    if !ctx.repository().has("has_pull_requests") {
         return Ok(());
     }
     let mut position = DetailsCursor::newest();
     loop {
-        let relational = &work.shared.stores.relational;
-        let (mut pulls, end) = relational.pending_pulls(work.project(), &position, ITEMS_PER_QUERY).await?;
+        let relational = &ctx.run.stores.relational;
+        let (mut pulls, end) = relational.pending_pulls(ctx.project(), &position, ITEMS_PER_QUERY).await?;
         let Some(end) = end else { return Ok(()) };
         position = end;
-        pulls.retain(|(number, _)| missing.is_due(work, &number.to_string()));
+        pulls.retain(|(number, _)| missing.is_due(ctx, &number.to_string()));
         let name = |(number, _): &(i64, String)| missing.name(&number.to_string());
-        for_each_independent(work, MAX_CONCURRENT_ITEMS, pulls, name, |(number, of)| pull(work, missing, number, of))
+        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, pulls, name, |(number, of)| pull(ctx, missing, number, of))
             .await?;
     }
 }
 
 /// Fetches a pull request with its merger and sizes, and its reviews.
-async fn pull(work: &Work, missing: &MissingItems, number: i64, listed: String) -> Result<(), MirrorError> {
+async fn pull(ctx: &StageContext, missing: &MissingItems, number: i64, listed: String) -> Result<(), MirrorError> {
     let text = number.to_string();
-    let page = match work.get_page(&work.url(&["pulls", &text]), Accept::Json).await {
+    let page = match ctx.get_page(&ctx.url(&["pulls", &text]), Accept::Json).await {
         Ok(page) => page,
         Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::Gone { .. }))) => {
-            return missing.confirm_missing_pull(work, number, error).await;
+            return missing.confirm_missing_pull(ctx, number, error).await;
         }
         Err(error) => return Err(error),
     };
     let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Representation::Detailed);
-    let mut mapped = work.map(map, &[parse_item(&page.body)?], read_now());
+    let mut mapped = ctx.map(map, &[parse_item(&page.body)?], read_now());
     let of = mapped.newest.map_or(listed, date);
     // What could not be understood was noted, and is asked for again.
     let understood = !mapped.documents.is_empty();
-    let reviews = reviews(work, number).await;
+    let reviews = reviews(ctx, number).await;
     let failure = match reviews {
         Ok((reviews, all)) => {
             mapped.documents.extend(reviews.documents);
             mapped.rows.append(reviews.rows);
             if all && understood {
-                mapped.rows.sync_updates.push(SyncUpdate::PullDetailed { project: work.project(), number, of });
+                mapped.rows.sync_updates.push(SyncUpdate::PullDetailed { project: ctx.project(), number, of });
             }
             None
         }
         // The pull request itself came.
         Err(error) => Some(error),
     };
-    mapped.rows.sync_updates.extend(missing.record_found(work, &text));
-    work.write(mapped.documents, mapped.rows).await?;
+    mapped.rows.sync_updates.extend(missing.record_found(ctx, &text));
+    ctx.write(mapped.documents, mapped.rows).await?;
     match failure {
         Some(error) => Err(error),
-        None => count_commits(work, number, &Item::single(&page.body, read_now())?).await,
+        None => count_commits(ctx, number, &JsonItem::single(&page.body, read_now())?).await,
     }
 }
 
 /// Compares the number of commits that a pull request states with the stored ones, and fetches them again if any are
 /// missing.
-async fn count_commits(work: &Work, number: i64, pull: &Item<'_>) -> Result<(), MirrorError> {
+async fn count_commits(ctx: &StageContext, number: i64, pull: &JsonItem<'_>) -> Result<(), MirrorError> {
     let (Some(said), Some(head)) = (pull.integer("commits"), pull.text("head.sha")) else { return Ok(()) };
-    let relational = &work.shared.stores.relational;
-    match relational.fetched_pull_commits(work.project(), number).await? {
+    let relational = &ctx.run.stores.relational;
+    match relational.fetched_pull_commits(ctx.project(), number).await? {
         Some((of, stored)) if stored < said && of.split(' ').next() == Some(head.as_str()) => {
-            relational.reset_pull_commits(work.project(), number).await?;
-            commits_of(work, number, of, u64::try_from(said).ok()).await
+            relational.reset_pull_commits(ctx.project(), number).await?;
+            commits_of(ctx, number, of, u64::try_from(said).ok()).await
         }
         _ => Ok(()),
     }
 }
 
 /// Fetches a pull request's reviews. Returns whether all of them could be mapped.
-async fn reviews(work: &Work, number: i64) -> Result<(MappedPage, bool), MirrorError> {
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+async fn reviews(ctx: &StageContext, number: i64) -> Result<(MappedPage, bool), MirrorError> {
+    let map = move |repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
         let key = repository.document_key([number.into(), id.into()]);
         let tags = repository.tags(&[("pullreq_id", number.into())]);
         out.documents.push(item.document(Collection::PullRequestReviews, key, &tags));
-        out.rows.accounts.extend(account(item.at("user")));
+        out.rows.accounts.extend(account(item.get_path("user")));
         Ok(())
     };
     let map: &ItemMapper = &map;
-    let url = work.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100");
+    let url = ctx.url(&["pulls", &number.to_string(), "reviews"]).query("per_page", "100");
     let (mut all, mut understood) = (MappedPage::default(), true);
-    let mut pages = work.linked_pages(url);
+    let mut pages = ctx.linked_pages(url);
     while let Some(page) = pages.next().await? {
         let items = parse_items(&page.body)?;
-        let MappedPage { documents, rows, .. } = work.map(map, &items, read_now());
+        let MappedPage { documents, rows, .. } = ctx.map(map, &items, read_now());
         understood &= documents.len() == items.len();
         all.documents.extend(documents);
         all.rows.append(rows);

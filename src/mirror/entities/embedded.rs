@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::issues;
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::mapping::item::at;
-use crate::mirror::resource::Subject;
+use crate::mirror::mapping::item::get_path;
+use crate::mirror::resource::Resource;
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
 
@@ -55,7 +55,7 @@ impl Embedded {
     fn in_carrier(self, carrier: &Value) -> Vec<&Value> {
         match self {
             Self::Labels => carrier.get("labels").and_then(Value::as_array).into_iter().flatten().collect(),
-            Self::Milestones => at(carrier, "milestone").into_iter().collect(),
+            Self::Milestones => get_path(carrier, "milestone").into_iter().collect(),
         }
     }
 
@@ -79,45 +79,45 @@ impl Embedded {
 
 /// Returns the sync-state update that requires carriers to be compared again. It belongs to the batch that stores the
 /// change, so that an aborted run leaves the comparison to the next one.
-pub async fn unchecked(work: &Work, what: Embedded) -> Result<SyncUpdate, MirrorError> {
-    let list = work.list_state(what.list_name()).await?.id;
+pub async fn unchecked(ctx: &StageContext, what: Embedded) -> Result<SyncUpdate, MirrorError> {
+    let list = ctx.list_state(what.list_name()).await?.id;
     Ok(SyncUpdate::Watermark { list, watermark: UNCHECKED.to_owned() })
 }
 
 /// Fetches carriers of a former state again, if anything has changed since all carriers were compared. `gone` are
 /// documents that their list no longer holds. Returns whether anything had changed.
-pub async fn refresh_carriers(work: &Work, what: Embedded, gone: &[String]) -> Result<bool, MirrorError> {
-    work.flush().await?;
-    let state = work.list_state(what.list_name()).await?;
-    if work.falls_short() || gone.is_empty() && state.watermark.as_deref() != Some(UNCHECKED) {
+pub async fn refresh_carriers(ctx: &StageContext, what: Embedded, gone: &[String]) -> Result<bool, MirrorError> {
+    ctx.flush().await?;
+    let state = ctx.list_state(what.list_name()).await?;
+    if ctx.is_incomplete() || gone.is_empty() && state.watermark.as_deref() != Some(UNCHECKED) {
         return Ok(false);
     }
-    let own = work.subject().key();
-    let present: HashMap<i64, Value> = live_documents(work, what.collection(), &own)
+    let own = ctx.resource().key();
+    let present: HashMap<i64, Value> = live_documents(ctx, what.collection(), &own)
         .await?
         .into_iter()
         .filter(|(id, _)| !gone.contains(id))
         .filter_map(|(_, document)| Some((Embedded::id_of(&document)?, document)))
         .collect();
-    let pulls = stale_carriers(work, what, Collection::PullRequests, &present).await?;
-    work.shared.stores.relational.reset_pulls(work.project(), &pulls).await?;
-    let stale = stale_carriers(work, what, Collection::Issues, &present).await?;
-    issues::refresh(work, stale).await?;
-    if work.falls_short() {
+    let pulls = stale_carriers(ctx, what, Collection::PullRequests, &present).await?;
+    ctx.run.stores.relational.reset_pulls(ctx.project(), &pulls).await?;
+    let stale = stale_carriers(ctx, what, Collection::Issues, &present).await?;
+    issues::refresh(ctx, stale).await?;
+    if ctx.is_incomplete() {
         return Ok(true);
     }
     let progress = vec![SyncUpdate::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
-    work.write_sync_state(progress).await?;
+    ctx.write_sync_state(progress).await?;
     Ok(true)
 }
 
 /// Loads the documents of a collection that are not marked as deleted, with their ids, by the prefix of their keys.
 pub async fn live_documents(
-    work: &Work,
+    ctx: &StageContext,
     collection: Collection,
     key: &[&str],
 ) -> Result<Vec<(String, Value)>, MirrorError> {
-    let documents = &work.shared.stores.documents;
+    let documents = &ctx.run.stores.documents;
     let (mut live, mut after) = (Vec::new(), String::new());
     loop {
         let ids = documents.ids_after(collection, key, &after, IDS_PER_QUERY).await?;
@@ -131,15 +131,15 @@ pub async fn live_documents(
 }
 
 async fn stale_carriers(
-    work: &Work,
+    ctx: &StageContext,
     what: Embedded,
     collection: Collection,
     present: &HashMap<i64, Value>,
 ) -> Result<Vec<i64>, MirrorError> {
-    let documents = &work.shared.stores.documents;
+    let documents = &ctx.run.stores.documents;
     let (mut stale, mut after) = (Vec::new(), String::new());
     loop {
-        let ids = documents.ids_after(collection, &work.subject().key(), &after, IDS_PER_QUERY).await?;
+        let ids = documents.ids_after(collection, &ctx.resource().key(), &after, IDS_PER_QUERY).await?;
         let Some(last) = ids.last() else { return Ok(stale) };
         after.clone_from(last);
         for id in ids {

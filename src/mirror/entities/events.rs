@@ -2,25 +2,25 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::lists::{List, Reach, sync_newest_first};
 use crate::mirror::mapping::feed::rows_of;
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::rows::Account;
 
 /// Syncs the feed's new entries, with the facts that no list gives.
-pub async fn sync_feed(work: &Work) -> Result<(), MirrorError> {
-    let options = work.shared.options.clone();
+pub async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
+    let options = ctx.run.options.clone();
     // Where the list of stars can be read it has the better date, and knows which stars were taken back.
-    let relational = &work.shared.stores.relational;
-    let stars_listed = relational.list(work.project(), "stars").await?.completed;
+    let relational = &ctx.run.stores.relational;
+    let stars_listed = relational.list(ctx.project(), "stars").await?.completed;
     // Likewise the list of collaborators, which knows who has left.
-    let members_listed = relational.list(work.project(), "collaborators").await?.completed;
-    let map = move |repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+    let members_listed = relational.list(ctx.project(), "collaborators").await?.completed;
+    let map = move |repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let id = item.require_text("id")?;
         let kind = item.text("type").unwrap_or_default();
         let number: Option<i64> = id.parse().ok();
@@ -37,15 +37,15 @@ pub async fn sync_feed(work: &Work) -> Result<(), MirrorError> {
         Ok(())
     };
     let map: &ItemMapper = &map;
-    let url = work.url(&["events"]);
+    let url = ctx.url(&["events"]);
     let list = |name| List::new(name, url.clone(), Collection::Events, map);
-    let options = &work.shared.options;
+    let options = &ctx.run.options;
     let filtered =
         options.events_after.is_some() || options.events_before.is_some() || !options.exclude_events.is_empty();
     if !filtered {
-        let reach = sync_newest_first(work, &list("events")).await?;
+        let reach = sync_newest_first(ctx, &list("events")).await?;
         if has_gap(&reach, Utc::now()) {
-            work.shortfall(
+            ctx.record_incomplete(
                 "older entries are lost: GitHub's feed no longer reaches back to those that were read before"
                     .to_owned(),
             );
@@ -53,8 +53,8 @@ pub async fn sync_feed(work: &Work) -> Result<(), MirrorError> {
         return Ok(());
     }
     // A run that leaves events out says nothing about how far the feed is known: the next whole one reads all of it.
-    work.shared.stores.relational.reset_lists(work.project(), "events%").await?;
-    sync_newest_first(work, &list("events:filtered")).await.map(drop)
+    ctx.run.stores.relational.reset_lists(ctx.project(), "events%").await?;
+    sync_newest_first(ctx, &list("events:filtered")).await.map(drop)
 }
 
 /// Maximum number of entries in GitHub's feed (GitHub docs: events), some of which it hides.

@@ -4,15 +4,15 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::heads::Heads;
 use super::history::{MAX_CONCURRENT_BRANCHES, UnresolvedParents, compare, history};
 use crate::github::{Accept, ApiError, ApiUrl, Page};
-use crate::mirror::context::{Work, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
-use crate::mirror::heads::Heads;
 use crate::mirror::independent::for_each_independent;
 use crate::mirror::lists::{Pages, sync_immutable};
 use crate::mirror::mapping::commit::{ON_BRANCH, map_commit};
-use crate::mirror::mapping::item::{Item, at, parse_item_under};
+use crate::mirror::mapping::item::{JsonItem, get_path, parse_item_under};
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::names::RepoName;
@@ -21,22 +21,22 @@ use crate::store::relational::{RowBatch, SyncUpdate};
 
 /// Returns the commit where a fork left its parent, from GitHub's comparison of their default branches
 /// (docs/data-model.md, "Tables").
-pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, MirrorError> {
-    let relational = &work.shared.stores.relational;
-    if let Some(known) = relational.fork_point(work.project()).await? {
+pub async fn fork_point(ctx: &StageContext, heads: &Heads) -> Result<Option<String>, MirrorError> {
+    let relational = &ctx.run.stores.relational;
+    if let Some(known) = relational.fork_point(ctx.project()).await? {
         return Ok(Some(known));
     }
-    let facts = &work.repository().facts;
-    let text = |path: &str| at(facts, path).and_then(Value::as_str);
+    let json = &ctx.repository().json;
+    let text = |path: &str| get_path(json, path).and_then(Value::as_str);
     let (Some(owner), Some(branch), Some(head)) =
         (text("parent.owner.login"), text("parent.default_branch"), heads.branches.first())
     else {
         return Ok(None);
     };
-    let compared = match compare_with(work, &format!("{owner}:{branch}"), head).await {
-        Err(MirrorError::Api(error)) if may_be_no_common_history(&error) => match parent_head(work, branch).await? {
+    let compared = match compare_with(ctx, &format!("{owner}:{branch}"), head).await {
+        Err(MirrorError::Api(error)) if may_be_no_common_history(&error) => match parent_head(ctx, branch).await? {
             // One answer is no proof: the parent is there, and its commit is compared by its SHA.
-            Some(parent) => compare_with(work, &parent, head).await,
+            Some(parent) => compare_with(ctx, &parent, head).await,
             None => return Ok(None),
         },
         compared => compared,
@@ -48,23 +48,23 @@ pub async fn fork_point(work: &Work, heads: &Heads) -> Result<Option<String>, Mi
         Err(error) => return Err(error),
     };
     // The fork point is its parent's commit, and its own parents are, too.
-    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         map_commit(repository, item, out, false)?;
         out.rows.commits.iter_mut().for_each(|commit| commit.parents.clear());
         Ok(())
     };
     let commit = parse_item_under(&page.body, "merge_base_commit")?;
-    let sha = Item::new(commit, read_now())?.require_text("sha")?;
-    let MappedPage { documents, rows, .. } = work.map(map, &[commit], read_now());
-    work.write(documents, rows).await?;
-    work.flush().await?;
-    relational.set_fork_point(work.project(), &sha).await?;
+    let sha = JsonItem::new(commit, read_now())?.require_text("sha")?;
+    let MappedPage { documents, rows, .. } = ctx.map(map, &[commit], read_now());
+    ctx.write(documents, rows).await?;
+    ctx.flush().await?;
+    relational.set_fork_point(ctx.project(), &sha).await?;
     Ok(Some(sha))
 }
 
-async fn compare_with(work: &Work, base: &str, head: &str) -> Result<Page, MirrorError> {
-    let url = work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "1");
-    work.get_page(&url, Accept::Json).await
+async fn compare_with(ctx: &StageContext, base: &str, head: &str) -> Result<Page, MirrorError> {
+    let url = ctx.url(&["compare", &format!("{base}...{head}")]).query("per_page", "1");
+    ctx.get_page(&url, Accept::Json).await
 }
 
 /// Returns whether a comparison may have failed for want of a common history, or because GitHub does not show the
@@ -74,11 +74,11 @@ fn may_be_no_common_history(error: &ApiError) -> bool {
 }
 
 /// Returns the head of the parent's default branch; `None` if the parent is deleted, private or empty.
-async fn parent_head(work: &Work, branch: &str) -> Result<Option<String>, MirrorError> {
-    let Some(parent) = parent_name(work) else { return Ok(None) };
+async fn parent_head(ctx: &StageContext, branch: &str) -> Result<Option<String>, MirrorError> {
+    let Some(parent) = parent_name(ctx) else { return Ok(None) };
     let url = ApiUrl::repo(&parent, &["branches", branch]);
-    match work.get_page(&url, Accept::Json).await {
-        Ok(page) => Ok(Item::single(&page.body, read_now())?.text("commit.sha")),
+    match ctx.get_page(&url, Accept::Json).await {
+        Ok(page) => Ok(JsonItem::single(&page.body, read_now())?.text("commit.sha")),
         Err(MirrorError::Api(
             ApiError::NotFound { .. }
             | ApiError::Forbidden { .. }
@@ -89,19 +89,19 @@ async fn parent_head(work: &Work, branch: &str) -> Result<Option<String>, Mirror
     }
 }
 
-fn parent_name(work: &Work) -> Option<RepoName> {
-    let facts = &work.repository().facts;
-    let text = |path: &str| at(facts, path).and_then(Value::as_str);
+fn parent_name(ctx: &StageContext) -> Option<RepoName> {
+    let json = &ctx.repository().json;
+    let text = |path: &str| get_path(json, path).and_then(Value::as_str);
     RepoName::new(text("parent.owner.login")?, text("parent.name")?).ok()
 }
 
 /// Returns those of a fork's tags that point where a tag of its parent points. Without the parent's list, the tags are
 /// compared one by one.
-async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>, MirrorError> {
+async fn tags_of_parent(ctx: &StageContext, tags: &[String]) -> Result<HashSet<String>, MirrorError> {
     let mut found = HashSet::new();
-    let Some(parent) = parent_name(work).filter(|_| !tags.is_empty()) else { return Ok(found) };
+    let Some(parent) = parent_name(ctx).filter(|_| !tags.is_empty()) else { return Ok(found) };
     let wanted: HashSet<&str> = tags.iter().map(String::as_str).collect();
-    let mut pages = work.linked_pages(ApiUrl::repo(&parent, &["tags"]).query("per_page", "100"));
+    let mut pages = ctx.linked_pages(ApiUrl::repo(&parent, &["tags"]).query("per_page", "100"));
     while found.len() < wanted.len() {
         let page = match pages.next().await {
             Ok(Some(page)) => page,
@@ -111,7 +111,7 @@ async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>,
         };
         let listed: Vec<Value> =
             serde_json::from_slice(&page.body).map_err(|error| MirrorError::unexpected("an array", &error))?;
-        let shas = listed.iter().filter_map(|tag| at(tag, "commit.sha")?.as_str());
+        let shas = listed.iter().filter_map(|tag| get_path(tag, "commit.sha")?.as_str());
         found.extend(shas.filter(|sha| wanted.contains(sha)).map(str::to_owned));
     }
     Ok(found)
@@ -121,12 +121,12 @@ async fn tags_of_parent(work: &Work, tags: &[String]) -> Result<HashSet<String>,
 ///
 /// Most branches of a fork are copies of its parent's. The heads that were compared are recorded one by one, so that
 /// they are not compared again.
-pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str) -> Result<(), MirrorError> {
-    let pages = work.shared.stores.relational.pages(list).await?;
+pub async fn own_commits(ctx: &StageContext, list: i64, heads: &Heads, fork_point: &str) -> Result<(), MirrorError> {
+    let pages = ctx.run.stores.relational.pages(list).await?;
     let before: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
     let is_new = |head: &&String| !before.contains(&fingerprint(head)) && *head != fork_point;
     let new_tags: Vec<String> = heads.tags.iter().filter(is_new).cloned().collect();
-    let of_parent = tags_of_parent(work, &new_tags).await?;
+    let of_parent = tags_of_parent(ctx, &new_tags).await?;
     let settled = heads.all().filter(|head| before.contains(&fingerprint(head)) || of_parent.contains(*head));
     // Held while the state is handed in, so that a shorter one never follows a longer one.
     let compared: &tokio::sync::Mutex<Vec<i64>> =
@@ -134,33 +134,33 @@ pub async fn own_commits(work: &Work, list: i64, heads: &Heads, fork_point: &str
     let refreshes = !before.is_empty();
     let new: Vec<String> = heads.all().filter(is_new).filter(|head| !of_parent.contains(*head)).cloned().collect();
     if !of_parent.is_empty() {
-        record_compared(work, list, &compared.lock().await).await?;
+        record_compared(ctx, list, &compared.lock().await).await?;
     }
     let name = |head: &String| format!("the fork's own commits up to {head}");
-    for_each_independent(work, MAX_CONCURRENT_BRANCHES, new, name, |head| async move {
-        own_commits_of(work, &head, fork_point, refreshes).await?;
-        work.flush().await?;
-        if work.stats.counts.has_rejected() {
+    for_each_independent(ctx, MAX_CONCURRENT_BRANCHES, new, name, |head| async move {
+        own_commits_of(ctx, &head, fork_point, refreshes).await?;
+        ctx.flush().await?;
+        if ctx.stats.counts.has_rejected() {
             // It may be one of these commits that could not be stored.
             return Ok(());
         }
         let mut compared = compared.lock().await;
         compared.push(fingerprint(&head));
-        record_compared(work, list, &compared).await
+        record_compared(ctx, list, &compared).await
     })
     .await
 }
 
-async fn record_compared(work: &Work, list: i64, compared: &[i64]) -> Result<(), MirrorError> {
+async fn record_compared(ctx: &StageContext, list: i64, compared: &[i64]) -> Result<(), MirrorError> {
     let page = PageState { keys: compared.to_vec(), ..PageState::single(&"", None) };
-    work.write_sync_state(vec![SyncUpdate::Page { list, page }]).await
+    ctx.write_sync_state(vec![SyncUpdate::Page { list, page }]).await
 }
 
-async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {
-    if refreshes && few_new_commits(work, head, fork_point).await? {
+async fn own_commits_of(ctx: &StageContext, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {
+    if refreshes && few_new_commits(ctx, head, fork_point).await? {
         return Ok(());
     }
-    match compare(work, fork_point, head, ON_BRANCH).await {
+    match compare(ctx, fork_point, head, ON_BRANCH).await {
         Ok(comparison) => {
             let came = comparison.shas.len() as u64;
             match comparison.total.filter(|total| *total > came) {
@@ -171,10 +171,10 @@ async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bo
         // No history in common, if both are there: all that leads to it is the fork's own.
         Err(MirrorError::Api(ApiError::NotFound { .. })) => {
             for sha in [fork_point, head] {
-                work.get_page(&work.url(&["git", "commits", sha]), Accept::Json).await?;
+                ctx.get_page(&ctx.url(&["git", "commits", sha]), Accept::Json).await?;
             }
             let name = format!("commits:{head}");
-            sync_immutable(work, &history(work, &name, head)).await.map(drop)
+            sync_immutable(ctx, &history(ctx, &name, head)).await.map(drop)
         }
         Err(error) => Err(error),
     }
@@ -182,23 +182,23 @@ async fn own_commits_of(work: &Work, head: &str, fork_point: &str, refreshes: bo
 
 /// Stores the commits of a push to a fork's own branch if one page of its history reaches the fork point or commits
 /// known as its own. Otherwise nothing is stored, and a comparison has to tell the fork's own commits.
-async fn few_new_commits(work: &Work, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
-    let list = history(work, "commits", head);
-    let Some(MappedPage { documents, rows, .. }) = Pages::new(work, &list).next().await? else { return Ok(false) };
+async fn few_new_commits(ctx: &StageContext, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
+    let list = history(ctx, "commits", head);
+    let Some(MappedPage { documents, rows, .. }) = Pages::new(ctx, &list).next().await? else { return Ok(false) };
     let RowBatch { mut commits, emails, .. } = rows;
     let shas: Vec<String> = commits.iter().map(|commit| commit.sha.clone()).collect();
-    let known = work.shared.stores.relational.known_commits(work.project(), &shas).await?;
+    let known = ctx.run.stores.relational.known_commits(ctx.project(), &shas).await?;
     let Some(new) = shas.iter().position(|sha| known.contains(sha) || sha == fork_point) else { return Ok(false) };
     commits.truncate(new);
     let mut ends = UnresolvedParents::default();
     ends.record(&commits);
     ends.pending.remove(fork_point);
-    ends.remove_known(work).await?;
+    ends.remove_known(ctx).await?;
     if !ends.pending.is_empty() {
         return Ok(false);
     }
     let new: HashSet<&String> = shas[..new].iter().collect();
     let documents = documents.into_iter().filter(|document| new.contains(&document.id())).collect();
-    work.write(documents, RowBatch { commits, emails, ..RowBatch::default() }).await?;
+    ctx.write(documents, RowBatch { commits, emails, ..RowBatch::default() }).await?;
     Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::mirror::context::{Work, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::lists::List;
 use crate::mirror::mapping::commit::ON_BRANCH;
@@ -15,8 +15,8 @@ use crate::store::relational::sync_state::fingerprint;
 /// Branches walked concurrently.
 pub const MAX_CONCURRENT_BRANCHES: usize = 8;
 
-pub fn history<'a>(work: &Work, name: &'a str, sha: &str) -> List<'a> {
-    let url = work.url(&["commits"]).query("sha", sha);
+pub fn history<'a>(ctx: &StageContext, name: &'a str, sha: &str) -> List<'a> {
+    let url = ctx.url(&["commits"]).query("sha", sha);
     List::new(name, url, Collection::Commits, ON_BRANCH)
 }
 
@@ -40,9 +40,9 @@ impl UnresolvedParents {
     }
 
     /// Removes parents that the project already has.
-    pub async fn remove_known(&mut self, work: &Work) -> Result<(), MirrorError> {
+    pub async fn remove_known(&mut self, ctx: &StageContext) -> Result<(), MirrorError> {
         let asked: Vec<String> = self.pending.iter().cloned().collect();
-        for known in work.shared.stores.relational.known_commits(work.project(), &asked).await? {
+        for known in ctx.run.stores.relational.known_commits(ctx.project(), &asked).await? {
             self.pending.remove(&known);
         }
         Ok(())
@@ -59,16 +59,16 @@ pub struct Comparison {
 
 /// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap of other commit
 /// lists; older servers give only a part.
-pub async fn compare(work: &Work, base: &str, head: &str, map: &ItemMapper) -> Result<Comparison, MirrorError> {
-    let url = work.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100");
+pub async fn compare(ctx: &StageContext, base: &str, head: &str, map: &ItemMapper) -> Result<Comparison, MirrorError> {
+    let url = ctx.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100");
     let mut comparison = Comparison { shas: Vec::new(), total: None };
-    let mut pages = work.linked_pages(url);
+    let mut pages = ctx.linked_pages(url);
     while let Some(page) = pages.next().await? {
         let items = parse_items_under(&page.body, "commits")?;
         comparison.total = comparison.total.max(total_commits(&page.body));
-        let MappedPage { documents, rows, .. } = work.map(map, &items, read_now());
+        let MappedPage { documents, rows, .. } = ctx.map(map, &items, read_now());
         comparison.shas.extend(rows.commits.iter().map(|commit| commit.sha.clone()));
-        work.write(documents, rows).await?;
+        ctx.write(documents, rows).await?;
     }
     Ok(comparison)
 }

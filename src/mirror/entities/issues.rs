@@ -5,16 +5,16 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::github::{Accept, ApiError, ApiUrl, Fetched};
-use crate::mirror::context::{Work, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::{for_each_independent, record_failure};
 use crate::mirror::lists::{
-    Absent, Backfill, DEEP_PAGE, Expected, GrowthEnd, List, PER_PAGE, Pages, backfill, look_expecting, mark,
-    sync_newest_first, sync_since,
+    Absent, Backfill, DEEP_PAGE, Expected, GrowthEnd, List, PER_PAGE, Pages, backfill, revalidate_expecting,
+    sync_newest_first, sync_since, tombstone,
 };
 use crate::mirror::mapping::MappedPage;
 use crate::mirror::mapping::issue::{COMMENT, EVENT, ISSUE};
-use crate::mirror::mapping::item::{Item, parse_item};
+use crate::mirror::mapping::item::{JsonItem, parse_item};
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::SyncUpdate;
 
@@ -22,54 +22,54 @@ use crate::store::relational::SyncUpdate;
 const MAX_CONCURRENT_ITEMS: usize = 16;
 
 /// Syncs issues, and pull requests in their form as issues.
-pub async fn sync_issues(work: &Work) -> Result<(), MirrorError> {
-    let url = work.url(&["issues"]).query("state", "all");
+pub async fn sync_issues(ctx: &StageContext) -> Result<(), MirrorError> {
+    let url = ctx.url(&["issues"]).query("state", "all");
     let list = List::new("issues", url, Collection::Issues, ISSUE);
-    let open = work.repository().count("open_issues_count");
-    let absent = match sync_since(work, &list, Expected::at_least(open)).await {
+    let open = ctx.repository().count("open_issues_count");
+    let absent = match sync_since(ctx, &list, Expected::at_least(open)).await {
         Ok(absent) => absent,
-        Err(error) => return if_not_disabled(work, error),
+        Err(error) => return if_not_disabled(ctx, error),
     };
-    remove(work, &absent.ids).await?;
-    recount(work, &list, open).await
+    remove(ctx, &absent.ids).await?;
+    recount(ctx, &list, open).await
 }
 
 /// Compares the number of open issues with GitHub's count, and revalidates the whole list if they differ. A difference
 /// that remains is GitHub's own (it counts issues of hidden accounts) and not checked again.
-async fn recount(work: &Work, list: &List<'_>, open: Option<u64>) -> Result<(), MirrorError> {
-    let Some(said) = open.filter(|_| !work.falls_short()) else { return Ok(()) };
-    work.flush().await?;
-    let relational = &work.shared.stores.relational;
-    let stored = relational.open_issues(work.project()).await?;
-    let settled = work.list_state("issues:open").await?;
+async fn recount(ctx: &StageContext, list: &List<'_>, open: Option<u64>) -> Result<(), MirrorError> {
+    let Some(said) = open.filter(|_| !ctx.is_incomplete()) else { return Ok(()) };
+    ctx.flush().await?;
+    let relational = &ctx.run.stores.relational;
+    let stored = relational.open_issues(ctx.project()).await?;
+    let settled = ctx.list_state("issues:open").await?;
     if stored == said || settled.watermark.as_deref() == Some(&format!("{stored} of {said}")) {
         return Ok(());
     }
     let by_creation = list.sorted("created", "asc");
-    let listing = look_expecting(work, &by_creation, Expected::at_least(open)).await?;
-    remove(work, &listing.gone).await?;
-    if listing.settled {
-        work.flush().await?;
-        let stored = relational.open_issues(work.project()).await?;
+    let listing = revalidate_expecting(ctx, &by_creation, Expected::at_least(open)).await?;
+    remove(ctx, &listing.gone).await?;
+    if listing.complete {
+        ctx.flush().await?;
+        let stored = relational.open_issues(ctx.project()).await?;
         let watermark = format!("{stored} of {said}");
         let progress = vec![SyncUpdate::Watermark { list: settled.id, watermark }];
-        work.write_sync_state(progress).await?;
+        ctx.write_sync_state(progress).await?;
     }
     Ok(())
 }
 
 /// Refreshes issues that the list no longer holds, and marks the deleted ones.
-async fn remove(work: &Work, ids: &[String]) -> Result<(), MirrorError> {
+async fn remove(ctx: &StageContext, ids: &[String]) -> Result<(), MirrorError> {
     let number = |id: &String| id.rsplit('/').next()?.parse().ok();
-    refetch(work, ids.iter().filter_map(number).collect(), OnNotFound::Tombstone).await
+    refetch(ctx, ids.iter().filter_map(number).collect(), OnNotFound::Tombstone).await
 }
 
 /// Records disabled issues, which GitHub answers with 410 (GitHub docs: list repository issues); returns any other
 /// error.
-fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
+fn if_not_disabled(ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
     match error {
         MirrorError::Api(ApiError::Gone { message, .. }) => {
-            work.record_disabled(message);
+            ctx.record_disabled(message);
             Ok(())
         }
         error => Err(error),
@@ -78,27 +78,27 @@ fn if_not_disabled(work: &Work, error: MirrorError) -> Result<(), MirrorError> {
 
 /// Fetches issues that others refer to and that the list did not give: they are newer than the list, or were moved
 /// away.
-pub async fn fetch_referenced(work: &Work) -> Result<(), MirrorError> {
-    if !work.repository().has("has_issues") {
+pub async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorError> {
+    if !ctx.repository().has("has_issues") {
         return Ok(());
     }
-    let numbers = work.shared.stores.relational.unfetched_issues(work.project()).await?;
+    let numbers = ctx.run.stores.relational.unfetched_issues(ctx.project()).await?;
     // Its absence from the list is the first look, its own answer the second; a list that was not read whole is none.
-    let on_not_found = if work.falls_short() { OnNotFound::Fail } else { OnNotFound::Tombstone };
-    refetch(work, numbers, on_not_found).await
+    let on_not_found = if ctx.is_incomplete() { OnNotFound::Fail } else { OnNotFound::Tombstone };
+    refetch(ctx, numbers, on_not_found).await
 }
 
 /// Refreshes these issues: one by one, or with all others by the list if that takes fewer requests.
-pub async fn refresh(work: &Work, numbers: Vec<i64>) -> Result<(), MirrorError> {
-    let known = work.shared.stores.relational.count_issues(work.project()).await?;
+pub async fn refresh(ctx: &StageContext, numbers: Vec<i64>) -> Result<(), MirrorError> {
+    let known = ctx.run.stores.relational.count_issues(ctx.project()).await?;
     if numbers.len() <= known.div_ceil(PER_PAGE) {
-        return refetch(work, numbers, OnNotFound::Fail).await;
+        return refetch(ctx, numbers, OnNotFound::Fail).await;
     }
-    let url = work.url(&["issues"]).query("state", "all").query("sort", "created").query("direction", "asc");
+    let url = ctx.url(&["issues"]).query("state", "all").query("sort", "created").query("direction", "asc");
     let list = List::new("issues", url, Collection::Issues, ISSUE);
-    let mut pages = Pages::new(work, &list);
+    let mut pages = Pages::new(ctx, &list);
     while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
-        work.write(documents, rows).await?;
+        ctx.write(documents, rows).await?;
     }
     Ok(())
 }
@@ -113,48 +113,48 @@ enum OnNotFound {
 }
 
 /// Refreshes an issue whose parts are not found; marks it as deleted if it is not found either.
-pub async fn refresh_or_tombstone(work: &Work, number: i64) -> Result<(), MirrorError> {
-    refresh_issue(work, number, OnNotFound::Tombstone).await
+pub async fn refresh_or_tombstone(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
+    refresh_issue(ctx, number, OnNotFound::Tombstone).await
 }
 
-async fn refetch(work: &Work, numbers: Vec<i64>, on_not_found: OnNotFound) -> Result<(), MirrorError> {
+async fn refetch(ctx: &StageContext, numbers: Vec<i64>, on_not_found: OnNotFound) -> Result<(), MirrorError> {
     let name = |number: &i64| format!("issue #{number}");
-    for_each_independent(work, MAX_CONCURRENT_ITEMS, numbers, name, |number| refresh_issue(work, number, on_not_found))
+    for_each_independent(ctx, MAX_CONCURRENT_ITEMS, numbers, name, |number| refresh_issue(ctx, number, on_not_found))
         .await
 }
 
-async fn refresh_issue(work: &Work, number: i64, on_not_found: OnNotFound) -> Result<(), MirrorError> {
-    let url = work.url(&["issues", &number.to_string()]);
-    let page = match work.get_page(&url, Accept::Json).await {
+async fn refresh_issue(ctx: &StageContext, number: i64, on_not_found: OnNotFound) -> Result<(), MirrorError> {
+    let url = ctx.url(&["issues", &number.to_string()]);
+    let page = match ctx.get_page(&url, Accept::Json).await {
         Ok(page) => page,
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. }))
             if on_not_found == OnNotFound::Tombstone =>
         {
-            return tombstone_issue(work, number).await;
+            return tombstone_issue(ctx, number).await;
         }
         Err(error) => return Err(error),
     };
     // An issue that was transferred answers with a redirect to another repository's issue.
-    let item = Item::single(&page.body, read_now())?;
-    if page.redirected && !(item.integer("number") == Some(number) && is_at_home(work, &item).await?) {
-        return tombstone_issue(work, number).await;
+    let item = JsonItem::single(&page.body, read_now())?;
+    if page.redirected && !(item.integer("number") == Some(number) && is_at_home(ctx, &item).await?) {
+        return tombstone_issue(ctx, number).await;
     }
-    let MappedPage { documents, rows, .. } = work.map(ISSUE, &[parse_item(&page.body)?], read_now());
-    work.write(documents, rows).await
+    let MappedPage { documents, rows, .. } = ctx.map(ISSUE, &[parse_item(&page.body)?], read_now());
+    ctx.write(documents, rows).await
 }
 
 /// Returns whether an issue belongs to this repository, possibly under the repository's new name.
-async fn is_at_home(work: &Work, item: &Item<'_>) -> Result<bool, MirrorError> {
+async fn is_at_home(ctx: &StageContext, item: &JsonItem<'_>) -> Result<bool, MirrorError> {
     let Some(url) = item.text("repository_url") else { return Ok(true) };
     let mut names = url.rsplit('/');
     let (Some(name), Some(owner)) = (names.next(), names.next()) else { return Ok(false) };
-    if format!("{owner}/{name}").eq_ignore_ascii_case(&work.repository().name.to_string()) {
+    if format!("{owner}/{name}").eq_ignore_ascii_case(&ctx.repository().name.to_string()) {
         return Ok(true);
     }
-    match work.get_for(None, &ApiUrl::path(&["repos", owner, name]), Accept::Json, None, false).await {
+    match ctx.get_for(None, &ApiUrl::path(&["repos", owner, name]), Accept::Json, None, false).await {
         Ok(Fetched::Page(page)) => {
-            let number = Item::single(&page.body, read_now())?.integer("id");
-            Ok(number.is_some() && number == work.repository().facts.get("id").and_then(Value::as_i64))
+            let number = JsonItem::single(&page.body, read_now())?.integer("id");
+            Ok(number.is_some() && number == ctx.repository().json.get("id").and_then(Value::as_i64))
         }
         Ok(Fetched::NotModified) => Ok(false),
         Err(MirrorError::Api(error)) if error.is_access_denied() => Ok(false),
@@ -174,15 +174,15 @@ const ISSUE_COLLECTIONS: [Collection; 6] = [
 ];
 
 /// Marks a deleted or transferred issue and all its parts; the stored data stay.
-pub async fn tombstone_issue(work: &Work, number: i64) -> Result<(), MirrorError> {
+pub async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
     const IDS_PER_QUERY: u32 = 1000;
-    work.flush().await?;
-    let (name, digits) = (&work.repository().name, number.to_string());
-    let documents = &work.shared.stores.documents;
+    ctx.flush().await?;
+    let (name, digits) = (&ctx.repository().name, number.to_string());
+    let documents = &ctx.run.stores.documents;
     for collection in ISSUE_COLLECTIONS {
         if matches!(collection, Collection::Issues | Collection::PullRequests) {
             // Its rows are marked also where it was never read.
-            work.mark_deleted(collection, &[format!("{name}/{digits}")]).await?;
+            ctx.mark_deleted(collection, &[format!("{name}/{digits}")]).await?;
             continue;
         }
         let mut after = String::new();
@@ -191,83 +191,83 @@ pub async fn tombstone_issue(work: &Work, number: i64) -> Result<(), MirrorError
                 documents.ids_after(collection, &[name.owner(), name.name(), &digits], &after, IDS_PER_QUERY).await?;
             let Some(last) = ids.last() else { break };
             after.clone_from(last);
-            work.mark_deleted(collection, &ids).await?;
+            ctx.mark_deleted(collection, &ids).await?;
         }
     }
-    let progress = vec![SyncUpdate::IssueGone { project: work.project(), number }];
-    work.write_sync_state(progress).await
+    let progress = vec![SyncUpdate::IssueGone { project: ctx.project(), number }];
+    ctx.write_sync_state(progress).await
 }
 
 /// Syncs comments of issues and of pull requests' discussions.
-pub async fn sync_comments(work: &Work) -> Result<(), MirrorError> {
-    let url = work.url(&["issues", "comments"]);
+pub async fn sync_comments(ctx: &StageContext) -> Result<(), MirrorError> {
+    let url = ctx.url(&["issues", "comments"]);
     let list = List::new("issue-comments", url, Collection::IssueComments, COMMENT);
-    match sync_since(work, &list, Expected::Unknown).await {
-        Ok(absent) => tombstone_comments(work, &list, &absent).await,
-        Err(error) => if_not_disabled(work, error),
+    match sync_since(ctx, &list, Expected::Unknown).await {
+        Ok(absent) => tombstone_comments(ctx, &list, &absent).await,
+        Err(error) => if_not_disabled(ctx, error),
     }
 }
 
 /// Marks comments that their list no longer holds. If the list is not certain, each is requested by its own address
 /// first.
-pub async fn tombstone_comments(work: &Work, list: &List<'_>, absent: &Absent) -> Result<(), MirrorError> {
+pub async fn tombstone_comments(ctx: &StageContext, list: &List<'_>, absent: &Absent) -> Result<(), MirrorError> {
     if absent.certain {
-        return mark(work, list.collection, &absent.ids).await;
+        return tombstone(ctx, list.collection, &absent.ids).await;
     }
     for id in &absent.ids {
-        record_failure(work, &format!("comment {id}"), tombstone_comment(work, list, id).await).await?;
+        record_failure(ctx, &format!("comment {id}"), tombstone_comment(ctx, list, id).await).await?;
     }
     Ok(())
 }
 
-async fn tombstone_comment(work: &Work, list: &List<'_>, id: &str) -> Result<(), MirrorError> {
+async fn tombstone_comment(ctx: &StageContext, list: &List<'_>, id: &str) -> Result<(), MirrorError> {
     let url = list.url.clone().child(id.rsplit('/').next().unwrap_or_default());
-    match work.get_page(&url, Accept::Json).await {
+    match ctx.get_page(&url, Accept::Json).await {
         Ok(page) => {
-            let MappedPage { documents, rows, .. } = work.map(list.map, &[parse_item(&page.body)?], read_now());
-            work.write(documents, rows).await
+            let MappedPage { documents, rows, .. } = ctx.map(list.map, &[parse_item(&page.body)?], read_now());
+            ctx.write(documents, rows).await
         }
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
-            mark(work, list.collection, &[id.to_owned()]).await
+            tombstone(ctx, list.collection, &[id.to_owned()]).await
         }
         Err(error) => Err(error),
     }
 }
 
 /// Syncs the comments of one issue by its own list. Returns the ids of their documents.
-pub async fn sync_comments_of(work: &Work, number: i64) -> Result<HashSet<String>, MirrorError> {
-    let url = work.url(&["issues", &number.to_string(), "comments"]);
-    sync_own_list(work, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
+pub async fn sync_comments_of(ctx: &StageContext, number: i64) -> Result<HashSet<String>, MirrorError> {
+    let url = ctx.url(&["issues", &number.to_string(), "comments"]);
+    sync_own_list(ctx, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
 }
 
 /// Fetches a short list page by page. Returns the ids of its documents.
-pub async fn sync_own_list(work: &Work, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
+pub async fn sync_own_list(ctx: &StageContext, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
     let mut ids = HashSet::new();
-    let mut pages = Pages::new(work, list);
+    let mut pages = Pages::new(ctx, list);
     while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
         ids.extend(documents.iter().filter(|document| document.collection == list.collection).map(Document::id));
-        work.write(documents, rows).await?;
+        ctx.write(documents, rows).await?;
     }
     Ok(ids)
 }
 
 /// Syncs events of issues and pull requests, which never change and are listed newest first.
-pub async fn sync_events(work: &Work) -> Result<(), MirrorError> {
-    let url = work.url(&["issues", "events"]);
+pub async fn sync_events(ctx: &StageContext) -> Result<(), MirrorError> {
+    let url = ctx.url(&["issues", "events"]);
     let list = List::new("issue-events", url, Collection::IssueEvents, EVENT);
-    let state = work.list_state(list.name).await?;
+    let state = ctx.list_state(list.name).await?;
     let done = match state.watermark {
-        Some(_) => sync_newest_first(work, &list).await.map(drop),
-        None => first_events(work, &list).await,
+        Some(_) => sync_newest_first(ctx, &list).await.map(drop),
+        None => first_events(ctx, &list).await,
     };
-    if let Some(gap) = work.list_state(EVENTS_CAP).await?.watermark {
-        work.record_final_gap(gap);
+    if let Some(gap) = ctx.list_state(EVENTS_CAP).await?.watermark {
+        ctx.record_final_gap(gap);
     }
-    done.or_else(|error| if_not_disabled(work, error))
+    done.or_else(|error| if_not_disabled(ctx, error))
 }
 
-async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
-    if let Backfill::Whole { listing, .. } = backfill(work, list, GrowthEnd::Front, false).await?
+async fn first_events(ctx: &StageContext, list: &List<'_>) -> Result<(), MirrorError> {
+    if let Backfill::Whole { listing, .. } = backfill(ctx, list, GrowthEnd::Front, false).await?
         && listing.last_page >= DEEP_PAGE
         && listing.ids.len().is_multiple_of(PER_PAGE)
     {
@@ -276,10 +276,10 @@ async fn first_events(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
             listing.last_page,
             listing.ids.len()
         );
-        let list = work.list_state(EVENTS_CAP).await?.id;
+        let list = ctx.list_state(EVENTS_CAP).await?.id;
         let progress = vec![SyncUpdate::Watermark { list, watermark: gap }];
-        work.write_sync_state(progress).await?;
-        work.flush().await?;
+        ctx.write_sync_state(progress).await?;
+        ctx.flush().await?;
     }
     Ok(())
 }

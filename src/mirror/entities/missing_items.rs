@@ -10,11 +10,11 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use super::heads::Heads;
 use super::issues::tombstone_issue;
 use crate::github::{Accept, ApiError};
-use crate::mirror::context::{Work, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
-use crate::mirror::heads::Heads;
 use crate::mirror::independent::is_repository_reachable;
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
@@ -45,8 +45,8 @@ pub struct MissingItems {
 
 impl MissingItems {
     /// Loads the known missing items.
-    pub async fn load(work: &Work, kind: ItemKind) -> Result<Self, MirrorError> {
-        let known = work.shared.stores.relational.missing_items(work.project(), kind).await?;
+    pub async fn load(ctx: &StageContext, kind: ItemKind) -> Result<Self, MirrorError> {
+        let known = ctx.run.stores.relational.missing_items(ctx.project(), kind).await?;
         Ok(Self {
             kind,
             known,
@@ -72,10 +72,10 @@ impl MissingItems {
     }
 
     /// Returns whether an item is due; one that is not is recorded as a final gap.
-    pub fn is_due(&self, work: &Work, item: &str) -> bool {
+    pub fn is_due(&self, ctx: &StageContext, item: &str) -> bool {
         match self.known.get(item) {
             Some(missing) if !missing.is_due(read_now()) => {
-                work.record_final_gap(self.gap(missing));
+                ctx.record_final_gap(self.gap(missing));
                 false
             }
             _ => true,
@@ -83,10 +83,10 @@ impl MissingItems {
     }
 
     /// Records that an item was found. Returns the sync-state update for it if it was missing before.
-    pub fn record_found(&self, work: &Work, item: &str) -> Option<SyncUpdate> {
+    pub fn record_found(&self, ctx: &StageContext, item: &str) -> Option<SyncUpdate> {
         self.found.fetch_add(1, Ordering::Relaxed);
         self.known.contains_key(item).then(|| SyncUpdate::ItemFound {
-            project: work.project(),
+            project: ctx.project(),
             kind: self.kind,
             item: item.to_owned(),
         })
@@ -96,11 +96,16 @@ impl MissingItems {
     ///
     /// # Errors
     /// The second answer is another one, so that the commit may still be there.
-    pub async fn confirm_missing_commit(&self, work: &Work, sha: &str, error: ApiError) -> Result<(), MirrorError> {
-        if self.is_reachable(work, sha).await? {
+    pub async fn confirm_missing_commit(
+        &self,
+        ctx: &StageContext,
+        sha: &str,
+        error: ApiError,
+    ) -> Result<(), MirrorError> {
+        if self.is_reachable(ctx, sha).await? {
             return Err(MirrorError::Contradiction(format!("a branch or tag leads to it, and {error}")));
         }
-        match work.get_page(&work.url(&["git", "commits", sha]), Accept::Json).await {
+        match ctx.get_page(&ctx.url(&["git", "commits", sha]), Accept::Json).await {
             Ok(_) => Err(MirrorError::Contradiction(format!("its git object is there, and {error}"))),
             Err(MirrorError::Api(second)) if second.says_missing() => {
                 self.record_miss(sha.to_owned(), &error);
@@ -111,16 +116,16 @@ impl MissingItems {
     }
 
     /// Returns whether a branch or tag leads to a commit: after a force-push, stored history may be unreachable.
-    async fn is_reachable(&self, work: &Work, sha: &str) -> Result<bool, MirrorError> {
-        let relational = &work.shared.stores.relational;
+    async fn is_reachable(&self, ctx: &StageContext, sha: &str) -> Result<bool, MirrorError> {
+        let relational = &ctx.run.stores.relational;
         let mut next = vec![sha.to_owned()];
-        if relational.known_commits(work.project(), &next).await?.is_empty() {
+        if relational.known_commits(ctx.project(), &next).await?.is_empty() {
             return Ok(false);
         }
         if self.searched.fetch_add(1, Ordering::Relaxed) >= MAX_SEARCHES {
             return Ok(true);
         }
-        let heads = self.heads.get_or_try_init(async || Heads::load(work).await.map(Heads::into_set)).await?;
+        let heads = self.heads.get_or_try_init(async || Heads::load(ctx).await.map(Heads::into_set)).await?;
         let mut seen: HashSet<String> = HashSet::new();
         for _ in 0..MAX_SEARCH_DEPTH {
             if next.iter().any(|sha| heads.contains(sha)) {
@@ -139,12 +144,17 @@ impl MissingItems {
     ///
     /// # Errors
     /// The second answer is another one, so that the pull request may still be there.
-    pub async fn confirm_missing_pull(&self, work: &Work, number: i64, error: ApiError) -> Result<(), MirrorError> {
-        if !work.repository().has("has_issues") {
+    pub async fn confirm_missing_pull(
+        &self,
+        ctx: &StageContext,
+        number: i64,
+        error: ApiError,
+    ) -> Result<(), MirrorError> {
+        if !ctx.repository().has("has_issues") {
             // There is no other address.
             return Err(error.into());
         }
-        match work.get_page(&work.url(&["issues", &number.to_string()]), Accept::Json).await {
+        match ctx.get_page(&ctx.url(&["issues", &number.to_string()]), Accept::Json).await {
             Ok(_) => Err(MirrorError::Contradiction(format!("it is there as an issue, and {error}"))),
             Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
                 self.record_miss(number.to_string(), &error);
@@ -162,13 +172,13 @@ impl MissingItems {
     ///
     /// # Errors
     /// The run ends.
-    pub async fn conclude(&self, work: &Work) -> Result<(), MirrorError> {
+    pub async fn conclude(&self, ctx: &StageContext) -> Result<(), MirrorError> {
         let missed = std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner));
         if missed.is_empty() {
             return Ok(());
         }
         let new = missed.iter().filter(|(item, _)| !self.known.contains_key(item)).count();
-        let doubt = if !is_repository_reachable(work).await? {
+        let doubt = if !is_repository_reachable(ctx).await? {
             Some("the repository itself doesn't answer".to_owned())
         } else if new >= MIN_OUTAGE_ITEMS && new > self.found.load(Ordering::Relaxed) {
             Some(format!("{new} items were missing at once, which may pass"))
@@ -179,27 +189,27 @@ impl MissingItems {
         let mut progress = Vec::new();
         for (item, answer) in missed {
             if let Some(doubt) = &doubt {
-                work.shortfall(format!("{}: {answer}; {doubt}; the next run asks again", self.name(&item)));
+                ctx.record_incomplete(format!("{}: {answer}; {doubt}; the next run asks again", self.name(&item)));
                 continue;
             }
             let (attempts, first_at) =
                 self.known.get(&item).map_or((1, now), |known| (known.attempts + 1, known.first_at));
-            let (project, kind) = (work.project(), self.kind);
-            if kind == ItemKind::Pull && !self.is_listed(work, &item).await? {
+            let (project, kind) = (ctx.project(), self.kind);
+            if kind == ItemKind::Pull && !self.is_listed(ctx, &item).await? {
                 let number = item.parse().map_err(|_| MirrorError::Answer(format!("{item} is no number")))?;
-                tombstone_issue(work, number).await?;
+                tombstone_issue(ctx, number).await?;
             }
             let missing = MissingItem { project, kind, item, answer, attempts, first_at, last_at: now };
-            work.record_final_gap(self.gap(&missing));
+            ctx.record_final_gap(self.gap(&missing));
             progress.push(SyncUpdate::ItemMissing(missing));
         }
-        work.write_sync_state(progress).await
+        ctx.write_sync_state(progress).await
     }
 
     /// Returns whether the list of issues ever held a pull request: then that list tells whether it is deleted.
-    async fn is_listed(&self, work: &Work, number: &str) -> Result<bool, MirrorError> {
-        let id = format!("{}/{number}", work.repository().name);
-        Ok(work.shared.stores.documents.get(Collection::Issues, &id).await?.is_some())
+    async fn is_listed(&self, ctx: &StageContext, number: &str) -> Result<bool, MirrorError> {
+        let id = format!("{}/{number}", ctx.repository().name);
+        Ok(ctx.run.stores.documents.get(Collection::Issues, &id).await?.is_some())
     }
 
     fn gap(&self, missing: &MissingItem) -> String {

@@ -6,6 +6,7 @@ pub mod details;
 mod embedded;
 pub mod events;
 mod fork_commits;
+mod heads;
 mod history;
 pub mod issues;
 pub mod labels;

@@ -2,12 +2,12 @@
 
 use chrono::TimeDelta;
 
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::unlisted_users::{gone_people, unlisted_people};
-use crate::mirror::lists::{List, look, mark, snapshot};
+use crate::mirror::lists::unlisted_users::{removed_users, unlisted_users};
+use crate::mirror::lists::{List, revalidate, sync_snapshot, tombstone};
 use crate::mirror::mapping::account::{account, as_person};
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
@@ -18,14 +18,14 @@ use crate::store::relational::{ProjectUserKind, RowBatch};
 const CONTRIBUTORS_AGE: TimeDelta = TimeDelta::days(1);
 
 /// Syncs contributors and collaborators. Collaborators take more permissions than the rest of the repository.
-pub async fn sync_people(work: &Work) -> Result<(), MirrorError> {
-    for (what, done) in [("contributors", contributors(work).await), ("collaborators", collaborators(work).await)] {
+pub async fn sync_people(ctx: &StageContext) -> Result<(), MirrorError> {
+    for (what, done) in [("contributors", contributors(ctx).await), ("collaborators", collaborators(ctx).await)] {
         match done {
             // The contributors are refused where a history is too long for GitHub to count them.
             Err(MirrorError::Api(error)) if error.is_access_denied() => {
-                work.record_not_permitted(format!("{what}: {error}"));
+                ctx.record_not_permitted(format!("{what}: {error}"));
                 // What was listed once goes stale: from here on the feed's members count.
-                work.shared.stores.relational.reset_lists(work.project(), what).await?;
+                ctx.run.stores.relational.reset_lists(ctx.project(), what).await?;
             }
             done => done?,
         }
@@ -33,8 +33,8 @@ pub async fn sync_people(work: &Work) -> Result<(), MirrorError> {
     Ok(())
 }
 
-async fn contributors(work: &Work) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+async fn contributors(ctx: &StageContext) -> Result<(), MirrorError> {
+    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let login = item.require_text("login")?;
         let key = repository.document_key([login.into()]);
         out.documents.push(item.document(Collection::Contributors, key, &repository.tags(&[])));
@@ -43,13 +43,13 @@ async fn contributors(work: &Work) -> Result<(), MirrorError> {
         out.rows.accounts.extend(account(Some(item.value())).map(|account| Account { as_of, ..account }));
         Ok(())
     };
-    let url = work.url(&["contributors"]);
+    let url = ctx.url(&["contributors"]);
     let list = List::new("contributors", url, Collection::Contributors, map);
-    snapshot(work, &list).await
+    sync_snapshot(ctx, &list).await
 }
 
-async fn collaborators(work: &Work) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+async fn collaborators(ctx: &StageContext) -> Result<(), MirrorError> {
+    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let login = item.require_text("login")?;
         let key = repository.document_key([login.into()]);
         out.documents.push(item.document(Collection::RepoCollaborators, key, &repository.tags(&[])));
@@ -57,17 +57,17 @@ async fn collaborators(work: &Work) -> Result<(), MirrorError> {
         out.rows.members.extend(user.map(|user| ProjectUser { project: repository.project, user, since: None }));
         Ok(())
     };
-    let url = work.url(&["collaborators"]).query("affiliation", "all");
+    let url = ctx.url(&["collaborators"]).query("affiliation", "all");
     let list = List::new("collaborators", url, Collection::RepoCollaborators, map);
-    let state = work.list_state(list.name).await?;
-    let listing = look(work, &list).await?;
-    let project = work.project();
-    let mut gone = gone_people(work, list.collection, &listing).await?;
-    if !state.completed && listing.settled {
+    let state = ctx.list_state(list.name).await?;
+    let listing = revalidate(ctx, &list).await?;
+    let project = ctx.project();
+    let mut gone = removed_users(ctx, list.collection, &listing).await?;
+    if !state.completed && listing.complete {
         // Members that only the feed has told of, while the list could not be read.
-        gone.extend(unlisted_people(work, ProjectUserKind::Members, &listing).await?);
+        gone.extend(unlisted_users(ctx, ProjectUserKind::Members, &listing).await?);
     }
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    work.write_rows(RowBatch { members_gone: gone, ..RowBatch::default() }).await?;
-    mark(work, Collection::RepoCollaborators, &listing.gone).await
+    ctx.write_rows(RowBatch { members_gone: gone, ..RowBatch::default() }).await?;
+    tombstone(ctx, Collection::RepoCollaborators, &listing.gone).await
 }

@@ -1,7 +1,7 @@
 //! Refusals of a whole stage that are no failures: features that the repository has disabled, and missing permissions.
 
 use crate::github::{ApiError, ApiUrl};
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::stage::Stage;
 
@@ -13,20 +13,20 @@ pub const HAS_PULL_REQUESTS: &str = "has_pull_requests";
 ///
 /// # Errors
 /// The error that was given, where it is a failure.
-pub fn accept(stage: Stage, work: &Work, error: MirrorError) -> Result<(), MirrorError> {
+pub fn accept(stage: Stage, ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
     match error {
         // GitHub docs: 409 where a repository has no commits yet.
         MirrorError::Api(ApiError::EmptyRepository { .. }) => Ok(()),
         MirrorError::Api(ApiError::NotFound { path, .. })
-            if matches!(stage, Stage::Pulls | Stage::ReviewComments) && !work.repository().has(HAS_PULL_REQUESTS) =>
+            if matches!(stage, Stage::Pulls | Stage::ReviewComments) && !ctx.repository().has(HAS_PULL_REQUESTS) =>
         {
-            work.record_disabled(format!(
+            ctx.record_disabled(format!(
                 "pull requests are switched off in this repository (GET {path}: 404); what was mirrored of them stays"
             ));
             Ok(())
         }
         MirrorError::Api(error) if error.lacks_permission() && !is_within_a_list(&error) => {
-            work.record_not_permitted(error.to_string());
+            ctx.record_not_permitted(error.to_string());
             Ok(())
         }
         error => Err(error),

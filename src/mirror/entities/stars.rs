@@ -1,12 +1,12 @@
 //! Stars and forks.
 
 use crate::github::Accept;
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::unlisted_users::gone_people;
-use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting, mark};
+use crate::mirror::lists::unlisted_users::removed_users;
+use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, revalidate_expecting, tombstone};
 use crate::mirror::mapping::account::{account, as_person};
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::repository::project_row;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
@@ -19,8 +19,8 @@ const MAX_STARGAZER_PAGES: u32 = 400;
 
 /// Syncs the stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; if it refuses,
 /// the stage is not permitted, and the feed's WatchEvents still count.
-pub async fn sync_stars(work: &Work) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
+    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
         let user = item.value().get("user").unwrap_or(item.value());
         // GitHub docs: `user` is nullable. A star of nobody has no key; it is counted below.
@@ -33,51 +33,51 @@ pub async fn sync_stars(work: &Work) -> Result<(), MirrorError> {
         out.rows.watchers.push(ProjectUser { project: repository.project, user: as_person(account), since });
         Ok(())
     };
-    let url = work.url(&["stargazers"]);
+    let url = ctx.url(&["stargazers"]);
     let list = List::new("stars", url, Collection::Watchers, map).accept(Accept::StarJson);
-    let expected = Expected::exactly(work.repository().count("stargazers_count"));
-    let listing = match look_expecting(work, &list, expected).await {
+    let expected = Expected::exactly(ctx.repository().count("stargazers_count"));
+    let listing = match revalidate_expecting(ctx, &list, expected).await {
         Err(MirrorError::Api(error)) if error.is_access_denied() => {
-            work.record_not_permitted(format!("stargazers: {error}"));
+            ctx.record_not_permitted(format!("stargazers: {error}"));
             // What was listed once goes stale: from here on the feed's stars count.
-            work.shared.stores.relational.reset_lists(work.project(), list.name).await?;
+            ctx.run.stores.relational.reset_lists(ctx.project(), list.name).await?;
             return Ok(());
         }
         listing => listing?,
     };
-    let stars = work.repository().count("stargazers_count").unwrap_or(0);
+    let stars = ctx.repository().count("stargazers_count").unwrap_or(0);
     if listing.last_page >= MAX_STARGAZER_PAGES && stars > listing.ids.len() as u64 {
         let seen = listing.ids.len();
-        work.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {MAX_STARGAZER_PAGES}"));
+        ctx.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {MAX_STARGAZER_PAGES}"));
     }
     if listing.unidentified > 0 {
-        work.record_final_gap(format!("{} stars are of accounts that are no more", listing.unidentified));
+        ctx.record_final_gap(format!("{} stars are of accounts that are no more", listing.unidentified));
     }
-    let project = work.project();
-    let gone = gone_people(work, list.collection, &listing).await?;
+    let project = ctx.project();
+    let gone = removed_users(ctx, list.collection, &listing).await?;
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    work.write_rows(RowBatch { watchers_gone: gone, ..RowBatch::default() }).await?;
-    mark(work, Collection::Watchers, &listing.gone).await
+    ctx.write_rows(RowBatch { watchers_gone: gone, ..RowBatch::default() }).await?;
+    tombstone(ctx, Collection::Watchers, &listing.gone).await
 }
 
 /// Syncs the forks, with a project row each, oldest first, so that pages change only where a fork changed.
-pub async fn sync_forks(work: &Work) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub async fn sync_forks(ctx: &StageContext) -> Result<(), MirrorError> {
+    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
         let key = repository.document_key([id.into()]);
         out.documents.push(item.document(Collection::Forks, key, &repository.tags(&[])));
         out.rows.projects.extend(project_row(item.value(), Parent::Project(repository.project), true));
         Ok(())
     };
-    let url = work.url(&["forks"]).query("sort", "oldest");
+    let url = ctx.url(&["forks"]).query("sort", "oldest");
     let list = List::new("forks", url, Collection::Forks, map);
-    let expected = Expected::exactly(work.repository().count("forks_count"));
-    let listing = look_expecting(work, &list, expected).await?;
-    mark(work, Collection::Forks, &listing.gone).await?;
-    let forks = work.repository().count("forks_count").unwrap_or(0);
+    let expected = Expected::exactly(ctx.repository().count("forks_count"));
+    let listing = revalidate_expecting(ctx, &list, expected).await?;
+    tombstone(ctx, Collection::Forks, &listing.gone).await?;
+    let forks = ctx.repository().count("forks_count").unwrap_or(0);
     let seen = listing.ids.len();
     if listing.last_page >= DEEP_PAGE && forks > seen as u64 && seen % PER_PAGE == 0 {
-        work.record_final_gap(format!("{seen} of {forks} forks: GitHub's list ends at page {}", listing.last_page));
+        ctx.record_final_gap(format!("{seen} of {forks} forks: GitHub's list ends at page {}", listing.last_page));
     }
     Ok(())
 }

@@ -6,12 +6,12 @@ use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::Listing;
-use super::walk::{Known, MAX_PASSES, Walk};
+use super::walker::{CachePolicy, MAX_PASSES, PageWalker};
 use super::{List, PER_PAGE, PageResult, UNIDENTIFIED, fetch_page, timestamp};
 use crate::github::VisitedUrls;
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::resource::Subject;
+use crate::mirror::resource::Resource;
 
 /// GitHub truncates some lists at 300 to 400 pages; a last page at or beyond this may be a truncation.
 pub const DEEP_PAGE: u32 = 300;
@@ -60,16 +60,16 @@ struct BackfillStart {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored and not read again.
-pub async fn sync_immutable(work: &Work, list: &List<'_>) -> Result<HashSet<i64>, MirrorError> {
-    let mut walk = Walk::start(work, list).await?;
-    if !walk.state.completed {
-        walk.pass(Known::Trust).await?;
+pub async fn sync_immutable(ctx: &StageContext, list: &List<'_>) -> Result<HashSet<i64>, MirrorError> {
+    let mut walker = PageWalker::start(ctx, list).await?;
+    if !walker.state.completed {
+        walker.pass(CachePolicy::Trust).await?;
     }
-    if walk.has_unchecked_pages() {
-        return Ok(walk.ids());
+    if walker.has_unchecked_pages() {
+        return Ok(walker.ids());
     }
-    walk.complete(None, 0).await?;
-    Ok(walk.ids())
+    walker.complete(None, 0).await?;
+    Ok(walker.ids())
 }
 
 /// Fetches a list from beginning to end, many pages concurrently, resuming an aborted run.
@@ -84,18 +84,18 @@ pub async fn sync_immutable(work: &Work, list: &List<'_>) -> Result<HashSet<i64>
 /// # Errors
 /// A page could not be had; what was read before it is stored.
 pub async fn backfill(
-    work: &Work,
+    ctx: &StageContext,
     list: &List<'_>,
     grows: GrowthEnd,
     reject_deep: bool,
 ) -> Result<Backfill, MirrorError> {
-    let mut walk = Walk::start(work, list).await?;
-    let pending = walk.state.pending.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let pending = pending.filter(|_| walk.pages.contains_key(&1));
+    let mut walker = PageWalker::start(ctx, list).await?;
+    let pending = walker.state.pending.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let pending = pending.filter(|_| walker.pages.contains_key(&1));
     let resumed = pending.is_some();
     let mut beginning: BackfillStart = match pending {
         Some(beginning) => beginning,
-        None => match walk.begin(grows, reject_deep).await? {
+        None => match walker.begin(grows, reject_deep).await? {
             Some(beginning) => beginning,
             None => return Ok(Backfill::TooManyPages),
         },
@@ -103,59 +103,59 @@ pub async fn backfill(
     // Whatever changes after the walk began must be read again: the watermark is the earlier of the beginning, by the
     // server's clock, and the newest change that was seen.
     let began = beginning.at - Duration::seconds(CLOCK_SLACK_SECONDS);
-    walk.pass(if grows == GrowthEnd::Front { Known::TrustLeading } else { Known::Trust }).await?;
+    walker.pass(if grows == GrowthEnd::Front { CachePolicy::TrustLeading } else { CachePolicy::Trust }).await?;
     for pass in 1.. {
-        if walk.last_page() == 1 || walk.is_by_cursor() {
+        if walker.last_page() == 1 || walker.is_by_cursor() {
             break;
         }
-        walk.recheck_ends(grows, beginning.edge).await?;
-        let grown = walk.grown(grows, beginning.edge);
+        walker.recheck_ends(grows, beginning.edge).await?;
+        let grown = walker.grown(grows, beginning.edge);
         let proven = match beginning.total {
-            Some(total) => grown.is_some_and(|grown| walk.total() >= total + grown),
+            Some(total) => grown.is_some_and(|grown| walker.total() >= total + grown),
             // Nothing to count with: every page must have been found again as it was.
-            None => pass > 1 && !walk.moved,
+            None => pass > 1 && !walker.shifted,
         };
         if proven {
             if grows == GrowthEnd::Front && grown != Some(0) {
-                walk.recheck_boundaries(grown.unwrap_or(0)).await?;
+                walker.recheck_boundaries(grown.unwrap_or(0)).await?;
             }
             break;
         }
         if pass == MAX_PASSES {
             // The walk stays begun: the next run looks at all pages again.
-            work.shortfall(format!(
+            ctx.record_incomplete(format!(
                 "`{}` lost items each of the {MAX_PASSES} times that it was read; what slipped through meanwhile is read \
                  by the next run",
                 list.name
             ));
             return Ok(Backfill::Partial);
         }
-        let total = beginning.total.map(|_| walk.total());
-        beginning = walk.checkpoint(BackfillStart { total, edge: walk.edge(grows), ..beginning }).await?;
-        walk.pass(Known::Revalidate).await?;
+        let total = beginning.total.map(|_| walker.total());
+        beginning = walker.checkpoint(BackfillStart { total, edge: walker.edge(grows), ..beginning }).await?;
+        walker.pass(CachePolicy::Revalidate).await?;
     }
-    if walk.has_unchecked_pages() && grows == GrowthEnd::Front {
+    if walker.has_unchecked_pages() && grows == GrowthEnd::Front {
         // Its pages are not kept, so that nothing but the walk itself remembers what it could not use.
         return Ok(Backfill::Partial);
     }
-    let watermark = walk.newest.map_or(began, |newest| began.min(newest));
+    let watermark = walker.newest.map_or(began, |newest| began.min(newest));
     let listing = Listing {
-        ids: walk.ids(),
-        unidentified: walk.keys().filter(|key| *key == UNIDENTIFIED).count(),
+        ids: walker.ids(),
+        unidentified: walker.keys().filter(|key| *key == UNIDENTIFIED).count(),
         gone: Vec::new(),
-        last_page: walk.last_page(),
-        settled: !work.falls_short(),
-        moved: walk.redirected,
-        changed: walk.changed,
-        reader: walk.reader(),
+        last_page: walker.last_page(),
+        complete: !ctx.is_incomplete(),
+        redirected: walker.redirected,
+        changed: walker.changed,
+        reader: walker.reader(),
     };
     // The first page's tag lets the next run see for free that nothing has come at the front.
     let keep = if grows == GrowthEnd::Front { 1 } else { u32::MAX };
-    walk.complete(Some(timestamp(watermark)), keep).await?;
+    walker.complete(Some(timestamp(watermark)), keep).await?;
     Ok(Backfill::Whole { watermark, listing, resumed })
 }
 
-impl<S: Subject> Walk<'_, S> {
+impl<S: Resource> PageWalker<'_, S> {
     /// Returns whether any known page holds an item that could not be mapped, or was never checked.
     pub(super) fn has_unchecked_pages(&self) -> bool {
         self.pages.values().any(|page| page.checked_at.is_none())
@@ -183,7 +183,7 @@ impl<S: Subject> Walk<'_, S> {
     async fn begin(&mut self, grows: GrowthEnd, reject_deep: bool) -> Result<Option<BackfillStart>, MirrorError> {
         self.pages.clear();
         let first = self.list.first_page();
-        let PageResult::Page(answer) = fetch_page(self.work, &first, self.list.accept, None).await? else {
+        let PageResult::Page(answer) = fetch_page(self.ctx, &first, self.list.accept, None).await? else {
             return Err(MirrorError::Answer(format!("{first} answered 304 to an unconditional request")));
         };
         let last = answer.last_page;
@@ -194,7 +194,7 @@ impl<S: Subject> Walk<'_, S> {
         self.store_page(1, *answer, None).await?;
         let continues = continues || self.total() >= PER_PAGE / 2;
         if let Some(last) = last.filter(|last| *last > 1)
-            && let PageResult::Page(answer) = fetch_page(self.work, &self.url_of(last), self.list.accept, None).await?
+            && let PageResult::Page(answer) = fetch_page(self.ctx, &self.url_of(last), self.list.accept, None).await?
         {
             self.store_page(last, *answer, None).await?;
         }
@@ -205,8 +205,8 @@ impl<S: Subject> Walk<'_, S> {
 
     async fn checkpoint(&self, beginning: BackfillStart) -> Result<BackfillStart, MirrorError> {
         let text = serde_json::to_string(&beginning).map_err(|error| MirrorError::Answer(error.to_string()))?;
-        self.work.flush().await?;
-        self.work.shared.stores.relational.save_checkpoint(self.state.id, &text).await?;
+        self.ctx.flush().await?;
+        self.ctx.run.stores.relational.save_checkpoint(self.state.id, &text).await?;
         Ok(beginning)
     }
 
@@ -220,7 +220,7 @@ impl<S: Subject> Walk<'_, S> {
             while let Some(next) = url.take() {
                 visited.visit(&next)?;
                 let state = self.pages.get(&page).filter(|_| page == 1).cloned();
-                let PageResult::Page(answer) = fetch_page(self.work, &next, self.list.accept, state.as_ref()).await?
+                let PageResult::Page(answer) = fetch_page(self.ctx, &next, self.list.accept, state.as_ref()).await?
                 else {
                     break;
                 };

@@ -5,7 +5,7 @@
 //! | `mod.rs` | one page |
 //! | `parts.rs` | one page in smaller parts, if the server can't deliver it in one |
 //! | `successor.rs` | the page that follows another, even if no link says so |
-//! | `walk.rs` | passes over a list's pages |
+//! | `walker.rs` | passes over a list's pages |
 //! | `snapshot.rs` | a list as it is now, and what it no longer holds |
 //! | `backfill.rs` | a list from beginning to end, once, with a proof of completeness |
 //! | `since.rs` | changes in a list with a `since` key, and what it no longer holds |
@@ -22,17 +22,17 @@ mod since;
 mod snapshot;
 mod successor;
 pub mod unlisted_users;
-mod walk;
+mod walker;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::context::{Work, read_now};
+use super::context::{StageContext, read_now};
 use super::error::MirrorError;
 use super::mapping::item::parse_items;
 use super::mapping::{ItemMapper, MappedPage};
-use super::resource::{Repository, Subject};
+use super::resource::{Repository, Resource};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page, VisitedUrls};
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::{PageState, fingerprint};
@@ -42,7 +42,9 @@ pub use backfill::{Backfill, DEEP_PAGE, GrowthEnd, backfill, sync_immutable};
 pub use part_size::PartSize;
 pub use recent::{Reach, sync_newest_first, sync_recently_changed};
 pub use since::{Absent, recheck_share, sync_since};
-pub use snapshot::{Expected, Listing, look, look_expecting, look_if_single, mark, not_listed, snapshot};
+pub use snapshot::{
+    Expected, Listing, find_missing, revalidate, revalidate_expecting, revalidate_single_page, sync_snapshot, tombstone,
+};
 use successor::Successor;
 
 /// Items per page: GitHub's maximum (GitHub docs: using pagination).
@@ -109,28 +111,28 @@ enum PageResult {
 }
 
 /// Fetches a page of a list, in smaller parts if the server can't deliver it in one.
-async fn fetch_page<S: Subject>(
-    work: &Work<S>,
+async fn fetch_page<S: Resource>(
+    ctx: &StageContext<S>,
     url: &ApiUrl,
     accept: Accept,
     known: Option<&PageState>,
 ) -> Result<PageResult, MirrorError> {
     let validator = known.filter(|known| known.url == url.to_string()).and_then(|known| known.validator.as_ref());
-    let room = work.reserve_page_memory().await;
+    let room = ctx.reserve_page_memory().await;
     let is_divisible = parts::is_divisible(url);
     // What has a tag came in one piece the last time.
-    if is_divisible && validator.is_none() && !work.part_size().is_whole() {
-        return parts::fetch_split(work, url, accept, room).await.map(PageResult::Page);
+    if is_divisible && validator.is_none() && !ctx.part_size().is_whole() {
+        return parts::fetch_split(ctx, url, accept, room).await.map(PageResult::Page);
     }
-    match work.get(url, accept, validator, is_divisible).await {
+    match ctx.get(url, accept, validator, is_divisible).await {
         Ok(Fetched::NotModified) => Ok(PageResult::NotModified),
         Ok(Fetched::Page(page)) => {
-            work.record_page_size(page.body.len());
+            ctx.record_page_size(page.body.len());
             Ok(PageResult::Page(Box::new(answer(url.clone(), *page, room))))
         }
         Err(error) if is_divisible && parts::is_too_much(&error) => {
-            work.part_size().failed(PER_PAGE);
-            parts::fetch_split(work, url, accept, room).await.map(PageResult::Page)
+            ctx.part_size().failed(PER_PAGE);
+            parts::fetch_split(ctx, url, accept, room).await.map(PageResult::Page)
         }
         Err(error) => Err(error),
     }
@@ -143,7 +145,7 @@ fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> ListPa
 
 impl ListPage {
     /// Maps its items and drops the bodies, so that only one form of the page is held while the writer is waited for.
-    fn map<S: Subject>(&mut self, work: &Work<S>, list: &List<'_, S>) -> Result<MappedPage, MirrorError> {
+    fn map<S: Resource>(&mut self, ctx: &StageContext<S>, list: &List<'_, S>) -> Result<MappedPage, MirrorError> {
         let _room = self.room.take();
         self.page.body = Bytes::new();
         let bodies = std::mem::take(&mut self.bodies);
@@ -151,9 +153,14 @@ impl ListPage {
         for body in &bodies {
             for raw in parse_items(body)? {
                 let before = mapped.documents.len();
-                if let Err(error) = work.map_item(list.map, raw, self.read_at, &mut mapped) {
+                if let Err(error) = ctx.map_item(list.map, raw, self.read_at, &mut mapped) {
                     mapped.unusable += 1;
-                    work.shortfall(format!("`{}`, item {} of {}: {error}", list.name, mapped.keys.len() + 1, self.url));
+                    ctx.record_incomplete(format!(
+                        "`{}`, item {} of {}: {error}",
+                        list.name,
+                        mapped.keys.len() + 1,
+                        self.url
+                    ));
                 }
                 let own = mapped.documents[before..].iter().find(|document| document.collection == list.collection);
                 let key = own.map_or(UNIDENTIFIED, |document| fingerprint(&document.id()));
@@ -185,20 +192,23 @@ fn number(url: &ApiUrl, key: &str) -> Option<u32> {
 }
 
 /// Fetches the successor of a page; `None` if there is none.
-async fn fetch_successor<S: Subject>(
-    work: &Work<S>,
+async fn fetch_successor<S: Resource>(
+    ctx: &StageContext<S>,
     list: &List<'_, S>,
     successor: &Successor,
     known: Option<&PageState>,
 ) -> Result<Option<PageResult>, MirrorError> {
     let Some(url) = successor.url() else { return Ok(None) };
-    match fetch_page(work, url, list.accept, known).await {
+    match fetch_page(ctx, url, list.accept, known).await {
         Ok(asked) => Ok(Some(asked)),
         Err(MirrorError::Api(error)) if successor.is_probable() && error.is_past_the_end() => {
             if let ApiError::Unprocessable { message, .. } = &error
                 && message.contains("cursor")
             {
-                work.shortfall(format!("`{}` may go on behind {url}, which GitHub refuses: {message}", list.name));
+                ctx.record_incomplete(format!(
+                    "`{}` may go on behind {url}, which GitHub refuses: {message}",
+                    list.name
+                ));
             }
             Ok(None)
         }
@@ -208,7 +218,7 @@ async fn fetch_successor<S: Subject>(
 
 /// Pages of a list one after the other, for callers that decide when to stop.
 pub struct Pages<'a> {
-    work: &'a Work,
+    ctx: &'a StageContext,
     list: &'a List<'a>,
     next: Successor,
     visited: VisitedUrls,
@@ -216,8 +226,8 @@ pub struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     /// Starts before the first page.
-    pub fn new(work: &'a Work, list: &'a List<'a>) -> Self {
-        Self { work, list, next: Successor::Linked(list.first_page()), visited: VisitedUrls::default() }
+    pub fn new(ctx: &'a StageContext, list: &'a List<'a>) -> Self {
+        Self { ctx, list, next: Successor::Linked(list.first_page()), visited: VisitedUrls::default() }
     }
 
     /// Fetches and maps the next page, without storing it; `None` behind the last.
@@ -227,10 +237,10 @@ impl<'a> Pages<'a> {
     pub async fn next(&mut self) -> Result<Option<MappedPage>, MirrorError> {
         let next = std::mem::replace(&mut self.next, Successor::End);
         next.visit(&mut self.visited)?;
-        let Some(PageResult::Page(mut answer)) = fetch_successor(self.work, self.list, &next, None).await? else {
+        let Some(PageResult::Page(mut answer)) = fetch_successor(self.ctx, self.list, &next, None).await? else {
             return Ok(None);
         };
-        let page = answer.map(self.work, self.list)?;
+        let page = answer.map(self.ctx, self.list)?;
         self.next = answer.successor(page.keys.len());
         Ok((!page.keys.is_empty()).then_some(page))
     }

@@ -5,10 +5,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{ListPage, PER_PAGE, answer, number};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_items;
-use crate::mirror::resource::Subject;
+use crate::mirror::resource::Resource;
 
 /// Returns whether an error means that a smaller part may succeed.
 pub(super) fn is_too_much(error: &MirrorError) -> bool {
@@ -21,8 +21,8 @@ pub(super) fn is_divisible(url: &ApiUrl) -> bool {
 }
 
 /// Fetches one whole page in parts, as large as the server delivers them; they grow again when it recovers.
-pub(super) async fn fetch_split<S: Subject>(
-    work: &Work<S>,
+pub(super) async fn fetch_split<S: Resource>(
+    ctx: &StageContext<S>,
     url: &ApiUrl,
     accept: Accept,
     room: Option<OwnedSemaphorePermit>,
@@ -35,7 +35,7 @@ pub(super) async fn fetch_split<S: Subject>(
         let is_cursor = |url: &ApiUrl| url.query_value("page").is_none() && url.query_value("after").is_some();
         // A cursor says where to go on whatever the part's size; numbers count parts of one size.
         let cursor = next.as_ref().or(Some(url)).filter(|from| is_cursor(from));
-        let size = work.part_size().at_place(place, cursor.is_none());
+        let size = ctx.part_size().at_place(place, cursor.is_none());
         let text = size.to_string();
         let part = match cursor {
             Some(cursor) => cursor.clone().with_query("per_page", &text),
@@ -44,18 +44,18 @@ pub(super) async fn fetch_split<S: Subject>(
                 before => url.clone().with_query("per_page", &text).with_query("page", &(before + 1).to_string()),
             },
         };
-        let page = match work.get(&part, accept, None, size > 1).await {
+        let page = match ctx.get(&part, accept, None, size > 1).await {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::NotModified) => {
                 return Err(MirrorError::Answer(format!("{part} answered 304 to an unconditional request")));
             }
-            Err(error) if is_too_much(&error) && work.part_size().failed(size) => {
+            Err(error) if is_too_much(&error) && ctx.part_size().failed(size) => {
                 tracing::warn!(%part, size, "the server can't make so much at a time");
                 continue;
             }
             Err(error) => return Err(error),
         };
-        work.part_size().succeeded(size);
+        ctx.part_size().succeeded(size);
         place += size;
         if let Some(last) = page.links.last_page() {
             let items = last as usize * size;
@@ -70,9 +70,9 @@ pub(super) async fn fetch_split<S: Subject>(
             break;
         }
     }
-    work.part_size().page_ended();
+    ctx.part_size().page_ended();
     let (mut page, bodies) = read.ok_or_else(|| MirrorError::Answer(format!("{url} was read in no part")))?;
-    work.record_page_size(bodies.iter().map(Bytes::len).sum());
+    ctx.record_page_size(bodies.iter().map(Bytes::len).sum());
     // The tags are of the parts, and of no use for the whole.
     page.validator = None;
     let whole = |link: ApiUrl| {

@@ -8,7 +8,7 @@ use super::since::OVERLAP;
 use super::successor::Successor;
 use super::{List, MappedPage, PageResult, UNIDENTIFIED, fetch_successor, timestamp};
 use crate::github::VisitedUrls;
-use crate::mirror::context::{Work, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
 use crate::store::relational::SyncUpdate;
@@ -31,9 +31,9 @@ pub struct Reach {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads on to the same place.
-pub async fn sync_newest_first(work: &Work, list: &List<'_>) -> Result<Reach, MirrorError> {
-    let state = work.list_state(list.name).await?;
-    let known = work.shared.stores.relational.pages(state.id).await?.into_iter().next().filter(|_| state.completed);
+pub async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Result<Reach, MirrorError> {
+    let state = ctx.list_state(list.name).await?;
+    let known = ctx.run.stores.relational.pages(state.id).await?.into_iter().next().filter(|_| state.completed);
     let stood_first: HashSet<i64> =
         known.iter().flat_map(|page| page.keys.iter().copied()).filter(|key| *key != UNIDENTIFIED).collect();
     // Entries appear late and out of order: the reading overlaps the last one.
@@ -45,12 +45,12 @@ pub async fn sync_newest_first(work: &Work, list: &List<'_>) -> Result<Reach, Mi
     let mut visited = VisitedUrls::default();
     loop {
         next.visit(&mut visited)?;
-        let Some(asked) = fetch_successor(work, list, &next, known.as_ref()).await? else { break };
+        let Some(asked) = fetch_successor(ctx, list, &next, known.as_ref()).await? else { break };
         let PageResult::Page(mut answer) = asked else {
             reach.joined = true;
             break;
         };
-        let mapped = answer.map(work, list)?;
+        let mapped = answer.map(ctx, list)?;
         let tag = answer.tag(&mapped);
         let MappedPage { documents, rows, oldest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;
@@ -61,7 +61,7 @@ pub async fn sync_newest_first(work: &Work, list: &List<'_>) -> Result<Reach, Mi
         if first_page.is_none() {
             first_page = Some(PageState { keys, ..PageState::single(&answer.url, tag) });
         }
-        work.write(documents, rows).await?;
+        ctx.write(documents, rows).await?;
         if overlaps {
             break;
         }
@@ -72,7 +72,7 @@ pub async fn sync_newest_first(work: &Work, list: &List<'_>) -> Result<Reach, Mi
         SyncUpdate::Page { list: state.id, page },
         SyncUpdate::Completed { list: state.id, watermark: Some(timestamp(read_now())) },
     ];
-    work.write_sync_state(progress).await?;
+    ctx.write_sync_state(progress).await?;
     Ok(reach)
 }
 
@@ -85,14 +85,14 @@ pub async fn sync_newest_first(work: &Work, list: &List<'_>) -> Result<Reach, Mi
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads down to the same watermark.
 pub async fn sync_recently_changed(
-    work: &Work,
+    ctx: &StageContext,
     list: &List<'_>,
     watermarked: &List<'_>,
     watermark: Option<DateTime<Utc>>,
 ) -> Result<(), MirrorError> {
-    let state = work.list_state(list.name).await?;
-    let keeper = work.list_state(watermarked.name).await?;
-    let known = work.shared.stores.relational.pages(state.id).await?.into_iter().next();
+    let state = ctx.list_state(list.name).await?;
+    let keeper = ctx.list_state(watermarked.name).await?;
+    let known = ctx.run.stores.relational.pages(state.id).await?.into_iter().next();
     let watermark = watermark.map(|at| at.min(Utc::now()));
     let reached = watermark.map(|at| at - OVERLAP);
     let mut begun: Option<(PageState, Option<DateTime<Utc>>)> = None;
@@ -100,10 +100,10 @@ pub async fn sync_recently_changed(
     let (mut next, mut visited) = (Successor::Linked(list.first_page()), VisitedUrls::default());
     loop {
         next.visit(&mut visited)?;
-        let Some(PageResult::Page(mut answer)) = fetch_successor(work, list, &next, known.as_ref()).await? else {
+        let Some(PageResult::Page(mut answer)) = fetch_successor(ctx, list, &next, known.as_ref()).await? else {
             break;
         };
-        let mapped = answer.map(work, list)?;
+        let mapped = answer.map(ctx, list)?;
         let MappedPage { documents, rows, newest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;
         if begun.is_none() {
@@ -111,7 +111,7 @@ pub async fn sync_recently_changed(
             begun = Some((page, newest.map(|newest| newest.min(answer.answered_at()))));
         }
         let oldest = rows.pulls.iter().filter_map(|pull| pull.updated_at).min();
-        work.write(documents, rows).await?;
+        ctx.write(documents, rows).await?;
         next = answer.successor(keys.len());
         if reached.is_some() && oldest < reached {
             break;
@@ -124,5 +124,5 @@ pub async fn sync_recently_changed(
         SyncUpdate::Completed { list: state.id, watermark: None },
         SyncUpdate::Completed { list: keeper.id, watermark },
     ];
-    work.write_sync_state(progress).await
+    ctx.write_sync_state(progress).await
 }

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::snapshot::Listing;
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::resource::Subject;
+use crate::mirror::resource::Resource;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
@@ -55,32 +55,32 @@ pub(in crate::mirror) const TEAM_REPOSITORIES: Restricted = Restricted {
 
 /// Removes documents from a listing's `gone` that may only be hidden from the present token. With `sees_all`, the token
 /// is known to see everything.
-pub(in crate::mirror) async fn keep_hidden<S: Subject>(
-    work: &Work<S>,
+pub(in crate::mirror) async fn keep_hidden<S: Resource>(
+    ctx: &StageContext<S>,
     kind: &Restricted,
     listing: &mut Listing,
     sees_all: bool,
 ) -> Result<(), MirrorError> {
-    let relational = &work.shared.stores.relational;
-    let list = work.list_state(kind.list).await?.id;
+    let relational = &ctx.run.stores.relational;
+    let list = ctx.list_state(kind.list).await?.id;
     let before = relational.list_reader(list).await?;
     let trusted = listing.gone.is_empty()
         || sees_all
         || before.is_none()
         || before == listing.reader
-        || (kind.all_or_none && shows_hidden(work, kind, &listing.ids).await?);
+        || (kind.all_or_none && shows_hidden(ctx, kind, &listing.ids).await?);
     if !trusted {
         let missing = listing.gone.len();
         let mut gone = Vec::new();
         for id in std::mem::take(&mut listing.gone) {
-            if !is_hidden(work, kind, &id).await? {
+            if !is_hidden(ctx, kind, &id).await? {
                 gone.push(id);
             }
         }
         let hidden = missing - gone.len();
         listing.gone = gone;
         if hidden > 0 {
-            tracing::info!(subject = %work.subject(), list = kind.list, hidden, "read with another token than before");
+            tracing::info!(resource = %ctx.resource(), list = kind.list, hidden, "read with another token than before");
             return Ok(());
         }
     }
@@ -90,27 +90,27 @@ pub(in crate::mirror) async fn keep_hidden<S: Subject>(
     Ok(())
 }
 
-async fn is_hidden<S: Subject>(work: &Work<S>, kind: &Restricted, id: &str) -> Result<bool, MirrorError> {
-    let stored = work.shared.stores.documents.get(kind.collection, id).await?;
+async fn is_hidden<S: Resource>(ctx: &StageContext<S>, kind: &Restricted, id: &str) -> Result<bool, MirrorError> {
+    let stored = ctx.run.stores.documents.get(kind.collection, id).await?;
     let document: Option<Value> = stored.and_then(|json| serde_json::from_str(&json).ok());
     Ok(document.is_some_and(|document| (kind.is_hidden)(&document)))
 }
 
 /// Returns whether a list holds any of the items that are hidden from some tokens.
-async fn shows_hidden<S: Subject>(
-    work: &Work<S>,
+async fn shows_hidden<S: Resource>(
+    ctx: &StageContext<S>,
     kind: &Restricted,
     listed: &HashSet<i64>,
 ) -> Result<bool, MirrorError> {
-    let key = work.subject().key();
+    let key = ctx.resource().key();
     let mut after = String::new();
     loop {
-        let documents = &work.shared.stores.documents;
+        let documents = &ctx.run.stores.documents;
         let ids = documents.ids_after(kind.collection, &key, &after, IDS_PER_QUERY).await?;
         let Some(last) = ids.last() else { return Ok(false) };
         after.clone_from(last);
         for id in ids.iter().filter(|id| listed.contains(&fingerprint(id))) {
-            if is_hidden(work, kind, id).await? {
+            if is_hidden(ctx, kind, id).await? {
                 return Ok(true);
             }
         }

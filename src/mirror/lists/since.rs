@@ -9,12 +9,12 @@ use std::collections::HashSet;
 use chrono::{DateTime, Duration, Utc};
 
 use super::backfill::{Backfill, GrowthEnd, backfill};
-use super::snapshot::{Expected, look_expecting, not_listed, read_until_settled};
+use super::snapshot::{Expected, find_missing, revalidate_expecting, walk_until_stable};
 use super::successor::Successor;
-use super::walk::Walk;
+use super::walker::PageWalker;
 use super::{List, MappedPage, PageResult, UNIDENTIFIED, fetch_successor, timestamp};
 use crate::github::{ApiUrl, VisitedUrls};
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::parse_date;
 use crate::store::relational::SyncUpdate;
@@ -44,79 +44,83 @@ pub struct Absent {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn sync_since(work: &Work, list: &List<'_>, expected: Expected) -> Result<Absent, MirrorError> {
+pub async fn sync_since(ctx: &StageContext, list: &List<'_>, expected: Expected) -> Result<Absent, MirrorError> {
     let changed_name = format!("{}:changed", list.name);
     let by_creation = list.sorted("created", "asc");
     let by_change = List { name: &changed_name, ..list.sorted("updated", "asc") };
-    let mut walk = Walk::start(work, &by_creation).await?;
-    let keeper = walk.state.clone();
+    let mut walker = PageWalker::start(ctx, &by_creation).await?;
+    let keeper = walker.state.clone();
     if keeper.pending.as_deref() == Some(DEEP) {
-        return sync_changes_only(work, &by_change, &keeper).await;
+        return sync_changes_only(ctx, &by_change, &keeper).await;
     }
-    if keeper.completed && keeper.watermark.is_some() && !walk.pages.is_empty() {
-        if walk.last_page() <= MAX_SMALL_LIST_PAGES {
-            let listing = look_expecting(work, &by_creation, expected).await?;
+    if keeper.completed && keeper.watermark.is_some() && !walker.pages.is_empty() {
+        if walker.last_page() <= MAX_SMALL_LIST_PAGES {
+            let listing = revalidate_expecting(ctx, &by_creation, expected).await?;
             return Ok(Absent { ids: listing.gone, certain: true });
         }
-        let seen = sync_changes(work, &by_change, &keeper).await?;
-        return recheck_due(&mut walk, &seen).await;
+        let seen = sync_changes(ctx, &by_change, &keeper).await?;
+        return recheck_due(&mut walker, &seen).await;
     }
-    match backfill(work, &by_creation, GrowthEnd::Back, true).await? {
-        Backfill::TooManyPages => sync_changes_only(work, &by_change, &ListState { watermark: None, ..keeper }).await,
+    match backfill(ctx, &by_creation, GrowthEnd::Back, true).await? {
+        Backfill::TooManyPages => sync_changes_only(ctx, &by_change, &ListState { watermark: None, ..keeper }).await,
         Backfill::Partial => Ok(Absent::default()),
         Backfill::Whole { listing, resumed, watermark } => {
             let mut seen = listing.ids;
             if let Some(expected) = expected.positive().filter(|_| seen.is_empty()) {
-                walk.forget_pages().await?;
-                work.shortfall(format!("`{}` is empty, though GitHub counts {expected}", list.name));
+                walker.forget_pages().await?;
+                ctx.record_incomplete(format!("`{}` is empty, though GitHub counts {expected}", list.name));
             }
             if resumed {
-                work.flush().await?;
+                ctx.flush().await?;
                 let keeper = ListState { watermark: Some(timestamp(watermark)), ..keeper };
-                seen.extend(sync_changes(work, &by_change, &keeper).await?);
+                seen.extend(sync_changes(ctx, &by_change, &keeper).await?);
             }
-            absent(work, list, &seen).await.map(|ids| Absent { ids, certain: !resumed })
+            absent(ctx, list, &seen).await.map(|ids| Absent { ids, certain: !resumed })
         }
     }
 }
 
 /// Syncs only the changes of a list that is too deep to be kept.
-async fn sync_changes_only(work: &Work, by_change: &List<'_>, keeper: &ListState) -> Result<Absent, MirrorError> {
+async fn sync_changes_only(
+    ctx: &StageContext,
+    by_change: &List<'_>,
+    keeper: &ListState,
+) -> Result<Absent, MirrorError> {
     let whole = keeper.watermark.is_none();
-    let seen = sync_changes(work, by_change, keeper).await?;
-    work.flush().await?;
-    work.shared.stores.relational.save_checkpoint(keeper.id, DEEP).await?;
-    let ids = if whole { absent(work, by_change, &seen).await? } else { Vec::new() };
+    let seen = sync_changes(ctx, by_change, keeper).await?;
+    ctx.flush().await?;
+    ctx.run.stores.relational.save_checkpoint(keeper.id, DEEP).await?;
+    let ids = if whole { absent(ctx, by_change, &seen).await? } else { Vec::new() };
     Ok(Absent { ids, certain: true })
 }
 
 /// Returns the documents that were not seen; none if anything is incomplete.
-async fn absent(work: &Work, list: &List<'_>, seen: &HashSet<i64>) -> Result<Vec<String>, MirrorError> {
-    if work.falls_short() {
+async fn absent(ctx: &StageContext, list: &List<'_>, seen: &HashSet<i64>) -> Result<Vec<String>, MirrorError> {
+    if ctx.is_incomplete() {
         return Ok(Vec::new());
     }
-    work.flush().await?;
-    not_listed(work, list.collection, seen).await
+    ctx.flush().await?;
+    find_missing(ctx, list.collection, seen).await
 }
 
 /// Revalidates a share of the kept pages of a list whose changes are synced otherwise.
 ///
 /// # Errors
 /// A page could not be had.
-pub async fn recheck_share(work: &Work, list: &List<'_>) -> Result<Absent, MirrorError> {
-    let mut walk = Walk::start(work, list).await?;
-    recheck_due(&mut walk, &HashSet::new()).await
+pub async fn recheck_share(ctx: &StageContext, list: &List<'_>) -> Result<Absent, MirrorError> {
+    let mut walker = PageWalker::start(ctx, list).await?;
+    recheck_due(&mut walker, &HashSet::new()).await
 }
 
 /// Revalidates a share of the list's pages: those with unusable items, the last one, and those not checked for the
 /// longest time. `seen` are the items that this run has fetched already.
-async fn recheck_due(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent, MirrorError> {
-    if walk.pages.is_empty() {
-        read_until_settled(walk).await?;
+async fn recheck_due(walker: &mut PageWalker<'_>, seen: &HashSet<i64>) -> Result<Absent, MirrorError> {
+    if walker.pages.is_empty() {
+        walk_until_stable(walker).await?;
     }
-    let (work, last) = (walk.work, walk.last_page());
+    let (ctx, last) = (walker.ctx, walker.last_page());
     let mut in_turn: Vec<(Option<String>, u32)> =
-        walk.pages.values().map(|page| (page.checked_at.clone(), page.page)).collect();
+        walker.pages.values().map(|page| (page.checked_at.clone(), page.page)).collect();
     in_turn.sort();
     let unchecked = in_turn.iter().filter(|(checked_at, _)| checked_at.is_none()).count();
     let share = in_turn.len().div_ceil(RECHECK_ROUND_RUNS).max(MAX_SMALL_LIST_PAGES as usize);
@@ -125,24 +129,24 @@ async fn recheck_due(walk: &mut Walk<'_>, seen: &HashSet<i64>) -> Result<Absent,
         due.push(last);
     }
     due.sort_unstable();
-    walk.fetch_concurrently(&due, Some(last)).await?;
-    walk.follow_next(last, &HashSet::new(), Some(last)).await?;
-    let ids = |walk: &Walk<'_>| walk.ids().into_iter().chain(seen.iter().copied()).collect::<HashSet<i64>>();
-    let mut found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: false };
+    walker.fetch_concurrently(&due, Some(last)).await?;
+    walker.follow_next(last, &HashSet::new(), Some(last)).await?;
+    let ids = |walker: &PageWalker<'_>| walker.ids().into_iter().chain(seen.iter().copied()).collect::<HashSet<i64>>();
+    let mut found = Absent { ids: absent(ctx, walker.list, &ids(walker)).await?, certain: false };
     // What a deletion has moved to another page is asked for one by one, or all pages are, whichever takes fewer requests: of
     // the pages, those that are unchanged take none.
-    let unread = walk.pages.keys().filter(|page| !walk.answered.contains(page)).count();
+    let unread = walker.pages.keys().filter(|page| !walker.answered.contains(page)).count();
     if 2 * found.ids.len() > unread {
-        read_until_settled(walk).await?;
-        found = Absent { ids: absent(work, walk.list, &ids(walk)).await?, certain: !walk.moved };
+        walk_until_stable(walker).await?;
+        found = Absent { ids: absent(ctx, walker.list, &ids(walker)).await?, certain: !walker.shifted };
     }
-    let pages = walk.answered.iter().copied().filter(|page| walk.is_checked(*page)).collect();
-    let progress = vec![SyncUpdate::PagesChecked { list: walk.state.id, pages }];
-    work.write_sync_state(progress).await?;
+    let pages = walker.answered.iter().copied().filter(|page| walker.is_checked(*page)).collect();
+    let progress = vec![SyncUpdate::PagesChecked { list: walker.state.id, pages }];
+    ctx.write_sync_state(progress).await?;
     Ok(found)
 }
 
-impl Walk<'_> {
+impl PageWalker<'_> {
     fn is_checked(&self, page: u32) -> bool {
         self.pages.get(&page).is_some_and(|page| page.checked_at.is_some())
     }
@@ -154,9 +158,9 @@ impl Walk<'_> {
 ///
 /// The list's URL sorts by `updated`, ascending. Without a watermark, `since` is left out, because some of GitHub's
 /// lists answer nothing to the epoch.
-async fn sync_changes(work: &Work, list: &List<'_>, keeper: &ListState) -> Result<HashSet<i64>, MirrorError> {
-    let relational = &work.shared.stores.relational;
-    let state = work.list_state(list.name).await?;
+async fn sync_changes(ctx: &StageContext, list: &List<'_>, keeper: &ListState) -> Result<HashSet<i64>, MirrorError> {
+    let relational = &ctx.run.stores.relational;
+    let state = ctx.list_state(list.name).await?;
     let known = relational.pages(state.id).await?.into_iter().next();
     let mut watermark = keeper.watermark.as_deref().and_then(parse_date).map(|at| at.min(Utc::now()));
     let changed_since = |at: Option<DateTime<Utc>>| match at {
@@ -169,10 +173,10 @@ async fn sync_changes(work: &Work, list: &List<'_>, keeper: &ListState) -> Resul
     let mut visited = VisitedUrls::default();
     loop {
         next.visit(&mut visited)?;
-        let asked = fetch_successor(work, list, &next, known.as_ref()).await?;
+        let asked = fetch_successor(ctx, list, &next, known.as_ref()).await?;
         let Some(PageResult::Page(mut answer)) = asked else { break };
         let clock = *clock.get_or_insert(answer.answered_at());
-        let mapped = answer.map(work, list)?;
+        let mapped = answer.map(ctx, list)?;
         let tag = answer.tag(&mapped);
         let MappedPage { documents, mut rows, newest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;
@@ -188,11 +192,11 @@ async fn sync_changes(work: &Work, list: &List<'_>, keeper: &ListState) -> Resul
             let page = PageState { keys, ..PageState::single(&answer.url, tag) };
             rows.sync_updates.push(SyncUpdate::Page { list: state.id, page });
         }
-        work.write(documents, rows).await?;
+        ctx.write(documents, rows).await?;
     }
     if whole && clock.is_some() {
         let progress = vec![SyncUpdate::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
-        work.write_sync_state(progress).await?;
+        ctx.write_sync_state(progress).await?;
     }
     Ok(seen)
 }

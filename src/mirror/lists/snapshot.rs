@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::walk::{Known, MAX_PASSES, Walk};
+use super::walker::{CachePolicy, MAX_PASSES, PageWalker};
 use super::{List, UNIDENTIFIED};
 use crate::github::{Accept, ApiUrl};
-use crate::mirror::context::{Subject, Work, read_now};
+use crate::mirror::context::{Resource, StageContext, read_now};
 use crate::mirror::error::MirrorError;
-use crate::mirror::item::Item;
+use crate::mirror::item::JsonItem;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
@@ -65,9 +65,9 @@ pub struct Listing {
     /// The last page.
     pub last_page: u32,
     /// Whether it is certain that nothing else is in the list.
-    pub settled: bool,
+    pub complete: bool,
     /// Whether GitHub has answered from another address than it was asked for.
-    pub moved: bool,
+    pub redirected: bool,
     /// Whether any page came anew.
     pub changed: bool,
     /// The fingerprint of the token that all pages were read with, where it was one.
@@ -78,17 +78,17 @@ pub struct Listing {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn snapshot(work: &Work, list: &List<'_>) -> Result<(), MirrorError> {
-    let listing = look(work, list).await?;
-    mark(work, list.collection, &listing.gone).await
+pub async fn sync_snapshot(ctx: &StageContext, list: &List<'_>) -> Result<(), MirrorError> {
+    let listing = revalidate(ctx, list).await?;
+    tombstone(ctx, list.collection, &listing.gone).await
 }
 
-/// Reads a list as it is now, as [`look_expecting`] does, where GitHub doesn't tell elsewhere how many items it has.
+/// Reads a list as it is now, as [`revalidate_expecting`] does, where GitHub doesn't tell elsewhere how many items it has.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn look<S: Subject>(work: &Work<S>, list: &List<'_, S>) -> Result<Listing, MirrorError> {
-    look_expecting(work, list, Expected::Unknown).await
+pub async fn revalidate<S: Resource>(ctx: &StageContext<S>, list: &List<'_, S>) -> Result<Listing, MirrorError> {
+    revalidate_expecting(ctx, list, Expected::Unknown).await
 }
 
 /// Reads a list as it is now: every page, conditionally, and finds what has gone from it. That is not marked yet: whoever
@@ -99,94 +99,94 @@ pub async fn look<S: Subject>(work: &Work<S>, list: &List<'_, S>) -> Result<List
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn look_expecting<S: Subject>(
-    work: &Work<S>,
+pub async fn revalidate_expecting<S: Resource>(
+    ctx: &StageContext<S>,
     list: &List<'_, S>,
     expected: Expected,
 ) -> Result<Listing, MirrorError> {
-    let mut walk = Walk::start(work, list).await?;
-    read_until_settled(&mut walk).await?;
+    let mut walker = PageWalker::start(ctx, list).await?;
+    walk_until_stable(&mut walker).await?;
     let mut expected = expected;
-    if walk.keys().next().is_none() && is_doubtful(&walk, &mut expected).await? {
-        walk.forget_pages().await?;
-        read_until_settled(&mut walk).await?;
+    if walker.keys().next().is_none() && is_doubtful(&walker, &mut expected).await? {
+        walker.forget_pages().await?;
+        walk_until_stable(&mut walker).await?;
     }
-    let ids = walk.ids();
-    let unidentified = walk.keys().filter(|key| *key == UNIDENTIFIED).count();
-    let (mut gone, mut settled) = (Vec::new(), false);
-    let emptied = walk.keys().next().is_none() && is_doubtful(&walk, &mut expected).await?;
-    if emptied && walk.state.pending.as_deref() != Some(FOUND_EMPTY) {
+    let ids = walker.ids();
+    let unidentified = walker.keys().filter(|key| *key == UNIDENTIFIED).count();
+    let (mut gone, mut complete) = (Vec::new(), false);
+    let emptied = walker.keys().next().is_none() && is_doubtful(&walker, &mut expected).await?;
+    if emptied && walker.state.pending.as_deref() != Some(FOUND_EMPTY) {
         // The tag of such an answer must not stand for the list.
-        walk.forget_pages().await?;
-        work.flush().await?;
-        work.shared.stores.relational.save_marker(walk.state.id, FOUND_EMPTY).await?;
-        work.shortfall(match expected.positive() {
+        walker.forget_pages().await?;
+        ctx.flush().await?;
+        ctx.run.stores.relational.save_marker(walker.state.id, FOUND_EMPTY).await?;
+        ctx.record_incomplete(match expected.positive() {
             Some(count) => format!("`{}` is empty, though GitHub counts {count}; nothing is marked as gone", list.name),
             None => format!(
                 "`{}` is empty all at once; what it held is marked as gone if the next run finds the same",
                 list.name
             ),
         });
-        return Ok(Listing { last_page: 1, moved: walk.redirected, ..Listing::default() });
+        return Ok(Listing { last_page: 1, redirected: walker.redirected, ..Listing::default() });
     }
     if emptied && let Some(count) = expected.positive() {
-        work.record_final_gap(format!("`{}` is empty, though GitHub counts {count}", list.name));
-    } else if walk.moved && walk.last_page() > 1 {
-        work.shortfall(format!(
+        ctx.record_final_gap(format!("`{}` is empty, though GitHub counts {count}", list.name));
+    } else if walker.shifted && walker.last_page() > 1 {
+        ctx.record_incomplete(format!(
             "`{}` kept changing while it was read {MAX_PASSES} times; what slipped through is read by the next run",
             list.name
         ));
-    } else if !work.falls_short() {
+    } else if !ctx.is_incomplete() {
         // Where an item could not be understood, it is not known what the list holds.
-        work.flush().await?;
-        gone = not_listed(work, list.collection, &ids).await?;
-        settled = true;
+        ctx.flush().await?;
+        gone = find_missing(ctx, list.collection, &ids).await?;
+        complete = true;
     }
-    if !walk.state.completed || walk.changed {
-        walk.complete(None, u32::MAX).await?;
+    if !walker.state.completed || walker.changed {
+        walker.complete(None, u32::MAX).await?;
     }
     Ok(Listing {
         ids,
         unidentified,
         gone,
-        last_page: walk.last_page(),
-        settled,
-        moved: walk.redirected,
-        changed: walk.changed,
-        reader: walk.reader(),
+        last_page: walker.last_page(),
+        complete,
+        redirected: walker.redirected,
+        changed: walker.changed,
+        reader: walker.reader(),
     })
 }
 
-/// Reads a list that was a single page when it was last read as [`look`] does: the page's tag answers for everything in it.
+/// Reads a list that was a single page when it was last read as [`revalidate`] does: the page's tag answers for everything in it.
 /// `None` where it is longer, or was never read.
 ///
 /// # Errors
 /// The page could not be had.
-pub async fn look_if_single(work: &Work, list: &List<'_>) -> Result<Option<Listing>, MirrorError> {
-    let walk = Walk::start(work, list).await?;
-    if walk.state.completed && walk.pages.len() == 1 && walk.has_nothing_behind(1) {
-        return look(work, list).await.map(Some);
+pub async fn revalidate_single_page(ctx: &StageContext, list: &List<'_>) -> Result<Option<Listing>, MirrorError> {
+    let walker = PageWalker::start(ctx, list).await?;
+    if walker.state.completed && walker.pages.len() == 1 && walker.has_nothing_behind(1) {
+        return revalidate(ctx, list).await.map(Some);
     }
     Ok(None)
 }
 
 /// Reads all pages, again as long as they move while they are read.
-pub(super) async fn read_until_settled<S: Subject>(walk: &mut Walk<'_, S>) -> Result<(), MirrorError> {
-    walk.pass(Known::Revalidate).await?;
+pub(super) async fn walk_until_stable<S: Resource>(walker: &mut PageWalker<'_, S>) -> Result<(), MirrorError> {
+    walker.pass(CachePolicy::Revalidate).await?;
     let mut passes = 1;
-    while walk.moved && walk.last_page() > 1 && passes < MAX_PASSES {
-        walk.pass(Known::Revalidate).await?;
+    while walker.shifted && walker.last_page() > 1 && passes < MAX_PASSES {
+        walker.pass(CachePolicy::Revalidate).await?;
         passes += 1;
     }
     Ok(())
 }
 
 /// Returns whether a list that shows nothing contradicts what GitHub counts elsewhere, or what it held until now.
-async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: &mut Expected) -> Result<bool, MirrorError> {
+async fn is_doubtful<S: Resource>(walker: &PageWalker<'_, S>, expected: &mut Expected) -> Result<bool, MirrorError> {
     if let Expected::At(url, key) = &*expected {
-        *expected = match walk.work.get_page(url, Accept::Json).await {
+        *expected = match walker.ctx.get_page(url, Accept::Json).await {
             Ok(page) => {
-                let count = Item::single(&page.body, read_now())?.integer(key);
+                let count = JsonItem::single(&page.body, read_now())?.integer(key);
                 Expected::exactly(count.and_then(|count| count.try_into().ok()))
             }
             Err(MirrorError::Api(error)) if error.is_access_denied() => Expected::Unknown,
@@ -195,16 +195,16 @@ async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: &mut Expected) ->
     }
     match expected {
         Expected::Exactly(0) | Expected::Irrelevant => return Ok(false),
-        Expected::HiddenFromSome if walk.read_before_by != walk.reader() => return Ok(false),
+        Expected::HiddenFromSome if walker.read_before_by != walker.reader() => return Ok(false),
         expected if expected.positive().is_some() => return Ok(true),
         _ => {}
     }
-    let (work, key) = (walk.work, walk.work.subject().key());
-    if walk.held_items >= MIN_DOUBTFUL_LOSS as usize || work.subject().repo().is_none() {
-        return Ok(walk.held_items >= MIN_DOUBTFUL_LOSS as usize);
+    let (ctx, key) = (walker.ctx, walker.ctx.resource().key());
+    if walker.held_items >= MIN_DOUBTFUL_LOSS as usize || ctx.resource().repo().is_none() {
+        return Ok(walker.held_items >= MIN_DOUBTFUL_LOSS as usize);
     }
-    work.flush().await?;
-    let held = work.shared.stores.documents.ids_after(walk.list.collection, &key, "", MIN_DOUBTFUL_LOSS).await?;
+    ctx.flush().await?;
+    let held = ctx.run.stores.documents.ids_after(walker.list.collection, &key, "", MIN_DOUBTFUL_LOSS).await?;
     Ok(held.len() >= MIN_DOUBTFUL_LOSS as usize)
 }
 
@@ -212,14 +212,14 @@ async fn is_doubtful<S: Subject>(walk: &Walk<'_, S>, expected: &mut Expected) ->
 ///
 /// # Errors
 /// The store could not be read.
-pub async fn not_listed<S: Subject>(
-    work: &Work<S>,
+pub async fn find_missing<S: Resource>(
+    ctx: &StageContext<S>,
     collection: Collection,
     listed: &HashSet<i64>,
 ) -> Result<Vec<String>, MirrorError> {
     const IDS_AT_A_TIME: u32 = 1000;
-    let key = work.subject().key();
-    let documents = &work.shared.stores.documents;
+    let key = ctx.resource().key();
+    let documents = &ctx.run.stores.documents;
     let (mut gone, mut after) = (Vec::new(), String::new());
     loop {
         let ids = documents.ids_after(collection, &key, &after, IDS_AT_A_TIME).await?;
@@ -233,10 +233,14 @@ pub async fn not_listed<S: Subject>(
 ///
 /// # Errors
 /// A store can't be written.
-pub async fn mark<S: Subject>(work: &Work<S>, collection: Collection, gone: &[String]) -> Result<(), MirrorError> {
+pub async fn tombstone<S: Resource>(
+    ctx: &StageContext<S>,
+    collection: Collection,
+    gone: &[String],
+) -> Result<(), MirrorError> {
     if gone.is_empty() {
         return Ok(());
     }
-    work.flush().await?;
-    work.mark_deleted(collection, gone).await
+    ctx.flush().await?;
+    ctx.mark_deleted(collection, gone).await
 }

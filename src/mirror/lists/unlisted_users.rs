@@ -6,28 +6,30 @@
 use serde_json::Value;
 
 use super::snapshot::Listing;
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::mapping::item::at;
-use crate::mirror::resource::Subject;
+use crate::mirror::mapping::item::get_path;
+use crate::mirror::resource::Resource;
 use crate::store::documents::Collection;
 use crate::store::relational::ProjectUserKind;
 use crate::store::relational::sync_state::fingerprint;
 
 /// Returns the rows of users whose documents a list no longer holds, unless it holds them under another login.
-pub(in crate::mirror) async fn gone_people<S: Subject>(
-    work: &Work<S>,
+pub(in crate::mirror) async fn removed_users<S: Resource>(
+    ctx: &StageContext<S>,
     collection: Collection,
     listing: &Listing,
 ) -> Result<Vec<i64>, MirrorError> {
-    let stores = &work.shared.stores;
+    let stores = &ctx.run.stores;
     let mut rows = Vec::new();
     for id in &listing.gone {
         let Some((prefix, login)) = id.rsplit_once('/') else { continue };
         let stored = stores.documents.get(collection, id).await?;
         let document: Option<Value> = stored.and_then(|json| serde_json::from_str(&json).ok());
         let number = document.as_ref().and_then(|document| {
-            at(document, "user.id").or_else(|| at(document, "id").filter(|_| at(document, "user").is_none()))?.as_i64()
+            get_path(document, "user.id")
+                .or_else(|| get_path(document, "id").filter(|_| get_path(document, "user").is_none()))?
+                .as_i64()
         });
         let known = match number {
             Some(number) => stores.relational.find_account_by_github_id(number).await?,
@@ -42,13 +44,13 @@ pub(in crate::mirror) async fn gone_people<S: Subject>(
 }
 
 /// Returns the rows of users that the tables relate to a repository and that its list does not hold.
-pub(in crate::mirror) async fn unlisted_people(
-    work: &Work,
+pub(in crate::mirror) async fn unlisted_users(
+    ctx: &StageContext,
     tie: ProjectUserKind,
     listing: &Listing,
 ) -> Result<Vec<i64>, MirrorError> {
-    let name = &work.repository().name;
-    let tied = work.shared.stores.relational.project_users(work.project(), tie).await?;
+    let name = &ctx.repository().name;
+    let tied = ctx.run.stores.relational.project_users(ctx.project(), tie).await?;
     let unlisted =
         tied.into_iter().filter(|(_, login)| !listing.ids.contains(&fingerprint(&format!("{name}/{login}"))));
     Ok(unlisted.map(|(row, _)| row).collect())

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::account::{account, as_person};
-use super::item::{Item, at};
+use super::item::{JsonItem, get_path};
 use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
@@ -14,7 +14,7 @@ use crate::store::relational::rows::{Commit, Person};
 /// Maps a commit to its document and row. Returns its SHA.
 pub fn map_commit(
     repository: &Repository,
-    item: &Item<'_>,
+    item: &JsonItem<'_>,
     out: &mut MappedPage,
     on_branch: bool,
 ) -> Result<String, MirrorError> {
@@ -27,12 +27,12 @@ pub fn map_commit(
 /// Adds a commit's row, and what it tells of its author and committer.
 pub fn commit_row(
     repository: &Repository,
-    item: &Item<'_>,
+    item: &JsonItem<'_>,
     rows: &mut RowBatch,
     on_branch: bool,
 ) -> Result<(), MirrorError> {
     let mut person = |on_github: &str, in_git: &str| {
-        let (on_github, in_git) = (item.at(on_github), item.at(in_git));
+        let (on_github, in_git) = (item.get_path(on_github), item.get_path(in_git));
         let email = in_git.and_then(|git| git.get("email")).and_then(Value::as_str).map(str::trim);
         if let (Some(account), Some(email)) = (account(on_github), email)
             && !account.login.eq_ignore_ascii_case("ghost")
@@ -43,21 +43,22 @@ pub fn commit_row(
     };
     let author = person("author", "commit.author");
     let committer = person("committer", "commit.committer");
-    let parents = item.at("parents").and_then(Value::as_array).into_iter().flatten();
+    let parents = item.get_path("parents").and_then(Value::as_array).into_iter().flatten();
     rows.commits.push(Commit {
         project: repository.project,
         sha: item.require_text("sha")?,
         author,
         committer,
         created_at: item.date("commit.author.date"),
-        parents: parents.filter_map(|parent| at(parent, "sha")?.as_str().map(str::to_owned)).collect(),
+        parents: parents.filter_map(|parent| get_path(parent, "sha")?.as_str().map(str::to_owned)).collect(),
         on_branch,
     });
     Ok(())
 }
 
-pub const ON_BRANCH: &ItemMapper =
-    &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| map_commit(repository, item, out, true).map(drop);
+pub const ON_BRANCH: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+    map_commit(repository, item, out, true).map(drop)
+};
 
 /// Returns a commit's author or committer: the account, or else the identity in git (docs/data-model.md, "Tables").
 pub fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::MappedPage;
-use super::item::Item;
+use super::item::JsonItem;
 use crate::mirror::resource::Repository;
 use crate::store::relational::rows::{Account, Person, ProjectUser, PullRequestHistory};
 
@@ -12,7 +12,7 @@ const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "s
 
 pub fn rows_of(
     repository: &Repository,
-    item: &Item<'_>,
+    item: &JsonItem<'_>,
     kind: &str,
     stars_listed: bool,
     members_listed: bool,
@@ -29,7 +29,7 @@ pub fn rows_of(
         "WatchEvent" if !stars_listed => {
             out.rows.watchers_from_events.push(ProjectUser { project, user: person("actor"), since: at });
         }
-        "MemberEvent" if item.at("payload.action").and_then(Value::as_str) == Some("added") => {
+        "MemberEvent" if item.get_path("payload.action").and_then(Value::as_str) == Some("added") => {
             // Where the list is read, it decides who is a member, and only the feed tells since when.
             let tie = ProjectUser { project, user: person("payload.member"), since: at };
             if !members_listed {

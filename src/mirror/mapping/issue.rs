@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::account::{account, as_person};
-use super::item::{Item, at};
+use super::item::{JsonItem, get_path};
 use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
@@ -16,23 +16,23 @@ pub fn number_of(url: Option<&str>) -> Option<i64> {
 }
 
 /// Returns the first assignee. Newer answers only have the list.
-pub fn assignee(item: &Item<'_>) -> Option<Person> {
-    let first = item.at("assignees").and_then(|list| list.get(0));
-    account(item.at("assignee")).or_else(|| account(first)).map(as_person)
+pub fn assignee(item: &JsonItem<'_>) -> Option<Person> {
+    let first = item.get_path("assignees").and_then(|list| list.get(0));
+    account(item.get_path("assignee")).or_else(|| account(first)).map(as_person)
 }
 
 /// Returns the names of an issue's labels.
-pub fn label_names(item: &Item<'_>) -> Vec<String> {
-    let labels = item.at("labels").and_then(Value::as_array).into_iter().flatten();
+pub fn label_names(item: &JsonItem<'_>) -> Vec<String> {
+    let labels = item.get_path("labels").and_then(Value::as_array).into_iter().flatten();
     // A label is an object, or in old answers its name alone.
-    labels.filter_map(|label| at(label, "name").unwrap_or(label).as_str().map(str::to_owned)).collect()
+    labels.filter_map(|label| get_path(label, "name").unwrap_or(label).as_str().map(str::to_owned)).collect()
 }
 
-pub const ISSUE: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub const ISSUE: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let number = item.require_integer("number")?;
     let key = repository.document_key([number.into()]);
     out.documents.push(item.document(Collection::Issues, key, &repository.tags(&[])));
-    let assignees = item.at("assignees").and_then(Value::as_array).into_iter().flatten();
+    let assignees = item.get_path("assignees").and_then(Value::as_array).into_iter().flatten();
     out.rows.accounts.extend(assignees.filter_map(|assignee| account(Some(assignee))));
     out.rows.milestones.extend(item.text("milestone.title").map(|title| (repository.project, title)));
     out.rows.issues.push(Issue {
@@ -40,7 +40,7 @@ pub const ISSUE: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: 
         number,
         reporter: item.person("user"),
         assignee: assignee(item),
-        pull_request: item.at("pull_request").is_some(),
+        pull_request: item.get_path("pull_request").is_some(),
         created_at: item.date("created_at"),
         labels: label_names(item),
         open: item.text("state").as_deref() == Some("open"),
@@ -49,7 +49,7 @@ pub const ISSUE: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: 
     Ok(())
 };
 
-pub const COMMENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub const COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let id = item.require_integer("id")?;
     let url = item.require_text("issue_url")?;
     let number = number_of(Some(&url))
@@ -70,7 +70,7 @@ pub const COMMENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out
 /// Actions of issue events that belong to a pull request's history.
 const HISTORY_ACTIONS: [&str; 3] = ["closed", "merged", "reopened"];
 
-pub const EVENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub const EVENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let id = item.require_integer("id")?;
     // An event outlives its issue: without one it is kept under number 0.
     let number = item.integer("issue.number").unwrap_or(0);
@@ -84,7 +84,7 @@ pub const EVENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: 
     let specific = matches!(action.as_str(), "referenced" | "merged" | "closed");
     let (actor, created_at) = (item.person("actor"), item.date("created_at"));
     if let Some(at) = created_at
-        && item.at("issue.pull_request").is_some()
+        && item.get_path("issue.pull_request").is_some()
         && HISTORY_ACTIONS.contains(&action.as_str())
     {
         let actor = Some(actor.clone());

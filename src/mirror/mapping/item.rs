@@ -15,7 +15,7 @@ use crate::store::documents::{self, Collection, Document, KeyValue, Representati
 use crate::store::relational::rows::{Account, Person};
 
 /// JSON object of an answer.
-pub struct Item<'a> {
+pub struct JsonItem<'a> {
     raw: &'a str,
     value: Value,
     read_at: DateTime<Utc>,
@@ -58,7 +58,7 @@ pub fn parse_item(body: &[u8]) -> Result<&RawValue, MirrorError> {
     serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))
 }
 
-impl<'a> Item<'a> {
+impl<'a> JsonItem<'a> {
     /// Parses an answer that is one object.
     ///
     /// # Errors
@@ -90,33 +90,33 @@ impl<'a> Item<'a> {
     }
 
     /// Returns the value at a path of keys (`user.login`); null counts as absent.
-    pub fn at(&self, path: &str) -> Option<&Value> {
-        at(&self.value, path)
+    pub fn get_path(&self, path: &str) -> Option<&Value> {
+        get_path(&self.value, path)
     }
 
     /// Returns the text at a path.
     pub fn text(&self, path: &str) -> Option<String> {
-        self.at(path).and_then(Value::as_str).map(str::to_owned)
+        self.get_path(path).and_then(Value::as_str).map(str::to_owned)
     }
 
     /// Returns the integer at a path.
     pub fn integer(&self, path: &str) -> Option<i64> {
-        self.at(path).and_then(Value::as_i64)
+        self.get_path(path).and_then(Value::as_i64)
     }
 
     /// Returns the date at a path.
     pub fn date(&self, path: &str) -> Option<DateTime<Utc>> {
-        self.at(path).and_then(Value::as_str).and_then(parse_date)
+        self.get_path(path).and_then(Value::as_str).and_then(parse_date)
     }
 
     /// Returns the person at a path, or the ghost.
     pub fn person(&self, path: &str) -> Person {
-        account(self.at(path)).map_or(Person::Ghost, as_person)
+        account(self.get_path(path)).map_or(Person::Ghost, as_person)
     }
 
     /// Returns the account at a path.
     pub fn account(&self, path: &str) -> Option<Account> {
-        account(self.at(path))
+        account(self.get_path(path))
     }
 
     /// Returns an integer that a key needs and GitHub always sends.
@@ -173,7 +173,7 @@ impl<'a> Item<'a> {
 }
 
 /// Returns the value at a path of keys; null counts as absent.
-pub fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+pub fn get_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     let found = path.split('.').try_fold(value, |value, key| value.get(key))?;
     (!found.is_null()).then_some(found)
 }
@@ -188,8 +188,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn item(text: &str) -> Item<'_> {
-        Item::single(text.as_bytes(), DateTime::UNIX_EPOCH).unwrap()
+    fn item(text: &str) -> JsonItem<'_> {
+        JsonItem::single(text.as_bytes(), DateTime::UNIX_EPOCH).unwrap()
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod repository;
 
 use chrono::{DateTime, Utc};
 
-use self::item::Item;
+use self::item::JsonItem;
 use super::error::MirrorError;
 use super::resource::Repository;
 use crate::store::documents::Document;
@@ -35,4 +35,5 @@ pub struct MappedPage {
 }
 
 /// Mapping of one item to documents and rows.
-pub type ItemMapper<S = Repository> = dyn Fn(&S, &Item<'_>, &mut MappedPage) -> Result<(), MirrorError> + Send + Sync;
+pub type ItemMapper<S = Repository> =
+    dyn Fn(&S, &JsonItem<'_>, &mut MappedPage) -> Result<(), MirrorError> + Send + Sync;

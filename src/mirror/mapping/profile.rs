@@ -1,14 +1,14 @@
 //! Profiles of accounts.
 
 use super::account::account;
-use super::item::Item;
+use super::item::JsonItem;
 use crate::mirror::error::MirrorError;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::Profile;
 use crate::validator::Validator;
 
 /// Returns the row of a profile, with the validator of its answer.
-pub fn profile_row(item: &Item<'_>, validator: Option<Validator>) -> Option<Profile> {
+pub fn profile_row(item: &JsonItem<'_>, validator: Option<Validator>) -> Option<Profile> {
     Some(Profile {
         account: account(Some(item.value()))?,
         name: item.text("name"),
@@ -22,6 +22,6 @@ pub fn profile_row(item: &Item<'_>, validator: Option<Validator>) -> Option<Prof
 }
 
 /// Returns the document of a profile.
-pub fn profile_document(item: &Item<'_>) -> Result<Document, MirrorError> {
+pub fn profile_document(item: &JsonItem<'_>) -> Result<Document, MirrorError> {
     Ok(item.full_document(Collection::Users, vec![item.require_text("login")?.into()], &[]))
 }

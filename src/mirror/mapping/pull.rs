@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::account::{account, as_person};
 use super::issue::{assignee, label_names, number_of};
-use super::item::Item;
+use super::item::JsonItem;
 use super::repository::{project_row, unknown_parent};
 use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
@@ -16,7 +16,7 @@ use crate::store::relational::rows::{PullRequest, PullRequestHistory, ReviewComm
 /// Maps a pull request to its document and rows, from a list or from its own answer.
 pub fn map_pull(
     repository: &Repository,
-    item: &Item<'_>,
+    item: &JsonItem<'_>,
     out: &mut MappedPage,
     representation: Representation,
 ) -> Result<(), MirrorError> {
@@ -29,12 +29,13 @@ pub fn map_pull(
     });
     let rows = &mut out.rows;
     for list in ["assignees", "requested_reviewers"] {
-        let people = item.at(list).and_then(Value::as_array).into_iter().flatten();
+        let people = item.get_path(list).and_then(Value::as_array).into_iter().flatten();
         rows.accounts.extend(people.filter_map(|person| account(Some(person))));
     }
-    let head_repo = item.at("head.repo").and_then(|repo| project_row(repo, unknown_parent(repo), false));
+    let head_repo = item.get_path("head.repo").and_then(|repo| project_row(repo, unknown_parent(repo), false));
     let head_repo_name = head_repo.as_ref().map(|repo| (repo.owner.login.clone(), repo.name.clone()));
-    let intra_branch = item.at("head.repo.id").is_some() && item.at("head.repo.id") == item.at("base.repo.id");
+    let intra_branch =
+        item.get_path("head.repo.id").is_some() && item.get_path("head.repo.id") == item.get_path("base.repo.id");
     rows.projects.extend(head_repo);
     let mut fact = |action: &str, at: Option<DateTime<Utc>>, actor| {
         let project = repository.project;
@@ -47,7 +48,7 @@ pub fn map_pull(
         }));
     };
     fact("opened", item.date("created_at"), Some(item.person("user")));
-    fact("merged", item.date("merged_at"), account(item.at("merged_by")).map(as_person));
+    fact("merged", item.date("merged_at"), account(item.get_path("merged_by")).map(as_person));
     fact("closed", item.date("closed_at"), None);
     rows.pulls.push(PullRequest {
         project: repository.project,
@@ -67,11 +68,11 @@ pub fn map_pull(
     Ok(())
 }
 
-pub const PULL: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub const PULL: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     map_pull(repository, item, out, Representation::Summary)
 };
 
-pub const REVIEW_COMMENT: &ItemMapper = &|repository: &Repository, item: &Item<'_>, out: &mut MappedPage| {
+pub const REVIEW_COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let id = item.require_integer("id")?;
     let url = item.require_text("pull_request_url")?;
     let number = number_of(Some(&url)).ok_or_else(|| {

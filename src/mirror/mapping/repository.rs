@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::account::account;
-use super::item::{Item, at, parse_date};
+use super::item::{JsonItem, get_path, parse_date};
 use crate::mirror::error::MirrorError;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::{ListingState, Parent, Project, ProjectListing};
 
 /// Returns a repository's row, from any answer that embeds the repository.
 pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
-    let text = |path: &str| at(value, path).and_then(Value::as_str).map(str::to_owned);
+    let text = |path: &str| get_path(value, path).and_then(Value::as_str).map(str::to_owned);
     Some(Project {
         github_id: value.get("id").and_then(Value::as_i64),
         owner: account(value.get("owner"))?,
@@ -30,16 +30,18 @@ pub fn unknown_parent(value: &Value) -> Parent {
 }
 
 /// Returns the document of a repository's full answer.
-pub fn repository_document(item: &Item<'_>) -> Result<Document, MirrorError> {
+pub fn repository_document(item: &JsonItem<'_>) -> Result<Document, MirrorError> {
     let key = vec![item.require_text("owner.login")?.into(), item.require_text("name")?.into()];
     Ok(item.full_document(Collection::Repos, key, &[]))
 }
 
 /// Returns the listing row of an answer that embeds a repository.
-pub fn listing(github_id: i64, item: &Item<'_>, state: ListingState) -> ProjectListing {
-    let flag = |key: &str| item.at(key).and_then(Value::as_bool).unwrap_or(false);
+pub fn listing(github_id: i64, item: &JsonItem<'_>, state: ListingState) -> ProjectListing {
+    let flag = |key: &str| item.get_path(key).and_then(Value::as_bool).unwrap_or(false);
     let visibility = item.text("visibility").or_else(|| {
-        item.at("private").and_then(Value::as_bool).map(|private| if private { "private" } else { "public" }.to_owned())
+        item.get_path("private")
+            .and_then(Value::as_bool)
+            .map(|private| if private { "private" } else { "public" }.to_owned())
     });
     ProjectListing {
         github_id,

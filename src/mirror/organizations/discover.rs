@@ -8,7 +8,7 @@ use crate::mirror::accounts::User;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
 use crate::mirror::lists::PER_PAGE;
-use crate::mirror::mapping::item::{Item, parse_items};
+use crate::mirror::mapping::item::{JsonItem, parse_items};
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
 use crate::mirror::writer::Writer;
@@ -28,7 +28,7 @@ impl Mirror {
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
-    pub async fn discover(&self) -> Result<Discovered, MirrorError> {
+    pub async fn discover_organizations(&self) -> Result<Discovered, MirrorError> {
         let (writer, tasks) = Writer::start(&self.stores);
         let mut found = Discovered::default();
         let mut asked = Ok(());
@@ -55,17 +55,17 @@ impl Mirror {
         found: &mut Discovered,
     ) -> Result<(), MirrorError> {
         let account = Account { login: token.hint.clone(), github_id: None, organization: false, as_of: None };
-        let nobody = User { github_id: 0, account, facts: serde_json::Value::Null, token: Some(token.clone()) };
-        let work = OrganizationSync { mirror: self, writer }.work(nobody, &Arc::new(StageStats::default()));
+        let nobody = User { github_id: 0, account, json: serde_json::Value::Null, token: Some(token.clone()) };
+        let ctx = OrganizationSync { mirror: self, writer }.context(nobody, &Arc::new(StageStats::default()));
         let url = ApiUrl::path(&["user", "orgs"]).query("per_page", &PER_PAGE.to_string());
-        let mut pages = work.linked_pages(url);
+        let mut pages = ctx.linked_pages(url);
         loop {
             let page = match pages.next().await {
                 Ok(Some(page)) => page,
                 Ok(None) => return Ok(()),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(MirrorError::Api(ApiError::SsoPartial { token, organizations, .. })) => {
-                    let names = self.names_of(&organizations, &work).await?;
+                    let names = self.names_of(&organizations, &ctx).await?;
                     found.problems.push(format!(
                         "{token} does not see all of its organizations: authorize it for the single sign-on of {names}, \
                          on GitHub under Settings, Developer settings"
@@ -78,18 +78,22 @@ impl Mirror {
                 }
             };
             for raw in parse_items(&page.body)? {
-                found.logins.push(Item::new(raw, read_now())?.require_text("login")?);
+                found.logins.push(JsonItem::new(raw, read_now())?.require_text("login")?);
             }
         }
     }
 
     /// Resolves the organization ids that GitHub names, `1,2`, to logins; an id stays if GitHub does not give the
     /// login.
-    async fn names_of(&self, numbers: &str, work: &crate::mirror::context::Work<User>) -> Result<String, MirrorError> {
+    async fn names_of(
+        &self,
+        numbers: &str,
+        ctx: &crate::mirror::context::StageContext<User>,
+    ) -> Result<String, MirrorError> {
         let mut names = Vec::new();
         for number in numbers.split(',').map(str::trim).filter(|number| !number.is_empty()) {
-            let name = match work.get_page(&ApiUrl::path(&["user", number]), Accept::Json).await {
-                Ok(page) => Item::single(&page.body, read_now())?.text("login"),
+            let name = match ctx.get_page(&ApiUrl::path(&["user", number]), Accept::Json).await {
+                Ok(page) => JsonItem::single(&page.body, read_now())?.text("login"),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(_) => None,
             };

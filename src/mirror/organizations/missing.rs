@@ -17,8 +17,8 @@ impl Mirror {
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
-    pub async fn vanished(&self, found: &mut OrganizationReport, process: &str) -> Result<(), MirrorError> {
-        if !found.settled {
+    pub async fn resolve_unlisted(&self, found: &mut OrganizationReport, process: &str) -> Result<(), MirrorError> {
+        if !found.complete {
             return Ok(());
         }
         let own: Vec<RepositoryRecord> = self.stores.relational.inventory_of(&found.login).await?;
@@ -50,7 +50,7 @@ impl Mirror {
         found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
         let before = self.github.counted();
-        match self.update(name).await {
+        match self.update_repository(name).await {
             Ok((_, Update::Gone)) => found.gone.push(name.to_string()),
             Ok((present, Update::Renamed { .. })) if !present.eq_ignore_ascii_case(&name.to_string()) => {
                 found.renamed.push((name.to_string(), present));
@@ -65,7 +65,7 @@ impl Mirror {
                 found.notes.push(format!("no longer readable: {error}"));
                 self.record_listing_state(known, ListingState::Unreadable).await?;
             }
-            Err(error) => found.problem(format!("{name} is not listed any more: {error}")),
+            Err(error) => found.record_problem(format!("{name} is not listed any more: {error}")),
         }
         found.requests += self.github.counted().saturating_sub(before);
         Ok(())

@@ -19,9 +19,9 @@ use super::error::MirrorError;
 use super::writer::Writer;
 use crate::github::{ApiError, TokenRef};
 use crate::mirror::accounts::User;
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::options::Options;
-use crate::mirror::resource::Subject;
+use crate::mirror::resource::Resource;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
 use crate::store::relational::inventory::RepositoryRecord;
@@ -52,7 +52,7 @@ pub struct OrganizationReport {
     /// Failures and their reasons: each makes the listing incomplete.
     pub problems: Vec<String>,
     /// Whether every token's lists are complete, so that what they don't hold does not exist.
-    pub settled: bool,
+    pub complete: bool,
     /// Whether any list is complete.
     pub listed: bool,
     /// Requests that count on a rate limit.
@@ -71,10 +71,10 @@ pub(super) struct OrganizationSync<'a> {
 
 impl OrganizationSync<'_> {
     /// Builds the context for the lists of a resource: the organization or a part of it.
-    fn work<S: Subject>(&self, subject: S, stats: &Arc<StageStats>) -> Work<S> {
-        let shared = self.mirror.run_context(subject, Options::of(Vec::new()), self.writer.clone());
+    fn context<S: Resource>(&self, resource: S, stats: &Arc<StageStats>) -> StageContext<S> {
+        let shared = self.mirror.run_context(resource, Options::of(Vec::new()), self.writer.clone());
         let progress = shared.console.without_progress().progress("");
-        Work { shared: Arc::new(shared), stats: Arc::clone(stats), progress }
+        StageContext { run: Arc::new(shared), stats: Arc::clone(stats), progress }
     }
 }
 
@@ -84,7 +84,7 @@ impl Mirror {
     ///
     /// # Errors
     /// A store that can't be used, or the user's wish to stop. What GitHub does not give is in the result.
-    pub async fn organization(
+    pub async fn sync_organization(
         &self,
         login: &str,
         before: &Inventory,
@@ -94,7 +94,7 @@ impl Mirror {
         let mut found = OrganizationReport {
             asked: login.to_owned(),
             login: login.to_owned(),
-            settled: true,
+            complete: true,
             ..OrganizationReport::default()
         };
         let stats = Arc::new(StageStats::default());
@@ -122,7 +122,7 @@ impl Mirror {
             }
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
-                found.problem(error.to_string());
+                found.record_problem(error.to_string());
                 return Ok(());
             }
         };
@@ -170,10 +170,10 @@ impl Mirror {
 
 impl OrganizationReport {
     /// Records a failure; unlisted repositories may then still exist.
-    fn problem(&mut self, what: String) {
+    fn record_problem(&mut self, what: String) {
         tracing::warn!(organization = %self.asked, %what, "incomplete");
         self.problems.push(what);
-        self.settled = false;
+        self.complete = false;
     }
 }
 

@@ -13,17 +13,17 @@ use serde_json::Value;
 use super::{OrganizationReport, OrganizationSync, with_token};
 use crate::github::{ApiError, ApiUrl, TokenRef};
 use crate::mirror::accounts::User;
-use crate::mirror::accounts::relations::{MEMBERS, OUTSIDE_COLLABORATORS, read_relation};
-use crate::mirror::context::Work;
+use crate::mirror::accounts::relations::{MEMBERS, OUTSIDE_COLLABORATORS, sync_relation};
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::lists::restricted::{self, TEAM_REPOSITORIES, keep_hidden};
-use crate::mirror::lists::unlisted_users::gone_people;
-use crate::mirror::lists::{Expected, List, Listing, look_expecting, mark};
+use crate::mirror::lists::unlisted_users::removed_users;
+use crate::mirror::lists::{Expected, List, Listing, revalidate_expecting, tombstone};
 use crate::mirror::mapping::account::account;
-use crate::mirror::mapping::item::Item;
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::repository::{project_row, unknown_parent};
 use crate::mirror::mapping::{ItemMapper, MappedPage};
-use crate::mirror::resource::Subject;
+use crate::mirror::resource::Resource;
 use crate::mirror::stats::StageStats;
 use crate::mirror::sync_keys::account_list;
 use crate::names::RepoName;
@@ -59,7 +59,7 @@ impl fmt::Display for Team {
     }
 }
 
-impl Subject for Team {
+impl Resource for Team {
     fn project(&self) -> i64 {
         NO_PROJECT
     }
@@ -107,9 +107,9 @@ impl OrganizationSync<'_> {
         let mut done = stream::iter(teams)
             .map(|(number, slug)| {
                 let team = Team { organization: member_token.clone(), number, digits: number.to_string(), slug };
-                let work = self.work(team, stats);
+                let ctx = self.context(team, stats);
                 // One list that can't be had keeps no other away.
-                async move { [team_members(&work).await, team_repositories(&work).await] }
+                async move { [team_members(&ctx).await, team_repositories(&ctx).await] }
             })
             .buffer_unordered(MAX_CONCURRENT_TEAMS);
         while let Some(done) = done.next().await {
@@ -120,16 +120,16 @@ impl OrganizationSync<'_> {
         drop(done);
         let mut owner = false;
         for relation in [&MEMBERS, &OUTSIDE_COLLABORATORS] {
-            let work = self.work(member_token.clone(), stats);
-            let done = read_relation(&work, relation).await;
+            let ctx = self.context(member_token.clone(), stats);
+            let done = sync_relation(&ctx, relation).await;
             // Outside collaborators are shown to owners alone, and to those every team.
             owner = done.is_ok();
             record_error(done, relation.name, found)?;
-            work.flush().await?;
+            ctx.flush().await?;
         }
         self.tombstone_teams(&member_token, &mut teams_listing, owner, stats).await?;
-        let shortfalls = std::mem::take(&mut *stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
-        found.problems.extend(shortfalls);
+        let incomplete = std::mem::take(&mut *stats.incomplete.lock().unwrap_or_else(PoisonError::into_inner));
+        found.problems.extend(incomplete);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl OrganizationSync<'_> {
     }
 
     async fn teams(&self, own: &User, stats: &Arc<StageStats>) -> Result<Listing, MirrorError> {
-        let map: &ItemMapper<User> = &|own: &User, item: &Item<'_>, out: &mut MappedPage| {
+        let map: &ItemMapper<User> = &|own: &User, item: &JsonItem<'_>, out: &mut MappedPage| {
             let number = item.require_integer("id")?;
             let login = own.account.login.as_str();
             out.documents.push(item.document(
@@ -185,9 +185,9 @@ impl OrganizationSync<'_> {
         };
         let url = ApiUrl::path(&["orgs", &own.account.login, "teams"]);
         let list = List::new(TEAMS, url, Collection::Teams, map);
-        let work = self.work(own.clone(), stats);
-        let listing = look_expecting(&work, &list, Expected::HiddenFromSome).await?;
-        work.flush().await?;
+        let ctx = self.context(own.clone(), stats);
+        let listing = revalidate_expecting(&ctx, &list, Expected::HiddenFromSome).await?;
+        ctx.flush().await?;
         Ok(listing)
     }
 
@@ -199,19 +199,19 @@ impl OrganizationSync<'_> {
         owner: bool,
         stats: &Arc<StageStats>,
     ) -> Result<(), MirrorError> {
-        let work = self.work(own.clone(), stats);
-        keep_hidden(&work, &restricted::TEAMS, listing, owner).await?;
+        let ctx = self.context(own.clone(), stats);
+        keep_hidden(&ctx, &restricted::TEAMS, listing, owner).await?;
         let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
-        work.write_rows(RowBatch { teams_gone, ..RowBatch::default() }).await?;
-        mark(&work, Collection::Teams, &listing.gone).await?;
-        work.flush().await
+        ctx.write_rows(RowBatch { teams_gone, ..RowBatch::default() }).await?;
+        tombstone(&ctx, Collection::Teams, &listing.gone).await?;
+        ctx.flush().await
     }
 }
 
 /// Mirrors a team's members.
-async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
-    let number = work.subject().number;
-    let members: &ItemMapper<Team> = &|team: &Team, item: &Item<'_>, out: &mut MappedPage| {
+async fn team_members(ctx: &StageContext<Team>) -> Result<(), MirrorError> {
+    let number = ctx.resource().number;
+    let members: &ItemMapper<Team> = &|team: &Team, item: &JsonItem<'_>, out: &mut MappedPage| {
         let member = account(Some(item.value()))
             .ok_or_else(|| MirrorError::Answer("a member came without a login".to_owned()))?;
         let (login, number) = (team.organization.account.login.as_str(), team.number);
@@ -222,19 +222,19 @@ async fn team_members(work: &Work<Team>) -> Result<(), MirrorError> {
         Ok(())
     };
     let collection = Collection::TeamMembers;
-    let list = List::new("members", work.subject().url(&["members"]), collection, members);
-    let listing = look_expecting(work, &list, Expected::At(work.subject().url(&[]), "members_count")).await?;
-    let gone = gone_people(work, collection, &listing).await?;
+    let list = List::new("members", ctx.resource().url(&["members"]), collection, members);
+    let listing = revalidate_expecting(ctx, &list, Expected::At(ctx.resource().url(&[]), "members_count")).await?;
+    let gone = removed_users(ctx, collection, &listing).await?;
     let gone = gone.into_iter().map(|member| (number, member)).collect();
-    work.write_rows(RowBatch { team_members_gone: gone, ..RowBatch::default() }).await?;
-    mark(work, collection, &listing.gone).await?;
-    work.flush().await
+    ctx.write_rows(RowBatch { team_members_gone: gone, ..RowBatch::default() }).await?;
+    tombstone(ctx, collection, &listing.gone).await?;
+    ctx.flush().await
 }
 
 /// Mirrors the repositories that a team has access to.
-async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
-    let number = work.subject().number;
-    let repositories: &ItemMapper<Team> = &|team: &Team, item: &Item<'_>, out: &mut MappedPage| {
+async fn team_repositories(ctx: &StageContext<Team>) -> Result<(), MirrorError> {
+    let number = ctx.resource().number;
+    let repositories: &ItemMapper<Team> = &|team: &Team, item: &JsonItem<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
         let (login, number) = (team.organization.account.login.as_str(), team.number);
         let tags = [("org", Value::from(login)), ("team_id", number.into())];
@@ -245,14 +245,14 @@ async fn team_repositories(work: &Work<Team>) -> Result<(), MirrorError> {
         Ok(())
     };
     let collection = Collection::TeamRepos;
-    let list = List::new("repositories", work.subject().url(&["repos"]), collection, repositories);
-    let mut listing = look_expecting(work, &list, Expected::At(work.subject().url(&[]), "repos_count")).await?;
-    keep_hidden(work, &TEAM_REPOSITORIES, &mut listing, false).await?;
+    let list = List::new("repositories", ctx.resource().url(&["repos"]), collection, repositories);
+    let mut listing = revalidate_expecting(ctx, &list, Expected::At(ctx.resource().url(&[]), "repos_count")).await?;
+    keep_hidden(ctx, &TEAM_REPOSITORIES, &mut listing, false).await?;
     let id = |id: &String| id.rsplit('/').next()?.parse().ok();
     let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
-    work.write_rows(RowBatch { team_projects_gone: gone, ..RowBatch::default() }).await?;
-    mark(work, collection, &listing.gone).await?;
-    work.flush().await
+    ctx.write_rows(RowBatch { team_projects_gone: gone, ..RowBatch::default() }).await?;
+    tombstone(ctx, collection, &listing.gone).await?;
+    ctx.flush().await
 }
 
 /// Name of the list of teams in the sync state.
@@ -261,9 +261,9 @@ const TEAMS: &str = restricted::TEAMS.list;
 const PERMISSIONS: [&str; 5] = ["admin", "maintain", "push", "triage", "pull"];
 
 /// Returns the role of a team in a listed repository: its name, or else the highest permission.
-fn role(item: &Item<'_>) -> Option<String> {
+fn role(item: &JsonItem<'_>) -> Option<String> {
     item.text("role_name").or_else(|| {
-        let may = item.at("permissions")?;
+        let may = item.get_path("permissions")?;
         let first =
             PERMISSIONS.into_iter().find(|permission| may.get(*permission).and_then(Value::as_bool) == Some(true));
         first.map(str::to_owned)

@@ -10,8 +10,8 @@ use crate::github::{Accept, ApiError, ApiUrl, TokenRef};
 use crate::mirror::Update;
 use crate::mirror::accounts::User;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, look_expecting};
-use crate::mirror::mapping::item::Item;
+use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, revalidate_expecting};
+use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::repository::listing;
 use crate::mirror::mapping::repository::{project_row, unknown_parent};
 use crate::mirror::mapping::{ItemMapper, MappedPage};
@@ -78,23 +78,23 @@ impl OrganizationSync<'_> {
                 {
                     refused.push(error);
                 }
-                Err(error) => found.problem(error.to_string()),
+                Err(error) => found.record_problem(error.to_string()),
             }
         }
         for (hint, why) in github.disabled_for(login) {
-            found.problem(format!("{hint} is out ({why}): what only that one is shown is not known"));
+            found.record_problem(format!("{hint} is out ({why}): what only that one is shown is not known"));
         }
         self.note_app_access(login, &tokens, found);
         for error in refused {
             if found.listed {
                 found.notes.push(format!("not listed with every token: {error}"));
             } else {
-                found.problem(error.to_string());
+                found.record_problem(error.to_string());
             }
         }
-        let shortfalls = std::mem::take(&mut *stats.shortfalls.lock().unwrap_or_else(PoisonError::into_inner));
-        for shortfall in shortfalls {
-            found.problem(shortfall);
+        let incomplete = std::mem::take(&mut *stats.incomplete.lock().unwrap_or_else(PoisonError::into_inner));
+        for record_incomplete in incomplete {
+            found.record_problem(record_incomplete);
         }
         let shown = std::mem::take(&mut *shown.lock().unwrap_or_else(PoisonError::into_inner));
         found.new = shown.new;
@@ -109,7 +109,7 @@ impl OrganizationSync<'_> {
     fn note_app_access(&self, login: &str, tokens: &[TokenRef], found: &mut OrganizationReport) {
         let own = self.mirror.github.installations().iter().find(|on| on.account.eq_ignore_ascii_case(login));
         if tokens.iter().all(|token| token.is_installed_elsewhere(login)) && own.is_none_or(|own| !own.suspended) {
-            found.problem(
+            found.record_problem(
                 "the App is not installed there, and there is no other token: only public repositories are listed, and \
                  what is not listed stays as it was"
                     .to_owned(),
@@ -145,9 +145,9 @@ impl OrganizationSync<'_> {
         if token.installed_on.is_some() {
             return Ok((!listed).then(|| sorted(ApiUrl::path(&["users", login, "repos"]).query("type", "owner"))));
         }
-        let work = self.work(with_token(own, token), stats);
-        let whose = match work.get_page(&ApiUrl::path(&["user"]), Accept::Json).await {
-            Ok(page) => Item::single(&page.body, crate::mirror::context::read_now())?.integer("id"),
+        let ctx = self.context(with_token(own, token), stats);
+        let whose = match ctx.get_page(&ApiUrl::path(&["user"]), Accept::Json).await {
+            Ok(page) => JsonItem::single(&page.body, crate::mirror::context::read_now())?.integer("id"),
             Err(error) if error.is_fatal() => return Err(error),
             // Without a token.
             Err(_) => None,
@@ -169,26 +169,26 @@ impl OrganizationSync<'_> {
     ) -> Result<HashSet<i64>, MirrorError> {
         let (github, reader) = (self.mirror.github.clone(), token.clone());
         let (before, shown) = (Arc::clone(before), Arc::clone(shown));
-        let map = move |own: &User, item: &Item<'_>, out: &mut MappedPage| {
+        let map = move |own: &User, item: &JsonItem<'_>, out: &mut MappedPage| {
             let name = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
                 .map_err(|error| MirrorError::Answer(error.to_string()))?;
             // A list of a person's own holds nobody else's; what else comes is not this owner's.
             if !name.owner().eq_ignore_ascii_case(&own.account.login) {
                 return Ok(());
             }
-            let private = item.at("private").and_then(Value::as_bool).unwrap_or(true);
+            let private = item.get_path("private").and_then(Value::as_bool).unwrap_or(true);
             github.record_access(&reader, &name, !private);
             before.classify(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
         };
         let map: &ItemMapper<User> = &map;
-        let work = self.work(with_token(own, token), stats);
+        let ctx = self.context(with_token(own, token), stats);
         let name = format!("repositories/{}", token.fingerprint);
         let list = List::new(&name, url, Collection::Repos, map);
-        let listing = look_expecting(&work, &list, Expected::Irrelevant).await?;
-        work.flush().await?;
+        let listing = revalidate_expecting(&ctx, &list, Expected::Irrelevant).await?;
+        ctx.flush().await?;
         let shown = listing.ids.len();
         if listing.last_page >= DEEP_PAGE && shown.is_multiple_of(PER_PAGE) {
-            work.shortfall(format!(
+            ctx.record_incomplete(format!(
                 "{shown} repositories and no more: GitHub's list ends at page {}",
                 listing.last_page
             ));
@@ -223,12 +223,12 @@ impl OrganizationSync<'_> {
             match relational.try_lease(&repository_lease(name), process).await? {
                 Ok(lease) => leases.push(lease),
                 Err(holder) => {
-                    found.problem(format!("{name} has changed its name, and {holder}; the next run sees to it"));
+                    found.record_problem(format!("{name} has changed its name, and {holder}; the next run sees to it"));
                     return Ok(());
                 }
             }
         }
-        match self.mirror.update(&name).await {
+        match self.mirror.update_repository(&name).await {
             Ok((present, update)) => {
                 relational.apply(RowBatch { listings: vec![listing], ..RowBatch::default() }).await?;
                 match (from, update) {
@@ -238,7 +238,7 @@ impl OrganizationSync<'_> {
                 }
             }
             Err(error) if error.is_fatal() => return Err(error),
-            Err(error) => found.problem(format!("{name} has changed its name: {error}")),
+            Err(error) => found.record_problem(format!("{name} has changed its name: {error}")),
         }
         for lease in leases {
             lease.release().await?;
@@ -269,7 +269,7 @@ impl KnownState {
     fn classify(
         &self,
         name: &RepoName,
-        item: &Item<'_>,
+        item: &JsonItem<'_>,
         out: &mut MappedPage,
         shown: &mut ListingDiff,
     ) -> Result<(), MirrorError> {

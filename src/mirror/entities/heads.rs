@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::context::{Repository, Subject, Work};
-use super::error::MirrorError;
-use super::item::at;
 use crate::json;
+use crate::mirror::context::{Repository, Resource, StageContext};
+use crate::mirror::error::MirrorError;
+use crate::mirror::mapping::item::get_path;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
@@ -28,19 +28,19 @@ impl Heads {
     ///
     /// # Errors
     /// The store can't be read.
-    pub async fn load(work: &Work) -> Result<Self, MirrorError> {
-        let Repository { name, facts, .. } = work.repository();
-        let default = at(facts, "default_branch").and_then(Value::as_str).unwrap_or("main");
+    pub async fn load(ctx: &StageContext) -> Result<Self, MirrorError> {
+        let Repository { name, json, .. } = ctx.repository();
+        let default = get_path(json, "default_branch").and_then(Value::as_str).unwrap_or("main");
         let default = format!("{name}/{default}");
         let mut heads = Self::default();
-        for (id, sha) in pointed_at(work, Collection::Branches).await? {
+        for (id, sha) in pointed_at(ctx, Collection::Branches).await? {
             if id == default {
                 heads.branches.insert(0, sha);
             } else {
                 heads.branches.push(sha);
             }
         }
-        heads.tags = pointed_at(work, Collection::Tags).await?.into_iter().map(|(_, sha)| sha).collect();
+        heads.tags = pointed_at(ctx, Collection::Tags).await?.into_iter().map(|(_, sha)| sha).collect();
         let mut seen = HashSet::new();
         heads.branches.retain(|sha| seen.insert(sha.clone()));
         heads.tags.retain(|sha| seen.insert(sha.clone()));
@@ -64,17 +64,17 @@ impl Heads {
 }
 
 /// Ids and SHAs of all branches or tags.
-async fn pointed_at(work: &Work, collection: Collection) -> Result<Vec<(String, String)>, MirrorError> {
-    let documents = &work.shared.stores.documents;
+async fn pointed_at(ctx: &StageContext, collection: Collection) -> Result<Vec<(String, String)>, MirrorError> {
+    let documents = &ctx.run.stores.documents;
     let (mut heads, mut after) = (Vec::new(), String::new());
     loop {
-        let ids = documents.ids_after(collection, &work.repository().key(), &after, IDS_PER_READ).await?;
+        let ids = documents.ids_after(collection, &ctx.repository().key(), &after, IDS_PER_READ).await?;
         let Some(last) = ids.last() else { return Ok(heads) };
         after.clone_from(last);
         for id in ids {
             let Some(json) = documents.get(collection, &id).await? else { continue };
             let value: Value = json::parse(&json).unwrap_or_default();
-            let sha = at(&value, "commit.sha").and_then(Value::as_str).map(str::to_owned);
+            let sha = get_path(&value, "commit.sha").and_then(Value::as_str).map(str::to_owned);
             heads.extend(sha.map(|sha| (id, sha)));
         }
     }
@@ -85,11 +85,11 @@ async fn pointed_at(work: &Work, collection: Collection) -> Result<Vec<(String, 
 ///
 /// # Errors
 /// The store can't be read.
-pub async fn fingerprint_of_refs(work: &Work) -> Result<Option<String>, MirrorError> {
-    let relational = &work.shared.stores.relational;
-    let mut state = work.shared.options.fork_commits.name().to_owned();
+pub async fn fingerprint_of_refs(ctx: &StageContext) -> Result<Option<String>, MirrorError> {
+    let relational = &ctx.run.stores.relational;
+    let mut state = ctx.run.options.fork_commits.name().to_owned();
     for list in ["branches", "tags"] {
-        let list = relational.list(work.project(), list).await?;
+        let list = relational.list(ctx.project(), list).await?;
         for page in relational.pages(list.id).await? {
             let Some(validator) = page.validator else { return Ok(None) };
             state.push('\n');

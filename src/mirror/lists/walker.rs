@@ -13,9 +13,9 @@ use futures::StreamExt;
 use super::successor::Successor;
 use super::{List, ListPage, MappedPage, PER_PAGE, PageResult, UNIDENTIFIED, fetch_page, fetch_successor};
 use crate::github::{ApiUrl, VisitedUrls};
-use crate::mirror::context::Work;
+use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::resource::{Repository, Subject};
+use crate::mirror::resource::{Repository, Resource};
 use crate::store::relational::sync_state::{ListState, PageState};
 use crate::store::relational::{RowBatch, SyncUpdate, date};
 
@@ -26,7 +26,7 @@ pub(super) const MAX_PASSES: usize = 4;
 
 /// Policy of a pass for known pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum CachePolicy {
     /// Revalidate each page.
     Revalidate,
     /// Trust all: they were fetched by the walk that this one resumes.
@@ -36,15 +36,15 @@ pub(super) enum Known {
 }
 
 /// Walk over a list's pages.
-pub(super) struct Walk<'a, S = Repository> {
-    pub work: &'a Work<S>,
+pub(super) struct PageWalker<'a, S = Repository> {
+    pub ctx: &'a StageContext<S>,
     pub list: &'a List<'a, S>,
     pub state: ListState,
     pub pages: BTreeMap<u32, PageState>,
     /// URL of a numbered page as GitHub writes it.
     template: Option<ApiUrl>,
     /// Whether a page came without some of its former items.
-    pub moved: bool,
+    pub shifted: bool,
     /// Whether any page has changed.
     pub changed: bool,
     /// Whether GitHub answered from another address.
@@ -63,10 +63,10 @@ pub(super) struct Walk<'a, S = Repository> {
     pub newest: Option<DateTime<Utc>>,
 }
 
-impl<'a, S: Subject> Walk<'a, S> {
-    pub async fn start(work: &'a Work<S>, list: &'a List<'a, S>) -> Result<Self, MirrorError> {
-        let state = work.list_state(list.name).await?;
-        let pages = work.shared.stores.relational.pages(state.id).await?;
+impl<'a, S: Resource> PageWalker<'a, S> {
+    pub async fn start(ctx: &'a StageContext<S>, list: &'a List<'a, S>) -> Result<Self, MirrorError> {
+        let state = ctx.list_state(list.name).await?;
+        let pages = ctx.run.stores.relational.pages(state.id).await?;
         let mut pages: BTreeMap<_, _> = pages.into_iter().map(|page| (page.page, page)).collect();
         // Pages of another address, such as that of another sorting, tell nothing of this list.
         if pages.get(&1).is_some_and(|page| page.url != list.first_page().to_string()) {
@@ -74,14 +74,14 @@ impl<'a, S: Subject> Walk<'a, S> {
         }
         let read_before_by = reader_of(&pages);
         Ok(Self {
-            work,
+            ctx,
             read_before_by,
             list,
             state,
             template: pages.get(&2).and_then(|page| page.url.parse().ok()),
             held_items: pages.values().map(|page| page.keys.len()).sum(),
             pages,
-            moved: false,
+            shifted: false,
             changed: false,
             redirected: false,
             boundaries: Vec::new(),
@@ -92,13 +92,13 @@ impl<'a, S: Subject> Walk<'a, S> {
     }
 
     /// Fetches or revalidates all pages once.
-    pub async fn pass(&mut self, known: Known) -> Result<(), MirrorError> {
-        self.moved = false;
+    pub async fn pass(&mut self, known: CachePolicy) -> Result<(), MirrorError> {
+        self.shifted = false;
         self.boundaries.clear();
         let trusted_to = match known {
-            Known::Revalidate => 0,
-            Known::Trust => u32::MAX,
-            Known::TrustLeading => (1..).find(|page| !self.pages.contains_key(page)).unwrap_or(1) - 1,
+            CachePolicy::Revalidate => 0,
+            CachePolicy::Trust => u32::MAX,
+            CachePolicy::TrustLeading => (1..).find(|page| !self.pages.contains_key(page)).unwrap_or(1) - 1,
         };
         let read = |(number, page): (&u32, &PageState)| {
             (*number <= trusted_to && page.checked_at.is_some()).then_some(*number)
@@ -131,13 +131,13 @@ impl<'a, S: Subject> Walk<'a, S> {
         let requests: Vec<(u32, ApiUrl, Option<PageState>)> =
             pages.iter().map(|page| (*page, self.url_of(*page), self.pages.get(page).cloned())).collect();
         let stretch = requests.len().div_ceil(MAX_CONCURRENT_PAGES).max(1);
-        let (work, accept) = (self.work, self.list.accept);
+        let (ctx, accept) = (self.ctx, self.list.accept);
         let stretches: Vec<_> = requests
             .chunks(stretch)
             .map(|chunk| {
                 futures::stream::iter(chunk.to_vec())
                     .then(move |(page, url, state)| async move {
-                        (page, fetch_page(work, &url, accept, state.as_ref()).await)
+                        (page, fetch_page(ctx, &url, accept, state.as_ref()).await)
                     })
                     .boxed()
             })
@@ -155,7 +155,7 @@ impl<'a, S: Subject> Walk<'a, S> {
 
     /// Fetches one page, and stores it unless it is unchanged.
     pub async fn fetch(&mut self, page: u32, url: ApiUrl, last_before: Option<u32>) -> Result<(), MirrorError> {
-        match fetch_page(self.work, &url, self.list.accept, self.pages.get(&page)).await? {
+        match fetch_page(self.ctx, &url, self.list.accept, self.pages.get(&page)).await? {
             PageResult::Page(answer) => self.store_page(page, *answer, last_before).await,
             PageResult::NotModified => {
                 self.answered.insert(page);
@@ -209,7 +209,7 @@ impl<'a, S: Subject> Walk<'a, S> {
                 page += 1;
                 continue;
             }
-            match fetch_successor(self.work, self.list, &successor, known).await? {
+            match fetch_successor(self.ctx, self.list, &successor, known).await? {
                 Some(PageResult::Page(answer)) => self.store_page(page + 1, *answer, last_before).await?,
                 Some(PageResult::NotModified) => _ = self.answered.insert(page + 1),
                 None => return self.trim(page).await,
@@ -230,7 +230,7 @@ impl<'a, S: Subject> Walk<'a, S> {
     async fn truncate_pages(&self, last: u32) -> Result<(), MirrorError> {
         let rows =
             RowBatch { sync_updates: vec![SyncUpdate::PagesEnd { list: self.state.id, last }], ..RowBatch::default() };
-        self.work.write_rows(rows).await
+        self.ctx.write_rows(rows).await
     }
 
     /// Drops all pages, so that the next walk fetches them unconditionally.
@@ -247,7 +247,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         mut answer: ListPage,
         last_before: Option<u32>,
     ) -> Result<(), MirrorError> {
-        let mapped = answer.map(self.work, self.list)?;
+        let mapped = answer.map(self.ctx, self.list)?;
         let validator = answer.tag(&mapped);
         let MappedPage { documents, mut rows, newest, keys, unusable, .. } = mapped;
         self.started = self.started.or(Some(answer.answered_at()));
@@ -266,10 +266,10 @@ impl<'a, S: Subject> Walk<'a, S> {
                     next.clone_from(&before.next);
                 }
             }
-            Some(before) => self.moved |= !keys.starts_with(&before.keys),
+            Some(before) => self.shifted |= !keys.starts_with(&before.keys),
             None => {
                 let by_cursor = is_cursor(Some(&answer.url.to_string()));
-                self.moved |= !by_cursor && last_before.is_none_or(|last| number <= last);
+                self.shifted |= !by_cursor && last_before.is_none_or(|last| number <= last);
             }
         }
         let page = PageState {
@@ -283,7 +283,7 @@ impl<'a, S: Subject> Walk<'a, S> {
         };
         rows.sync_updates.push(SyncUpdate::Page { list: self.state.id, page: page.clone() });
         self.pages.insert(number, page);
-        self.work.write(documents, rows).await
+        self.ctx.write(documents, rows).await
     }
 
     /// Returns whether the pages are told apart by cursors.
@@ -323,7 +323,7 @@ impl<'a, S: Subject> Walk<'a, S> {
     pub async fn complete(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
         let list = self.state.id;
         let progress = vec![SyncUpdate::PagesEnd { list, last: keep_pages }, SyncUpdate::Completed { list, watermark }];
-        self.work.write_sync_state(progress).await
+        self.ctx.write_sync_state(progress).await
     }
 }
 
