@@ -1,4 +1,4 @@
-//! Azure Blob Storage, as far as it is asked what is there: one signed request (Microsoft Learn: Authorize with Shared Key).
+//! Azure Blob Storage: the check of a container by one signed request (Microsoft Learn: Authorize with Shared Key).
 
 use std::time::Duration;
 
@@ -13,48 +13,48 @@ use url::Url;
 use crate::http::error_chain;
 use crate::secret::Secret;
 
-/// The oldest version that has all that is asked for here; emulators know it too.
+/// The oldest version of the API that has everything used here; emulators support it, too.
 const VERSION: &str = "2021-12-02";
-/// Whoever looks wants to know how it is now.
+/// Limit for the request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A storage account and its key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// Its name.
+    /// The account's name.
     pub name: String,
-    /// One of its two keys, in base64.
+    /// One of the account's two keys, in base64.
     pub key: Secret,
-    /// Where its blobs are served: `https://NAME.blob.core.windows.net/`.
+    /// The blob endpoint: `https://NAME.blob.core.windows.net/`.
     pub endpoint: Url,
 }
 
-/// What an account says of a container.
+/// The existence of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
-    /// It is there.
+    /// The container exists.
     Exists,
-    /// It is not, and the key could make it.
+    /// The container does not exist; the key may create it.
     Missing,
 }
 
 impl Account {
-    /// Where Azure serves an account's blobs; `None` for what is no account's name.
+    /// Returns an account's blob endpoint on Azure, or `None` for a text that is no account name.
     pub fn default_endpoint(name: &str) -> Option<Url> {
         let is_name =
             (3..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         is_name.then(|| Url::parse(&format!("https://{name}.blob.core.windows.net/")).ok()).flatten()
     }
 
-    /// Whether a text may be a key.
+    /// Returns whether a text may be a key.
     pub fn is_key(key: &Secret) -> bool {
         STANDARD.decode(key.expose().trim()).is_ok_and(|key| !key.is_empty())
     }
 
-    /// Asks whether a container is there. An account's key may do all, so that an answer means that it can be written.
+    /// Requests a container's properties. An account's key permits everything, so a reply means that it can be written.
     ///
     /// # Errors
-    /// Why there is no answer, or what was refused; nothing of the key.
+    /// The reason why there is no reply, or what was rejected; nothing of the key.
     pub async fn container(&self, http: &reqwest::Client, container: &str) -> Result<Container, String> {
         let mut url = self.endpoint.clone();
         url.path_segments_mut()
@@ -73,21 +73,22 @@ impl Account {
         let response = request.send().await.map_err(|error| error_chain(&error.without_url()))?;
         let code = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         if !response.headers().contains_key("x-ms-request-id") {
-            return Err(format!("what answers is not Azure Blob Storage ({})", response.status().as_u16()));
+            return Err(format!("the server is not Azure Blob Storage ({})", response.status().as_u16()));
         }
         match response.status() {
             StatusCode::OK => Ok(Container::Exists),
             StatusCode::NOT_FOUND if code == "ContainerNotFound" => Ok(Container::Missing),
-            StatusCode::FORBIDDEN => Err(format!("the account refused its key (403 {code})")),
-            status => Err(format!("unexpected answer {} {code}", status.as_u16())),
+            StatusCode::FORBIDDEN => Err(format!("the account rejected its key (403 {code})")),
+            status => Err(format!("unexpected status {} {code}", status.as_u16())),
         }
     }
 
-    /// What proves that a request for a container's properties was made by who has the key.
+    /// Signs a request for a container's properties with the key.
     fn signature(&self, date: &str, path: &str) -> Result<String, String> {
-        let key = STANDARD.decode(self.key.expose().trim()).map_err(|_| "the account's key is no base64".to_owned())?;
+        let key =
+            STANDARD.decode(self.key.expose().trim()).map_err(|_| "the account's key is not base64".to_owned())?;
         let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|error| error.to_string())?;
-        // The verb; eleven standard headers, none of which is sent; those of Microsoft's; the resource and its parameters.
+        // The verb; eleven standard headers, none of which is sent; Microsoft's headers; the resource and its parameters.
         let name = &self.name;
         let signed =
             format!("GET{}x-ms-date:{date}\nx-ms-version:{VERSION}\n/{name}{path}\nrestype:container", "\n".repeat(12));
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_what_azure_makes_of_the_same() {
+    fn signature_matches_openssl() {
         let account = Account {
             name: "devstoreaccount1".to_owned(),
             key: Secret::new(STANDARD.encode("key")),

@@ -1,9 +1,9 @@
-//! A store's URL: its scheme picks the backend.
+//! Backend URLs: the scheme selects the backend.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What a store runs on.
+/// The kind of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackendKind {
     /// An SQLite file: `sqlite:PATH`.
@@ -14,7 +14,7 @@ pub enum BackendKind {
     Mysql,
     /// RabbitMQ: `amqp://`, `amqps://`.
     Amqp,
-    /// A local folder: `file:PATH`.
+    /// A local directory: `file:PATH`.
     File,
     /// Azure Blob Storage: `az://CONTAINER/PREFIX`.
     Azure,
@@ -38,7 +38,7 @@ impl BackendKind {
     }
 }
 
-/// A store's URL. `Debug` and `Display` show a password as `***`.
+/// A backend's URL. `Debug` and `Display` show a password as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BackendUrl {
     kind: BackendKind,
@@ -48,7 +48,7 @@ pub struct BackendUrl {
 }
 
 impl BackendUrl {
-    /// The embedded store in a file.
+    /// Returns the URL of a SQLite file.
     pub fn sqlite(path: PathBuf) -> Self {
         Self {
             kind: BackendKind::Sqlite,
@@ -58,7 +58,7 @@ impl BackendUrl {
         }
     }
 
-    /// A local folder.
+    /// Returns the URL of a local directory.
     pub fn file(path: PathBuf) -> Self {
         Self {
             kind: BackendKind::File,
@@ -68,10 +68,10 @@ impl BackendUrl {
         }
     }
 
-    /// Parses a URL whose scheme must pick one of the given backends.
+    /// Parses a URL whose scheme must select one of the allowed backends.
     ///
     /// # Errors
-    /// What was found, without anything that could be a password.
+    /// A description of what was found, without anything that could be a password.
     pub fn parse(text: &str, allowed: &[BackendKind]) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err("a text without a scheme".to_owned());
@@ -79,7 +79,7 @@ impl BackendUrl {
         let scheme = scheme.to_ascii_lowercase();
         let kind = match BackendKind::of_scheme(&scheme) {
             Some(kind) if allowed.contains(&kind) => kind,
-            // What is not plainly a scheme may be a part of a password.
+            // A text that is not clearly a scheme may be part of a password.
             _ if scheme.len() <= 16 && scheme.chars().all(|c| c.is_ascii_lowercase() || c == '+') => {
                 return Err(format!("the scheme {scheme}:"));
             }
@@ -119,28 +119,28 @@ impl BackendUrl {
         Ok(Self { kind, scheme, text: text.to_owned(), path })
     }
 
-    /// What the store runs on.
+    /// Returns the kind of the backend.
     pub fn kind(&self) -> BackendKind {
         self.kind
     }
 
-    /// The URL's scheme in lower case.
+    /// Returns the scheme in lower case.
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// The file of an SQLite store.
+    /// Returns the path of a SQLite file.
     pub fn sqlite_path(&self) -> Option<&Path> {
         self.path.as_deref().filter(|_| self.kind == BackendKind::Sqlite)
     }
 
-    /// The folder of a `file:` target.
+    /// Returns the directory of a `file:` URL.
     pub fn folder(&self) -> Option<&Path> {
         self.path.as_deref().filter(|_| self.kind == BackendKind::File)
     }
 
-    /// Whether a user name or password seems to hold a `/`, `?`, `#` or `@` that should be percent-encoded: parsers
-    /// would take a part of it for the host or the path. For URLs with no `@` behind their host.
+    /// Returns whether a user name or password seems to contain a `/`, `?`, `#` or `@` that should be percent-encoded: parsers
+    /// would take part of it for the host or the path. For URLs with no `@` after their host.
     pub(crate) fn has_unescaped_user_part(&self) -> bool {
         let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -148,7 +148,7 @@ impl BackendUrl {
         ats > 1 || (ats == 1 && !authority.contains('@'))
     }
 
-    /// The whole URL with its password, for the client that connects.
+    /// Returns the whole URL with its password, for the client that connects.
     pub fn expose(&self) -> &str {
         &self.text
     }
@@ -166,14 +166,14 @@ impl fmt::Debug for BackendUrl {
     }
 }
 
-/// A URL as it may be shown: the password, and the values of query parameters that look like secrets, are `***`.
-/// Works on any text, so that a URL that doesn't parse shows nothing either; when in doubt it hides too much.
+/// Redacts a URL: the password, and the values of query parameters that look like secrets, become `***`. Accepts any text, so
+/// that a URL that does not parse is redacted, too; when in doubt it hides too much.
 pub fn redacted(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
-        // No URL, but perhaps one that was meant to be: what stands before an '@' may hold a password.
+        // Perhaps a malformed URL: what precedes an '@' may contain a password.
         return text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("***@{rest}"));
     };
-    // The last '@' ends the user part even where a password holds an unescaped '/' or '?'.
+    // The last '@' ends the user part even if a password contains an unescaped '/' or '?'.
     let (user, rest) = match rest.rsplit_once('@') {
         Some((user, rest)) => (Some(user), rest),
         None => (None, rest),
@@ -182,7 +182,7 @@ pub fn redacted(text: &str) -> String {
     if let Some(user) = user {
         match user.split_once(':') {
             Some((name, _)) => shown.extend([name, ":***@"]),
-            // A token is given as a user without a password, too; a database's user is no secret.
+            // A token may be given as a user without a password; a database's user is not secret.
             None if scheme.starts_with("http") => shown.push_str("***@"),
             None => shown.extend([user, "@"]),
         }
@@ -221,7 +221,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_password_is_never_shown() {
+    fn passwords_are_redacted() {
         for (url, shown) in [
             ("mongodb://me:s3cret@h1:27017,h2:27017/db?x=1", "mongodb://me:***@h1:27017,h2:27017/db?x=1"),
             ("mysql://root:a/b@c?d@host/github", "mysql://root:***@host/github"),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_refused_without_showing_it() {
+    fn malformed_urls_are_rejected_without_being_shown() {
         for bad in ["", "s3cret", "sqlite:", "sqlite::memory:", "postgres://u:s3cret@h/d", "mysql:s3cret", "mysql://"] {
             let found = BackendUrl::parse(bad, ALL).unwrap_err();
             assert!(!found.contains("s3cret"), "{found}");

@@ -1,29 +1,29 @@
 //! Lenient parsing of GitHub's JSON: whatever the grammar allows becomes a value.
 //!
-//! `serde_json` refuses three things that JSON allows and that reach GitHub's answers through git and old imports: half a
-//! surrogate pair, a number beyond a double, and deep nesting. A text with any of them is parsed again with these replaced;
-//! the text itself, which the stores keep, is not touched.
+//! `serde_json` rejects three things that JSON allows and that reach GitHub's responses through git and old imports: lone
+//! surrogates, numbers beyond a double, and deep nesting. A text with any of them is parsed again with these replaced; the
+//! text itself, which the stores keep, is not changed.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 
-/// Containers nested deeper than this become their own text. Well below what `serde_json` (128) and MongoDB (100) take.
+/// Depth from which nested containers become their own text; below the limits of `serde_json` (128) and MongoDB (100).
 pub const MAX_DEPTH: usize = 80;
 
-/// Parses a JSON text, replacing what Rust can't hold: a lone surrogate by U+FFFD, a number beyond a double and a container
+/// Parses a JSON text and replaces what Rust can't represent: a lone surrogate by U+FFFD, a number beyond a double and a container
 /// nested deeper than [`MAX_DEPTH`] by its text.
 ///
 /// # Errors
 /// The text is not JSON, or not of this type.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_str(text).or_else(|error| match replaced(text) {
+    serde_json::from_str(text).or_else(|error| match replace_unrepresentable(text) {
         Cow::Owned(text) => serde_json::from_str(&text),
         Cow::Borrowed(_) => Err(error),
     })
 }
 
-/// Parses an answer's bytes as [`parse`] does.
+/// Parses a response's bytes as [`parse`] does.
 ///
 /// # Errors
 /// The bytes are not JSON, or not of this type.
@@ -34,8 +34,8 @@ pub fn parse_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::E
     }
 }
 
-/// The text with what can't be held replaced; borrowed where there is no such thing.
-fn replaced(text: &str) -> Cow<'_, str> {
+/// Replaces what can't be represented; returns the text itself if there is nothing to replace.
+fn replace_unrepresentable(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut out = String::new();
     let (mut copied, mut at, mut depth) = (0, 0, 0_usize);
@@ -88,7 +88,7 @@ fn replaced(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The place behind a string that begins at `start`; the text's end where it doesn't end.
+/// Returns the position after a string that begins at `start`, or the text's end if it is unterminated.
 fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = bytes.get(at) {
@@ -101,7 +101,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-/// The place behind an object or array that begins at `start`; the text's end where it doesn't end.
+/// Returns the position after an object or array that begins at `start`, or the text's end if it is unterminated.
 fn end_of_container(bytes: &[u8], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0_usize);
     while let Some(byte) = bytes.get(at) {
@@ -122,7 +122,7 @@ fn end_of_container(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-/// Where the escapes of surrogates stand in a string that have no other half, and how long they are.
+/// Returns positions and lengths of the escapes of lone surrogates in a string.
 fn lone_surrogates(string: &[u8]) -> Vec<(usize, usize)> {
     const ESCAPE: usize = "\\ud83d".len();
     let unit = |at: usize| {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_an_error() {
+    fn malformed_json_stays_an_error() {
         for text in ["", "{", "[\"\\ud83d\"", "[1e999", "\"\\u12", "{]", "]]\"\\ud800\"", "nothing", "\"\\"] {
             assert!(parse::<Value>(text).is_err(), "{text}");
         }
@@ -182,15 +182,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_parses_as_it_stands(text in ".*", number in any::<f64>().prop_filter("JSON has none", |n| n.is_finite())) {
+        fn any_value_round_trips(text in ".*", number in any::<f64>().prop_filter("JSON has none", |n| n.is_finite())) {
             let value = json!({"text": text, "number": number, "list": [[text]]});
             let written = value.to_string();
-            prop_assert!(matches!(replaced(&written), Cow::Borrowed(_)));
+            prop_assert!(matches!(replace_unrepresentable(&written), Cow::Borrowed(_)));
             prop_assert_eq!(parse::<Value>(&written).unwrap(), value);
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[\\[\\]{}\"\\\\ud8e9\\-:, é]{0,40}") {
+        fn no_text_causes_a_panic(text in "[\\[\\]{}\"\\\\ud8e9\\-:, é]{0,40}") {
             let _ = parse::<Value>(&text);
         }
     }

@@ -19,6 +19,7 @@
 //! | [`telemetry`] | the log file, the terminal, telemetry events |
 //! | [`retry`] | the retry policy for unavailable servers |
 //! | [`azure`] | a storage account, as far as a check inspects it |
+//! | [`open_files`] | the limit of open files: which errors it causes |
 //! | [`http`] | common parts of HTTP clients: TLS provider, error chains |
 //! | [`private_files`] | files and directories that only their owner can read |
 //! | [`process_id`] | the process that holds a lease, and whether it has ended |
@@ -54,6 +55,7 @@ mod layering;
 pub mod lists;
 pub mod mirror;
 pub mod names;
+pub mod open_files;
 pub mod private_files;
 pub mod process_id;
 pub mod queue;

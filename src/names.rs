@@ -1,19 +1,19 @@
-//! Names as users type them and as GitHub spells them, parsed once at the edge.
+//! Names of repositories and accounts, parsed once at the edge.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// A repository's full name, `owner/name`, in the spelling it was given.
 ///
-/// Both parts hold only characters that GitHub allows, so a value of this type can't climb out of a
-/// URL path or smuggle control characters into a log.
+/// Both parts contain only characters that GitHub allows, so a value of this type can't escape from a URL path or inject
+/// control characters into a log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepoName {
     owner: String,
     name: String,
 }
 
-/// Why a text is not a repository name.
+/// The error for a text that is not a repository name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not a repository name: {problem}; expected OWNER/NAME, for example octocat/Hello-World")]
 pub struct RepoNameError {
@@ -21,10 +21,10 @@ pub struct RepoNameError {
     problem: &'static str,
 }
 
-/// GitHub's longest account name is 39 characters; enterprise-managed accounts add a suffix, so the bound is generous.
-const OWNER_MAX_CHARS: usize = 100;
-/// GitHub refuses repository names over 100 characters.
-const NAME_MAX_CHARS: usize = 100;
+/// Upper bound on an owner's characters. GitHub's limit is 39, and enterprise-managed accounts add a suffix.
+const MAX_OWNER_CHARS: usize = 100;
+/// GitHub rejects repository names over 100 characters.
+const MAX_NAME_CHARS: usize = 100;
 
 impl RepoName {
     /// Builds a name from its two parts, as in `msght retrieve-repo ORG NAME`.
@@ -39,10 +39,10 @@ impl RepoName {
         if name.is_empty() {
             return Err(fail("the name is empty"));
         }
-        if owner.len() > OWNER_MAX_CHARS {
+        if owner.len() > MAX_OWNER_CHARS {
             return Err(fail("the owner is longer than 100 characters"));
         }
-        if name.len() > NAME_MAX_CHARS {
+        if name.len() > MAX_NAME_CHARS {
             return Err(fail("the name is longer than 100 characters"));
         }
         if !owner.chars().all(is_login_char) {
@@ -57,7 +57,7 @@ impl RepoName {
         Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
     }
 
-    /// Reads a line of a list or a message: `OWNER NAME` or `OWNER/NAME`, blanks around it ignored.
+    /// Parses a line of a list or a message: `OWNER NAME` or `OWNER/NAME`, surrounded by any blanks.
     ///
     /// # Errors
     /// A text that names no repository.
@@ -68,22 +68,22 @@ impl RepoName {
         }
     }
 
-    /// The account that owns the repository.
+    /// Returns the login of the repository's owner.
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// The repository's name without its owner.
+    /// Returns the repository's name without its owner.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name without its capitals: the same for all spellings that GitHub takes for one.
+    /// Returns the full name in lower case: GitHub ignores case.
     pub fn folded(&self) -> String {
         format!("{}/{}", self.owner, self.name).to_ascii_lowercase()
     }
 
-    /// Whether GitHub takes both for the same: names compare without case.
+    /// Returns whether both name the same repository: GitHub ignores case.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.owner.eq_ignore_ascii_case(&other.owner) && self.name.eq_ignore_ascii_case(&other.name)
     }
@@ -93,10 +93,10 @@ fn is_login_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
-/// Whether a text can be an account's login; those of apps end in `[bot]`.
+/// Returns whether a text can be an account's login; those of apps end in `[bot]`.
 pub fn is_login(text: &str) -> bool {
     let name = text.strip_suffix("[bot]").unwrap_or(text);
-    !name.is_empty() && name.len() <= OWNER_MAX_CHARS && name.chars().all(is_login_char)
+    !name.is_empty() && name.len() <= MAX_OWNER_CHARS && name.chars().all(is_login_char)
 }
 
 impl fmt::Display for RepoName {
@@ -108,7 +108,7 @@ impl fmt::Display for RepoName {
 impl FromStr for RepoName {
     type Err = RepoNameError;
 
-    /// Parses `owner/name`. Space around it and a trailing `.git` are not accepted: they are typing errors.
+    /// Parses `owner/name`, with no surrounding space.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fail = |problem| RepoNameError { given: text.to_owned(), problem };
         let mut parts = text.split('/');
@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn malformed_names_are_refused_with_what_was_expected() {
+    fn malformed_names_are_rejected_with_the_expected_form() {
         for bad in ["", "a", "a/", "/b", "a/b/c", "../x", "a/..", "a/.", "a b/c", "a/b\n", "a/\u{0}", "é/x", "a/b c"] {
             let error = bad.parse::<RepoName>().expect_err(bad).to_string();
             assert!(error.contains("expected OWNER/NAME"), "{error}");
@@ -136,14 +136,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_parses_prints_back_as_it_was(text in "\\PC*") {
+        fn names_round_trip(text in "\\PC*") {
             if let Ok(name) = text.parse::<RepoName>() {
                 prop_assert_eq!(name.to_string(), text);
             }
         }
 
         #[test]
-        fn every_githublike_name_parses(owner in "[a-zA-Z0-9][a-zA-Z0-9-]{0,38}", name in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,80}") {
+        fn valid_names_parse(owner in "[a-zA-Z0-9][a-zA-Z0-9-]{0,38}", name in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,80}") {
             let parsed: RepoName = format!("{owner}/{name}").parse().unwrap();
             prop_assert_eq!(parsed.owner(), owner);
             prop_assert_eq!(parsed.name(), name);

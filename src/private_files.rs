@@ -1,7 +1,7 @@
-//! Files for this user alone: what is mirrored may be private, and tokens always are.
+//! Files that only this user can read: mirrored data may be private, and tokens always are.
 //!
-//! The process's umask keeps everything that it makes from others, also what libraries make (SQLite's `-wal` and `-shm`).
-//! The mode is set explicitly too, where a file is made, so that a library user who sets no umask is served alike.
+//! The process's umask protects every file it creates, including those of libraries (SQLite's `-wal` and `-shm`). The mode is
+//! set explicitly, too, for users of this library who set no umask.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,34 +11,34 @@ use std::path::{Path, PathBuf};
 const FILE_MODE: u32 = 0o600;
 #[cfg(unix)]
 const DIRECTORY_MODE: u32 = 0o700;
-/// Permission bits of everybody but the owner.
+/// Permission bits of everyone but the owner.
 #[cfg(unix)]
 const OTHERS: u32 = 0o077;
 
-/// Sets the process's umask so that whatever it makes belongs to its user alone. To be called before there is a second
-/// thread: the umask is the whole process's.
+/// Sets the process's umask so that only its user can read what it creates. Call it before there is a second thread: the umask
+/// applies to the whole process.
 pub fn restrict_umask() {
     #[cfg(unix)]
-    // SAFETY: umask only replaces a number of the process; it touches no memory of ours and can't fail.
+    // SAFETY: umask only replaces a number of the process; it touches no memory and can't fail.
     unsafe {
         libc::umask(0o077);
     }
 }
 
-/// Opens a file; one that is made is this user's alone.
+/// Opens a file; one that is created is readable by this user only.
 ///
 /// # Errors
-/// What opening it comes to.
+/// The file can't be opened.
 pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, FILE_MODE);
     options.open(path)
 }
 
-/// Makes a directory with all that lead to it, unless they are there; those that are made are this user's alone.
+/// Creates a directory and its missing parents, accessible by this user only.
 ///
 /// # Errors
-/// One can't be made.
+/// One can't be created.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
@@ -53,21 +53,21 @@ pub fn is_readable_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & OTHERS & 0o444 != 0)
 }
 
-/// Elsewhere permissions are not told by a mode.
+/// Elsewhere permissions are not part of a mode.
 #[cfg(not(unix))]
 pub fn is_readable_by_others(_path: &Path) -> bool {
     false
 }
 
-/// Takes the permissions of others from the files that earlier versions have made: each of `files`, and what stands beside
-/// it under its name with something behind (`-wal`, `.2026-01-31.gz`). A directory is tightened, too, where nothing else is
-/// in it. Returns what was changed.
+/// Removes the permissions of others from files that earlier versions created: each of `files`, and those beside it whose name
+/// begins with its own (`-wal`, `.2026-01-31.gz`). A directory with no other files is tightened, too. Returns the changed
+/// paths.
 pub fn tighten(files: &[PathBuf]) -> Vec<PathBuf> {
     let mut changed = Vec::new();
     let mut directories: Vec<&Path> = files.iter().filter_map(|file| file.parent()).collect();
     directories.sort_unstable();
     directories.dedup();
-    // Inner ones first: what is left in the outer one is then known.
+    // Inner directories first: the rest of the outer one is then known.
     for directory in directories.into_iter().rev() {
         let Ok(entries) = fs::read_dir(directory) else { continue };
         let (mut own, mut strange) = (Vec::new(), false);
@@ -99,7 +99,7 @@ fn is_own(path: &Path, files: &[PathBuf]) -> bool {
     })
 }
 
-/// Takes the permissions of others. What can't be changed is another user's, and stays as that user wants it.
+/// Removes the permissions of others. Files of other users can't be changed and stay as they are.
 #[cfg(unix)]
 fn tighten_one(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn own_files_and_directories_are_tightened_and_no_others() {
+    fn only_own_files_and_directories_are_tightened() {
         let directory = tempfile::tempdir().unwrap();
         let (data, shared) = (directory.path().join("data"), directory.path().join("shared"));
         let files = [data.join("github.db"), data.join("logs/logfile.txt"), shared.join("queue.db")];

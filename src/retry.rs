@@ -1,4 +1,4 @@
-//! Waiting for a server that is away: how long, how often it is tried again, and what the user is told.
+//! Retries while a server is away: how long, how often, and what is reported to the user.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -9,62 +9,62 @@ use rand::RngExt;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// The first wait after a failure; each further one is twice as long.
+/// Delay after the first failure; each further one is twice as long.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
-/// The longest wait between two attempts: a server that is back is noticed soon.
+/// Upper bound on the delay between attempts: a server that is back is noticed soon.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// After a collision with another client the next attempt comes within this time.
+/// Upper bound on the delay after a conflict with another client.
 const MAX_CONFLICT_DELAY: Duration = Duration::from_millis(50);
-/// Collisions are tried through for this long at least: they say nothing of the server.
+/// Minimum time for which conflicts are retried, whatever the timeout: they are no sign of an outage.
 const MIN_CONFLICT_TIMEOUT: Duration = Duration::from_secs(10);
-/// An outage shorter than this is no news for the user.
+/// Duration from which an outage is reported to the user.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
 
-/// Whether a failure passes.
+/// The classification of a failure by whether a retry helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retryability {
-    /// It would be the same again.
+    /// The same would happen again.
     Permanent,
-    /// Another client was in the way (a deadlock, a lost race): try again at once.
+    /// Another client interfered (a deadlock, a lost race): retry at once.
     Conflict,
-    /// The server is away, or does not take work at the moment: it may come back.
+    /// The server is away or accepts no work at the moment: retry with backoff.
     Unavailable,
 }
 
-/// How long a server that fails is waited for, and who is told. Clones share what was told.
+/// The limits of retries, and the receiver of reports about outages. Clones share what was reported.
 #[derive(Clone)]
 pub struct RetryPolicy {
     timeout: Duration,
     notify: Arc<dyn Fn(&str) + Send + Sync>,
-    told: Arc<AtomicBool>,
+    reported: Arc<AtomicBool>,
     cancel: CancellationToken,
 }
 
 impl RetryPolicy {
-    /// `timeout`: how long one piece of work is tried before its error counts; zero for a single attempt.
-    /// `notify` gets a line when an outage begins to last, and when it is over.
+    /// Creates a policy. `timeout` limits the time of one operation with its retries; zero means a single attempt. `notify`
+    /// receives a line when an outage lasts, and when it is over.
     pub fn new(timeout: Duration, notify: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { timeout, notify: Arc::new(notify), told: Arc::default(), cancel: CancellationToken::new() }
+        Self { timeout, notify: Arc::new(notify), reported: Arc::default(), cancel: CancellationToken::new() }
     }
 
-    /// Waits for no server any more once this is cancelled: work that a server is needed for fails at its next failure.
+    /// Ends all retries once `cancel` is cancelled: an operation then fails at its next failure.
     #[must_use]
     pub fn cancelled_by(self, cancel: CancellationToken) -> Self {
         Self { cancel, ..self }
     }
 
-    /// The same timeout for another server, whose outages are told by themselves.
+    /// Returns the same policy for another server, whose outages are reported separately.
     pub fn for_backend(&self) -> Self {
-        Self { told: Arc::default(), ..self.clone() }
+        Self { reported: Arc::default(), ..self.clone() }
     }
 
-    /// How long one piece of work is tried.
+    /// Returns the limit for one operation with its retries.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Tries until it succeeds, fails for good, or the time is over. `server` names it to the user, without secrets.
-    /// What is attempted has to be safe to repeat: an attempt may have succeeded without the answer coming back.
+    /// Runs `attempt` until it succeeds, fails permanently or the timeout passes. It must be idempotent: an attempt may have
+    /// succeeded although its reply was lost. `server` is shown to users; pass it redacted.
     ///
     /// # Errors
     /// The last attempt's error.
@@ -85,7 +85,7 @@ impl RetryPolicy {
             let done = tokio::select! {
                 biased;
                 done = attempt() => done,
-                // An attempt at a server that is away may itself take long.
+                // An attempt may itself take long while the server is away.
                 () = self.cancel.cancelled(), if last.is_some() => match last.take() {
                     Some(error) => return Err(error),
                     None => continue,
@@ -93,8 +93,8 @@ impl RetryPolicy {
             };
             let error = match done {
                 Ok(done) => {
-                    if self.told.swap(false, Ordering::Relaxed) {
-                        self.notify(&format!("{server} is back, going on"));
+                    if self.reported.swap(false, Ordering::Relaxed) {
+                        self.notify(&format!("{server} is back; continuing"));
                     }
                     return Ok(done);
                 }
@@ -110,14 +110,14 @@ impl RetryPolicy {
                 }
             };
             let spent = started.elapsed();
-            let most = if outages == 0 { self.timeout.max(MIN_CONFLICT_TIMEOUT) } else { self.timeout };
-            if spent + wait > most {
+            let limit = if outages == 0 { self.timeout.max(MIN_CONFLICT_TIMEOUT) } else { self.timeout };
+            if spent + wait > limit {
                 return Err(error);
             }
-            tracing::warn!(server, %error, "trying again");
-            if outages > 0 && spent >= REPORT_AFTER && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(server, %error, "retrying");
+            if outages > 0 && spent >= REPORT_AFTER && !self.reported.swap(true, Ordering::Relaxed) {
                 let left = self.timeout.saturating_sub(spent).as_secs();
-                self.notify(&format!("{server} can't be reached ({error}); waiting up to {left} s for it"));
+                self.notify(&format!("{server} can't be reached ({error}); retrying for up to {left} s"));
             }
             tokio::select! {
                 () = sleep(wait) => {}
@@ -127,7 +127,7 @@ impl RetryPolicy {
         }
     }
 
-    /// Tells the user something about a store.
+    /// Reports a line about a server to the user and the log.
     pub fn notify(&self, line: &str) {
         tracing::warn!("{line}");
         (self.notify)(line);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_is_waited_through_and_told_once() {
+    async fn an_outage_is_retried_and_reported_once() {
         let (retry_policy, lines) = retry_policy(60);
         let mut attempts = 0;
         let done = retry_policy.retry(
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn cancellation_ends_waiting() {
+    async fn cancellation_ends_retries() {
         let (retry_policy, _) = retry_policy(300);
         let cancel = CancellationToken::new();
         let retry_policy = retry_policy.cancelled_by(cancel.clone());
@@ -177,7 +177,7 @@ mod tests {
         let refused = || async { Err::<(), _>("refused") };
         let (result, ()) = tokio::join!(retry_policy.retry("s", |_| Retryability::Unavailable, refused), stop);
         assert_eq!((result, began.elapsed().as_secs()), (Err("refused"), 5));
-        // An attempt that hangs is given up as well, and what is there is still done.
+        // A hanging attempt is abandoned as well, and a working server is still used.
         let mut attempts = 0;
         let hangs = || {
             attempts += 1;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_and_what_does_not_pass_is_not_waited_for() {
+    async fn retries_end_with_the_timeout_and_at_permanent_failures() {
         let (retry_policy, _) = retry_policy(10);
         let began = Instant::now();
         let refused = || async { Err::<(), _>("refused") };

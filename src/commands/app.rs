@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Cli, Command, GetReposArgs, StartArgs, TokenArgs};
 use crate::config::Settings;
 use crate::github::{AppConfig, ClientEvent, ClientSettings, GitHub, RequestCounter, TokenConfig};
+use crate::http;
 use crate::mirror::{Mirror, MirrorError};
 use crate::private_files;
 use crate::queue::Queue;
@@ -112,6 +113,10 @@ impl App {
     /// # Errors
     /// A setting or a store that can't be used, or an App that has no usable installation.
     pub(super) async fn github(&self) -> anyhow::Result<GitHub> {
+        for warning in http::proxy_warnings() {
+            self.console.error(&format!("warning: {warning}"));
+            tracing::warn!("{warning}");
+        }
         let rate_limit_store = store::rate_limits::open(&self.settings.sql.url, &self.retry_policy()).await?;
         let console = self.console.clone();
         let notify = move |notice: ClientEvent| {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::names::RepoName;
+use crate::open_files;
 
 /// Reason given for a token that GitHub answered 401.
 pub(super) const UNAUTHORIZED: &str = "rejected (401): expired, revoked or mistyped";
@@ -46,6 +47,8 @@ pub enum ConnectProblem {
     Dns,
     /// The secure connection failed: certificate or protocol.
     Tls,
+    /// This process can open no more files or connections.
+    OpenFiles,
     /// The host rejected the connection or did not answer.
     Host,
 }
@@ -58,6 +61,7 @@ impl fmt::Display for ConnectProblem {
                 "no secure (TLS) connection; check the certificate, a proxy in between and this machine's clock; a certificate \
                  of your own has to be one that the system trusts, or be in the file that SSL_CERT_FILE names"
             }
+            Self::OpenFiles => open_files::HINT,
             Self::Host => "the host can't be reached; check github.api_url, the network and the proxy settings",
         })
     }

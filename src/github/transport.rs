@@ -15,6 +15,7 @@ use super::tls;
 use super::tokens::Permit;
 use super::url::ApiUrl;
 use crate::http::{error_chain, install_crypto_provider, sources};
+use crate::open_files;
 use crate::rate_limit::MAX_IN_FLIGHT;
 
 /// The HTTP client: no redirects, retries or referrers of its own, and bounded bodies.
@@ -126,6 +127,8 @@ fn failure(error: reqwest::Error) -> TransientFailure {
             ConnectProblem::Dns
         } else if sources(&error).any(is_tls) {
             ConnectProblem::Tls
+        } else if open_files::is_limit(&error) {
+            ConnectProblem::OpenFiles
         } else {
             ConnectProblem::Host
         }

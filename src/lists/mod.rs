@@ -1,4 +1,4 @@
-//! The files that users keep: `orgs.txt`, which organisations, and `projects.txt`, which repositories (data model, §1).
+//! The lists that users keep: `orgs.txt` with organizations, and `projects.txt` with repositories.
 
 mod atomic_write;
 mod orgs;
@@ -10,62 +10,62 @@ use std::path::{Path, PathBuf};
 pub use orgs::Orgs;
 pub use projects::Projects;
 
-/// What is wrong with a user's file. Nothing was changed.
+/// A problem with a list file, which was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// It is not there.
+    /// The file does not exist.
     #[error("{} is not there: {advice}", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What to do.
+        /// Advice for the user.
         advice: &'static str,
     },
-    /// It can't be read.
+    /// The file can't be read.
     #[error("can't read {}: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         reason: io::Error,
     },
-    /// It can't be replaced.
+    /// The file can't be replaced.
     #[error("can't write {}: {reason}; it needs a directory that can be written to", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         reason: io::Error,
     },
-    /// A line that names nothing.
+    /// A line is malformed.
     #[error("{}, line {line}: {problem}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The line's number, from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// It names nothing at all.
-    #[error("{} names no organisation: write one login a line", path.display())]
+    /// The file names no organization.
+    #[error("{} names no organization: write one login a line", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
 }
 
-/// A line of such a file.
+/// A line of a list file.
 struct Line<'a> {
-    /// Its number, from 1.
+    /// The line number, from 1.
     number: usize,
-    /// As it stands there.
+    /// The line as written.
     text: &'a str,
-    /// Without blanks and comment; empty where it says nothing.
+    /// The line without blanks and comment; may be empty.
     word: &'a str,
 }
 
-/// The lines of a file's text: a byte order mark, CRLF and comments are no part of what they say.
+/// Splits a file's text into lines, without a byte order mark and CRLF.
 fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     text.trim_start_matches('\u{feff}').lines().enumerate().map(|(index, text)| {
         let word = text.split_once('#').map_or(text, |(word, _)| word).trim();
@@ -73,7 +73,7 @@ fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     })
 }
 
-/// A file's text; `None` where it is not there.
+/// Reads a file's text; `None` if it does not exist.
 fn read(path: &Path) -> Result<Option<String>, ListError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,

@@ -1,4 +1,4 @@
-//! `projects.txt`: which repositories are mirrored.
+//! `projects.txt`: the repositories to mirror.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ pub struct Projects {
     path: PathBuf,
     text: String,
     owners: Vec<Owner>,
-    /// Places in `owners` by lower-case login.
-    places: HashMap<String, usize>,
-    /// Comments behind the last repository.
-    rest: Vec<String>,
-    /// What stood in the file of the owners whose repositories were set, by lower-case login.
+    /// Indices into `owners` by lower-case login.
+    indices: HashMap<String, usize>,
+    /// Comments after the last repository.
+    trailing_comments: Vec<String>,
+    /// The repositories that [`set`](Self::set) replaced, by the owner's lower-case login.
     replaced: HashMap<String, Vec<RepoName>>,
 }
 
@@ -24,31 +24,31 @@ pub struct Projects {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Owner {
     login: String,
-    /// Comments in front of any of them.
+    /// Comments before any of them.
     comments: Vec<String>,
     repositories: Vec<RepoName>,
 }
 
 impl Projects {
-    /// Reads the file; one that is not there names no repository.
+    /// Reads the file; one that does not exist names no repository.
     ///
     /// # Errors
-    /// A file that can't be read or holds a line that names nothing.
+    /// A file that can't be read or contains a malformed line.
     pub fn read(path: &Path) -> Result<Self, ListError> {
         let text = read(path)?.unwrap_or_default();
         let mut projects = Self {
             path: path.to_owned(),
             text: String::new(),
             owners: Vec::new(),
-            places: HashMap::new(),
-            rest: Vec::new(),
+            indices: HashMap::new(),
+            trailing_comments: Vec::new(),
             replaced: HashMap::new(),
         };
         let mut seen = HashSet::new();
         for line in lines(&text) {
             if line.word.is_empty() {
                 if !line.text.trim().is_empty() {
-                    projects.rest.push(line.text.to_owned());
+                    projects.trailing_comments.push(line.text.to_owned());
                 }
                 continue;
             }
@@ -57,7 +57,7 @@ impl Projects {
                 line: line.number,
                 problem: error.to_string(),
             })?;
-            let comments = std::mem::take(&mut projects.rest);
+            let comments = std::mem::take(&mut projects.trailing_comments);
             let owner = projects.owner(name.owner());
             owner.comments.extend(comments);
             if seen.insert(name.folded()) {
@@ -69,14 +69,14 @@ impl Projects {
     }
 
     fn owner(&mut self, login: &str) -> &mut Owner {
-        let at = *self.places.entry(login.to_ascii_lowercase()).or_insert_with(|| {
+        let at = *self.indices.entry(login.to_ascii_lowercase()).or_insert_with(|| {
             self.owners.push(Owner { login: login.to_owned(), comments: Vec::new(), repositories: Vec::new() });
             self.owners.len() - 1
         });
         &mut self.owners[at]
     }
 
-    /// Makes sure that the file can be replaced.
+    /// Checks that the file can be replaced.
     ///
     /// # Errors
     /// It can't.
@@ -84,52 +84,52 @@ impl Projects {
         atomic_write::check(&self.path)
     }
 
-    /// All repositories, in the file's order.
+    /// Returns all repositories, in the file's order.
     pub fn repositories(&self) -> impl Iterator<Item = &RepoName> {
         self.owners.iter().flat_map(|owner| &owner.repositories)
     }
 
-    /// The repositories of one owner.
+    /// Returns the repositories of one owner.
     pub fn of(&self, login: &str) -> Vec<RepoName> {
-        let owner = self.places.get(&login.to_ascii_lowercase()).and_then(|at| self.owners.get(*at));
+        let owner = self.indices.get(&login.to_ascii_lowercase()).and_then(|at| self.owners.get(*at));
         owner.map(|owner| owner.repositories.clone()).unwrap_or_default()
     }
 
-    /// Puts these in the place of an owner's repositories.
+    /// Replaces an owner's repositories.
     pub fn set(&mut self, login: &str, mut repositories: Vec<RepoName>) {
         repositories.sort_by_cached_key(|name| (name.name().to_lowercase(), name.name().to_owned()));
         let before = std::mem::replace(&mut self.owner(login).repositories, repositories);
         self.replaced.entry(login.to_ascii_lowercase()).or_insert(before);
     }
 
-    /// Writes the file anew, if it says something else than before. Comments stay in front of their owner's repositories.
+    /// Writes the file if its content changes. Comments stay before their owner's repositories.
     ///
-    /// The file is read again first: lines that were added since it was read, and all that belongs to other owners, stay.
+    /// The file is read again first: lines that were added meanwhile, and the lines of other owners, stay.
     ///
     /// # Errors
-    /// It holds a line that names nothing by now, or can't be written; it is as it was.
+    /// The file now contains a malformed line, or can't be written; it is unchanged then.
     pub fn write(&mut self) -> Result<(), ListError> {
         let _lock = atomic_write::lock(&self.path);
-        let mut present = Self::read(&self.path)?;
+        let mut current = Self::read(&self.path)?;
         for Owner { login, repositories, .. } in &self.owners {
             let Some(before) = self.replaced.get(&login.to_ascii_lowercase()) else { continue };
             let known: HashSet<String> = before.iter().map(RepoName::folded).collect();
             let mut repositories = repositories.clone();
             let set: HashSet<String> = repositories.iter().map(RepoName::folded).collect();
-            let added = present.of(login).into_iter().filter(|name| {
+            let added = current.of(login).into_iter().filter(|name| {
                 let name = name.folded();
                 !known.contains(&name) && !set.contains(&name)
             });
             repositories.extend(added);
-            present.set(login, repositories);
+            current.set(login, repositories);
         }
-        let text = present.as_text();
-        if text != present.text || !self.path.exists() {
+        let text = current.as_text();
+        if text != current.text || !self.path.exists() {
             atomic_write::replace(&self.path, &text)?;
-            present.text = text;
+            current.text = text;
         }
-        present.replaced.clear();
-        *self = present;
+        current.replaced.clear();
+        *self = current;
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Projects {
             text.extend(owner.comments.iter().map(|comment| format!("{comment}\n")));
             text.extend(owner.repositories.iter().map(|name| format!("{} {}\n", name.owner(), name.name())));
         }
-        text.extend(self.rest.iter().map(|comment| format!("{comment}\n")));
+        text.extend(self.trailing_comments.iter().map(|comment| format!("{comment}\n")));
         text
     }
 }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owners_lines_are_replaced_and_all_others_stay() {
+    fn replacing_an_owners_repositories_keeps_all_other_lines() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("projects.txt");
         std::fs::write(&path, "# by hand\r\nother/thing\r\n# ours\ncontoso b\ncontoso B\ncontoso a\n# end\n").unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_added_while_repositories_are_listed_stay() {
+    fn lines_added_meanwhile_are_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("projects.txt");
         std::fs::write(&path, "contoso a\ncontoso gone\n").unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_can_not_be_replaced_is_known_before() {
+    fn unreplaceable_files_are_detected_before_writing() {
         let directory = tempfile::tempdir().unwrap();
         let projects = Projects::read(&directory.path().join("missing/projects.txt")).unwrap();
         assert!(projects.check_writable().unwrap_err().to_string().contains("missing/projects.txt"));
@@ -199,7 +199,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_stays_a_link_and_permissions_stay() {
+    fn links_and_permissions_are_kept() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let (real, link) = (directory.path().join("real.txt"), directory.path().join("projects.txt"));

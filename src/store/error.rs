@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::backend_url::BackendUrl;
+use crate::open_files;
 
 /// A backend that can't be opened, read or written.
 #[derive(Debug)]
@@ -51,6 +52,9 @@ impl BackendError {
 /// Returns cause and hint of an error by SQLite's primary result code (<https://sqlite.org/rescode.html>).
 fn cause_and_hint(error: &sqlx::Error) -> (String, &'static str) {
     const GENERAL: &str = "see the log for more; nothing that was stored is lost";
+    if open_files::is_limit(error) {
+        return (error.to_string(), open_files::HINT);
+    }
     if let sqlx::Error::Database(database) = error {
         let extended: i32 = database.code().and_then(|code| code.parse().ok()).unwrap_or(0);
         let text = database.message().to_owned();
@@ -65,6 +69,7 @@ fn cause_and_hint(error: &sqlx::Error) -> (String, &'static str) {
                 "the disk is full".to_owned(),
                 "free some space and run the command again, it goes on where it stopped",
             ),
+            14 if open_files::is_limit_reached() => ("too many open files".to_owned(), open_files::HINT),
             14 => (text, "check that the directory exists and that this user may read and write in it"),
             26 => (
                 "the file is not a SQLite database".to_owned(),

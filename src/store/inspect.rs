@@ -143,7 +143,7 @@ fn check_creatable(what: &str, path: &Path) -> Result<(), BackendError> {
     Err(BackendError {
         operation: sqlite::open_operation(what, path),
         cause: cause,
-        hint: "make the directory writable for this user, or set `data_dir` to another place",
+        hint: sqlite::directory_hint(nearest),
         before_start: true,
     })
 }

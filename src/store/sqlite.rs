@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::BackendError;
-use crate::private_files;
+use crate::{open_files, private_files};
 
 /// Maximum wait for another process's transaction. Transactions are short (one batch): a minute is far beyond a healthy
 /// one and short enough to notice a hung process.
@@ -92,9 +92,19 @@ pub(crate) fn create_parent_dir(what: &str, path: &Path) -> Result<(), BackendEr
     private_files::create_dir_all(parent).map_err(|error| BackendError {
         operation: open_operation(what, path),
         cause: format!("its directory {} can't be created: {error}", parent.display()),
-        hint: "make the directory writable for this user, or set `data_dir` to another place",
+        hint: directory_hint(parent),
         before_start: true,
     })
+}
+
+/// Returns advice for a directory that can't be created or written to.
+pub(super) fn directory_hint(directory: &Path) -> &'static str {
+    let is_blocked = directory.ancestors().any(Path::is_file);
+    match is_blocked {
+        _ if open_files::is_limit_reached() => open_files::HINT,
+        true => "a file stands where a directory is needed: move it away, or set `data_dir` to another place",
+        false => "make the directory writable for this user, or set `data_dir` to another place",
+    }
 }
 
 /// Takes an advisory lock on a file beside the store, held during schema setup and released on drop.
@@ -106,7 +116,7 @@ pub(crate) async fn lock_for_setup(store: &Path) -> Result<File, BackendError> {
     let failed = |error: &std::io::Error| BackendError {
         operation: format!("locking {}", path.display()),
         cause: error.to_string(),
-        hint: "make the data directory writable for this user, or set `data_dir` to another place",
+        hint: directory_hint(path.parent().unwrap_or(&path)),
         before_start: true,
     };
     let file = private_files::open(OpenOptions::new().create(true).truncate(false).write(true), &path)

@@ -1,4 +1,4 @@
-//! Where Application Insights takes telemetry, as a connection string says it (Microsoft Learn: connection strings).
+//! The connection string of Application Insights (Microsoft Learn: connection strings).
 
 use std::str::FromStr;
 
@@ -6,22 +6,22 @@ use url::Url;
 
 use crate::secret::Secret;
 
-/// Where a key alone leads to, as the first msght was given it.
+/// The endpoint of an instrumentation key without an endpoint, as the first msght took it.
 const GLOBAL_ENDPOINT: &str = "https://dc.services.visualstudio.com/";
 
-/// A resource of Application Insights.
+/// A connection string of Application Insights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionString {
-    /// Which resource it is; whoever knows it can send to it.
+    /// The instrumentation key: whoever knows it can send telemetry.
     pub key: Secret,
-    /// Where telemetry is sent to; ends in a slash.
+    /// The ingestion endpoint; ends in a slash.
     pub endpoint: Url,
 }
 
 impl FromStr for ConnectionString {
     type Err = &'static str;
 
-    /// Reads a connection string, or an instrumentation key alone.
+    /// Parses a connection string, or an instrumentation key alone.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let part = |name: &str| {
             text.split(';').find_map(|part| {
@@ -38,7 +38,7 @@ impl FromStr for ConnectionString {
         let suffixed = || part("EndpointSuffix").map(|suffix| format!("https://dc.{suffix}/"));
         let endpoint = part("IngestionEndpoint").map(str::to_owned).or_else(suffixed);
         let endpoint = endpoint.unwrap_or_else(|| GLOBAL_ENDPOINT.to_owned());
-        let mut endpoint = Url::parse(&endpoint).map_err(|_| "an IngestionEndpoint that is no URL")?;
+        let mut endpoint = Url::parse(&endpoint).map_err(|_| "an IngestionEndpoint that is not a URL")?;
         if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
             return Err("an IngestionEndpoint that is neither http nor https");
         }
@@ -60,7 +60,7 @@ mod tests {
     const KEY: &str = "00000000-1111-2222-3333-444444444444";
 
     #[test]
-    fn a_connection_string_says_where_to_and_a_key_alone_leads_to_the_common_place() {
+    fn connection_strings_name_their_endpoint_and_keys_alone_have_the_global_one() {
         let endpoint = |text: String| text.parse::<ConnectionString>().unwrap().endpoint.to_string();
         let regional = format!("InstrumentationKey={KEY};IngestionEndpoint=https://westeurope.in.example.com");
         assert_eq!(endpoint(regional), "https://westeurope.in.example.com/");

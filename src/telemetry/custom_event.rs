@@ -1,8 +1,8 @@
-//! Custom events, with the names and properties that the first msght gave them (data model, §6).
+//! Custom events, with the names and properties of the first msght.
 
 use std::fmt;
 
-/// Something that operators count.
+/// An event that operators count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CustomEvent<'a> {
     /// A run over all repositories begins.
@@ -21,9 +21,9 @@ pub enum CustomEvent<'a> {
         /// Its name.
         repository: &'a str,
     },
-    /// A token was refused a repository.
+    /// A token was denied access to a repository.
     KeyDoesNotHaveAccess {
-        /// What may be shown of the token.
+        /// The hint of the token.
         hint: &'a str,
         /// The repository's owner.
         organization: &'a str,
@@ -55,7 +55,7 @@ impl fmt::Display for CustomEvent<'_> {
 }
 
 impl CustomEvent<'_> {
-    /// Its properties, by the names of the data model.
+    /// Returns the properties by name.
     fn properties(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::DataCollectionStarting | Self::DataCollectionComplete => Vec::new(),
@@ -72,7 +72,7 @@ impl CustomEvent<'_> {
         }
     }
 
-    /// Puts it into the log.
+    /// Writes the event to the log.
     pub fn emit(&self) {
         let properties: Vec<String> =
             self.properties().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_properties_are_those_of_the_data_model() {
+    fn names_and_properties_are_stable() {
         let event = CustomEvent::KeyDoesNotHaveAccess { hint: "ghp_…", organization: "contoso", repository: "web" };
         assert_eq!(event.to_string(), "Key Does Not Have Access to Repo");
         let of =

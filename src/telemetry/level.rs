@@ -1,4 +1,4 @@
-//! How much is logged.
+//! The levels of the log.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level's name in the configuration.
+    /// Returns the level's name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Level::Error => "error",

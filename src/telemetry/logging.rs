@@ -1,4 +1,4 @@
-//! Starts the log: a file always, standard error with `--verbose`.
+//! The log: always a file, and standard error with `--verbose`.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,27 +17,27 @@ use super::{Console, Level, RotatingFile};
 pub struct LogConfig {
     /// The log file.
     pub file: PathBuf,
-    /// The least severe lines that it holds.
+    /// The least severe level that is logged.
     pub level: Level,
     /// Days that rotated log files are kept.
     pub keep_days: u32,
 }
 
-/// Starts the log of this process. The file and its directory are made with the first line.
+/// Starts the log of this process. The file and its directory are created with the first line.
 ///
 /// A second call changes nothing: the first log stays.
 pub fn start(settings: &LogConfig, verbose: bool, console: &Console) {
-    let complaint = console.clone();
+    let reporter = console.clone();
     let file = RotatingFile::new(settings.file.clone(), settings.keep_days, move |problem| {
-        complaint.error(&format!("warning: {problem}; the work goes on without a log file"));
+        reporter.error(&format!("warning: {problem}; the work goes on without a log file"));
     });
     let to_file = layer(file).with_filter(filter(settings.level));
     let to_stderr = verbose.then(|| layer(AboveBars(console.clone())).with_filter(filter(settings.level)));
     drop(tracing_subscriber::registry().with(to_file).with(to_stderr).try_init());
 }
 
-/// msght's own lines at the level, those of its libraries at `warn` or less: their debug lines would drown ours
-/// and could show headers.
+/// Passes msght's own lines at the level, and those of its libraries at `warn` at most: their debug lines would drown ours and
+/// could contain headers.
 fn filter(level: Level) -> Targets {
     let level = match level {
         Level::Error => LevelFilter::ERROR,
@@ -61,7 +61,7 @@ fn utc_time() -> impl FormatTime + Send + Sync + 'static {
     ChronoUtc::new("%Y-%m-%dT%H:%M:%S%.3fZ".to_owned())
 }
 
-/// Standard error, above the progress bars.
+/// A writer to standard error above the progress bars.
 struct AboveBars(Console);
 
 impl<'a> MakeWriter<'a> for AboveBars {

@@ -1,4 +1,4 @@
-//! What msght tells: the log file, and what users read on their terminal.
+//! Telemetry: the log file, the console and custom events.
 
 mod app_insights;
 mod console;

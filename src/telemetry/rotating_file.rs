@@ -1,8 +1,8 @@
-//! A log file that starts anew every day and when it grows large; old ones are compressed and, later, removed.
+//! A log file that is rotated daily and when it grows large; rotated files are compressed and later removed.
 //!
-//! Any number of processes may write to one file. Each line is one write in append mode, under a shared lock of the
-//! file; who rotates takes the exclusive lock, so that nobody writes to a file that is being put away. A process
-//! whose file was put away by another sees that the path names another file, and opens that.
+//! Any number of processes may write to one file. Each line is one write in append mode under a shared lock of the file;
+//! rotation takes the exclusive lock, so that nobody writes to a file that is being rotated. A process whose file was rotated
+//! by another notices that the path names another file, and opens that one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -17,15 +17,15 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::private_files;
 
-/// A file of this many bytes is put away before its day ends: editors and `grep` still work on it.
+/// Size in bytes at which a file is rotated before its day ends: editors and `grep` still handle it.
 const ROTATE_AT_BYTES: u64 = 100 * 1024 * 1024;
-/// A lock is held for the time of one write. Who can't have it so long writes without: a line at the wrong place
-/// is better than a program that waits for one that was stopped in the middle.
+/// Limit for the shared lock, which others hold for one write. After that a line is written without it: a misplaced line is
+/// better than a program that waits for one that was stopped during its write.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(50);
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(1);
-/// So often it is tried to put a file away before that is left to a later line.
+/// Attempts at a rotation before it is left to a later line.
 const MAX_ROTATION_ATTEMPTS: u32 = 5;
-/// Numbers tried for a rotated file's name; this many times 100 MB a day is far beyond any log.
+/// Upper bound on the rotated files of a day; times 100 MB it is far beyond any log.
 const MAX_FILES_PER_DAY: u32 = 10_000;
 
 /// A rotating log file. Clones write to the same file.
@@ -38,10 +38,10 @@ struct State {
     path: PathBuf,
     keep_days: u32,
     rotate_at: u64,
-    /// Whether it starts anew at all: not where its directory can't be changed.
+    /// False once the directory turned out to be read-only.
     rotates: bool,
     open: Option<Open>,
-    /// Told once when the file can't be written.
+    /// Called once, with the first error.
     on_error: Option<Box<dyn FnOnce(String) + Send>>,
     today: fn() -> NaiveDate,
 }
@@ -53,7 +53,7 @@ struct Open {
 }
 
 impl RotatingFile {
-    /// A log at `path`, made with its first line. `on_error` is called once, when a line can't be written.
+    /// Opens a log at `path`, which is created with its first line. `on_error` is called once, when a line can't be written.
     pub fn new(path: PathBuf, keep_days: u32, on_error: impl FnOnce(String) + Send + 'static) -> Self {
         Self {
             shared: Arc::new(Mutex::new(State {
@@ -74,7 +74,7 @@ impl RotatingFile {
 }
 
 impl io::Write for RotatingFile {
-    /// Never fails: a log that can't be written is complained about once and must not end the work.
+    /// Never fails: a log that can't be written is reported once and must not end the work.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.state();
         if let Err(error) = state.append(line) {
@@ -101,11 +101,11 @@ impl<'a> MakeWriter<'a> for RotatingFile {
 
 impl State {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        // Another process may put the file away between opening and locking; each turn opens the new one.
-        // Two would do; the bound only makes the end plain.
-        const TURNS: usize = 8;
+        // Another process may rotate the file between opening and locking; each attempt opens the new one. Two are enough; the
+        // bound only guarantees an end.
+        const MAX_ATTEMPTS: usize = 8;
         let mut later = false;
-        for _ in 0..TURNS {
+        for _ in 0..MAX_ATTEMPTS {
             let open = match self.open.take() {
                 Some(open) => open,
                 None => self.open_file()?,
@@ -120,10 +120,10 @@ impl State {
                 drop(locked);
                 match self.rotate_open(&open) {
                     Ok(true) => {}
-                    // Somebody else is writing or putting it away just now: a later line rotates it. This one is written
-                    // under the lock like any other, for what is put away may be compressed already.
+                    // Another process is writing or rotating: a later line rotates the file. This one is written under the lock
+                    // like any other, because a rotated file may be compressed already.
                     Ok(false) => (later, self.open) = (true, Some(open)),
-                    // The directory can't be changed: better one long file than none.
+                    // The directory is read-only: one long file is better than none.
                     Err(error) => {
                         if let Some(on_error) = self.on_error.take() {
                             on_error(format!("can't start a new log file beside {}: {error}", self.path.display()));
@@ -157,9 +157,9 @@ impl State {
         Ok(Open { file, day })
     }
 
-    /// Renames the file to its day's name. False when another process holds it: then it is left.
+    /// Renames the file to its day's name. Returns false, and leaves the file, if another process holds it.
     fn rotate_open(&self, open: &Open) -> io::Result<bool> {
-        // Who writes a line holds it for a moment only.
+        // A writer holds the lock only for a moment.
         let mut tries = 0;
         while let Err(TryLockError::WouldBlock) = open.file.try_lock() {
             tries += 1;
@@ -168,15 +168,15 @@ impl State {
             }
             std::thread::sleep(LOCK_RETRY_DELAY);
         }
-        // A file system without locks: go on without, as every single process did before there were locks.
+        // A file system without locks is used without them.
         let moved = if is_at(&open.file, &self.path) { rotate(&self.path, open.day) } else { Ok(()) };
-        // Closing the file would unlock it too; this is for the case that it stays open.
+        // Closing the file unlocks it, too; this is for a file that stays open.
         drop(open.file.unlock());
         moved.map(|()| true)
     }
 }
 
-/// A shared lock, given back when dropped.
+/// A shared lock, released on drop.
 struct SharedLock<'a>(&'a File);
 
 impl Drop for SharedLock<'_> {
@@ -199,7 +199,7 @@ fn lock_shared(file: &File) -> Option<SharedLock<'_>> {
     }
 }
 
-/// Whether the path still names this open file.
+/// Returns whether the path still names this open file.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -209,13 +209,13 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Elsewhere an open file can't be renamed by another process, so that it is always the same.
+/// Elsewhere another process can't rename an open file, so that it is always the same.
 #[cfg(not(unix))]
 fn is_at(_file: &File, path: &Path) -> bool {
     path.exists()
 }
 
-/// Moves the file to the first free name of its day.
+/// Renames the file to the first free name of its day.
 fn rotate(path: &Path, day: NaiveDate) -> io::Result<()> {
     for number in 0..MAX_FILES_PER_DAY {
         let target = rotated_name(path, day, number);
@@ -224,7 +224,7 @@ fn rotate(path: &Path, day: NaiveDate) -> io::Result<()> {
         }
         // A hard link fails where the name is taken, so that two processes can't choose the same one.
         match fs::hard_link(path, &target) {
-            // Compressed meanwhile, it has left its name free, which is still its own.
+            // The file of that name was compressed meanwhile, and the name still belongs to it.
             Ok(()) if with_suffix(&target, ".gz").exists() => fs::remove_file(&target)?,
             Ok(()) => return fs::remove_file(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -236,7 +236,7 @@ fn rotate(path: &Path, day: NaiveDate) -> io::Result<()> {
     Err(io::Error::other(format!("all {MAX_FILES_PER_DAY} names of {day} are taken")))
 }
 
-/// `logfile.txt.2026-01-31`, then `logfile.txt.2026-01-31.1` and so on.
+/// Returns the name of a rotated file: `logfile.txt.2026-01-31`, then `logfile.txt.2026-01-31.1` and so on.
 fn rotated_name(path: &Path, day: NaiveDate, number: u32) -> PathBuf {
     let suffix = match number {
         0 => format!(".{day}"),
@@ -251,9 +251,9 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Compresses what was put away and removes what is too old; what a process that ends leaves undone, the next does.
+/// Compresses rotated files and removes those that are too old; what a process leaves undone, the next one does.
 fn compress_and_prune_in_background(path: PathBuf, today: NaiveDate, keep_days: u32) {
-    // Without a thread the files stay as they are until the next start.
+    // If no thread can be started, the next process does it.
     drop(
         std::thread::Builder::new()
             .name("logfile".to_owned())
@@ -271,7 +271,7 @@ fn compress_and_prune(path: &Path, today: NaiveDate, keep_days: u32) -> io::Resu
     for entry in fs::read_dir(directory)?.flatten() {
         let name = entry.file_name();
         let Some((day, form)) = name.to_str().and_then(|name| rotated(own_name, name)) else { continue };
-        // One file that can't be had must not keep the others.
+        // One file's error must not affect the others.
         let file = entry.path();
         if day < oldest {
             drop(fs::remove_file(file));
@@ -286,16 +286,16 @@ fn compress_and_prune(path: &Path, today: NaiveDate, keep_days: u32) -> io::Resu
     Ok(())
 }
 
-/// What a rotated file is.
+/// The form of a rotated file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
     Compressed,
-    /// Being compressed by a process, or left by one that ended.
+    /// The unfinished output of a compression, which may have been abandoned.
     Unfinished,
 }
 
-/// The day and the form of a rotated file; other names are not ours to touch.
+/// Returns the day and the form of a rotated file, or `None` for other files.
 fn rotated(own_name: &str, name: &str) -> Option<(NaiveDate, Form)> {
     const DAY_LENGTH: usize = 10;
     let rest = name.strip_prefix(own_name)?.strip_prefix('.')?;
@@ -312,7 +312,7 @@ fn rotated(own_name: &str, name: &str) -> Option<(NaiveDate, Form)> {
     (number.is_empty() || numbered).then_some((day, form))
 }
 
-/// Compresses a file beside itself, then removes it. One process at a time: the others leave it.
+/// Compresses a file beside itself, then removes it. Does nothing if another process is doing so.
 fn compress(path: &Path) -> io::Result<()> {
     let mut source = File::open(path)?;
     match source.try_lock() {
@@ -320,7 +320,7 @@ fn compress(path: &Path) -> io::Result<()> {
         Err(TryLockError::WouldBlock) => return Ok(()),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    // Between the listing and the lock another process may have finished it.
+    // Another process may have finished between the listing and the lock.
     if !is_at(&source, path) {
         return Ok(());
     }
@@ -333,7 +333,7 @@ fn compress(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Removes what a process that ended in the middle left; its source is still there.
+/// Removes the output of a compression that was abandoned; its source still exists.
 fn remove_if_abandoned(path: &Path) -> io::Result<()> {
     const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
     let age = SystemTime::now().duration_since(fs::metadata(path)?.modified()?).unwrap_or_default();
@@ -361,7 +361,7 @@ mod tests {
         names
     }
 
-    /// Every line of the log, whatever file it is in.
+    /// Reads every line of the log, whatever file it is in.
     fn lines(directory: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         for name in names(directory) {
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_made_with_its_first_line() {
+    fn the_first_line_creates_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/logfile.txt");
         let mut log = log(&path);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_day_is_put_away_under_that_day() {
+    fn a_file_of_another_day_is_rotated_under_that_day() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("logfile.txt");
         fs::write(&path, "old\n").unwrap();
@@ -401,10 +401,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_is_put_away_and_no_line_is_lost_between_writers() {
+    fn rotation_of_a_full_file_loses_no_line_of_concurrent_writers() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("logfile.txt");
-        // Each writer has its own state, as another process has.
+        // Each writer has its own state, like another process.
         std::thread::scope(|scope| {
             for writer in 0..4 {
                 let path = &path;
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn old_files_are_removed_and_foreign_ones_left() {
+    fn old_files_are_removed_and_others_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("logfile.txt");
         for name in [
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_never_overwritten() {
+    fn rotation_never_overwrites() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("logfile.txt");
         fs::write(directory.path().join("logfile.txt.2026-01-31.gz"), "a").unwrap();
@@ -475,17 +475,17 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_cannot_be_written_is_complained_about_once() {
-        static COMPLAINTS: AtomicUsize = AtomicUsize::new(0);
+    fn an_unwritable_log_is_reported_once() {
+        static REPORTS: AtomicUsize = AtomicUsize::new(0);
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         let mut log = RotatingFile::new(directory.path().join("file/logfile.txt"), 14, |problem| {
             assert!(problem.contains("logfile.txt"), "{problem}");
-            COMPLAINTS.fetch_add(1, Ordering::SeqCst);
+            REPORTS.fetch_add(1, Ordering::SeqCst);
         });
         for _ in 0..3 {
             log.write_all(b"line\n").unwrap();
         }
-        assert_eq!(COMPLAINTS.load(Ordering::SeqCst), 1);
+        assert_eq!(REPORTS.load(Ordering::SeqCst), 1);
     }
 }

@@ -345,8 +345,8 @@ async fn unusable_files_are_told_before_anything_is_asked() {
     std::fs::remove_file(&orgs).unwrap();
     refused(&["orgs.txt is not there", "--orgs"]).await;
     for (content, told) in [
-        (&b""[..], "names no organisation"),
-        (b"# nothing\n", "names no organisation"),
+        (&b""[..], "names no organization"),
+        (b"# nothing\n", "names no organization"),
         (b"contoso\ncaf\xe9\n", "line 2: it is not UTF-8"),
         (b"contoso\n../etc\n", "line 2: \"../etc\""),
     ] {

@@ -186,8 +186,8 @@ async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
         (format!("amqp://guest:guest@no-such-host.invalid:{port}/v0"), "check that the broker runs"),
         (format!("amqp://guest:guest@[::1]:{port}/v0"), "refused"),
         (format!("amqp://guest:s3cret@127.0.0.1:{silent_port}/v0"), "no answer to a connection within"),
-        (format!("amqp://guest:s3cret@127.0.0.1:{port}port/v0"), "no AMQP URL"),
-        (format!("amqp://guest:s3cret/raw@127.0.0.1:{port}/v0"), "user or password holds"),
+        (format!("amqp://guest:s3cret@127.0.0.1:{port}port/v0"), "not an AMQP URL"),
+        (format!("amqp://guest:s3cret/raw@127.0.0.1:{port}/v0"), "user or password contains"),
     ] {
         let began = Instant::now();
         let error = place::try_open(&url).await.err().unwrap_or_else(|| panic!("{url} opens"));
@@ -209,7 +209,7 @@ async fn a_password_with_special_characters_opens_and_missing_rights_are_named()
     let error = queue.declare(&[Route::Projects]).await.expect_err("no right to declare");
     let text = error.to_string();
     assert!(error.before_start && text.contains("access to exchange 'github' in vhost 'locked' refused"), "{text}");
-    assert!(text.contains("give the user the right") && !text.contains(&password), "{text}");
+    assert!(text.contains("grant the user the permission") && !text.contains(&password), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,7 +252,10 @@ async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
         };
         let text = error.to_string();
         println!("{text}");
-        assert!(text.contains("PRECONDITION_FAILED") && text.contains("made with other properties"), "{what}: {text}");
+        assert!(
+            text.contains("PRECONDITION_FAILED") && text.contains("created with other properties"),
+            "{what}: {text}"
+        );
     }
 }
 

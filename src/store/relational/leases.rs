@@ -53,7 +53,7 @@ pub struct Lease {
 pub fn process_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     let host: String = host.as_deref().unwrap_or("host").trim().chars().take(100).collect();
-    format!("{host}/{}/{}", std::process::id(), process_id::surroundings_mark())
+    format!("{host}/{}/{}", std::process::id(), process_id::namespace_mark())
 }
 
 /// Returns whether the process that a holder names has certainly ended.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
+use crate::open_files;
 use crate::queue::error::NO_QUEUE_ADVICE;
 use crate::retry::Retryability;
 use crate::store::BackendError;
@@ -50,6 +51,11 @@ impl BrokerError {
     /// Returns whether the broker reports that something does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self.protocol_kind(), Some((AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND), _))) && !self.is_outage()
+    }
+
+    fn is_open_files_limit(&self) -> bool {
+        let BrokerError::Broker(error) = self else { return false };
+        matches!(error.kind(), ErrorKind::IOError(error) if open_files::is_limit(error.as_ref()))
     }
 
     fn protocol_kind(&self) -> Option<(AMQPErrorKind, &str)> {
@@ -105,13 +111,12 @@ impl BrokerError {
                  written %2F"
             }
             _ => match self {
+                _ if self.is_open_files_limit() => open_files::HINT,
                 BrokerError::TimedOut { .. } | BrokerError::Nacked => {
                     "check that the broker is healthy: one that is short of memory or disk accepts no messages"
                 }
                 BrokerError::Unroutable => "bind a queue to it, or start the command that consumes it once",
-                BrokerError::Broker(_) => {
-                    "check that the broker is running and that `queue.url` names its host and port"
-                }
+                BrokerError::Broker(_) => "check that the broker runs, and that `queue.url` names its host and port",
             },
         };
         BackendError { operation: tried, cause: self.to_string(), hint: advice, before_start: false }

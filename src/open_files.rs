@@ -1,0 +1,42 @@
+//! The limit of open files: which errors it causes, and what to do about it.
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+
+use crate::http::sources;
+
+/// Advice for a process that has reached the limit.
+pub const HINT: &str = "raise the limit of open files (`ulimit -n`), or run fewer jobs at a time";
+
+/// Returns whether an error comes from the limit: the process's own, or the system's.
+pub fn is_limit(error: &(dyn Error + 'static)) -> bool {
+    sources(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(is_limit_code)
+}
+
+/// Returns whether the process can open no file now, for libraries that hide the cause of their errors.
+pub fn is_limit_reached() -> bool {
+    std::env::current_exe().and_then(File::open).is_err_and(|error| is_limit_code(&error))
+}
+
+#[cfg(unix)]
+fn is_limit_code(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+#[cfg(not(unix))]
+fn is_limit_code(_error: &io::Error) -> bool {
+    false
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_is_recognized_among_the_causes() {
+        let limit = || io::Error::from_raw_os_error(libc::EMFILE);
+        assert!(is_limit(&limit()) && is_limit(&sqlx::Error::Io(limit())));
+        assert!(!is_limit(&io::Error::from_raw_os_error(libc::ENOENT)) && !is_limit_reached());
+    }
+}
