@@ -73,10 +73,7 @@ pub fn tighten(files: &[PathBuf]) -> Vec<PathBuf> {
         let (mut own, mut strange) = (Vec::new(), false);
         for entry in entries.flatten() {
             let path = entry.path();
-            match is_own(&path, files) {
-                true => own.push(path),
-                false => strange = true,
-            }
+            if is_own(&path, files) { own.push(path) } else { strange = true }
         }
         if !own.is_empty() && !strange && !directory.as_os_str().is_empty() {
             own.push(directory.to_owned());

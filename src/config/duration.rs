@@ -23,7 +23,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         return None;
     }
     // Ten digits of days are beyond any calendar.
-    let number: u64 = digits.parse().ok().filter(|number| *number <= u64::from(u32::MAX))?;
+    let number: u64 = digits.parse().ok().filter(|number| u32::try_from(*number).is_ok())?;
     Some(Duration::from_secs(number * seconds))
 }
 

@@ -36,7 +36,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 const LEVEL: Level = Level::Info;
 const KEEP_DAYS: u32 = 14;
 /// A database is usually back within this time after a restart or a failover.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+const STORE_TIMEOUT: Duration = Duration::from_mins(5);
 /// GitHub allows 100 concurrent requests to one account and app; 90 leaves room for others.
 pub(super) const MAX_CONCURRENCY: usize = 90;
 /// The default of concurrent requests per token.
@@ -234,9 +234,8 @@ impl Values<'_> {
     fn web_url(&self, key: &str) -> Result<Option<Url>, ConfigError> {
         const EXPECTED: &str = "an http:// or https:// URL without a user or password in it";
         let Some(text) = self.0.text(key) else { return Ok(None) };
-        let shown = || match text.contains("://") {
-            true => format!("{:?}", redacted(&text)),
-            false => "a text that is not a URL".to_owned(),
+        let shown = || {
+            if text.contains("://") { format!("{:?}", redacted(&text)) } else { "a text that is not a URL".to_owned() }
         };
         let url = Url::parse(&text).map_err(|_| self.invalid(key, shown(), EXPECTED))?;
         if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {

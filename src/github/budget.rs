@@ -11,11 +11,11 @@ use crate::rate_limit::RateWindow;
 /// GitHub's servers may report the same window's end one second apart.
 const RESET_TOLERANCE_SECS: i64 = 1;
 /// Length of GitHub's windows, assumed when a response names no end.
-const WINDOW: Duration = Duration::from_secs(3600);
+const WINDOW: Duration = Duration::from_hours(1);
 /// Minimum length assumed of a window.
 const MIN_WINDOW: Duration = Duration::from_secs(1);
 /// Maximum wait taken from a response, so that adding it to a clock can't overflow.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const MAX_WAIT: Duration = Duration::from_hours(366 * 24);
 
 /// The rate-limit headers of one response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

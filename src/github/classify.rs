@@ -211,9 +211,10 @@ impl Response {
                 if self.is_json() || (self.body.is_empty() && status == 204) {
                     return ResponseClass::Page;
                 }
-                let why = match self.is_web_page() {
-                    true => format!("{status} with a web page instead of JSON"),
-                    false => format!("{status} with a body that is no complete JSON ({} bytes)", self.body.len()),
+                let why = if self.is_web_page() {
+                    format!("{status} with a web page instead of JSON")
+                } else {
+                    format!("{status} with a body that is no complete JSON ({} bytes)", self.body.len())
                 };
                 return ResponseClass::Transient(TransientFailure { not_github: true, ..TransientFailure::new(why) });
             }

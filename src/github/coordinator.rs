@@ -73,7 +73,7 @@ impl Coordinator {
             }
             // Randomized, so that processes don't retry all at once.
             Ok(Reservation::Busy(wait)) => {
-                pool.throttle_until(permit.token, now + wait + REQUEST_INTERVAL.mul_f64(rand::random()))
+                pool.throttle_until(permit.token, now + wait + REQUEST_INTERVAL.mul_f64(rand::random()));
             }
             Ok(Reservation::Blocked { wait, reason, secondary_limit_hits }) => {
                 pool.record_secondary_limit_hits(permit.token, secondary_limit_hits);

@@ -402,9 +402,12 @@ fn disabled_list(tokens: &[(String, String)]) -> String {
 /// Formats tokens and statuses: `ghp_…, ghs_…: 404` if all got the same, else `ghp_…: 404, ghs_…: 403`.
 fn tried_list(tried: &[(String, u16)]) -> String {
     let same = tried.iter().all(|(_, status)| Some(status) == tried.first().map(|(_, first)| first));
-    let shown = |pairs: &[(String, u16)]| match same {
-        true => pairs.iter().map(|(hint, _)| hint.clone()).collect::<Vec<_>>().join(", "),
-        false => pairs.iter().map(|(hint, status)| format!("{hint}: {status}")).collect::<Vec<_>>().join(", "),
+    let shown = |pairs: &[(String, u16)]| {
+        if same {
+            pairs.iter().map(|(hint, _)| hint.clone()).collect::<Vec<_>>().join(", ")
+        } else {
+            pairs.iter().map(|(hint, status)| format!("{hint}: {status}")).collect::<Vec<_>>().join(", ")
+        }
     };
     match tried.first() {
         Some((_, status)) if same => format!("{}: {status}", shown(tried)),

@@ -134,10 +134,7 @@ fn failure(error: reqwest::Error) -> TransientFailure {
         }
     });
     let timeout = error.is_timeout();
-    let why = match timeout {
-        true => format!("time-out: {}", error_chain(&error)),
-        false => error_chain(&error),
-    };
+    let why = if timeout { format!("time-out: {}", error_chain(&error)) } else { error_chain(&error) };
     TransientFailure { timed_out: timeout && connect.is_none(), connect, ..TransientFailure::new(why) }
 }
 

@@ -15,10 +15,7 @@ impl VisitedUrls {
     /// # Errors
     /// [`ApiError::LinkCycle`] if this walk has requested it before: it would never end.
     pub fn visit(&mut self, url: &ApiUrl) -> Result<(), ApiError> {
-        match self.0.insert(url.clone()) {
-            true => Ok(()),
-            false => Err(ApiError::LinkCycle { path: url.to_string() }),
-        }
+        if self.0.insert(url.clone()) { Ok(()) } else { Err(ApiError::LinkCycle { path: url.to_string() }) }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::store::BackendError;
 
 /// The longest delay of a message that [`Delivery::retry_after`] sends back; a longer one is cut to it.
-pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(3600);
+pub const MAX_RETRY_DELAY: Duration = Duration::from_hours(1);
 /// Characters of a reason that are kept with a message: enough for an error with its causes, and far below the limit of
 /// a broker's headers.
 const MAX_REASON_CHARS: usize = 1000;

@@ -140,7 +140,7 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
         match result.state {
             RetrievalStatus::Done => CustomEvent::RepoDataGathered { organization: owner, repository: name }.emit(),
             RetrievalStatus::Inaccessible(_) => {
-                CustomEvent::InaccessibleRepo { organization: owner, repository: name }.emit()
+                CustomEvent::InaccessibleRepo { organization: owner, repository: name }.emit();
             }
             _ => {}
         }

@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Timeout of a statement: the longest read a repository's whole history. Less than the default retry timeout of
 /// stores, so that a dead connection is replaced in time.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
+const STATEMENT_TIMEOUT: Duration = Duration::from_mins(2);
 /// Maximum prepared statements per connection: most upserts in most sizes, and the lookups. With three connections, 27
 /// processes stay within a server's default of 16,382 (max_prepared_stmt_count).
 const MAX_CACHED_STATEMENTS: usize = 200;
@@ -57,7 +57,7 @@ pub(super) async fn connect(url: &BackendUrl, connections: u32) -> Result<(MySql
     };
     if let Some(cause) = version_problem(&server.name) {
         let hint = "use MariaDB 10.6, MySQL 8.0 or a newer one";
-        return Err(BackendError { operation: operation, cause: cause, hint: hint, before_start: true });
+        return Err(BackendError { operation, cause, hint, before_start: true });
     }
     let pool = MySqlPoolOptions::new()
         .max_connections(connections)
@@ -76,7 +76,7 @@ pub(super) fn connect_options(url: &BackendUrl) -> Result<MySqlConnectOptions, B
     let unusable = |cause: &str, hint| BackendError {
         operation: format!("opening the relational store {url}"),
         cause: cause.to_owned(),
-        hint: hint,
+        hint,
         before_start: true,
     };
     if url.has_unescaped_user_part() {
@@ -187,7 +187,7 @@ pub(super) fn backend_error(operation: &str, error: &sqlx::Error) -> BackendErro
         }
         _ => "see the log and the server's own log for more; nothing that was stored is lost",
     };
-    BackendError { operation: operation.to_owned(), cause: text, hint: hint, before_start: false }
+    BackendError { operation: operation.to_owned(), cause: text, hint, before_start: false }
 }
 
 #[cfg(test)]

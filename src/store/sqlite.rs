@@ -13,7 +13,7 @@ use crate::{open_files, private_files};
 
 /// Maximum wait for another process's transaction. Transactions are short (one batch): a minute is far beyond a healthy
 /// one and short enough to notice a hung process.
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Page layout and cache of a file.
 pub(crate) struct Pragmas {

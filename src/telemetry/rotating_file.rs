@@ -335,7 +335,7 @@ fn compress(path: &Path) -> io::Result<()> {
 
 /// Removes the output of a compression that was abandoned; its source still exists.
 fn remove_if_abandoned(path: &Path) -> io::Result<()> {
-    const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+    const ABANDONED_AFTER: Duration = Duration::from_hours(24);
     let age = SystemTime::now().duration_since(fs::metadata(path)?.modified()?).unwrap_or_default();
     if age > ABANDONED_AFTER { fs::remove_file(path) } else { Ok(()) }
 }

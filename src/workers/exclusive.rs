@@ -14,7 +14,7 @@ use crate::store::BackendError;
 const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// Delay of a message while GitHub can't be reached or does not answer.
-const OUTAGE_RETRY_DELAY: Duration = Duration::from_secs(60);
+const OUTAGE_RETRY_DELAY: Duration = Duration::from_mins(1);
 
 /// Time that a command waits for a lease: longer than the lease of a dead holder lasts.
 const TURN_TIMEOUT: Duration = Duration::from_secs(70);

@@ -21,7 +21,7 @@ use crate::names::RepoName;
 use crate::rate_limit::{RateLimitStoreError, WaitReason};
 
 /// Pause of an installation that got no token.
-const REFRESH_PAUSE: Duration = Duration::from_secs(60);
+const REFRESH_PAUSE: Duration = Duration::from_mins(1);
 /// Delay until a probe without a clear answer is repeated.
 const PROBE_DELAY: Duration = Duration::from_secs(30);
 /// Delay until a probe is repeated for which no request was free.

@@ -85,10 +85,7 @@ impl Inner {
         loop {
             let wanted = TokenRequest { request, purpose: state.pinned.map_or(call.purpose, Purpose::Probe) };
             let unsent = |error| CallError::Api { error, token: None };
-            let quota = match call.is_nested {
-                true => self.quota.try_acquire(),
-                false => self.quota.acquire().await,
-            };
+            let quota = if call.is_nested { self.quota.try_acquire() } else { self.quota.acquire().await };
             let quota = quota.map_err(unsent)?;
             let acquired = tokio::select! {
                 acquired = self.acquire_token(&wanted, &url, counter) => acquired,
@@ -274,10 +271,7 @@ impl Inner {
         state: &mut RetryState,
     ) -> Result<(), ApiError> {
         tracing::warn!(path = %url, token = %permit.hint, backoff = ?limit.backoff, message = %limit.message, "rate limit");
-        let tokens = match pinned {
-            true => 1,
-            false => u32::try_from(self.pool.usable().len()).unwrap_or(u32::MAX).max(1),
-        };
+        let tokens = if pinned { 1 } else { u32::try_from(self.pool.usable().len()).unwrap_or(u32::MAX).max(1) };
         let is_exhausted = match self.pause(permit, &limit).await {
             WaitReason::RateLimit => {
                 state.primary += 1;
@@ -288,13 +282,14 @@ impl Inner {
                 state.secondary >= self.limits.max_secondary_limits.saturating_mul(tokens)
             }
         };
-        match is_exhausted {
-            true => Err(ApiError::LimitExhausted {
+        if is_exhausted {
+            Err(ApiError::LimitExhausted {
                 path: url.to_string(),
                 tries: state.primary + state.secondary,
                 message: limit.message,
-            }),
-            false => Ok(()),
+            })
+        } else {
+            Ok(())
         }
     }
 

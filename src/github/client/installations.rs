@@ -17,7 +17,7 @@ use super::inner::Inner;
 /// Installations per page, GitHub's maximum.
 const INSTALLATIONS_PER_PAGE: &str = "100";
 /// Timeout of the App's list of installations where other tokens can serve without it.
-const INSTALLATIONS_TIMEOUT: Duration = Duration::from_secs(60);
+const INSTALLATIONS_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl GitHub {
     /// Lists the App's installations and adds their tokens to the pool; does nothing without an App. If other tokens are

@@ -16,11 +16,11 @@ use crate::rate_limit::{MAX_IN_FLIGHT, WaitReason};
 use crate::secret::Secret;
 
 /// Time before an installation token's expiry at which it is replaced, so that it does not expire under a request.
-const REFRESH_MARGIN: Duration = Duration::from_secs(5 * 60);
+const REFRESH_MARGIN: Duration = Duration::from_mins(5);
 /// Maximum size of a token in bytes; servers reject headers not much longer.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// Minimum lifetime assumed of an installation token: a wrong clock at the other end must not cause a refresh per request.
-const MIN_LIFETIME: Duration = Duration::from_secs(60);
+const MIN_LIFETIME: Duration = Duration::from_mins(1);
 
 /// A token, or the App or an installation that issues tokens.
 pub(super) struct Token {

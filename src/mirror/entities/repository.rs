@@ -56,13 +56,12 @@ async fn owner(ctx: &StageContext) -> Result<(), MirrorError> {
     let number = get_path(&ctx.repository().json, "owner.id").and_then(Value::as_i64).unwrap_or_default();
     let own = relational.list(NO_PROJECT, &account_list(number, PROFILE)).await?;
     let of_account = relational.pages(own.id).await?.into_iter().find(|page| page.url == url.to_string());
-    let (list, known) = match of_account {
-        Some(page) => (own.id, page.validator),
-        None => {
-            let list = relational.list(ctx.project(), "owner").await?.id;
-            let page = relational.pages(list).await?.into_iter().find(|page| page.url == url.to_string());
-            (list, page.and_then(|page| page.validator))
-        }
+    let (list, known) = if let Some(page) = of_account {
+        (own.id, page.validator)
+    } else {
+        let list = relational.list(ctx.project(), "owner").await?.id;
+        let page = relational.pages(list).await?.into_iter().find(|page| page.url == url.to_string());
+        (list, page.and_then(|page| page.validator))
     };
     // Any token may read it: the one that the tag was given to comes first.
     let Fetched::Page(page) = ctx.get_for(None, &url, Accept::Json, known.as_ref(), false).await? else {

@@ -15,10 +15,10 @@ use crate::store::BackendError;
 
 /// Lifetime of a lease that is not renewed. Longer than a database restart, so that one costs no work in progress;
 /// short enough that a dead worker's repository is soon taken over.
-const LEASE_TTL: Duration = Duration::from_secs(60);
+const LEASE_TTL: Duration = Duration::from_mins(1);
 /// Longest lease that is believed: anything later was written by a clock that was ahead. Twice [`LEASE_TTL`], so that a
 /// small step back of the clock costs no live holder its lease.
-const MAX_LEASE_TTL: Duration = Duration::from_secs(120);
+const MAX_LEASE_TTL: Duration = Duration::from_mins(2);
 /// Interval between renewals: several within [`LEASE_TTL`].
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -23,7 +23,7 @@ pub(super) const ROWS_PER_STATEMENT: &[usize] = &[512, 128, 32, 8, 2, 1];
 /// Keys per lookup statement: a round trip costs more than some repeated keys.
 pub(super) const KEYS_PER_LOOKUP: usize = 256;
 /// Maximum wait for another process that is setting up the tables.
-const SETUP_LOCK_TIMEOUT: Duration = Duration::from_secs(120);
+const SETUP_LOCK_TIMEOUT: Duration = Duration::from_mins(2);
 /// Statements that need the right to create tables when they are prepared. They are never executed.
 const CREATE_PROBES: &[&str] =
     &["PREPARE msght_probe FROM 'CREATE TABLE msght_probe (id INT PRIMARY KEY)'; DEALLOCATE PREPARE msght_probe"];
@@ -157,8 +157,8 @@ impl MysqlBackend {
         }
         let refused = |cause: String, hint| BackendError {
             operation: format!("opening the relational store {}", self.shared.url),
-            cause: cause,
-            hint: hint,
+            cause,
+            hint,
             before_start: true,
         };
         if self.has_table("schema_info").await? {
@@ -212,7 +212,7 @@ impl MysqlBackend {
         let operation = format!("opening the relational store {}", self.shared.url);
         match error {
             MigrateError::VersionMissing(version) => BackendError {
-                operation: operation,
+                operation,
                 cause: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
                 hint: "use that version of msght, or name another database in `sql.url`",
                 before_start: true,
@@ -221,7 +221,7 @@ impl MysqlBackend {
                 mysql::backend_error(&operation, error).before_start()
             }
             other => BackendError {
-                operation: operation,
+                operation,
                 cause: format!("its tables can't be set up: {other}"),
                 hint: "the database may belong to another program: name another one in `sql.url`",
                 before_start: true,

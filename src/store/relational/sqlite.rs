@@ -107,7 +107,7 @@ fn migration_error(path: &Path, error: &sqlx::migrate::MigrateError) -> BackendE
     let operation = sqlite::open_operation("relational store", path);
     match error {
         sqlx::migrate::MigrateError::VersionMissing(version) => BackendError {
-            operation: operation,
+            operation,
             cause: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
             hint: "use that version of msght, or point `sql.url` at another file",
             before_start: true,
@@ -116,7 +116,7 @@ fn migration_error(path: &Path, error: &sqlx::migrate::MigrateError) -> BackendE
             BackendError::from_sqlite(operation, error).before_start()
         }
         other => BackendError {
-            operation: operation,
+            operation,
             cause: format!("its tables can't be set up: {other}"),
             hint: "the file may belong to another program: move it away, or point `sql.url` at another file",
             before_start: true,

@@ -22,7 +22,7 @@ const SELECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a connection attempt unless the URL sets one: a few round trips over any distance.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a command: the largest batch (12 MB) takes seconds.
-pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 /// Write concern timeout unless the URL sets one: less than [`COMMAND_TIMEOUT`], so that the server reports what it
 /// waited for.
 const WRITE_CONCERN_TIMEOUT: Duration = Duration::from_secs(30);

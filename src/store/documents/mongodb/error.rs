@@ -117,7 +117,7 @@ impl MongoError {
             Self::Rejected { code, .. } if *code == OUT_OF_DISK_SPACE => format!("the server's disk is full ({self})"),
             _ => self.to_string(),
         };
-        BackendError { operation: operation, cause: redacted(&cause, url), hint: hint, before_start: false }
+        BackendError { operation, cause: redacted(&cause, url), hint, before_start: false }
     }
 
     fn hint(&self) -> &'static str {

@@ -10,7 +10,7 @@ use crate::store::documents::merge::StoredMeta;
 
 /// Timeout of building a collection's indexes. Only a database of GHTorrent's has anything to build; its largest
 /// collections have hundreds of millions of documents.
-pub(super) const BUILD_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+pub(super) const BUILD_TIMEOUT: Duration = Duration::from_hours(6);
 /// msght's own part of a document.
 pub(super) const META: &str = "_msght";
 /// Time at which the stored state was read (a date, indexed).

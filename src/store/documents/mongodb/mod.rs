@@ -115,9 +115,10 @@ impl MongoDocuments {
         for part in &batch.parts {
             connection.retry("writing documents to", || upsert::upsert_collection(connection, part, &batch)).await?;
         }
-        let generation = match batch.has_written() {
-            true => Some(connection.retry("writing documents to", || self.next_generation()).await?),
-            false => None,
+        let generation = if batch.has_written() {
+            Some(connection.retry("writing documents to", || self.next_generation()).await?)
+        } else {
+            None
         };
         Ok(batch.result(generation))
     }

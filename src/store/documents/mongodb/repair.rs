@@ -62,7 +62,7 @@ impl KeyCursor {
         let Some(document) = with_timeout(COMMAND_TIMEOUT, next).await? else { return Ok(None) };
         let text = |path| at(&document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
         let age = (
-            at(&document, FETCHED_AT).and_then(RawBsonRef::as_datetime).map(|date| date.timestamp_millis()),
+            at(&document, FETCHED_AT).and_then(RawBsonRef::as_datetime).map(mongodb::bson::DateTime::timestamp_millis),
             text("updated_at"),
             at(&document, "_id").and_then(RawBsonRef::as_object_id),
         );

@@ -248,7 +248,7 @@ impl BatchWriter<'_> {
                 match row.id {
                     None => new.push(vec![pull.into(), row.at.into(), row.action.into(), row.actor.into()]),
                     Some(id) if row.changed => {
-                        changed.push(vec![id.into(), pull.into(), row.at.into(), row.action.into(), row.actor.into()])
+                        changed.push(vec![id.into(), pull.into(), row.at.into(), row.action.into(), row.actor.into()]);
                     }
                     Some(_) => {}
                 }

@@ -89,7 +89,7 @@ impl BatchWriter<'_> {
                     self.tx.execute(sql, vec![(*list).into(), i64::from(*last).into()]).await?;
                 }
                 SyncUpdate::Documents { generation } => {
-                    gathered.generation = gathered.generation.max(Some(*generation))
+                    gathered.generation = gathered.generation.max(Some(*generation));
                 }
                 SyncUpdate::CommitDetailed { sha, short } => _ = gathered.commits.insert(sha, short),
                 SyncUpdate::PullDetailed { project, number, of } => {

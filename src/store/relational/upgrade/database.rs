@@ -13,7 +13,7 @@ use crate::store::relational::sql::Value;
 use crate::store::{BackendError, mysql};
 
 /// Timeout of a statement: GHTorrent's largest tables have billions of rows, and an ALTER copies them.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+const STATEMENT_TIMEOUT: Duration = Duration::from_hours(168);
 /// Maximum seconds to wait for a table that another program uses.
 const TABLE_LOCK_TIMEOUT: u32 = 60;
 /// Maximum seconds to wait for the lock of a killed upgrade: its server notices within moments.

@@ -90,7 +90,7 @@ pub(super) fn table_diff(table: &Table, existing: &ExistingSchema, mariadb: bool
         let name = &column.name;
         match there.columns.get(name) {
             None => {
-                changes.add.push((name.clone(), format!("ADD COLUMN {}", definition(table, column, None, mariadb))))
+                changes.add.push((name.clone(), format!("ADD COLUMN {}", definition(table, column, None, mariadb))));
             }
             Some(found) if matches_target(table, column, found, mariadb) => {}
             Some(found) => {

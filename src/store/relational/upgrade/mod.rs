@@ -123,13 +123,12 @@ async fn table_changes(database: &Database, existing: &ExistingSchema) -> Result
     let mut tables = Vec::new();
     for table in target::tables() {
         let there = existing.tables.contains_key(&table.name);
-        let rows = match there {
-            true => Some(database.count(&format!("SELECT count(*) FROM `{}`", table.name)).await?),
-            false => None,
-        };
-        let change = match there {
-            true => diff::table_diff(table, existing, database.is_mariadb()).summary(),
-            false => "create".to_owned(),
+        let rows =
+            if there { Some(database.count(&format!("SELECT count(*) FROM `{}`", table.name)).await?) } else { None };
+        let change = if there {
+            diff::table_diff(table, existing, database.is_mariadb()).summary()
+        } else {
+            "create".to_owned()
         };
         tables.push(TableChange { table: table.name.clone(), rows, change });
     }
@@ -137,7 +136,7 @@ async fn table_changes(database: &Database, existing: &ExistingSchema) -> Result
 }
 
 fn rejected(database: &Database, cause: String, hint: &'static str) -> BackendError {
-    BackendError { operation: format!("upgrading {}", database.shown), cause: cause, hint: hint, before_start: true }
+    BackendError { operation: format!("upgrading {}", database.shown), cause, hint, before_start: true }
 }
 
 impl Upgrade {
