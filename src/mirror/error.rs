@@ -13,10 +13,10 @@ pub enum MirrorError {
     #[error(transparent)]
     Gone(ApiError),
     /// GitHub's answer can't be understood.
-    #[error("GitHub's answer can't be used: {0}; nothing of it was stored, the next run asks again")]
+    #[error("GitHub's answer can't be used: {0}; nothing of it is stored, the next run tries again")]
     Answer(String),
     /// Two answers of GitHub contradict each other.
-    #[error("GitHub contradicts itself: {0}; the next run asks again")]
+    #[error("GitHub contradicts itself: {0}; the next run tries again")]
     Contradiction(String),
     /// A store can't be read or written: the run ends.
     #[error(transparent)]

@@ -114,7 +114,7 @@ impl RepositoryRun {
         };
         if let Err(error) = mirror.stores.relational.load_lists(repository.project).await {
             // Each is asked for by itself then, and says what is wrong.
-            tracing::warn!(%error, "the state of the lists is not loaded");
+            tracing::warn!(%error, "can't preload the sync state of the lists");
         }
         let cancel = mirror.cancel.child_token();
         let lease_watch = lease.as_ref().map(|lease| {
@@ -195,7 +195,7 @@ impl RepositoryRun {
             match joined {
                 Ok(results) => results.into_iter().for_each(|result| self.record(result)),
                 Err(error) => {
-                    let error = MirrorError::Answer(format!("a stage broke off: {error}"));
+                    let error = MirrorError::Answer(format!("a stage panicked: {error}"));
                     self.fatal.get_or_insert(error);
                 }
             }

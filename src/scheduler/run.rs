@@ -38,7 +38,7 @@ struct RunState {
 /// `mirror.cancel` is canceled. Returns all results, including repositories not reached.
 ///
 /// # Errors
-/// What would end every repository's work: a store that can't be used, or no token pending.
+/// What would end every repository's work: a store that can't be used, or no token left.
 pub async fn run(
     mirror: &Mirror,
     due: Vec<DueRepository>,
@@ -80,10 +80,8 @@ pub async fn run(
     let mut results = std::mem::take(&mut *shared.results.lock().unwrap_or_else(PoisonError::into_inner));
     let pending = std::mem::take(&mut *shared.pending.lock().unwrap_or_else(PoisonError::into_inner));
     if let Some(why) = shared.limits.reached(&shared.mirror.github).filter(|_| !pending.is_empty()) {
-        console.line(&format!(
-            "{why}: {} repositories are pending for the next run, which begins with them",
-            pending.len()
-        ));
+        console
+            .line(&format!("{why}: {} repositories are left for the next run, which begins with them", pending.len()));
     }
     results.extend(pending.into_iter().map(|(due, _)| RepositoryResult::not_reached(due.name.to_string())));
     Ok(results)
@@ -127,7 +125,7 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
                 RepositoryResult::new(due.name.to_string(), RetrievalStatus::Busy(who), started.elapsed())
             }
             Exclusive::Finished(Ok(report)) => RepositoryResult::of(due.name.to_string(), &report),
-            // No token is pending, or a store: nothing else could be retrieved either.
+            // No token is left, or a store failed: nothing else could be retrieved either.
             Exclusive::Finished(Err(
                 error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. })),
             )) => {

@@ -58,7 +58,7 @@ async fn single_404_marks_no_account_as_gone() {
     fake.world_mut(|w| w.account_becomes_ghost(w.user("alice")));
     let ran = place.run(&["retrieve-repo", names::QUIET, "--only", "details"]).await;
     ran.said(1, &[]);
-    assert!(ran.out.contains("not found by their logins"), "{}", ran.out);
+    assert!(ran.out.contains("not found by login"), "{}", ran.out);
     assert_eq!(stores.number(gone).await, 0);
     stores
         .relational

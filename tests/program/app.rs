@@ -155,7 +155,7 @@ async fn where_it_is_no_more_nothing_is_taken_for_deleted() {
         1,
         &[
             "App on contoso is disabled (the installation is suspended)",
-            "contoso: App on contoso is out (the installation is suspended)",
+            "contoso: App on contoso is disabled (the installation is suspended)",
         ],
     );
     // What everybody may read, the App is shown elsewhere too.

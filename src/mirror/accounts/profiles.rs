@@ -67,8 +67,8 @@ pub(in crate::mirror) async fn read_due<S: Resource>(
     let unconfirmed = unconfirmed.into_inner();
     if unconfirmed > 0 {
         ctx.record_incomplete(format!(
-            "{unconfirmed} accounts whose number is not known are not found by their logins; a later run asks again \
-             before they count as gone"
+            "{unconfirmed} accounts without a known id are not found by login; a later run checks again before \
+             they count as deleted"
         ));
     }
     Ok(())

@@ -108,7 +108,7 @@ impl Mirror {
             tombstone_profile(&self.stores, &former, github_id).await?;
         }
         if let Some(bore) = &bore {
-            self.console.line(&format!("{bore} is now {present}; its lists are read anew"));
+            self.console.line(&format!("{bore} is now {present}; its lists are fetched again"));
             self.tombstone_lists(bore, github_id).await?;
         }
         if full || bore.is_some() {

@@ -53,10 +53,7 @@ async fn resync_comments(ctx: &StageContext, what: CommentKind, found: CountMism
         listed => listed?,
     };
     if listed.is_empty() && found.said > 0 {
-        ctx.record_incomplete(format!(
-            "#{} says that it has {} comments, and its list is empty",
-            found.number, found.said
-        ));
+        ctx.record_incomplete(format!("#{} states {} comments, and its list is empty", found.number, found.said));
         return Ok(());
     }
     ctx.flush().await?;

@@ -4,6 +4,8 @@
 //! pending are those that the tables lack.
 
 use std::collections::HashSet;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Duration, Local, Utc};
 use serde_json::Value;
@@ -27,6 +29,7 @@ use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Representation};
 use crate::store::relational::missing_items::ItemKind;
 use crate::store::relational::{DetailsCursor, ProfileScope, SyncUpdate, date};
+use crate::telemetry::Progress;
 
 /// Items requested concurrently.
 const MAX_CONCURRENT_ITEMS: usize = 16;
@@ -54,14 +57,16 @@ pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
             left.users,
         ));
     }
-    ctx.progress.set_length(left.commits + left.pulls + left.users);
+    let steps = Steps::new(&ctx.progress, left.commits + left.pulls, left.users);
+    // Documents are no steps: a pull request brings its reviews.
+    let uncounted = &StageContext { progress: ctx.run.console.without_progress().progress(""), ..ctx.clone() };
     let mut failure = None;
     for kind in ["pull requests", "commits", "profiles"] {
         let done = match kind {
             // Without them, what is left of them can't be had, and stays as it is.
             "pull requests" if !ctx.repository().has(HAS_PULL_REQUESTS) => Ok(()),
-            "pull requests" => pulls(ctx, &missing_pulls).await,
-            "commits" => commits(ctx, &missing_commits).await,
+            "pull requests" => pulls(uncounted, &missing_pulls, &steps).await,
+            "commits" => commits(uncounted, &missing_commits, &steps).await,
             _ => Box::pin(profiles::read_due(ctx, ProfileScope::Project(ctx.project()), stale)).await,
         };
         match done {
@@ -69,7 +74,7 @@ pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
             Err(error) if error.concerns_all_items() => return Err(error),
             // The other kinds may be had all the same.
             Err(error) => {
-                tracing::warn!(repository = %ctx.repository(), kind, %error, "details end early");
+                tracing::warn!(repository = %ctx.repository(), kind, %error, "details aborted");
                 failure.get_or_insert(error);
             }
         }
@@ -82,6 +87,34 @@ pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
         ctx.record_final_gap(format!("commit {sha}: {short}"));
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// Progress of the details, one step an item. Items that turn up meanwhile raise the length.
+struct Steps<'a> {
+    progress: &'a Progress,
+    done: AtomicU64,
+    /// Expected commits and pull requests.
+    items: u64,
+    /// Expected profiles, which come last.
+    profiles: u64,
+}
+
+impl<'a> Steps<'a> {
+    fn new(progress: &'a Progress, items: u64, profiles: u64) -> Self {
+        progress.set_length(items + profiles);
+        Self { progress, done: AtomicU64::new(0), items, profiles }
+    }
+
+    /// Counts one step when `item` is done.
+    async fn count<T>(&self, item: impl Future<Output = T>) -> T {
+        let result = item.await;
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done > self.items {
+            self.progress.set_length(done + self.profiles);
+        }
+        self.progress.inc(1);
+        result
+    }
 }
 
 /// Returns the time before which profiles are stale.
@@ -119,7 +152,7 @@ enum Origin {
 }
 
 /// Fetches the project's own commits, then those that they refer to and of which only the SHA is known.
-async fn commits(ctx: &StageContext, missing: &MissingItems) -> Result<(), MirrorError> {
+async fn commits(ctx: &StageContext, missing: &MissingItems, steps: &Steps<'_>) -> Result<(), MirrorError> {
     let relational = &ctx.run.stores.relational;
     let name = |sha: &String| missing.name(sha);
     let mut position = DetailsCursor::newest();
@@ -130,8 +163,10 @@ async fn commits(ctx: &StageContext, missing: &MissingItems) -> Result<(), Mirro
         position = end;
         shas.retain(|sha| missing.is_due(ctx, sha));
         asked.extend(shas.iter().cloned());
-        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(ctx, missing, sha, Origin::Own))
-            .await?;
+        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| {
+            steps.count(commit(ctx, missing, sha, Origin::Own))
+        })
+        .await?;
     }
     ctx.flush().await?;
     let mut after = 0;
@@ -141,8 +176,10 @@ async fn commits(ctx: &StageContext, missing: &MissingItems) -> Result<(), Mirro
         after = *last;
         let mut shas: Vec<String> = mentioned.into_iter().map(|(_, sha)| sha).collect();
         shas.retain(|sha| !asked.contains(sha) && missing.is_due(ctx, sha));
-        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| commit(ctx, missing, sha, Origin::Foreign))
-            .await?;
+        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| {
+            steps.count(commit(ctx, missing, sha, Origin::Foreign))
+        })
+        .await?;
     }
 }
 
@@ -207,7 +244,7 @@ async fn commit(ctx: &StageContext, missing: &MissingItems, sha: String, origin:
     ctx.write(documents, rows).await
 }
 
-async fn pulls(ctx: &StageContext, missing: &MissingItems) -> Result<(), MirrorError> {
+async fn pulls(ctx: &StageContext, missing: &MissingItems, steps: &Steps<'_>) -> Result<(), MirrorError> {
     if !ctx.repository().has("has_pull_requests") {
         return Ok(());
     }
@@ -219,8 +256,10 @@ async fn pulls(ctx: &StageContext, missing: &MissingItems) -> Result<(), MirrorE
         position = end;
         pulls.retain(|(number, _)| missing.is_due(ctx, &number.to_string()));
         let name = |(number, _): &(i64, String)| missing.name(&number.to_string());
-        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, pulls, name, |(number, of)| pull(ctx, missing, number, of))
-            .await?;
+        for_each_independent(ctx, MAX_CONCURRENT_ITEMS, pulls, name, |(number, of)| {
+            steps.count(pull(ctx, missing, number, of))
+        })
+        .await?;
     }
 }
 

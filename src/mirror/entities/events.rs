@@ -46,8 +46,7 @@ pub async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
         let reach = sync_newest_first(ctx, &list("events")).await?;
         if has_gap(&reach, Utc::now()) {
             ctx.record_incomplete(
-                "older entries are lost: GitHub's feed no longer reaches back to those that were read before"
-                    .to_owned(),
+                "older entries are lost: GitHub's feed no longer reaches back to those fetched before".to_owned(),
             );
         }
         return Ok(());

@@ -1,4 +1,4 @@
-//! What branches and tags point at.
+//! Heads: the commits that branches and tags point at.
 
 use std::collections::HashSet;
 
@@ -11,23 +11,20 @@ use crate::mirror::mapping::item::get_path;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
-/// Documents whose ids are read at a time.
+/// Ids of documents read per query.
 const IDS_PER_READ: u32 = 500;
 
 /// SHAs that branches and tags point at, each once.
 #[derive(Debug, Default)]
 pub struct Heads {
-    /// Those of branches, the default branch's first.
+    /// Heads of branches, the default branch's first.
     pub branches: Vec<String>,
-    /// Those that only tags point at.
+    /// Heads of tags only.
     pub tags: Vec<String>,
 }
 
 impl Heads {
-    /// Loads the heads as they are stored.
-    ///
-    /// # Errors
-    /// The store can't be read.
+    /// Loads the stored heads.
     pub async fn load(ctx: &StageContext) -> Result<Self, MirrorError> {
         let Repository { name, json, .. } = ctx.repository();
         let default = get_path(json, "default_branch").and_then(Value::as_str).unwrap_or("main");
@@ -47,12 +44,12 @@ impl Heads {
         Ok(heads)
     }
 
-    /// All of them, the branches' first.
+    /// Returns all heads, the branches' first.
     pub fn all(&self) -> impl Iterator<Item = &String> {
         self.branches.iter().chain(&self.tags)
     }
 
-    /// Forgets which is which.
+    /// Converts to a set of all heads.
     pub fn into_set(self) -> HashSet<String> {
         self.branches.into_iter().chain(self.tags).collect()
     }
@@ -63,7 +60,7 @@ impl Heads {
     }
 }
 
-/// Ids and SHAs of all branches or tags.
+/// Loads the ids and SHAs of all branches or tags.
 async fn pointed_at(ctx: &StageContext, collection: Collection) -> Result<Vec<(String, String)>, MirrorError> {
     let documents = &ctx.run.stores.documents;
     let (mut heads, mut after) = (Vec::new(), String::new());
@@ -80,11 +77,8 @@ async fn pointed_at(ctx: &StageContext, collection: Collection) -> Result<Vec<(S
     }
 }
 
-/// Identifies the present state of the lists of branches and tags, and which commits are wanted of them: while it is the
-/// same, so are the heads. `None` where a page came without an entity tag.
-///
-/// # Errors
-/// The store can't be read.
+/// Returns a fingerprint of the lists of branches and tags and of the wanted commits: while it is the same, so are the
+/// heads. `None` if a page came without an entity tag.
 pub async fn fingerprint_of_refs(ctx: &StageContext) -> Result<Option<String>, MirrorError> {
     let relational = &ctx.run.stores.relational;
     let mut state = ctx.run.options.fork_commits.name().to_owned();

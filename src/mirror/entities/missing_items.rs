@@ -181,7 +181,7 @@ impl MissingItems {
         let doubt = if !is_repository_reachable(ctx).await? {
             Some("the repository itself doesn't answer".to_owned())
         } else if new >= MIN_OUTAGE_ITEMS && new > self.found.load(Ordering::Relaxed) {
-            Some(format!("{new} items were missing at once, which may pass"))
+            Some(format!("{new} items were missing at once, which may be an outage"))
         } else {
             None
         };
@@ -189,7 +189,7 @@ impl MissingItems {
         let mut progress = Vec::new();
         for (item, answer) in missed {
             if let Some(doubt) = &doubt {
-                ctx.record_incomplete(format!("{}: {answer}; {doubt}; the next run asks again", self.name(&item)));
+                ctx.record_incomplete(format!("{}: {answer}; {doubt}; the next run tries again", self.name(&item)));
                 continue;
             }
             let (attempts, first_at) =

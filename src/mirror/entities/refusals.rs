@@ -21,7 +21,7 @@ pub fn accept(stage: Stage, ctx: &StageContext, error: MirrorError) -> Result<()
             if matches!(stage, Stage::Pulls | Stage::ReviewComments) && !ctx.repository().has(HAS_PULL_REQUESTS) =>
         {
             ctx.record_disabled(format!(
-                "pull requests are switched off in this repository (GET {path}: 404); what was mirrored of them stays"
+                "pull requests are disabled in this repository (GET {path}: 404); what was mirrored of them stays"
             ));
             Ok(())
         }

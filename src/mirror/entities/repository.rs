@@ -122,7 +122,7 @@ pub async fn sync_topics(ctx: &StageContext) -> Result<(), MirrorError> {
     let repository = ctx.repository();
     let said = get_path(&repository.json, "topics").and_then(Value::as_array).map_or(0, Vec::len);
     if names.is_empty() && said > 0 {
-        ctx.record_incomplete(format!("the topics are empty, though the repository says that it has {said}"));
+        ctx.record_incomplete(format!("the list of topics is empty, though the repository states {said}"));
         return Ok(());
     }
     let documents: Vec<_> = names

@@ -51,7 +51,7 @@ pub async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
         ctx.record_final_gap(format!("{seen} of {stars} stars: GitHub's list ends at page {MAX_STARGAZER_PAGES}"));
     }
     if listing.unidentified > 0 {
-        ctx.record_final_gap(format!("{} stars are of accounts that are no more", listing.unidentified));
+        ctx.record_final_gap(format!("{} stars belong to deleted accounts", listing.unidentified));
     }
     let project = ctx.project();
     let gone = removed_users(ctx, list.collection, &listing).await?;

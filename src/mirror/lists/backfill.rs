@@ -124,8 +124,7 @@ pub async fn backfill(
         if pass == MAX_PASSES {
             // The walk stays begun: the next run looks at all pages again.
             ctx.record_incomplete(format!(
-                "`{}` lost items each of the {MAX_PASSES} times that it was read; what slipped through meanwhile is read \
-                 by the next run",
+                "`{}` lost items in each of {MAX_PASSES} passes; items missed meanwhile are fetched by the next run",
                 list.name
             ));
             return Ok(Backfill::Partial);

@@ -206,7 +206,7 @@ async fn fetch_successor<S: Resource>(
                 && message.contains("cursor")
             {
                 ctx.record_incomplete(format!(
-                    "`{}` may go on behind {url}, which GitHub refuses: {message}",
+                    "`{}` may continue behind {url}, which GitHub rejects: {message}",
                     list.name
                 ));
             }

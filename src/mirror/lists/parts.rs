@@ -50,7 +50,7 @@ pub(super) async fn fetch_split<S: Resource>(
                 return Err(MirrorError::Answer(format!("{part} answered 304 to an unconditional request")));
             }
             Err(error) if is_too_much(&error) && ctx.part_size().failed(size) => {
-                tracing::warn!(%part, size, "the server can't make so much at a time");
+                tracing::warn!(%part, size, "the server can't deliver so many items at once");
                 continue;
             }
             Err(error) => return Err(error),
@@ -71,7 +71,7 @@ pub(super) async fn fetch_split<S: Resource>(
         }
     }
     ctx.part_size().page_ended();
-    let (mut page, bodies) = read.ok_or_else(|| MirrorError::Answer(format!("{url} was read in no part")))?;
+    let (mut page, bodies) = read.ok_or_else(|| MirrorError::Answer(format!("{url} gave no part")))?;
     ctx.record_page_size(bodies.iter().map(Bytes::len).sum());
     // The tags are of the parts, and of no use for the whole.
     page.validator = None;

@@ -1,4 +1,4 @@
-//! A list as it is now, and what has gone from it.
+//! Snapshot of a list: its present items, and documents that it no longer holds.
 
 use std::collections::HashSet;
 
@@ -11,40 +11,41 @@ use crate::mirror::item::JsonItem;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
-/// So many items that go at once, and leave nothing, are a reason for doubt.
+/// Minimum number of items that is doubtful if a list loses them all at once.
 const MIN_DOUBTFUL_LOSS: u32 = 2;
-/// The mark of a list that was found empty though it held something before.
+/// Mark of a list that was found empty though it held something before.
 const FOUND_EMPTY: &str = "found empty";
 
-/// How many items GitHub says elsewhere that a list has.
+/// Number of items that GitHub gives elsewhere for a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// So many.
+    /// Exactly so many.
     Exactly(u64),
-    /// So many, and perhaps others.
+    /// At least so many.
     AtLeast(u64),
-    /// It says so at this address, under this key. That is asked for in doubt alone.
+    /// Given at this address, under this key; requested only in doubt.
     At(ApiUrl, &'static str),
-    /// It doesn't say.
+    /// Not given.
     Unknown,
-    /// It doesn't say, and some items are hidden from some readers: an empty list means something only to who read it before.
+    /// Not given, and some items are hidden from some tokens: an empty list counts only for the token that synced it
+    /// before.
     HiddenFromSome,
-    /// It doesn't matter: whatever the list no longer holds is asked for by itself.
+    /// Irrelevant: documents that the list no longer holds are requested by themselves.
     Irrelevant,
 }
 
 impl Expected {
-    /// An exact count, if there is one.
+    /// Returns an exact count, if there is one.
     pub fn exactly(count: Option<u64>) -> Self {
         count.map_or(Self::Unknown, Self::Exactly)
     }
 
-    /// A part's count, if there is one.
+    /// Returns a lower bound, if there is one.
     pub fn at_least(count: Option<u64>) -> Self {
         count.map_or(Self::Unknown, Self::AtLeast)
     }
 
-    /// A count that an empty list contradicts.
+    /// Returns a count that an empty list contradicts.
     pub fn positive(&self) -> Option<u64> {
         match self {
             Self::Exactly(count) | Self::AtLeast(count) => (*count > 0).then_some(*count),
@@ -53,28 +54,28 @@ impl Expected {
     }
 }
 
-/// What reading a list showed.
+/// Result of syncing a list.
 #[derive(Default)]
 pub struct Listing {
-    /// Fingerprints of the ids of the documents that its pages hold.
+    /// Fingerprints of its documents' ids.
     pub ids: HashSet<i64>,
-    /// Items that nothing identifies, such as a star of an account that is no more.
+    /// Number of items that nothing identifies, such as a star of a deleted account.
     pub unidentified: usize,
-    /// Documents of what is mirrored that no page holds any more.
+    /// Stored documents that no page holds.
     pub gone: Vec<String>,
-    /// The last page.
+    /// Last page.
     pub last_page: u32,
-    /// Whether it is certain that nothing else is in the list.
+    /// Whether the list is certainly complete.
     pub complete: bool,
-    /// Whether GitHub has answered from another address than it was asked for.
+    /// Whether GitHub answered from another address.
     pub redirected: bool,
-    /// Whether any page came anew.
+    /// Whether any page has changed.
     pub changed: bool,
-    /// The fingerprint of the token that all pages were read with, where it was one.
+    /// Fingerprint of the token that all pages were fetched with, if it was one.
     pub reader: Option<String>,
 }
 
-/// Reads a list as it is now, and marks what has gone from it.
+/// Syncs a list and marks documents that it no longer holds as deleted.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
@@ -83,7 +84,7 @@ pub async fn sync_snapshot(ctx: &StageContext, list: &List<'_>) -> Result<(), Mi
     tombstone(ctx, list.collection, &listing.gone).await
 }
 
-/// Reads a list as it is now, as [`revalidate_expecting`] does, where GitHub doesn't tell elsewhere how many items it has.
+/// Revalidates a list as [`revalidate_expecting`] does, where GitHub does not give the number of its items.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
@@ -91,11 +92,11 @@ pub async fn revalidate<S: Resource>(ctx: &StageContext<S>, list: &List<'_, S>) 
     revalidate_expecting(ctx, list, Expected::Unknown).await
 }
 
-/// Reads a list as it is now: every page, conditionally, and finds what has gone from it. That is not marked yet: whoever
-/// draws conclusions from it does so first, and a run that is cut off in between finds it again.
+/// Revalidates every page of a list, and finds documents that it no longer holds. They are not marked yet: callers draw
+/// their conclusions first, so that an aborted run finds them again.
 ///
-/// An empty answer that contradicts `expected`, or that takes
-/// everything away at once, is asked for again, and then believed only if the next run finds it, too.
+/// An empty answer that contradicts `expected`, or that removes everything at once, is requested again, and believed
+/// only if the next run finds the same.
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
@@ -121,9 +122,11 @@ pub async fn revalidate_expecting<S: Resource>(
         ctx.flush().await?;
         ctx.run.stores.relational.save_marker(walker.state.id, FOUND_EMPTY).await?;
         ctx.record_incomplete(match expected.positive() {
-            Some(count) => format!("`{}` is empty, though GitHub counts {count}; nothing is marked as gone", list.name),
+            Some(count) => {
+                format!("`{}` is empty, though GitHub counts {count}; nothing is marked as deleted", list.name)
+            }
             None => format!(
-                "`{}` is empty all at once; what it held is marked as gone if the next run finds the same",
+                "`{}` is suddenly empty; its items are marked as deleted if the next run finds the same",
                 list.name
             ),
         });
@@ -133,7 +136,7 @@ pub async fn revalidate_expecting<S: Resource>(
         ctx.record_final_gap(format!("`{}` is empty, though GitHub counts {count}", list.name));
     } else if walker.shifted && walker.last_page() > 1 {
         ctx.record_incomplete(format!(
-            "`{}` kept changing while it was read {MAX_PASSES} times; what slipped through is read by the next run",
+            "`{}` kept changing during {MAX_PASSES} passes; items missed meanwhile are fetched by the next run",
             list.name
         ));
     } else if !ctx.is_incomplete() {
@@ -157,8 +160,8 @@ pub async fn revalidate_expecting<S: Resource>(
     })
 }
 
-/// Reads a list that was a single page when it was last read as [`revalidate`] does: the page's tag answers for everything in it.
-/// `None` where it is longer, or was never read.
+/// Revalidates a list that was a single page: its tag answers for everything in it. `None` if it is longer, or was
+/// never synced.
 ///
 /// # Errors
 /// The page could not be had.
@@ -170,7 +173,7 @@ pub async fn revalidate_single_page(ctx: &StageContext, list: &List<'_>) -> Resu
     Ok(None)
 }
 
-/// Reads all pages, again as long as they move while they are read.
+/// Walks all pages, again as long as they shift meanwhile.
 pub(super) async fn walk_until_stable<S: Resource>(walker: &mut PageWalker<'_, S>) -> Result<(), MirrorError> {
     walker.pass(CachePolicy::Revalidate).await?;
     let mut passes = 1;
@@ -181,7 +184,7 @@ pub(super) async fn walk_until_stable<S: Resource>(walker: &mut PageWalker<'_, S
     Ok(())
 }
 
-/// Returns whether a list that shows nothing contradicts what GitHub counts elsewhere, or what it held until now.
+/// Returns whether an empty list contradicts GitHub's count, or what it held until now.
 async fn is_doubtful<S: Resource>(walker: &PageWalker<'_, S>, expected: &mut Expected) -> Result<bool, MirrorError> {
     if let Expected::At(url, key) = &*expected {
         *expected = match walker.ctx.get_page(url, Accept::Json).await {
@@ -208,10 +211,7 @@ async fn is_doubtful<S: Resource>(walker: &PageWalker<'_, S>, expected: &mut Exp
     Ok(held.len() >= MIN_DOUBTFUL_LOSS as usize)
 }
 
-/// Ids of the documents of what is mirrored whose fingerprints are not among `listed`.
-///
-/// # Errors
-/// The store could not be read.
+/// Returns the ids of stored documents whose fingerprints are not among `listed`.
 pub async fn find_missing<S: Resource>(
     ctx: &StageContext<S>,
     collection: Collection,
@@ -229,10 +229,7 @@ pub async fn find_missing<S: Resource>(
     }
 }
 
-/// Marks documents as gone, after all that was handed in before is stored.
-///
-/// # Errors
-/// A store can't be written.
+/// Marks documents as deleted, after everything handed in before is stored.
 pub async fn tombstone<S: Resource>(
     ctx: &StageContext<S>,
     collection: Collection,

@@ -117,7 +117,7 @@ impl Mirror {
         let own = match self.open_organization(login, stats, writer).await {
             Ok(own) => own,
             Err(MirrorError::Gone(error)) => {
-                found.notes.push(format!("GitHub has it no more ({error})"));
+                found.notes.push(format!("deleted on GitHub ({error})"));
                 return Ok(());
             }
             Err(error) if error.is_fatal() => return Err(error),

@@ -91,13 +91,15 @@ impl OrganizationSync<'_> {
     ) -> Result<(), MirrorError> {
         if !self.mirror.github.disabled_for(&own.account.login).is_empty() {
             // Another token may be shown less: who is not shown then would seem to have left.
-            found.notes.push("members, teams and outside collaborators are not read while a token is out".to_owned());
+            found
+                .notes
+                .push("members, teams and outside collaborators are not synced while a token is disabled".to_owned());
             return Ok(());
         }
         let Some((member_token, mut teams_listing)) = self.member_token(own, stats, found).await? else {
-            found
-                .notes
-                .push("no token is a member's: members, teams and outside collaborators are not read".to_owned());
+            found.notes.push(
+                "no token belongs to a member: members, teams and outside collaborators are not synced".to_owned(),
+            );
             return Ok(());
         };
         let mut teams = self.mirror.stores.relational.teams_of(&member_token.account.login).await?;

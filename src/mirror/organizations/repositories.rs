@@ -82,7 +82,8 @@ impl OrganizationSync<'_> {
             }
         }
         for (hint, why) in github.disabled_for(login) {
-            found.record_problem(format!("{hint} is out ({why}): what only that one is shown is not known"));
+            found
+                .record_problem(format!("{hint} is disabled ({why}): repositories that only it can see are not known"));
         }
         self.note_app_access(login, &tokens, found);
         for error in refused {
@@ -117,9 +118,9 @@ impl OrganizationSync<'_> {
         }
         let Some(own) = own else { return };
         if own.selected {
-            found.notes.push(
-                "the App is installed on selected repositories only: other private ones are not shown to it".to_owned(),
-            );
+            found
+                .notes
+                .push("the App is installed on selected repositories only: it can't see other private ones".to_owned());
         }
         if !own.organization {
             found
@@ -223,7 +224,7 @@ impl OrganizationSync<'_> {
             match relational.try_lease(&repository_lease(name), process).await? {
                 Ok(lease) => leases.push(lease),
                 Err(holder) => {
-                    found.record_problem(format!("{name} has changed its name, and {holder}; the next run sees to it"));
+                    found.record_problem(format!("{name} was renamed, and {holder}; the next run updates it"));
                     return Ok(());
                 }
             }
@@ -238,7 +239,7 @@ impl OrganizationSync<'_> {
                 }
             }
             Err(error) if error.is_fatal() => return Err(error),
-            Err(error) => found.record_problem(format!("{name} has changed its name: {error}")),
+            Err(error) => found.record_problem(format!("{name} was renamed: {error}")),
         }
         for lease in leases {
             lease.release().await?;
