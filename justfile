@@ -12,8 +12,8 @@ setup:
 # Checks format, lints, documentation, spelling and dependencies.
 check:
     cargo fmt --check
-    cargo clippy --all-targets -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
     if command -v typos >/dev/null; then typos; fi
     if command -v cargo-deny >/dev/null; then cargo deny check; fi
 
