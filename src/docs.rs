@@ -152,3 +152,21 @@ fn documents_link_to_files_and_headings_that_exist() {
     }
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+#[test]
+fn documents_name_files_that_exist() {
+    const DIRECTORIES: [&str; 6] = ["src/", "docs/", "tests/", "config/", "benches/", ".github/"];
+    let mut missing = Vec::new();
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for name in text.lines().flat_map(quoted) {
+            if DIRECTORIES.iter().any(|directory| name.starts_with(directory)) {
+                let path = name.split([' ', ':', '{', '*']).next().unwrap_or(name);
+                if !root().join(path).exists() {
+                    missing.push(format!("{}: {name}", document.display()));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
