@@ -159,7 +159,7 @@ impl<'a> JsonItem<'a> {
     ) -> Document {
         let taken = tags.iter().any(|(tag, _)| self.value.get(tag).is_some());
         let json = if taken {
-            // A tag that GitHub uses as a key itself replaces GitHub's (data model, §3: forks).
+            // A tag that GitHub uses as a key itself replaces GitHub's (`docs/data-model.md`, "forks").
             let mut object = self.value.as_object().cloned().unwrap_or_default();
             for (tag, value) in tags {
                 object.insert((*tag).to_owned(), value.clone());
