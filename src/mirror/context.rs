@@ -1,11 +1,12 @@
 //! Context of a run and of its stages.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::error::MirrorError;
@@ -53,6 +54,8 @@ pub struct RunContext<S = Repository> {
     pub console: Console,
     /// Canceled when the user asks to stop.
     pub cancel: CancellationToken,
+    /// Ids of the documents that were stored when the run's first list asked for them, by collection, where they are few.
+    pub stored_ids: OnceCell<HashMap<Collection, Vec<String>>>,
 }
 
 /// Context of one stage.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{MAX_PAGES_KIB, RunContext, read_now};
@@ -81,6 +81,7 @@ impl Mirror {
             room: Arc::new(Semaphore::new(MAX_PAGES_KIB)),
             console: self.console.clone(),
             cancel: self.cancel.clone(),
+            stored_ids: OnceCell::new(),
         }
     }
 }

@@ -32,8 +32,6 @@ use crate::store::relational::{NO_PROJECT, ProfileScope, RelationKind, RowBatch}
 const PROFILE: &str = "profile";
 /// Name of the line of the related accounts' profiles.
 const PROFILES: &str = "profiles";
-/// Ids of documents read per query.
-const IDS_PER_QUERY: u32 = 1000;
 
 /// List of accounts that an account is related to.
 pub(in crate::mirror) struct Relation {
@@ -312,11 +310,9 @@ async fn removed_logins(
         return Ok(logins);
     }
     // A row keeps its login where only capitals have changed.
-    let (mut spelled, mut after) = (HashSet::new(), String::new());
-    loop {
-        let ids = stores.documents.ids_after(relation.collection, &[own], &after, IDS_PER_QUERY).await?;
-        let Some(last) = ids.last() else { break };
-        after.clone_from(last);
+    let key = [own];
+    let (mut spelled, mut pages) = (HashSet::new(), stores.documents.id_pages(relation.collection, &key));
+    while let Some(ids) = pages.next().await? {
         let listed = ids.iter().filter(|id| listed.contains(&fingerprint(id)));
         spelled.extend(listed.filter_map(|id| Some(id.split_once('/')?.1.to_lowercase())));
     }

@@ -36,8 +36,6 @@ const ACCOUNT_COLLECTIONS: [Collection; 8] = [
     Collection::TeamRepos,
     Collection::OutsideCollaborators,
 ];
-/// Documents marked per query.
-const IDS_PER_QUERY: u32 = 1000;
 
 impl Mirror {
     /// Fetches an account's profile and follows a rename.
@@ -182,11 +180,9 @@ impl Mirror {
         let documents = &self.stores.documents;
         tombstone_profile(&self.stores, login, github_id).await?;
         for collection in ACCOUNT_COLLECTIONS {
-            let mut after = String::new();
-            loop {
-                let ids = documents.ids_after(collection, &[login], &after, IDS_PER_QUERY).await?;
-                let Some(last) = ids.last() else { break };
-                after.clone_from(last);
+            let key = [login];
+            let mut pages = documents.id_pages(collection, &key);
+            while let Some(ids) = pages.next().await? {
                 documents.mark_deleted(collection, &ids, read_now()).await?;
             }
         }

@@ -16,8 +16,6 @@ use crate::store::relational::{CommentKind, CountMismatch};
 
 /// Issues whose comments are fetched concurrently.
 const MAX_CONCURRENT_ITEMS: usize = 8;
-/// Ids read per query.
-const IDS_PER_QUERY: u32 = 1000;
 
 /// Compares the comment counts of issues with the stored comments, and fetches the lists of those that differ.
 pub async fn reconcile(ctx: &StageContext, what: CommentKind) -> Result<(), MirrorError> {
@@ -59,12 +57,9 @@ async fn resync_comments(ctx: &StageContext, what: CommentKind, found: CountMism
     ctx.flush().await?;
     let (name, digits) = (&ctx.repository().name, found.number.to_string());
     let documents = &ctx.run.stores.documents;
-    let (mut gone, mut after) = (Vec::new(), String::new());
-    loop {
-        let key = [name.owner(), name.name(), &digits];
-        let ids = documents.ids_after(collection, &key, &after, IDS_PER_QUERY).await?;
-        let Some(last) = ids.last() else { break };
-        after.clone_from(last);
+    let key = [name.owner(), name.name(), &digits];
+    let (mut gone, mut pages) = (Vec::new(), documents.id_pages(collection, &key));
+    while let Some(ids) = pages.next().await? {
         gone.extend(ids.into_iter().filter(|id| !listed.contains(id)));
     }
     tombstone(ctx, collection, &gone).await?;

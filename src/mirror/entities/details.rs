@@ -28,7 +28,7 @@ use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Representation};
 use crate::store::relational::missing_items::ItemKind;
-use crate::store::relational::{DetailsCursor, ProfileScope, SyncUpdate, date};
+use crate::store::relational::{DetailsCursor, PendingDetails, ProfileScope, SyncUpdate, date};
 use crate::telemetry::Progress;
 
 /// Items requested concurrently.
@@ -40,8 +40,11 @@ const MAX_COMMIT_FILES: usize = 3000;
 
 /// Fetches the pending details.
 pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
-    let stale = stale(ctx);
-    let mut left = ctx.run.stores.relational.pending_details(ctx.project(), stale).await?;
+    let (stale, relational) = (stale(ctx), &ctx.run.stores.relational);
+    let mut left = relational.pending_details(ctx.project(), stale).await?;
+    if left == PendingDetails::default() && relational.stub_commits(ctx.project(), 0, 1).await?.is_empty() {
+        return record_truncated_commits(ctx).await;
+    }
     let (missing_commits, missing_pulls) =
         (MissingItems::load(ctx, ItemKind::Commit).await?, MissingItems::load(ctx, ItemKind::Pull).await?);
     left.commits = left.commits.saturating_sub(missing_commits.not_due() as u64);
@@ -82,11 +85,17 @@ pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
     missing_pulls.conclude(ctx).await?;
     missing_commits.conclude(ctx).await?;
     ctx.flush().await?;
-    // Said by every run, not only by the one that met it: the data are as short as they were.
+    record_truncated_commits(ctx).await?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Reports commits that GitHub doesn't give whole, in every run and not only in the one that met them: the data are as short
+/// as they were.
+async fn record_truncated_commits(ctx: &StageContext) -> Result<(), MirrorError> {
     for (sha, short) in ctx.run.stores.relational.truncated_commits(ctx.project()).await? {
         ctx.record_final_gap(format!("commit {sha}: {short}"));
     }
-    failure.map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// Progress of the details, one step an item. Items that turn up meanwhile raise the length.

@@ -14,8 +14,6 @@ use crate::mirror::resource::Resource;
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
 
-/// Documents compared per query.
-const IDS_PER_QUERY: u32 = 500;
 const UNCHECKED: &str = "unchecked";
 const CHECKED: &str = "checked";
 
@@ -118,16 +116,14 @@ pub async fn live_documents(
     key: &[&str],
 ) -> Result<Vec<(String, Value)>, MirrorError> {
     let documents = &ctx.run.stores.documents;
-    let (mut live, mut after) = (Vec::new(), String::new());
-    loop {
-        let ids = documents.ids_after(collection, key, &after, IDS_PER_QUERY).await?;
-        let Some(last) = ids.last() else { return Ok(live) };
-        after.clone_from(last);
+    let (mut live, mut pages) = (Vec::new(), documents.id_pages(collection, key));
+    while let Some(ids) = pages.next().await? {
         for id in ids {
             let json = documents.get(collection, &id).await?;
             live.extend(json.and_then(|json| Some((id, serde_json::from_str(&json).ok()?))));
         }
     }
+    Ok(live)
 }
 
 async fn stale_carriers(
@@ -137,11 +133,9 @@ async fn stale_carriers(
     present: &HashMap<i64, Value>,
 ) -> Result<Vec<i64>, MirrorError> {
     let documents = &ctx.run.stores.documents;
-    let (mut stale, mut after) = (Vec::new(), String::new());
-    loop {
-        let ids = documents.ids_after(collection, &ctx.resource().key(), &after, IDS_PER_QUERY).await?;
-        let Some(last) = ids.last() else { return Ok(stale) };
-        after.clone_from(last);
+    let key = ctx.resource().key();
+    let (mut stale, mut pages) = (Vec::new(), documents.id_pages(collection, &key));
+    while let Some(ids) = pages.next().await? {
         for id in ids {
             let Some(json) = documents.get(collection, &id).await? else { continue };
             let carrier: Value = serde_json::from_str(&json).unwrap_or_default();
@@ -150,6 +144,7 @@ async fn stale_carriers(
             }
         }
     }
+    Ok(stale)
 }
 
 #[cfg(test)]

@@ -11,9 +11,6 @@ use crate::mirror::mapping::item::get_path;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
-/// Ids of documents read per query.
-const IDS_PER_READ: u32 = 500;
-
 /// SHAs that branches and tags point at, each once.
 #[derive(Debug, Default)]
 pub struct Heads {
@@ -63,11 +60,9 @@ impl Heads {
 /// Loads the ids and SHAs of all branches or tags.
 async fn pointed_at(ctx: &StageContext, collection: Collection) -> Result<Vec<(String, String)>, MirrorError> {
     let documents = &ctx.run.stores.documents;
-    let (mut heads, mut after) = (Vec::new(), String::new());
-    loop {
-        let ids = documents.ids_after(collection, &ctx.repository().key(), &after, IDS_PER_READ).await?;
-        let Some(last) = ids.last() else { return Ok(heads) };
-        after.clone_from(last);
+    let key = ctx.repository().key();
+    let (mut heads, mut pages) = (Vec::new(), documents.id_pages(collection, &key));
+    while let Some(ids) = pages.next().await? {
         for id in ids {
             let Some(json) = documents.get(collection, &id).await? else { continue };
             let value: Value = json::parse(&json).unwrap_or_default();
@@ -75,6 +70,7 @@ async fn pointed_at(ctx: &StageContext, collection: Collection) -> Result<Vec<(S
             heads.extend(sha.map(|sha| (id, sha)));
         }
     }
+    Ok(heads)
 }
 
 /// Returns a fingerprint of the lists of branches and tags and of the wanted commits: while it is the same, so are the

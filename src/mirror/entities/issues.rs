@@ -175,7 +175,6 @@ const ISSUE_COLLECTIONS: [Collection; 6] = [
 
 /// Marks a deleted or transferred issue and all its parts; the stored data stay.
 pub async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
-    const IDS_PER_QUERY: u32 = 1000;
     ctx.flush().await?;
     let (name, digits) = (&ctx.repository().name, number.to_string());
     let documents = &ctx.run.stores.documents;
@@ -185,12 +184,9 @@ pub async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(), Mirr
             ctx.mark_deleted(collection, &[format!("{name}/{digits}")]).await?;
             continue;
         }
-        let mut after = String::new();
-        loop {
-            let ids =
-                documents.ids_after(collection, &[name.owner(), name.name(), &digits], &after, IDS_PER_QUERY).await?;
-            let Some(last) = ids.last() else { break };
-            after.clone_from(last);
+        let key = [name.owner(), name.name(), &digits];
+        let mut pages = documents.id_pages(collection, &key);
+        while let Some(ids) = pages.next().await? {
             ctx.mark_deleted(collection, &ids).await?;
         }
     }

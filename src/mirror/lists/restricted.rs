@@ -14,9 +14,6 @@ use crate::mirror::resource::Resource;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
-/// Documents read per query.
-const IDS_PER_QUERY: u32 = 1000;
-
 /// Kind of list in which some items are hidden from some tokens.
 pub(in crate::mirror) struct Restricted {
     /// Name in the sync state.
@@ -103,16 +100,13 @@ async fn shows_hidden<S: Resource>(
     listed: &HashSet<i64>,
 ) -> Result<bool, MirrorError> {
     let key = ctx.resource().key();
-    let mut after = String::new();
-    loop {
-        let documents = &ctx.run.stores.documents;
-        let ids = documents.ids_after(kind.collection, &key, &after, IDS_PER_QUERY).await?;
-        let Some(last) = ids.last() else { return Ok(false) };
-        after.clone_from(last);
+    let mut pages = ctx.run.stores.documents.id_pages(kind.collection, &key);
+    while let Some(ids) = pages.next().await? {
         for id in ids.iter().filter(|id| listed.contains(&fingerprint(id))) {
             if is_hidden(ctx, kind, id).await? {
                 return Ok(true);
             }
         }
     }
+    Ok(false)
 }

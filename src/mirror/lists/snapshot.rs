@@ -8,11 +8,28 @@ use crate::github::{Accept, ApiUrl};
 use crate::mirror::context::{Resource, StageContext, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::item::JsonItem;
-use crate::store::documents::Collection;
+use crate::store::documents::{Collection, IDS_PER_PAGE};
 use crate::store::relational::sync_state::fingerprint;
 
 /// Minimum number of items that is doubtful if a list loses them all at once.
 const MIN_DOUBTFUL_LOSS: u32 = 2;
+/// Collections of which a repository usually has few, and whose lists are compared with them in every run.
+const LISTED: [Collection; 14] = [
+    Collection::Branches,
+    Collection::CommitComments,
+    Collection::Contributors,
+    Collection::Forks,
+    Collection::IssueComments,
+    Collection::Issues,
+    Collection::Milestones,
+    Collection::PullRequestComments,
+    Collection::Releases,
+    Collection::RepoCollaborators,
+    Collection::RepoLabels,
+    Collection::Tags,
+    Collection::Topics,
+    Collection::Watchers,
+];
 /// Mark of a list that was found empty though it held something before.
 const FOUND_EMPTY: &str = "found empty";
 
@@ -212,21 +229,28 @@ async fn is_doubtful<S: Resource>(walker: &PageWalker<'_, S>, expected: &mut Exp
 }
 
 /// Returns the ids of stored documents whose fingerprints are not among `listed`.
+///
+/// Where a repository has few, those that were stored when the run's first list asked are looked through: what the run itself
+/// has stored since was listed just now, or is found by the next run.
 pub async fn find_missing<S: Resource>(
     ctx: &StageContext<S>,
     collection: Collection,
     listed: &HashSet<i64>,
 ) -> Result<Vec<String>, MirrorError> {
-    const IDS_AT_A_TIME: u32 = 1000;
+    let is_missing = |id: &String| !listed.contains(&fingerprint(id));
     let key = ctx.resource().key();
     let documents = &ctx.run.stores.documents;
-    let (mut gone, mut after) = (Vec::new(), String::new());
-    loop {
-        let ids = documents.ids_after(collection, &key, &after, IDS_AT_A_TIME).await?;
-        let Some(last) = ids.last() else { return Ok(gone) };
-        after.clone_from(last);
-        gone.extend(ids.into_iter().filter(|id| !listed.contains(&fingerprint(id))));
+    if ctx.resource().repo().is_some() {
+        let stored = ctx.run.stored_ids.get_or_try_init(|| documents.ids_of_small(&LISTED, &key, IDS_PER_PAGE));
+        if let Some(ids) = stored.await?.get(&collection) {
+            return Ok(ids.iter().filter(|id| is_missing(id)).cloned().collect());
+        }
     }
+    let (mut missing, mut pages) = (Vec::new(), documents.id_pages(collection, &key));
+    while let Some(ids) = pages.next().await? {
+        missing.extend(ids.into_iter().filter(is_missing));
+    }
+    Ok(missing)
 }
 
 /// Marks documents as deleted, after everything handed in before is stored.

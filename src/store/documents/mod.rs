@@ -9,6 +9,7 @@ mod merge;
 mod mongodb;
 mod sqlite;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -174,6 +175,36 @@ macro_rules! dispatch {
     };
 }
 
+/// Number of ids that an [`IdPages`] reads at a time.
+pub const IDS_PER_PAGE: u32 = 1000;
+
+/// A cursor over the ids of a collection's documents, in order.
+pub struct IdPages<'a> {
+    documents: &'a Documents,
+    collection: Collection,
+    key: &'a [&'a str],
+    /// The last id that was read.
+    after: String,
+    is_last: bool,
+}
+
+impl IdPages<'_> {
+    /// Reads the next ids; `None` behind the last ones.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<String>>, BackendError> {
+        if self.is_last {
+            return Ok(None);
+        }
+        let ids = self.documents.ids_after(self.collection, self.key, &self.after, IDS_PER_PAGE).await?;
+        self.is_last = ids.len() < IDS_PER_PAGE as usize;
+        let Some(last) = ids.last() else { return Ok(None) };
+        self.after.clone_from(last);
+        Ok(Some(ids))
+    }
+}
+
 impl Documents {
     /// Opens the store that the URL names, creating what is missing. `retry_policy` applies to later outages; a server
     /// that can't be reached now is an error within seconds.
@@ -222,6 +253,28 @@ impl Documents {
         limit: u32,
     ) -> Result<Vec<String>, BackendError> {
         dispatch!(&self.backend, store => store.ids_after(collection, key, after, limit))
+    }
+
+    /// Returns a cursor over the ids that [`Documents::ids_after`] gives, [`IDS_PER_PAGE`] at a time.
+    pub fn id_pages<'a>(&'a self, collection: Collection, key: &'a [&'a str]) -> IdPages<'a> {
+        IdPages { documents: self, collection, key, after: String::new(), is_last: false }
+    }
+
+    /// Returns the ids that [`Documents::ids_after`] would, of those of these collections that have fewer than `limit`; the
+    /// others are missing from the map. The embedded store answers with one statement; a server returns an empty map.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn ids_of_small(
+        &self,
+        collections: &[Collection],
+        key: &[&str],
+        limit: u32,
+    ) -> Result<HashMap<Collection, Vec<String>>, BackendError> {
+        match &self.backend {
+            Backend::Sqlite(backend) => backend.ids_of_small(collections, key, limit).await,
+            Backend::Mongodb(_) => Ok(HashMap::new()),
+        }
     }
 
     /// Marks documents as deleted on GitHub (`_msght.deleted_at`); nothing is erased. Returns the number marked now.

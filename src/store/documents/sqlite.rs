@@ -198,6 +198,43 @@ impl SqliteDocuments {
         query.fetch_all(&self.pool).await.map_err(self.failed("reading"))
     }
 
+    pub(super) async fn ids_of_small(
+        &self,
+        collections: &[Collection],
+        key: &[&str],
+        limit: u32,
+    ) -> Result<HashMap<Collection, Vec<String>>, BackendError> {
+        let failed = self.failed("reading");
+        let selects: Vec<String> = collections
+            .iter()
+            .enumerate()
+            .map(|(index, collection)| {
+                let columns = collection.key().iter().zip(1..=key.len());
+                let belongs: String =
+                    columns.map(|(column, number)| format!("{} = ?{number} AND ", column.name)).collect();
+                format!(
+                    "SELECT {index}, _id FROM (SELECT _id FROM {} WHERE {belongs}deleted_at IS NULL ORDER BY _id LIMIT {limit})",
+                    collection.name()
+                )
+            })
+            .collect();
+        let mut query = sqlx::query_as(AssertSqlSafe(selects.join(" UNION ALL ")));
+        for value in key {
+            query = query.bind((*value).to_owned());
+        }
+        let rows: Vec<(i64, String)> = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let mut ids: HashMap<Collection, Vec<String>> =
+            collections.iter().map(|collection| (*collection, Vec::new())).collect();
+        for (index, id) in rows {
+            let collection = usize::try_from(index).ok().and_then(|index| collections.get(index));
+            if let Some(ids) = collection.and_then(|collection| ids.get_mut(collection)) {
+                ids.push(id);
+            }
+        }
+        ids.retain(|_, ids| ids.len() < limit as usize);
+        Ok(ids)
+    }
+
     pub(super) async fn mark_deleted(
         &self,
         collection: Collection,
