@@ -4,14 +4,11 @@
 //! over a large world without latency, and over a smaller one where every answer takes 50 ms. `-- --quick` takes a tenth
 //! of the sizes. The fake shares the machine's cores with the program.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use support::fake_github::{FakeGitHub, Options, World, WorldSize};
+use fake_github::{FakeGitHub, Options, World, WorldSize};
 use support::least::pages_of_lists;
 use support::program::{Place, finish};
 

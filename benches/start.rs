@@ -4,14 +4,11 @@
 //! repositories, with all details, as is the default, and without; and `get-repos` alone over 10,000. `-- --quick` takes a
 //! tenth of them. The seconds of the processor are those of the program alone.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::time::Instant;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use support::fake_github::{FakeGitHub, Options, TokenSpec, World};
+use fake_github::{FakeGitHub, Options, TokenSpec, World};
 use support::program::Place;
 
 fn main() {

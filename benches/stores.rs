@@ -4,15 +4,12 @@
 //! `-- --quick` takes a tenth of the sizes. The server for MongoDB's protocol is the one that the tests use, which is slow;
 //! `MSGHT_TEST_MONGODB_URL` names a genuine one.
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::time::Instant;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use support::fake_github::{FakeGitHub, Options, World, WorldSize};
-use support::family::Family::{self, Embedded, Servers};
+use fake_github::{FakeGitHub, Options, World, WorldSize};
+use support::backends::Backends::{self, Embedded, Servers};
 use support::program::{Place, finish};
 use support::servers::rabbitmq::RabbitServer;
 use support::work::{load, worker};
@@ -44,7 +41,7 @@ fn print(mut table: Table) {
     println!("{table}");
 }
 
-fn name(family: Family, embedded: &str, server: &str) -> String {
+fn name(family: Backends, embedded: &str, server: &str) -> String {
     match family {
         Embedded => embedded.to_owned(),
         Servers => server.to_owned(),

@@ -2,8 +2,6 @@
 //!
 //! The commands run within this process, so that every statement they prepare is seen; each one's plan is then asked for.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -19,7 +17,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use support::fake_github::{FakeGitHub, Options, World, names};
+use fake_github::{FakeGitHub, Options, World, names};
 
 /// Tables that hold a row or a few, however much is mirrored.
 const SMALL: [&str; 5] = ["msght_document_store", "msght_store", "schema_info", "_sqlx_migrations", "sqlite_master"];

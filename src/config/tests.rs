@@ -59,7 +59,7 @@ fn documented_file_has_every_key_with_its_default() {
     let directory = tempfile::tempdir().unwrap();
     let (tokens, pem) = (directory.path().join("tokens.txt"), directory.path().join("app.pem"));
     std::fs::write(&tokens, "ghp_third\n").unwrap();
-    std::fs::write(&pem, include_str!("../../tests/support/fake_github/app_key.pem")).unwrap();
+    std::fs::write(&pem, include_str!("../../tests/fake-github/src/app_key.pem")).unwrap();
     let uncommented: String = DOCUMENTED
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -320,7 +320,7 @@ fn key_file_without_key_is_reported_without_content() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("app.pem");
     let settings = format!("[github]\napp_id = 5\napp_private_key_file = {:?}", file.display().to_string());
-    let public = include_str!("../../tests/support/fake_github/app_public.pem");
+    let public = include_str!("../../tests/fake-github/src/app_public.pem");
     for (content, found) in [
         ("", "no RSA private key"),
         ("-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END RSA PRIVATE KEY-----\n", "no RSA private key"),

@@ -1,7 +1,7 @@
 //! What is not found once, or not shown to one token, is not gone; and nobody who is mentioned stays without a profile.
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, UserKind, Visible, World, names};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, UserKind, Visible, World, names};
+use support::program::Place;
 
 const NOT_FOUND: FaultKind = FaultKind::Status { status: 404, html: false };
 

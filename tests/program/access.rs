@@ -1,7 +1,10 @@
 //! Who can read what: private repositories, several tokens, none at all.
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, Visible, World, names};
-use crate::support::program::Place;
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, Visible, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
 
 fn two_tokens() -> Options {
     Options {
@@ -13,8 +16,10 @@ fn two_tokens() -> Options {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_token_that_can_read_a_private_repository_is_found_and_used() {
+async fn the_token_that_can_read_a_private_repository_is_found_and_used(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), two_tokens()).await;
     let place = Place::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
     place.mirror(&[names::PRIVATE]).await;
@@ -26,8 +31,10 @@ async fn the_token_that_can_read_a_private_repository_is_found_and_used() {
     assert!(blind <= 1, "the blind token is asked once at most, for the repository itself: {blind}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn deleted_private_repository_is_told_by_an_owners_new_token() {
+async fn deleted_private_repository_is_told_by_an_owners_new_token(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let mut world = World::edge_cases(1);
     let other = world.repo(names::ARCHIVED);
     world.repos[other].private = true;
@@ -56,16 +63,24 @@ async fn deleted_private_repository_is_told_by_an_owners_new_token() {
     assert_eq!(deleted().await, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_private_repository_named_in_another_case_is_read_by_the_same_token() {
+async fn a_private_repository_named_in_another_case_is_read_by_the_same_token(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), two_tokens()).await;
     let place = Place::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
     place.mirror(&["Contoso/PRIVATE"]).await;
     assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE name = 'private'").await, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_repository_that_no_token_can_read_is_said_with_every_token_and_the_run_goes_on() {
+async fn a_repository_that_no_token_can_read_is_said_with_every_token_and_the_run_goes_on(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options {
         tokens: vec![
             TokenSpec::new("blind-token-0001").private(Visible::None),
@@ -84,8 +99,12 @@ async fn a_repository_that_no_token_can_read_is_said_with_every_token_and_the_ru
     assert!(ran.err.contains("1 of 2 repositories"), "{}", ran.err);
 }
 
+#[rstest]
 #[tokio::test]
-async fn without_a_token_public_repositories_are_read_and_that_is_said_once() {
+async fn without_a_token_public_repositories_are_read_and_that_is_said_once(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url()).tokens("");
     let ran = place.run(&["retrieve-repo", names::QUIET, "--only", "issues,labels"]).await;
@@ -94,8 +113,10 @@ async fn without_a_token_public_repositories_are_read_and_that_is_said_once() {
     assert!(!place.stores().documents().await["issues"].is_empty());
 }
 
+#[rstest]
 #[tokio::test]
-async fn no_secret_is_in_any_output_log_or_database() {
+async fn no_secret_is_in_any_output_log_or_database(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let token = "ghp_verysecrettokenverysecrettoken012345";
     let options = Options { tokens: vec![TokenSpec::new(token)], ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
@@ -114,8 +135,12 @@ async fn no_secret_is_in_any_output_log_or_database() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said() {
+async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options { anonymous: true, ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     let ran = Place::new(fake.url()).tokens("").mirror(&[names::QUIET, "--detail", "skeleton"]).await;
@@ -126,8 +151,12 @@ async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_renamed_private_repository_is_read_by_the_token_that_can_whatever_it_is_called() {
+async fn a_renamed_private_repository_is_read_by_the_token_that_can_whatever_it_is_called(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let mut world = World::edge_cases(1);
     let private = world.repo(names::PRIVATE);
     world.rename_repo(private, "hidden");
@@ -145,8 +174,12 @@ async fn a_renamed_private_repository_is_read_by_the_token_that_can_whatever_it_
     assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE name = 'hidden'").await, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_token_that_an_organisation_refuses_is_not_asked_though_the_repository_is_public() {
+async fn a_token_that_an_organisation_refuses_is_not_asked_though_the_repository_is_public(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("refused-token-001").refused(&[names::QUIET]), TokenSpec::new("allowed-token-002")],
         ..Options::unlimited()
@@ -162,8 +195,12 @@ async fn a_token_that_an_organisation_refuses_is_not_asked_though_the_repository
     assert!(ran.err.contains("single sign-on"), "{}", ran.err);
 }
 
+#[rstest]
 #[tokio::test]
-async fn with_several_tokens_a_run_over_unchanged_data_is_as_free_as_with_one() {
+async fn with_several_tokens_a_run_over_unchanged_data_is_as_free_as_with_one(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let tokens = ["token-one-00001", "token-two-00002", "token-three-0003"];
     let options = Options { tokens: tokens.map(TokenSpec::new).to_vec(), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
@@ -176,8 +213,12 @@ async fn with_several_tokens_a_run_over_unchanged_data_is_as_free_as_with_one() 
     assert!(free >= 20 && fake.counted() <= 1, "{} counted, {free} free", fake.counted());
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first() {
+async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("narrow-token-001").without_stars(), TokenSpec::new("wide-token-00002")],
         ..Options::unlimited()
@@ -189,8 +230,10 @@ async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_proves_no_deletion_marks_nothing_as_deleted() {
+async fn what_proves_no_deletion_marks_nothing_as_deleted(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::QUIET]).await;

@@ -3,8 +3,8 @@
 
 use rstest::rstest;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, World, names};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, World, names};
+use support::program::Place;
 
 /// A world whose [`names::QUIET`] has so many labels more.
 fn world_with_labels(labels: usize) -> World {

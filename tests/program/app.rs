@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::fake_github::{
+use fake_github::{
     APP_KEY, APP_KEY_FILE, AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Limits, Options, TokenSpec,
     Visible, World, installation_name,
 };
-use crate::support::program::{Place, Ran, finish};
+use support::program::{Place, Ran, finish};
 
 const CONTOSO: u64 = 101;
 const FABRIKAM: u64 = 102;

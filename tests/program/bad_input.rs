@@ -2,15 +2,20 @@
 
 use std::io::Write;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::program::Place;
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
 
 async fn quiet_world() -> FakeGitHub {
     FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_unknown_repository_and_a_bad_token_are_said() {
+async fn an_unknown_repository_and_a_bad_token_are_said(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = quiet_world().await;
     let ran = Place::new(fake.url()).run(&["retrieve-repo", "contoso/nothing"]).await;
     ran.said(1, &["no token can read contoso/nothing", "404"]);
@@ -19,8 +24,10 @@ async fn an_unknown_repository_and_a_bad_token_are_said() {
     assert!(!ran.err.contains("wrongwrong"), "{}", ran.err);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_api_host_that_is_down_is_said_within_seconds() {
+async fn an_api_host_that_is_down_is_said_within_seconds(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let started = std::time::Instant::now();
     let ran = Place::new(&format!("http://127.0.0.1:{port}/")).run(&["retrieve-repo", names::QUIET]).await;
@@ -43,15 +50,19 @@ fn answering(bytes: &'static [u8]) -> String {
     address.to_string()
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_server_that_is_not_github_is_said_to_be_none() {
+async fn a_server_that_is_not_github_is_said_to_be_none(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let host = answering(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 20\r\nConnection: close\r\n\r\n<html>A page.</html>");
     let ran = Place::new(&format!("http://{host}/")).run(&["retrieve-repo", names::QUIET]).await;
     ran.said(1, &["api_url"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn broken_tls_is_said_to_be_tls() {
+async fn broken_tls_is_said_to_be_tls(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let host = answering(b"this is no TLS record");
     let ran = Place::new(&format!("https://{host}/")).run(&["retrieve-repo", names::QUIET]).await;
     ran.said(1, &["TLS"]);

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::fake_github::{
+use fake_github::{
     APP_KEY_FILE, AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Options, TokenSpec, Visible, World,
 };
-use crate::support::program::{Place, Ran, finish};
+use support::program::{Place, Ran, finish};
 
 const FABRIKAM: u64 = 102;
 

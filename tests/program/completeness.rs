@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
 
 /// A list of GitHub's, and the collection and key that its items are found by.
 struct Expected {
@@ -113,7 +114,11 @@ fn list(fake: &FakeGitHub, repository: &str, path: &str) -> Vec<Value> {
 #[case(names::NEW_NAME)]
 #[case(names::QUIET)]
 #[tokio::test]
-async fn every_document_is_there_as_github_serves_it(#[case] repository: &str) {
+async fn every_document_is_there_as_github_serves_it(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] repository: &str,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[repository]).await;
@@ -150,8 +155,12 @@ async fn every_document_is_there_as_github_serves_it(#[case] repository: &str) {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn commits_of_branches_and_tags_are_the_projects_and_have_their_parents() {
+async fn commits_of_branches_and_tags_are_the_projects_and_have_their_parents(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(2), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB]).await;
@@ -185,8 +194,10 @@ async fn commits_of_branches_and_tags_are_the_projects_and_have_their_parents() 
     assert_eq!(stores.number(empty).await, 0, "no commit is known by its SHA alone");
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_row_says_what_github_says() {
+async fn every_row_says_what_github_says(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(3), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB]).await;
@@ -342,8 +353,12 @@ async fn every_row_says_what_github_says() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_user_an_address() {
+async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_user_an_address(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(4), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB]).await;
@@ -395,8 +410,12 @@ async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_
     assert!(fakes > 0 && tied > 0, "the world has both kinds: {fakes} and {tied}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_pull_request_and_a_commit_beyond_their_caps_are_read_to_the_end_or_said_to_be_short() {
+async fn a_pull_request_and_a_commit_beyond_their_caps_are_read_to_the_end_or_said_to_be_short(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.run(&["retrieve-repo", names::BIG_PR]).await;
@@ -414,8 +433,12 @@ async fn a_pull_request_and_a_commit_beyond_their_caps_are_read_to_the_end_or_sa
     assert_eq!(stores.number("SELECT count(*) FROM msght_projects WHERE retrieved_at IS NOT NULL").await, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent() {
+async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB_FORK]).await;
@@ -455,8 +478,10 @@ async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent() {
     assert_eq!(ran.stage("commits")[5], "0", "heads that were compared are not compared again: {}", ran.out);
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_seeds_world_is_mirrored_to_the_last_document() {
+async fn every_seeds_world_is_mirrored_to_the_last_document(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     for seed in 10..14 {
         let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;
         let place = Place::new(fake.url());

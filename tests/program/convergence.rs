@@ -5,8 +5,9 @@ use rstest::rstest;
 use serde_json::Value;
 
 use crate::refresh::assert_live_as_fresh;
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
 
 /// Rounds of changes, each with its own faults.
 const ROUNDS: usize = 3;
@@ -85,7 +86,11 @@ fn fault(dice: &mut Dice) -> Fault {
 
 #[rstest]
 #[tokio::test]
-async fn quiet_runs_converge_on_a_fresh_mirror_or_say_that_they_have_not(#[values(8, 16, 26, 37)] seed: u64) {
+async fn quiet_runs_converge_on_a_fresh_mirror_or_say_that_they_have_not(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[values(8, 16, 26, 37)] seed: u64,
+) {
+    let _over = stores.select();
     let mut dice = Dice(seed);
     let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;
     let place = Place::new(fake.url());

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, WorldSize, names};
-use crate::support::least::pages_of_lists;
-use crate::support::program::Place;
-use crate::support::snapshot::assert_snapshot;
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Options, World, WorldSize, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::least::pages_of_lists;
+use support::program::Place;
+use support::snapshot::assert_snapshot;
 
 /// The requests of a run as the server saw them: those that count, and those that were answered 304.
 fn requests(title: &str, fake: &FakeGitHub) -> String {
@@ -34,8 +37,10 @@ fn bound(fake: &FakeGitHub, repository: &str) -> usize {
     pages * 110 / 100 + all("pulls?state=all").len() + branches + 20
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_first_run_without_details_stays_within_the_fewest_pages() {
+async fn a_first_run_without_details_stays_within_the_fewest_pages(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let worlds: [(&str, World); 3] = [
         (names::WEB, World::edge_cases(1)),
         (names::QUIET, World::edge_cases(1)),
@@ -58,8 +63,10 @@ async fn a_first_run_without_details_stays_within_the_fewest_pages() {
     assert_snapshot("requests_skeleton", &seen);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_table_counts_what_the_server_counted() {
+async fn the_table_counts_what_the_server_counted(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     let mut seen = String::new();
@@ -75,8 +82,10 @@ async fn the_table_counts_what_the_server_counted() {
     assert_snapshot("requests_full", &seen);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_a_pull_request_push_costs_is_its_own_requests() {
+async fn what_a_pull_request_push_costs_is_its_own_requests(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     let mut seen = String::new();

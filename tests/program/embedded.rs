@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Options, World, names};
+use support::program::Place;
 
 #[tokio::test]
 async fn issues_and_pulls_carry_the_present_labels_and_milestones() {

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use rstest::rstest;
 
-use crate::support::fake_github::{Decoy, FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
-use crate::support::program::Place;
-use crate::support::stores::difference;
+use fake_github::{Decoy, FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+use support::stores::difference;
 
 async fn undisturbed(fake: &FakeGitHub) -> Place {
     let place = Place::new(fake.url());
@@ -28,7 +29,11 @@ async fn undisturbed(fake: &FakeGitHub) -> Place {
 #[case::refusals_of_a_machine_in_between(FaultKind::Status { status: 403, html: true })]
 #[case::nothing_found_by_a_machine_in_between(FaultKind::Status { status: 404, html: true })]
 #[tokio::test]
-async fn a_fault_now_and_then_changes_nothing_in_the_end(#[case] kind: FaultKind) {
+async fn a_fault_now_and_then_changes_nothing_in_the_end(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] kind: FaultKind,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     fake.set_fault(Fault::percent(4, 7, "/repos/", kind));
@@ -42,7 +47,12 @@ async fn a_fault_now_and_then_changes_nothing_in_the_end(#[case] kind: FaultKind
 #[case::not_found(404, "Not Found")]
 #[case::unprocessable(422, "Server Error: try again later")]
 #[tokio::test]
-async fn refusals_now_and_then_are_cured_by_quiet_runs(#[case] status: u16, #[case] message: &'static str) {
+async fn refusals_now_and_then_are_cured_by_quiet_runs(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] status: u16,
+    #[case] message: &'static str,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     fake.set_fault(Fault::percent(10, 3, "/web/", FaultKind::Refusal { status, message }));
@@ -54,8 +64,12 @@ async fn refusals_now_and_then_are_cured_by_quiet_runs(#[case] status: u16, #[ca
     assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_page_that_can_not_be_had_in_smaller_parts_is_tried_as_often_as_any() {
+async fn a_page_that_can_not_be_had_in_smaller_parts_is_tried_as_often_as_any(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     let number = fake
@@ -72,7 +86,8 @@ async fn a_page_that_can_not_be_had_in_smaller_parts_is_tried_as_often_as_any() 
 #[case::by_status_403(FaultKind::Secondary { status: 403, retry_after: Some(1) })]
 #[case::by_status_429(FaultKind::Secondary { status: 429, retry_after: Some(1) })]
 #[tokio::test]
-async fn a_pause_that_github_asks_for_is_kept(#[case] kind: FaultKind) {
+async fn a_pause_that_github_asks_for_is_kept(#[values(Embedded, Servers)] stores: Backends, #[case] kind: FaultKind) {
+    let _over = stores.select();
     let options = Options { limits: Limits { secondary: false, ..Limits::default() }, ..Options::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     fake.set_fault(Fault::next(1, "/issues", kind));
@@ -82,8 +97,12 @@ async fn a_pause_that_github_asks_for_is_kept(#[case] kind: FaultKind) {
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile() {
+async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("fake-token").budget(200, 70, 6)],
         limits: Limits { hour: 6, ..Limits::default() },
@@ -96,15 +115,19 @@ async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile() {
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_server_without_limits_that_says_zero_is_not_waited_for() {
+async fn a_server_without_limits_that_says_zero_is_not_waited_for(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options { limits: Limits::zero(), ..Options::default() }).await;
     let ran = Place::new(fake.url()).mirror(&[names::QUIET]).await;
     assert!(!ran.err.contains("waiting"), "{}", ran.err);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_limit_that_names_no_time_is_left_alone_for_a_minute() {
+async fn a_limit_that_names_no_time_is_left_alone_for_a_minute(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     // A little shorter than the minute that the client waits, so that coming too early would show.
     let limits = Limits { secondary: false, hidden_pause: 50, ..Limits::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
@@ -114,8 +137,10 @@ async fn a_limit_that_names_no_time_is_left_alone_for_a_minute() {
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_last_requests_of_an_hour_are_not_overspent() {
+async fn the_last_requests_of_an_hour_are_not_overspent(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("fake-token").budget(300, 80, 5)],
         limits: Limits { hour: 5, ..Limits::default() },
@@ -128,8 +153,10 @@ async fn the_last_requests_of_an_hour_are_not_overspent() {
     assert_eq!(fake.by_status().get(&403), None, "no request met an empty budget");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_token_revoked_in_the_middle_is_left_and_the_others_finish() {
+async fn a_token_revoked_in_the_middle_is_left_and_the_others_finish(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("first-token-0001"), TokenSpec::new("other-token-0002")],
         ..Options::unlimited()
@@ -148,8 +175,10 @@ async fn a_token_revoked_in_the_middle_is_left_and_the_others_finish() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done() {
+async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/labels?", FaultKind::Status { status: 500, html: false }));
     let place = Place::new(fake.url());
@@ -169,7 +198,12 @@ async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done() {
 #[case::partial_results(FaultKind::SsoPartial, "partial list")]
 #[case::sso_required(FaultKind::SsoRequired, "single sign-on")]
 #[tokio::test]
-async fn data_that_github_withholds_are_an_error_and_never_an_empty_list(#[case] kind: FaultKind, #[case] said: &str) {
+async fn data_that_github_withholds_are_an_error_and_never_an_empty_list(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] kind: FaultKind,
+    #[case] said: &str,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/issues?", kind));
     let place = Place::new(fake.url());
@@ -179,8 +213,10 @@ async fn data_that_github_withholds_are_an_error_and_never_an_empty_list(#[case]
     assert!(ran.out.contains(said), "{said} is not in {}", ran.out);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_token_never_leaves_for_another_host() {
+async fn a_token_never_leaves_for_another_host(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let decoy = Decoy::start().await;
     for kind in [FaultKind::Redirect(format!("{}repos/x", decoy.url())), FaultKind::ForeignNext(decoy.url().to_owned())]
     {
@@ -194,8 +230,10 @@ async fn a_token_never_leaves_for_another_host() {
     assert!(decoy.seen().is_empty(), "the other host saw {:?}", decoy.seen().len());
 }
 
+#[rstest]
 #[tokio::test]
-async fn pages_that_are_too_heavy_are_asked_for_in_parts() {
+async fn pages_that_are_too_heavy_are_asked_for_in_parts(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     let heavy = FakeGitHub::start(World::edge_cases(1), Options { heavy_page: Some(60), ..Options::unlimited() }).await;
@@ -207,8 +245,10 @@ async fn pages_that_are_too_heavy_are_asked_for_in_parts() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn lists_that_end_silently_at_a_cap_are_read_to_the_end_otherwise() {
+async fn lists_that_end_silently_at_a_cap_are_read_to_the_end_otherwise(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     // Every third page on is cut off: of pull requests, commits and issue comments.
     let options = Options { deep_page_cap: Some(1), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
@@ -223,8 +263,10 @@ async fn lists_that_end_silently_at_a_cap_are_read_to_the_end_otherwise() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_limits_of_concurrency_and_pace_are_kept() {
+async fn the_limits_of_concurrency_and_pace_are_kept(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let options = Options { latency: Duration::from_millis(100), ..Options::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     let place = Place::new(fake.url());

@@ -1,8 +1,8 @@
 //! What is about the embedded stores alone: files that are no stores, or can't be written.
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::program::Place;
-use crate::support::stores::{StoredData, difference};
+use fake_github::{FakeGitHub, Options, World, names};
+use support::program::Place;
+use support::stores::{StoredData, difference};
 
 async fn quiet_world() -> FakeGitHub {
     FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await

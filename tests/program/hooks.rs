@@ -1,7 +1,7 @@
 //! The webhooks that `msght get-repos` sees to.
 
-use crate::support::fake_github::{FakeGitHub, Hook, Options, TokenSpec, World};
-use crate::support::program::{Place, Ran};
+use fake_github::{FakeGitHub, Hook, Options, TokenSpec, World};
+use support::program::{Place, Ran};
 
 const URL: &str = "https://msght.example.com/hook";
 const SECRET: &str = "correct-horse-battery";

@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Options, UserKind, World, names};
-use crate::support::program::Place;
-use crate::support::stores::StoredData;
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Options, UserKind, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+use support::stores::StoredData;
 
 async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
@@ -22,8 +25,10 @@ async fn titles(stores: &StoredData, repository: &str) -> Vec<String> {
     live.map(|(_, issue)| issue["title"].as_str().unwrap().to_owned()).collect()
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one() {
+async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
         let (quiet, alice) = (w.repo(names::QUIET), w.find_user("alice"));
@@ -43,8 +48,10 @@ async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one() {
     assert_eq!(stores.number(&format!("{sql}'silent'")).await, 3);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_repository_that_was_deleted_and_made_anew_is_read_anew() {
+async fn a_repository_that_was_deleted_and_made_anew_is_read_anew(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
         let (quiet, alice) = (w.repo(names::QUIET), w.find_user("alice"));
@@ -66,8 +73,12 @@ async fn a_repository_that_was_deleted_and_made_anew_is_read_anew() {
     assert!(place.stores().data_fingerprint().await == before);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_issue() {
+async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_issue(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     let there = fake.world_mut(|w| {
         let (quiet, web) = (w.repo(names::QUIET), w.repo(names::WEB));
@@ -87,8 +98,12 @@ async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_i
     assert_eq!(labels[0]["name"], "defect");
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along() {
+async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     let repositories = ["quiet", "archived"];
@@ -111,8 +126,12 @@ async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along() {
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'archived')").await, 2);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_somebody_says_under_a_login_that_another_one_had_before_is_not_the_former_ones() {
+async fn what_somebody_says_under_a_login_that_another_one_had_before_is_not_the_former_ones(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     let comments = "SELECT u.login FROM issue_comments c JOIN users u ON u.id = c.user_id JOIN issues i ON i.id = c.issue_id \
                     JOIN projects p ON p.id = i.repo_id WHERE p.name = 'quiet' ORDER BY c.comment_id";
@@ -142,8 +161,10 @@ async fn what_somebody_says_under_a_login_that_another_one_had_before_is_not_the
     place.stores().assert_sound().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_transferred_repository_stays_one_project() {
+async fn a_transferred_repository_stays_one_project(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     fake.world_mut(|w| w.transfer_repo(w.repo(names::QUIET), "fabrikam"));
     place.mirror(&[names::QUIET]).await;
@@ -154,8 +175,10 @@ async fn a_transferred_repository_stays_one_project() {
     assert!(titles(stores, names::QUIET).await.is_empty());
 }
 
+#[rstest]
 #[tokio::test]
-async fn every_name_that_a_repository_had_is_kept() {
+async fn every_name_that_a_repository_had_is_kept(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     fake.world_mut(|w| w.rename_repo(w.repo(names::QUIET), "silent"));
     place.mirror(&[names::QUIET]).await;

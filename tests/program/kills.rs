@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, WorldSize, names};
-use crate::support::program::{Place, finish};
-use crate::support::stores::difference;
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Options, World, WorldSize, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::{Place, finish};
+use support::stores::difference;
 
 /// A little generator, so that the moments of the kills vary and can be repeated.
 struct Moments(u64);
@@ -16,8 +19,12 @@ impl Moments {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn thirty_kills_at_random_moments_end_in_the_stores_of_an_undisturbed_run() {
+async fn thirty_kills_at_random_moments_end_in_the_stores_of_an_undisturbed_run(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let latency = Duration::from_millis(2);
     let options = || Options { latency, ..Options::unlimited() };
     let world = || World::sized(3, WorldSize::of(2500, 400, 150));
@@ -57,8 +64,10 @@ async fn thirty_kills_at_random_moments_end_in_the_stores_of_an_undisturbed_run(
     eprintln!("{kills} kills in {runs} runs: {} requests, {cost} without", fake.counted());
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_kill_costs_little_more_than_what_was_in_flight() {
+async fn a_kill_costs_little_more_than_what_was_in_flight(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let options = Options { latency: Duration::from_millis(5), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::sized(4, WorldSize::of(4000, 600, 300)), options).await;
     let undisturbed = Place::new(fake.url());
@@ -80,8 +89,10 @@ async fn a_kill_costs_little_more_than_what_was_in_flight() {
     assert_eq!(difference(&undisturbed.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn two_processes_on_the_same_stores_come_to_the_same_end() {
+async fn two_processes_on_the_same_stores_come_to_the_same_end(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let alone = Place::new(fake.url());
     alone.mirror(&[names::WEB]).await;
@@ -96,8 +107,10 @@ async fn two_processes_on_the_same_stores_come_to_the_same_end() {
 }
 
 #[cfg(unix)]
+#[rstest]
 #[tokio::test]
-async fn a_polite_stop_leaves_the_rest_for_the_next_run() {
+async fn a_polite_stop_leaves_the_rest_for_the_next_run(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let options = Options { latency: Duration::from_millis(20), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     let place = Place::new(fake.url());

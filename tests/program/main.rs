@@ -1,7 +1,7 @@
-//! The whole program against the fake GitHub, over real HTTP and the embedded stores.
-
-#[path = "../support/mod.rs"]
-mod support;
+//! The whole program against the fake GitHub, over real HTTP.
+//!
+//! A test that takes `Backends` runs over the embedded stores and over servers; `--skip Servers` leaves the latter out, and
+//! no server is needed then.
 
 mod absence;
 mod access;
@@ -9,6 +9,7 @@ mod answers;
 mod app;
 mod bad_input;
 mod check;
+mod cli;
 mod completeness;
 mod convergence;
 mod cost;
@@ -18,6 +19,7 @@ mod files;
 mod hooks;
 mod identity;
 mod kills;
+mod layout;
 mod missing;
 mod moving;
 mod odd_answers;

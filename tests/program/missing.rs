@@ -1,10 +1,15 @@
 //! What others refer to and GitHub no longer has: listed by every run, and asked for again until it comes.
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
-use crate::support::program::Place;
+use rstest::rstest;
 
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+
+#[rstest]
 #[tokio::test]
-async fn a_commit_that_is_gone_is_listed_and_asked_for_again() {
+async fn a_commit_that_is_gone_is_listed_and_asked_for_again(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let mut world = World::many(1, 1);
     let repo = world.repo("contoso/r000");
     let (user, head) = (world.user("dev0"), world.repos[repo].branches["main"]);

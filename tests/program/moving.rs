@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize, names};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
 
 const HUGE: &str = "contoso/huge";
 
@@ -39,7 +40,11 @@ async fn missing(fake: &FakeGitHub, place: &Place, path: &str, collection: &str)
 #[case::in_the_middle(8)]
 #[case::near_the_end(13)]
 #[tokio::test]
-async fn what_a_deletion_pulls_to_a_page_already_read_is_not_missed(#[case] nth: u32) {
+async fn what_a_deletion_pulls_to_a_page_already_read_is_not_missed(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] nth: u32,
+) {
+    let _over = stores.select();
     let fake = huge().await;
     fake.before_request("/issues/comments?", nth, |w| {
         let r = w.repo(HUGE);
@@ -62,7 +67,11 @@ async fn what_a_deletion_pulls_to_a_page_already_read_is_not_missed(#[case] nth:
 #[case(7)]
 #[case(12)]
 #[tokio::test]
-async fn what_new_items_push_to_the_next_page_is_not_missed(#[case] nth: u32) {
+async fn what_new_items_push_to_the_next_page_is_not_missed(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] nth: u32,
+) {
+    let _over = stores.select();
     let fake = huge().await;
     for later in [nth, nth + 2] {
         fake.before_request("/issues/events?", later, |w| {
@@ -79,8 +88,10 @@ async fn what_new_items_push_to_the_next_page_is_not_missed(#[case] nth: u32) {
     assert_eq!(missing(&fake, &place, "issues/events", "issue_events").await, [""; 0]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored() {
+async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = huge().await;
     let place = Place::new(fake.url());
     place.mirror(&[HUGE, "--only", "issue-events"]).await;
@@ -101,8 +112,10 @@ async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored() {
     assert!(fake.counted() <= 6, "it reads on to what it knows, and no further: {:?}", fake.by_template());
 }
 
+#[rstest]
 #[tokio::test]
-async fn lists_that_do_not_tell_their_last_page_are_read_to_their_end() {
+async fn lists_that_do_not_tell_their_last_page_are_read_to_their_end(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = Place::new(fake.url());
     expected.mirror(&[names::WEB, "--detail", "skeleton"]).await;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fake_github::{Edit, FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize, names};
-use crate::support::program::Place;
+use fake_github::{Edit, FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize, names};
+use support::program::Place;
 
 const HUGE: &str = "contoso/huge";
 const STAGES: &str = "labels,issues,issue-comments,issue-events,pulls,review-comments,stars,forks,commit-comments";

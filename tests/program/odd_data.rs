@@ -2,9 +2,12 @@
 
 use serde_json::json;
 
-use crate::support::fake_github::{Detail, FakeGitHub, Fault, FaultKind, HALF_A_PAIR, Options, World};
-use crate::support::program::Place;
-use crate::support::stores::{RelationalStore, difference};
+use rstest::rstest;
+
+use fake_github::{Detail, FakeGitHub, Fault, FaultKind, HALF_A_PAIR, Options, World};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+use support::stores::{RelationalStore, difference};
 
 const ODD: &str = "contoso/odd";
 
@@ -18,8 +21,10 @@ fn rewrite(path: &str, from: &str, to: String) -> Fault {
     Fault::always(path, FaultKind::Rewrite { from: from.to_owned(), to })
 }
 
+#[rstest]
 #[tokio::test]
-async fn whatever_json_allows_is_stored() {
+async fn whatever_json_allows_is_stored(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let mut w = odd_world();
     let r = w.repo(ODD);
     let alice = w.user("alice");
@@ -74,8 +79,12 @@ async fn whatever_json_allows_is_stored() {
     assert!(stores.collection("issues").await["contoso/odd/1"]["_msght"].is_object());
 }
 
+#[rstest]
 #[tokio::test]
-async fn rejected_row_is_named_until_it_is_stored_and_keeps_no_other_back() {
+async fn rejected_row_is_named_until_it_is_stored_and_keeps_no_other_back(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(odd_world(), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[ODD, "--only", "repo"]).await;
@@ -118,8 +127,10 @@ async fn rejected_row_is_named_until_it_is_stored_and_keeps_no_other_back() {
     assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn sha256_repository_is_mirrored_like_any_other() {
+async fn sha256_repository_is_mirrored_like_any_other(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let mut w = odd_world();
     let r = w.repo(ODD);
     let alice = w.user("alice");

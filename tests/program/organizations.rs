@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, Visible, World};
-use crate::support::program::{Place, Ran};
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, Visible, World};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::{Place, Ran};
 
 const ORGS: &str = "contoso\nfabrikam\n";
 
@@ -62,8 +65,10 @@ fn line(ran: &Ran, organization: &str) -> Vec<String> {
     line.split_whitespace().skip(1).map(str::to_owned).collect()
 }
 
+#[rstest]
 #[tokio::test]
-async fn all_repositories_that_any_token_is_shown_are_listed() {
+async fn all_repositories_that_any_token_is_shown_are_listed(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let estate = Estate::new(World::estate(3, &[("contoso", 130), ("fabrikam", 5)]), ORGS).await;
     std::fs::write(estate.place.path().join("projects.txt"), "# kept\nelsewhere thing\n").unwrap();
     let ran = estate.list().await;
@@ -99,8 +104,12 @@ async fn all_repositories_that_any_token_is_shown_are_listed() {
     assert_eq!(std::fs::metadata(estate.place.path().join("projects.txt")).unwrap().modified().unwrap(), written);
 }
 
+#[rstest]
 #[tokio::test]
-async fn renamed_transferred_and_vanished_repositories_are_accounted_for() {
+async fn renamed_transferred_and_vanished_repositories_are_accounted_for(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let estate = Estate::new(World::estate(4, &[("contoso", 9), ("fabrikam", 4)]), ORGS).await;
     estate.list().await.said(0, &[]);
     let place = &estate.place;
@@ -151,8 +160,12 @@ async fn renamed_transferred_and_vanished_repositories_are_accounted_for() {
     assert!(cost <= 4, "{cost} counted requests");
 }
 
+#[rstest]
 #[tokio::test]
-async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_data() {
+async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_data(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let estate = Estate::new(World::estate(7, &[("contoso", 30), ("fabrikam", 2)]), ORGS).await;
     estate.list().await.said(0, &[]);
     estate.place.mirror(&["contoso/r000", "contoso/r001", "--detail", "skeleton"]).await;
@@ -184,8 +197,12 @@ async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_
     assert!(cost <= 8, "{cost} requests where nothing is new");
 }
 
+#[rstest]
 #[tokio::test]
-async fn members_teams_and_outside_collaborators_follow_the_organisation() {
+async fn members_teams_and_outside_collaborators_follow_the_organisation(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     // The owner is shown all, the others a part.
     let mut tokens = tokens();
     tokens[0].private = Visible::All;
@@ -253,8 +270,12 @@ async fn members_teams_and_outside_collaborators_follow_the_organisation() {
     check().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines() {
+async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let estate = Estate::new(World::estate(6, &[("contoso", 4), ("fabrikam", 3)]), ORGS).await;
     estate.list().await.said(0, &[]);
     let before = estate.projects();
@@ -272,8 +293,10 @@ async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines() {
     estate.list().await.said(0, &["contoso: not listed with every token"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told() {
+async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let mut world = World::estate(7, &[("contoso", 2)]);
     for (name, private) in [("dev0/open", false), ("dev0/secret", true), ("dev5/theirs", false), ("dev5/hidden", true)]
     {
@@ -288,8 +311,10 @@ async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told() {
     assert!(estate.projects().ends_with("dev0 open\ndev0 secret\ndev5 theirs\n"), "{}", estate.projects());
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_organisation_that_was_renamed_keeps_its_projects() {
+async fn an_organisation_that_was_renamed_keeps_its_projects(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let mut tokens = tokens();
     tokens[0].private = Visible::All;
     let estate = Estate::with(World::estate(8, &[("contoso", 4), ("fabrikam", 2)]), ORGS, tokens).await;
@@ -313,8 +338,10 @@ async fn an_organisation_that_was_renamed_keeps_its_projects() {
     assert_eq!(estate.place.stores().number(rows).await, before);
 }
 
+#[rstest]
 #[tokio::test]
-async fn discover_adds_the_tokens_organisations() {
+async fn discover_adds_the_tokens_organisations(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let estate =
         Estate::new(World::estate(9, &[("contoso", 2), ("fabrikam", 1), ("northwind", 1)]), "# ours\nContoso").await;
     let ran = estate.place.run(&["get-repos", "--discover", "--json"]).await;
@@ -332,8 +359,10 @@ async fn discover_adds_the_tokens_organisations() {
     ran.said(1, &["does not see all of its organizations", "authorize it for the single sign-on of"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn unusable_files_are_told_before_anything_is_asked() {
+async fn unusable_files_are_told_before_anything_is_asked(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let estate = Estate::new(World::estate(10, &[("contoso", 2)]), ORGS).await;
     let orgs = estate.place.path().join("orgs.txt");
     let projects = estate.place.path().join("projects.txt");

@@ -3,15 +3,20 @@
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, NewPull, Options, World, WorldSize, names};
-use crate::support::program::Place;
-use crate::support::stores::{Documents, Tables, difference};
+use fake_github::{FakeGitHub, NewPull, Options, World, WorldSize, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+use support::stores::{Documents, Tables, difference};
 
 /// Counted requests that a run over unchanged data may cost.
 const UNCHANGED_COST: usize = 25;
 
+#[rstest]
 #[tokio::test]
-async fn a_run_over_unchanged_data_costs_next_to_nothing_and_writes_nothing() {
+async fn a_run_over_unchanged_data_costs_next_to_nothing_and_writes_nothing(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB]).await;
@@ -68,7 +73,7 @@ fn change(world: &mut World) {
     world.create_branch(r, "topic/über", pushed[7]);
     world.push(r, "topic/über", 2, person);
     world.comment_commit(r, pushed[3], alice, "on a commit");
-    let stranger = world.add_user("stranger", crate::support::fake_github::UserKind::User);
+    let stranger = world.add_user("stranger", fake_github::UserKind::User);
     world.star(r, stranger);
     world.fork(r, "stranger/web");
     world.set_topics(r, &["rust", "mirror"]);
@@ -95,7 +100,11 @@ fn change(world: &mut World) {
 
 #[rstest]
 #[tokio::test]
-async fn after_any_change_the_stores_equal_a_fresh_mirror_of_the_changed_world(#[values(1, 2, 3)] seed: u64) {
+async fn after_any_change_the_stores_equal_a_fresh_mirror_of_the_changed_world(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[values(1, 2, 3)] seed: u64,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB]).await;
@@ -113,7 +122,11 @@ async fn after_any_change_the_stores_equal_a_fresh_mirror_of_the_changed_world(#
 
 #[rstest]
 #[tokio::test]
-async fn what_changes_in_the_middle_of_a_run_is_there_after_the_next(#[values(3, 12, 30, 55, 140, 300)] nth: u32) {
+async fn what_changes_in_the_middle_of_a_run_is_there_after_the_next(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[values(3, 12, 30, 55, 140, 300)] nth: u32,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.before_request("/", nth, change);
     let place = Place::new(fake.url());
@@ -233,8 +246,10 @@ fn stand_for(value: &mut Value) {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn each_change_arrives_in_document_and_row() {
+async fn each_change_arrives_in_document_and_row(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(5), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB]).await;
@@ -267,8 +282,10 @@ async fn each_change_arrives_in_document_and_row() {
     assert_eq!(stores.number("SELECT count(*) FROM project_topics WHERE deleted = 1").await, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_gone_is_marked_and_nothing_is_erased() {
+async fn what_is_gone_is_marked_and_nothing_is_erased(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(6), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB]).await;
@@ -315,8 +332,12 @@ async fn what_is_gone_is_marked_and_nothing_is_erased() {
     assert_eq!(marked.len(), 1, "only the deleted comment is marked");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_renamed_repository_stays_one_project_with_one_set_of_documents() {
+async fn a_renamed_repository_stays_one_project_with_one_set_of_documents(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::QUIET]).await;
@@ -335,8 +356,12 @@ async fn a_renamed_repository_stays_one_project_with_one_set_of_documents() {
     assert!(issues.iter().all(|(id, d)| id.starts_with("contoso/silent/") && d["repo"] == "silent"));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_stay() {
+async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_stay(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::QUIET]).await;
@@ -356,8 +381,10 @@ async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_sta
     assert_eq!(stores.documents().await["issues"].len(), 4);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing() {
+async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(7), Options::unlimited()).await;
     let place = Place::new(fake.url());
     // The issues alone: they mention every pull request.
@@ -388,8 +415,12 @@ async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_renamed_label_of_many_issues_costs_the_pages_of_the_list_and_not_a_request_an_issue() {
+async fn a_renamed_label_of_many_issues_costs_the_pages_of_the_list_and_not_a_request_an_issue(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let mut world = World::sized(2, WorldSize::of(100, 450, 20));
     let r = world.repo("contoso/huge");
     let label = world.repos[r].labels[0].name.clone();

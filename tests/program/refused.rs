@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Issue, Options, World, names};
-use crate::support::program::{Place, Ran};
-use crate::support::stores::difference;
+use fake_github::{FakeGitHub, Fault, FaultKind, Issue, Options, World, names};
+use support::program::{Place, Ran};
+use support::stores::difference;
 
 const NO_DIFF: FaultKind = FaultKind::Refusal { status: 422, message: "Server Error: no diff in time" };
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::fake_github::{FakeGitHub, Options, UserKind, World, names};
-use crate::support::program::Place;
-use crate::support::stores::StoredData;
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Options, UserKind, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+use support::stores::StoredData;
 
 async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
@@ -25,8 +28,10 @@ async fn rows_of(stores: &StoredData, number: u64) -> Vec<Vec<String>> {
     stores.sql(&format!("{sql}{number}")).await
 }
 
+#[rstest]
 #[tokio::test]
-async fn details_follow_renamed_accounts_by_number() {
+async fn details_follow_renamed_accounts_by_number(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     let stores = place.stores();
     let (alice, accounts) =
@@ -57,8 +62,10 @@ async fn details_follow_renamed_accounts_by_number() {
     stores.assert_sound().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn swapped_logins_follow_their_accounts() {
+async fn swapped_logins_follow_their_accounts(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let (alice, bob) = fake.world_mut(|w| {
         w.star(w.repo(names::QUIET), w.user("bob"));
@@ -81,8 +88,10 @@ async fn swapped_logins_follow_their_accounts() {
     stores.assert_sound().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn accounts_without_numbers_get_them_and_stay_one_row() {
+async fn accounts_without_numbers_get_them_and_stay_one_row(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     let stores = place.stores();
     let accounts = stores.number("SELECT count(*) FROM users").await;
@@ -100,8 +109,10 @@ async fn accounts_without_numbers_get_them_and_stay_one_row() {
     stores.assert_sound().await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn changed_capitals_are_taken_and_cost_no_row() {
+async fn changed_capitals_are_taken_and_cost_no_row(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     place.run(&["retrieve-user", "contoso"]).await.said(0, &[]);
     let stores = place.stores();
@@ -138,8 +149,10 @@ async fn changed_capitals_are_taken_and_cost_no_row() {
     assert!(stores.data_fingerprint().await == settled);
 }
 
+#[rstest]
 #[tokio::test]
-async fn repository_renamed_during_a_run_keeps_its_issues() {
+async fn repository_renamed_during_a_run_keeps_its_issues(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     fake.world_mut(|w| w.rename_label(w.repo(names::QUIET), "bug", "defect"));
     // The label is what makes the issue be asked for by its number.
@@ -151,8 +164,10 @@ async fn repository_renamed_during_a_run_keeps_its_issues() {
     assert_eq!(stores.collection("issues").await["contoso/silent/1"]["labels"][0]["name"], "defect");
 }
 
+#[rstest]
 #[tokio::test]
-async fn renamed_repository_updates_its_commits() {
+async fn renamed_repository_updates_its_commits(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     let urls = async || -> BTreeSet<bool> {
         let commits = place.stores().collection("commits").await;

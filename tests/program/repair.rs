@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
-use crate::support::program::{Place, finish};
-use crate::support::stores::difference;
+use rstest::rstest;
+
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::{Place, finish};
+use support::stores::difference;
 
 async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
@@ -15,8 +18,12 @@ async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
 
 const NOT_FOUND: FaultKind = FaultKind::Status { status: 404, html: false };
 
+#[rstest]
 #[tokio::test]
-async fn a_pull_requests_commits_that_could_not_be_had_take_nothing_away_and_are_asked_for_again() {
+async fn a_pull_requests_commits_that_could_not_be_had_take_nothing_away_and_are_asked_for_again(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::WEB).await;
     let count = "SELECT count(*) FROM pull_request_commits";
     let before = place.stores().number(count).await;
@@ -31,8 +38,12 @@ async fn a_pull_requests_commits_that_could_not_be_had_take_nothing_away_and_are
     assert_eq!(asked, Some(2), "{:?}", fake.by_template());
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_failed() {
+async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_failed(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::WEB).await;
     let label = fake.world_mut(|w| {
         let r = w.repo(names::WEB);
@@ -59,8 +70,10 @@ async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_fai
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn commits_never_look_complete_without_the_branches() {
+async fn commits_never_look_complete_without_the_branches(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::QUIET, "--only", "commits"]).await;
@@ -78,16 +91,20 @@ async fn commits_never_look_complete_without_the_branches() {
     assert_eq!((ran.stage("branches")[0].as_str(), ran.stage("commits")[0].as_str()), ("failed", "failed"));
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_details_of_a_fork_end_with_its_own_commits() {
+async fn the_details_of_a_fork_end_with_its_own_commits(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::WEB_FORK).await;
     fake.reset_counters();
     let ran = place.mirror(&[names::WEB_FORK]).await;
     assert!(fake.counted() <= 5, "{:?}\n{}", fake.by_template(), ran.out);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_collaborator_who_left_does_not_come_back_with_the_feed() {
+async fn a_collaborator_who_left_does_not_come_back_with_the_feed(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     let bob = fake.world_mut(|w| {
@@ -104,8 +121,12 @@ async fn a_collaborator_who_left_does_not_come_back_with_the_feed() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn stars_that_were_listed_once_and_are_refused_now_come_from_the_feed() {
+async fn stars_that_were_listed_once_and_are_refused_now_come_from_the_feed(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
         let (r, carol) = (w.repo(names::QUIET), w.find_user("carol").unwrap());
@@ -118,8 +139,10 @@ async fn stars_that_were_listed_once_and_are_refused_now_come_from_the_feed() {
     assert_eq!(place.stores().number(sql).await, 1);
 }
 
+#[rstest]
 #[tokio::test]
-async fn full_reads_everything_anew_histories_and_profiles_too() {
+async fn full_reads_everything_anew_histories_and_profiles_too(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::WEB).await;
     // A profile's date is exact to the second: one that was read in this one is as new as can be.
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -135,8 +158,10 @@ async fn full_reads_everything_anew_histories_and_profiles_too() {
     assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_process_that_forgets_what_is_known_does_not_stop_another_one() {
+async fn a_process_that_forgets_what_is_known_does_not_stop_another_one(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::WEB).await;
     let args = [["--full", "--detail=skeleton"], ["--events-after=1", "--full"], ["--full", "--detail=skeleton"]];
     let children = args.map(|[a, b]| place.spawn(&["retrieve-repo", names::WEB, a, b]));
@@ -150,8 +175,12 @@ async fn a_process_that_forgets_what_is_known_does_not_stop_another_one() {
     assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_changed_since_a_first_run_was_cut_off_is_read_by_the_run_that_goes_on() {
+async fn what_changed_since_a_first_run_was_cut_off_is_read_by_the_run_that_goes_on(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     fake.set_fault(Fault::always("page=2", FaultKind::Permission("issues=read")));
@@ -174,8 +203,10 @@ async fn what_changed_since_a_first_run_was_cut_off_is_read_by_the_run_that_goes
     assert_eq!(pulls[&format!("{}/{pull}", names::WEB)]["state"], "closed");
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_outage_of_ten_seconds_is_outlasted() {
+async fn an_outage_of_ten_seconds_is_outlasted(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/issues", FaultKind::Status { status: 503, html: true }));
     let place = Place::new(fake.url());
@@ -187,8 +218,10 @@ async fn an_outage_of_ten_seconds_is_outlasted() {
     assert!(ran.err.contains("trying again"), "{}", ran.err);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_store_that_was_lost_is_filled_again_whichever_it_was() {
+async fn a_store_that_was_lost_is_filled_again_whichever_it_was(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     for lost in ["documents", "tables"] {
         match lost {
@@ -203,8 +236,10 @@ async fn a_store_that_was_lost_is_filled_again_whichever_it_was() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_older_state_of_the_documents_is_noticed_and_filled_again() {
+async fn an_older_state_of_the_documents_is_noticed_and_filled_again(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = mirrored(names::QUIET).await;
     let backup = place.stores().documents.backup().await;
     place.mirror(&[names::ARCHIVED]).await;
@@ -221,8 +256,10 @@ async fn an_older_state_of_the_documents_is_noticed_and_filled_again() {
 }
 
 #[cfg(unix)]
+#[rstest]
 #[tokio::test]
-async fn a_log_that_hangs_does_not_make_it_deaf_to_a_second_signal() {
+async fn a_log_that_hangs_does_not_make_it_deaf_to_a_second_signal(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url()).with("MSGHT_LOGGING__FILE", "fifo");
     let made = std::process::Command::new("mkfifo").arg(place.path().join("fifo")).status().unwrap();

@@ -4,12 +4,10 @@
 
 use std::fmt::Write as _;
 
-use crate::support::fake_github::{
-    AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Options, TokenSpec, World, names,
-};
-use crate::support::program::{Place, Ran};
-use crate::support::snapshot::{assert_snapshot, render};
-use crate::support::stores::{DocumentStore, RelationalStore};
+use fake_github::{AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Options, TokenSpec, World, names};
+use support::program::{Place, Ran};
+use support::snapshot::{assert_snapshot, render};
+use support::stores::{DocumentStore, RelationalStore};
 
 /// An address that nothing answers at.
 const NOWHERE: &str = "http://127.0.0.1:1/";

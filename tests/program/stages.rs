@@ -2,9 +2,10 @@
 
 use rstest::rstest;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::program::Place;
-use crate::support::stores::difference;
+use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+use support::stores::difference;
 
 const STAGES: [&str; 18] = [
     "people",
@@ -27,8 +28,12 @@ const STAGES: [&str; 18] = [
     "details",
 ];
 
+#[rstest]
 #[tokio::test]
-async fn the_stages_one_by_one_in_any_order_come_to_what_they_come_to_together() {
+async fn the_stages_one_by_one_in_any_order_come_to_what_they_come_to_together(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let together = Place::new(fake.url());
     together.mirror(&[names::WEB]).await;
@@ -47,7 +52,12 @@ async fn the_stages_one_by_one_in_any_order_come_to_what_they_come_to_together()
 #[case("stars", "watchers")]
 #[case("issues", "issues")]
 #[tokio::test]
-async fn a_stage_alone_fills_its_collection_and_one_left_out_does_not(#[case] stage: &str, #[case] collection: &str) {
+async fn a_stage_alone_fills_its_collection_and_one_left_out_does_not(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] stage: &str,
+    #[case] collection: &str,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let alone = Place::new(fake.url());
     alone.mirror(&[names::WEB, "--only", stage]).await;
@@ -58,8 +68,12 @@ async fn a_stage_alone_fills_its_collection_and_one_left_out_does_not(#[case] st
     assert!(!ran.out.lines().any(|line| line.split_whitespace().next() == Some(stage)), "{}", ran.out);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_skeleton_asks_for_no_item_by_itself_and_the_details_follow_when_asked_for() {
+async fn a_skeleton_asks_for_no_item_by_itself_and_the_details_follow_when_asked_for(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
@@ -78,8 +92,10 @@ async fn a_skeleton_asks_for_no_item_by_itself_and_the_details_follow_when_asked
     assert_eq!(difference(&straight.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn feed_events_can_be_left_out_by_type_and_by_id() {
+async fn feed_events_can_be_left_out_by_type_and_by_id(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let feed = fake.all(&format!("/repos/{}/events", names::WEB));
     let middle = feed[feed.len() / 2]["id"].as_str().unwrap().to_owned();
@@ -107,8 +123,12 @@ async fn feed_events_can_be_left_out_by_type_and_by_id() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count() {
+async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.world_mut(|w| {
         let r = w.repo(names::NO_STARS);
@@ -122,8 +142,12 @@ async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count() {
     assert!(rows.iter().any(|line| line.starts_with("no-stars | bob | 20")), "{rows:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_repository_with_its_issues_disabled_is_said_so_and_is_complete() {
+async fn a_repository_with_its_issues_disabled_is_said_so_and_is_complete(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let ran = Place::new(fake.url()).mirror(&[names::NO_ISSUES]).await;
     for stage in ["issues", "issue-comments", "issue-events"] {
@@ -136,7 +160,12 @@ async fn a_repository_with_its_issues_disabled_is_said_so_and_is_complete() {
 #[case("all", true)]
 #[case("none", false)]
 #[tokio::test]
-async fn a_forks_commits_follow_the_setting(#[case] setting: &str, #[case] parents_too: bool) {
+async fn a_forks_commits_follow_the_setting(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] setting: &str,
+    #[case] parents_too: bool,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url()).with("MSGHT_MIRROR__FORK_COMMITS", setting);
     for _ in 0..2 {

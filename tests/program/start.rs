@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::support::fake_github::{
+use rstest::rstest;
+
+use fake_github::{
     APP_KEY_FILE, AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Limits, Options, TokenSpec, Visible, World,
 };
-use crate::support::family::{Family, family};
-use crate::support::program::{Place, Ran, finish};
-use crate::support::stores::difference;
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::{Place, Ran, finish};
+use support::stores::difference;
 
 const ORGS: &str = "contoso\nfabrikam\nnorthwind\n";
 const TOKENS: &str = "token-one,token-two,token-three";
@@ -74,10 +76,12 @@ fn change(fake: &FakeGitHub, every: usize) {
     });
 }
 
+#[rstest]
 #[tokio::test]
-async fn everything_is_retrieved_and_a_day_later_only_what_has_changed() {
+async fn everything_is_retrieved_and_a_day_later_only_what_has_changed(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     // The servers of the tests are slow.
-    let sizes = if family() == Family::Embedded { [270, 180, 50] } else { [12, 10, 2] };
+    let sizes = if stores == Embedded { [270, 180, 50] } else { [12, 10, 2] };
     let all: usize = sizes.iter().sum();
     let (fake, place) = estate(11, sizes).await;
     let ran = start(&place, &[]).await;
@@ -118,8 +122,10 @@ async fn everything_is_retrieved_and_a_day_later_only_what_has_changed() {
     assert!(free * 100 > (free + third) * 95, "{free} of {} answers were 304", free + third);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_estimate_is_near_what_the_run_then_uses() {
+async fn the_estimate_is_near_what_the_run_then_uses(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = estate(12, [15, 10, 5]).await;
     let near = async |age: &str| {
         let ran = start(&place, &["--max-age", age, "--dry-run"]).await;
@@ -142,8 +148,10 @@ async fn the_estimate_is_near_what_the_run_then_uses() {
     assert!(!place.path().join("projects.txt").exists(), "a dry run writes no file");
 }
 
+#[rstest]
 #[tokio::test]
-async fn one_run_at_a_time_and_a_dead_ones_lease_ends() {
+async fn one_run_at_a_time_and_a_dead_ones_lease_ends(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = estate(13, [40, 1, 1]).await;
     let before = fake.request_count();
     let mut child = place.spawn(&["start", "--detail", "skeleton"]);
@@ -162,8 +170,10 @@ async fn one_run_at_a_time_and_a_dead_ones_lease_ends() {
     start(&place, &[]).await.said(0, &[]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn killed_anywhere_and_begun_again_it_ends_equal() {
+async fn killed_anywhere_and_begun_again_it_ends_equal(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = estate(14, [14, 8, 4]).await;
     let undisturbed = self::place(&fake);
     start(&undisturbed, &[]).await.said(0, &[]);
@@ -182,8 +192,10 @@ async fn killed_anywhere_and_begun_again_it_ends_equal() {
     assert_eq!(read(&place), read(&undisturbed));
 }
 
+#[rstest]
 #[tokio::test]
-async fn limits_end_the_run_and_the_rest_comes_first_next_time() {
+async fn limits_end_the_run_and_the_rest_comes_first_next_time(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = estate(15, [12, 4, 4]).await;
     let ran = start(&place, &["--max-requests", "150", "--jobs", "2"]).await;
     ran.said(1, &["(--max-requests)", "are left for the next run", "not reached"]);
@@ -201,8 +213,10 @@ async fn limits_end_the_run_and_the_rest_comes_first_next_time() {
     start(&place, &["--until", "25:99"]).await.said(2, &["HH:MM"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_fails_is_told_and_stops_nothing_else() {
+async fn what_fails_is_told_and_stops_nothing_else(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = estate(16, [6, 3, 2]).await;
     fake.set_fault(Fault::always("/repos/contoso/r001/issues/events", FaultKind::Permission("issues=read")));
     fake.set_fault(Fault::always("/repos/contoso/r000/labels", FaultKind::Status { status: 422, html: false }));
@@ -241,8 +255,10 @@ async fn what_fails_is_told_and_stops_nothing_else() {
     start(&place, &[]).await.said(0, &[]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_due_can_be_left_to_workers() {
+async fn what_is_due_can_be_left_to_workers(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (_fake, place) = estate(17, [5, 2, 1]).await;
     let place = place.with_queue();
     place.run(&["start", "--enqueue"]).await.said(0, &["8 repositories put on the queue msght.projects"]);
@@ -250,8 +266,10 @@ async fn what_is_due_can_be_left_to_workers() {
     place.run(&["start", "--enqueue"]).await.said(0, &["0 repositories put on the queue"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn tags_are_used_whichever_token_they_were_given_to() {
+async fn tags_are_used_whichever_token_they_were_given_to(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let world = World::estate(18, &[("contoso", 10), ("fabrikam", 6), ("northwind", 4)]);
     let all = |name: &str, login: &str| TokenSpec { login: login.to_owned(), ..TokenSpec::new(name) };
     let tokens = vec![all("token-one", "dev0"), all("token-two", "dev1"), all("token-three", "dev2")];
@@ -267,8 +285,12 @@ async fn tags_are_used_whichever_token_they_were_given_to() {
     assert!(free * 100 > all * 99, "{free} of {all} answers were 304");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_token_that_is_revoked_half_way_costs_only_what_only_it_was_shown() {
+async fn a_token_that_is_revoked_half_way_costs_only_what_only_it_was_shown(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = estate(19, [9, 9, 3]).await;
     let before = fake.request_count();
     let run = place.spawn(&["start", "--detail", "skeleton", "--jobs", "2"]);
@@ -290,8 +312,12 @@ async fn a_token_that_is_revoked_half_way_costs_only_what_only_it_was_shown() {
     start(&place, &[]).await.said(0, &[]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn where_every_budget_runs_out_the_run_goes_on_when_they_are_filled_again() {
+async fn where_every_budget_runs_out_the_run_goes_on_when_they_are_filled_again(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let world = World::estate(20, &[("contoso", 8), ("fabrikam", 4), ("northwind", 3)]);
     // Two windows of seven seconds are needed, at the least.
     let tokens = tokens(&world).into_iter().map(|token| token.budget(120, 30, 6)).collect();

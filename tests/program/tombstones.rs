@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, WorldSize};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Options, World, WorldSize};
+use support::program::Place;
 
 const HUGE: &str = "contoso/huge";
 /// Within so many runs every page of a long list is looked at again.

@@ -1,7 +1,7 @@
 //! One process at a time at a repository, whatever command it runs.
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Options, World, names};
+use support::program::Place;
 
 #[tokio::test]
 async fn repository_in_another_hand_is_waited_for() {

@@ -1,10 +1,15 @@
 //! `update-repo`: repositories themselves, without what is in them.
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::program::Place;
+use rstest::rstest;
 
+use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::Place;
+
+#[rstest]
 #[tokio::test]
-async fn each_repository_gets_a_line_and_one_request() {
+async fn each_repository_gets_a_line_and_one_request(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::QUIET]).await;
@@ -38,8 +43,10 @@ async fn each_repository_gets_a_line_and_one_request() {
     assert!(stores.data_fingerprint().await == before);
 }
 
+#[rstest]
 #[tokio::test]
-async fn what_is_gone_is_marked_and_what_never_was_is_an_error() {
+async fn what_is_gone_is_marked_and_what_never_was_is_an_error(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let place = Place::new(fake.url());
     place.mirror(&[names::QUIET]).await;

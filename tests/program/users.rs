@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::fake_github::{FakeGitHub, Options, UserKind, World};
-use crate::support::program::{Place, Ran};
-use crate::support::stores::StoredData;
+use fake_github::{FakeGitHub, Options, UserKind, World};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::{Place, Ran};
+use support::stores::StoredData;
 
 async fn edge_cases() -> (FakeGitHub, Place) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
@@ -75,8 +76,10 @@ async fn assert_complete(fake: &FakeGitHub, stores: &StoredData, login: &str) {
     assert_eq!(*row, [kind.to_owned(), text("name"), text("company"), text("location"), text("email"), "0".to_owned()]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn people_and_organisations_are_mirrored_with_all_their_ties() {
+async fn people_and_organisations_are_mirrored_with_all_their_ties(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     let logins = ["alice", "bob", "dependabot[bot]", "contoso", "fabrikam", "frank-with-his-login-of-just-39-letters"];
     let ran = retrieve(&place, &logins).await;
@@ -93,8 +96,12 @@ async fn people_and_organisations_are_mirrored_with_all_their_ties() {
     assert_eq!(place.stores().number("SELECT count(*) FROM followers WHERE created_at IS NOT NULL").await, 0);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_second_look_at_the_same_is_free_and_a_full_one_reads_all_again() {
+async fn a_second_look_at_the_same_is_free_and_a_full_one_reads_all_again(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     let logins = ["alice", "ALICE", "contoso", "carol"];
     retrieve(&place, &logins).await;
@@ -109,8 +116,10 @@ async fn a_second_look_at_the_same_is_free_and_a_full_one_reads_all_again() {
     assert!(place.stores().data_fingerprint().await == before);
 }
 
+#[rstest]
 #[tokio::test]
-async fn ties_follow_githubs_newest_state() {
+async fn ties_follow_githubs_newest_state(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     let logins = ["alice", "bob", "contoso", "fabrikam"];
     retrieve(&place, &logins).await;
@@ -144,8 +153,12 @@ async fn ties_follow_githubs_newest_state() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_membership_that_only_became_private_stays_where_the_organisation_lists_it() {
+async fn a_membership_that_only_became_private_stays_where_the_organisation_lists_it(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     retrieve(&place, &["contoso", "carol", "dave"]).await;
     fake.world_mut(|w| {
@@ -167,7 +180,11 @@ async fn a_membership_that_only_became_private_stays_where_the_organisation_list
 #[case(3)]
 #[case(4)]
 #[tokio::test]
-async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(#[case] nth: u32) {
+async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(
+    #[values(Embedded, Servers)] stores: Backends,
+    #[case] nth: u32,
+) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     fake.world_mut(|w| {
         let alice = w.user("alice");
@@ -193,8 +210,12 @@ async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(#[case] nth:
     assert_eq!(fake.counted(), 0, "{:?}", fake.by_template());
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_error() {
+async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_error(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     retrieve(&place, &["bob", "carol"]).await;
     fake.world_mut(|w| w.account_becomes_ghost(w.user("carol")));
@@ -216,8 +237,10 @@ async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_err
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'nobody-at-all'").await, 0);
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_account_that_comes_back_as_it_was_is_no_longer_marked() {
+async fn an_account_that_comes_back_as_it_was_is_no_longer_marked(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     retrieve(&place, &["erin"]).await;
     let hide = |hidden: bool| {
@@ -238,7 +261,8 @@ async fn an_account_that_comes_back_as_it_was_is_no_longer_marked() {
 #[case::by_its_old_login("alice")]
 #[case::by_its_new_login("alicia")]
 #[tokio::test]
-async fn a_renamed_account_stays_one_row(#[case] asked: &str) {
+async fn a_renamed_account_stays_one_row(#[values(Embedded, Servers)] stores: Backends, #[case] asked: &str) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     retrieve(&place, &["alice", "bob"]).await;
     let rows = place.stores().number("SELECT count(*) FROM users").await;
@@ -265,8 +289,12 @@ async fn a_renamed_account_stays_one_row(#[case] asked: &str) {
     assert_complete(&fake, stores, "bob").await;
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties() {
+async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     retrieve(&place, &["alice", "bob"]).await;
     let rows = place.stores().number("SELECT count(*) FROM users").await;
@@ -283,8 +311,10 @@ async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties() {
     assert_eq!(fake.counted(), 0, "{:?}", fake.by_template());
 }
 
+#[rstest]
 #[tokio::test]
-async fn another_account_under_a_login_that_was_given_up_is_another_row() {
+async fn another_account_under_a_login_that_was_given_up_is_another_row(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     retrieve(&place, &["alice", "dave"]).await;
     fake.world_mut(|w| {
@@ -309,8 +339,10 @@ async fn another_account_under_a_login_that_was_given_up_is_another_row() {
     }
 }
 
+#[rstest]
 #[tokio::test]
-async fn without_a_token_the_public_members_are_those_that_there_are() {
+async fn without_a_token_the_public_members_are_those_that_there_are(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     let place = place.tokens("");
     retrieve(&place, &["contoso"]).await;
@@ -319,9 +351,11 @@ async fn without_a_token_the_public_members_are_those_that_there_are() {
     assert_eq!(stored(place.stores(), "org_members", "org", "contoso").await, public);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_list_that_is_refused_is_said_so_and_the_others_are_read() {
-    use crate::support::fake_github::{Fault, FaultKind};
+async fn a_list_that_is_refused_is_said_so_and_the_others_are_read(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
+    use fake_github::{Fault, FaultKind};
     let (fake, place) = edge_cases().await;
     fake.set_fault(Fault::always("/followers", FaultKind::Permission("followers=read")));
     let ran = retrieve(&place, &["alice"]).await;
@@ -330,8 +364,12 @@ async fn a_list_that_is_refused_is_said_so_and_the_others_are_read() {
     assert_eq!(stored(place.stores(), "following", "follower", "alice").await, following);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_worker_retrieves_the_accounts_on_the_queue_and_gives_up_what_it_can_not_find() {
+async fn a_worker_retrieves_the_accounts_on_the_queue_and_gives_up_what_it_can_not_find(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let (fake, place) = edge_cases().await;
     let place = place.with("MSGHT_QUEUE__ATTEMPTS", "2").with("MSGHT_QUEUE__RETRY_AFTER", "1s");
     std::fs::write(place.path().join("logins.txt"), "alice\ncontoso # the organisation\n\nnobody-at-all\nbob\n")

@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
-use crate::support::fake_github::{FakeGitHub, Options, World};
-use crate::support::program::{Place, finish};
-use crate::support::stores::difference;
-use crate::support::work::{drain, load, none_was_worked_twice_at_once, worker};
+use rstest::rstest;
 
+use fake_github::{FakeGitHub, Options, World};
+use support::backends::Backends::{self, Embedded, Servers};
+use support::program::{Place, finish};
+use support::stores::difference;
+use support::work::{drain, load, none_was_worked_twice_at_once, worker};
+
+#[rstest]
 #[tokio::test]
-async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside() {
+async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let fake = FakeGitHub::start(World::many(1, 3), Options::unlimited()).await;
     let place = Place::new(fake.url()).with_queue().with("MSGHT_QUEUE__RETRY_AFTER", "1s");
     let place = place.with("MSGHT_QUEUE__ATTEMPTS", "2");
@@ -36,8 +43,10 @@ async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside(
     place.run(&["retrieve-repos", "--drain"]).await.said(1, &["0 done, 1 failed attempts, 1 given up"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_file_that_names_no_repository_puts_nothing_on_the_queue() {
+async fn a_file_that_names_no_repository_puts_nothing_on_the_queue(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let place = Place::new("http://127.0.0.1:1/").with_queue();
     std::fs::write(place.path().join("list"), "contoso web\nnonsense\n").unwrap();
     let ran = place.run(&["load", "--route", "projects", "--file", "list"]).await;
@@ -47,8 +56,12 @@ async fn a_file_that_names_no_repository_puts_nothing_on_the_queue() {
     place.run(&["retrieve-repos", "--drain"]).await.said(0, &["0 done"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once() {
+async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options { latency: Duration::from_millis(2), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(2, 40), options).await;
     let place = Place::new(fake.url()).with_queue();
@@ -71,8 +84,12 @@ async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once()
     assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_twice() {
+async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_twice(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(4, 4), options).await;
     let once = Place::new(fake.url()).with_queue();
@@ -90,8 +107,12 @@ async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_
     assert!(both <= most, "{both} requests, {cost} for once");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_repository_that_stands_on_the_queue_under_its_old_name_too_is_in_one_hand_at_a_time() {
+async fn a_repository_that_stands_on_the_queue_under_its_old_name_too_is_in_one_hand_at_a_time(
+    #[values(Embedded, Servers)] stores: Backends,
+) {
+    let _over = stores.select();
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(4, 2), options).await;
     fake.world_mut(|w| {
@@ -115,8 +136,10 @@ async fn a_repository_that_stands_on_the_queue_under_its_old_name_too_is_in_one_
     assert_eq!(difference(&once.dump().await, &twice.dump().await), None);
 }
 
+#[rstest]
 #[tokio::test]
-async fn workers_that_are_killed_lose_no_repository() {
+async fn workers_that_are_killed_lose_no_repository(#[values(Embedded, Servers)] stores: Backends) {
+    let _over = stores.select();
     let options = Options { latency: Duration::from_millis(5), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(3, 30), options).await;
     let place = Place::new(fake.url()).with_queue();

@@ -1,7 +1,5 @@
 //! What the document store does, on each of its backends: an SQLite file and a server with MongoDB's protocol.
 
-mod support;
-
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};

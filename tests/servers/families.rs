@@ -2,19 +2,22 @@
 
 use rstest::rstest;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, names};
-use crate::support::family::Family;
-use crate::support::program::Place;
-use crate::support::stores::difference;
+use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends;
+use support::program::Place;
+use support::stores::difference;
 
 #[rstest]
-#[case(Family::Servers, Family::Servers)]
-#[case(Family::Servers, Family::Embedded)]
-#[case(Family::Embedded, Family::Servers)]
+#[case(Backends::Servers, Backends::Servers)]
+#[case(Backends::Servers, Backends::Embedded)]
+#[case(Backends::Embedded, Backends::Servers)]
 #[tokio::test]
-async fn the_same_world_comes_to_the_same_documents_and_tables(#[case] documents: Family, #[case] relational: Family) {
+async fn the_same_world_comes_to_the_same_documents_and_tables(
+    #[case] documents: Backends,
+    #[case] relational: Backends,
+) {
     let fake = FakeGitHub::start(World::edge_cases(5), Options::unlimited()).await;
-    let embedded = Place::over(fake.url(), Family::Embedded, Family::Embedded);
+    let embedded = Place::over(fake.url(), Backends::Embedded, Backends::Embedded);
     let other = Place::over(fake.url(), documents, relational);
     let repositories =
         [names::WEB, names::WEB_FORK, names::QUIET, names::EMPTY, names::NO_ISSUES, names::PRIVATE, names::NEW_NAME];

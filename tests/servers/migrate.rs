@@ -1,8 +1,5 @@
 //! `msght migrate` over databases as GHTorrent has left them.
 
-#[path = "support/mod.rs"]
-mod support;
-
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
@@ -11,14 +8,14 @@ use rstest::rstest;
 use sqlx::Connection as _;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use support::fake_github::{FakeGitHub, Options, World, names};
-use support::family::Family;
+use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends;
 use support::program::{Place, Ran};
 use support::servers::mariadb::MariaDb;
 use support::stores::RelationalStore;
 
-const TABLES: &str = include_str!("fixtures/ghtorrent_31.sql");
-const IN_THE_WAY: &str = include_str!("fixtures/ghtorrent_31_in_the_way.sql");
+const TABLES: &str = include_str!("../fixtures/ghtorrent_31.sql");
+const IN_THE_WAY: &str = include_str!("../fixtures/ghtorrent_31_in_the_way.sql");
 const NOWHERE: &str = "http://127.0.0.1:9/";
 
 /// A place whose relational store holds what these statements make.
@@ -27,7 +24,7 @@ fn place(sql: &[&str]) -> Place {
 }
 
 fn place_at(api_url: &str, sql: &[&str]) -> Place {
-    let place = Place::over(api_url, Family::Embedded, Family::Servers);
+    let place = Place::over(api_url, Backends::Embedded, Backends::Servers);
     execute(&place, &sql.join("\n"));
     place
 }
@@ -361,7 +358,7 @@ async fn of_two_upgrades_at_once_the_second_is_refused() {
 
 #[tokio::test]
 async fn embedded_stores_need_nothing() {
-    let place = Place::over(NOWHERE, Family::Embedded, Family::Embedded);
+    let place = Place::over(NOWHERE, Backends::Embedded, Backends::Embedded);
     ended(&place.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["nothing to do"]);
     assert!(!place.data_dir().join("github.db").exists());
 }
@@ -386,7 +383,7 @@ async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
     place.stores().relational.execute("UPDATE msght_profiles SET missing_since = '2020-01-01 00:00:00'").await;
     place.mirror(&[names::WEB]).await;
     place.mirror(&[names::WEB]).await;
-    let fresh = Place::over(fake.url(), Family::Embedded, Family::Embedded);
+    let fresh = Place::over(fake.url(), Backends::Embedded, Backends::Embedded);
     fresh.mirror(&[names::WEB]).await;
     for sql in [
         "SELECT count(*) FROM issues i JOIN projects p ON p.id = i.repo_id WHERE p.name = 'web'",
@@ -405,7 +402,7 @@ async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
 
 #[tokio::test]
 async fn duplicate_documents_are_named_and_the_newest_is_kept_when_asked() {
-    let place = Place::over(NOWHERE, Family::Servers, Family::Embedded);
+    let place = Place::over(NOWHERE, Backends::Servers, Backends::Embedded);
     let support::stores::DocumentStore::Mongodb { url, database } = &place.stores().documents else { panic!() };
     let issues =
         mongodb::Client::with_uri_str(url).await.unwrap().database(database).collection::<bson::Document>("issues");

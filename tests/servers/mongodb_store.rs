@@ -1,7 +1,5 @@
 //! What is particular to a document store on a server with MongoDB's protocol: GHTorrent's databases, outages, refusals.
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

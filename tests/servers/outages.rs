@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use crate::support::fake_github::{FakeGitHub, Options, World, WorldSize};
-use crate::support::program::{Place, finish};
-use crate::support::servers::mariadb::MariaDb;
-use crate::support::servers::mongodb::MongoServer;
-use crate::support::servers::rabbitmq::RabbitServer;
-use crate::support::stores::{DocumentStore, RelationalStore, StoredData, difference};
-use crate::support::work::{drain, load, none_was_worked_twice_at_once, worker};
+use fake_github::{FakeGitHub, Options, World, WorldSize};
+use support::program::{Place, finish};
+use support::servers::mariadb::MariaDb;
+use support::servers::mongodb::MongoServer;
+use support::servers::rabbitmq::RabbitServer;
+use support::stores::{DocumentStore, RelationalStore, StoredData, difference};
+use support::work::{drain, load, none_was_worked_twice_at_once, worker};
 
 /// Servers that no other test uses, so that they can be killed.
 struct Own {

@@ -1,7 +1,7 @@
 //! Documents beyond the 16 MiB that MongoDB stores: a commit without its patches, all else named by every run.
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
-use crate::support::program::Place;
+use fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
+use support::program::Place;
 
 const REPOSITORY: &str = "contoso/large";
 

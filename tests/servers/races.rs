@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::support::fake_github::{FakeGitHub, Options, UserKind, World, names};
-use crate::support::family::Family;
-use crate::support::program::{Place, finish};
-use crate::support::stores::{RelationalStore, difference};
+use fake_github::{FakeGitHub, Options, UserKind, World, names};
+use support::backends::Backends;
+use support::program::{Place, finish};
+use support::stores::{RelationalStore, difference};
 
 /// Long enough for a run over a small repository to come to what it has to wait for, or to its end if it doesn't wait.
 const MEANWHILE: Duration = Duration::from_secs(10);
@@ -23,8 +23,8 @@ fn fake_login(email: &str) -> String {
 /// A place with tables and next to nobody in them, and what an undisturbed run makes.
 async fn prepared() -> (FakeGitHub, Place, Place, MySqlConnection) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let undisturbed = Place::over(fake.url(), Family::Embedded, Family::Servers);
-    let place = Place::over(fake.url(), Family::Embedded, Family::Servers);
+    let undisturbed = Place::over(fake.url(), Backends::Embedded, Backends::Servers);
+    let place = Place::over(fake.url(), Backends::Embedded, Backends::Servers);
     for place in [&undisturbed, &place] {
         place.mirror(&[names::EMPTY]).await;
     }

@@ -3,7 +3,7 @@
 use super::json::*;
 use super::limits::{TokenSpec, now};
 use super::options::Options;
-use super::paging::{Query, numbered};
+use super::paging::Query;
 use super::routes::{Answer, Viewer, not_found, refusal};
 use super::server::FakeGitHub;
 use super::world::*;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// The private key of every app here, as GitHub hands it out.
 pub const APP_KEY: &str = include_str!("app_key.pem");
 /// Where that key lies.
-pub const APP_KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fake_github/app_key.pem");
+pub const APP_KEY_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/app_key.pem");
 /// What the server checks signatures with.
 const PUBLIC_KEY: &[u8] = include_bytes!("app_public.pem");
 

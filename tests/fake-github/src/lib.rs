@@ -1,15 +1,16 @@
 //! A GitHub to test against: a deterministic world, and a server that answers for it as GitHub's REST API does.
 //!
-//! It shares no code with the program that it tests, so it is an independent model of the truth. Include it with
-//! `#[path = "support/fake_github/mod.rs"] mod fake_github;` (from `tests/`), then:
+//! It shares no code with the program that it tests, so it is an independent model of the truth:
 //!
-//! ```ignore
+//! ```no_run
+//! # use fake_github::{FakeGitHub, Options, World};
+//! # async fn example() {
 //! let fake = FakeGitHub::start(World::edge_cases(1), Options::default()).await;
 //! // ... point the program at fake.url(), with the token "fake-token"
 //! fake.world_mut(|w| { let r = w.repo("contoso/web"); w.close_issue(r, 1); });
 //! let issues = fake.all("/repos/contoso/web/issues?state=all");
+//! # }
 //! ```
-#![allow(dead_code, unused_imports)]
 
 mod app;
 mod connection;

@@ -1,5 +1,4 @@
 //! Tokens and GitHub's rate limits, primary and secondary.
-use super::world::World;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

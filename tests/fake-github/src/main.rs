@@ -1,11 +1,8 @@
 //! A fake GitHub to try msght on without a token, a network or a rate limit to mind:
-//! `cargo run --example fake-github`.
+//! `cargo run -p fake-github`.
 use clap::{Parser, ValueEnum};
 use fake_github::{FakeGitHub, Limits, Options, RepoState, TokenSpec, World, WorldSize};
 use std::time::Duration;
-
-#[path = "fake_github/mod.rs"]
-mod fake_github;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Size {

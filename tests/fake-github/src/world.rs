@@ -1,7 +1,7 @@
 //! What exists in the fake GitHub: compact records, rendered to JSON only when asked for.
 use super::hooks::Hook;
 use super::teams::Team;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
 pub type UserIx = u32;
@@ -430,7 +430,6 @@ pub(super) struct RepoCache {
     pub review_comments_of: OnceLock<HashMap<u32, Vec<u32>>>,
     pub events_of: OnceLock<HashMap<u32, Vec<u32>>>,
     pub reviews_of: OnceLock<HashMap<u32, Vec<u32>>>,
-    pub starred: OnceLock<HashSet<UserIx>>,
 }
 
 impl World {

@@ -12,9 +12,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use msght::queue::{AckOutcome, Route};
 use tokio::time::timeout;
 
-use crate::place::{self, Kind, Place, bodies, channel, consumer, next, no_more, push};
-use crate::servers::free_port;
-use crate::servers::rabbitmq::{LOCKED_VHOST, ODD_PASSWORD, ODD_USER, RabbitServer};
+use super::place::{self, Kind, Place, bodies, channel, consumer, next, no_more, push};
+use support::servers::free_port;
+use support::servers::rabbitmq::{LOCKED_VHOST, ODD_PASSWORD, ODD_USER, RabbitServer};
 
 /// Every byte percent-encoded.
 fn encode(text: &str) -> String {

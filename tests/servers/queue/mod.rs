@@ -1,12 +1,6 @@
 //! The queue's behaviours, each over both backends: an SQLite file and a real RabbitMQ.
 
-#[allow(dead_code, reason = "each includer uses a part")]
-#[path = "support/servers/mod.rs"]
-mod servers;
-
-#[path = "queue/broker.rs"]
 mod broker;
-#[path = "queue/place.rs"]
 mod place;
 
 use std::collections::BTreeSet;
@@ -264,9 +258,9 @@ async fn what_a_killed_process_held_comes_back_at_once(#[values(Kind::Sqlite, Ki
     queue.declare(&[push()]).await.unwrap();
     queue.publish(&push(), bodies(0..5)).await.unwrap();
     let flag = place.directory().join("flag");
-    let mut child = servers::spawn({
+    let mut child = support::servers::spawn({
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "a_process_that_holds_messages"]);
+        command.args(["--ignored", "--exact", "queue::a_process_that_holds_messages"]);
         command.env("MSGHT_TEST_QUEUE_URL", place.url()).env("MSGHT_TEST_FLAG", &flag);
         command.stdout(Stdio::null());
         command
@@ -388,9 +382,9 @@ async fn workers_that_are_killed_again_and_again_lose_nothing(#[values(Kind::Sql
     let notes = place.directory().join("notes");
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "a_process_that_works"]);
+        command.args(["--ignored", "--exact", "queue::a_process_that_works"]);
         command.env("MSGHT_TEST_QUEUE_URL", place.url()).env("MSGHT_TEST_NOTES", &notes);
-        servers::spawn({
+        support::servers::spawn({
             command.stdout(Stdio::null());
             command
         })

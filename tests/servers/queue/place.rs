@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::servers::rabbitmq::RabbitServer;
+use support::servers::rabbitmq::RabbitServer;
 
 pub const EXCHANGE: &str = "github";
 /// For what has to come.
@@ -130,7 +130,7 @@ pub const DELETE_QUEUE: usize = 4;
 
 /// A block of SQL as the manual has it.
 pub fn manual(block: usize) -> String {
-    let manual = include_str!("../../docs/queue.md");
+    let manual = include_str!("../../../docs/queue.md");
     let after = manual.split("```sql\n").nth(block + 1).expect("the manual has that block");
     after.split("```").next().expect("the block ends").to_owned()
 }

@@ -10,8 +10,8 @@ use msght::secret::Secret;
 use rstest::rstest;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
-use crate::{Kept, Meeting};
+use super::{Kept, Meeting};
+use fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
 
 fn client(fake: &FakeGitHub, ledger: Arc<dyn RateLimitStore>, concurrency: Option<usize>) -> GitHub {
     GitHub::new(ClientSettings {

@@ -8,7 +8,7 @@ use msght::rate_limit::{
 };
 use rstest::rstest;
 
-use crate::{Kept, Meeting};
+use super::{Kept, Meeting};
 
 const TOKEN: &str = "0123abcd";
 

@@ -1,8 +1,5 @@
 //! Processes that use the same tokens keep GitHub's limits together: the ledger, clients that meet in it, and the program.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod clients;
 mod ledger;
 mod outages;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use msght::rate_limit::Reservation;
 use msght::store::rate_limits::open;
 
-use crate::support::servers::mariadb::MariaDb;
-use crate::{mysql, retry_policy};
+use super::{mysql, retry_policy};
+use support::servers::mariadb::MariaDb;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_waits_for_the_server_and_goes_on_when_it_is_back() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
-use crate::support::program::{Place, Ran, finish};
+use fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
+use support::program::{Place, Ran, finish};
 
 /// The four at once; all succeed.
 async fn four(place: &Place) -> Vec<Ran> {

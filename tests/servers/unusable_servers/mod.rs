@@ -1,12 +1,7 @@
 //! Servers that can't be used as they are set: a clear message, exit code 2 before any work begins, and no password
 //! anywhere. And what `msght config --check` says of each store.
 
-#[path = "support/mod.rs"]
-mod support;
-
-#[path = "server_input/old_mysql.rs"]
 mod old_mysql;
-#[path = "server_input/old_rabbitmq.rs"]
 mod old_rabbitmq;
 
 use std::net::{TcpListener, TcpStream};
@@ -15,8 +10,8 @@ use mongodb::bson::doc;
 use rstest::rstest;
 use serde_json::Value;
 
-use support::fake_github::{FakeGitHub, Options, World, names};
-use support::family::Family;
+use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends;
 use support::program::{Place, Ran};
 use support::servers::azurite::{self, Azurite};
 use support::servers::free_port;
@@ -36,7 +31,7 @@ fn encoded(text: &str) -> String {
 }
 
 fn embedded() -> Place {
-    Place::over(NOWHERE, Family::Embedded, Family::Embedded)
+    Place::over(NOWHERE, Backends::Embedded, Backends::Embedded)
 }
 
 /// No part of the password in what was printed, nor in any file that was written, in whatever form.
@@ -100,7 +95,7 @@ async fn special_characters_in_a_password_work_when_escaped_and_are_said_when_no
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let there = mariadb_user("escaped", "ALL");
     let url = format!("mysql://escaped:{}@{there}", encoded(PASSWORD));
-    let place = Place::over(fake.url(), Family::Embedded, Family::Embedded).with("MSGHT_SQL__URL", &url);
+    let place = Place::over(fake.url(), Backends::Embedded, Backends::Embedded).with("MSGHT_SQL__URL", &url);
     let ran = place.mirror(&["-v", names::QUIET]).await;
     shows_no_password(&place, &ran);
     for url in [
@@ -143,7 +138,7 @@ async fn a_rabbitmq_that_is_too_old_is_said() {
 
 #[tokio::test]
 async fn a_full_disk_of_mariadb_is_said() {
-    let place = Place::over(NOWHERE, Family::Embedded, Family::Servers);
+    let place = Place::over(NOWHERE, Backends::Embedded, Backends::Servers);
     let support::stores::RelationalStore::Mysql { url } = &place.stores().relational else { panic!("a server's") };
     let database = url.rsplit('/').next().unwrap();
     place.run(&["retrieve-repo", "a/b"]).await;
@@ -248,7 +243,7 @@ fn found<'a>(checked: &'a Value, store: &str) -> &'a str {
 #[tokio::test]
 async fn the_check_makes_no_embedded_store_and_knows_those_that_are_there() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::over(fake.url(), Family::Embedded, Family::Embedded);
+    let place = Place::over(fake.url(), Backends::Embedded, Backends::Embedded);
     let before = checked(&place, 0).await;
     for store in ["documents", "sql", "queue"] {
         assert_eq!(found(&before, store), "not there yet: the first command makes it");
@@ -283,7 +278,7 @@ async fn the_check_collects_every_problem() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_knows_servers_before_and_after_they_are_used() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::over(fake.url(), Family::Servers, Family::Servers)
+    let place = Place::over(fake.url(), Backends::Servers, Backends::Servers)
         .with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url());
     let before = checked(&place, 0).await;
     assert!(before["sql"]["product"].as_str().unwrap().starts_with("MariaDB 1"), "{before:#}");
@@ -316,7 +311,7 @@ async fn check_tries_the_azure_container_that_dumps_go_to() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let azure = Azurite::start();
     let place = |endpoint: &str, key: &str| {
-        Place::over(fake.url(), Family::Embedded, Family::Embedded)
+        Place::over(fake.url(), Backends::Embedded, Backends::Embedded)
             .with("MSGHT_DUMP__TARGET", "az://dumps/daily")
             .with("AZURE_STORAGE_ACCOUNT", azurite::ACCOUNT)
             .with("AZURE_STORAGE_ACCESS_KEY", key)
@@ -326,7 +321,7 @@ async fn check_tries_the_azure_container_that_dumps_go_to() {
     let (code, found) = part(&fine, "dump").await;
     assert_eq!((code, found["usable"].as_bool()), (Some(0), Some(true)), "{found}");
     assert!(found["found"].as_str().unwrap().contains("the container does not exist yet"), "{found}");
-    azure.create_container("dumps").await;
+    azure.create_container("dumps");
     let (_, found) = part(&fine, "dump").await;
     assert_eq!((&found["product"], &found["found"]), (&"Azure Blob Storage".into(), &"writable".into()), "{found}");
 
@@ -335,7 +330,8 @@ async fn check_tries_the_azure_container_that_dumps_go_to() {
     assert!(found["problem"].as_str().unwrap().contains("the account refused its key (403"), "{found}");
     let (_, found) = part(&place(NOWHERE, azurite::KEY), "dump").await;
     assert!(found["advice"].as_str().unwrap().contains("dump.azure_endpoint"), "{found}");
-    let without = Place::over(fake.url(), Family::Embedded, Family::Embedded).with("MSGHT_DUMP__TARGET", "az://dumps");
+    let without =
+        Place::over(fake.url(), Backends::Embedded, Backends::Embedded).with("MSGHT_DUMP__TARGET", "az://dumps");
     let (code, found) = part(&without, "dump").await;
     assert_eq!(code, Some(1));
     assert!(found["advice"].as_str().unwrap().contains("AZURE_STORAGE_ACCESS_KEY"), "{found}");
@@ -347,7 +343,7 @@ async fn check_tries_servers_and_where_telemetry_goes() {
     let key = "00000000-1111-2222-3333-444444444444";
     let place = |endpoint: &str| {
         let connection = format!("InstrumentationKey={key};IngestionEndpoint={endpoint}");
-        Place::over(fake.url(), Family::Servers, Family::Servers)
+        Place::over(fake.url(), Backends::Servers, Backends::Servers)
             .with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url())
             .with("APPLICATIONINSIGHTS_CONNECTION_STRING", &connection)
     };

@@ -1,5 +1,6 @@
-//! The two families of stores that the whole-program tests run over.
+//! The two families of backends that the whole-program tests run over.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,16 +11,38 @@ use super::stores::{DocumentStore, RelationalStore, StoredData};
 
 /// What a store runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub enum Backends {
     /// SQLite files in the data directory: the default without any setting.
     Embedded,
     /// MongoDB's protocol and MariaDB, which all tests of a process share.
     Servers,
 }
 
-/// The family that this test program is about: `cargo test` builds the same tests once for each.
-pub fn family() -> Family {
-    if env!("CARGO_CRATE_NAME") == "servers" { Family::Servers } else { Family::Embedded }
+thread_local! {
+    static SELECTED: Cell<Backends> = const { Cell::new(Backends::Embedded) };
+}
+
+/// Ends a selection when it is dropped.
+#[must_use]
+pub struct Selection(());
+
+impl Backends {
+    /// Selects what the places of this test are made over. A test has a thread of its own, so that others are not affected.
+    pub fn select(self) -> Selection {
+        SELECTED.set(self);
+        Selection(())
+    }
+}
+
+impl Drop for Selection {
+    fn drop(&mut self) {
+        SELECTED.set(Backends::Embedded);
+    }
+}
+
+/// The backends that this test has selected; the embedded ones if none.
+pub fn selected() -> Backends {
+    SELECTED.get()
 }
 
 /// Fresh stores for one place; databases on servers are dropped with it.
@@ -32,10 +55,10 @@ pub struct FreshStores {
 
 impl FreshStores {
     /// Each store on what it is asked for. The files of embedded ones are made by the program.
-    pub fn new(data_dir: &Path, documents: Family, relational: Family) -> Self {
+    pub fn new(data_dir: &Path, documents: Backends, relational: Backends) -> Self {
         let documents = match documents {
-            Family::Embedded => DocumentStore::Sqlite(data_dir.join("documents.db")),
-            Family::Servers => {
+            Backends::Embedded => DocumentStore::Sqlite(data_dir.join("documents.db")),
+            Backends::Servers => {
                 let url = MongoServer::next_shared().url(&unique_name());
                 // On a genuine server it is called otherwise.
                 let path = url.rsplit('/').next().unwrap_or_default();
@@ -43,7 +66,7 @@ impl FreshStores {
                 DocumentStore::Mongodb { url, database }
             }
         };
-        let relational_database = (relational == Family::Servers).then(|| MariaDb::shared().create_database());
+        let relational_database = (relational == Backends::Servers).then(|| MariaDb::shared().create_database());
         let relational = match &relational_database {
             None => RelationalStore::Sqlite(data_dir.join("github.db")),
             Some(name) => RelationalStore::Mysql { url: MariaDb::shared().url(name) },

@@ -1,6 +1,6 @@
 //! The least that a mirror can cost: the pages that can carry the data.
 
-use super::fake_github::FakeGitHub;
+use fake_github::FakeGitHub;
 
 /// The lists that a run reads, without commits.
 const LISTS: [&str; 16] = [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::family::{Family, FreshStores, family};
+use super::backends::{Backends, FreshStores, selected};
 use super::servers::rabbitmq::RabbitServer;
 use super::stores::{Documents, StoredData, Tables};
 
@@ -35,11 +35,11 @@ impl Place {
     /// A fresh directory and empty stores of the test program's family, with the token that the fake GitHub knows by
     /// default.
     pub fn new(api_url: &str) -> Self {
-        Self::over(api_url, family(), family())
+        Self::over(api_url, selected(), selected())
     }
 
     /// The same with each store on what it is asked for.
-    pub fn over(api_url: &str, documents: Family, relational: Family) -> Self {
+    pub fn over(api_url: &str, documents: Backends, relational: Backends) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         Self {
             stores: FreshStores::new(&data_dir(&directory), documents, relational),
@@ -63,9 +63,9 @@ impl Place {
 
     /// A work queue of the family's: the default file, or a virtual host of RabbitMQ's.
     pub fn with_queue(self) -> Self {
-        match family() {
-            Family::Embedded => self,
-            Family::Servers => self.with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url()),
+        match selected() {
+            Backends::Embedded => self,
+            Backends::Servers => self.with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url()),
         }
     }
 
@@ -91,7 +91,7 @@ impl Place {
 
     /// The program with these arguments, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_msght"));
+        let mut command = Command::new(executable());
         command.args(args).current_dir(self.path()).env_clear().stdin(Stdio::null());
         command.env("MSGHT_GITHUB__API_URL", &self.api_url).env("RUST_BACKTRACE", "1");
         if !self.tokens.is_empty() {
@@ -133,6 +133,17 @@ impl Place {
 /// The program's default below the directory that it runs in.
 fn data_dir(directory: &TempDir) -> PathBuf {
     directory.path().join("msght-data")
+}
+
+/// The built program: Cargo names it to tests and benchmarks; where one is started by hand, it stands beside them.
+fn executable() -> PathBuf {
+    std::env::var_os("CARGO_BIN_EXE_msght").map_or_else(
+        || {
+            let own = std::env::current_exe().expect("the test's own path");
+            own.ancestors().nth(2).expect("a directory").join(format!("msght{}", std::env::consts::EXE_SUFFIX))
+        },
+        PathBuf::from,
+    )
 }
 
 /// Waits for a run's end.

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use tokio::process::Child;
 
-use super::fake_github::FakeGitHub;
 use super::program::{Place, finish};
+use fake_github::FakeGitHub;
 
-/// Puts the first repositories of a world of [many](super::fake_github::World::many) on the queue.
+/// Puts the first repositories of a world of [many](fake_github::World::many) on the queue.
 pub async fn load(place: &Place, repositories: usize) {
     let list: String = (0..repositories).map(|r| format!("contoso r{r:03}\n")).collect();
     std::fs::write(place.path().join("projects"), list).unwrap();

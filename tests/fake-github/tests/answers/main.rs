@@ -5,9 +5,6 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-#[path = "support/fake_github/mod.rs"]
-mod fake_github;
-#[path = "support/openapi.rs"]
 mod openapi;
 
 /// Reads an answer's body as JSON.

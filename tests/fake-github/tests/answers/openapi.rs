@@ -1,10 +1,10 @@
 //! Checks the fake GitHub's answers against GitHub's own description of its REST API.
-use super::fake_github::{FakeGitHub, RepoIx};
+use fake_github::{FakeGitHub, RepoIx};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const FILE: &str = "tests/node_modules/@octokit/openapi/generated/api.github.com.json";
+const FILE: &str = "../node_modules/@octokit/openapi/generated/api.github.com.json";
 
 /// Where GitHub's answers differ from GitHub's description, with the reason: these may be null all the same.
 const NULL_IN_TRUTH: &[(&str, &str, &str)] = &[

@@ -1,6 +1,7 @@
 //! A server that answers as Azure Blob Storage does.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -27,7 +28,7 @@ pub struct Azurite {
 
 impl Azurite {
     pub fn start() -> Self {
-        let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node_modules/.bin");
+        let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node_modules/.bin");
         let mut command = Command::new(program("azurite-blob", &[&modules], INSTALL));
         command.args(["--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence", "--skipApiVersionCheck"]);
         command.args(["--disableTelemetry"]).env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
@@ -59,7 +60,7 @@ impl Drop for Azurite {
 
 impl Azurite {
     /// Makes a container, as its owner would.
-    pub async fn create_container(&self, name: &str) {
+    pub fn create_container(&self, name: &str) {
         use base64::Engine as _;
         use hmac::{KeyInit as _, Mac as _};
         let base64 = base64::engine::general_purpose::STANDARD;
@@ -71,10 +72,17 @@ impl Azurite {
         let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(&base64.decode(KEY).unwrap()).unwrap();
         mac.update(signed.as_bytes());
         let signature = base64.encode(mac.finalize().into_bytes());
-        let request = msght::http::client().unwrap().put(format!("{}{name}?restype=container", self.endpoint));
-        let request = request.header("x-ms-date", date).header("x-ms-version", "2021-12-02");
-        let request = request.header("authorization", format!("SharedKey {ACCOUNT}:{signature}"));
-        let answer = request.header("content-length", "0").send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), 201, "{}", answer.text().await.unwrap());
+        let (_, rest) = self.endpoint.split_once("://").expect("a URL");
+        let (host, path) = rest.split_once('/').expect("a path");
+        let request = format!(
+            "PUT /{path}{name}?restype=container HTTP/1.1\r\nhost: {host}\r\nx-ms-date: {date}\r\n\
+             x-ms-version: 2021-12-02\r\nauthorization: SharedKey {ACCOUNT}:{signature}\r\ncontent-length: 0\r\n\
+             connection: close\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(host).expect("Azurite answers");
+        stream.write_all(request.as_bytes()).expect("the request is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the answer is read");
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     }
 }

@@ -40,7 +40,7 @@ struct Own {
 impl MongoServer {
     /// Starts a server that the caller may kill.
     pub fn start() -> Self {
-        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.venv/bin");
+        let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin");
         let program = program("nx-27017", &[&venv], INSTALL);
         let port = free_port();
         let own = Own { port, program, directory: scratch::directory("mongodb"), process: Mutex::new(None) };
@@ -110,7 +110,7 @@ impl MongoServer {
         let mut command = Command::new(&own.program);
         command
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/servers/nx"))
+            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("src/servers/nx"))
             .arg("--data-dir")
             .arg(file("data"))
             .args(["--host", "127.0.0.1", "-p", &own.port.to_string()])

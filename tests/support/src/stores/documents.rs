@@ -8,9 +8,9 @@ use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Client, Database};
-use msght::store::documents::Collection;
 use serde_json::{Map, Value};
 
+use super::json;
 use super::relational::{query_sqlite, remove_sqlite};
 
 /// Where the documents are.
@@ -33,7 +33,7 @@ impl DocumentStore {
         match self {
             Self::Sqlite(path) => {
                 for row in query_sqlite(path, &format!("SELECT _id, doc FROM {name}")).await {
-                    all.insert(row[0].clone(), msght::json::parse(&row[1]).expect("a document is JSON"));
+                    all.insert(row[0].clone(), json::parse(&row[1]).expect("a document is JSON"));
                 }
             }
             Self::Mongodb { .. } => {
@@ -167,19 +167,39 @@ async fn read(database: &Database, name: &str) -> Vec<Document> {
     documents.try_collect().await.expect("the collection is read to its end")
 }
 
+/// A collection's key, as pointers into its documents: `docs/data-model.md`, "Collections".
+fn key(collection: &str) -> &'static [&'static str] {
+    match collection {
+        "events" => &["/id"],
+        "users" => &["/login"],
+        "repos" => &["/owner/login", "/name"],
+        "commits" | "pull_request_commits" => &["/sha"],
+        "commit_comments" => &["/owner", "/repo", "/commit_id", "/id"],
+        "pull_requests" | "issues" | "milestones" => &["/owner", "/repo", "/number"],
+        "pull_request_comments" | "pull_request_reviews" => &["/owner", "/repo", "/pullreq_id", "/id"],
+        "issue_comments" | "issue_events" => &["/owner", "/repo", "/issue_id", "/id"],
+        "repo_labels" | "branches" | "tags" => &["/owner", "/repo", "/name"],
+        "repo_collaborators" | "watchers" | "contributors" => &["/owner", "/repo", "/login"],
+        "forks" | "releases" => &["/owner", "/repo", "/id"],
+        "topics" => &["/owner", "/repo", "/topic"],
+        "repo_languages" => &["/owner", "/repo"],
+        "followers" => &["/follows", "/login"],
+        "following" => &["/follower", "/login"],
+        "org_members" | "outside_collaborators" => &["/org", "/login"],
+        "user_orgs" => &["/user", "/login"],
+        "teams" => &["/org", "/id"],
+        "team_members" => &["/org", "/team_id", "/login"],
+        "team_repos" => &["/org", "/team_id", "/id"],
+        _ => panic!("{collection} is no collection that the tests know"),
+    }
+}
+
 /// A document's natural key, its values joined by `/`: the fields that users find it by.
 fn natural_key(collection: &str, document: &Value) -> String {
-    let collection = Collection::ALL.iter().find(|known| known.name() == collection).expect("a known collection");
-    let values = collection.key().iter().map(|column| {
-        let value = match column.name {
-            "owner_login" => &document["owner"]["login"],
-            name => &document[name],
-        };
-        match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            other => panic!("{}: {} is {other} in {document}", collection.name(), column.name),
-        }
+    let values = key(collection).iter().map(|pointer| match document.pointer(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        other => panic!("{collection}: {pointer} is {other:?} in {document}"),
     });
     values.collect::<Vec<_>>().join("/")
 }
