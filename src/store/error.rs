@@ -59,15 +59,16 @@ fn cause_and_hint(error: &sqlx::Error) -> (String, &'static str) {
         let extended: i32 = database.code().and_then(|code| code.parse().ok()).unwrap_or(0);
         let text = database.message().to_owned();
         return match extended & 0xff {
-            5 | 6 => (text, "another process has kept the file locked for a minute: end it or try again"),
+            5 | 6 => (text, "another process has locked the file for a minute: stop it or try again"),
             8 => (text, "make the file and its directory writable for this user"),
             10 => (text, "the disk or file system reported an error: check its space and health"),
-            11 => {
-                (text, "the file is damaged: restore it from a backup or move it away, msght reads anew what it lacks")
-            }
+            11 => (
+                text,
+                "the file is damaged: restore it from a backup or move it away, msght fetches again what is missing",
+            ),
             13 => (
                 "the disk is full".to_owned(),
-                "free some space and run the command again, it goes on where it stopped",
+                "free some space and run the command again: it resumes where it stopped",
             ),
             14 if open_files::is_limit_reached() => ("too many open files".to_owned(), open_files::HINT),
             14 => (text, "check that the directory exists and that this user may read and write in it"),

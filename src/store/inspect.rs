@@ -25,7 +25,7 @@ pub struct BackendStatus {
 impl BackendStatus {
     /// Returns the status of a backend that the first command will create.
     pub(crate) fn not_created(product: String, place: String) -> Self {
-        Self { product, place, state: "not there yet: the first command makes it".to_owned() }
+        Self { product, place, state: "not created yet: the first command creates it".to_owned() }
     }
 }
 
@@ -72,12 +72,12 @@ impl ExistingFile {
     pub async fn version_status(mut self, layout: i64) -> Result<BackendStatus, BackendError> {
         let version = self.read_integer("PRAGMA user_version").await?;
         if version > layout {
-            return Err(self.newer_version_error(format!("layout {version}, this one knows {layout}")));
+            return Err(self.newer_version_error(format!("layout {version}, this version knows {layout}")));
         }
         let state = if version == layout {
             format!("layout {layout}, writable")
         } else {
-            "no tables yet: the first command makes them".to_owned()
+            "no tables yet: the first command creates them".to_owned()
         };
         Ok(self.into_status(state).await)
     }
@@ -86,7 +86,7 @@ impl ExistingFile {
     pub fn newer_version_error(&self, what: String) -> BackendError {
         BackendError {
             operation: sqlite::open_operation(self.what, &self.path),
-            cause: format!("a newer msght wrote it ({what})"),
+            cause: format!("it was written by a newer msght ({what})"),
             hint: "use that version of msght, or point the setting at another file",
             before_start: true,
         }
@@ -111,7 +111,7 @@ pub fn inspect_path(what: &str, product: &str, path: &Path) -> Result<BackendSta
     check_creatable(what, path)?;
     let directory = path.parent().unwrap_or(path);
     let there = if product == "file" { path } else { directory };
-    let state = if there.exists() { "writable" } else { "not there yet: the first command makes it" };
+    let state = if there.exists() { "writable" } else { "not created yet: the first command creates it" };
     if product == "file" && path.exists() {
         let opened = std::fs::OpenOptions::new().append(true).open(path);
         opened.map_err(|reason| BackendError {
@@ -134,15 +134,15 @@ fn check_creatable(what: &str, path: &Path) -> Result<(), BackendError> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let Some(nearest) = absolute.ancestors().skip(1).find(|ancestor| ancestor.exists()) else { return Ok(()) };
     let cause = if !nearest.is_dir() {
-        format!("{} is no directory", nearest.display())
+        format!("{} is not a directory", nearest.display())
     } else if !is_writable(nearest) {
-        format!("nothing can be made in {}", nearest.display())
+        format!("{} is not writable", nearest.display())
     } else {
         return Ok(());
     };
     Err(BackendError {
         operation: sqlite::open_operation(what, path),
-        cause: cause,
+        cause,
         hint: sqlite::directory_hint(nearest),
         before_start: true,
     })

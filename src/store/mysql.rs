@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::BackendError;
 use crate::backend_url::BackendUrl;
+use crate::open_files;
 use crate::retry::Retryability;
 
 /// Timeout of a connection attempt: even a busy server answers within it.
@@ -88,7 +89,7 @@ pub(super) fn connect_options(url: &BackendUrl) -> Result<MySqlConnectOptions, B
     // The parser's error may quote a part of the password.
     let connect_options = MySqlConnectOptions::from_str(url.expose()).map_err(|_| {
         unusable(
-            "the URL can't be understood",
+            "the URL can't be parsed",
             "write mysql://USER:PASSWORD@HOST/DATABASE; characters such as / ? # % @ in the password are written as %2F %3F %23 %25 %40",
         )
     })?;
@@ -157,6 +158,10 @@ pub(super) fn retryability(error: &sqlx::Error) -> Retryability {
     }
 }
 
+/// Hint for a server that can't be reached.
+const UNREACHABLE: &str =
+    "check that the server runs and that host and port in `sql.url` are right; nothing that was stored is lost";
+
 /// Wraps an error, with advice by its number.
 pub(super) fn backend_error(operation: &str, error: &sqlx::Error) -> BackendError {
     let text = match error.as_database_error() {
@@ -175,16 +180,15 @@ pub(super) fn backend_error(operation: &str, error: &sqlx::Error) -> BackendErro
             "grant the user what it lacks: GRANT ALL ON <database>.* TO <user>"
         }
         (_, Some(1021 | 1114 | 1041 | 28)) => {
-            "the server's disk is full: free some space there and run the command again, it goes on where it stopped"
+            "the server's disk is full: free some space there and run the command again: it resumes where it stopped"
         }
-        (_, Some(1290 | 1836)) => "the server takes no writes: point `sql.url` at the primary",
+        (_, Some(1290 | 1836)) => "the server is read-only: point `sql.url` at the primary",
         (_, Some(1461)) => "raise max_prepared_stmt_count on the server, or run fewer workers",
         (_, Some(1040 | 1203 | 1226)) => {
             "the server allows no more connections: raise max_connections, or run fewer workers"
         }
-        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_), _) => {
-            "check that the server runs and that host and port in `sql.url` are right; nothing that was stored is lost"
-        }
+        _ if open_files::is_limit(error) => open_files::HINT,
+        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_), _) => UNREACHABLE,
         _ => "see the log and the server's own log for more; nothing that was stored is lost",
     };
     BackendError { operation: operation.to_owned(), cause: text, hint, before_start: false }

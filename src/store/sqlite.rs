@@ -130,7 +130,7 @@ pub(crate) async fn lock_for_setup(store: &Path) -> Result<File, BackendError> {
             }
             Err(TryLockError::WouldBlock) => {
                 return Err(failed(&std::io::Error::other(
-                    "another msght has been setting up the stores for a minute",
+                    "another msght process has held the setup lock for a minute",
                 )));
             }
             Err(TryLockError::Error(error)) => return Err(failed(&error)),

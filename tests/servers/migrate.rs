@@ -312,7 +312,7 @@ async fn msghts_own_tables_that_are_half_made_are_finished() {
 #[rstest]
 #[case::an_id_that_is_no_number(
     "INSERT INTO issue_events VALUES ('abc', 1, 2, 'closed', NULL, '2015-02-11 00:00:00')",
-    &["event_id is no number", "yours to do"]
+    &["event_id is not a number", "yours to do"]
 )]
 #[case::an_issue_of_no_repository(
     "SET foreign_key_checks = 0; INSERT INTO issues (repo_id, pull_request, issue_id) VALUES (99, 0, 7)",

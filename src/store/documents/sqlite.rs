@@ -62,7 +62,9 @@ impl SqliteDocuments {
         if version > SCHEMA_VERSION {
             return Err(BackendError {
                 operation: sqlite::open_operation("document store", &self.path),
-                cause: format!("a newer msght wrote it (layout {version}, this one knows {SCHEMA_VERSION})"),
+                cause: format!(
+                    "it was written by a newer msght (layout {version}, this version knows {SCHEMA_VERSION})"
+                ),
                 hint: "use that version of msght, or point `documents.url` at another file",
                 before_start: true,
             });

@@ -29,7 +29,7 @@ pub async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Bac
     match migrations::summary(&migrations::SQLITE, &done) {
         Ok(state) => Ok(file.into_status(state).await),
         Err(version) => {
-            Err(file.newer_version_error(format!("it has migration {version}, which this one does not know")))
+            Err(file.newer_version_error(format!("it has migration {version}, which this version does not know")))
         }
     }
 }

@@ -14,8 +14,8 @@ pub(super) fn summary(migrations: &Migrator, done: &[i64]) -> Result<String, i64
     }
     let all = migrations.iter().count();
     Ok(match (done.len(), all.saturating_sub(done.len())) {
-        (0, _) => "no tables yet: the first command makes them".to_owned(),
+        (0, _) => "no tables yet: the first command creates them".to_owned(),
         (done, 0) => format!("tables at version {done}, writable"),
-        (done, left) => format!("tables at version {done}, writable: the first command does {left} migrations more"),
+        (done, left) => format!("tables at version {done}, writable: the first command applies {left} more migrations"),
     })
 }

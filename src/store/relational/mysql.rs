@@ -124,8 +124,8 @@ impl MysqlBackend {
         if taken != Some(1) {
             return Err(BackendError {
                 operation: format!("opening the relational store {}", self.shared.url),
-                cause: format!("another msght has been setting up its tables for {seconds} s"),
-                hint: "wait until it has done so, and run the command again",
+                cause: format!("another msght process has been setting up its tables for {seconds} s"),
+                hint: "wait for it, then run the command again",
                 before_start: true,
             });
         }
@@ -165,13 +165,13 @@ impl MysqlBackend {
             let rows = self.read_at_open("SELECT version FROM schema_info", Vec::new()).await?;
             let version = rows.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
             return Err(refused(
-                format!("it is a database of GHTorrent's, schema version {version}"),
-                "run `msght migrate` to see what upgrading it in place takes, or name another database",
+                format!("it is a GHTorrent database, schema version {version}"),
+                "run `msght migrate` to see what upgrading it in place takes, or use another database",
             ));
         }
         Err(refused(
             "it holds tables of another program (a table `users`)".to_owned(),
-            "name a database of its own in `sql.url`",
+            "set `sql.url` to a database of its own",
         ))
     }
 
@@ -213,8 +213,10 @@ impl MysqlBackend {
         match error {
             MigrateError::VersionMissing(version) => BackendError {
                 operation,
-                cause: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
-                hint: "use that version of msght, or name another database in `sql.url`",
+                cause: format!(
+                    "it was written by a newer msght (it has migration {version}, which this version does not know)"
+                ),
+                hint: "use that version of msght, or set `sql.url` to another database",
                 before_start: true,
             },
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
@@ -223,7 +225,7 @@ impl MysqlBackend {
             other => BackendError {
                 operation,
                 cause: format!("its tables can't be set up: {other}"),
-                hint: "the database may belong to another program: name another one in `sql.url`",
+                hint: "the database may belong to another program: set `sql.url` to another one",
                 before_start: true,
             },
         }

@@ -108,7 +108,9 @@ fn migration_error(path: &Path, error: &sqlx::migrate::MigrateError) -> BackendE
     match error {
         sqlx::migrate::MigrateError::VersionMissing(version) => BackendError {
             operation,
-            cause: format!("a newer msght wrote it (it has migration {version}, which this one does not know)"),
+            cause: format!(
+                "it was written by a newer msght (it has migration {version}, which this version does not know)"
+            ),
             hint: "use that version of msght, or point `sql.url` at another file",
             before_start: true,
         },

@@ -154,7 +154,7 @@ async fn a_full_disk_of_mariadb_is_said() {
     );
     let full = (0..100).find_map(|_| MariaDb::shared().try_execute(&fill).err()).expect("the table is full");
     assert!(full.to_string().contains("is full"), "{full}");
-    let shown = ["the server's disk is full: free some space there", "goes on where it stopped"];
+    let shown = ["the server's disk is full: free some space there", "resumes where it stopped"];
     place.run(&["retrieve-repo", "a/b"]).await.said(2, &shown);
 }
 
@@ -246,7 +246,7 @@ async fn the_check_makes_no_embedded_store_and_knows_those_that_are_there() {
     let place = Place::over(fake.url(), Backends::Embedded, Backends::Embedded);
     let before = checked(&place, 0).await;
     for store in ["documents", "sql", "queue"] {
-        assert_eq!(found(&before, store), "not there yet: the first command makes it");
+        assert_eq!(found(&before, store), "not created yet: the first command creates it");
     }
     assert!(!place.data_dir().exists(), "nothing was made");
     place.mirror(&[names::QUIET]).await;

@@ -75,7 +75,7 @@ impl Connection {
         if concern.w == Some(Acknowledgment::Nodes(0)) {
             return Err(BackendError {
                 operation: operation(),
-                cause: "with w=0 the server doesn't say whether it has stored a document".to_owned(),
+                cause: "with w=0 the server doesn't confirm writes".to_owned(),
                 hint: "remove w=0 from `documents.url`, or set w=1 or w=majority",
                 before_start: true,
             });

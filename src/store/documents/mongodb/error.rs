@@ -6,6 +6,7 @@ use std::time::Duration;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 use crate::backend_url::BackendUrl;
+use crate::open_files;
 use crate::retry::Retryability;
 use crate::store::BackendError;
 
@@ -112,7 +113,7 @@ impl MongoError {
             Self::Driver(error)
                 if matches!(&*error.kind, ErrorKind::InvalidArgument { .. }) && url.has_unescaped_user_part() =>
             {
-                "the URL can't be understood: user or password seems to hold a / ? # or @ as it is".to_owned()
+                "the URL can't be parsed: user or password seems to hold a / ? # or @ as it is".to_owned()
             }
             Self::Rejected { code, .. } if *code == OUT_OF_DISK_SPACE => format!("the server's disk is full ({self})"),
             _ => self.to_string(),
@@ -122,6 +123,8 @@ impl MongoError {
 
     fn hint(&self) -> &'static str {
         const GENERAL: &str = "see the log for more; nothing that was stored is lost";
+        const UNAVAILABLE: &str = "check that the server runs and that `documents.url` has the right host, port and TLS setting; nothing that was \
+             stored is lost, and the command resumes where it stopped";
         let (kind, code) = match self {
             Self::Driver(error) => (Some(&*error.kind), code_of(error)),
             Self::Rejected { code, .. } => (None, Some(*code)),
@@ -138,7 +141,7 @@ impl MongoError {
             }
             (_, Some(UNAUTHORIZED)) => "grant the user of `documents.url` the role readWrite on its database",
             (_, Some(OUT_OF_DISK_SPACE)) => {
-                "free some space on the server and run the command again, it goes on where it stopped"
+                "free some space on the server and run the command again: it resumes where it stopped"
             }
             (Some(ErrorKind::ServerSelection { message, .. }), _) if is_too_old(message) => {
                 "msght needs MongoDB 4.4 or newer"
@@ -146,11 +149,9 @@ impl MongoError {
             (Some(ErrorKind::InvalidArgument { .. } | ErrorKind::DnsResolve { .. }), _) => {
                 "correct `documents.url`; special characters in its user name and password are written as %XX"
             }
+            (Some(ErrorKind::Io(error)), _) if open_files::is_limit(error.as_ref()) => open_files::HINT,
             (Some(ErrorKind::InvalidTlsConfig { .. }), _) => "correct the TLS settings in `documents.url`",
-            _ if self.retryability() == Retryability::Unavailable => {
-                "check that the server runs and that `documents.url` has the right host, port and TLS setting; nothing \
-                 that was stored is lost, the command goes on where it stopped"
-            }
+            _ if self.retryability() == Retryability::Unavailable => UNAVAILABLE,
             _ => GENERAL,
         }
     }
@@ -173,7 +174,7 @@ impl fmt::Display for MongoError {
             },
             Self::TimedOut(limit) => write!(f, "no answer within {} s", limit.as_secs()),
             Self::Rejected { code, message } => write!(f, "{message} (error {code})"),
-            Self::Contended(message) => write!(f, "other writers were faster, again and again ({message})"),
+            Self::Contended(message) => write!(f, "lost against other writers repeatedly ({message})"),
             Self::Final(error) => write!(f, "{}", error.cause),
         }
     }

@@ -33,9 +33,9 @@ async fn inspect_database(connection: &Connection) -> Result<BackendStatus, Mong
         check_writable(connection).await?;
         format!("database {database}, {known} collections, writable")
     } else if known > 0 {
-        format!("database {database}, {known} collections of GHTorrent's: the first command makes their keys unique")
+        format!("database {database}, {known} collections of GHTorrent's: the first command creates their keys unique")
     } else {
-        format!("database {database}, empty: the first command makes the collections")
+        format!("database {database}, empty: the first command creates the collections")
     };
     Ok(BackendStatus { product: format!("MongoDB {version}"), place: connection.url.to_string(), state })
 }

@@ -241,8 +241,8 @@ impl MongoDocuments {
 fn unreadable(url: &BackendUrl) -> BackendError {
     BackendError {
         operation: format!("reading {url}"),
-        cause: format!("the record in the collection {STORE} has no text `id`"),
-        hint: "drop the collection msght_store: the sync state then starts anew",
+        cause: format!("the record in the collection {STORE} has no string `id`"),
+        hint: "drop the collection msght_store: the sync state is then reset",
         before_start: false,
     }
 }

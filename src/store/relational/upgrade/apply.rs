@@ -69,7 +69,7 @@ impl UpgradeRun<'_> {
                 return Ok(StepResult::Stopped);
             }
             let clauses: Vec<String> = names.iter().map(|name| format!("DROP FOREIGN KEY `{name}`")).collect();
-            self.alter(&table.name, &clauses, "foreign keys are dropped, to be made anew").await?;
+            self.alter(&table.name, &clauses, "dropping foreign keys, to be recreated").await?;
         }
         Ok(StepResult::Continue)
     }
@@ -172,7 +172,7 @@ impl UpgradeRun<'_> {
         let id = if table.has_id() { "id" } else { ROW };
         if id == ROW && !there.columns.contains_key(ROW) {
             let clause = format!("ADD COLUMN {ROW} BIGINT NOT NULL AUTO_INCREMENT, ADD UNIQUE KEY {ROW} ({ROW})");
-            self.alter(name, &[clause], "its rows are numbered, to tell them apart").await?;
+            self.alter(name, &[clause], "numbering rows").await?;
         }
         let dated = id == ROW && there.columns.contains_key("created_at");
         let newest_first = if dated { format!("created_at DESC, {ROW} DESC") } else { format!("{id} DESC") };
@@ -213,7 +213,7 @@ impl UpgradeRun<'_> {
                 if other.has_id() {
                     let drops: Vec<String> = unique.iter().map(|(index, _)| format!("DROP INDEX `{index}`")).collect();
                     if !drops.is_empty() {
-                        self.alter(name, &drops, "a key is dropped, to be made anew").await?;
+                        self.alter(name, &drops, "dropping a key, to be recreated").await?;
                     }
                 }
                 let ignore = if other.has_id() || unique.is_empty() { "" } else { "IGNORE " };
@@ -243,7 +243,7 @@ impl UpgradeRun<'_> {
             if self.stopped() {
                 return Ok(StepResult::Stopped);
             }
-            self.alter(&table.name, &clauses, "its columns are changed").await?;
+            self.alter(&table.name, &clauses, "changing columns").await?;
         }
         Ok(StepResult::Continue)
     }
@@ -260,7 +260,7 @@ impl UpgradeRun<'_> {
                 if self.stopped() {
                     return Ok(StepResult::Stopped);
                 }
-                self.alter(&table.name, &clauses, "keys are added").await?;
+                self.alter(&table.name, &clauses, "adding keys").await?;
             }
         }
         Ok(StepResult::Continue)

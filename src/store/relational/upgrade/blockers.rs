@@ -139,7 +139,7 @@ pub(super) fn values(table: &Table, there: &introspect::Table) -> Vec<Finding> {
         }
         if matches!(column.kind, Kind::Integer) && found.is_text() {
             let hint = Fix::Manual("correct or remove these rows");
-            findings.push(finding("is no number", format!("NOT {name} REGEXP '^-?[0-9]{{1,18}}$'"), hint, None));
+            findings.push(finding("is not a number", format!("NOT {name} REGEXP '^-?[0-9]{{1,18}}$'"), hint, None));
         }
         if let Some(limit) = diff::text_limit(table, column, found) {
             let hint = Fix::Manual("shorten these texts, or remove the rows");
@@ -168,7 +168,7 @@ fn for_orphan(table: &Table, reference: &Reference) -> (Fix, Option<String>) {
     let column = table.column(&reference.column);
     let in_unique_key = table.unique_keys().any(|key| key.columns.contains(&reference.column));
     if reference.column == "forked_from" {
-        return (Fix::WithRepair("becomes -1, a parent that can't be had"), Some(NOBODY.to_owned()));
+        return (Fix::WithRepair("becomes -1 (unknown parent)"), Some(NOBODY.to_owned()));
     }
     if column.is_some_and(|column| column.nullable) {
         return (Fix::WithRepair("becomes NULL"), Some(NULL.to_owned()));

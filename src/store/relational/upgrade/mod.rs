@@ -101,7 +101,7 @@ pub async fn assess(url: &BackendUrl, exclusive: bool) -> Result<Assessment, Bac
     }
     if existing.tables.is_empty() {
         let shown =
-            format!("{} ({}): it is empty, the first command makes the tables", database.shown, database.server);
+            format!("{} ({}): it is empty: the first command creates the tables", database.shown, database.server);
         return Ok(Assessment::NothingToDo(shown));
     }
     if !has("schema_info") || !has("users") {
@@ -183,7 +183,7 @@ impl Upgrade {
         if work.run(!self.blockers.is_empty()).await? == StepResult::Stopped || stop.is_cancelled() {
             return Ok(false);
         }
-        report("msght's own tables are made");
+        report("creating msght's own tables");
         MysqlBackend::finish_upgrade(&self.url, retry_policy).await?;
         Ok(true)
     }
