@@ -274,7 +274,7 @@ impl<S: Resource> StageContext<S> {
         if gone.is_empty() {
             return Ok(());
         }
-        self.write(Vec::new(), RowBatch { gone, ..RowBatch::default() }).await
+        self.write(Vec::new(), RowBatch { deleted_rows: gone, ..RowBatch::default() }).await
     }
 }
 

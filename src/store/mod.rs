@@ -64,10 +64,10 @@ impl Stores {
         let relational = relational::Relational::open(relational, retry_policy).await?;
         // The order matters: other processes may be writing, and the tables never refer to documents that are not
         // stored yet.
-        let spoken_of = relational.paired_documents().await.map_err(BackendError::before_start)?;
+        let paired = relational.paired_documents().await.map_err(BackendError::before_start)?;
         let identity = documents.identity().await.map_err(BackendError::before_start)?;
         let documents_changed =
-            relational.pair_documents(spoken_of.as_ref(), &identity).await.map_err(BackendError::before_start)?;
+            relational.pair_documents(paired.as_ref(), &identity).await.map_err(BackendError::before_start)?;
         Ok(Self { documents, relational, documents_changed })
     }
 

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn old_servers_are_told_from_new_ones() {
+    fn old_servers_are_rejected() {
         for (name, old) in [
             ("MariaDB 10.5.23", true),
             ("MariaDB 10.6.0", false),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_does_not_parse_shows_nothing_of_the_password() {
+    fn unparsable_url_hides_password() {
         for text in ["mysql://u:s3cret@h:99999999/d", "mysql://u:s3cret@h", "mysql://u:s3cret@h/"] {
             let error = connect_options(&url(text)).unwrap_err().to_string();
             assert!(!error.contains("s3"), "{error}");

@@ -66,7 +66,7 @@ const FOLLOWERS: Relation = Relation {
     hides: false,
     count: "followers",
     add: |rows, own, other| rows.followers.push(AccountRelation { to: own, from: other }),
-    remove: |rows, own, other| rows.followers_gone.push((own, other)),
+    remove: |rows, own, other| rows.removed_followers.push((own, other)),
 };
 
 const FOLLOWING: Relation = Relation {
@@ -79,7 +79,7 @@ const FOLLOWING: Relation = Relation {
     hides: false,
     count: "following",
     add: |rows, own, other| rows.followers.push(AccountRelation { to: other, from: own }),
-    remove: |rows, own, other| rows.followers_gone.push((other, own)),
+    remove: |rows, own, other| rows.removed_followers.push((other, own)),
 };
 
 /// People with access to an organization's repositories who are not its members.
@@ -93,7 +93,7 @@ pub(in crate::mirror) const OUTSIDE_COLLABORATORS: Relation = Relation {
     hides: false,
     count: "",
     add: |rows, own, other| rows.outside_collaborators.push(AccountRelation { to: own, from: other }),
-    remove: |rows, own, other| rows.outside_collaborators_gone.push((own, other)),
+    remove: |rows, own, other| rows.removed_outside_collaborators.push((own, other)),
 };
 
 const ORGANIZATIONS: Relation = Relation {
@@ -110,7 +110,7 @@ const ORGANIZATIONS: Relation = Relation {
         let to = Account { organization: true, ..other };
         rows.organization_members.push(AccountRelation { to, from: own });
     },
-    remove: |rows, own, other| rows.organization_members_gone.push((other, own)),
+    remove: |rows, own, other| rows.removed_organization_members.push((other, own)),
 };
 
 pub(in crate::mirror) const MEMBERS: Relation = Relation {
@@ -123,7 +123,7 @@ pub(in crate::mirror) const MEMBERS: Relation = Relation {
     hides: true,
     count: "",
     add: |rows, own, other| rows.organization_members.push(AccountRelation { to: own, from: other }),
-    remove: |rows, own, other| rows.organization_members_gone.push((own, other)),
+    remove: |rows, own, other| rows.removed_organization_members.push((own, other)),
 };
 
 impl Mirror {

@@ -21,7 +21,7 @@ const MAX_CONCURRENT_ITEMS: usize = 8;
 pub async fn reconcile(ctx: &StageContext, what: CommentKind) -> Result<(), MirrorError> {
     ctx.flush().await?;
     let mismatches = ctx.run.stores.relational.count_mismatches(ctx.project(), what).await?;
-    let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.settled);
+    let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.confirmed);
     let name = |found: &CountMismatch| format!("comments of #{}", found.number);
     for_each_independent(ctx, MAX_CONCURRENT_ITEMS, open, name, |found| resync_comments(ctx, what, found)).await?;
     if let Some(first) = settled.first() {
@@ -29,7 +29,7 @@ pub async fn reconcile(ctx: &StageContext, what: CommentKind) -> Result<(), Mirr
             "GitHub counts other comments than it lists for {} issues or pull requests (#{}: {} counted, {} listed)",
             settled.len(),
             first.number,
-            first.said,
+            first.reported,
             first.stored
         ));
     }
@@ -50,8 +50,8 @@ async fn resync_comments(ctx: &StageContext, what: CommentKind, found: CountMism
         }
         listed => listed?,
     };
-    if listed.is_empty() && found.said > 0 {
-        ctx.record_incomplete(format!("#{} states {} comments, and its list is empty", found.number, found.said));
+    if listed.is_empty() && found.reported > 0 {
+        ctx.record_incomplete(format!("#{} states {} comments, and its list is empty", found.number, found.reported));
         return Ok(());
     }
     ctx.flush().await?;

@@ -68,6 +68,6 @@ async fn collaborators(ctx: &StageContext) -> Result<(), MirrorError> {
         gone.extend(unlisted_users(ctx, ProjectUserKind::Members, &listing).await?);
     }
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    ctx.write_rows(RowBatch { members_gone: gone, ..RowBatch::default() }).await?;
+    ctx.write_rows(RowBatch { removed_members: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, Collection::RepoCollaborators, &listing.gone).await
 }

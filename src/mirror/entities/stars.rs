@@ -56,7 +56,7 @@ pub async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
     let project = ctx.project();
     let gone = removed_users(ctx, list.collection, &listing).await?;
     let gone = gone.into_iter().map(|user| (project, user)).collect();
-    ctx.write_rows(RowBatch { watchers_gone: gone, ..RowBatch::default() }).await?;
+    ctx.write_rows(RowBatch { removed_watchers: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, Collection::Watchers, &listing.gone).await
 }
 

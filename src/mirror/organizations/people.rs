@@ -203,8 +203,8 @@ impl OrganizationSync<'_> {
     ) -> Result<(), MirrorError> {
         let ctx = self.context(own.clone(), stats);
         keep_hidden(&ctx, &restricted::TEAMS, listing, owner).await?;
-        let teams_gone = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
-        ctx.write_rows(RowBatch { teams_gone, ..RowBatch::default() }).await?;
+        let deleted_teams = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
+        ctx.write_rows(RowBatch { deleted_teams, ..RowBatch::default() }).await?;
         tombstone(&ctx, Collection::Teams, &listing.gone).await?;
         ctx.flush().await
     }
@@ -228,7 +228,7 @@ async fn team_members(ctx: &StageContext<Team>) -> Result<(), MirrorError> {
     let listing = revalidate_expecting(ctx, &list, Expected::At(ctx.resource().url(&[]), "members_count")).await?;
     let gone = removed_users(ctx, collection, &listing).await?;
     let gone = gone.into_iter().map(|member| (number, member)).collect();
-    ctx.write_rows(RowBatch { team_members_gone: gone, ..RowBatch::default() }).await?;
+    ctx.write_rows(RowBatch { removed_team_members: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, collection, &listing.gone).await?;
     ctx.flush().await
 }
@@ -252,7 +252,7 @@ async fn team_repositories(ctx: &StageContext<Team>) -> Result<(), MirrorError> 
     keep_hidden(ctx, &TEAM_REPOSITORIES, &mut listing, false).await?;
     let id = |id: &String| id.rsplit('/').next()?.parse().ok();
     let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
-    ctx.write_rows(RowBatch { team_projects_gone: gone, ..RowBatch::default() }).await?;
+    ctx.write_rows(RowBatch { removed_team_projects: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, collection, &listing.gone).await?;
     ctx.flush().await
 }

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn githubs_bytes_stay_as_they_came() {
+    fn github_bytes_are_kept() {
         let odd = "{ \"b\" : 1.50, \"a\":\"\\u0000é\" } ";
         let row = new_row(&document(Collection::Issues, Representation::Summary, odd), 1);
         assert_eq!(
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_answer_updates_a_full_pull_request_and_takes_nothing_from_it() {
+    fn list_item_updates_detailed_pull_request_without_loss() {
         let detailed = document(
             Collection::PullRequests,
             Representation::Detailed,
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_of_two_pull_requests_keeps_the_lower_number_in_any_order() {
+    fn commit_keeps_lowest_pull_request_number() {
         let at = |number: i64| {
             document(
                 Collection::PullRequestCommits,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_comes_back_is_written_again() {
+    fn restored_document_is_written_again() {
         let doc = document(Collection::RepoLabels, Representation::Summary, r#"{"name":"bug"}"#);
         let mut stored = stored(&new_row(&doc, 5));
         assert!(is_unchanged(&stored, &doc, 5));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 
 use self::mysql::MysqlBackend;
-use self::sql::{Dialect, HOUR_MICROS, MAX_AHEAD_MICROS, MAX_PACE_AHEAD_MICROS, Param, Statement, Statements};
+use self::sql::{Dialect, MAX_AHEAD_MICROS, MAX_THROTTLE_AHEAD_MICROS, Param, Statement, Statements, WINDOW_MICROS};
 use self::sqlite::SqliteBackend;
 use super::BackendError;
 use super::relational::SUPPORTED_URLS;
@@ -34,7 +34,7 @@ const MAX_FLIGHT: Duration = Duration::from_secs(130);
 /// Maximum attempts on a token whose state keeps changing, before it is asked for again later.
 const MAX_ATTEMPTS: u32 = 3;
 /// Maximum length of a pause or window. Whoever has to wait longer asks again then.
-const MAX_WAIT: Duration = Duration::from_micros(HOUR_MICROS.unsigned_abs());
+const MAX_WAIT: Duration = Duration::from_micros(WINDOW_MICROS.unsigned_abs());
 
 /// Opens the shared rate limits beside the relational store at this URL, creating them as needed.
 ///
@@ -122,8 +122,8 @@ impl TokenRow {
     }
 
     /// Returns whether a time is in the future, and not further ahead than anything can explain.
-    fn is_ahead(&self, moment: i64, most: i64) -> bool {
-        moment > self.now && moment <= self.now.saturating_add(most)
+    fn is_ahead(&self, moment: i64, max: i64) -> bool {
+        moment > self.now && moment <= self.now.saturating_add(max)
     }
 
     fn until(&self, moment: i64) -> Duration {
@@ -156,7 +156,7 @@ impl TokenRow {
             return Decision::Refused(Reservation::Busy(BUSY_DELAY.min(self.until(self.reset_at))));
         }
         let next = self.due.saturating_sub(micros(REQUEST_INTERVAL * (MAX_BURST - 1)));
-        if self.is_ahead(next, MAX_PACE_AHEAD_MICROS) {
+        if self.is_ahead(next, MAX_THROTTLE_AHEAD_MICROS) {
             Decision::Refused(Reservation::Busy(self.until(next)))
         } else {
             Decision::Again
@@ -165,8 +165,8 @@ impl TokenRow {
 }
 
 impl StoredRateLimits {
-    fn backend_error(&self, doing: &str, error: &sqlx::Error) -> BackendError {
-        let operation = format!("{doing} in the shared rate limits {}", self.name);
+    fn backend_error(&self, operation: &str, error: &sqlx::Error) -> BackendError {
+        let operation = format!("{operation} in the shared rate limits {}", self.name);
         match &self.storage {
             Storage::Sqlite(_) => BackendError::from_sqlite(operation, error),
             Storage::Mysql(_) => super::mysql::backend_error(&operation, error),
@@ -182,7 +182,7 @@ impl StoredRateLimits {
 
     /// Runs a statement, retrying through outages, and returns the number of rows matched. A statement whose reply was
     /// lost runs again, so that a request may be counted twice, but never missed.
-    async fn execute(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<u64, BackendError> {
+    async fn execute(&self, operation: &str, statement: &Statement, params: &[Param<'_>]) -> Result<u64, BackendError> {
         let attempt = || async {
             match &self.storage {
                 Storage::Sqlite(backend) => backend.execute(statement, params).await,
@@ -190,12 +190,12 @@ impl StoredRateLimits {
             }
         };
         let done = self.retry_policy.retry(&self.name, |error| self.retryability(error), attempt).await;
-        done.map_err(|error| self.backend_error(doing, &error))
+        done.map_err(|error| self.backend_error(operation, &error))
     }
 
     async fn fetch(
         &self,
-        doing: &str,
+        operation: &str,
         statement: &Statement,
         params: &[Param<'_>],
     ) -> Result<Option<Vec<Option<i64>>>, BackendError> {
@@ -206,26 +206,26 @@ impl StoredRateLimits {
             }
         };
         let found = self.retry_policy.retry(&self.name, |error| self.retryability(error), attempt).await;
-        found.map_err(|error| self.backend_error(doing, &error))
+        found.map_err(|error| self.backend_error(operation, &error))
     }
 
     async fn grant(&self, token: &str, floor: u64) -> Result<Reservation, BackendError> {
-        const DOING: &str = "reserving a request";
+        const OPERATION: &str = "reserving a request";
         let (sql, floor) = (&self.statements, number(floor));
         for _ in 0..MAX_ATTEMPTS {
-            if self.execute(DOING, &sql.reserve, &[Param::Text(token), Param::Number(floor)]).await? > 0 {
+            if self.execute(OPERATION, &sql.reserve, &[Param::Text(token), Param::Number(floor)]).await? > 0 {
                 return Ok(Reservation::Granted);
             }
-            let row = self.fetch(DOING, &sql.select, &[Param::Text(token)]).await?;
+            let row = self.fetch(OPERATION, &sql.select, &[Param::Text(token)]).await?;
             let Some(row) = row.as_deref().and_then(TokenRow::from) else {
-                self.execute(DOING, &sql.insert_token, &[Param::Text(token)]).await?;
+                self.execute(OPERATION, &sql.insert_token, &[Param::Text(token)]).await?;
                 continue;
             };
             match row.decision(floor) {
                 Decision::Refused(grant) => return Ok(grant),
                 Decision::Settle => {
                     let params = [Param::Text(token), Param::Number(row.reserved_at)];
-                    self.execute(DOING, &sql.settle, &params).await?;
+                    self.execute(OPERATION, &sql.settle, &params).await?;
                 }
                 Decision::Again => {}
             }
@@ -234,17 +234,17 @@ impl StoredRateLimits {
     }
 
     /// Updates a token's row, inserting it if necessary.
-    async fn write(&self, doing: &str, statement: &Statement, params: &[Param<'_>]) -> Result<(), BackendError> {
+    async fn write(&self, operation: &str, statement: &Statement, params: &[Param<'_>]) -> Result<(), BackendError> {
         let Some(token) = params.first().copied() else { return Ok(()) };
-        if self.execute(doing, statement, params).await? == 0 {
-            self.execute(doing, &self.statements.insert_token, &[token]).await?;
-            self.execute(doing, statement, params).await?;
+        if self.execute(operation, statement, params).await? == 0 {
+            self.execute(operation, &self.statements.insert_token, &[token]).await?;
+            self.execute(operation, statement, params).await?;
         }
         Ok(())
     }
 
     async fn allocate_each(&self, process: &str, claims: &[ConcurrencyClaim]) -> Result<Vec<usize>, BackendError> {
-        const DOING: &str = "allocating requests in flight";
+        const OPERATION: &str = "allocating requests in flight";
         let sql = &self.statements;
         let mut shares = Vec::with_capacity(claims.len());
         for claim in claims {
@@ -252,11 +252,11 @@ impl StoredRateLimits {
             let [token, name] = own;
             let amount = |n: usize| Param::Number(i64::try_from(n).unwrap_or(i64::MAX));
             let all = [token, name, amount(claim.current), amount(claim.max)];
-            if self.execute(DOING, &sql.heartbeat, &all).await? == 0 {
-                self.execute(DOING, &sql.register, &own).await?;
-                self.execute(DOING, &sql.heartbeat, &all).await?;
+            if self.execute(OPERATION, &sql.heartbeat, &all).await? == 0 {
+                self.execute(OPERATION, &sql.register, &own).await?;
+                self.execute(OPERATION, &sql.heartbeat, &all).await?;
             }
-            let row = self.fetch(DOING, &sql.share, &own).await?;
+            let row = self.fetch(OPERATION, &sql.share, &own).await?;
             let share = row.and_then(|row| row.first().copied().flatten()).unwrap_or(1);
             shares.push(usize::try_from(share).unwrap_or(1).max(1));
         }
@@ -270,7 +270,7 @@ impl RateLimitStore for StoredRateLimits {
     }
 
     fn report<'a>(&'a self, token: &'a str, report: UsageReport) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
-        const DOING: &str = "recording a token's usage";
+        const OPERATION: &str = "recording a token's usage";
         async move {
             let sql = &self.statements;
             let done = match report {
@@ -279,12 +279,12 @@ impl RateLimitStore for StoredRateLimits {
                     let numbers = [number(limit), number(remaining), reset, micros(wait), refunded.into()];
                     let [limit, remaining, reset, wait, refunded] = numbers.map(Param::Number);
                     let params = [Param::Text(token), limit, remaining, reset, wait, refunded];
-                    self.write(DOING, &sql.report_window, &params).await
+                    self.write(OPERATION, &sql.report_window, &params).await
                 }
                 UsageReport::NoLimit { stated } => {
                     // It may find nothing to change.
                     let params = [Param::Text(token), Param::Number(stated.into())];
-                    self.write(DOING, &sql.no_limit, &params).await
+                    self.write(OPERATION, &sql.no_limit, &params).await
                 }
             };
             done.map_err(store_error)
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_flight_is_waited_for_and_what_died_in_flight_is_settled() {
+    fn in_flight_requests_delay_and_stale_ones_settle() {
         assert_eq!(row().decision(9), Decision::Again);
         assert_eq!(row().decision(10), Decision::Refused(Reservation::Busy(BUSY_DELAY)));
         let still = TokenRow { now: row().now + 131 * SECOND, ..row() };
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_comes_before_everything_and_the_pace_after_the_budget() {
+    fn pause_precedes_budget_and_budget_precedes_throttle() {
         let paused_until = 1007 * SECOND;
         let paused = TokenRow { paused_until, paused_for: code(WaitReason::SecondaryLimit), strikes: 3, ..row() };
         let (wait, reason) = (Duration::from_secs(7), WaitReason::SecondaryLimit);

@@ -93,12 +93,12 @@ pub(super) struct Statements {
 
 /// Length of the rate window in µs, which GitHub tells with the next response (GitHub docs: rate limits for the REST
 /// API). No pause or window is stored that ends later.
-pub(super) const HOUR_MICROS: i64 = 3_600_000_000;
+pub(super) const WINDOW_MICROS: i64 = 3_600_000_000;
 /// Latest credible end of a window, in µs from now: later ones were written by a clock that was ahead. An hour, plus
 /// what a clock may be set back between two statements.
-pub(super) const MAX_AHEAD_MICROS: i64 = HOUR_MICROS + 5_000_000;
+pub(super) const MAX_AHEAD_MICROS: i64 = WINDOW_MICROS + 5_000_000;
 /// Latest credible time of the throttle, in µs from now: it is never ahead by more than a burst, a second or two.
-pub(super) const MAX_PACE_AHEAD_MICROS: i64 = 60_000_000;
+pub(super) const MAX_THROTTLE_AHEAD_MICROS: i64 = 60_000_000;
 
 impl Statements {
     pub fn new(dialect: Dialect) -> Self {
@@ -113,14 +113,14 @@ impl Statements {
         let over = format!("hourly > 0 AND (reset_at <= NOW OR {unexplained})");
         let longer = format!("(NOW + $2 > paused_until OR paused_until > NOW + {MAX_AHEAD_MICROS})");
         let unpaused = format!("(paused_until <= NOW OR paused_until > NOW + {MAX_AHEAD_MICROS})");
-        let pace = format!("CASE WHEN due > NOW + {MAX_PACE_AHEAD_MICROS} THEN 0 ELSE due END");
+        let pace = format!("CASE WHEN due > NOW + {MAX_THROTTLE_AHEAD_MICROS} THEN 0 ELSE due END");
         let reserve = format!(
             "UPDATE msght_tokens SET \
              used = CASE WHEN {over} THEN 1 ELSE used + 1 END, \
              remaining = CASE WHEN {over} THEN hourly ELSE remaining END, \
              assumed = CASE WHEN {over} THEN 1 ELSE assumed END, \
              reset_epoch = CASE WHEN hourly > 0 AND {unexplained} THEN 0 ELSE reset_epoch END, \
-             reset_at = CASE WHEN {over} THEN NOW + {HOUR_MICROS} ELSE reset_at END, \
+             reset_at = CASE WHEN {over} THEN NOW + {WINDOW_MICROS} ELSE reset_at END, \
              due = GREATEST({pace}, NOW) + {interval}, reserved_at = NOW \
              WHERE token = $1 AND {unpaused} AND (hourly IS NULL OR hourly = 0 OR ({pace} - {ahead} <= NOW AND \
              (reset_at <= NOW OR {unexplained} OR hourly - used > LEAST($2, hourly - 1))))"

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_beside_the_relational_one_under_a_name_of_its_own() {
+    fn file_lies_beside_relational_store() {
         for (relational, ledger) in [("d/github.db", "d/github-tokens.db"), ("rows", "rows-tokens")] {
             assert_eq!(path_beside(Path::new(relational)), Path::new(ledger));
         }

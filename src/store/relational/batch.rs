@@ -38,33 +38,33 @@ pub struct RowBatch {
     /// Stars known only from the events feed. A list has the better date.
     pub watchers_from_events: Vec<ProjectUser>,
     /// Project, and the user row of a former member.
-    pub members_gone: Vec<(i64, i64)>,
+    pub removed_members: Vec<(i64, i64)>,
     /// Project, and the user row of a former stargazer.
-    pub watchers_gone: Vec<(i64, i64)>,
+    pub removed_watchers: Vec<(i64, i64)>,
     pub followers: Vec<AccountRelation>,
     /// Login of the followed account, and of a former follower.
-    pub followers_gone: Vec<(String, String)>,
+    pub removed_followers: Vec<(String, String)>,
     pub organization_members: Vec<AccountRelation>,
     /// Login of the organization, and of a former member.
-    pub organization_members_gone: Vec<(String, String)>,
+    pub removed_organization_members: Vec<(String, String)>,
     pub outside_collaborators: Vec<AccountRelation>,
     /// Login of the organization, and of a former collaborator.
-    pub outside_collaborators_gone: Vec<(String, String)>,
+    pub removed_outside_collaborators: Vec<(String, String)>,
     pub listings: Vec<ProjectListing>,
     pub teams: Vec<Team>,
     /// GitHub's ids of deleted teams.
-    pub teams_gone: Vec<i64>,
+    pub deleted_teams: Vec<i64>,
     /// GitHub's id of the team, and a member.
     pub team_members: Vec<(i64, Account)>,
     /// GitHub's id of the team, and the user row of a former member.
-    pub team_members_gone: Vec<(i64, i64)>,
+    pub removed_team_members: Vec<(i64, i64)>,
     pub team_projects: Vec<TeamProject>,
     /// GitHub's id of the team, and of a repository that it lost access to.
-    pub team_projects_gone: Vec<(i64, i64)>,
+    pub removed_team_projects: Vec<(i64, i64)>,
     pub languages: Vec<Languages>,
     pub topics: Vec<Topics>,
     /// Rows to mark as deleted.
-    pub gone: Vec<DeletedRow>,
+    pub deleted_rows: Vec<DeletedRow>,
     /// Project, and the titles of all its milestones. Others are marked as deleted.
     pub milestone_titles: Vec<(i64, Vec<String>)>,
     pub sync_updates: Vec<SyncUpdate>,
@@ -95,24 +95,24 @@ macro_rules! with_row_fields {
             member_dates,
             watchers,
             watchers_from_events,
-            members_gone,
-            watchers_gone,
+            removed_members,
+            removed_watchers,
             followers,
-            followers_gone,
+            removed_followers,
             organization_members,
-            organization_members_gone,
+            removed_organization_members,
             outside_collaborators,
-            outside_collaborators_gone,
+            removed_outside_collaborators,
             listings,
             teams,
-            teams_gone,
+            deleted_teams,
             team_members,
-            team_members_gone,
+            removed_team_members,
             team_projects,
-            team_projects_gone,
+            removed_team_projects,
             languages,
             topics,
-            gone,
+            deleted_rows,
             milestone_titles,
             sync_updates
         )

@@ -9,11 +9,11 @@ pub struct CountMismatch {
     /// Its number.
     pub number: i64,
     /// The number according to GitHub.
-    pub said: i64,
+    pub reported: i64,
     /// The number stored and not marked as deleted.
     pub stored: i64,
     /// Read one by one for this number already: GitHub lists no more, or has hidden some.
-    pub settled: bool,
+    pub confirmed: bool,
 }
 
 /// The kind of comments to count.
@@ -47,8 +47,8 @@ impl Relational {
         };
         let rows = self.read(sql, vec![project.into()]).await?;
         let mismatch = |row: &Vec<super::sql::Value>| {
-            let (number, said, stored) = (row[0].as_i64()?, row[1].as_i64()?, row[2].as_i64()?);
-            Some(CountMismatch { number, said, stored, settled: row[3].as_i64() == Some(said) })
+            let (number, reported, stored) = (row[0].as_i64()?, row[1].as_i64()?, row[2].as_i64()?);
+            Some(CountMismatch { number, reported, stored, confirmed: row[3].as_i64() == Some(reported) })
         };
         Ok(rows.iter().filter_map(mismatch).collect())
     }
@@ -70,7 +70,7 @@ impl Relational {
                  (SELECT id FROM pull_requests WHERE base_repo_id = ? AND pullreq_id = ?)"
             }
         };
-        self.write(sql, vec![found.said.into(), project.into(), found.number.into()]).await.map(drop)
+        self.write(sql, vec![found.reported.into(), project.into(), found.number.into()]).await.map(drop)
     }
 
     /// Counts a project's open issues and pull requests that are not marked as deleted.

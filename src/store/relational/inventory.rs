@@ -65,14 +65,14 @@ impl Relational {
     /// Returns all repositories of the inventory.
     pub async fn inventory(&self) -> Result<Vec<RepositoryRecord>, BackendError> {
         let rows = self.read(SELECT, Vec::new()).await?;
-        Ok(rows.into_iter().filter_map(inventoried).collect())
+        Ok(rows.into_iter().filter_map(repository_record).collect())
     }
 
     /// Returns one owner's repositories.
     pub async fn inventory_of(&self, owner: &str) -> Result<Vec<RepositoryRecord>, BackendError> {
         let sql = format!("{SELECT} AND u.login = ? ORDER BY p.name");
         let rows = self.read(&sql, vec![owner.into()]).await?;
-        Ok(rows.into_iter().filter_map(inventoried).collect())
+        Ok(rows.into_iter().filter_map(repository_record).collect())
     }
 
     /// Returns the names, `owner/name` in lower case, of all project rows of an owner, with GitHub's ids if known.
@@ -102,10 +102,10 @@ impl Relational {
     }
 }
 
-fn inventoried(row: Vec<Value>) -> Option<RepositoryRecord> {
+fn repository_record(row: Vec<Value>) -> Option<RepositoryRecord> {
     let text = |at: usize| row[at].as_str().map(str::to_owned);
     let flag = |at: usize| row[at].as_i64() == Some(1);
-    let date = |at: usize| row[at].as_str().and_then(moment);
+    let date = |at: usize| row[at].as_str().and_then(parse_date);
     Some(RepositoryRecord {
         github_id: row[0].as_i64()?,
         owner: text(1)?,
@@ -123,7 +123,7 @@ fn inventoried(row: Vec<Value>) -> Option<RepositoryRecord> {
 }
 
 /// Parses a date as the databases write it.
-fn moment(text: &str) -> Option<DateTime<Utc>> {
+fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ"]
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())

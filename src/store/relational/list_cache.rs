@@ -13,7 +13,7 @@ use super::sync_update::SyncUpdate;
 use crate::store::BackendError;
 
 /// Maximum number of cached pages per list: fingerprints take memory, so longer lists are read on demand.
-const MAX_PAGES: i64 = 8;
+const MAX_CACHED_PAGES: i64 = 8;
 
 /// Cached lists of the repositories being mirrored, by project.
 #[derive(Debug, Default)]
@@ -90,13 +90,13 @@ impl Relational {
                    FROM msght_lists l \
                    JOIN msght_pages p ON p.list_id = l.id WHERE l.project_id = ? AND p.page <= ? \
                    ORDER BY p.list_id, p.page";
-        for mut row in self.read(sql, vec![project.into(), (MAX_PAGES + 1).into()]).await? {
+        for mut row in self.read(sql, vec![project.into(), (MAX_CACHED_PAGES + 1).into()]).await? {
             let list = row.pop().and_then(|list| list.as_i64());
             if let Some(pages) = list.and_then(|list| lists.pages.get_mut(&list)) {
                 pages.push(page_state(&row));
             }
         }
-        lists.pages.retain(|_, pages| pages.iter().all(|page| i64::from(page.page) <= MAX_PAGES));
+        lists.pages.retain(|_, pages| pages.iter().all(|page| i64::from(page.page) <= MAX_CACHED_PAGES));
         self.lists.projects().insert(project, lists);
         Ok(())
     }

@@ -111,7 +111,7 @@ mod tests {
 
     /// The days on which a nightly run asks, the first one on day 0.
     #[test]
-    fn attempts_are_daily_at_first_then_at_doubling_distances() {
+    fn attempts_are_daily_then_at_doubling_intervals() {
         let start = DateTime::UNIX_EPOCH;
         let mut missing = MissingItem {
             project: 1,

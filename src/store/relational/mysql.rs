@@ -33,7 +33,7 @@ const WRITE_PROBES: &[&str] = &[
     "DELETE FROM schema_info WHERE 1 = 0",
 ];
 /// Maximum number of connections: one writes, the others read.
-const CONNECTIONS: u32 = 3;
+const MAX_CONNECTIONS: u32 = 3;
 
 #[derive(Clone)]
 pub(super) struct MysqlBackend {
@@ -108,7 +108,7 @@ impl MysqlBackend {
     }
 
     async fn connect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
-        let (pool, server) = mysql::connect(url, CONNECTIONS).await?;
+        let (pool, server) = mysql::connect(url, MAX_CONNECTIONS).await?;
         let shared = Shared { url: url.to_string(), server, retry_policy: retry_policy.for_backend() };
         Ok(Self { pool, shared: Arc::new(shared) })
     }
@@ -321,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbered_parameters_stand_where_they_are_used() {
+    fn numbered_parameters_are_expanded() {
         let text = |sql, count: i64| expand_parameters(sql, (1..=count).map(Value::Integer).collect());
         let numbers = |values: Vec<Value>| values.iter().map(|v| v.as_i64().unwrap()).collect::<Vec<_>>();
         let (sql, values) = text("a = ?1 AND b = ?2 AND c = ?1 LIMIT ?3", 3);

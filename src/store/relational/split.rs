@@ -104,17 +104,17 @@ mod tests {
     use super::*;
     use crate::store::relational::SyncUpdate;
 
-    fn rows(labels: &[&str], teams_gone: &[i64]) -> RowBatch {
+    fn rows(labels: &[&str], deleted_teams: &[i64]) -> RowBatch {
         RowBatch {
             labels: labels.iter().map(|name| (1, (*name).to_owned())).collect(),
-            teams_gone: teams_gone.to_vec(),
+            deleted_teams: deleted_teams.to_vec(),
             sync_updates: vec![SyncUpdate::Documents { generation: 1 }],
             ..RowBatch::default()
         }
     }
 
     #[test]
-    fn a_batch_comes_apart_into_its_pages_and_rows() {
+    fn batch_splits_into_pages_and_rows() {
         let pages = [rows(&["a", "b"], &[]), rows(&[], &[7]), rows(&["c"], &[8])];
         let extents: Vec<RowCounts> = pages.iter().map(RowBatch::row_counts).collect();
         let mut batch = RowBatch::default();

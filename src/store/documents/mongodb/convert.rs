@@ -182,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn numbers_keep_their_kind_and_every_digit() {
+    fn numbers_keep_type_and_digits() {
         let value = json!({"a": 1, "b": 1.0, "c": i64::MIN, "d": u64::MAX, "e": -0.5, "f": 3_000_000_000_i64});
         let bson = to_bson(value.as_object().unwrap()).unwrap();
         assert_eq!(bson.get_i64("a").unwrap(), 1);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_mongodb_cant_hold_come_back_as_they_were() {
+    fn escaped_names_round_trip() {
         for (key, name) in [
             ("$ref", "%24ref"),
             ("a.b", "a%2Eb"),
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_survives(key in "[%$._\\x00a2450EF]{0,8}") {
+        fn any_name_round_trips(key in "[%$._\\x00a2450EF]{0,8}") {
             prop_assert_eq!(unescape_name(&escape_name(&key)), key);
         }
     }

@@ -11,9 +11,9 @@ use super::layout::{KEY, REVISION, append, at, bookkeeping_projection, id_path, 
 use crate::store::documents::Collection;
 
 /// Documents moved per command.
-const DOCUMENTS_A_COMMAND: usize = 500;
+const DOCUMENTS_PER_COMMAND: usize = 500;
 /// Maximum rounds of removing conflicting documents: each one means that another process has written them again.
-const ROUNDS: usize = 20;
+const MAX_ROUNDS: usize = 20;
 
 /// Moves a repository's documents and removes its entry in `repos`, which is read again under the new name. When
 /// interrupted, it resumes with what still has the old name.
@@ -22,14 +22,14 @@ pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&st
         let mut rounds = 0;
         while move_all(connection, *collection, from, to).await? {
             rounds += 1;
-            if rounds > ROUNDS {
+            if rounds > MAX_ROUNDS {
                 return Err(MongoError::Contended(format!("documents of {}/{} keep being written", to.0, to.1)));
             }
         }
     }
     let mut statements = RawArrayBuf::new();
     statements.push(rawdoc! { "q": { "owner.login": from.0, "name": from.1 }, "limit": 0_i32 });
-    checked(connection.write(Statements::Delete, Collection::Repos.name(), statements).await?)
+    first_error(connection.write(Statements::Delete, Collection::Repos.name(), statements).await?)
 }
 
 /// Moves the documents that have the old name. Returns whether there were any: only a pass without any is the last.
@@ -50,7 +50,7 @@ async fn move_all(
     let mut found = false;
     loop {
         let mut documents = Vec::new();
-        while documents.len() < DOCUMENTS_A_COMMAND {
+        while documents.len() < DOCUMENTS_PER_COMMAND {
             let Some(document) = with_timeout(COMMAND_TIMEOUT, cursor.try_next()).await? else { break };
             documents.push(document);
         }
@@ -58,11 +58,11 @@ async fn move_all(
             return Ok(found);
         }
         found = true;
-        move_some(connection, collection, &documents, to).await?;
+        move_batch(connection, collection, &documents, to).await?;
     }
 }
 
-async fn move_some(
+async fn move_batch(
     connection: &Connection,
     collection: Collection,
     documents: &[RawDocumentBuf],
@@ -76,11 +76,11 @@ async fn move_some(
         moves.push(rawdoc! { "q": { "_id": id }, "u": renamed(collection, document, to)? });
     }
     // As in the embedded store, a moved document replaces any existing one.
-    checked(connection.write(Statements::Delete, collection.name(), in_the_way).await?)?;
+    first_error(connection.write(Statements::Delete, collection.name(), in_the_way).await?)?;
     let mut outcome = connection.write(Statements::Update, collection.name(), moves).await?;
     // Documents written there since are removed in the next pass.
     outcome.errors.retain(|error| !error.is_duplicate());
-    checked(outcome)
+    first_error(outcome)
 }
 
 /// Returns the condition for another document with this one's future key.
@@ -115,6 +115,6 @@ fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> 
     Ok(rawdoc! { "$set": set, "$inc": { "_msght.rev": 1_i64 } })
 }
 
-fn checked(outcome: WriteResult) -> Result<(), MongoError> {
+fn first_error(outcome: WriteResult) -> Result<(), MongoError> {
     outcome.errors.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
 }

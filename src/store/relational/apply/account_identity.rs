@@ -167,10 +167,10 @@ impl BatchWriter<'_> {
                 if mention.is_current() {
                     self.rename(&mut row, mention, found).await?;
                 } else {
-                    self.doubt_login(&row, account).await?;
+                    self.check_login(&row, account).await?;
                 }
             }
-            self.note_organization(&row, account).await?;
+            self.record_organization(&row, account).await?;
             return Ok(Resolved::Row(row.id));
         }
         let Some(mut row) = found.by_login.get(&login).cloned() else {
@@ -195,11 +195,11 @@ impl BatchWriter<'_> {
                         self.rename(&mut row, mention, found).await?;
                     }
                 }
-                self.note_organization(&row, account).await?;
+                self.record_organization(&row, account).await?;
                 Ok(Resolved::Row(row.id))
             }
             _ => {
-                self.note_organization(&row, account).await?;
+                self.record_organization(&row, account).await?;
                 Ok(Resolved::Row(row.id))
             }
         }
@@ -259,7 +259,7 @@ impl BatchWriter<'_> {
     }
 
     /// Makes a row's profile due if a mention with another login is newer than the last read profile.
-    async fn doubt_login(&mut self, row: &AccountRow, account: &Account) -> Result<(), sqlx::Error> {
+    async fn check_login(&mut self, row: &AccountRow, account: &Account) -> Result<(), sqlx::Error> {
         let younger = account.as_of.map(date) > row.profile_at;
         if younger && row.profile_at.is_some() && !row.login.eq_ignore_ascii_case(&account.login) {
             self.make_profile_due(row.id).await?;
@@ -274,7 +274,7 @@ impl BatchWriter<'_> {
         self.tx.execute(sql, vec![user.into()]).await.map(drop)
     }
 
-    async fn note_organization(&mut self, row: &AccountRow, account: &Account) -> Result<(), sqlx::Error> {
+    async fn record_organization(&mut self, row: &AccountRow, account: &Account) -> Result<(), sqlx::Error> {
         if account.organization && !row.organization {
             self.tx.execute("UPDATE users SET type = 'ORG' WHERE id = ?", vec![row.id.into()]).await?;
         }
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn profile_outranks_live_mention_and_that_an_old_one() {
+    fn profile_outranks_live_mention_outranks_old_one() {
         let by_rank = [mention(Some(1), false), mention(Some(2), false), mention(None, false), mention(None, true)];
         for pair in by_rank.windows(2) {
             assert!(pair[1].outranks(&pair[0]) && !pair[0].outranks(&pair[1]));

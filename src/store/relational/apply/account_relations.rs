@@ -20,23 +20,31 @@ const OUTSIDE_COLLABORATORS: Upsert = Upsert {
 };
 
 impl BatchWriter<'_> {
-    pub(super) async fn account_ties(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
-        self.tie_accounts(&FOLLOWERS, &rows.followers).await?;
-        self.tie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members).await?;
-        self.tie_accounts(&OUTSIDE_COLLABORATORS, &rows.outside_collaborators).await?;
-        self.untie_accounts(&FOLLOWERS, &rows.followers_gone).await?;
-        self.untie_accounts(&ORGANIZATION_MEMBERS, &rows.organization_members_gone).await?;
-        self.untie_accounts(&OUTSIDE_COLLABORATORS, &rows.outside_collaborators_gone).await
+    pub(super) async fn account_relations(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
+        self.upsert_account_relations(&FOLLOWERS, &rows.followers).await?;
+        self.upsert_account_relations(&ORGANIZATION_MEMBERS, &rows.organization_members).await?;
+        self.upsert_account_relations(&OUTSIDE_COLLABORATORS, &rows.outside_collaborators).await?;
+        self.remove_account_relations(&FOLLOWERS, &rows.removed_followers).await?;
+        self.remove_account_relations(&ORGANIZATION_MEMBERS, &rows.removed_organization_members).await?;
+        self.remove_account_relations(&OUTSIDE_COLLABORATORS, &rows.removed_outside_collaborators).await
     }
 
-    async fn tie_accounts(&mut self, upsert: &Upsert, ties: &[AccountRelation]) -> Result<(), sqlx::Error> {
+    async fn upsert_account_relations(
+        &mut self,
+        upsert: &Upsert,
+        relations: &[AccountRelation],
+    ) -> Result<(), sqlx::Error> {
         let id = |account: &super::super::rows::Account| self.person(&Person::Account(account.clone()));
-        let rows: Vec<Vec<Value>> = ties.iter().map(|tie| vec![id(&tie.to), id(&tie.from)]).collect();
+        let rows: Vec<Vec<Value>> = relations.iter().map(|tie| vec![id(&tie.to), id(&tie.from)]).collect();
         self.tx.upsert(upsert, rows).await?;
         Ok(())
     }
 
-    async fn untie_accounts(&mut self, upsert: &Upsert, gone: &[(String, String)]) -> Result<(), sqlx::Error> {
+    async fn remove_account_relations(
+        &mut self,
+        upsert: &Upsert,
+        gone: &[(String, String)],
+    ) -> Result<(), sqlx::Error> {
         let [to, from] = upsert.columns else { return Ok(()) };
         let sql = format!(
             "DELETE FROM {} WHERE {to} = (SELECT id FROM users WHERE login = ?) \

@@ -6,8 +6,8 @@ use super::super::sql::Value;
 use super::{BatchWriter, MAX_TEXT, id_of, truncate};
 
 impl BatchWriter<'_> {
-    pub(super) async fn gone(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
-        for gone in &rows.gone {
+    pub(super) async fn mark_deleted_rows(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
+        for gone in &rows.deleted_rows {
             let (sql, params): (&str, Vec<Value>) = match gone {
                 DeletedRow::Issue(project, number) => (
                     "UPDATE issues SET deleted = 1 WHERE repo_id = ? AND issue_id = ?",

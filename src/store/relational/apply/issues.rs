@@ -46,7 +46,7 @@ const STUBS: Upsert =
     Upsert { table: "issues", columns: &["repo_id", "issue_id"], key: &["repo_id", "issue_id"], update: &[] };
 
 /// State and comment count of an issue according to GitHub.
-const ISSUE_FACTS: Upsert = Upsert {
+const ISSUE_STATE: Upsert = Upsert {
     table: "msght_issues",
     columns: &["issue_id", "open", "comments"],
     key: &["issue_id"],
@@ -134,7 +134,7 @@ impl BatchWriter<'_> {
                 Some(vec![id.into(), issue.open.into(), issue.comments.into()])
             })
             .collect();
-        self.tx.upsert(&ISSUE_FACTS, facts).await?;
+        self.tx.upsert(&ISSUE_STATE, facts).await?;
         self.labels(rows).await?;
         self.issue_labels(rows).await?;
 

@@ -12,6 +12,7 @@ mod issues;
 mod organizations;
 mod people;
 mod profiles;
+mod project_metadata;
 mod project_users;
 mod projects;
 mod pulls;
@@ -50,10 +51,11 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut IdCaches, rows: &RowBatch) -> R
     batch.commits(rows).await?;
     batch.pulls(rows).await?;
     batch.issues(rows).await?;
-    batch.relations(rows).await?;
-    batch.account_ties(rows).await?;
+    batch.project_metadata(rows).await?;
+    batch.project_users(rows).await?;
+    batch.account_relations(rows).await?;
     batch.organizations(rows).await?;
-    batch.gone(rows).await?;
+    batch.mark_deleted_rows(rows).await?;
     batch.sync_updates(&rows.sync_updates).await
 }
 
@@ -108,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cut_text_fits_and_is_the_beginning_of_the_text(text in any::<String>(), length in 0_usize..300) {
+        fn truncated_text_fits_and_is_a_prefix(text in any::<String>(), length in 0_usize..300) {
             let truncate = truncate(&text, length);
             prop_assert!(truncate.chars().count() <= length);
             prop_assert!(!truncate.contains('\0'));

@@ -84,12 +84,12 @@ impl BatchWriter<'_> {
             }
         }
         self.tx.upsert(&TEAM_PROJECTS, projects).await?;
-        for (team, member) in &rows.team_members_gone {
+        for (team, member) in &rows.removed_team_members {
             let sql = "DELETE FROM team_members WHERE team_id = (SELECT id FROM teams WHERE github_id = ?) \
                        AND user_id = ?";
             self.tx.execute(sql, vec![(*team).into(), (*member).into()]).await?;
         }
-        for (team, project) in &rows.team_projects_gone {
+        for (team, project) in &rows.removed_team_projects {
             let sql = "DELETE FROM team_projects WHERE team_id = (SELECT id FROM teams WHERE github_id = ?) \
                        AND project_id = (SELECT project_id FROM msght_projects WHERE github_id = ?)";
             self.tx.execute(sql, vec![(*team).into(), (*project).into()]).await?;
@@ -136,7 +136,7 @@ impl BatchWriter<'_> {
         });
         let teams = teams.collect();
         self.tx.upsert(&TEAMS, teams).await?;
-        for team in &rows.teams_gone {
+        for team in &rows.deleted_teams {
             self.tx.execute("UPDATE teams SET deleted = 1 WHERE github_id = ?", vec![(*team).into()]).await?;
             for table in ["team_members", "team_projects"] {
                 let sql = format!("DELETE FROM {table} WHERE team_id = (SELECT id FROM teams WHERE github_id = ?)");

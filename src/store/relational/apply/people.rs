@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
 use super::super::batch::RowBatch;
-use super::super::rows::{Account, Person, Profile};
-use super::super::sql::{OnConflict, Upsert, Value, date};
-use super::account_identity::{Mention, account_key, account_type};
+use super::super::rows::{Account, Person};
+use super::super::sql::{OnConflict, Upsert, Value};
+use super::account_identity::{Mention, account_key};
 use super::{BatchWriter, MAX_TEXT, id_of, truncate_option};
 
 /// Login that GitHub shows for accounts it no longer knows.
@@ -21,42 +21,6 @@ const WEB_FLOW_EMAIL: &str = "noreply@github.com";
 
 /// Letters of a fake user's login: 26^12 rules out collisions.
 const FAKE_LOGIN_LETTERS: usize = 12;
-
-const PROFILES: Upsert = Upsert {
-    table: "users",
-    columns: &["login", "type", "name", "company", "location", "email", "created_at", "deleted", "updated_at"],
-    key: &["login"],
-    update: &[
-        ("type", OnConflict::Overwrite),
-        ("name", OnConflict::Overwrite),
-        ("company", OnConflict::Overwrite),
-        ("location", OnConflict::Overwrite),
-        ("email", OnConflict::Overwrite),
-        ("created_at", OnConflict::Overwrite),
-        ("deleted", OnConflict::Overwrite),
-        ("updated_at", OnConflict::Overwrite),
-    ],
-};
-
-pub(super) const PROFILE_TIMES: Upsert = Upsert {
-    table: "msght_users",
-    columns: &["user_id", "profile_at"],
-    key: &["user_id"],
-    update: &[("profile_at", OnConflict::Overwrite)],
-};
-
-const PROFILE_FACTS: Upsert = Upsert {
-    table: "msght_profiles",
-    columns: &["user_id", "documents_as", "etag", "token", "missing_since", "look_again_at"],
-    key: &["user_id"],
-    update: &[
-        ("documents_as", OnConflict::Overwrite),
-        ("etag", OnConflict::Overwrite),
-        ("token", OnConflict::Overwrite),
-        ("missing_since", OnConflict::Overwrite),
-        ("look_again_at", OnConflict::Overwrite),
-    ],
-};
 
 const MENTIONS: Upsert = Upsert {
     table: "msght_mentions",
@@ -81,7 +45,7 @@ fn ghost_account() -> Account {
 }
 
 /// Records a mention of an account unless the batch has a more reliable one.
-fn note(accounts: &mut BTreeMap<String, Mention>, account: &Account, own: bool) {
+fn record_mention(accounts: &mut BTreeMap<String, Mention>, account: &Account, own: bool) {
     let mention = Mention { account: account.clone(), own };
     match accounts.entry(account_key(account)) {
         Entry::Vacant(entry) => _ = entry.insert(mention),
@@ -125,8 +89,8 @@ impl BatchWriter<'_> {
         let mut accounts: BTreeMap<String, Mention> = BTreeMap::new();
         let mut fakes: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
         let mut see = |person: &Person| match person {
-            Person::Account(account) => note(&mut accounts, account, false),
-            Person::Ghost => note(&mut accounts, &ghost_account(), false),
+            Person::Account(account) => record_mention(&mut accounts, account, false),
+            Person::Ghost => record_mention(&mut accounts, &ghost_account(), false),
             Person::Fake { name, email } => {
                 let entry = fakes.entry(key_of(person)).or_insert_with(|| (name.clone(), email.clone()));
                 if name.is_some() && (entry.0.is_none() || *name < entry.0) {
@@ -138,7 +102,7 @@ impl BatchWriter<'_> {
             see(&person);
         }
         for profile in &rows.profiles {
-            note(&mut accounts, &profile.account, true);
+            record_mention(&mut accounts, &profile.account, true);
         }
         self.accounts(accounts).await?;
         self.mentions(&rows.mentions).await?;
@@ -164,39 +128,12 @@ impl BatchWriter<'_> {
         self.tx.upsert(&MENTIONS, rows).await.map(drop)
     }
 
-    async fn profiles(&mut self, profiles: &[Profile]) -> Result<(), sqlx::Error> {
-        let rows = profiles.iter().map(|profile| {
-            vec![
-                profile.account.login.as_str().into(),
-                account_type(&profile.account).into(),
-                truncate_option(profile.name.as_ref(), MAX_TEXT),
-                truncate_option(profile.company.as_ref(), MAX_TEXT),
-                truncate_option(profile.location.as_ref(), MAX_TEXT),
-                truncate_option(profile.email.as_ref(), MAX_TEXT),
-                profile.created_at.into(),
-                false.into(),
-                profile.read_at.into(),
-            ]
-        });
-        self.tx.upsert(&PROFILES, rows.collect()).await?;
-        let (mut times, mut facts): (Vec<Vec<Value>>, Vec<Vec<Value>>) = Default::default();
-        for profile in profiles {
-            let Some(id) = self.account(&profile.account) else { continue };
-            times.push(vec![id.into(), date(profile.read_at).into()]);
-            let (etag, token) = profile.validator.clone().map(|v| (v.etag, v.scope)).unzip();
-            let login = profile.account.login.as_str();
-            facts.push(vec![id.into(), login.into(), etag.into(), token.into(), Value::Null, Value::Null]);
-        }
-        self.tx.upsert(&PROFILE_TIMES, times).await?;
-        self.tx.upsert(&PROFILE_FACTS, facts).await.map(drop)
-    }
-
     /// Records the account of an e-mail address. A fake user with that address is merged into the account, with all
     /// references.
-    async fn emails(&mut self, ties: &[(String, Account)]) -> Result<(), sqlx::Error> {
+    async fn emails(&mut self, emails: &[(String, Account)]) -> Result<(), sqlx::Error> {
         // By lookup key: the address, and the account's row id.
         let mut unknown: BTreeMap<String, (&str, i64)> = BTreeMap::new();
-        for (email, account) in ties {
+        for (email, account) in emails {
             let key = email_key(email).into_owned();
             if email.is_empty() || email == WEB_FLOW_EMAIL || self.ids.emails.get(&key).is_some() {
                 continue;
@@ -287,14 +224,14 @@ impl BatchWriter<'_> {
         let locking = self.tx.locking_clause();
         // With a single writer there is nothing to wait for.
         if touched > 0 && !locking.is_empty() {
-            self.merge_tied_meanwhile(&fakes, locking).await?;
+            self.merge_late_fakes(&fakes, locking).await?;
         }
         Ok(())
     }
 
     /// Merges fake users whose address another process has tied to an account since the lookup. Whoever waits for the
     /// other's row sees it, here or in [`emails`](Self::emails).
-    async fn merge_tied_meanwhile(
+    async fn merge_late_fakes(
         &mut self,
         fakes: &BTreeMap<String, (Option<String>, Option<String>)>,
         locking: &str,
@@ -331,11 +268,11 @@ fn all_people(rows: &RowBatch) -> Vec<Person> {
     people.extend(rows.issue_events.iter().map(|event| event.actor.clone()));
     people.extend(rows.teams.iter().map(|team| Person::Account(team.organization.clone())));
     people.extend(rows.team_members.iter().map(|(_, member)| Person::Account(member.clone())));
-    for ties in [&rows.followers, &rows.organization_members, &rows.outside_collaborators] {
-        people.extend(ties.iter().flat_map(|tie| [tie.to.clone(), tie.from.clone()]).map(Person::Account));
+    for relations in [&rows.followers, &rows.organization_members, &rows.outside_collaborators] {
+        people.extend(relations.iter().flat_map(|tie| [tie.to.clone(), tie.from.clone()]).map(Person::Account));
     }
-    for ties in [&rows.members, &rows.member_dates, &rows.watchers, &rows.watchers_from_events] {
-        people.extend(ties.iter().map(|tie| tie.user.clone()));
+    for users in [&rows.members, &rows.member_dates, &rows.watchers, &rows.watchers_from_events] {
+        people.extend(users.iter().map(|tie| tie.user.clone()));
     }
     people
 }
@@ -345,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fake_login_is_at_least_eight_capitals_and_depends_on_the_address_alone() {
+    fn fake_login_depends_only_on_address() {
         let login = fake_login(Some("Jane"), Some("jane@example.org"));
         assert!(login.len() >= 8 && login.chars().all(|c| c.is_ascii_uppercase()), "{login}");
         assert_eq!(login, fake_login(Some("Someone else"), Some("jane@example.org")));

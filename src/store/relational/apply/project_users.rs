@@ -1,14 +1,11 @@
-//! A project's members and stargazers, milestones, languages and topics.
+//! A project's members and stargazers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::super::batch::RowBatch;
-use super::super::rows::{Languages, ProjectUser, Topics};
-use super::super::sql::{OnConflict, Upsert, Value, date};
-use super::{BatchWriter, MAX_TEXT, truncate};
-
-const MILESTONES: Upsert =
-    Upsert { table: "repo_milestones", columns: &["repo_id", "name"], key: &["repo_id", "name"], update: &[] };
+use super::super::rows::ProjectUser;
+use super::super::sql::{OnConflict, Upsert, Value};
+use super::BatchWriter;
 
 const MEMBERS: Upsert = Upsert {
     table: "project_members",
@@ -33,38 +30,19 @@ const WATCHERS: Upsert = Upsert {
 
 const WATCHERS_FROM_EVENTS: Upsert = Upsert { update: &[], ..WATCHERS };
 
-const TOPICS: Upsert = Upsert {
-    table: "project_topics",
-    columns: &["project_id", "topic_name", "created_at", "deleted"],
-    key: &["project_id", "topic_name"],
-    update: &[("deleted", OnConflict::Overwrite)],
-};
-
 impl BatchWriter<'_> {
-    pub(super) async fn relations(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
-        let milestones = rows
-            .milestones
-            .iter()
-            .map(|(project, name)| vec![(*project).into(), truncate(name, MAX_TEXT).into()])
-            .collect();
-        self.tx.upsert(&MILESTONES, milestones).await?;
-        self.ties(&MEMBERS, &rows.members).await?;
+    pub(super) async fn project_users(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
+        self.upsert_project_users(&MEMBERS, &rows.members).await?;
         self.date_members(&rows.members, &rows.member_dates).await?;
-        self.ties(&WATCHERS, &rows.watchers).await?;
-        self.ties(&WATCHERS_FROM_EVENTS, &rows.watchers_from_events).await?;
-        self.untie("project_members", &rows.members_gone).await?;
-        self.untie("watchers", &rows.watchers_gone).await?;
-        for languages in &rows.languages {
-            self.languages(languages).await?;
-        }
-        for topics in &rows.topics {
-            self.topics(topics).await?;
-        }
+        self.upsert_project_users(&WATCHERS, &rows.watchers).await?;
+        self.upsert_project_users(&WATCHERS_FROM_EVENTS, &rows.watchers_from_events).await?;
+        self.remove_project_users("project_members", &rows.removed_members).await?;
+        self.remove_project_users("watchers", &rows.removed_watchers).await?;
         Ok(())
     }
 
-    async fn ties(&mut self, upsert: &Upsert, ties: &[ProjectUser]) -> Result<(), sqlx::Error> {
-        let rows = ties.iter().map(|tie| vec![tie.project.into(), self.person(&tie.user), tie.since.into()]).collect();
+    async fn upsert_project_users(&mut self, upsert: &Upsert, users: &[ProjectUser]) -> Result<(), sqlx::Error> {
+        let rows = users.iter().map(|tie| vec![tie.project.into(), self.person(&tie.user), tie.since.into()]).collect();
         self.tx.upsert(upsert, rows).await?;
         Ok(())
     }
@@ -92,55 +70,10 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    async fn untie(&mut self, table: &str, gone: &[(i64, i64)]) -> Result<(), sqlx::Error> {
+    async fn remove_project_users(&mut self, table: &str, gone: &[(i64, i64)]) -> Result<(), sqlx::Error> {
         for (project, user) in gone {
             let sql = format!("DELETE FROM {table} WHERE repo_id = ? AND user_id = ?");
             self.tx.execute(&sql, vec![(*project).into(), (*user).into()]).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds a set of rows if the languages differ from the last set (`docs/data-model.md`, "project_languages").
-    async fn languages(&mut self, languages: &Languages) -> Result<(), sqlx::Error> {
-        let mut now: BTreeMap<String, i64> = BTreeMap::new();
-        for (name, bytes) in &languages.bytes {
-            now.insert(truncate(&name.to_lowercase(), MAX_TEXT), *bytes);
-        }
-        let sql = "SELECT language, bytes FROM project_languages WHERE project_id = ?1 AND created_at = \
-                   (SELECT max(created_at) FROM project_languages WHERE project_id = ?1)";
-        let last: BTreeMap<String, i64> = self
-            .tx
-            .fetch(sql, vec![languages.project.into()])
-            .await?
-            .into_iter()
-            .filter_map(|row| Some((row[0].as_str()?.to_owned(), row[1].as_i64()?)))
-            .collect();
-        if now == last {
-            return Ok(());
-        }
-        for (name, bytes) in now {
-            let sql = "INSERT INTO project_languages (project_id, language, bytes, created_at) VALUES (?, ?, ?, ?)";
-            let params = vec![languages.project.into(), name.into(), bytes.into(), date(languages.at).into()];
-            self.tx.execute(sql, params).await?;
-        }
-        Ok(())
-    }
-
-    /// Marks topics that a repository has lost as deleted (`docs/data-model.md`, "project_topics").
-    async fn topics(&mut self, topics: &Topics) -> Result<(), sqlx::Error> {
-        let rows = topics
-            .names
-            .iter()
-            .map(|name| vec![topics.project.into(), truncate(name, MAX_TEXT).into(), topics.at.into(), false.into()]);
-        self.tx.upsert(&TOPICS, rows.collect()).await?;
-        let sql = "SELECT topic_name FROM project_topics WHERE project_id = ? AND deleted = 0";
-        for row in self.tx.fetch(sql, vec![topics.project.into()]).await? {
-            let Some(name) = row[0].as_str() else { continue };
-            if !topics.names.iter().any(|topic| truncate(topic, MAX_TEXT) == name) {
-                let sql = "UPDATE project_topics SET deleted = 1 WHERE project_id = ? AND topic_name = ?";
-                let params: Vec<Value> = vec![topics.project.into(), name.into()];
-                self.tx.execute(sql, params).await?;
-            }
         }
         Ok(())
     }

@@ -36,14 +36,15 @@ const REFRESHED_PARENT_UNKNOWN: Upsert = Upsert {
     ..REFRESHED
 };
 
-const FACTS: Upsert = Upsert { table: "msght_projects", columns: &["project_id", "github_id"], key: &[], update: &[] };
+const GITHUB_IDS: Upsert =
+    Upsert { table: "msght_projects", columns: &["project_id", "github_id"], key: &[], update: &[] };
 
 pub(super) fn key_of(owner: &str, name: &str) -> String {
     format!("{owner}/{name}").to_lowercase()
 }
 
 /// Name and owner of a project's row.
-struct Place {
+struct RowName {
     name: String,
     owner: i64,
     /// The row is the repository's own, and not that of a former holder of its name.
@@ -58,7 +59,7 @@ impl BatchWriter<'_> {
                 continue;
             }
             let owner = self.account(&project.owner).unwrap_or(-1);
-            let Place { name, owner, own } = self.place(project, owner).await?;
+            let RowName { name, owner, own } = self.place(project, owner).await?;
             let forked_from = match project.parent {
                 Parent::None => Value::Null,
                 Parent::Unknown => Value::Integer(-1),
@@ -84,7 +85,7 @@ impl BatchWriter<'_> {
             let found = self.tx.fetch(sql, vec![name.into(), owner.into()]).await?;
             let Some(id) = found.first().map(|row| id_of(row)) else { continue };
             if let Some(github_id) = project.github_id {
-                self.tx.upsert(&FACTS, vec![vec![id.into(), github_id.into()]]).await?;
+                self.tx.upsert(&GITHUB_IDS, vec![vec![id.into(), github_id.into()]]).await?;
             }
             self.ids.projects.put(key, id);
         }
@@ -95,9 +96,9 @@ impl BatchWriter<'_> {
     /// transferred one keeps its row, which takes the new name in GitHub's spelling. A former holder of the name is
     /// displaced unless it has documents: its current name is asked for first, and until then this row keeps its former
     /// name.
-    async fn place(&mut self, project: &Project, owner: i64) -> Result<Place, sqlx::Error> {
+    async fn place(&mut self, project: &Project, owner: i64) -> Result<RowName, sqlx::Error> {
         let name = truncate(&project.name, MAX_TEXT);
-        let Some(github_id) = project.github_id else { return Ok(Place { name, owner, own: true }) };
+        let Some(github_id) = project.github_id else { return Ok(RowName { name, owner, own: true }) };
         let sql = "SELECT p.id, p.name, p.owner_id, u.login FROM msght_projects m JOIN projects p ON p.id = m.project_id \
                    JOIN users u ON u.id = p.owner_id WHERE m.github_id = ?";
         let own = self.tx.fetch(sql, vec![github_id.into()]).await?.into_iter().next();
@@ -106,7 +107,7 @@ impl BatchWriter<'_> {
             && row[1].as_str() == Some(name.as_str())
             && row[2].as_i64() == Some(owner)
         {
-            return Ok(Place { name, owner, own: true });
+            return Ok(RowName { name, owner, own: true });
         }
         let sql = "SELECT p.id, m.github_id, m.documents_as FROM projects p LEFT JOIN msght_projects m \
                    ON m.project_id = p.id WHERE p.name = ? AND p.owner_id = ?";
@@ -116,9 +117,9 @@ impl BatchWriter<'_> {
             let is_own = own.is_none() && holder[1].as_i64().is_none();
             if !is_own && holder[2].as_str().is_some() {
                 let former = own.and_then(|row| {
-                    Some(Place { name: row[1].as_str()?.to_owned(), owner: row[2].as_i64()?, own: true })
+                    Some(RowName { name: row[1].as_str()?.to_owned(), owner: row[2].as_i64()?, own: true })
                 });
-                return Ok(former.unwrap_or(Place { name, owner, own: false }));
+                return Ok(former.unwrap_or(RowName { name, owner, own: false }));
             }
             if !is_own {
                 self.vacate_name(id_of(&holder), &name, holder[1].as_i64()).await?;
@@ -131,7 +132,7 @@ impl BatchWriter<'_> {
             self.ids.projects.remove(&key_of(old_login, old_name));
         }
         self.ids.projects.remove(&key_of(&project.owner.login, &project.name));
-        Ok(Place { name, owner, own: true })
+        Ok(RowName { name, owner, own: true })
     }
 
     /// Displaces a row whose name GitHub has given to another repository: it gets an impossible name until its

@@ -41,7 +41,7 @@ const STUBS: Upsert = Upsert {
     update: &[],
 };
 
-const FACTS: Upsert = Upsert {
+const PULL_STATE: Upsert = Upsert {
     table: "msght_pulls",
     columns: &["pull_request_id", "updated_at", "head", "review_comments"],
     key: &["pull_request_id"],
@@ -106,7 +106,7 @@ impl BatchWriter<'_> {
         self.tx.upsert(&PULLS, values).await?;
         self.ensure_pull_stubs(rows).await?;
 
-        let facts = rows
+        let states = rows
             .pulls
             .iter()
             .filter_map(|pull| {
@@ -120,7 +120,7 @@ impl BatchWriter<'_> {
                 ])
             })
             .collect();
-        self.tx.upsert(&FACTS, facts).await?;
+        self.tx.upsert(&PULL_STATE, states).await?;
         self.pull_commits(rows).await?;
         self.review_comments(rows).await?;
         self.history(&rows.pull_history).await
@@ -130,7 +130,7 @@ impl BatchWriter<'_> {
     async fn ensure_pull_stubs(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut mentioned: BTreeSet<(i64, i64)> = BTreeSet::new();
         mentioned.extend(rows.pulls.iter().map(|pull| (pull.project, pull.number)));
-        mentioned.extend(rows.pull_history.iter().map(|fact| (fact.project, fact.number)));
+        mentioned.extend(rows.pull_history.iter().map(|event| (event.project, event.number)));
         mentioned.extend(rows.pull_commits.iter().map(|pull| (pull.project, pull.number)));
         mentioned.extend(rows.review_comments.iter().map(|comment| (comment.project, comment.number)));
         mentioned
@@ -214,12 +214,12 @@ impl BatchWriter<'_> {
 
     /// Records events of pull requests. The list, the details, the events and the feed may report the same one;
     /// it is one row.
-    async fn history(&mut self, facts: &[PullRequestHistory]) -> Result<(), sqlx::Error> {
+    async fn history(&mut self, events: &[PullRequestHistory]) -> Result<(), sqlx::Error> {
         let mut by_pull: BTreeMap<i64, Vec<&PullRequestHistory>> = BTreeMap::new();
         // Events with a date that no column can hold are in the document alone.
-        for fact in facts.iter().filter(|fact| Value::from(fact.at) != Value::Null) {
-            if let Some(id) = self.ids.pulls.get(&(fact.project, fact.number)) {
-                by_pull.entry(id).or_default().push(fact);
+        for event in events.iter().filter(|event| Value::from(event.at) != Value::Null) {
+            if let Some(id) = self.ids.pulls.get(&(event.project, event.number)) {
+                by_pull.entry(id).or_default().push(event);
             }
         }
         let keys: Vec<Value> = by_pull.keys().map(|id| (*id).into()).collect();
@@ -238,11 +238,11 @@ impl BatchWriter<'_> {
             known.entry(row[1].as_i64().unwrap_or(0)).or_default().push(history);
         }
         let (mut new, mut changed) = (Vec::new(), Vec::new());
-        for (pull, facts) in by_pull {
+        for (pull, events) in by_pull {
             let rows = known.entry(pull).or_default();
-            for fact in facts {
-                let actor = self.optional_person(fact.actor.as_ref()).as_i64();
-                merge_event(rows, &truncate(&fact.action, MAX_TEXT), &date(fact.at), actor);
+            for event in events {
+                let actor = self.optional_person(event.actor.as_ref()).as_i64();
+                merge_event(rows, &truncate(&event.action, MAX_TEXT), &date(event.at), actor);
             }
             for row in rows.drain(..) {
                 match row.id {
@@ -328,12 +328,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_fact_from_two_sources_is_one_row_in_any_order() {
+    fn same_event_from_two_sources_is_one_row_in_any_order() {
         let list = ("closed", "2024-01-01 10:00:02", None);
         let event = ("closed", "2024-01-01 10:00:00", Some(7));
-        let outcome = |facts: [(&str, &str, Option<i64>); 2]| {
+        let outcome = |events: [(&str, &str, Option<i64>); 2]| {
             let mut rows = Vec::new();
-            for (action, at, actor) in facts {
+            for (action, at, actor) in events {
                 merge_event(&mut rows, action, at, actor);
             }
             assert_eq!(rows.len(), 1);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn no_fact_is_moved_onto_another_ones_time() {
+    fn merging_never_duplicates_an_event_time() {
         let mut rows = Vec::new();
         for second in [4, 0, 2, 0, 4] {
             merge_event(&mut rows, "closed", &format!("2024-01-01 10:00:0{second}"), Some(1));
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_twice_is_two_facts_and_opening_twice_is_one() {
+    fn closing_twice_is_two_events_and_opening_twice_is_one() {
         let mut rows = Vec::new();
         merge_event(&mut rows, "closed", "2024-01-01 10:00:00", Some(1));
         merge_event(&mut rows, "closed", "2024-01-02 10:00:00", Some(1));

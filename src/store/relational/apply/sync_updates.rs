@@ -68,7 +68,7 @@ fn page_row(list: i64, page: &PageState) -> Vec<Value> {
 
 /// Updates of one kind that share statements.
 #[derive(Default)]
-struct Gathered<'a> {
+struct GroupedUpdates<'a> {
     pages: Vec<Vec<Value>>,
     generation: Option<i64>,
     commits: BTreeMap<&'a str, &'a Option<String>>,
@@ -77,34 +77,34 @@ struct Gathered<'a> {
 }
 
 impl BatchWriter<'_> {
-    pub(super) async fn sync_updates(&mut self, steps: &[SyncUpdate]) -> Result<(), sqlx::Error> {
-        let mut gathered = Gathered::default();
-        for step in steps {
-            match step {
-                SyncUpdate::Page { list, page } => gathered.pages.push(page_row(*list, page)),
+    pub(super) async fn sync_updates(&mut self, updates: &[SyncUpdate]) -> Result<(), sqlx::Error> {
+        let mut grouped = GroupedUpdates::default();
+        for update in updates {
+            match update {
+                SyncUpdate::Page { list, page } => grouped.pages.push(page_row(*list, page)),
                 SyncUpdate::PagesEnd { list, last } => {
                     // A page that is read again later in the batch is stored after this.
-                    self.tx.upsert(&PAGES, std::mem::take(&mut gathered.pages)).await?;
+                    self.tx.upsert(&PAGES, std::mem::take(&mut grouped.pages)).await?;
                     let sql = "DELETE FROM msght_pages WHERE list_id = ? AND page > ?";
                     self.tx.execute(sql, vec![(*list).into(), i64::from(*last).into()]).await?;
                 }
                 SyncUpdate::Documents { generation } => {
-                    gathered.generation = gathered.generation.max(Some(*generation));
+                    grouped.generation = grouped.generation.max(Some(*generation));
                 }
-                SyncUpdate::CommitDetailed { sha, short } => _ = gathered.commits.insert(sha, short),
+                SyncUpdate::CommitDetailed { sha, short } => _ = grouped.commits.insert(sha, short),
                 SyncUpdate::PullDetailed { project, number, of } => {
-                    gathered.pulls.insert((*project, *number), of);
+                    grouped.pulls.insert((*project, *number), of);
                 }
-                other => self.step(other).await?,
+                other => self.apply_update(other).await?,
             }
         }
-        self.tx.upsert(&PAGES, gathered.pages).await?;
-        if let Some(generation) = gathered.generation {
+        self.tx.upsert(&PAGES, grouped.pages).await?;
+        if let Some(generation) = grouped.generation {
             let sql = "UPDATE msght_document_store SET generation = ?1 WHERE generation < ?1";
             self.tx.execute(sql, vec![generation.into()]).await?;
         }
-        self.commits_detailed(&gathered.commits).await?;
-        self.pulls_detailed(&gathered.pulls).await
+        self.commits_detailed(&grouped.commits).await?;
+        self.pulls_detailed(&grouped.pulls).await
     }
 
     async fn commits_detailed(&mut self, commits: &BTreeMap<&str, &Option<String>>) -> Result<(), sqlx::Error> {
@@ -133,8 +133,8 @@ impl BatchWriter<'_> {
     }
 
     /// Applies a single update.
-    async fn step(&mut self, step: &SyncUpdate) -> Result<(), sqlx::Error> {
-        match step {
+    async fn apply_update(&mut self, update: &SyncUpdate) -> Result<(), sqlx::Error> {
+        match update {
             SyncUpdate::Page { .. }
             | SyncUpdate::PagesEnd { .. }
             | SyncUpdate::Documents { .. }
