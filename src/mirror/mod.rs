@@ -19,6 +19,7 @@ mod accounts;
 mod context;
 mod entities;
 mod error;
+mod event;
 mod independent;
 mod lists;
 mod mapping;

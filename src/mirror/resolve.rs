@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::context::read_now;
 use super::error::MirrorError;
+use super::event::MirrorEvent;
 use super::mapping::item::JsonItem;
 use super::mapping::repository::{project_row, repository_document, unknown_parent};
 use super::options::Options;
@@ -258,7 +259,7 @@ impl Mirror {
         error: ApiError,
     ) -> Result<MirrorError, MirrorError> {
         if self.stores.relational.mark_project_deleted(known).await? {
-            self.console.line(&format!("{name} was mirrored before and is marked as deleted; its data stay"));
+            MirrorEvent::RepositoryDeleted { name: &name.to_string() }.report(&self.console);
         } else if !known.deleted {
             return Ok(error.into());
         }
@@ -292,12 +293,9 @@ impl Mirror {
                 error @ (ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. }),
             )) => {
                 let aside = format!("{}~{other_id}", other.name);
-                self.console.line(&format!(
-                    "{name} is not the repository that was mirrored under this name before; the former one's data are \
-                     kept as {}/{aside}",
-                    other.owner
-                ));
-                self.rename_documents(other, &format!("{}/{aside}", other.owner)).await?;
+                let kept_as = format!("{}/{aside}", other.owner);
+                MirrorEvent::RepositoryNameReused { name: &name.to_string(), kept_as: &kept_as }.report(&self.console);
+                self.rename_documents(other, &kept_as).await?;
                 self.stores.relational.rename_displaced(other.id, &aside, self.proves_deletion(name, &error)).await?;
                 Ok(())
             }
@@ -309,7 +307,7 @@ impl Mirror {
     async fn rename_documents(&self, project: &ProjectRecord, present: &str) -> Result<(), MirrorError> {
         let Some(before) = project.documents_name.as_deref().filter(|before| *before != present) else { return Ok(()) };
         if let (Some(from), Some(to)) = (before.split_once('/'), present.split_once('/')) {
-            self.console.line(&format!("{before} is now {present}; its data go with it"));
+            MirrorEvent::RepositoryRenamed { from: before, to: present }.report(&self.console);
             self.stores.documents.rename_repository(from, to).await?;
             if !before.eq_ignore_ascii_case(present) {
                 self.stores.relational.add_former_name(project.id, from.0, from.1).await?;

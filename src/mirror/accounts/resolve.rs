@@ -11,6 +11,7 @@ use super::User;
 use super::profiles::tombstone_profile;
 use crate::mirror::context::read_now;
 use crate::mirror::error::MirrorError;
+use crate::mirror::event::MirrorEvent;
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::profile::{profile_document, profile_row};
@@ -106,7 +107,7 @@ impl Mirror {
             tombstone_profile(&self.stores, &former, github_id).await?;
         }
         if let Some(bore) = &bore {
-            self.console.line(&format!("{bore} is now {present}; its lists are fetched again"));
+            MirrorEvent::AccountRenamed { from: bore, to: &present }.report(&self.console);
             self.tombstone_lists(bore, github_id).await?;
         }
         if full || bore.is_some() {
@@ -132,7 +133,7 @@ impl Mirror {
     /// Marks an account's row and profile as deleted; all other data stay. Returns the error that ends the run.
     async fn tombstone_account(&self, known: &AccountRecord, error: ApiError) -> Result<MirrorError, MirrorError> {
         if !known.deleted {
-            self.console.line(&format!("{} was known before and is marked as deleted; its data stay", known.login));
+            MirrorEvent::AccountDeleted { login: &known.login }.report(&self.console);
         }
         self.record_missing(known, true).await?;
         let bears = known.documents_name.clone().unwrap_or_else(|| known.login.clone());
@@ -164,9 +165,7 @@ impl Mirror {
         };
         let deleted = present.is_none();
         let present = present.unwrap_or_else(|| format!("{login}~{other_id}"));
-        self.console.line(&format!(
-            "{login} is not the account that had this login before; the former one's rows are kept as {present}"
-        ));
+        MirrorEvent::LoginReused { login, kept_as: &present }.report(&self.console);
         Ok(relational.rename_account(other.id, &present, deleted).await?)
     }
 

@@ -19,6 +19,7 @@ use crate::json;
 use crate::mirror::accounts::profiles::{self, MAX_PROFILE_AGE_DAYS};
 use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
+use crate::mirror::event::MirrorEvent;
 use crate::mirror::independent::for_each_independent;
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::commit::commit_row;
@@ -52,13 +53,15 @@ pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
     let requests = left.commits + 2 * left.pulls + left.users;
     if requests > 0 {
         let estimate = estimate(&ctx.run.github.budget(), requests);
-        ctx.run.console.line(&format!(
-            "{}: details take about {requests} requests ({} commits, {} pull requests, {} people){estimate}",
-            ctx.repository().name,
-            left.commits,
-            left.pulls,
-            left.users,
-        ));
+        MirrorEvent::DetailsPlanned {
+            repository: &ctx.repository().to_string(),
+            requests,
+            commits: left.commits,
+            pulls: left.pulls,
+            people: left.users,
+            estimate: &estimate,
+        }
+        .report(&ctx.run.console);
     }
     let steps = Steps::new(&ctx.progress, left.commits + left.pulls, left.users);
     // Documents are no steps: a pull request brings its reviews.
