@@ -15,7 +15,7 @@ use super::mapping::item::JsonItem;
 use super::mapping::{ItemMapper, MappedPage};
 use super::options::Options;
 use super::request::{fresh_page, get_unless_cancelled};
-pub use super::resource::{Repository, Resource};
+pub(super) use super::resource::{Repository, Resource};
 use super::stats::StageStats;
 use super::writer::{WriteRequest, Writer};
 use crate::github::{Accept, ApiUrl, Fetched, GitHub, Page, Request, VisitedUrls};
@@ -30,12 +30,12 @@ use crate::validator::Validator;
 
 /// Limit in KiB of list pages that are requested or not mapped yet. Most pages have some 300 KiB, so that the number of
 /// requests is the limit; pages full of long texts have 7 MiB and more.
-pub const MAX_PAGES_KIB: usize = 32 * 1024;
+pub(super) const MAX_PAGES_KIB: usize = 32 * 1024;
 /// Reservation in KiB for a list's first page.
 const INITIAL_PAGE_KIB: u32 = 512;
 
 /// Context that all stages of a run share.
-pub struct RunContext<S = Repository> {
+pub(super) struct RunContext<S = Repository> {
     /// Client of GitHub's API.
     pub github: GitHub,
     /// Both stores.
@@ -60,7 +60,7 @@ pub struct RunContext<S = Repository> {
 
 /// Context of one stage.
 #[derive(Clone)]
-pub struct StageContext<S = Repository> {
+pub(super) struct StageContext<S = Repository> {
     /// Context shared with the other stages.
     pub run: Arc<RunContext<S>>,
     /// Statistics of the stage.
@@ -71,35 +71,35 @@ pub struct StageContext<S = Repository> {
 
 impl StageContext {
     /// Returns the repository.
-    pub fn repository(&self) -> &Repository {
+    pub(super) fn repository(&self) -> &Repository {
         &self.run.resource
     }
 
     /// Builds a URL below the repository's.
-    pub fn url(&self, segments: &[&str]) -> ApiUrl {
+    pub(super) fn url(&self, segments: &[&str]) -> ApiUrl {
         ApiUrl::repo(&self.run.resource.name, segments)
     }
 }
 
 impl<S: Resource> StageContext<S> {
     /// Starts the progress of the stage or list called `name`.
-    pub fn new(run: &Arc<RunContext<S>>, stats: Arc<StageStats>, name: &str) -> Self {
+    pub(super) fn new(run: &Arc<RunContext<S>>, stats: Arc<StageStats>, name: &str) -> Self {
         let progress = run.console.progress(&format!("{} {name}", run.resource));
         Self { run: Arc::clone(run), stats, progress }
     }
 
     /// The resource that is mirrored.
-    pub fn resource(&self) -> &S {
+    pub(super) fn resource(&self) -> &S {
         &self.run.resource
     }
 
     /// Returns the `projects` row that the sync state belongs to.
-    pub fn project(&self) -> i64 {
+    pub(super) fn project(&self) -> i64 {
         self.resource().project()
     }
 
     /// Loads the sync state of a list.
-    pub async fn list_state(&self, list: &str) -> Result<ListState, MirrorError> {
+    pub(super) async fn list_state(&self, list: &str) -> Result<ListState, MirrorError> {
         let resource = self.resource();
         Ok(self.run.stores.relational.list(resource.project(), &resource.list_name(list)).await?)
     }
@@ -109,7 +109,7 @@ impl<S: Resource> StageContext<S> {
     ///
     /// # Errors
     /// What GitHub's answer amounts to, or the user's wish to stop.
-    pub async fn get(
+    pub(super) async fn get(
         &self,
         url: &ApiUrl,
         accept: Accept,
@@ -123,7 +123,7 @@ impl<S: Resource> StageContext<S> {
     ///
     /// # Errors
     /// As [`StageContext::get`].
-    pub async fn get_for(
+    pub(super) async fn get_for(
         &self,
         repo: Option<&RepoName>,
         url: &ApiUrl,
@@ -141,7 +141,7 @@ impl<S: Resource> StageContext<S> {
     }
 
     /// Reserves memory for another page of a list; waits until it is available.
-    pub async fn reserve_page_memory(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn reserve_page_memory(&self) -> Option<OwnedSemaphorePermit> {
         let last = self.stats.page_kib.load(Ordering::Relaxed);
         let kib = if last == 0 { INITIAL_PAGE_KIB } else { last };
         let most = u32::try_from(MAX_PAGES_KIB).unwrap_or(u32::MAX);
@@ -150,12 +150,12 @@ impl<S: Resource> StageContext<S> {
     }
 
     /// Records the size of a list's page in bytes, as the estimate for the next one.
-    pub fn record_page_size(&self, bytes: usize) {
+    pub(super) fn record_page_size(&self, bytes: usize) {
         self.stats.page_kib.store(u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Returns the number of items that the server delivers per request, as far as is known.
-    pub fn part_size(&self) -> MutexGuard<'_, PartSize> {
+    pub(super) fn part_size(&self) -> MutexGuard<'_, PartSize> {
         self.stats.part_size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,17 +163,17 @@ impl<S: Resource> StageContext<S> {
     ///
     /// # Errors
     /// As [`StageContext::get`].
-    pub async fn get_page(&self, url: &ApiUrl, accept: Accept) -> Result<Page, MirrorError> {
+    pub(super) async fn get_page(&self, url: &ApiUrl, accept: Accept) -> Result<Page, MirrorError> {
         fresh_page(self.get(url, accept, None, false).await?, url)
     }
 
     /// Returns the pages of a short list that is not kept in the sync state, from `url` on.
-    pub fn linked_pages(&self, url: ApiUrl) -> LinkedPages<'_, S> {
+    pub(super) fn linked_pages(&self, url: ApiUrl) -> LinkedPages<'_, S> {
         LinkedPages { context: self, next: Some(url), visited: VisitedUrls::default() }
     }
 
     /// Hands documents and rows to the writer.
-    pub async fn write(&self, mut documents: Vec<Document>, mut rows: RowBatch) -> Result<(), MirrorError> {
+    pub(super) async fn write(&self, mut documents: Vec<Document>, mut rows: RowBatch) -> Result<(), MirrorError> {
         self.progress.inc(documents.len() as u64);
         self.resource().stamp(&mut documents, &mut rows);
         let counts = Arc::clone(&self.stats.counts);
@@ -181,23 +181,23 @@ impl<S: Resource> StageContext<S> {
     }
 
     /// Hands rows alone to the writer.
-    pub async fn write_rows(&self, rows: RowBatch) -> Result<(), MirrorError> {
+    pub(super) async fn write_rows(&self, rows: RowBatch) -> Result<(), MirrorError> {
         self.write(Vec::new(), rows).await
     }
 
     /// Hands the writer updates of the sync state, which are stored after everything before them.
-    pub async fn write_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
+    pub(super) async fn write_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
         self.write_rows(RowBatch { sync_updates: progress, ..RowBatch::default() }).await
     }
 
     /// Waits until everything handed to the writer is stored.
-    pub async fn flush(&self) -> Result<(), MirrorError> {
+    pub(super) async fn flush(&self) -> Result<(), MirrorError> {
         self.run.writer.flush().await
     }
 
     /// Maps items one by one, so that only one is held parsed. An item that can't be mapped is recorded as incomplete
     /// and does not stop the others.
-    pub fn map(&self, map: &ItemMapper<S>, items: &[&RawValue], read_at: DateTime<Utc>) -> MappedPage {
+    pub(super) fn map(&self, map: &ItemMapper<S>, items: &[&RawValue], read_at: DateTime<Utc>) -> MappedPage {
         let mut mapped = MappedPage::default();
         for raw in items {
             if let Err(error) = self.map_item(map, raw, read_at, &mut mapped) {
@@ -211,7 +211,7 @@ impl<S: Resource> StageContext<S> {
     ///
     /// # Errors
     /// The item can't be used.
-    pub fn map_item(
+    pub(super) fn map_item(
         &self,
         map: &ItemMapper<S>,
         raw: &RawValue,
@@ -225,44 +225,44 @@ impl<S: Resource> StageContext<S> {
     }
 
     /// Returns whether anything is incomplete so far.
-    pub fn is_incomplete(&self) -> bool {
+    pub(super) fn is_incomplete(&self) -> bool {
         self.stats.counts.has_rejected()
             || !self.stats.incomplete.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Records something that could not be fetched or stored: the stage is incomplete, and the report says why.
-    pub fn record_incomplete(&self, what: String) {
+    pub(super) fn record_incomplete(&self, what: String) {
         tracing::warn!(resource = %self.resource(), %what, "incomplete");
         self.stats.incomplete.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Returns whether GitHub or the repository has refused any of it so far.
-    pub fn is_refused(&self) -> bool {
+    pub(super) fn is_refused(&self) -> bool {
         let any = |notes: &Mutex<Vec<String>>| !notes.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         any(&self.stats.not_permitted) || any(&self.stats.disabled)
     }
 
     /// Records something that the tokens are not permitted to read.
-    pub fn record_not_permitted(&self, what: String) {
+    pub(super) fn record_not_permitted(&self, what: String) {
         tracing::warn!(resource = %self.resource(), %what, "not permitted");
         self.stats.not_permitted.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Records a feature that the repository has disabled, in GitHub's words.
-    pub fn record_disabled(&self, what: String) {
+    pub(super) fn record_disabled(&self, what: String) {
         tracing::info!(resource = %self.resource(), %what, "disabled");
         self.stats.disabled.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Records a gap that no later request can close, such as a commit's files beyond the 3,000 that GitHub gives.
     /// Every run reports it; it does not make the stage incomplete.
-    pub fn record_final_gap(&self, what: String) {
+    pub(super) fn record_final_gap(&self, what: String) {
         tracing::info!(resource = %self.resource(), %what, "final gap");
         self.stats.final_gaps.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Marks documents, and the rows made from them, as deleted on GitHub.
-    pub async fn mark_deleted(&self, collection: Collection, ids: &[String]) -> Result<(), MirrorError> {
+    pub(super) async fn mark_deleted(&self, collection: Collection, ids: &[String]) -> Result<(), MirrorError> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -279,7 +279,7 @@ impl<S: Resource> StageContext<S> {
 }
 
 /// Pages that link to each other, for lists without sync state.
-pub struct LinkedPages<'a, S> {
+pub(super) struct LinkedPages<'a, S> {
     context: &'a StageContext<S>,
     next: Option<ApiUrl>,
     visited: VisitedUrls,
@@ -290,7 +290,7 @@ impl<S: Resource> LinkedPages<'_, S> {
     ///
     /// # Errors
     /// As [`StageContext::get`], or the page was fetched before.
-    pub async fn next(&mut self) -> Result<Option<Page>, MirrorError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Page>, MirrorError> {
         let Some(url) = self.next.take() else { return Ok(None) };
         self.visited.visit(&url)?;
         let page = self.context.get_page(&url, Accept::Json).await?;
@@ -300,6 +300,6 @@ impl<S: Resource> LinkedPages<'_, S> {
 }
 
 /// Returns the time at which a page was read, by this machine's clock, so that dates in the store are comparable.
-pub fn read_now() -> DateTime<Utc> {
+pub(super) fn read_now() -> DateTime<Utc> {
     Utc::now()
 }

@@ -13,7 +13,7 @@ use crate::github::{Accept, ApiError, ApiUrl};
 ///
 /// # Errors
 /// What the other items would meet as well: the stores fail, the run is canceled, no token is left, GitHub is down.
-pub async fn for_each_independent<T, F>(
+pub(super) async fn for_each_independent<T, F>(
     ctx: &StageContext,
     limit: usize,
     items: impl IntoIterator<Item = T>,
@@ -36,7 +36,11 @@ where
 ///
 /// # Errors
 /// What other items would meet as well.
-pub async fn record_failure(ctx: &StageContext, name: &str, done: Result<(), MirrorError>) -> Result<(), MirrorError> {
+pub(super) async fn record_failure(
+    ctx: &StageContext,
+    name: &str,
+    done: Result<(), MirrorError>,
+) -> Result<(), MirrorError> {
     match done {
         Ok(()) => Ok(()),
         Err(error) if error.concerns_all_of_a_kind() => Err(error),
@@ -61,7 +65,7 @@ async fn is_outage(ctx: &StageContext, error: &MirrorError) -> Result<bool, Mirr
 ///
 /// # Errors
 /// The run ends.
-pub async fn is_repository_reachable(ctx: &StageContext) -> Result<bool, MirrorError> {
+pub(super) async fn is_repository_reachable(ctx: &StageContext) -> Result<bool, MirrorError> {
     match ctx.get_page(&ApiUrl::repo(&ctx.repository().name, &[]), Accept::Json).await {
         Ok(page) => {
             let id = |value: &serde_json::Value| value.get("id").and_then(serde_json::Value::as_i64);

@@ -11,7 +11,7 @@ use crate::github::{Fetched, GitHub, Page, Request, RequestCounter};
 ///
 /// # Errors
 /// What GitHub's answer amounts to, or the user's wish to stop.
-pub async fn get_unless_cancelled(
+pub(super) async fn get_unless_cancelled(
     github: &GitHub,
     cancel: &CancellationToken,
     request: &Request,
@@ -28,7 +28,7 @@ pub async fn get_unless_cancelled(
 ///
 /// # Errors
 /// The answer is a 304, which can't be used.
-pub fn fresh_page(fetched: Fetched, url: &impl fmt::Display) -> Result<Page, MirrorError> {
+pub(super) fn fresh_page(fetched: Fetched, url: &impl fmt::Display) -> Result<Page, MirrorError> {
     match fetched {
         Fetched::Page(page) => Ok(*page),
         Fetched::NotModified => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),

@@ -12,7 +12,7 @@ use crate::store::relational::RowBatch;
 
 /// Resource that is mirrored, such as a [`Repository`] or a [`User`](super::accounts::User). Lists are synced in the
 /// same way for all of them; its display is its name for users.
-pub trait Resource: fmt::Display + Send + Sync + 'static {
+pub(super) trait Resource: fmt::Display + Send + Sync + 'static {
     /// Returns the row of `projects` that its sync state belongs to.
     fn project(&self) -> i64;
 
@@ -36,7 +36,7 @@ pub trait Resource: fmt::Display + Send + Sync + 'static {
 
 /// Repository that is being mirrored.
 #[derive(Debug, Clone)]
-pub struct Repository {
+pub(super) struct Repository {
     /// Id of its row.
     pub project: i64,
     /// Present name, in GitHub's spelling.
@@ -49,24 +49,24 @@ pub struct Repository {
 
 impl Repository {
     /// Returns a flag of the repository's JSON, such as `has_issues`; `true` if it is missing.
-    pub fn has(&self, flag: &str) -> bool {
+    pub(super) fn has(&self, flag: &str) -> bool {
         self.json.get(flag).and_then(Value::as_bool).unwrap_or(true)
     }
 
     /// Returns a count of the repository's JSON, such as `stargazers_count`.
-    pub fn count(&self, key: &str) -> Option<u64> {
+    pub(super) fn count(&self, key: &str) -> Option<u64> {
         self.json.get(key).and_then(Value::as_u64)
     }
 
     /// Returns the key of a document of the repository: its owner, its name, and `rest`.
-    pub fn document_key<const N: usize>(&self, rest: [KeyValue; N]) -> Vec<KeyValue> {
+    pub(super) fn document_key<const N: usize>(&self, rest: [KeyValue; N]) -> Vec<KeyValue> {
         let mut key: Vec<KeyValue> = vec![self.name.owner().into(), self.name.name().into()];
         key.extend(rest);
         key
     }
 
     /// Returns the tags of a document of the repository, followed by `more`.
-    pub fn tags<'a>(&self, more: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
+    pub(super) fn tags<'a>(&self, more: &[(&'a str, Value)]) -> Vec<(&'a str, Value)> {
         let mut tags = vec![("owner", Value::from(self.name.owner())), ("repo", Value::from(self.name.name()))];
         tags.extend_from_slice(more);
         tags

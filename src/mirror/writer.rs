@@ -33,7 +33,7 @@ const BYTES_PER_BATCH: usize = 3 * 1024 * 1024;
 
 /// Documents and rows of one page.
 #[derive(Debug)]
-pub struct WriteRequest {
+pub(super) struct WriteRequest {
     /// Counters of its stage.
     pub counts: Arc<WriteCounts>,
     /// Documents.
@@ -54,20 +54,20 @@ enum Stored {
 
 /// Entrance to the pipeline. Cloned for each task; the pipeline ends when the last clone is dropped.
 #[derive(Clone)]
-pub struct Writer {
+pub(super) struct Writer {
     sender: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
     failure: Arc<Mutex<Option<BackendError>>>,
 }
 
 /// Running pipeline.
-pub struct WriterTasks {
+pub(super) struct WriterTasks {
     tasks: [JoinHandle<()>; 2],
 }
 
 impl WriterTasks {
     /// Waits until everything is stored, after the last [`Writer`] is dropped.
-    pub async fn finished(self) {
+    pub(super) async fn finished(self) {
         for task in self.tasks {
             // A panic of the writer has printed itself; the missing data are then reported as a failed flush.
             let _ = task.await;
@@ -77,7 +77,7 @@ impl WriterTasks {
 
 impl Writer {
     /// Starts the pipeline.
-    pub fn start(stores: &Stores) -> (Self, WriterTasks) {
+    pub(super) fn start(stores: &Stores) -> (Self, WriterTasks) {
         let (sender, pages) = mpsc::channel(MAX_WAITING_PAGES);
         let (between, batches) = mpsc::channel(MAX_WAITING_BATCHES);
         let failure = Arc::new(Mutex::new(None));
@@ -88,7 +88,7 @@ impl Writer {
     }
 
     /// Hands in a page; waits while the pipeline is full.
-    pub async fn write(&self, page: WriteRequest) -> Result<(), MirrorError> {
+    pub(super) async fn write(&self, page: WriteRequest) -> Result<(), MirrorError> {
         let kib = bytes_of(&page.documents) / 1024 + 1;
         let kib = u32::try_from(kib.min(MAX_WAITING_KIB)).unwrap_or(u32::MAX);
         // The semaphore is never closed.
@@ -97,7 +97,7 @@ impl Writer {
     }
 
     /// Waits until everything handed in before is stored.
-    pub async fn flush(&self) -> Result<(), MirrorError> {
+    pub(super) async fn flush(&self) -> Result<(), MirrorError> {
         let (done, stored) = oneshot::channel();
         self.sender.send(Message::Flush(done)).await.map_err(|_| self.stopped())?;
         stored.await.map_err(|_| self.stopped())

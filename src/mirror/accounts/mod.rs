@@ -1,8 +1,8 @@
 //! Accounts: people, bots and organizations.
 
 mod permissions;
-pub mod profiles;
-pub mod relations;
+pub(super) mod profiles;
+pub(super) mod relations;
 mod resolve;
 
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::store::relational::rows::Account;
 
 /// Account that is being mirrored: a person, a bot or an organization.
 #[derive(Debug, Clone)]
-pub struct User {
+pub(super) struct User {
     /// GitHub's id, which survives a rename.
     pub github_id: i64,
     /// Natural key of its row, in GitHub's spelling.

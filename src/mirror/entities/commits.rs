@@ -33,7 +33,7 @@ use crate::store::relational::sync_state::{ListState, fingerprint};
 const MAX_GAP_ROUNDS: usize = 50;
 
 /// Syncs the commits that branches and tags lead to.
-pub async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> {
     let relational = &ctx.run.stores.relational;
     let (branches, tags) =
         (relational.list(ctx.project(), "branches").await?, relational.list(ctx.project(), "tags").await?);
@@ -231,7 +231,7 @@ async fn fill_history_gaps(ctx: &StageContext) -> Result<(), MirrorError> {
 }
 
 /// Syncs the comments on commits. Their list has no `since`: every page is requested conditionally.
-pub async fn sync_commit_comments(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_commit_comments(ctx: &StageContext) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let (id, sha) = (item.require_integer("id")?, item.require_text("commit_id")?);
         let key = repository.document_key([sha.as_str().into(), id.into()]);

@@ -40,7 +40,7 @@ const ITEMS_PER_QUERY: u32 = 2000;
 const MAX_COMMIT_FILES: usize = 3000;
 
 /// Fetches the pending details.
-pub async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
     let (stale, relational) = (stale(ctx), &ctx.run.stores.relational);
     let mut left = relational.pending_details(ctx.project(), stale).await?;
     if left == PendingDetails::default() && relational.stub_commits(ctx.project(), 0, 1).await?.is_empty() {

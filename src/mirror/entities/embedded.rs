@@ -19,7 +19,7 @@ const CHECKED: &str = "checked";
 
 /// Kind of resource that is embedded in issues and pull requests and has a list of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Embedded {
+pub(super) enum Embedded {
     /// Labels.
     Labels,
     /// Milestones.
@@ -77,14 +77,14 @@ impl Embedded {
 
 /// Returns the sync-state update that requires carriers to be compared again. It belongs to the batch that stores the
 /// change, so that an aborted run leaves the comparison to the next one.
-pub async fn unchecked(ctx: &StageContext, what: Embedded) -> Result<SyncUpdate, MirrorError> {
+pub(super) async fn unchecked(ctx: &StageContext, what: Embedded) -> Result<SyncUpdate, MirrorError> {
     let list = ctx.list_state(what.list_name()).await?.id;
     Ok(SyncUpdate::Watermark { list, watermark: UNCHECKED.to_owned() })
 }
 
 /// Fetches carriers of a former state again, if anything has changed since all carriers were compared. `gone` are
 /// documents that their list no longer holds. Returns whether anything had changed.
-pub async fn refresh_carriers(ctx: &StageContext, what: Embedded, gone: &[String]) -> Result<bool, MirrorError> {
+pub(super) async fn refresh_carriers(ctx: &StageContext, what: Embedded, gone: &[String]) -> Result<bool, MirrorError> {
     ctx.flush().await?;
     let state = ctx.list_state(what.list_name()).await?;
     if ctx.is_incomplete() || gone.is_empty() && state.watermark.as_deref() != Some(UNCHECKED) {
@@ -110,7 +110,7 @@ pub async fn refresh_carriers(ctx: &StageContext, what: Embedded, gone: &[String
 }
 
 /// Loads the documents of a collection that are not marked as deleted, with their ids, by the prefix of their keys.
-pub async fn live_documents(
+pub(super) async fn live_documents(
     ctx: &StageContext,
     collection: Collection,
     key: &[&str],

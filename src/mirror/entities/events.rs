@@ -13,7 +13,7 @@ use crate::store::documents::Collection;
 use crate::store::relational::rows::Account;
 
 /// Syncs the feed's new entries, with the facts that no list gives.
-pub async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
     let options = ctx.run.options.clone();
     // Where the list of stars can be read it has the better date, and knows which stars were taken back.
     let relational = &ctx.run.stores.relational;

@@ -21,7 +21,7 @@ use crate::store::relational::{RowBatch, SyncUpdate};
 
 /// Returns the commit where a fork left its parent, from GitHub's comparison of their default branches
 /// (docs/data-model.md, "Tables").
-pub async fn fork_point(ctx: &StageContext, heads: &Heads) -> Result<Option<String>, MirrorError> {
+pub(super) async fn fork_point(ctx: &StageContext, heads: &Heads) -> Result<Option<String>, MirrorError> {
     let relational = &ctx.run.stores.relational;
     if let Some(known) = relational.fork_point(ctx.project()).await? {
         return Ok(Some(known));
@@ -121,7 +121,12 @@ async fn tags_of_parent(ctx: &StageContext, tags: &[String]) -> Result<HashSet<S
 ///
 /// Most branches of a fork are copies of its parent's. The heads that were compared are recorded one by one, so that
 /// they are not compared again.
-pub async fn own_commits(ctx: &StageContext, list: i64, heads: &Heads, fork_point: &str) -> Result<(), MirrorError> {
+pub(super) async fn own_commits(
+    ctx: &StageContext,
+    list: i64,
+    heads: &Heads,
+    fork_point: &str,
+) -> Result<(), MirrorError> {
     let pages = ctx.run.stores.relational.pages(list).await?;
     let before: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
     let is_new = |head: &&String| !before.contains(&fingerprint(head)) && *head != fork_point;

@@ -13,7 +13,7 @@ use crate::store::relational::sync_state::fingerprint;
 
 /// SHAs that branches and tags point at, each once.
 #[derive(Debug, Default)]
-pub struct Heads {
+pub(super) struct Heads {
     /// Heads of branches, the default branch's first.
     pub branches: Vec<String>,
     /// Heads of tags only.
@@ -22,7 +22,7 @@ pub struct Heads {
 
 impl Heads {
     /// Loads the stored heads.
-    pub async fn load(ctx: &StageContext) -> Result<Self, MirrorError> {
+    pub(super) async fn load(ctx: &StageContext) -> Result<Self, MirrorError> {
         let Repository { name, json, .. } = ctx.repository();
         let default = get_path(json, "default_branch").and_then(Value::as_str).unwrap_or("main");
         let default = format!("{name}/{default}");
@@ -42,17 +42,17 @@ impl Heads {
     }
 
     /// Returns all heads, the branches' first.
-    pub fn all(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &String> {
         self.branches.iter().chain(&self.tags)
     }
 
     /// Converts to a set of all heads.
-    pub fn into_set(self) -> HashSet<String> {
+    pub(super) fn into_set(self) -> HashSet<String> {
         self.branches.into_iter().chain(self.tags).collect()
     }
 
     /// Returns whether a branch points at this SHA.
-    pub fn is_branch(&self, sha: &str) -> bool {
+    pub(super) fn is_branch(&self, sha: &str) -> bool {
         self.branches.iter().any(|head| head == sha)
     }
 }
@@ -75,7 +75,7 @@ async fn pointed_at(ctx: &StageContext, collection: Collection) -> Result<Vec<(S
 
 /// Returns a fingerprint of the lists of branches and tags and of the wanted commits: while it is the same, so are the
 /// heads. `None` if a page came without an entity tag.
-pub async fn fingerprint_of_refs(ctx: &StageContext) -> Result<Option<String>, MirrorError> {
+pub(super) async fn fingerprint_of_refs(ctx: &StageContext) -> Result<Option<String>, MirrorError> {
     let relational = &ctx.run.stores.relational;
     let mut state = ctx.run.options.fork_commits.name().to_owned();
     for list in ["branches", "tags"] {

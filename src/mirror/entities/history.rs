@@ -13,16 +13,16 @@ use crate::store::relational::rows::Commit;
 use crate::store::relational::sync_state::fingerprint;
 
 /// Branches walked concurrently.
-pub const MAX_CONCURRENT_BRANCHES: usize = 8;
+pub(super) const MAX_CONCURRENT_BRANCHES: usize = 8;
 
-pub fn history<'a>(ctx: &StageContext, name: &'a str, sha: &str) -> List<'a> {
+pub(super) fn history<'a>(ctx: &StageContext, name: &'a str, sha: &str) -> List<'a> {
     let url = ctx.url(&["commits"]).query("sha", sha);
     List::new(name, url, Collection::Commits, ON_BRANCH)
 }
 
 /// Parents in a history that have not been fetched yet.
 #[derive(Default)]
-pub struct UnresolvedParents {
+pub(super) struct UnresolvedParents {
     read: HashSet<i64>,
     /// SHAs of the parents.
     pub pending: HashSet<String>,
@@ -30,7 +30,7 @@ pub struct UnresolvedParents {
 
 impl UnresolvedParents {
     /// Records fetched commits: they are resolved, and their parents pending.
-    pub fn record(&mut self, commits: &[Commit]) {
+    pub(super) fn record(&mut self, commits: &[Commit]) {
         for commit in commits {
             self.pending.remove(&commit.sha);
             self.read.insert(fingerprint(&commit.sha));
@@ -40,7 +40,7 @@ impl UnresolvedParents {
     }
 
     /// Removes parents that the project already has.
-    pub async fn remove_known(&mut self, ctx: &StageContext) -> Result<(), MirrorError> {
+    pub(super) async fn remove_known(&mut self, ctx: &StageContext) -> Result<(), MirrorError> {
         let asked: Vec<String> = self.pending.iter().cloned().collect();
         for known in ctx.run.stores.relational.known_commits(ctx.project(), &asked).await? {
             self.pending.remove(&known);
@@ -50,7 +50,7 @@ impl UnresolvedParents {
 }
 
 /// Commits that `head` has and `base` lacks.
-pub struct Comparison {
+pub(super) struct Comparison {
     /// SHAs of the fetched commits.
     pub shas: Vec<String>,
     /// Total number of commits, if GitHub gives it.
@@ -59,7 +59,12 @@ pub struct Comparison {
 
 /// Stores the commits that `head` has and `base` lacks. GitHub pages its comparison without the cap of other commit
 /// lists; older servers give only a part.
-pub async fn compare(ctx: &StageContext, base: &str, head: &str, map: &ItemMapper) -> Result<Comparison, MirrorError> {
+pub(super) async fn compare(
+    ctx: &StageContext,
+    base: &str,
+    head: &str,
+    map: &ItemMapper,
+) -> Result<Comparison, MirrorError> {
     let url = ctx.url(&["compare", &format!("{base}...{head}")]).query("per_page", "100");
     let mut comparison = Comparison { shas: Vec::new(), total: None };
     let mut pages = ctx.linked_pages(url);

@@ -22,7 +22,7 @@ use crate::store::relational::SyncUpdate;
 const MAX_CONCURRENT_ITEMS: usize = 16;
 
 /// Syncs issues, and pull requests in their form as issues.
-pub async fn sync_issues(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_issues(ctx: &StageContext) -> Result<(), MirrorError> {
     let url = ctx.url(&["issues"]).query("state", "all");
     let list = List::new("issues", url, Collection::Issues, ISSUE);
     let open = ctx.repository().count("open_issues_count");
@@ -78,7 +78,7 @@ fn if_not_disabled(ctx: &StageContext, error: MirrorError) -> Result<(), MirrorE
 
 /// Fetches issues that others refer to and that the list did not give: they are newer than the list, or were moved
 /// away.
-pub async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorError> {
     if !ctx.repository().has("has_issues") {
         return Ok(());
     }
@@ -89,7 +89,7 @@ pub async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorError> {
 }
 
 /// Refreshes these issues: one by one, or with all others by the list if that takes fewer requests.
-pub async fn refresh(ctx: &StageContext, numbers: Vec<i64>) -> Result<(), MirrorError> {
+pub(crate) async fn refresh(ctx: &StageContext, numbers: Vec<i64>) -> Result<(), MirrorError> {
     let known = ctx.run.stores.relational.count_issues(ctx.project()).await?;
     if numbers.len() <= known.div_ceil(PER_PAGE) {
         return refetch(ctx, numbers, OnNotFound::Fail).await;
@@ -113,7 +113,7 @@ enum OnNotFound {
 }
 
 /// Refreshes an issue whose parts are not found; marks it as deleted if it is not found either.
-pub async fn refresh_or_tombstone(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
+pub(crate) async fn refresh_or_tombstone(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
     refresh_issue(ctx, number, OnNotFound::Tombstone).await
 }
 
@@ -174,7 +174,7 @@ const ISSUE_COLLECTIONS: [Collection; 6] = [
 ];
 
 /// Marks a deleted or transferred issue and all its parts; the stored data stay.
-pub async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
+pub(crate) async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
     ctx.flush().await?;
     let (name, digits) = (&ctx.repository().name, number.to_string());
     let documents = &ctx.run.stores.documents;
@@ -195,7 +195,7 @@ pub async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(), Mirr
 }
 
 /// Syncs comments of issues and of pull requests' discussions.
-pub async fn sync_comments(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_comments(ctx: &StageContext) -> Result<(), MirrorError> {
     let url = ctx.url(&["issues", "comments"]);
     let list = List::new("issue-comments", url, Collection::IssueComments, COMMENT);
     match sync_since(ctx, &list, Expected::Unknown).await {
@@ -206,7 +206,11 @@ pub async fn sync_comments(ctx: &StageContext) -> Result<(), MirrorError> {
 
 /// Marks comments that their list no longer holds. If the list is not certain, each is requested by its own address
 /// first.
-pub async fn tombstone_comments(ctx: &StageContext, list: &List<'_>, absent: &Absent) -> Result<(), MirrorError> {
+pub(crate) async fn tombstone_comments(
+    ctx: &StageContext,
+    list: &List<'_>,
+    absent: &Absent,
+) -> Result<(), MirrorError> {
     if absent.certain {
         return tombstone(ctx, list.collection, &absent.ids).await;
     }
@@ -231,13 +235,13 @@ async fn tombstone_comment(ctx: &StageContext, list: &List<'_>, id: &str) -> Res
 }
 
 /// Syncs the comments of one issue by its own list. Returns the ids of their documents.
-pub async fn sync_comments_of(ctx: &StageContext, number: i64) -> Result<HashSet<String>, MirrorError> {
+pub(crate) async fn sync_comments_of(ctx: &StageContext, number: i64) -> Result<HashSet<String>, MirrorError> {
     let url = ctx.url(&["issues", &number.to_string(), "comments"]);
     sync_own_list(ctx, &List::new("issue-comments", url, Collection::IssueComments, COMMENT)).await
 }
 
 /// Fetches a short list page by page. Returns the ids of its documents.
-pub async fn sync_own_list(ctx: &StageContext, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
+pub(crate) async fn sync_own_list(ctx: &StageContext, list: &List<'_>) -> Result<HashSet<String>, MirrorError> {
     let mut ids = HashSet::new();
     let mut pages = Pages::new(ctx, list);
     while let Some(MappedPage { documents, rows, .. }) = pages.next().await? {
@@ -248,7 +252,7 @@ pub async fn sync_own_list(ctx: &StageContext, list: &List<'_>) -> Result<HashSe
 }
 
 /// Syncs events of issues and pull requests, which never change and are listed newest first.
-pub async fn sync_events(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_events(ctx: &StageContext) -> Result<(), MirrorError> {
     let url = ctx.url(&["issues", "events"]);
     let list = List::new("issue-events", url, Collection::IssueEvents, EVENT);
     let state = ctx.list_state(list.name).await?;

@@ -30,7 +30,7 @@ const MAX_SEARCHES: usize = 20;
 const MAX_SEARCH_DEPTH: usize = 500;
 
 /// Missing items of one kind: those known before, and those that a run finds.
-pub struct MissingItems {
+pub(super) struct MissingItems {
     kind: ItemKind,
     known: HashMap<String, MissingItem>,
     /// Items that are not found in this run, with GitHub's answers.
@@ -45,7 +45,7 @@ pub struct MissingItems {
 
 impl MissingItems {
     /// Loads the known missing items.
-    pub async fn load(ctx: &StageContext, kind: ItemKind) -> Result<Self, MirrorError> {
+    pub(super) async fn load(ctx: &StageContext, kind: ItemKind) -> Result<Self, MirrorError> {
         let known = ctx.run.stores.relational.missing_items(ctx.project(), kind).await?;
         Ok(Self {
             kind,
@@ -58,7 +58,7 @@ impl MissingItems {
     }
 
     /// Formats an item's name for users.
-    pub fn name(&self, item: &str) -> String {
+    pub(super) fn name(&self, item: &str) -> String {
         match self.kind {
             ItemKind::Commit => format!("commit {item}"),
             ItemKind::Pull => format!("pull request #{item}"),
@@ -66,13 +66,13 @@ impl MissingItems {
     }
 
     /// Returns the number of items that are not due in this run.
-    pub fn not_due(&self) -> usize {
+    pub(super) fn not_due(&self) -> usize {
         let now = read_now();
         self.known.values().filter(|missing| !missing.is_due(now)).count()
     }
 
     /// Returns whether an item is due; one that is not is recorded as a final gap.
-    pub fn is_due(&self, ctx: &StageContext, item: &str) -> bool {
+    pub(super) fn is_due(&self, ctx: &StageContext, item: &str) -> bool {
         match self.known.get(item) {
             Some(missing) if !missing.is_due(read_now()) => {
                 ctx.record_final_gap(self.gap(missing));
@@ -83,7 +83,7 @@ impl MissingItems {
     }
 
     /// Records that an item was found. Returns the sync-state update for it if it was missing before.
-    pub fn record_found(&self, ctx: &StageContext, item: &str) -> Option<SyncUpdate> {
+    pub(super) fn record_found(&self, ctx: &StageContext, item: &str) -> Option<SyncUpdate> {
         self.found.fetch_add(1, Ordering::Relaxed);
         self.known.contains_key(item).then(|| SyncUpdate::ItemFound {
             project: ctx.project(),
@@ -96,7 +96,7 @@ impl MissingItems {
     ///
     /// # Errors
     /// The second answer is another one, so that the commit may still be there.
-    pub async fn confirm_missing_commit(
+    pub(super) async fn confirm_missing_commit(
         &self,
         ctx: &StageContext,
         sha: &str,
@@ -144,7 +144,7 @@ impl MissingItems {
     ///
     /// # Errors
     /// The second answer is another one, so that the pull request may still be there.
-    pub async fn confirm_missing_pull(
+    pub(super) async fn confirm_missing_pull(
         &self,
         ctx: &StageContext,
         number: i64,
@@ -172,7 +172,7 @@ impl MissingItems {
     ///
     /// # Errors
     /// The run ends.
-    pub async fn conclude(&self, ctx: &StageContext) -> Result<(), MirrorError> {
+    pub(super) async fn conclude(&self, ctx: &StageContext) -> Result<(), MirrorError> {
         let missed = std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner));
         if missed.is_empty() {
             return Ok(());

@@ -1,19 +1,19 @@
 //! Entities of a repository: one file a family, with the stages that mirror it.
 
-pub mod commits;
-pub mod counts;
-pub mod details;
+pub(super) mod commits;
+pub(super) mod counts;
+pub(super) mod details;
 mod embedded;
-pub mod events;
+pub(super) mod events;
 mod fork_commits;
 mod heads;
 mod history;
-pub mod issues;
-pub mod labels;
+pub(super) mod issues;
+pub(super) mod labels;
 mod missing_items;
-pub mod people;
-pub mod pulls;
-pub mod refs;
-pub mod refusals;
-pub mod repository;
-pub mod stars;
+pub(super) mod people;
+pub(super) mod pulls;
+pub(super) mod refs;
+pub(super) mod refusals;
+pub(super) mod repository;
+pub(super) mod stars;

@@ -18,7 +18,7 @@ use crate::store::relational::{ProjectUserKind, RowBatch};
 const CONTRIBUTORS_AGE: TimeDelta = TimeDelta::days(1);
 
 /// Syncs contributors and collaborators. Collaborators take more permissions than the rest of the repository.
-pub async fn sync_people(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_people(ctx: &StageContext) -> Result<(), MirrorError> {
     for (what, done) in [("contributors", contributors(ctx).await), ("collaborators", collaborators(ctx).await)] {
         match done {
             // The contributors are refused where a history is too long for GitHub to count them.

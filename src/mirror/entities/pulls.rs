@@ -31,7 +31,7 @@ const MAX_CONCURRENT_PULLS: usize = 16;
 const MAX_LISTED_COMMITS: usize = 250;
 
 /// Syncs the pull requests, and the commits of those whose head is new.
-pub async fn sync_pulls(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_pulls(ctx: &StageContext) -> Result<(), MirrorError> {
     match sync_list(ctx).await {
         Err(error) => commits_after_failed_list(ctx, error).await,
         done => done,
@@ -96,7 +96,7 @@ async fn remove(ctx: &StageContext, ids: &[String]) -> Result<(), MirrorError> {
 
 /// Fetches pull requests that others refer to and that no list gave, or that changed without a list telling: one
 /// request each, or the whole list if that takes fewer.
-pub async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorError> {
     let relational = &ctx.run.stores.relational;
     let mut numbers = relational.unfetched_pulls(ctx.project()).await?;
     if numbers.is_empty() {
@@ -295,14 +295,14 @@ async fn compare_ends(ctx: &StageContext, number: i64, map: &ItemMapper) -> Resu
 }
 
 /// Syncs the review comments.
-pub async fn sync_review_comments(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_review_comments(ctx: &StageContext) -> Result<(), MirrorError> {
     let list = review_comment_list(ctx.url(&["pulls", "comments"]));
     let absent = sync_since(ctx, &list, Expected::Unknown).await?;
     tombstone_comments(ctx, &list, &absent).await
 }
 
 /// Syncs the review comments of one pull request by its own list. Returns the ids of their documents.
-pub async fn sync_review_comments_of(ctx: &StageContext, number: i64) -> Result<HashSet<String>, MirrorError> {
+pub(crate) async fn sync_review_comments_of(ctx: &StageContext, number: i64) -> Result<HashSet<String>, MirrorError> {
     sync_own_list(ctx, &review_comment_list(ctx.url(&["pulls", &number.to_string(), "comments"]))).await
 }
 

@@ -10,7 +10,7 @@ use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 
 /// Syncs the branches with their heads, and the tags.
-pub async fn sync_branches(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_branches(ctx: &StageContext) -> Result<(), MirrorError> {
     let branches = named(ctx, "branches", Collection::Branches).await;
     if let Err(error) = &branches
         && error.concerns_all_items()
@@ -34,7 +34,7 @@ async fn named(ctx: &StageContext, what: &str, collection: Collection) -> Result
 }
 
 /// Syncs the releases with their assets.
-pub async fn sync_releases(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_releases(ctx: &StageContext) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
         let key = repository.document_key([id.into()]);

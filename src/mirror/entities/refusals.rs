@@ -6,14 +6,14 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::stage::Stage;
 
 /// Key of the repository's JSON that tells whether it has pull requests; without them all their addresses answer 404.
-pub const HAS_PULL_REQUESTS: &str = "has_pull_requests";
+pub(crate) const HAS_PULL_REQUESTS: &str = "has_pull_requests";
 
 /// Records a refusal that is no failure of the stage; returns any other error. A refusal says nothing of what exists,
 /// so that mirrored data stay as they are.
 ///
 /// # Errors
 /// The error that was given, where it is a failure.
-pub fn accept(stage: Stage, ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
+pub(crate) fn accept(stage: Stage, ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
     match error {
         // GitHub docs: 409 where a repository has no commits yet.
         MirrorError::Api(ApiError::EmptyRepository { .. }) => Ok(()),

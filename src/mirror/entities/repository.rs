@@ -36,7 +36,7 @@ async fn entity(ctx: &StageContext, name: &str, url: &ApiUrl) -> Result<Option<(
 }
 
 /// Syncs the owner's profile and, for a fork, its parent. (The repository itself was fetched when it was resolved.)
-pub async fn sync_owner_and_parent(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_owner_and_parent(ctx: &StageContext) -> Result<(), MirrorError> {
     owner(ctx).await?;
     let json = &ctx.repository().json;
     let parent = get_path(json, "parent").and_then(|parent| project_row(parent, unknown_parent(parent), true));
@@ -112,7 +112,7 @@ async fn parent(ctx: &StageContext, mut row: Project) -> Result<(), MirrorError>
 }
 
 /// Syncs the topics: one document each.
-pub async fn sync_topics(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_topics(ctx: &StageContext) -> Result<(), MirrorError> {
     let url = ctx.url(&["topics"]).query("per_page", "100");
     let Some((page, step)) = entity(ctx, "topics", &url).await? else { return Ok(()) };
     let item = JsonItem::single(&page.body, read_now())?;
@@ -146,7 +146,7 @@ pub async fn sync_topics(ctx: &StageContext) -> Result<(), MirrorError> {
 }
 
 /// Syncs the number of bytes of code in each language.
-pub async fn sync_languages(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_languages(ctx: &StageContext) -> Result<(), MirrorError> {
     let url = ctx.url(&["languages"]);
     let Some((page, step)) = entity(ctx, "languages", &url).await? else { return Ok(()) };
     let item = JsonItem::single(&page.body, read_now())?;

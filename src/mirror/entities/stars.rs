@@ -19,7 +19,7 @@ const MAX_STARGAZER_PAGES: u32 = 400;
 
 /// Syncs the stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; if it refuses,
 /// the stage is not permitted, and the feed's WatchEvents still count.
-pub async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
         let user = item.value().get("user").unwrap_or(item.value());
@@ -61,7 +61,7 @@ pub async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
 }
 
 /// Syncs the forks, with a project row each, oldest first, so that pages change only where a fork changed.
-pub async fn sync_forks(ctx: &StageContext) -> Result<(), MirrorError> {
+pub(crate) async fn sync_forks(ctx: &StageContext) -> Result<(), MirrorError> {
     let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
         let key = repository.document_key([id.into()]);

@@ -14,13 +14,13 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Resource;
 
 /// GitHub truncates some lists at 300 to 400 pages; a last page at or beyond this may be a truncation.
-pub const DEEP_PAGE: u32 = 300;
+pub(crate) const DEEP_PAGE: u32 = 300;
 /// Maximum delay in seconds of GitHub's API behind its clock.
 const CLOCK_SLACK_SECONDS: i64 = 60;
 
 /// End of a list at which new items appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GrowthEnd {
+pub(crate) enum GrowthEnd {
     /// First page: newest first.
     Front,
     /// Last page: oldest first.
@@ -28,7 +28,7 @@ pub enum GrowthEnd {
 }
 
 /// Result of a [`backfill`].
-pub enum Backfill {
+pub(crate) enum Backfill {
     /// The list is complete.
     Whole {
         /// Time from which changes have to be fetched.
@@ -60,7 +60,7 @@ struct BackfillStart {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored and not read again.
-pub async fn sync_immutable(ctx: &StageContext, list: &List<'_>) -> Result<HashSet<i64>, MirrorError> {
+pub(crate) async fn sync_immutable(ctx: &StageContext, list: &List<'_>) -> Result<HashSet<i64>, MirrorError> {
     let mut walker = PageWalker::start(ctx, list).await?;
     if !walker.state.completed {
         walker.pass(CachePolicy::Trust).await?;
@@ -83,7 +83,7 @@ pub async fn sync_immutable(ctx: &StageContext, list: &List<'_>) -> Result<HashS
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn backfill(
+pub(crate) async fn backfill(
     ctx: &StageContext,
     list: &List<'_>,
     grows: GrowthEnd,

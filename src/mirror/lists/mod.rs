@@ -17,11 +17,11 @@ mod backfill;
 mod part_size;
 mod parts;
 mod recent;
-pub mod restricted;
+pub(super) mod restricted;
 mod since;
 mod snapshot;
 mod successor;
-pub mod unlisted_users;
+pub(super) mod unlisted_users;
 mod walker;
 
 use bytes::Bytes;
@@ -38,20 +38,20 @@ use crate::store::documents::Collection;
 use crate::store::relational::sync_state::{PageState, fingerprint};
 use crate::validator::Validator;
 
-pub use backfill::{Backfill, DEEP_PAGE, GrowthEnd, backfill, sync_immutable};
-pub use part_size::PartSize;
-pub use recent::{Reach, sync_newest_first, sync_recently_changed};
-pub use since::{Absent, recheck_share, sync_since};
-pub use snapshot::{
+pub(super) use backfill::{Backfill, DEEP_PAGE, GrowthEnd, backfill, sync_immutable};
+pub(super) use part_size::PartSize;
+pub(super) use recent::{Reach, sync_newest_first, sync_recently_changed};
+pub(super) use since::{Absent, recheck_share, sync_since};
+pub(super) use snapshot::{
     Expected, Listing, find_missing, revalidate, revalidate_expecting, revalidate_single_page, sync_snapshot, tombstone,
 };
 use successor::Successor;
 
 /// Items per page: GitHub's maximum (GitHub docs: using pagination).
-pub const PER_PAGE: usize = 100;
+pub(super) const PER_PAGE: usize = 100;
 
 /// List of GitHub's API.
-pub struct List<'a, S = Repository> {
+pub(super) struct List<'a, S = Repository> {
     /// Name in the sync state.
     pub name: &'a str,
     /// URL without `per_page`.
@@ -66,17 +66,17 @@ pub struct List<'a, S = Repository> {
 
 impl<'a, S> List<'a, S> {
     /// Describes a list whose items come as plain JSON.
-    pub fn new(name: &'a str, url: ApiUrl, collection: Collection, map: &'a ItemMapper<S>) -> Self {
+    pub(super) fn new(name: &'a str, url: ApiUrl, collection: Collection, map: &'a ItemMapper<S>) -> Self {
         Self { name, url, accept: Accept::Json, collection, map }
     }
 
     /// Requests the items in another representation.
-    pub fn accept(self, accept: Accept) -> Self {
+    pub(super) fn accept(self, accept: Accept) -> Self {
         Self { accept, ..self }
     }
 
     /// Returns the list in another order.
-    pub fn sorted(&self, sort: &str, direction: &str) -> Self {
+    pub(super) fn sorted(&self, sort: &str, direction: &str) -> Self {
         Self { url: self.url.clone().query("sort", sort).query("direction", direction), ..*self }
     }
 
@@ -217,7 +217,7 @@ async fn fetch_successor<S: Resource>(
 }
 
 /// Pages of a list one after the other, for callers that decide when to stop.
-pub struct Pages<'a> {
+pub(super) struct Pages<'a> {
     ctx: &'a StageContext,
     list: &'a List<'a>,
     next: Successor,
@@ -226,7 +226,7 @@ pub struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     /// Starts before the first page.
-    pub fn new(ctx: &'a StageContext, list: &'a List<'a>) -> Self {
+    pub(super) fn new(ctx: &'a StageContext, list: &'a List<'a>) -> Self {
         Self { ctx, list, next: Successor::Linked(list.first_page()), visited: VisitedUrls::default() }
     }
 
@@ -234,7 +234,7 @@ impl<'a> Pages<'a> {
     ///
     /// # Errors
     /// The page could not be had.
-    pub async fn next(&mut self) -> Result<Option<MappedPage>, MirrorError> {
+    pub(super) async fn next(&mut self) -> Result<Option<MappedPage>, MirrorError> {
         let next = std::mem::replace(&mut self.next, Successor::End);
         next.visit(&mut self.visited)?;
         let Some(PageResult::Page(mut answer)) = fetch_successor(self.ctx, self.list, &next, None).await? else {

@@ -16,7 +16,7 @@ use crate::store::relational::sync_state::PageState;
 
 /// Extent of a sync down to known items.
 #[derive(Debug, Clone, Copy)]
-pub struct Reach {
+pub(crate) struct Reach {
     /// Whether it reached known items. Otherwise items in between may be lost.
     pub joined: bool,
     /// Time of the last complete sync, if any.
@@ -31,7 +31,7 @@ pub struct Reach {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads on to the same place.
-pub async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Result<Reach, MirrorError> {
+pub(crate) async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Result<Reach, MirrorError> {
     let state = ctx.list_state(list.name).await?;
     let known = ctx.run.stores.relational.pages(state.id).await?.into_iter().next().filter(|_| state.completed);
     let stood_first: HashSet<i64> =
@@ -84,7 +84,7 @@ pub async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Result<Re
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored, and the next run reads down to the same watermark.
-pub async fn sync_recently_changed(
+pub(crate) async fn sync_recently_changed(
     ctx: &StageContext,
     list: &List<'_>,
     watermarked: &List<'_>,

@@ -31,7 +31,7 @@ const DEEP: &str = "deep";
 
 /// Documents that a list no longer holds.
 #[derive(Debug, Default)]
-pub struct Absent {
+pub(crate) struct Absent {
     /// Ids of the documents.
     pub ids: Vec<String>,
     /// Whether all pages were seen to lack them. Otherwise an item may have moved to a page fetched before, and has to
@@ -44,7 +44,7 @@ pub struct Absent {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn sync_since(ctx: &StageContext, list: &List<'_>, expected: Expected) -> Result<Absent, MirrorError> {
+pub(crate) async fn sync_since(ctx: &StageContext, list: &List<'_>, expected: Expected) -> Result<Absent, MirrorError> {
     let changed_name = format!("{}:changed", list.name);
     let by_creation = list.sorted("created", "asc");
     let by_change = List { name: &changed_name, ..list.sorted("updated", "asc") };
@@ -107,7 +107,7 @@ async fn absent(ctx: &StageContext, list: &List<'_>, seen: &HashSet<i64>) -> Res
 ///
 /// # Errors
 /// A page could not be had.
-pub async fn recheck_share(ctx: &StageContext, list: &List<'_>) -> Result<Absent, MirrorError> {
+pub(crate) async fn recheck_share(ctx: &StageContext, list: &List<'_>) -> Result<Absent, MirrorError> {
     let mut walker = PageWalker::start(ctx, list).await?;
     recheck_due(&mut walker, &HashSet::new()).await
 }

@@ -35,7 +35,7 @@ const FOUND_EMPTY: &str = "found empty";
 
 /// Number of items that GitHub gives elsewhere for a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// Exactly so many.
     Exactly(u64),
     /// At least so many.
@@ -53,17 +53,17 @@ pub enum Expected {
 
 impl Expected {
     /// Returns an exact count, if there is one.
-    pub fn exactly(count: Option<u64>) -> Self {
+    pub(crate) fn exactly(count: Option<u64>) -> Self {
         count.map_or(Self::Unknown, Self::Exactly)
     }
 
     /// Returns a lower bound, if there is one.
-    pub fn at_least(count: Option<u64>) -> Self {
+    pub(crate) fn at_least(count: Option<u64>) -> Self {
         count.map_or(Self::Unknown, Self::AtLeast)
     }
 
     /// Returns a count that an empty list contradicts.
-    pub fn positive(&self) -> Option<u64> {
+    pub(crate) fn positive(&self) -> Option<u64> {
         match self {
             Self::Exactly(count) | Self::AtLeast(count) => (*count > 0).then_some(*count),
             Self::At(..) | Self::Unknown | Self::HiddenFromSome | Self::Irrelevant => None,
@@ -73,7 +73,7 @@ impl Expected {
 
 /// Result of syncing a list.
 #[derive(Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Fingerprints of its documents' ids.
     pub ids: HashSet<i64>,
     /// Number of items that nothing identifies, such as a star of a deleted account.
@@ -96,7 +96,7 @@ pub struct Listing {
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn sync_snapshot(ctx: &StageContext, list: &List<'_>) -> Result<(), MirrorError> {
+pub(crate) async fn sync_snapshot(ctx: &StageContext, list: &List<'_>) -> Result<(), MirrorError> {
     let listing = revalidate(ctx, list).await?;
     tombstone(ctx, list.collection, &listing.gone).await
 }
@@ -105,7 +105,7 @@ pub async fn sync_snapshot(ctx: &StageContext, list: &List<'_>) -> Result<(), Mi
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn revalidate<S: Resource>(ctx: &StageContext<S>, list: &List<'_, S>) -> Result<Listing, MirrorError> {
+pub(crate) async fn revalidate<S: Resource>(ctx: &StageContext<S>, list: &List<'_, S>) -> Result<Listing, MirrorError> {
     revalidate_expecting(ctx, list, Expected::Unknown).await
 }
 
@@ -117,7 +117,7 @@ pub async fn revalidate<S: Resource>(ctx: &StageContext<S>, list: &List<'_, S>) 
 ///
 /// # Errors
 /// A page could not be had; what was read before it is stored.
-pub async fn revalidate_expecting<S: Resource>(
+pub(crate) async fn revalidate_expecting<S: Resource>(
     ctx: &StageContext<S>,
     list: &List<'_, S>,
     expected: Expected,
@@ -182,7 +182,10 @@ pub async fn revalidate_expecting<S: Resource>(
 ///
 /// # Errors
 /// The page could not be had.
-pub async fn revalidate_single_page(ctx: &StageContext, list: &List<'_>) -> Result<Option<Listing>, MirrorError> {
+pub(crate) async fn revalidate_single_page(
+    ctx: &StageContext,
+    list: &List<'_>,
+) -> Result<Option<Listing>, MirrorError> {
     let walker = PageWalker::start(ctx, list).await?;
     if walker.state.completed && walker.pages.len() == 1 && walker.has_nothing_behind(1) {
         return revalidate(ctx, list).await.map(Some);
@@ -232,7 +235,7 @@ async fn is_doubtful<S: Resource>(walker: &PageWalker<'_, S>, expected: &mut Exp
 ///
 /// Where a repository has few, those that were stored when the run's first list asked are looked through: what the run itself
 /// has stored since was listed just now, or is found by the next run.
-pub async fn find_missing<S: Resource>(
+pub(crate) async fn find_missing<S: Resource>(
     ctx: &StageContext<S>,
     collection: Collection,
     listed: &HashSet<i64>,
@@ -254,7 +257,7 @@ pub async fn find_missing<S: Resource>(
 }
 
 /// Marks documents as deleted, after everything handed in before is stored.
-pub async fn tombstone<S: Resource>(
+pub(crate) async fn tombstone<S: Resource>(
     ctx: &StageContext<S>,
     collection: Collection,
     gone: &[String],

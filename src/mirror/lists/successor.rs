@@ -13,7 +13,7 @@ const PROBE_FROM: usize = PER_PAGE / 2;
 
 /// Page that follows another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Successor {
+pub(super) enum Successor {
     /// A page that is linked.
     Linked(ApiUrl),
     /// A page that may exist although no link says so.
@@ -24,7 +24,7 @@ pub enum Successor {
 
 impl Successor {
     /// Returns the successor of the page at `url` with so many items, which links to `link`.
-    pub fn of(url: &ApiUrl, link: Option<&ApiUrl>, shown: usize) -> Self {
+    pub(super) fn of(url: &ApiUrl, link: Option<&ApiUrl>, shown: usize) -> Self {
         let size = number(url, "per_page").map_or(PER_PAGE, |size| size as usize);
         match link {
             Some(link) => Self::Linked(link.clone()),
@@ -38,7 +38,7 @@ impl Successor {
     }
 
     /// Returns the page to request.
-    pub fn url(&self) -> Option<&ApiUrl> {
+    pub(super) fn url(&self) -> Option<&ApiUrl> {
         match self {
             Self::Linked(url) | Self::Probable(url) => Some(url),
             Self::End => None,
@@ -49,12 +49,12 @@ impl Successor {
     ///
     /// # Errors
     /// The walk has had it before.
-    pub fn visit(&self, visited: &mut VisitedUrls) -> Result<(), ApiError> {
+    pub(super) fn visit(&self, visited: &mut VisitedUrls) -> Result<(), ApiError> {
         self.url().map_or(Ok(()), |url| visited.visit(url))
     }
 
     /// Returns whether only the number of items suggests the page.
-    pub fn is_probable(&self) -> bool {
+    pub(super) fn is_probable(&self) -> bool {
         matches!(self, Self::Probable(_))
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct PageWalker<'a, S = Repository> {
 }
 
 impl<'a, S: Resource> PageWalker<'a, S> {
-    pub async fn start(ctx: &'a StageContext<S>, list: &'a List<'a, S>) -> Result<Self, MirrorError> {
+    pub(super) async fn start(ctx: &'a StageContext<S>, list: &'a List<'a, S>) -> Result<Self, MirrorError> {
         let state = ctx.list_state(list.name).await?;
         let pages = ctx.run.stores.relational.pages(state.id).await?;
         let mut pages: BTreeMap<_, _> = pages.into_iter().map(|page| (page.page, page)).collect();
@@ -92,7 +92,7 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     }
 
     /// Fetches or revalidates all pages once.
-    pub async fn pass(&mut self, known: CachePolicy) -> Result<(), MirrorError> {
+    pub(super) async fn pass(&mut self, known: CachePolicy) -> Result<(), MirrorError> {
         self.shifted = false;
         self.boundaries.clear();
         let trusted_to = match known {
@@ -123,7 +123,7 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     /// Fetches pages whose addresses are known. Neighboring pages are fetched one after the other, in a few concurrent
     /// stretches: in a list that grows at its front, an item that is pushed to the next page meanwhile is met there.
     /// Returns the first page of each stretch but the first.
-    pub async fn fetch_concurrently(
+    pub(super) async fn fetch_concurrently(
         &mut self,
         pages: &[u32],
         last_before: Option<u32>,
@@ -154,7 +154,7 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     }
 
     /// Fetches one page, and stores it unless it is unchanged.
-    pub async fn fetch(&mut self, page: u32, url: ApiUrl, last_before: Option<u32>) -> Result<(), MirrorError> {
+    pub(super) async fn fetch(&mut self, page: u32, url: ApiUrl, last_before: Option<u32>) -> Result<(), MirrorError> {
         match fetch_page(self.ctx, &url, self.list.accept, self.pages.get(&page)).await? {
             PageResult::Page(answer) => self.store_page(page, *answer, last_before).await,
             PageResult::NotModified => {
@@ -165,7 +165,7 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     }
 
     /// Returns a page's URL: the known one, or the template with this number.
-    pub fn url_of(&self, page: u32) -> ApiUrl {
+    pub(super) fn url_of(&self, page: u32) -> ApiUrl {
         let known = self.pages.get(&page).and_then(|state| state.url.parse().ok());
         let template = || self.template.clone().unwrap_or_else(|| self.list.first_page());
         known.unwrap_or_else(|| template().with_query("page", &page.to_string()))
@@ -180,12 +180,12 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     }
 
     /// Returns whether a known page is certainly the last one.
-    pub fn has_nothing_behind(&self, page: u32) -> bool {
+    pub(super) fn has_nothing_behind(&self, page: u32) -> bool {
         self.pages.contains_key(&page) && self.successor(page) == Successor::End
     }
 
     /// Follows the successors of a page; pages in `settled` need no request.
-    pub async fn follow_next(
+    pub(super) async fn follow_next(
         &mut self,
         mut page: u32,
         settled: &HashSet<u32>,
@@ -234,14 +234,14 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     }
 
     /// Drops all pages, so that the next walk fetches them unconditionally.
-    pub async fn forget_pages(&mut self) -> Result<(), MirrorError> {
+    pub(super) async fn forget_pages(&mut self) -> Result<(), MirrorError> {
         self.pages.clear();
         self.truncate_pages(0).await
     }
 
     /// Stores a page and its state. `last_before` is the last page known before: later ones are new because the list
     /// has grown.
-    pub async fn store_page(
+    pub(super) async fn store_page(
         &mut self,
         number: u32,
         mut answer: ListPage,
@@ -287,40 +287,40 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     }
 
     /// Returns whether the pages are told apart by cursors.
-    pub fn is_by_cursor(&self) -> bool {
+    pub(super) fn is_by_cursor(&self) -> bool {
         self.pages.values().any(|page| is_cursor(page.next.as_deref()))
     }
 
     /// Returns the fingerprint of the token that all pages were fetched with, if it was one.
-    pub fn reader(&self) -> Option<String> {
+    pub(super) fn reader(&self) -> Option<String> {
         reader_of(&self.pages)
     }
 
     /// Returns the fingerprints of all identified items on the known pages.
-    pub fn ids(&self) -> HashSet<i64> {
+    pub(super) fn ids(&self) -> HashSet<i64> {
         self.keys().filter(|key| *key != UNIDENTIFIED).collect()
     }
 
     /// Returns the fingerprints of the items on the known pages, in order.
-    pub fn keys(&self) -> impl DoubleEndedIterator<Item = i64> {
+    pub(super) fn keys(&self) -> impl DoubleEndedIterator<Item = i64> {
         self.pages.values().flat_map(|page| page.keys.iter().copied())
     }
 
     /// Returns the last page that holds items.
-    pub fn last_page(&self) -> u32 {
+    pub(super) fn last_page(&self) -> u32 {
         self.pages.iter().rev().find(|(_, page)| !page.keys.is_empty()).map_or(1, |(number, _)| *number)
     }
 
     /// Returns the number of items in GitHub's list, by its page numbers. GitHub hides items after it has cut the
     /// pages: only differences between such totals are exact.
-    pub fn total(&self) -> usize {
+    pub(super) fn total(&self) -> usize {
         let last = self.last_page();
         let on_last = self.pages.get(&last).map_or(0, |page| page.keys.len());
         (last as usize - 1) * PER_PAGE + on_last
     }
 
     /// Records that the list is complete.
-    pub async fn complete(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
+    pub(super) async fn complete(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
         let list = self.state.id;
         let progress = vec![SyncUpdate::PagesEnd { list, last: keep_pages }, SyncUpdate::Completed { list, watermark }];
         self.ctx.write_sync_state(progress).await

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::store::relational::rows::{Account, Person};
 
 /// Reads an account's stub. Null, `{}` and a stub without a login are no account (GitHub docs: `user` is nullable).
-pub fn account(value: Option<&Value>) -> Option<Account> {
+pub(crate) fn account(value: Option<&Value>) -> Option<Account> {
     let value = value?;
     let login = value.get("login").and_then(Value::as_str).filter(|login| !login.is_empty())?;
     Some(Account {
@@ -17,6 +17,6 @@ pub fn account(value: Option<&Value>) -> Option<Account> {
 }
 
 /// Converts an account to a person: GitHub shows deleted people as `ghost`.
-pub fn as_person(account: Account) -> Person {
+pub(crate) fn as_person(account: Account) -> Person {
     if account.login.eq_ignore_ascii_case("ghost") { Person::Ghost } else { Person::Account(account) }
 }

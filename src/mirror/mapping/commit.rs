@@ -12,7 +12,7 @@ use crate::store::relational::RowBatch;
 use crate::store::relational::rows::{Commit, Person};
 
 /// Maps a commit to its document and row. Returns its SHA.
-pub fn map_commit(
+pub(crate) fn map_commit(
     repository: &Repository,
     item: &JsonItem<'_>,
     out: &mut MappedPage,
@@ -25,7 +25,7 @@ pub fn map_commit(
 }
 
 /// Adds a commit's row, and what it tells of its author and committer.
-pub fn commit_row(
+pub(crate) fn commit_row(
     repository: &Repository,
     item: &JsonItem<'_>,
     rows: &mut RowBatch,
@@ -56,12 +56,12 @@ pub fn commit_row(
     Ok(())
 }
 
-pub const ON_BRANCH: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+pub(crate) const ON_BRANCH: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     map_commit(repository, item, out, true).map(drop)
 };
 
 /// Returns a commit's author or committer: the account, or else the identity in git (docs/data-model.md, "Tables").
-pub fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {
+pub(crate) fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -> Person {
     if let Some(account) = account(on_github) {
         return as_person(account);
     }

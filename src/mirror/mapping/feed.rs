@@ -10,7 +10,7 @@ use crate::store::relational::rows::{Account, Person, ProjectUser, PullRequestHi
 /// Actions of a PullRequestEvent that belong to a pull request's history.
 const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "synchronize"];
 
-pub fn rows_of(
+pub(crate) fn rows_of(
     repository: &Repository,
     item: &JsonItem<'_>,
     kind: &str,

@@ -11,24 +11,24 @@ use crate::store::documents::Collection;
 use crate::store::relational::rows::{Issue, IssueComment, IssueEvent, Person, PullRequestHistory};
 
 /// Returns the number at the end of an issue's or pull request's URL.
-pub fn number_of(url: Option<&str>) -> Option<i64> {
+pub(crate) fn number_of(url: Option<&str>) -> Option<i64> {
     url?.rsplit('/').next()?.parse().ok()
 }
 
 /// Returns the first assignee. Newer answers only have the list.
-pub fn assignee(item: &JsonItem<'_>) -> Option<Person> {
+pub(crate) fn assignee(item: &JsonItem<'_>) -> Option<Person> {
     let first = item.get_path("assignees").and_then(|list| list.get(0));
     account(item.get_path("assignee")).or_else(|| account(first)).map(as_person)
 }
 
 /// Returns the names of an issue's labels.
-pub fn label_names(item: &JsonItem<'_>) -> Vec<String> {
+pub(crate) fn label_names(item: &JsonItem<'_>) -> Vec<String> {
     let labels = item.get_path("labels").and_then(Value::as_array).into_iter().flatten();
     // A label is an object, or in old answers its name alone.
     labels.filter_map(|label| get_path(label, "name").unwrap_or(label).as_str().map(str::to_owned)).collect()
 }
 
-pub const ISSUE: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+pub(crate) const ISSUE: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let number = item.require_integer("number")?;
     let key = repository.document_key([number.into()]);
     out.documents.push(item.document(Collection::Issues, key, &repository.tags(&[])));
@@ -49,7 +49,7 @@ pub const ISSUE: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, o
     Ok(())
 };
 
-pub const COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+pub(crate) const COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let id = item.require_integer("id")?;
     let url = item.require_text("issue_url")?;
     let number = number_of(Some(&url))
@@ -70,7 +70,7 @@ pub const COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>,
 /// Actions of issue events that belong to a pull request's history.
 const HISTORY_ACTIONS: [&str; 3] = ["closed", "merged", "reopened"];
 
-pub const EVENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+pub(crate) const EVENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let id = item.require_integer("id")?;
     // An event outlives its issue: without one it is kept under number 0.
     let number = item.integer("issue.number").unwrap_or(0);

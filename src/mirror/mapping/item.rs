@@ -15,7 +15,7 @@ use crate::store::documents::{self, Collection, Document, KeyValue, Representati
 use crate::store::relational::rows::{Account, Person};
 
 /// JSON object of an answer.
-pub struct JsonItem<'a> {
+pub(crate) struct JsonItem<'a> {
     raw: &'a str,
     value: Value,
     read_at: DateTime<Utc>,
@@ -25,7 +25,7 @@ pub struct JsonItem<'a> {
 ///
 /// # Errors
 /// The answer is not a JSON array.
-pub fn parse_items(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
+pub(crate) fn parse_items(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
@@ -36,7 +36,7 @@ pub fn parse_items(body: &[u8]) -> Result<Vec<&RawValue>, MirrorError> {
 ///
 /// # Errors
 /// The answer is no object, or the key holds no array.
-pub fn parse_items_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawValue>, MirrorError> {
+pub(crate) fn parse_items_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawValue>, MirrorError> {
     parse_items(parse_item_under(body, key)?.get().as_bytes())
 }
 
@@ -44,7 +44,7 @@ pub fn parse_items_under<'a>(body: &'a [u8], key: &str) -> Result<Vec<&'a RawVal
 ///
 /// # Errors
 /// The answer is no object, or lacks the key.
-pub fn parse_item_under<'a>(body: &'a [u8], key: &str) -> Result<&'a RawValue, MirrorError> {
+pub(crate) fn parse_item_under<'a>(body: &'a [u8], key: &str) -> Result<&'a RawValue, MirrorError> {
     let object: HashMap<String, &RawValue> =
         serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))?;
     object.get(key).copied().ok_or_else(|| MirrorError::Answer(format!("the answer has no `{key}`")))
@@ -54,7 +54,7 @@ pub fn parse_item_under<'a>(body: &'a [u8], key: &str) -> Result<&'a RawValue, M
 ///
 /// # Errors
 /// The answer is not JSON.
-pub fn parse_item(body: &[u8]) -> Result<&RawValue, MirrorError> {
+pub(crate) fn parse_item(body: &[u8]) -> Result<&RawValue, MirrorError> {
     serde_json::from_slice(body).map_err(|error| MirrorError::unexpected("an object", &error))
 }
 
@@ -63,7 +63,7 @@ impl<'a> JsonItem<'a> {
     ///
     /// # Errors
     /// The answer is not a JSON object that can be held.
-    pub fn single(body: &'a [u8], read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
+    pub(crate) fn single(body: &'a [u8], read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
         Self::new(parse_item(body)?, read_at)
     }
 
@@ -71,7 +71,7 @@ impl<'a> JsonItem<'a> {
     ///
     /// # Errors
     /// The item is not a JSON object that can be held.
-    pub fn new(raw: &'a RawValue, read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
+    pub(crate) fn new(raw: &'a RawValue, read_at: DateTime<Utc>) -> Result<Self, MirrorError> {
         let value: Value = json::parse(raw.get()).map_err(|error| MirrorError::unexpected("an object", &error))?;
         if !value.is_object() {
             return Err(MirrorError::Answer("an item of the answer is not an object".to_owned()));
@@ -80,42 +80,42 @@ impl<'a> JsonItem<'a> {
     }
 
     /// Returns the time at which the answer was read.
-    pub fn read_at(&self) -> DateTime<Utc> {
+    pub(crate) fn read_at(&self) -> DateTime<Utc> {
         self.read_at
     }
 
     /// Returns the whole value.
-    pub fn value(&self) -> &Value {
+    pub(crate) fn value(&self) -> &Value {
         &self.value
     }
 
     /// Returns the value at a path of keys (`user.login`); null counts as absent.
-    pub fn get_path(&self, path: &str) -> Option<&Value> {
+    pub(crate) fn get_path(&self, path: &str) -> Option<&Value> {
         get_path(&self.value, path)
     }
 
     /// Returns the text at a path.
-    pub fn text(&self, path: &str) -> Option<String> {
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
         self.get_path(path).and_then(Value::as_str).map(str::to_owned)
     }
 
     /// Returns the integer at a path.
-    pub fn integer(&self, path: &str) -> Option<i64> {
+    pub(crate) fn integer(&self, path: &str) -> Option<i64> {
         self.get_path(path).and_then(Value::as_i64)
     }
 
     /// Returns the date at a path.
-    pub fn date(&self, path: &str) -> Option<DateTime<Utc>> {
+    pub(crate) fn date(&self, path: &str) -> Option<DateTime<Utc>> {
         self.get_path(path).and_then(Value::as_str).and_then(parse_date)
     }
 
     /// Returns the person at a path, or the ghost.
-    pub fn person(&self, path: &str) -> Person {
+    pub(crate) fn person(&self, path: &str) -> Person {
         account(self.get_path(path)).map_or(Person::Ghost, as_person)
     }
 
     /// Returns the account at a path.
-    pub fn account(&self, path: &str) -> Option<Account> {
+    pub(crate) fn account(&self, path: &str) -> Option<Account> {
         account(self.get_path(path))
     }
 
@@ -123,7 +123,7 @@ impl<'a> JsonItem<'a> {
     ///
     /// # Errors
     /// It is missing: the item can't be stored, and that must be said.
-    pub fn require_integer(&self, path: &str) -> Result<i64, MirrorError> {
+    pub(crate) fn require_integer(&self, path: &str) -> Result<i64, MirrorError> {
         self.integer(path).ok_or_else(|| self.lacks(path))
     }
 
@@ -131,7 +131,7 @@ impl<'a> JsonItem<'a> {
     ///
     /// # Errors
     /// It is missing: the item can't be stored, and that must be said.
-    pub fn require_text(&self, path: &str) -> Result<String, MirrorError> {
+    pub(crate) fn require_text(&self, path: &str) -> Result<String, MirrorError> {
         self.text(path).filter(|text| !text.is_empty()).ok_or_else(|| self.lacks(path))
     }
 
@@ -141,12 +141,12 @@ impl<'a> JsonItem<'a> {
     }
 
     /// Builds the item's document: GitHub's bytes, with tags appended.
-    pub fn document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
+    pub(crate) fn document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
         self.shaped_document(collection, key, tags, Representation::Summary)
     }
 
     /// Builds the document of an answer to a request for the one item.
-    pub fn full_document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
+    pub(crate) fn full_document(&self, collection: Collection, key: Vec<KeyValue>, tags: &[(&str, Value)]) -> Document {
         self.shaped_document(collection, key, tags, Representation::Detailed)
     }
 
@@ -173,13 +173,13 @@ impl<'a> JsonItem<'a> {
 }
 
 /// Returns the value at a path of keys; null counts as absent.
-pub fn get_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+pub(crate) fn get_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     let found = path.split('.').try_fold(value, |value, key| value.get(key))?;
     (!found.is_null()).then_some(found)
 }
 
 /// Parses a date as GitHub writes it.
-pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|date| date.to_utc())
 }
 

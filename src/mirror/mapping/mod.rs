@@ -1,13 +1,13 @@
 //! Pure functions from GitHub's JSON to documents and rows.
 
-pub mod account;
-pub mod commit;
-pub mod feed;
-pub mod issue;
-pub mod item;
-pub mod profile;
-pub mod pull;
-pub mod repository;
+pub(super) mod account;
+pub(super) mod commit;
+pub(super) mod feed;
+pub(super) mod issue;
+pub(super) mod item;
+pub(super) mod profile;
+pub(super) mod pull;
+pub(super) mod repository;
 
 use chrono::{DateTime, Utc};
 
@@ -19,7 +19,7 @@ use crate::store::relational::RowBatch;
 
 /// Documents and rows of an item or page.
 #[derive(Default)]
-pub struct MappedPage {
+pub(super) struct MappedPage {
     /// Documents.
     pub documents: Vec<Document>,
     /// Rows.
@@ -35,5 +35,5 @@ pub struct MappedPage {
 }
 
 /// Mapping of one item to documents and rows.
-pub type ItemMapper<S = Repository> =
+pub(super) type ItemMapper<S = Repository> =
     dyn Fn(&S, &JsonItem<'_>, &mut MappedPage) -> Result<(), MirrorError> + Send + Sync;

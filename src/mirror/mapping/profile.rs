@@ -8,7 +8,7 @@ use crate::store::relational::rows::Profile;
 use crate::validator::Validator;
 
 /// Returns the row of a profile, with the validator of its answer.
-pub fn profile_row(item: &JsonItem<'_>, validator: Option<Validator>) -> Option<Profile> {
+pub(crate) fn profile_row(item: &JsonItem<'_>, validator: Option<Validator>) -> Option<Profile> {
     Some(Profile {
         account: account(Some(item.value()))?,
         name: item.text("name"),
@@ -22,6 +22,6 @@ pub fn profile_row(item: &JsonItem<'_>, validator: Option<Validator>) -> Option<
 }
 
 /// Returns the document of a profile.
-pub fn profile_document(item: &JsonItem<'_>) -> Result<Document, MirrorError> {
+pub(crate) fn profile_document(item: &JsonItem<'_>) -> Result<Document, MirrorError> {
     Ok(item.full_document(Collection::Users, vec![item.require_text("login")?.into()], &[]))
 }

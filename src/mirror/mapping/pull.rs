@@ -14,7 +14,7 @@ use crate::store::documents::{Collection, Representation};
 use crate::store::relational::rows::{PullRequest, PullRequestHistory, ReviewComment};
 
 /// Maps a pull request to its document and rows, from a list or from its own answer.
-pub fn map_pull(
+pub(crate) fn map_pull(
     repository: &Repository,
     item: &JsonItem<'_>,
     out: &mut MappedPage,
@@ -68,11 +68,11 @@ pub fn map_pull(
     Ok(())
 }
 
-pub const PULL: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+pub(crate) const PULL: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     map_pull(repository, item, out, Representation::Summary)
 };
 
-pub const REVIEW_COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+pub(crate) const REVIEW_COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     let id = item.require_integer("id")?;
     let url = item.require_text("pull_request_url")?;
     let number = number_of(Some(&url)).ok_or_else(|| {

@@ -9,7 +9,7 @@ use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::{ListingState, Parent, Project, ProjectListing};
 
 /// Returns a repository's row, from any answer that embeds the repository.
-pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
+pub(crate) fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Project> {
     let text = |path: &str| get_path(value, path).and_then(Value::as_str).map(str::to_owned);
     Some(Project {
         github_id: value.get("id").and_then(Value::as_i64),
@@ -25,18 +25,18 @@ pub fn project_row(value: &Value, parent: Parent, refresh: bool) -> Option<Proje
 }
 
 /// Returns the parent of a repository that is only mentioned: the answer tells whether there is one, but not which.
-pub fn unknown_parent(value: &Value) -> Parent {
+pub(crate) fn unknown_parent(value: &Value) -> Parent {
     if value.get("fork").and_then(Value::as_bool).unwrap_or(false) { Parent::Unknown } else { Parent::None }
 }
 
 /// Returns the document of a repository's full answer.
-pub fn repository_document(item: &JsonItem<'_>) -> Result<Document, MirrorError> {
+pub(crate) fn repository_document(item: &JsonItem<'_>) -> Result<Document, MirrorError> {
     let key = vec![item.require_text("owner.login")?.into(), item.require_text("name")?.into()];
     Ok(item.full_document(Collection::Repos, key, &[]))
 }
 
 /// Returns the listing row of an answer that embeds a repository.
-pub fn listing(github_id: i64, item: &JsonItem<'_>, state: ListingState) -> ProjectListing {
+pub(crate) fn listing(github_id: i64, item: &JsonItem<'_>, state: ListingState) -> ProjectListing {
     let flag = |key: &str| item.get_path(key).and_then(Value::as_bool).unwrap_or(false);
     let visibility = item.text("visibility").or_else(|| {
         item.get_path("private")
