@@ -9,14 +9,19 @@ use crate::http::sources;
 /// Advice for a process that has reached the limit.
 pub const HINT: &str = "raise the limit of open files (`ulimit -n`), or run fewer jobs at a time";
 
+/// Files that one operation of a library has open at a time, such as a database with its log and index.
+const PROBED_FILES: usize = 8;
+
 /// Returns whether an error comes from the limit: the process's own, or the system's.
 pub fn is_limit(error: &(dyn Error + 'static)) -> bool {
     sources(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(is_limit_code)
 }
 
-/// Returns whether the process can open no file now, for libraries that hide the cause of their errors.
+/// Returns whether the process has all but reached the limit, for libraries that hide the cause of their errors, and have
+/// closed their files again when they return one.
 pub fn is_limit_reached() -> bool {
-    std::env::current_exe().and_then(File::open).is_err_and(|error| is_limit_code(&error))
+    let open = |_| std::env::current_exe().and_then(File::open);
+    (0..PROBED_FILES).map(open).collect::<io::Result<Vec<File>>>().is_err_and(|error| is_limit_code(&error))
 }
 
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use super::output::counted;
 use super::{App, CommandOutcome};
 use crate::mirror::{Mirror, MirrorError};
 use crate::store::relational::leases::process_name;
-use crate::workers::{Exclusive, run_exclusive_in_turn};
+use crate::workers::{Exclusive, run_exclusive_when_free};
 
 /// Runs `work` on each item until shutdown. `work` prints its result, and returns whether that is complete.
 ///
@@ -54,7 +54,7 @@ pub(super) async fn run_exclusive<T>(
     (subject, lease): (&str, &str),
     work: impl AsyncFn(Mirror) -> Result<T, MirrorError>,
 ) -> anyhow::Result<Result<T, MirrorError>> {
-    Ok(match run_exclusive_in_turn(mirror, (subject, lease), &process_name(), &app.shutdown, work).await? {
+    Ok(match run_exclusive_when_free(mirror, (subject, lease), &process_name(), &app.shutdown, work).await? {
         Exclusive::Finished(result) => result,
         Exclusive::Cancelled(Some(done)) => Ok(done),
         Exclusive::Cancelled(None) => Err(MirrorError::Cancelled),

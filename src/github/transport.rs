@@ -123,12 +123,12 @@ impl Transport {
 fn failure(error: reqwest::Error) -> TransientFailure {
     let error = error.without_url();
     let connect = error.is_connect().then(|| {
-        if error.is_dns() {
+        if open_files::is_limit(&error) || open_files::is_limit_reached() {
+            ConnectProblem::OpenFiles
+        } else if error.is_dns() {
             ConnectProblem::Dns
         } else if sources(&error).any(is_tls) {
             ConnectProblem::Tls
-        } else if open_files::is_limit(&error) {
-            ConnectProblem::OpenFiles
         } else {
             ConnectProblem::Host
         }

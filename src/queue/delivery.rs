@@ -32,7 +32,7 @@ pub struct DeadLetter {
     pub body: String,
     /// Failed attempts before the last one.
     pub attempts: u32,
-    /// Why it was given up.
+    /// The reason for giving it up.
     pub reason: String,
 }
 
@@ -90,7 +90,7 @@ pub enum AckOutcome {
     Expired,
 }
 
-/// How a message is settled.
+/// The way in which a message is settled.
 pub(super) enum Disposition {
     /// Its work is done: it is removed.
     Ack,

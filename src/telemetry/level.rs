@@ -7,11 +7,11 @@ use clap::ValueEnum;
 /// A log level, from the most severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Level {
-    /// What failed
+    /// Failures
     Error,
-    /// What should be looked at
+    /// Warnings
     Warn,
-    /// What was done
+    /// Completed work
     Info,
     /// Every request
     Debug,

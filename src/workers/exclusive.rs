@@ -17,9 +17,9 @@ const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
 const OUTAGE_RETRY_DELAY: Duration = Duration::from_mins(1);
 
 /// Time that a command waits for a lease: longer than the lease of a dead holder lasts.
-const TURN_TIMEOUT: Duration = Duration::from_secs(70);
+const LEASE_WAIT_TIMEOUT: Duration = Duration::from_secs(70);
 /// Time between its attempts to acquire the lease.
-const TURN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+const LEASE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The end of work under a lease.
 pub(crate) enum Exclusive<T> {
@@ -80,14 +80,14 @@ where
 ///
 /// # Errors
 /// A store that can't be used.
-pub(crate) async fn run_exclusive_in_turn<T>(
+pub(crate) async fn run_exclusive_when_free<T>(
     mirror: &Mirror,
     (what, lease): (&str, &str),
     process: &str,
     stop: &CancellationToken,
     work: impl AsyncFn(Mirror) -> Result<T, MirrorError>,
 ) -> Result<Exclusive<T>, BackendError> {
-    let deadline = Instant::now() + TURN_TIMEOUT;
+    let deadline = Instant::now() + LEASE_WAIT_TIMEOUT;
     let mut reported = false;
     loop {
         let holder = match run_exclusive(mirror, lease, process, stop, |mirror| work(mirror)).await? {
@@ -95,11 +95,11 @@ pub(crate) async fn run_exclusive_in_turn<T>(
             ended => return Ok(ended),
         };
         if !std::mem::replace(&mut reported, true) {
-            mirror.console.line(&format!("{what}: {holder}; waiting up to {} s for it", TURN_TIMEOUT.as_secs()));
+            mirror.console.line(&format!("{what}: {holder}; waiting up to {} s for it", LEASE_WAIT_TIMEOUT.as_secs()));
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(Exclusive::Cancelled(None)),
-            () = tokio::time::sleep(TURN_POLL_INTERVAL) => {}
+            () = tokio::time::sleep(LEASE_POLL_INTERVAL) => {}
         }
     }
 }

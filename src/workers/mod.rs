@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use exclusive::{Exclusive, run_exclusive, run_exclusive_in_turn};
+pub(crate) use exclusive::{Exclusive, run_exclusive, run_exclusive_when_free};
 pub use repositories::RepositoryHandler;
 pub use users::UserHandler;
 
