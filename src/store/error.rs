@@ -33,8 +33,17 @@ impl BackendError {
         Self { operation: operation.into(), cause, hint, before_start: false }
     }
 
-    /// Returns the error for a URL whose scheme names no backend of this store; `hint` lists those that do.
-    pub(super) fn unsupported_scheme(store: &str, url: &BackendUrl, hint: &'static str) -> Self {
+    /// Returns the error for a URL that names no document store.
+    pub(super) fn no_document_store(url: &BackendUrl) -> Self {
+        Self::unsupported_scheme("document store", url, "set `documents.url` to a sqlite: or mongodb: URL")
+    }
+
+    /// Returns the error for a URL that names no relational store.
+    pub(super) fn no_relational_store(url: &BackendUrl) -> Self {
+        Self::unsupported_scheme("relational store", url, "set `sql.url` to a sqlite: or mysql: URL")
+    }
+
+    fn unsupported_scheme(store: &str, url: &BackendUrl, hint: &'static str) -> Self {
         Self {
             operation: format!("opening the {store} {url}"),
             cause: format!("{}: is not supported as a {store}", url.scheme()),
@@ -43,6 +52,7 @@ impl BackendError {
         }
     }
 
+    /// Marks the error as one that occurred before any work began.
     pub(crate) fn before_start(mut self) -> Self {
         self.before_start = true;
         self

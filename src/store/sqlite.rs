@@ -83,10 +83,12 @@ pub(super) fn is_rejected_value(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| matches!(code & 0xff, TOO_BIG | CONSTRAINT | MISMATCH))
 }
 
+/// Names the operation of opening a file, for errors.
 pub(crate) fn open_operation(what: &str, path: &Path) -> String {
     format!("opening the {what} {}", path.display())
 }
 
+/// Creates the directory of a file.
 pub(crate) fn create_parent_dir(what: &str, path: &Path) -> Result<(), BackendError> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
     private_files::create_dir_all(parent).map_err(|error| BackendError {

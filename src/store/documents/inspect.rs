@@ -14,7 +14,7 @@ pub async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Bac
     let Some(path) = url.sqlite_path() else {
         return match url.kind() {
             BackendKind::Mongodb => mongodb::inspect(url, retry_policy).await,
-            _ => Err(BackendError::unsupported_scheme("document store", url, super::SUPPORTED_URLS)),
+            _ => Err(BackendError::no_document_store(url)),
         };
     };
     match inspect::open_existing("document store", path).await? {

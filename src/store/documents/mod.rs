@@ -22,9 +22,6 @@ use super::BackendError;
 use crate::backend_url::{self, BackendUrl};
 use crate::retry::RetryPolicy;
 
-/// Hint for a URL that names no document store.
-const SUPPORTED_URLS: &str = "set `documents.url` to a sqlite: or mongodb: URL";
-
 /// Representation of an entity, in GitHub's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Representation {
@@ -218,7 +215,7 @@ impl Documents {
             (backend_url::BackendKind::Mongodb, None) => {
                 Backend::Mongodb(mongodb::MongoDocuments::open(url, &retry_policy.for_backend()).await?)
             }
-            _ => return Err(BackendError::unsupported_scheme("document store", url, SUPPORTED_URLS)),
+            _ => return Err(BackendError::no_document_store(url)),
         };
         Ok(Self { backend })
     }

@@ -12,7 +12,6 @@ use self::mysql::MysqlBackend;
 use self::sql::{Dialect, MAX_AHEAD_MICROS, MAX_THROTTLE_AHEAD_MICROS, Param, Statement, Statements, WINDOW_MICROS};
 use self::sqlite::SqliteBackend;
 use super::BackendError;
-use super::relational::SUPPORTED_URLS;
 use crate::backend_url::{BackendKind, BackendUrl};
 use crate::rate_limit::{
     ConcurrencyClaim, MAX_BURST, REQUEST_INTERVAL, RateLimitStore, RateLimitStoreError, RateWindow, Reservation,
@@ -50,7 +49,7 @@ pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Arc<dy
             (Storage::Sqlite(SqliteBackend::open(path, retry_policy).await?), Dialect::Sqlite, name)
         }
         (_, None) => {
-            return Err(BackendError::unsupported_scheme("relational store", url, SUPPORTED_URLS));
+            return Err(BackendError::no_relational_store(url));
         }
     };
     let rate_limits = StoredRateLimits {

@@ -38,7 +38,7 @@ impl Backend {
         match (url.kind(), url.sqlite_path()) {
             (BackendKind::Mysql, _) => Ok(Self::Mysql(MysqlBackend::open(url, retry_policy).await?)),
             (_, Some(path)) => Ok(Self::Sqlite(SqliteBackend::open(path).await?)),
-            (_, None) => Err(BackendError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
+            (_, None) => Err(BackendError::no_relational_store(url)),
         }
     }
 

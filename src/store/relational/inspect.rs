@@ -14,7 +14,7 @@ pub async fn inspect(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Bac
     let Some(path) = url.sqlite_path() else {
         return match url.kind() {
             BackendKind::Mysql => mysql::MysqlBackend::inspect(url, retry_policy).await,
-            _ => Err(BackendError::unsupported_scheme("relational store", url, super::SUPPORTED_URLS)),
+            _ => Err(BackendError::no_relational_store(url)),
         };
     };
     let Some(mut file) = inspect::open_existing("relational store", path).await? else {

@@ -52,8 +52,6 @@ use crate::retry::RetryPolicy;
 /// The reserved row of `projects` that belongs to no repository, as in GHTorrent. The sync state of accounts is kept
 /// under it.
 pub const NO_PROJECT: i64 = -1;
-/// Hint for a URL that names no relational store.
-pub(super) const SUPPORTED_URLS: &str = "set `sql.url` to a sqlite: or mysql: URL";
 /// Maximum number of keys per lookup statement outside a batch.
 const KEYS_PER_READ: usize = 100;
 
