@@ -29,49 +29,49 @@ struct Access {
 }
 
 impl AccessCache {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { repos: LruCache::new(MAX_REPOSITORIES) }
     }
 
     /// Returns whether a token can read a repository, from its own responses.
-    pub fn known_access(&self, repo: &RepoName, token: usize) -> Option<bool> {
+    pub(super) fn known_access(&self, repo: &RepoName, token: usize) -> Option<bool> {
         self.repos.peek(&key(repo))?.tokens.get(&token).copied()
     }
 
     /// Returns whether everybody can read a repository.
-    pub fn is_public(&self, repo: &RepoName) -> bool {
+    pub(super) fn is_public(&self, repo: &RepoName) -> bool {
         self.repos.peek(&key(repo)).is_some_and(|access| access.public)
     }
 
     /// Returns whether a token was denied an endpoint of a repository.
-    pub fn is_denied(&self, repo: &RepoName, token: usize, endpoint: &str) -> bool {
+    pub(super) fn is_denied(&self, repo: &RepoName, token: usize, endpoint: &str) -> bool {
         self.repos.peek(&key(repo)).is_some_and(|access| access.denied.contains(&(token, endpoint.to_owned())))
     }
 
     /// Returns when a token may be probed again.
-    pub fn probe_after(&self, repo: &RepoName, token: usize) -> Option<Instant> {
+    pub(super) fn probe_after(&self, repo: &RepoName, token: usize) -> Option<Instant> {
         self.repos.peek(&key(repo))?.probe_after.get(&token).copied()
     }
 
     /// Records whether a token can read a repository, and whether everybody can if that is known.
-    pub fn record_access(&mut self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
+    pub(super) fn record_access(&mut self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
         let access = self.of(repo);
         access.tokens.insert(token, can);
         access.public = public.unwrap_or(access.public);
     }
 
     /// Records that a token was denied an endpoint of a repository.
-    pub fn record_denial(&mut self, repo: &RepoName, token: usize, endpoint: &str) {
+    pub(super) fn record_denial(&mut self, repo: &RepoName, token: usize, endpoint: &str) {
         self.of(repo).denied.insert((token, endpoint.to_owned()));
     }
 
     /// Postpones the next probe of a token.
-    pub fn probe_later(&mut self, repo: &RepoName, token: usize, at: Instant) {
+    pub(super) fn probe_later(&mut self, repo: &RepoName, token: usize, at: Instant) {
         self.of(repo).probe_after.insert(token, at);
     }
 
     /// Applies what is known of a repository to its present name too.
-    pub fn record_rename(&mut self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
+    pub(super) fn record_rename(&mut self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
         let mut access = self.of(asked).clone();
         access.public = public.unwrap_or(access.public);
         self.repos.put(key(name), access);

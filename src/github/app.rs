@@ -67,17 +67,17 @@ fn sign_jwt(id: &str, key: &EncodingKey, now: DateTime<Utc>) -> Result<String, j
 }
 
 impl App {
-    pub fn new(config: &AppConfig) -> Result<Self, ClientError> {
+    pub(super) fn new(config: &AppConfig) -> Result<Self, ClientError> {
         let key = parse_private_key(&config.key).map_err(|_| ClientError::AppKey)?;
         Ok(Self { id: config.id.clone(), key, clock_offset: Mutex::new(TimeDelta::zero()) })
     }
 
-    pub fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         &self.id
     }
 
     /// Returns the `Authorization` header for one request of the App itself. Signing can't fail with a key that was parsed.
-    pub fn authorization(&self) -> HeaderValue {
+    pub(super) fn authorization(&self) -> HeaderValue {
         let clock_offset = *self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
         let token = sign_jwt(&self.id, &self.key, Utc::now() + clock_offset).unwrap_or_default();
         let mut value =
@@ -87,7 +87,7 @@ impl App {
     }
 
     /// Synchronizes the clock with GitHub's. Returns whether it was so far off that signatures were rejected.
-    pub fn sync_clock(&self, server_now: DateTime<Utc>) -> bool {
+    pub(super) fn sync_clock(&self, server_now: DateTime<Utc>) -> bool {
         let clock_offset = server_now - Utc::now();
         let mut known = self.clock_offset.lock().unwrap_or_else(PoisonError::into_inner);
         if (clock_offset - *known).abs() < CLOCK_TOLERANCE {

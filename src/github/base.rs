@@ -21,28 +21,28 @@ pub(super) struct ApiBase {
 }
 
 impl ApiBase {
-    pub fn new(api_url: Url, public_url: Option<Url>) -> Self {
+    pub(super) fn new(api_url: Url, public_url: Option<Url>) -> Self {
         let public_url = OnceCell::new_with(public_url.map(|url| Some(with_slash(url))));
         Self { api_url, public_url }
     }
 
     /// Returns the public address if it is known.
-    pub fn public_url(&self) -> Option<&Url> {
+    pub(super) fn public_url(&self) -> Option<&Url> {
         self.public_url.get()?.as_ref()
     }
 
     /// Returns whether the public address is still to be found.
-    pub fn is_undetermined(&self) -> bool {
+    pub(super) fn is_undetermined(&self) -> bool {
         !self.public_url.initialized()
     }
 
     /// Parses an address that came from the server; see [`ApiUrl::parse`].
-    pub fn parse(&self, from: &ApiUrl, text: &str) -> Result<ApiUrl, UrlProblem> {
+    pub(super) fn parse(&self, from: &ApiUrl, text: &str) -> Result<ApiUrl, UrlProblem> {
         ApiUrl::parse(&self.api_url, self.public_url(), from, text)
     }
 
     /// Takes the public address from a response that shows its own: an object whose `url` ends with the requested path.
-    pub fn record(&self, requested: &ApiUrl, body: &[u8]) {
+    pub(super) fn record(&self, requested: &ApiUrl, body: &[u8]) {
         if self.is_undetermined()
             && let Some(found) = base_url_in(requested, body)
         {
@@ -52,7 +52,7 @@ impl ApiBase {
     }
 
     /// Looks up the public address, once for all requests; after a failure the next one tries again.
-    pub async fn discover<F: Future<Output = Result<Option<Url>, ()>>>(&self, ask: impl FnOnce() -> F) {
+    pub(super) async fn discover<F: Future<Output = Result<Option<Url>, ()>>>(&self, ask: impl FnOnce() -> F) {
         // A failure leaves it undetermined.
         let _ = self.public_url.get_or_try_init(ask).await;
     }

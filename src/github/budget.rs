@@ -29,7 +29,7 @@ pub(super) struct RateLimitHeaders {
 }
 
 impl RateLimitHeaders {
-    pub fn read(headers: &HeaderMap) -> Self {
+    pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim);
         Self {
             limit: text("x-ratelimit-limit").and_then(|t| t.parse().ok()),
@@ -41,17 +41,17 @@ impl RateLimitHeaders {
 
     /// Returns whether the server enforces a limit. GHES without one sends no headers, or limit 0 and remaining 0, which is not
     /// "spent".
-    pub fn has_limit(&self) -> bool {
+    pub(super) fn has_limit(&self) -> bool {
         self.limit.is_none_or(|limit| limit > 0) && (self.limit.is_some() || self.remaining.is_some())
     }
 
     /// Returns whether the server states that it has no limit: one of 0, of which 0 remain.
-    pub fn states_no_limit(&self) -> bool {
+    pub(super) fn states_no_limit(&self) -> bool {
         self.limit == Some(0) && self.remaining.is_some() && !self.other_resource
     }
 
     /// Returns the window that the headers describe, if they describe one with a limit.
-    pub fn window(&self, server_now: DateTime<Utc>) -> Option<RateWindow> {
+    pub(super) fn window(&self, server_now: DateTime<Utc>) -> Option<RateWindow> {
         let (Some(limit @ 1..), Some(remaining), false) = (self.limit, self.remaining, self.other_resource) else {
             return None;
         };
@@ -62,7 +62,7 @@ impl RateLimitHeaders {
     }
 
     /// Returns the time until the window ends. Both times are GitHub's, so a wrong clock here does no harm.
-    pub fn until_reset(&self, server_now: DateTime<Utc>) -> Duration {
+    pub(super) fn until_reset(&self, server_now: DateTime<Utc>) -> Duration {
         let Some(reset) = self.reset else { return WINDOW };
         let seconds = reset.saturating_sub(server_now.timestamp());
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(2 * WINDOW)
@@ -101,7 +101,7 @@ pub(super) enum Remaining {
 impl Budget {
     /// Records a response's headers. Responses may come out of order: within a window the remainder only goes down, a later window
     /// replaces an earlier one, and reports of an earlier window are ignored.
-    pub fn record(&mut self, rate: &RateLimitHeaders, server_now: DateTime<Utc>, now: Instant) {
+    pub(super) fn record(&mut self, rate: &RateLimitHeaders, server_now: DateTime<Utc>, now: Instant) {
         let Some(RateWindow { limit, remaining, reset: reset_epoch, wait }) = rate.window(server_now) else {
             if rate.states_no_limit() {
                 *self = Self::Unlimited;
@@ -128,14 +128,14 @@ impl Budget {
     }
 
     /// Records a regular response without limit headers: a server that never sent any has no limit.
-    pub fn record_absent(&mut self) {
+    pub(super) fn record_absent(&mut self) {
         if matches!(self, Self::Unknown) {
             *self = Self::Unlimited;
         }
     }
 
     /// Returns the length of a window, as far as it is known.
-    pub fn window_length(&self) -> Duration {
+    pub(super) fn window_length(&self) -> Duration {
         match self {
             Self::Known(window) => window.length,
             Self::Unknown | Self::Unlimited => WINDOW,
@@ -143,7 +143,7 @@ impl Budget {
     }
 
     /// Returns what is left at `now`; after the window's end a full one is assumed.
-    pub fn remaining(&self, now: Instant) -> Remaining {
+    pub(super) fn remaining(&self, now: Instant) -> Remaining {
         match self {
             Self::Unknown => Remaining::Unknown,
             Self::Unlimited => Remaining::Unlimited,

@@ -77,7 +77,7 @@ pub(super) struct TransientFailure {
 }
 
 impl TransientFailure {
-    pub fn new(why: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), timed_out: false, retry_after: None, not_github: false, connect: None }
     }
 }
@@ -88,16 +88,16 @@ impl Response {
     }
 
     /// Returns the server's time.
-    pub fn date(&self) -> Option<DateTime<Utc>> {
+    pub(super) fn date(&self) -> Option<DateTime<Utc>> {
         http_date(self.header("date")?)
     }
 
-    pub fn etag(&self) -> Option<&str> {
+    pub(super) fn etag(&self) -> Option<&str> {
         self.header("etag").filter(|tag| !tag.is_empty())
     }
 
     /// Returns when the token expires. GitHub writes `2025-02-04 16:42:10 UTC`, or a numeric offset.
-    pub fn token_expiry(&self) -> Option<DateTime<Utc>> {
+    pub(super) fn token_expiry(&self) -> Option<DateTime<Utc>> {
         let text = self.header("github-authentication-token-expiration")?;
         match text.strip_suffix(" UTC") {
             Some(naive) => Some(chrono::NaiveDateTime::parse_from_str(naive, "%Y-%m-%d %H:%M:%S").ok()?.and_utc()),
@@ -106,7 +106,7 @@ impl Response {
     }
 
     /// Returns a classic token's scopes; GitHub sends none for other kinds.
-    pub fn scopes(&self) -> Option<&str> {
+    pub(super) fn scopes(&self) -> Option<&str> {
         self.header("x-oauth-scopes")
     }
 
@@ -115,7 +115,7 @@ impl Response {
     }
 
     /// Returns whether it is a web page where GitHub's API would have sent JSON.
-    pub fn is_web_page(&self) -> bool {
+    pub(super) fn is_web_page(&self) -> bool {
         !self.is_json()
             && (self.header("content-type").is_some_and(|t| t.starts_with("text/html")) || self.body.starts_with(b"<"))
     }
@@ -178,7 +178,7 @@ impl Response {
     }
 
     /// Classifies the response. `path` and `token` (a hint) go into errors; `conditional` requests carried an ETag.
-    pub fn classify(&self, path: &str, token: &str, conditional: bool) -> ResponseClass {
+    pub(super) fn classify(&self, path: &str, token: &str, conditional: bool) -> ResponseClass {
         let path = || path.to_owned();
         let token = || token.to_owned();
         let server_now = self.date().unwrap_or_else(Utc::now);

@@ -26,7 +26,7 @@ pub(super) struct Coordinator {
 }
 
 impl Coordinator {
-    pub fn new(store: Arc<dyn RateLimitStore>) -> Self {
+    pub(super) fn new(store: Arc<dyn RateLimitStore>) -> Self {
         // The process id is for people who inspect the table; the rest makes it unique over all machines.
         let process = format!("{}-{:016x}", std::process::id(), rand::random::<u64>());
         Self { store, process, allocating: tokio::sync::Mutex::default(), allocated_at: Mutex::default() }
@@ -37,7 +37,7 @@ impl Coordinator {
     }
 
     /// Renews the pool's allocation of requests in flight if it is due. An idle process doesn't call this, and loses its share.
-    pub async fn refresh_allocation(&self, pool: &TokenPool) -> Result<(), RateLimitStoreError> {
+    pub(super) async fn refresh_allocation(&self, pool: &TokenPool) -> Result<(), RateLimitStoreError> {
         if self.is_allocation_younger(HEARTBEAT_INTERVAL) {
             return Ok(());
         }
@@ -59,7 +59,11 @@ impl Coordinator {
     }
 
     /// Reserves what the pool found available. If other processes hold it, the pool throttles or pauses the token; returns `None`.
-    pub async fn reserve(&self, pool: &TokenPool, permit: Permit) -> Result<Option<Permit>, RateLimitStoreError> {
+    pub(super) async fn reserve(
+        &self,
+        pool: &TokenPool,
+        permit: Permit,
+    ) -> Result<Option<Permit>, RateLimitStoreError> {
         if permit.granted {
             return Ok(Some(permit));
         }
@@ -89,21 +93,21 @@ impl Coordinator {
     }
 
     /// Reports usage. A failure is only logged: the response is valid anyway, and the next reservation will fail.
-    pub async fn report(&self, permit: &Permit, report: UsageReport) {
+    pub(super) async fn report(&self, permit: &Permit, report: UsageReport) {
         if let Err(error) = self.store.report(&permit.fingerprint, report).await {
             tracing::warn!(%error, token = %permit.hint, "a token's usage was not reported to the shared store");
         }
     }
 
     /// Reports a pause; a failure is only logged, as in [`Coordinator::report`].
-    pub async fn pause(&self, permit: &Permit, wait: Duration, reason: WaitReason, secondary_limit_hits: u32) {
+    pub(super) async fn pause(&self, permit: &Permit, wait: Duration, reason: WaitReason, secondary_limit_hits: u32) {
         if let Err(error) = self.store.pause(&permit.fingerprint, wait, reason, secondary_limit_hits).await {
             tracing::warn!(%error, token = %permit.hint, "a token's pause was not reported to the shared store");
         }
     }
 
     /// Deregisters this process and closes the store.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.deregister().await;
         self.store.close().await;
     }

@@ -65,7 +65,7 @@ impl Default for ClientLimits {
 impl ClientLimits {
     /// Returns the pause after `failed` failed attempts: exponential, its second half random, so that requests that failed together
     /// don't return together. A failing server's `Retry-After` is respected up to its maximum.
-    pub fn backoff(&self, failed: u32, retry_after: Option<Duration>) -> Duration {
+    pub(super) fn backoff(&self, failed: u32, retry_after: Option<Duration>) -> Duration {
         let backoff = doubled(self.initial_backoff, failed.saturating_sub(1), self.max_backoff);
         backoff
             .mul_f64(0.5 + 0.5 * rand::random::<f64>())
@@ -73,7 +73,7 @@ impl ClientLimits {
     }
 
     /// Returns the pause after a secondary limit; `index` counts those in a row, from 0.
-    pub fn secondary_pause(&self, index: u32) -> Duration {
+    pub(super) fn secondary_pause(&self, index: u32) -> Duration {
         doubled(self.initial_secondary_pause, index, self.max_secondary_pause)
     }
 }

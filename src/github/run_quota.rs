@@ -41,7 +41,7 @@ pub(super) struct QuotaPermit<'a> {
 
 impl QuotaPermit<'_> {
     /// Spends it: the request counted on a rate limit.
-    pub fn spend(self) {
+    pub(super) fn spend(self) {
         self.permit.forget();
         let spent = self.limits.spent.fetch_add(1, Ordering::Relaxed) + 1;
         if spent >= self.limits.total
@@ -54,7 +54,7 @@ impl QuotaPermit<'_> {
 
 impl RunQuota {
     /// Sets the bounds for all further requests, once: how many may count, and for how long any may be sent.
-    pub fn set(&self, requests: Option<u64>, time: Option<Duration>, messages: [String; 2]) {
+    pub(super) fn set(&self, requests: Option<u64>, time: Option<Duration>, messages: [String; 2]) {
         let total = requests.map(|number| usize::try_from(number).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
         let semaphore = total.map(Semaphore::new);
         if let (Some(0), Some(requests)) = (total, &semaphore) {
@@ -73,13 +73,13 @@ impl RunQuota {
     }
 
     /// Returns the message of the bound that kept a request from being sent, if one did.
-    pub fn reached(&self) -> Option<String> {
+    pub(super) fn reached(&self) -> Option<String> {
         self.reached.get().cloned()
     }
 
     /// Acquires one request's permit; `None` without a bound. While all are held by other requests, waits until it is known
     /// whether those count. Fails with [`ApiError::LimitReached`].
-    pub async fn acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
+    pub(super) async fn acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
         let Some(limits) = self.limits.get() else { return Ok(None) };
         self.check_deadline(limits)?;
         let Some(requests) = &limits.requests else { return Ok(None) };
@@ -93,7 +93,7 @@ impl RunQuota {
     }
 
     /// Acquires a permit without waiting, for a request that another one waits for while it holds its own.
-    pub fn try_acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
+    pub(super) fn try_acquire(&self) -> Result<Option<QuotaPermit<'_>>, ApiError> {
         let Some(limits) = self.limits.get() else { return Ok(None) };
         self.check_deadline(limits)?;
         let Some(requests) = &limits.requests else { return Ok(None) };
@@ -104,7 +104,7 @@ impl RunQuota {
     }
 
     /// Resolves at the deadline with the error for it; never if there is none.
-    pub async fn deadline_passed(&self) -> ApiError {
+    pub(super) async fn deadline_passed(&self) -> ApiError {
         match self.limits.get().and_then(|limits| Some((limits, limits.deadline?))) {
             Some((limits, deadline)) => {
                 tokio::time::sleep_until(deadline).await;

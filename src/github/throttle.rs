@@ -17,17 +17,17 @@ pub(super) struct Gcra {
 
 impl Gcra {
     /// Returns when the next request may be sent; `now` or earlier means at once.
-    pub fn next_allowed(&self, now: Instant) -> Instant {
+    pub(super) fn next_allowed(&self, now: Instant) -> Instant {
         self.due.map_or(now, |due| due.checked_sub(REQUEST_INTERVAL * (MAX_BURST - 1)).unwrap_or(now))
     }
 
     /// Counts a request that is sent now.
-    pub fn record(&mut self, now: Instant) {
+    pub(super) fn record(&mut self, now: Instant) {
         self.due = Some(self.due.map_or(now, |due| due.max(now)) + REQUEST_INTERVAL);
     }
 
     /// Takes back a request that was not sent after all.
-    pub fn refund(&mut self) {
+    pub(super) fn refund(&mut self) {
         self.due = self.due.and_then(|due| due.checked_sub(REQUEST_INTERVAL));
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct TokenRequest<'a> {
 }
 
 impl<'a> TokenRequest<'a> {
-    pub fn repo(&self) -> Option<&'a RepoName> {
+    pub(super) fn repo(&self) -> Option<&'a RepoName> {
         self.request.repo.as_ref()
     }
 
@@ -137,7 +137,7 @@ pub(super) struct Permit {
 
 impl Permit {
     /// Releases it without the request having been sent.
-    pub fn cancel(self) {
+    pub(super) fn cancel(self) {
         if let Some(token) = self.pool.state().tokens.get_mut(self.token) {
             token.throttle.refund();
         }
@@ -157,7 +157,7 @@ impl Drop for Permit {
 }
 
 impl TokenPool {
-    pub fn new(
+    pub(super) fn new(
         settings: &[TokenConfig],
         app: Option<App>,
         concurrency: Option<usize>,
@@ -204,12 +204,12 @@ impl TokenPool {
     }
 
     /// Resolves when something changes after this call.
-    pub fn changed(&self) -> Notified<'_> {
+    pub(super) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
     /// Queues up with the requests that wait for the same tokens.
-    pub async fn wait_turn(&self, wanted: &TokenRequest<'_>) -> OwnedMutexGuard<()> {
+    pub(super) async fn wait_turn(&self, wanted: &TokenRequest<'_>) -> OwnedMutexGuard<()> {
         let key = self.state().wait_queue(wanted, Instant::now());
         let wait_queue = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +222,7 @@ impl TokenPool {
     }
 
     /// Tries once to get a permit, without waiting.
-    pub fn try_acquire(self: &Arc<Self>, wanted: &TokenRequest<'_>, now: Instant) -> Acquire {
+    pub(super) fn try_acquire(self: &Arc<Self>, wanted: &TokenRequest<'_>, now: Instant) -> Acquire {
         let mut state = self.state();
         let (total, per_token) = self.bounds(&state);
         let found = state.select(wanted, now, per_token);
@@ -253,7 +253,7 @@ impl TokenPool {
     }
 
     /// Reports that requests wait, once per wait.
-    pub fn announce_wait(&self, until: Instant, reason: WaitReason, now: Instant) {
+    pub(super) fn announce_wait(&self, until: Instant, reason: WaitReason, now: Instant) {
         let mut state = self.state();
         if state.announced.is_some_and(|announced| announced > now && until <= announced + Duration::from_secs(1)) {
             return;
@@ -264,20 +264,20 @@ impl TokenPool {
     }
 
     /// Reports that the announced wait is over, once.
-    pub fn announce_resumed(&self) {
+    pub(super) fn announce_resumed(&self) {
         if self.state().announced.take().is_some() {
             self.emit(ClientEvent::Resumed);
         }
     }
 
     /// Emits an event for the user.
-    pub fn emit(&self, event: ClientEvent) {
+    pub(super) fn emit(&self, event: ClientEvent) {
         (self.notify)(event);
     }
 
     /// Records a response's rate limit. `regular` responses come from the API itself, so that missing headers mean that there is
     /// no limit.
-    pub fn record_response(
+    pub(super) fn record_response(
         &self,
         permit: &Permit,
         rate: &RateLimitHeaders,
@@ -302,7 +302,7 @@ impl TokenPool {
     }
 
     /// Pauses a token; a pause that ends later stays.
-    pub fn pause(&self, token: usize, until: Instant, reason: WaitReason) {
+    pub(super) fn pause(&self, token: usize, until: Instant, reason: WaitReason) {
         if let Some(token) = self.state().tokens.get_mut(token)
             && token.paused.is_none_or(|(known, _)| known < until)
         {
@@ -313,7 +313,7 @@ impl TokenPool {
 
     /// Counts a secondary limit and returns its index in the series, from 0. Requests that were in flight together count once:
     /// `None` for all but the first.
-    pub fn record_secondary_limit(&self, token: usize, now: Instant) -> Option<u32> {
+    pub(super) fn record_secondary_limit(&self, token: usize, now: Instant) -> Option<u32> {
         let mut state = self.state();
         let token = state.tokens.get_mut(token)?;
         if token.paused.is_some_and(|(until, reason)| until > now && reason == WaitReason::SecondaryLimit) {
@@ -324,7 +324,7 @@ impl TokenPool {
     }
 
     /// Records a token's scopes and expiry, and reports the expiry once when it is near.
-    pub fn record_details(&self, token: usize, scopes: Option<&str>, expires: Option<DateTime<Utc>>) {
+    pub(super) fn record_details(&self, token: usize, scopes: Option<&str>, expires: Option<DateTime<Utc>>) {
         let mut state = self.state();
         let Some(token) = state.tokens.get_mut(token) else { return };
         if let Some(scopes) = scopes {
@@ -342,20 +342,20 @@ impl TokenPool {
     }
 
     /// Records whether a token can read a repository, and whether everybody can if that is known.
-    pub fn record_access(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
+    pub(super) fn record_access(&self, repo: &RepoName, token: usize, can: bool, public: Option<bool>) {
         self.state().access.record_access(repo, token, can, public);
         self.changed.notify_waiters();
     }
 
     /// Applies what is known of a repository's readers to its present name too.
-    pub fn record_rename(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
+    pub(super) fn record_rename(&self, asked: &RepoName, name: &RepoName, public: Option<bool>) {
         self.state().access.record_rename(asked, name, public);
         self.changed.notify_waiters();
     }
 
     /// Records that a token was denied an endpoint of a repository, or without single sign-on the repository. Returns whether
     /// another reader is left to try.
-    pub fn record_denial(&self, wanted: &TokenRequest<'_>, token: usize, error: &ApiError) -> bool {
+    pub(super) fn record_denial(&self, wanted: &TokenRequest<'_>, token: usize, error: &ApiError) -> bool {
         let Some(repo) = wanted.repo() else { return false };
         let mut state = self.state();
         if matches!(error, ApiError::SsoRequired { .. }) {
@@ -370,17 +370,17 @@ impl TokenPool {
     }
 
     /// Postpones the next probe of whether a token can read a repository.
-    pub fn probe_later(&self, repo: &RepoName, token: usize, at: Instant) {
+    pub(super) fn probe_later(&self, repo: &RepoName, token: usize, at: Instant) {
         self.state().access.probe_later(repo, token, at);
     }
 
     /// Returns whether a token other than this one could serve a request.
-    pub fn has_other(&self, wanted: &TokenRequest<'_>, token: usize) -> bool {
+    pub(super) fn has_other(&self, wanted: &TokenRequest<'_>, token: usize) -> bool {
         self.state().candidates(wanted).iter().any(|candidate| *candidate != token)
     }
 
     /// Returns references to the tokens that are not disabled.
-    pub fn usable(&self) -> Vec<TokenRef> {
+    pub(super) fn usable(&self) -> Vec<TokenRef> {
         let state = self.state();
         let usable = state.tokens.iter().enumerate().filter(|(_, token)| token.can_serve_reads());
         usable
@@ -394,7 +394,7 @@ impl TokenPool {
     }
 
     /// Returns what is known of a token.
-    pub fn token_state(&self, token: usize, now: Instant) -> TokenState {
+    pub(super) fn token_state(&self, token: usize, now: Instant) -> TokenState {
         let state = self.state();
         let Some(token) = state.tokens.get(token) else { return TokenState::default() };
         let (budget, resets_at) = match token.budget.remaining(now) {
@@ -408,7 +408,7 @@ impl TokenPool {
     }
 
     /// Sums up the budgets of the usable tokens.
-    pub fn budget(&self, now: Instant) -> PoolBudget {
+    pub(super) fn budget(&self, now: Instant) -> PoolBudget {
         let state = self.state();
         let mut total = PoolBudget {
             tokens: 0,

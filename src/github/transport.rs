@@ -35,7 +35,7 @@ pub(super) enum TransportError {
 }
 
 impl Transport {
-    pub fn new(api_url: &Url, user_agent: &str, limits: &ClientLimits) -> Result<Self, ClientError> {
+    pub(super) fn new(api_url: &Url, user_agent: &str, limits: &ClientLimits) -> Result<Self, ClientError> {
         let agent = HeaderValue::from_str(user_agent.trim())
             .ok()
             .filter(|agent| !agent.is_empty())
@@ -64,7 +64,7 @@ impl Transport {
     }
 
     /// Sends a request to `url`, its own address or one it was redirected to, and reads the whole response.
-    pub async fn send(
+    pub(super) async fn send(
         &self,
         api_url: &Url,
         url: &ApiUrl,

@@ -36,13 +36,13 @@ enum LastReport {
 
 impl UsageBuffer {
     /// Counts a reserved request that turned out free.
-    pub fn refund(&mut self) {
+    pub(super) fn refund(&mut self) {
         self.refunded = self.refunded.saturating_add(1);
     }
 
     /// Returns the report that a response's window makes due, if any. `is_last`: no other request of this process is in flight
     /// with the token, so that refunds might otherwise never be reported.
-    pub fn record_window(
+    pub(super) fn record_window(
         &mut self,
         window: RateWindow,
         reserve: u64,
@@ -67,7 +67,7 @@ impl UsageBuffer {
 
     /// Returns the report that a response without a limit makes due, if any. `stated`: the server stated that there is none,
     /// rather than sending no headers.
-    pub fn record_no_limit(&mut self, stated: bool) -> Option<UsageReport> {
+    pub(super) fn record_no_limit(&mut self, stated: bool) -> Option<UsageReport> {
         let due = match self.last {
             LastReport::Never => true,
             LastReport::NoLimit => false,

@@ -29,7 +29,7 @@ const BUSY_PROBE_DELAY: Duration = Duration::from_secs(1);
 
 impl Inner {
     /// Waits for a permit to send a request; `None` when no token is left for it.
-    pub async fn acquire_token(
+    pub(super) async fn acquire_token(
         &self,
         wanted: &TokenRequest<'_>,
         url: &ApiUrl,

@@ -37,12 +37,12 @@ pub(super) struct PreparedRequest<'a> {
 }
 
 impl<'a> PreparedRequest<'a> {
-    pub fn new(request: &'a Request, purpose: Purpose<'a>) -> Self {
+    pub(super) fn new(request: &'a Request, purpose: Purpose<'a>) -> Self {
         Self { request, purpose, is_nested: false, discovers_public_url: true }
     }
 
     /// Prepares a request that another one waits for.
-    pub fn nested(request: &'a Request, purpose: Purpose<'a>) -> Self {
+    pub(super) fn nested(request: &'a Request, purpose: Purpose<'a>) -> Self {
         Self { is_nested: true, ..Self::new(request, purpose) }
     }
 
@@ -74,7 +74,7 @@ struct RetryState {
 impl Inner {
     /// Sends the request until it succeeds or fails for good, following redirects, switching tokens and backing off. Returns the
     /// answer and the token that got it.
-    pub async fn execute(
+    pub(super) async fn execute(
         &self,
         call: &PreparedRequest<'_>,
         counter: &RequestCounter,
@@ -372,7 +372,7 @@ impl Inner {
     }
 
     /// Returns the error that no token is left for a request.
-    pub fn no_token_error(&self, url: &ApiUrl, purpose: Purpose<'_>) -> ApiError {
+    pub(super) fn no_token_error(&self, url: &ApiUrl, purpose: Purpose<'_>) -> ApiError {
         let path = url.to_string();
         let only = match purpose {
             Purpose::Pinned(token) | Purpose::Probe(token) => Some(token),

@@ -39,7 +39,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub fn new(settings: ClientSettings, limits: ClientLimits) -> Result<Self, ClientError> {
+    pub(super) fn new(settings: ClientSettings, limits: ClientLimits) -> Result<Self, ClientError> {
         let api_url = checked(settings.api_url)?;
         let app = settings.app.as_ref().map(App::new).transpose()?;
         // Anonymous requests are limited by address, which processes elsewhere don't share.

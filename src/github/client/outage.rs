@@ -15,17 +15,17 @@ pub(super) struct Outage {
 
 impl Outage {
     /// Returns whether GitHub counts as down: until it answers again, a request is sent once.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.exhausted().len() >= EXHAUSTED_REQUESTS
     }
 
     /// Records an answer, of whatever status, that came from GitHub.
-    pub fn record_answer(&self) {
+    pub(super) fn record_answer(&self) {
         self.exhausted().clear();
     }
 
     /// Records a request that used up its attempts. Parts of one list are one request.
-    pub fn record_exhausted(&self, path_and_query: &str) {
+    pub(super) fn record_exhausted(&self, path_and_query: &str) {
         let path = path_and_query.split('?').next().unwrap_or_default();
         let mut exhausted = self.exhausted();
         if exhausted.len() < EXHAUSTED_REQUESTS {

@@ -13,7 +13,7 @@ use crate::rate_limit::WaitReason;
 
 impl Inner {
     /// Records a response's rate limit, its token's expiry and scopes, and its cost. Returns whether it counts.
-    pub async fn record_response(
+    pub(super) async fn record_response(
         &self,
         permit: &Permit,
         (method, url): (&str, &ApiUrl),
@@ -53,7 +53,7 @@ impl Inner {
     }
 
     /// Pauses the token of a rate-limit response, here and in the other processes.
-    pub async fn pause(&self, permit: &Permit, limit: &RateLimitResponse) -> WaitReason {
+    pub(super) async fn pause(&self, permit: &Permit, limit: &RateLimitResponse) -> WaitReason {
         let now = Instant::now();
         let (wait, reason, secondary_limit_hits) = match limit.backoff {
             Backoff::RetryAfter(wait) => (wait, WaitReason::RetryAfter, 0),

@@ -14,13 +14,13 @@ use crate::secret::Secret;
 
 impl TokenPool {
     /// Returns whether a 403's message to an installation's token means that the account's owner suspended the App.
-    pub fn means_suspended(&self, token: usize, message: &str) -> bool {
+    pub(crate) fn means_suspended(&self, token: usize, message: &str) -> bool {
         let is_installation = self.state().tokens.get(token).is_some_and(|token| token.installation().is_some());
         is_installation && message.to_ascii_lowercase().contains("installation has been suspended")
     }
 
     /// Returns whether the App is known to read a repository, and no long-lived token is.
-    pub fn is_app_only(&self, repo: &RepoName) -> bool {
+    pub(crate) fn is_app_only(&self, repo: &RepoName) -> bool {
         let state = self.state();
         let has_reader = |is_long_lived: bool| {
             let tokens = state
@@ -34,12 +34,12 @@ impl TokenPool {
     }
 
     /// Returns the App and its index among the tokens.
-    pub fn app(&self) -> Option<(&App, usize)> {
+    pub(crate) fn app(&self) -> Option<(&App, usize)> {
         self.app.as_ref().map(|(app, place)| (app, *place))
     }
 
     /// Adds an installation of the App unless it is known, and returns its index among the tokens.
-    pub fn add_installation(&self, installation: &Installation, reserve: u64) -> usize {
+    pub(crate) fn add_installation(&self, installation: &Installation, reserve: u64) -> usize {
         let mut state = self.state();
         let known = |token: &Token| token.installation().is_some_and(|known| known.id == installation.id);
         if let Some(place) = state.tokens.iter().position(known) {
@@ -54,14 +54,14 @@ impl TokenPool {
     }
 
     /// Returns the id and the refresh lock of an installation that needs a new token.
-    pub fn due_refresh(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
+    pub(crate) fn due_refresh(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
         let state = self.state();
         let installed = state.tokens.get(token)?.installation().filter(|installed| installed.needs_refresh(now))?;
         Some((installed.id, Arc::clone(&installed.refreshing)))
     }
 
     /// Sets an installation's new token. Returns whether it can be sent.
-    pub fn refresh(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
+    pub(crate) fn refresh(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
         let is_usable = self.state().tokens.get_mut(token).is_some_and(|token| token.refresh(secret, lifetime, now));
         self.changed.notify_waiters();
         is_usable

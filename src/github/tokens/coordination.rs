@@ -17,7 +17,7 @@ const UNLIMITED_GRANT_TTL: Duration = Duration::from_millis(50);
 impl TokenPool {
     /// Returns what to report of a response, if anything is due. `free` responses cost nothing; `regular` as for
     /// [`TokenPool::record_response`].
-    pub fn usage_report(
+    pub(crate) fn usage_report(
         &self,
         token: usize,
         rate: &RateLimitHeaders,
@@ -39,7 +39,7 @@ impl TokenPool {
     }
 
     /// Records that a reserved request was not sent, or never reached GitHub.
-    pub fn refund(&self, token: usize) {
+    pub(crate) fn refund(&self, token: usize) {
         if let Some(token) = self.state().tokens.get_mut(token) {
             token.usage.refund();
         }
@@ -47,7 +47,7 @@ impl TokenPool {
 
     /// Returns this process's claims: one per token, then one for all together. While its allocations are `valid`, it may still
     /// use them; otherwise it holds only what is in flight.
-    pub fn concurrency_claims(&self, valid: bool) -> Vec<ConcurrencyClaim> {
+    pub(crate) fn concurrency_claims(&self, valid: bool) -> Vec<ConcurrencyClaim> {
         let state = self.state();
         let (total, per_token) = self.bounds(&state);
         let current = |allocation: usize, in_flight: usize| if valid { allocation.max(in_flight) } else { in_flight };
@@ -65,7 +65,7 @@ impl TokenPool {
     }
 
     /// Sets the allocations for [`TokenPool::concurrency_claims`], in the same order.
-    pub fn set_allocations(&self, allocations: &[usize]) {
+    pub(crate) fn set_allocations(&self, allocations: &[usize]) {
         let Some((all, each)) = allocations.split_last() else { return };
         let mut state = self.state();
         state.allocation = *all;
@@ -77,21 +77,21 @@ impl TokenPool {
     }
 
     /// Throttles a token of which other processes hold all that may be sent.
-    pub fn throttle_until(&self, token: usize, until: Instant) {
+    pub(crate) fn throttle_until(&self, token: usize, until: Instant) {
         if let Some(token) = self.state().tokens.get_mut(token) {
             token.throttled_until = Some(until);
         }
     }
 
     /// Records how many secondary limits in a row another process hit.
-    pub fn record_secondary_limit_hits(&self, token: usize, hits: u32) {
+    pub(crate) fn record_secondary_limit_hits(&self, token: usize, hits: u32) {
         if let Some(token) = self.state().tokens.get_mut(token) {
             token.secondary_limit_hits = token.secondary_limit_hits.max(hits);
         }
     }
 
     /// Records the time of a reservation that was granted.
-    pub fn record_grant(&self, token: usize, at: Instant) {
+    pub(crate) fn record_grant(&self, token: usize, at: Instant) {
         if let Some(token) = self.state().tokens.get_mut(token) {
             token.last_grant = Some(at);
         }

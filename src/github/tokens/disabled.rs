@@ -8,7 +8,7 @@ use super::{MAX_UNUSED_TOKENS, Permit, TokenPool};
 impl TokenPool {
     /// Handles a 401: an installation's token is dropped for a new one, any other token is disabled, and so is an installation
     /// after several useless tokens. Returns how many those were, unless the token is disabled.
-    pub fn record_unauthorized(&self, permit: &Permit) -> Option<u32> {
+    pub(crate) fn record_unauthorized(&self, permit: &Permit) -> Option<u32> {
         let unused_tokens =
             self.state().tokens.get_mut(permit.token)?.record_unauthorized(permit.authorization.as_ref());
         let unused_tokens = unused_tokens.filter(|count| *count < MAX_UNUSED_TOKENS);
@@ -19,7 +19,7 @@ impl TokenPool {
     }
 
     /// Disables a token that GitHub answered 401.
-    pub fn disable_unauthorized(&self, token: usize) {
+    pub(crate) fn disable_unauthorized(&self, token: usize) {
         let mut state = self.state();
         let Some(token) = state.tokens.get_mut(token) else { return };
         let hint = token.disabled_reason.is_none().then(|| token.hint.clone());
@@ -33,7 +33,7 @@ impl TokenPool {
 
     /// Disables a token for another reason than a 401, and reports it if other tokens are left; otherwise an error follows that
     /// says so.
-    pub fn disable(&self, token: usize, why: String) {
+    pub(crate) fn disable(&self, token: usize, why: String) {
         let mut state = self.state();
         let Some(disabled) = state.tokens.get_mut(token) else { return };
         let (hint, was_disabled) = (disabled.hint.clone(), disabled.disabled_reason.is_some());
@@ -47,14 +47,14 @@ impl TokenPool {
     }
 
     /// Returns hint and reason of each disabled token, or of this one alone.
-    pub fn disabled(&self, only: Option<usize>) -> Vec<(String, String)> {
+    pub(crate) fn disabled(&self, only: Option<usize>) -> Vec<(String, String)> {
         let state = self.state();
         let selected = state.tokens.iter().enumerate().filter(|(place, _)| only.is_none_or(|only| only == *place));
         selected.filter_map(|(_, token)| Some((token.hint.clone(), token.disabled_reason.clone()?))).collect()
     }
 
     /// Returns hint and reason of each disabled token that might see an account's private repositories.
-    pub fn disabled_for(&self, login: &str) -> Vec<(String, String)> {
+    pub(crate) fn disabled_for(&self, login: &str) -> Vec<(String, String)> {
         let state = self.state();
         let relevant = state.tokens.iter().filter(|token| !token.is_installed_elsewhere(login));
         relevant.filter_map(|token| Some((token.hint.clone(), token.disabled_reason.clone()?))).collect()
@@ -62,7 +62,7 @@ impl TokenPool {
 
     /// Returns whether some of an account's private repositories may be hidden from all tokens: a token that might see them is
     /// disabled or restricted to selected repositories, or there is none.
-    pub fn has_partial_view_of(&self, login: &str) -> bool {
+    pub(crate) fn has_partial_view_of(&self, login: &str) -> bool {
         let state = self.state();
         let relevant = || state.tokens.iter().filter(|token| !token.is_installed_elsewhere(login));
         let is_restricted = |token: &Token| token.installation().is_some_and(|installed| installed.selected);
@@ -71,7 +71,7 @@ impl TokenPool {
     }
 
     /// Returns whether the token of this ETag scope is usable, or the App is installed on the account.
-    pub fn can_still_read(&self, etag_scope: &str, login: &str) -> bool {
+    pub(crate) fn can_still_read(&self, etag_scope: &str, login: &str) -> bool {
         let state = self.state();
         let is_installed =
             |token: &Token| token.installation().is_some_and(|on| on.account.eq_ignore_ascii_case(login));
@@ -82,7 +82,7 @@ impl TokenPool {
     }
 
     /// Returns whether a configured token is disabled.
-    pub fn has_disabled_token(&self) -> bool {
+    pub(crate) fn has_disabled_token(&self) -> bool {
         let is_static = |token: &&Token| matches!(token.credential, Credential::Static(_));
         self.state().tokens.iter().filter(is_static).any(|token| token.disabled_reason.is_some())
     }

@@ -110,14 +110,14 @@ fn bearer(secret: &Secret) -> Option<HeaderValue> {
 
 impl InstallationToken {
     /// Returns whether it needs a new token before it can be used.
-    pub fn needs_refresh(&self, now: Instant) -> bool {
+    pub(super) fn needs_refresh(&self, now: Instant) -> bool {
         self.current.as_ref().is_none_or(|current| current.refresh_at <= now)
     }
 }
 
 impl Token {
     /// Creates a configured token.
-    pub fn from_config(setting: &TokenConfig) -> Result<Self, ClientError> {
+    pub(super) fn from_config(setting: &TokenConfig) -> Result<Self, ClientError> {
         let hint = setting.secret.hint();
         let authorization = bearer(&setting.secret).ok_or_else(|| ClientError::Token { hint: hint.clone() })?;
         let fingerprint = setting.secret.fingerprint();
@@ -131,7 +131,7 @@ impl Token {
     }
 
     /// Creates the App's own entry.
-    pub fn app(id: &str) -> Self {
+    pub(super) fn app(id: &str) -> Self {
         Self {
             credential: Credential::App,
             hint: format!("App {id}"),
@@ -141,7 +141,7 @@ impl Token {
     }
 
     /// Creates an installation's entry. The budget is the installation's, whichever token it has at the moment.
-    pub fn for_installation(id: i64, account: &str, selected: bool, reserve: u64) -> Self {
+    pub(super) fn for_installation(id: i64, account: &str, selected: bool, reserve: u64) -> Self {
         let (account, refreshing) = (account.to_owned(), Arc::default());
         let installed = InstallationToken { id, account, selected, current: None, unused_tokens: 0, refreshing };
         let hint = format!("App on {}", installed.account);
@@ -155,7 +155,7 @@ impl Token {
     }
 
     /// Creates an entry for requests without a token.
-    pub fn anonymous() -> Self {
+    pub(super) fn anonymous() -> Self {
         Self {
             credential: Credential::Anonymous,
             hint: "anonymous".to_owned(),
@@ -178,16 +178,16 @@ impl Token {
     }
 
     /// Returns whether it can be used for reading: it is not disabled, and not the App itself.
-    pub fn can_serve_reads(&self) -> bool {
+    pub(super) fn can_serve_reads(&self) -> bool {
         self.disabled_reason.is_none() && !matches!(self.credential, Credential::App)
     }
 
     /// Returns whether it stays the same from day to day, and its ETags stay valid with it.
-    pub fn is_long_lived(&self) -> bool {
+    pub(super) fn is_long_lived(&self) -> bool {
         !matches!(self.credential, Credential::Installation(_))
     }
 
-    pub fn installation(&self) -> Option<&InstallationToken> {
+    pub(super) fn installation(&self) -> Option<&InstallationToken> {
         match &self.credential {
             Credential::Installation(installed) => Some(installed),
             Credential::Anonymous | Credential::Static(_) | Credential::App => None,
@@ -202,13 +202,13 @@ impl Token {
     }
 
     /// Returns whether it is an installation's on another account, which sees only public data of this one.
-    pub fn is_installed_elsewhere(&self, account: &str) -> bool {
+    pub(super) fn is_installed_elsewhere(&self, account: &str) -> bool {
         self.installation().is_some_and(|installed| !installed.account.eq_ignore_ascii_case(account))
     }
 
     /// Returns the scope of its ETags: the fingerprint of the token's text, empty for anonymous. `None` while an installation has
     /// no token.
-    pub fn etag_scope(&self) -> Option<&str> {
+    pub(super) fn etag_scope(&self) -> Option<&str> {
         match &self.credential {
             Credential::Installation(installed) => Some(&installed.current.as_ref()?.etag_scope),
             Credential::Anonymous | Credential::Static(_) | Credential::App => Some(&self.fingerprint),
@@ -216,7 +216,7 @@ impl Token {
     }
 
     /// Returns the `Authorization` header; `None` for the App, which signs each request.
-    pub fn authorization(&self) -> Option<HeaderValue> {
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
         match &self.credential {
             Credential::Anonymous | Credential::App => None,
             Credential::Static(authorization) => Some(authorization.clone()),
@@ -225,7 +225,7 @@ impl Token {
     }
 
     /// Sets the installation's new token. Returns whether it can be sent.
-    pub fn refresh(&mut self, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
+    pub(super) fn refresh(&mut self, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
         let Some(installed) = self.installation_mut() else { return false };
         let Some(authorization) = bearer(secret) else { return false };
         let lifetime = lifetime.max(MIN_LIFETIME);
@@ -236,7 +236,7 @@ impl Token {
     }
 
     /// Records that GitHub accepted an installation's token.
-    pub fn record_served(&mut self, sent: Option<&HeaderValue>) {
+    pub(super) fn record_served(&mut self, sent: Option<&HeaderValue>) {
         let Some(installed) = self.installation_mut() else { return };
         if let Some(current) = &mut installed.current
             && sent == Some(&current.authorization)
@@ -248,7 +248,7 @@ impl Token {
 
     /// Drops an installation's token that GitHub answered 401. Returns how many in a row were never accepted; `None` for tokens
     /// that can't be replaced.
-    pub fn record_unauthorized(&mut self, sent: Option<&HeaderValue>) -> Option<u32> {
+    pub(super) fn record_unauthorized(&mut self, sent: Option<&HeaderValue>) -> Option<u32> {
         let installed = self.installation_mut()?;
         if let Some(current) = installed.current.take_if(|current| sent == Some(&current.authorization))
             && !current.served
@@ -259,7 +259,7 @@ impl Token {
     }
 
     /// Returns whether a request may be sent with it now.
-    pub fn availability(&self, now: Instant, per_token: usize) -> Availability {
+    pub(super) fn availability(&self, now: Instant, per_token: usize) -> Availability {
         if let Some((until, reason)) = self.paused
             && until > now
         {
