@@ -145,7 +145,7 @@ async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said(
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     let ran = Place::new(fake.url()).tokens("").mirror(&[names::QUIET, "--detail", "skeleton"]).await;
     assert_eq!(ran.stage("people")[..2], ["not", "permitted"], "{}", ran.out);
-    assert!(ran.out.contains("only to a token (401); set GITHUB_TOKEN"), "{}", ran.out);
+    assert!(ran.out.contains("GitHub requires a token for this (401); set GITHUB_TOKEN"), "{}", ran.out);
     for stage in ["issues", "commits", "issue-events", "events", "forks"] {
         assert_eq!(ran.stage(stage)[0], "done", "{}", ran.out);
     }

@@ -82,7 +82,7 @@ async fn a_wrong_hook_is_told_and_put_right_when_asked() {
         assert_eq!(state(&place.run(&["get-repos"]).await, "contoso"), "active");
     }
     fake.world_mut(|w| _ = w.add_hook("contoso", URL));
-    place.run(&["get-repos", "--repair-hooks"]).await.said(1, &["there are 2 hooks for the address"]);
+    place.run(&["get-repos", "--repair-hooks"]).await.said(1, &["there are 2 webhooks for the address"]);
 }
 
 #[tokio::test]

@@ -215,7 +215,7 @@ async fn an_outage_of_ten_seconds_is_outlasted(#[values(Embedded, Servers)] stor
     fake.clear_faults();
     let ran = finish(child).await;
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
-    assert!(ran.err.contains("trying again"), "{}", ran.err);
+    assert!(ran.err.contains("retrying"), "{}", ran.err);
 }
 
 #[rstest]
