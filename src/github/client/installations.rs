@@ -80,7 +80,7 @@ impl GitHub {
             Ok((Fetched::Page(page), _)) => Ok(Some(*page)),
             Ok((Fetched::NotModified, _)) => Ok(None),
             Err(CallError::NoToken) => Err(self.inner.no_token_error(&request.url, purpose)),
-            Err(CallError::Api { error, .. }) => Err(self.inner.into_app_error(error)),
+            Err(CallError::Api { error, .. }) => Err(self.inner.app_error(error)),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Inner {
                 Ok((Fetched::NotModified, _)) | Err(CallError::NoToken) => {
                     return Err(self.no_token_error(&request.url, purpose));
                 }
-                Err(CallError::Api { error, .. }) => return Err(self.into_app_error(error)),
+                Err(CallError::Api { error, .. }) => return Err(self.app_error(error)),
             };
             let listed = app::parse_installations(&page.body);
             found.extend(listed.map_err(|error| unexpected_form(&request.url, &error))?);
@@ -108,7 +108,7 @@ impl Inner {
     }
 
     /// Turns a denial into the error that the App itself was rejected, and disables the App.
-    fn into_app_error(&self, error: ApiError) -> ApiError {
+    fn app_error(&self, error: ApiError) -> ApiError {
         let (Some((app, place)), true) = (self.pool.app(), error.is_access_denied()) else { return error };
         let message = match error {
             ApiError::Forbidden { message, .. } => message,
