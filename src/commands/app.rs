@@ -19,7 +19,7 @@ use crate::telemetry::{self, Console};
 
 /// The context of a command. Stores, queue, GitHub client and mirror are opened on demand.
 #[derive(Clone)]
-pub struct App {
+pub(super) struct App {
     /// The checked settings.
     pub settings: Settings,
     /// The user's terminal.

@@ -68,7 +68,7 @@ impl InputFiles {
     ///
     /// # Errors
     /// A file that can't be used; nothing was done.
-    pub fn read(app: &App, args: &ListArgs) -> anyhow::Result<Self> {
+    pub(super) fn read(app: &App, args: &ListArgs) -> anyhow::Result<Self> {
         let orgs = Orgs::read(&args.orgs, args.discover)?;
         for login in &orgs.duplicates {
             app.console.line(&format!("{}: {login} is listed more than once", args.orgs.display()));
@@ -208,7 +208,7 @@ async fn update(
 
 impl ListingReport {
     /// Reports problems and remarks to the console, and returns the outcome.
-    pub fn outcome(&self, app: &App) -> CommandOutcome {
+    pub(super) fn outcome(&self, app: &App) -> CommandOutcome {
         for problem in &self.problems {
             app.console.error(&format!("error: {problem}"));
         }

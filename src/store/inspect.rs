@@ -56,7 +56,7 @@ pub(crate) async fn open_existing(what: &'static str, path: &Path) -> Result<Opt
 
 impl ExistingFile {
     /// Returns a query's integers.
-    pub async fn read_integers(&mut self, sql: &'static str) -> Result<Vec<i64>, BackendError> {
+    pub(crate) async fn read_integers(&mut self, sql: &'static str) -> Result<Vec<i64>, BackendError> {
         let found = sqlx::query_scalar(sql).fetch_all(&mut self.connection).await;
         found.map_err(|error| {
             BackendError::from_sqlite(sqlite::open_operation(self.what, &self.path), &error).before_start()
@@ -64,12 +64,12 @@ impl ExistingFile {
     }
 
     /// Returns a query's single integer, 0 if there is none.
-    pub async fn read_integer(&mut self, sql: &'static str) -> Result<i64, BackendError> {
+    pub(crate) async fn read_integer(&mut self, sql: &'static str) -> Result<i64, BackendError> {
         Ok(self.read_integers(sql).await?.first().copied().unwrap_or(0))
     }
 
     /// Returns the status of a file whose schema version is in `PRAGMA user_version`; this build knows one version.
-    pub async fn version_status(mut self, layout: i64) -> Result<BackendStatus, BackendError> {
+    pub(crate) async fn version_status(mut self, layout: i64) -> Result<BackendStatus, BackendError> {
         let version = self.read_integer("PRAGMA user_version").await?;
         if version > layout {
             return Err(self.newer_version_error(format!("layout {version}, this version knows {layout}")));
@@ -83,7 +83,7 @@ impl ExistingFile {
     }
 
     /// Returns the error for a file that a newer msght wrote.
-    pub fn newer_version_error(&self, what: String) -> BackendError {
+    pub(crate) fn newer_version_error(&self, what: String) -> BackendError {
         BackendError {
             operation: sqlite::open_operation(self.what, &self.path),
             cause: format!("it was written by a newer msght ({what})"),
@@ -92,7 +92,7 @@ impl ExistingFile {
         }
     }
 
-    pub async fn into_status(mut self, state: String) -> BackendStatus {
+    pub(crate) async fn into_status(mut self, state: String) -> BackendStatus {
         let version: Result<String, _> =
             sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut self.connection).await;
         let product = version.map_or_else(|_| sqlite_product(), |version| format!("{} {version}", sqlite_product()));

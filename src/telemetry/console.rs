@@ -113,8 +113,7 @@ fn template(width: u16, with_length: bool) -> String {
 fn style(width: u16, with_length: bool) -> ProgressStyle {
     // A test parses the templates; indicatif's own bar would stand in for one that does not parse.
     ProgressStyle::with_template(&template(width, with_length))
-        .map(|style| style.progress_chars("=> "))
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
 }
 
 /// The progress of one operation. It disappears with [`Progress::finish`] or its last clone.

@@ -21,7 +21,7 @@ impl Webhooks {
     ///
     /// # Errors
     /// A setting or a store that can't be used.
-    pub async fn new(app: &App, mirror: &Mirror, args: &ListArgs, dry_run: bool) -> anyhow::Result<Self> {
+    pub(super) async fn new(app: &App, mirror: &Mirror, args: &ListArgs, dry_run: bool) -> anyhow::Result<Self> {
         let settings = &app.settings;
         let Some(url) = settings.webhooks.public_url.clone().filter(|_| !args.no_hooks && !dry_run) else {
             if args.repair_hooks {
@@ -43,7 +43,7 @@ impl Webhooks {
     }
 
     /// Creates or repairs an organization's webhook, and returns its state; a failure is a problem of the organization.
-    pub async fn reconcile(&self, organization: &mut OrganizationReport) -> Option<WebhookState> {
+    pub(super) async fn reconcile(&self, organization: &mut OrganizationReport) -> Option<WebhookState> {
         let spec = self.spec.as_ref().filter(|_| organization.listed && !organization.person)?;
         let meter = RequestCounter::default();
         let login = &organization.login;
@@ -78,7 +78,7 @@ impl Webhooks {
     }
 
     /// Releases the hook token's share of the rate limits to other processes.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         if let Some(github) = &self.with_token {
             github.close().await;
         }

@@ -29,7 +29,7 @@ pub(super) struct Statement {
 
 impl Statement {
     /// Returns the parameters in the order of the `?`s.
-    pub fn arrange<'a>(&self, params: &[Param<'a>]) -> Vec<Param<'a>> {
+    pub(super) fn arrange<'a>(&self, params: &[Param<'a>]) -> Vec<Param<'a>> {
         self.order.iter().filter_map(|&index| params.get(index).copied()).collect()
     }
 
@@ -101,7 +101,7 @@ pub(super) const MAX_AHEAD_MICROS: i64 = WINDOW_MICROS + 5_000_000;
 pub(super) const MAX_THROTTLE_AHEAD_MICROS: i64 = 60_000_000;
 
 impl Statements {
-    pub fn new(dialect: Dialect) -> Self {
+    pub(super) fn new(dialect: Dialect) -> Self {
         let statement = |text: &str| Statement::new(text, dialect);
         let interval = REQUEST_INTERVAL.as_micros();
         // The generic cell rate algorithm (GCRA): `due` is the time at which the requests so far would have been sent

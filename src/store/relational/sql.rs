@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, Utc};
 
 /// A column value.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub(super) enum Value {
     /// SQL's NULL.
     Null,
     /// An integer or a boolean.
@@ -17,7 +17,7 @@ pub enum Value {
 
 impl Value {
     /// Returns the integer, if it is one.
-    pub fn as_i64(&self) -> Option<i64> {
+    pub(super) fn as_i64(&self) -> Option<i64> {
         match self {
             Self::Integer(number) => Some(*number),
             _ => None,
@@ -25,7 +25,7 @@ impl Value {
     }
 
     /// Returns the text, if it is one.
-    pub fn as_str(&self) -> Option<&str> {
+    pub(super) fn as_str(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -33,7 +33,7 @@ impl Value {
     }
 
     /// Returns the owned text, if it is one.
-    pub fn into_text(self) -> Option<String> {
+    pub(super) fn into_text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,

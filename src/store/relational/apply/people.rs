@@ -13,7 +13,7 @@ use super::account_identity::{Mention, account_key};
 use super::{BatchWriter, MAX_TEXT, id_of, truncate_option};
 
 /// Login that GitHub shows for accounts it no longer knows.
-pub const GHOST: &str = "ghost";
+pub(super) const GHOST: &str = "ghost";
 
 /// Committer of everything done in GitHub's web interface. It belongs to nobody and must never tie an account to an
 /// author.

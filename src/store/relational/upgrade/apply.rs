@@ -32,7 +32,7 @@ pub(super) enum StepResult {
 
 impl UpgradeRun<'_> {
     /// Brings the existing tables into their target form. `dirty`: there are blocking rows.
-    pub async fn run(&self, dirty: bool) -> Result<StepResult, BackendError> {
+    pub(super) async fn run(&self, dirty: bool) -> Result<StepResult, BackendError> {
         if self.drop_references(dirty).await? == StepResult::Stopped
             || (dirty && self.clean().await? == StepResult::Stopped)
             || self.change_columns().await? == StepResult::Stopped

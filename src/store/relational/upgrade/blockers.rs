@@ -52,7 +52,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub fn becomes_null(&self) -> bool {
+    pub(super) fn becomes_null(&self) -> bool {
         self.set.as_deref() == Some(NULL)
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Connects without changing anything.
-    pub async fn open(url: &BackendUrl) -> Result<Self, BackendError> {
+    pub(super) async fn open(url: &BackendUrl) -> Result<Self, BackendError> {
         let (pool, server) = mysql::connect(url, 1).await?;
         let failed = |error: sqlx::Error| {
             mysql::backend_error(&format!("opening the relational store {url}"), &error).before_start()
@@ -43,12 +43,12 @@ impl Database {
         Ok(database)
     }
 
-    pub fn is_mariadb(&self) -> bool {
+    pub(super) fn is_mariadb(&self) -> bool {
         self.server.starts_with("MariaDB")
     }
 
     /// Returns a query's rows.
-    pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, BackendError> {
+    pub(super) async fn rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, BackendError> {
         let mut connection = self.connection.lock().await;
         // Prepared, so that values come in their own types.
         let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false);
@@ -57,12 +57,12 @@ impl Database {
     }
 
     /// Returns a query's single number, 0 if there is none.
-    pub async fn count(&self, sql: &str) -> Result<i64, BackendError> {
+    pub(super) async fn count(&self, sql: &str) -> Result<i64, BackendError> {
         Ok(self.rows(sql).await?.first().and_then(|row| row[0].as_i64()).unwrap_or(0))
     }
 
     /// Runs one statement and returns the number of changed rows.
-    pub async fn execute(&self, sql: &str) -> Result<u64, BackendError> {
+    pub(super) async fn execute(&self, sql: &str) -> Result<u64, BackendError> {
         tracing::debug!(sql, "upgrading");
         let mut connection = self.connection.lock().await;
         // Not every statement can be prepared.
@@ -75,13 +75,13 @@ impl Database {
     }
 
     /// Takes the upgrade lock and returns whether it was free. The lock ends with the connection.
-    pub async fn lock(&self) -> Result<bool, BackendError> {
+    pub(super) async fn lock(&self) -> Result<bool, BackendError> {
         // Locks are server-wide, and their names short.
         let name = format!("concat('{LOCK} ', left(md5(DATABASE()), 16))");
         Ok(self.count(&format!("SELECT CAST(GET_LOCK({name}, {LOCK_TIMEOUT}) AS SIGNED)")).await? == 1)
     }
 
-    pub fn failed(&self, error: &sqlx::Error) -> BackendError {
+    pub(super) fn failed(&self, error: &sqlx::Error) -> BackendError {
         mysql::backend_error(&format!("upgrading {}", self.shown), error)
     }
 }

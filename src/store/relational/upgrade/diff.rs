@@ -33,19 +33,19 @@ pub(super) struct TableDiff {
 
 impl TableDiff {
     /// Returns the clauses that change columns.
-    pub fn of_columns(&self) -> Vec<String> {
+    pub(super) fn of_columns(&self) -> Vec<String> {
         let clauses = self.options.iter().chain(&self.add).chain(&self.modify).map(|(_, clause)| clause.clone());
         clauses.chain(self.id_key.clone()).collect()
     }
 
     /// Returns the clauses that change indexes.
-    pub fn of_keys(&self) -> Vec<String> {
+    pub(super) fn of_keys(&self) -> Vec<String> {
         let dropped = self.drop_keys.iter().cloned();
         dropped.chain(self.add_keys.iter().map(|(_, clause)| clause.clone())).collect()
     }
 
     /// Returns a summary for users.
-    pub fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let names =
             |list: &[(String, String)]| list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         let mut parts: Vec<String> = self.options.iter().map(|(short, _)| short.clone()).collect();

@@ -57,30 +57,30 @@ pub(super) struct Reference {
 }
 
 impl Column {
-    pub fn is_text(&self) -> bool {
+    pub(super) fn is_text(&self) -> bool {
         self.collation.is_some()
     }
 
-    pub fn is_date(&self) -> bool {
+    pub(super) fn is_date(&self) -> bool {
         matches!(self.data_type.as_str(), "timestamp" | "datetime" | "date")
     }
 }
 
 impl Table {
     /// Returns whether a unique index covers exactly these columns.
-    pub fn is_unique(&self, columns: &[String]) -> bool {
+    pub(super) fn is_unique(&self, columns: &[String]) -> bool {
         self.indexes.values().any(|index| index.unique && index.is_of(columns))
     }
 
     /// Returns whether an index starts with these columns.
-    pub fn is_indexed(&self, columns: &[String]) -> bool {
+    pub(super) fn is_indexed(&self, columns: &[String]) -> bool {
         self.indexes.values().any(|index| !index.partial && index.columns.starts_with(columns))
     }
 }
 
 impl Index {
     /// Returns whether the index covers exactly these columns, in any order.
-    pub fn is_of(&self, columns: &[String]) -> bool {
+    pub(super) fn is_of(&self, columns: &[String]) -> bool {
         !self.partial
             && self.columns.len() == columns.len()
             && self.columns.iter().all(|column| columns.contains(column))
@@ -89,7 +89,7 @@ impl Index {
 
 impl ExistingSchema {
     /// Reads the catalog.
-    pub async fn read(database: &Database) -> Result<Self, BackendError> {
+    pub(super) async fn read(database: &Database) -> Result<Self, BackendError> {
         let mut existing = Self::default();
         let tables = "SELECT CAST(table_name AS CHAR), CAST(coalesce(engine, '') AS CHAR), \
                       CAST(coalesce(row_format, '') AS CHAR), CAST(coalesce(table_collation, '') AS CHAR) \

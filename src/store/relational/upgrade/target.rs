@@ -64,21 +64,21 @@ pub(super) struct Reference {
 }
 
 impl Table {
-    pub fn column(&self, name: &str) -> Option<&Column> {
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 
     /// Returns whether no other table refers to it, so that its rows can be removed.
-    pub fn is_leaf(&self) -> bool {
+    pub(super) fn is_leaf(&self) -> bool {
         !tables().iter().any(|other| other.references.iter().any(|reference| reference.table == self.name))
     }
 
     /// Returns whether its rows have ids.
-    pub fn has_id(&self) -> bool {
+    pub(super) fn has_id(&self) -> bool {
         self.column("id").is_some()
     }
 
-    pub fn unique_keys(&self) -> impl Iterator<Item = &Key> {
+    pub(super) fn unique_keys(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter().filter(|key| key.unique)
     }
 }
