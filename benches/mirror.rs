@@ -1,8 +1,8 @@
 //! How fast, at how many requests and in how much memory a repository is mirrored, beside the least that is possible.
 //!
 //! `cargo bench --bench mirror` runs the built program against the fake GitHub on this machine: a first and a second run
-//! over a large world without latency, and over a smaller one where every answer takes 50 ms. `-- --quick` takes a tenth
-//! of the sizes. The fake shares the machine's cores with the program.
+//! over a large world without latency, and over smaller ones where answers take time; without details, and with all, as is
+//! the default. `-- --quick` takes a tenth of the sizes. The fake shares the machine's cores with the program.
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,13 @@ fn main() {
             bodies: Some(65_000),
             args: &["--detail", "skeleton"],
         },
+        Case {
+            name: "medium, full",
+            size: WorldSize::of(10_000 / part, 2_000 / part, 1_000 / part),
+            latency: Duration::ZERO,
+            bodies: None,
+            args: &["--detail", "full"],
+        },
     ];
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
@@ -88,7 +95,7 @@ async fn run(case: &Case, table: &mut Table) {
         let seconds = started.elapsed().as_secs_f64();
         assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
         let items: usize = ran.stage("total")[..3].iter().map(|n| n.parse::<usize>().expect("a number")).sum();
-        let least = if round == "first" { least(&fake) } else { 0 };
+        let least = if round == "first" { least(&fake, case.args.contains(&"full")) } else { 0 };
         let waiting = case.latency.as_secs_f64() * least as f64 / IN_FLIGHT;
         if round == "first" && !case.latency.is_zero() {
             println!(
@@ -110,10 +117,13 @@ async fn run(case: &Case, table: &mut Table) {
     }
 }
 
-/// The fewest pages that hold everything, and one request a pull request.
-fn least(fake: &FakeGitHub) -> usize {
+/// The fewest requests that bring everything: the lists' pages and one for the commits of each pull request; with details, one
+/// more for each commit, and two for each pull request (itself, its reviews).
+fn least(fake: &FakeGitHub, with_details: bool) -> usize {
     let count = |path: &str| fake.all(&format!("/repos/{REPOSITORY}/{path}")).len();
-    pages_of_lists(fake, REPOSITORY) + count("commits").div_ceil(100) + count("pulls?state=all")
+    let (commits, pulls) = (count("commits"), count("pulls?state=all"));
+    let details = if with_details { commits + 2 * pulls } else { 0 };
+    pages_of_lists(fake, REPOSITORY) + commits.div_ceil(100) + pulls + details
 }
 
 /// The largest resident set of a process, in KiB, read from the kernel until it ends.
