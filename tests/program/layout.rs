@@ -4,8 +4,9 @@ use std::path::Path;
 
 /// The files below a folder that no module beside or above them names.
 fn forgotten(folder: &Path) -> Vec<String> {
-    let root = ["main.rs", "mod.rs", "lib.rs"].map(|name| folder.join(name)).into_iter().find(|path| path.exists());
-    let root = std::fs::read_to_string(root.unwrap_or_else(|| panic!("{} has no root", folder.display()))).unwrap();
+    let roots = ["main.rs", "mod.rs", "lib.rs"].map(|name| folder.join(name));
+    let root: String = roots.iter().flat_map(std::fs::read_to_string).collect();
+    assert!(!root.is_empty(), "{} has no root", folder.display());
     let mut forgotten = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

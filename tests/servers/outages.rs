@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use fake_github::{FakeGitHub, Options, World, WorldSize};
+use support::backends::Backends;
 use support::program::{Place, finish};
 use support::servers::mariadb::MariaDb;
 use support::servers::mongodb::MongoServer;
@@ -39,7 +40,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 async fn a_retrieval_outlives_every_server_of_its_stores() {
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::sized(5, WorldSize::of(500, 100, 40)), options).await;
-    let undisturbed = Place::new(fake.url());
+    let undisturbed = Place::over(fake.url(), Backends::Servers, Backends::Servers);
     undisturbed.mirror(&["contoso/huge"]).await;
     let own = Own::start().await;
     let place = own.place(&fake);
@@ -129,7 +130,7 @@ async fn four_workers_over_two_hundred_repositories_outlive_every_server() {
     }
     drain(&place).await;
     none_was_worked_twice_at_once(&fake);
-    let alone = Place::new(fake.url());
+    let alone = Place::over(fake.url(), Backends::Servers, Backends::Servers);
     let names: Vec<String> = (0..REPOSITORIES).map(|r| format!("contoso/r{r:03}")).collect();
     alone.mirror(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(difference(&alone.dump().await, &place.dump().await), None);

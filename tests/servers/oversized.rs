@@ -1,6 +1,7 @@
 //! Documents beyond the 16 MiB that MongoDB stores: a commit without its patches, all else named by every run.
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
+use support::backends::Backends;
 use support::program::Place;
 
 const REPOSITORY: &str = "contoso/large";
@@ -18,7 +19,7 @@ async fn oversized_documents_are_reduced_or_named_and_keep_no_other_back() {
     };
     rewrite(&format!("/commits/{sha}"), r#""patch":""#, format!(r#""patch":"{}"#, "+x\\n".repeat(60_000)));
     rewrite("/issues?", "Nothing happens.", "Nothing happens. ".repeat(1_100_000));
-    let place = Place::new(fake.url());
+    let place = Place::over(fake.url(), Backends::Servers, Backends::Servers);
     for run in 0..3 {
         let args: &[&str] =
             if run == 2 { &["retrieve-repo", REPOSITORY, "--full"] } else { &["retrieve-repo", REPOSITORY] };

@@ -5,6 +5,7 @@
 use futures::TryStreamExt as _;
 
 use fake_github::{FakeGitHub, Options, World, names};
+use support::backends::Backends;
 use support::program::Place;
 use support::snapshot::assert_snapshot;
 use support::stores::{DocumentStore, RelationalStore};
@@ -12,7 +13,7 @@ use support::stores::{DocumentStore, RelationalStore};
 #[tokio::test]
 async fn schema_of_stores_on_servers() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let place = Place::over(fake.url(), Backends::Servers, Backends::Servers);
     place.mirror(&[names::EMPTY]).await;
     assert_snapshot("schema_mariadb", &tables(&place.stores().relational).await);
     assert_snapshot("schema_mongodb", &indexes(&place.stores().documents).await);
