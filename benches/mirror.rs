@@ -4,6 +4,9 @@
 //! over a large world without latency, and over smaller ones where answers take time; without details, and with all, as is
 //! the default. `-- --quick` takes a tenth of the sizes. The fake shares the machine's cores with the program.
 
+// The stricter lints are for the program.
+#![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
+
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};

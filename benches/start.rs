@@ -4,6 +4,9 @@
 //! repositories, with all details, as is the default, and without; and `get-repos` alone over 10,000. `-- --quick` takes a
 //! tenth of them. The seconds of the processor are those of the program alone.
 
+// The stricter lints are for the program.
+#![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
+
 use std::time::Instant;
 
 use comfy_table::{CellAlignment, Table, presets};

@@ -4,6 +4,9 @@
 //! `-- --quick` takes a tenth of the sizes. The server for MongoDB's protocol is the one that the tests use, which is slow;
 //! `MSGHT_TEST_MONGODB_URL` names a genuine one.
 
+// The stricter lints are for the program.
+#![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
+
 use std::time::Instant;
 
 use comfy_table::{CellAlignment, Table, presets};

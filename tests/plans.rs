@@ -2,6 +2,9 @@
 //!
 //! The commands run within this process, so that every statement they prepare is seen; each one's plan is then asked for.
 
+// The stricter lints are for the program.
+#![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

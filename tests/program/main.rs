@@ -3,6 +3,9 @@
 //! A test that takes `Backends` runs over the embedded stores and over servers; `--skip Servers` leaves the latter out, and
 //! no server is needed then.
 
+// The stricter lints are for the program.
+#![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
+
 mod absence;
 mod access;
 mod answers;

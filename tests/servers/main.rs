@@ -2,6 +2,9 @@
 //!
 //! The program's behavior over its stores is tested in `tests/program`, over servers too.
 
+// The stricter lints are for the program.
+#![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
+
 mod documents;
 mod families;
 mod migrate;
