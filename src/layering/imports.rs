@@ -13,15 +13,15 @@ type Names = Vec<String>;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Import {
     /// The importing file, relative to `src/`.
-    pub from: String,
+    pub(super) from: String,
     /// The file that defines what is imported.
-    pub to: String,
+    pub(super) to: String,
     /// The path of the imported item from the crate's root.
-    pub path: Names,
+    pub(super) path: Names,
     /// Whether a module re-exports an item of a module below it.
-    pub is_facade: bool,
+    pub(super) is_facade: bool,
     /// Whether it imports all names of a module.
-    pub is_glob: bool,
+    pub(super) is_glob: bool,
 }
 
 /// The files of a crate, and the names that they use.
@@ -60,14 +60,14 @@ struct CodePath {
 
 impl Crate {
     /// Reads all files below `src`.
-    pub fn read(src: &Path) -> Self {
+    pub(super) fn read(src: &Path) -> Self {
         let mut texts = BTreeMap::new();
         collect(src, src, &mut texts);
         Self::parse(&texts)
     }
 
     /// Parses files, given by their names relative to `src/`.
-    pub fn parse(texts: &BTreeMap<String, String>) -> Self {
+    pub(super) fn parse(texts: &BTreeMap<String, String>) -> Self {
         let mut files = BTreeMap::new();
         let mut only_tests: Vec<Names> = Vec::new();
         for (name, text) in texts.iter().filter(|(name, _)| *name != "main.rs") {
@@ -84,7 +84,7 @@ impl Crate {
     }
 
     /// Returns all imports between files.
-    pub fn imports(&self) -> BTreeSet<Import> {
+    pub(super) fn imports(&self) -> BTreeSet<Import> {
         let mut imports = BTreeSet::new();
         for (module, file) in &self.files {
             let uses = file.uses.iter().map(|used| (&used.scope, &used.path, Some(used)));
