@@ -289,7 +289,7 @@ pub enum ApiError {
         message: String,
     },
     /// The request was not sent: the user's bounds for the run are reached.
-    #[error("{why}; run the command again, it goes on where it stopped")]
+    #[error("{why}; run the command again to resume")]
     LimitReached {
         /// The bound's message.
         why: String,

@@ -28,10 +28,10 @@ pub enum MirrorError {
     #[error("{0}")]
     Busy(String),
     /// A limit of the run is reached: no further request is sent.
-    #[error("{0}; run the command again, it goes on where it stopped")]
+    #[error("{0}; run the command again to resume")]
     LimitReached(String),
     /// The user asked to stop.
-    #[error("stopped on request; run the command again, it goes on where it stopped")]
+    #[error("stopped on request; run the command again to resume")]
     Cancelled,
 }
 

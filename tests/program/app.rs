@@ -193,7 +193,7 @@ async fn an_app_that_github_does_not_take_is_told_and_tokens_serve_alone() {
     let ran = start(&place, &[]).await;
     ran.said(
         1,
-        &["App 9999 is disabled", "continuing without it", "contoso: App 9999 is out", "4 repositories are due"],
+        &["App 9999 is disabled", "continuing without it", "contoso: App 9999 is disabled", "4 repositories are due"],
     );
     assert!(ran.out.ends_with("4 done\n"), "{}", ran.out);
 

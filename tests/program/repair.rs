@@ -229,7 +229,7 @@ async fn a_store_that_was_lost_is_filled_again_whichever_it_was(#[values(Embedde
             _ => place.stores().relational.lose().await,
         }
         let ran = place.mirror(&[names::QUIET]).await;
-        assert_eq!(ran.err.contains("everything is read anew"), lost == "documents", "{}", ran.err);
+        assert_eq!(ran.err.contains("everything is fetched again"), lost == "documents", "{}", ran.err);
         let fresh = Place::new(fake.url());
         fresh.mirror(&[names::QUIET]).await;
         assert_eq!(difference(&fresh.dump().await, &place.dump().await), None, "without {lost}");
@@ -245,14 +245,14 @@ async fn an_older_state_of_the_documents_is_noticed_and_filled_again(#[values(Em
     place.mirror(&[names::ARCHIVED]).await;
     place.stores().documents.restore(&backup).await;
     let ran = place.mirror(&[names::ARCHIVED]).await;
-    assert!(ran.err.contains("everything is read anew"), "{}", ran.err);
+    assert!(ran.err.contains("everything is fetched again"), "{}", ran.err);
     place.mirror(&[names::QUIET]).await;
     let fresh = Place::new(fake.url());
     fresh.mirror(&[names::QUIET]).await;
     fresh.mirror(&[names::ARCHIVED]).await;
     assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
     let ran = place.mirror(&[names::QUIET]).await;
-    assert!(!ran.err.contains("everything is read anew"), "{}", ran.err);
+    assert!(!ran.err.contains("everything is fetched again"), "{}", ran.err);
 }
 
 #[cfg(unix)]

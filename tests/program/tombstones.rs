@@ -86,7 +86,10 @@ async fn next_run_marks_what_was_deleted_transferred_and_removed() {
     place.mirror(&[HUGE, "--detail", "skeleton"]).await;
     fake.reset_counters();
     place.mirror(&[HUGE, "--detail", "skeleton"]).await;
-    assert_eq!(fake.counted(), 0, "it is found once: {:?}", fake.by_template());
+    // The world's changes are dated ahead of the clock, so that a watermark follows the clock, and with it a list's address.
+    let counted: Vec<_> = fake.requests().into_iter().filter(|request| request.counted).collect();
+    let since_clock = |path: &str| path.contains("&since=");
+    assert!(counted.iter().all(|request| since_clock(&request.path_and_query)), "it is found once: {counted:?}");
 }
 
 #[tokio::test]

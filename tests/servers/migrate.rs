@@ -379,7 +379,7 @@ async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
     // Who was known by a login alone, and is not there any more, is missed by two runs before that is believed.
     let first = place.run(&["retrieve-repo", names::WEB]).await;
     ended(&first, 1, &[]);
-    assert!(first.out.contains("1 accounts whose number is not known"), "{}", first.out);
+    assert!(first.out.contains("1 accounts without a known id"), "{}", first.out);
     place.stores().relational.execute("UPDATE msght_profiles SET missing_since = '2020-01-01 00:00:00'").await;
     place.mirror(&[names::WEB]).await;
     place.mirror(&[names::WEB]).await;
@@ -414,7 +414,7 @@ async fn duplicate_documents_are_named_and_the_newest_is_kept_when_asked() {
     ended(&place.run(&["migrate", "--apply"]).await, 1, &["nothing was changed"]);
     ended(&place.run(&["migrate", "--repair-duplicates"]).await, 0, &["the newest is kept"]);
     assert_eq!(issues.count_documents(doc! {}).await.unwrap(), 2);
-    ended(&place.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["issues: 1 documents removed"]);
+    ended(&place.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["issues: 1 document removed"]);
     let left = issues.find_one(doc! {}).await.unwrap().unwrap();
     assert_eq!(left.get_str("title").unwrap(), "newer");
     ended(&place.run(&["migrate"]).await, 0, &["nothing to do"]);

@@ -14,7 +14,7 @@ use support::stores::{RelationalStore, difference};
 /// Long enough for a run over a small repository to come to what it has to wait for, or to its end if it doesn't wait.
 const MEANWHILE: Duration = Duration::from_secs(10);
 
-/// The login of an author who is known by an address alone (data model, §4: derived from it).
+/// The login of an author who is known by an address alone (`docs/data-model.md`, `users`: derived from it).
 fn fake_login(email: &str) -> String {
     let digest = Sha256::digest(format!("email:{email}").as_bytes());
     digest.iter().take(12).map(|byte| char::from(b'A' + byte % 26)).collect()

@@ -126,7 +126,7 @@ mod tests {
         let mut page = rows(&["a", "b"], &[9]);
         let single = page.take_single_rows();
         let names: Vec<String> = single.iter().map(RowBatch::describe).collect();
-        assert_eq!(names, ["labels (1, \"a\")", "labels (1, \"b\")", "teams_gone 9"]);
+        assert_eq!(names, ["labels (1, \"a\")", "labels (1, \"b\")", "deleted_teams 9"]);
         assert!(!page.has_rows() && !page.is_empty());
     }
 }

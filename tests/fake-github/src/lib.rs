@@ -7,7 +7,7 @@
 //! # async fn example() {
 //! let fake = FakeGitHub::start(World::edge_cases(1), Options::default()).await;
 //! // ... point the program at fake.url(), with the token "fake-token"
-//! fake.world_mut(|w| { let r = w.repo("contoso/web"); w.close_issue(r, 1); });
+//! fake.world_mut(|w| { let r = w.repo("contoso/web"); w.close_issue(r, 1, None); });
 //! let issues = fake.all("/repos/contoso/web/issues?state=all");
 //! # }
 //! ```

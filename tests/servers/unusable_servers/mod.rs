@@ -197,7 +197,7 @@ async fn what_a_broker_refuses_is_said() {
     for (url, shown) in [
         (format!("amqp://guest:guest@127.0.0.1:{port}/not-there"), &["not-there", "rabbitmqctl add_vhost"][..]),
         (format!("amqp://guest:s3cret@127.0.0.1:{port}/v0"), &["queue.url", "user and password"]),
-        (format!("amqp://guest:{PASSWORD}@127.0.0.1:{port}/v0"), &["percent-encoded"]),
+        (format!("amqp://guest:{PASSWORD}@127.0.0.1:{port}/v0"), &["percent-encode"]),
     ] {
         let place = embedded().with("MSGHT_QUEUE__URL", &url);
         let ran = place.run(&["retrieve-repos", "--drain"]).await;
@@ -223,9 +223,9 @@ async fn a_queue_with_other_arguments_is_said_before_work_begins() {
     channel.queue_declare("msght.projects".into(), durable, arguments).await.unwrap();
     let place = embedded().with("MSGHT_QUEUE__URL", &url);
     let checked = place.run(&["config", "--check"]).await;
-    assert!(checked.out.contains("made with other properties"), "{}", checked.out);
+    assert!(checked.out.contains("created with other properties"), "{}", checked.out);
     checked.said(2, &["queue"]);
-    place.run(&["retrieve-repos", "--drain"]).await.said(2, &["made with other properties"]);
+    place.run(&["retrieve-repos", "--drain"]).await.said(2, &["created with other properties"]);
 }
 
 /// What `config --check --json` says of a store.
@@ -284,7 +284,7 @@ async fn the_check_knows_servers_before_and_after_they_are_used() {
     assert!(before["sql"]["product"].as_str().unwrap().starts_with("MariaDB 1"), "{before:#}");
     assert!(before["queue"]["product"].as_str().unwrap().starts_with("RabbitMQ "), "{before:#}");
     for store in ["documents", "sql", "queue"] {
-        assert!(found(&before, store).contains("the first command makes"), "{before:#}");
+        assert!(found(&before, store).contains("the first command creates"), "{before:#}");
     }
     let again = checked(&place, 0).await;
     assert_eq!(before, again, "looking makes nothing");
@@ -327,7 +327,7 @@ async fn check_tries_the_azure_container_that_dumps_go_to() {
 
     let (code, found) = part(&place(&azure.endpoint, "d3Jvbmcga2V5"), "dump").await;
     assert_eq!((code, found["usable"].as_bool()), (Some(1), Some(false)), "{found}");
-    assert!(found["problem"].as_str().unwrap().contains("the account refused its key (403"), "{found}");
+    assert!(found["problem"].as_str().unwrap().contains("the account rejected its key (403"), "{found}");
     let (_, found) = part(&place(NOWHERE, azurite::KEY), "dump").await;
     assert!(found["advice"].as_str().unwrap().contains("dump.azure_endpoint"), "{found}");
     let without =

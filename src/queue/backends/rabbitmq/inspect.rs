@@ -42,7 +42,7 @@ async fn exchange(connected: &LiveConnection, name: &str) -> Result<String, Brok
         declared
     };
     match declare(true).await {
-        Err(failure) if failure.is_not_found() => Ok(format!("exchange {name}: the first command makes it")),
+        Err(failure) if failure.is_not_found() => Ok(format!("exchange {name}: the first command creates it")),
         Err(failure) => Err(failure),
         Ok(()) => declare(false).await.map(|()| format!("exchange {name}: exists")),
     }
@@ -60,7 +60,7 @@ async fn queue(connected: &LiveConnection, name: &str) -> Result<String, BrokerE
         declared
     };
     match declare(true).await {
-        Err(failure) if failure.is_not_found() => Ok(format!("queue {name}: the first command makes it")),
+        Err(failure) if failure.is_not_found() => Ok(format!("queue {name}: the first command creates it")),
         Err(failure) => Err(failure),
         Ok(_) => declare(false).await.map(|queue| format!("queue {name}: {} messages", queue.message_count())),
     }
