@@ -31,7 +31,7 @@
 //! # A tour
 //!
 //! 1. [`cli::Cli`] is the command line. [`commands::run`] loads [`config::Settings`] and runs one subcommand.
-//! 2. [`mirror::Mirror::repository`] mirrors a repository stage by stage ([`mirror::stage::Stage`]), under a lease.
+//! 2. [`mirror::Mirror::sync_repository`] mirrors a repository stage by stage ([`mirror::stage::Stage`]), under a lease.
 //! 3. [`github::GitHub`] sends its requests: it selects a token, keeps within the rate limits, and retries.
 //! 4. [`store::Stores`] holds the results: each document as GitHub sent it, and the rows that are made from it.
 //! 5. [`scheduler`] selects the repositories that `msght start` retrieves, [`workers`] those that a [`queue`] names.
