@@ -37,7 +37,7 @@ struct Prober<'a> {
 /// A request without a page for an answer.
 struct ProbeError {
     reason: String,
-    /// Whether GitHub denies the token access, which is a result too.
+    /// GitHub denies the token access, which is a result too.
     is_access_denied: bool,
 }
 

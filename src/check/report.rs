@@ -10,7 +10,7 @@ use crate::secret::Secret;
 pub struct Expected {
     /// Organizations to read.
     pub organizations: Vec<String>,
-    /// Whether there is a secret to sign webhook deliveries with; `None` where no webhooks are wanted.
+    /// True if there is a secret to sign webhook deliveries with; `None` where no webhooks are wanted.
     pub webhooks: Option<bool>,
     /// The tokens to read with.
     pub read_tokens: Vec<Secret>,
@@ -83,7 +83,7 @@ pub struct CheckedApp {
 pub struct CheckedOrganization {
     /// Its login in `orgs.txt`.
     pub organization: String,
-    /// Whether the account is a person's instead.
+    /// True if the account is a person's instead.
     pub person: bool,
     /// The access of each usable token.
     pub access: Vec<Access>,
@@ -98,7 +98,7 @@ pub struct Access {
     pub token: String,
     /// Private and internal repositories that it can see; `None` where it can't list them.
     pub private_repositories: Option<u64>,
-    /// Whether it can see the teams, as members can.
+    /// True if it can see the teams, as members can.
     pub member: bool,
     /// Its access to webhooks, as far as that shows without creating one.
     pub webhooks: WebhookAccess,

@@ -121,7 +121,7 @@ mod reading {
             "use crate::b::B;",
             "use crate::{b::{B}};",
             "use super::b::B as Other;",
-            "fn f() -> crate::b::B { todo!() }",
+            "fn f() -> crate::b::B { loop {} }",
             "use crate::b; fn f(x: b::B) {}",
             "mod inner { use super::super::b::B; }",
             "fn f() { let c = '\"'; } use crate::b::B; fn g() { let s = \"'\"; }",

@@ -122,10 +122,15 @@ impl FakeGitHub {
         f(&self.shared.world.read().unwrap())
     }
 
-    /// Changes the world.
+    /// Changes the world now. Each change moves its clock by a minute or so, so that several are dated ahead of the server's.
     pub fn world_mut<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
+        self.world_mut_from(Duration::ZERO, f)
+    }
+
+    /// Changes the world as of some time ago, so that no change is dated ahead of the server's clock.
+    pub fn world_mut_from<T>(&self, ago: Duration, f: impl FnOnce(&mut World) -> T) -> T {
         let mut world = self.shared.world.write().unwrap();
-        world.catch_up(now());
+        world.catch_up(now().saturating_sub(ago.as_secs()));
         let result = f(&mut world);
         world.changed();
         result
