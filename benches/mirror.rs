@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use comfy_table::{CellAlignment, Table, presets};
 
 use fake_github::{FakeGitHub, Options, World, WorldSize};
-use support::least::pages_of_lists;
-use support::program::{Place, finish};
+use support::minimum_cost::pages_of_lists;
+use support::program::{Sandbox, finish};
 
 const REPOSITORY: &str = "contoso/huge";
 /// Requests that the program keeps in flight on one token.
@@ -85,19 +85,19 @@ async fn run(case: &Case, table: &mut Table) {
         world.repos[repo].comments.iter_mut().for_each(|comment| comment.body = text.clone());
     }
     let fake = FakeGitHub::start(world, options).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     for round in ["first", "second", "third"] {
         fake.reset_counters();
         let mut args = vec!["retrieve-repo", REPOSITORY];
         args.extend(case.args);
         let started = Instant::now();
-        let child = place.spawn(&args);
+        let child = sandbox.spawn(&args);
         let pid = child.id().expect("a running program");
         let peak = tokio::spawn(peak_rss(pid));
-        let ran = finish(child).await;
+        let output = finish(child).await;
         let seconds = started.elapsed().as_secs_f64();
-        assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
-        let items: usize = ran.stage("total")[..3].iter().map(|n| n.parse::<usize>().expect("a number")).sum();
+        assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
+        let items: usize = output.stage("total")[..3].iter().map(|n| n.parse::<usize>().expect("a number")).sum();
         let least = if round == "first" { least(&fake, case.args.contains(&"full")) } else { 0 };
         let waiting = case.latency.as_secs_f64() * least as f64 / IN_FLIGHT;
         if round == "first" && !case.latency.is_zero() {

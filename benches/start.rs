@@ -12,7 +12,7 @@ use std::time::Instant;
 use comfy_table::{CellAlignment, Table, presets};
 
 use fake_github::{FakeGitHub, Options, TokenSpec, World};
-use support::program::Place;
+use support::program::Sandbox;
 
 fn main() {
     let part = if std::env::args().any(|arg| arg == "--quick") { 10 } else { 1 };
@@ -43,20 +43,20 @@ fn main() {
     println!("{table}");
 }
 
-/// A fake GitHub with so many repositories in three organisations, and a place to mirror them to.
-async fn estate(repositories: usize) -> (FakeGitHub, Place) {
+/// A fake GitHub with so many repositories in three organisations, and a sandbox to mirror them to.
+async fn estate(repositories: usize) -> (FakeGitHub, Sandbox) {
     let (most, rest) = (repositories / 2, repositories / 4);
     let world = World::estate(1, &[("contoso", most), ("fabrikam", rest), ("northwind", rest)]);
     let token = |name: &str, login: &str| TokenSpec { login: login.to_owned(), ..TokenSpec::new(name) };
     let tokens = vec![token("token-one", "dev0"), token("token-two", "dev1"), token("token-three", "dev2")];
     let fake = FakeGitHub::start(world, Options { tokens, ..Options::unlimited() }).await;
-    let place = Place::new(fake.url()).tokens("token-one,token-two,token-three");
-    std::fs::write(place.path().join("orgs.txt"), "contoso\nfabrikam\nnorthwind\n").expect("orgs.txt is written");
-    (fake, place)
+    let sandbox = Sandbox::new(fake.url()).tokens("token-one,token-two,token-three");
+    std::fs::write(sandbox.path().join("orgs.txt"), "contoso\nfabrikam\nnorthwind\n").expect("orgs.txt is written");
+    (fake, sandbox)
 }
 
 async fn runs(repositories: usize, detail: &str, table: &mut Table) {
-    let (fake, place) = estate(repositories).await;
+    let (fake, sandbox) = estate(repositories).await;
     for run in ["first", "second, nothing changed", "third, a twentieth changed"] {
         if run.starts_with("third") {
             fake.world_mut(|w| {
@@ -69,24 +69,24 @@ async fn runs(repositories: usize, detail: &str, table: &mut Table) {
             });
         }
         let args = ["start", "--detail", detail, "--max-age", "0", "--jobs", "8", "--quiet"];
-        measure(&fake, &place, &args, [repositories.to_string(), detail.to_owned(), run.to_owned()], table).await;
+        measure(&fake, &sandbox, &args, [repositories.to_string(), detail.to_owned(), run.to_owned()], table).await;
     }
 }
 
 async fn listings(repositories: usize, table: &mut Table) {
-    let (fake, place) = estate(repositories).await;
+    let (fake, sandbox) = estate(repositories).await;
     for run in ["get-repos, first", "get-repos, nothing changed"] {
         let row = [repositories.to_string(), String::new(), run.to_owned()];
-        measure(&fake, &place, &["get-repos", "--quiet"], row, table).await;
+        measure(&fake, &sandbox, &["get-repos", "--quiet"], row, table).await;
     }
 }
 
 /// Runs the program once and adds what it took to a row.
-async fn measure(fake: &FakeGitHub, place: &Place, args: &[&str], row: [String; 3], table: &mut Table) {
+async fn measure(fake: &FakeGitHub, sandbox: &Sandbox, args: &[&str], row: [String; 3], table: &mut Table) {
     let (before, began, processor) = (fake.request_count(), Instant::now(), processor_seconds_of_children());
     // Longer than a test may take.
-    let ran = place.spawn(args).wait_with_output().await.expect("the program ends");
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let output = sandbox.spawn(args).wait_with_output().await.expect("the program ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (seconds, processor) = (began.elapsed().as_secs_f64(), processor_seconds_of_children() - processor);
     let requests = fake.requests();
     let counted = requests.iter().skip(before).filter(|request| request.status != 304).count();

@@ -13,9 +13,9 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use fake_github::{FakeGitHub, Options, World, WorldSize};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::{Place, finish};
+use support::program::{Sandbox, finish};
 use support::servers::rabbitmq::RabbitServer;
-use support::work::{load, worker};
+use support::workers::{load, worker};
 
 const REPOSITORY: &str = "contoso/huge";
 
@@ -60,14 +60,14 @@ async fn one_repository(detail: &str, size: WorldSize) -> Table {
     let fake = FakeGitHub::start(World::sized(1, size), Options::unlimited()).await;
     for (documents, relational) in [(Embedded, Embedded), (Embedded, Servers), (Servers, Embedded), (Servers, Servers)]
     {
-        let place = Place::over(fake.url(), documents, relational);
+        let sandbox = Sandbox::over(fake.url(), documents, relational);
         let mut seconds = Vec::new();
         for _ in 0..2 {
             let started = Instant::now();
-            place.mirror(&[REPOSITORY, "--detail", detail]).await;
+            sandbox.mirror(&[REPOSITORY, "--detail", detail]).await;
             seconds.push(started.elapsed().as_secs_f64());
         }
-        let (stored, rows) = counts(&place).await;
+        let (stored, rows) = counts(&sandbox).await;
         table.add_row([
             detail.to_owned(),
             name(documents, "SQLite", "MongoDB"),
@@ -87,20 +87,20 @@ async fn many_repositories(repositories: usize) -> Table {
     let fake = FakeGitHub::start(World::many(1, repositories), Options::unlimited()).await;
     for family in [Embedded, Servers] {
         for workers in [1, 4] {
-            let place = Place::over(fake.url(), family, family);
-            let place = match family {
-                Embedded => place,
-                Servers => place.with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url()),
+            let sandbox = Sandbox::over(fake.url(), family, family);
+            let sandbox = match family {
+                Embedded => sandbox,
+                Servers => sandbox.with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url()),
             };
-            load(&place, repositories).await;
+            load(&sandbox, repositories).await;
             let started = Instant::now();
-            let running: Vec<_> = (0..workers).map(|number| worker(&place, number)).collect();
+            let running: Vec<_> = (0..workers).map(|number| worker(&sandbox, number)).collect();
             for child in running {
-                let ran = finish(child).await;
-                assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
+                let output = finish(child).await;
+                assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
             }
             let seconds = started.elapsed().as_secs_f64();
-            let (stored, rows) = counts(&place).await;
+            let (stored, rows) = counts(&sandbox).await;
             table.add_row([
                 name(family, "SQLite", "MongoDB, MariaDB, RabbitMQ"),
                 workers.to_string(),
@@ -114,8 +114,8 @@ async fn many_repositories(repositories: usize) -> Table {
     table
 }
 
-/// Documents and rows of a place.
-async fn counts(place: &Place) -> (usize, usize) {
-    let (documents, tables) = place.dump().await;
+/// Documents and rows of a sandbox.
+async fn counts(sandbox: &Sandbox) -> (usize, usize) {
+    let (documents, tables) = sandbox.dump().await;
     (documents.values().map(|all| all.len()).sum(), tables.values().map(|rows| rows.len()).sum())
 }

@@ -1,16 +1,16 @@
 //! What is not found once, or not shown to one token, is not gone; and nobody who is mentioned stays without a profile.
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, UserKind, Visible, World, names};
-use support::program::Place;
+use support::program::Sandbox;
 
 const NOT_FOUND: FaultKind = FaultKind::Status { status: 404, html: false };
 
 #[tokio::test]
 async fn single_404_marks_no_account_as_gone() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::QUIET]).await;
-    let stores = place.stores();
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::QUIET]).await;
+    let stores = sandbox.stores();
     let due = "UPDATE msght_users SET profile_at = NULL";
     let details = [names::QUIET, "--only", "details"];
     let gone = "SELECT count(*) FROM users WHERE login = 'alice' AND deleted = 1";
@@ -18,7 +18,7 @@ async fn single_404_marks_no_account_as_gone() {
 
     stores.relational.execute(due).await;
     fake.set_fault(Fault::always("/users/alice", NOT_FOUND));
-    place.mirror(&details).await;
+    sandbox.mirror(&details).await;
     assert_eq!(stores.number(gone).await, 0, "the number still leads to it");
 
     // A profile that can't be had is told in every run, and keeps no other.
@@ -26,9 +26,9 @@ async fn single_404_marks_no_account_as_gone() {
     fake.clear_faults();
     fake.set_fault(Fault::always("/users/alice", FaultKind::Permission("metadata=read")));
     for _ in 0..2 {
-        let ran = place.run(&["retrieve-repo", names::QUIET]).await;
-        assert_eq!((ran.code, ran.stage("details")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
-        assert!(ran.out.contains("the profile of alice"), "{}", ran.out);
+        let output = sandbox.run(&["retrieve-repo", names::QUIET]).await;
+        assert_eq!((output.code, output.stage("details")[0].as_str()), (Some(1), "incomplete"), "{}", output.out);
+        assert!(output.out.contains("the profile of alice"), "{}", output.out);
         let read = "SELECT count(*) FROM users u JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 \
                     AND u.login <> 'ghost' AND m.profile_at IS NULL";
         assert_eq!(stores.number(read).await, 1);
@@ -37,18 +37,18 @@ async fn single_404_marks_no_account_as_gone() {
     fake.clear_faults();
     fake.set_fault(Fault::always("/users/alice", NOT_FOUND));
     fake.set_fault(Fault::always(&format!("/user/{alice}"), NOT_FOUND));
-    place.mirror(&details).await;
+    sandbox.mirror(&details).await;
     assert_eq!(stores.number(gone).await, 1);
     assert!(stores.collection("users").await["alice"]["_msght"]["deleted_at"].is_string());
     // It is looked for again, but not at once; and the mark goes by itself.
     fake.clear_faults();
-    place.mirror(&details).await;
+    sandbox.mirror(&details).await;
     assert_eq!(stores.number(gone).await, 1);
     stores
         .relational
         .execute("UPDATE msght_profiles SET look_again_at = '2020-01-01 00:00:00' WHERE look_again_at IS NOT NULL")
         .await;
-    place.mirror(&details).await;
+    sandbox.mirror(&details).await;
     assert_eq!(stores.number(gone).await, 0);
     assert!(stores.collection("users").await["alice"]["_msght"]["deleted_at"].is_null());
 
@@ -56,51 +56,51 @@ async fn single_404_marks_no_account_as_gone() {
     stores.relational.execute("DELETE FROM msght_profiles").await;
     stores.relational.execute("DELETE FROM msght_users").await;
     fake.world_mut(|w| w.account_becomes_ghost(w.user("alice")));
-    let ran = place.run(&["retrieve-repo", names::QUIET, "--only", "details"]).await;
-    ran.said(1, &[]);
-    assert!(ran.out.contains("not found by login"), "{}", ran.out);
+    let output = sandbox.run(&["retrieve-repo", names::QUIET, "--only", "details"]).await;
+    output.assert_output(1, &[]);
+    assert!(output.out.contains("not found by login"), "{}", output.out);
     assert_eq!(stores.number(gone).await, 0);
     stores
         .relational
         .execute("UPDATE msght_profiles SET missing_since = '2020-01-01 00:00:00' WHERE missing_since IS NOT NULL")
         .await;
-    place.mirror(&details).await;
+    sandbox.mirror(&details).await;
     assert_eq!(stores.number(gone).await, 1);
 }
 
 #[tokio::test]
 async fn single_404_marks_no_repository_as_gone() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    let stores = place.stores();
-    place.mirror(&[names::QUIET]).await;
+    let sandbox = Sandbox::new(fake.url());
+    let stores = sandbox.stores();
+    sandbox.mirror(&[names::QUIET]).await;
     let number = fake.world(|w| w.repos[w.repo(names::QUIET)].id);
     let gone = "SELECT count(*) FROM projects WHERE name = 'quiet' AND deleted = 1";
     fake.set_fault(Fault::next(1, &format!("/repos/{}", names::QUIET), NOT_FOUND));
-    place.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET]).await;
     assert_eq!(stores.number(gone).await, 0);
     fake.set_fault(Fault::next(1, &format!("/repos/{}", names::QUIET), NOT_FOUND));
     fake.set_fault(Fault::next(1, &format!("/repositories/{number}"), NOT_FOUND));
-    assert_eq!(place.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
+    assert_eq!(sandbox.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
     assert_eq!(stores.number(gone).await, 1);
     fake.clear_faults();
-    place.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET]).await;
     assert_eq!(stores.number(gone).await, 0);
     assert!(stores.collection("repos").await[names::QUIET]["_msght"]["deleted_at"].is_null());
     // A mark that something else has left goes in spite of an entity tag.
     stores.relational.execute("UPDATE projects SET deleted = 1 WHERE name = 'quiet'").await;
-    place.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET]).await;
     assert_eq!(stores.number(gone).await, 0);
     // A full update counts as one though nothing has changed.
     stores.relational.execute("UPDATE projects SET updated_at = '2020-01-01 00:00:00'").await;
-    place.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET]).await;
     let updated = "SELECT count(*) FROM projects WHERE name = 'quiet' AND updated_at > '2021-01-01'";
     assert_eq!(stores.number(updated).await, 1);
     // Where no number is known, it takes two looks, some time apart.
     stores.relational.execute("DELETE FROM msght_projects").await;
     fake.world_mut(|w| w.delete_repo(w.repo(names::QUIET)));
     for expected in [0, 1] {
-        assert_eq!(place.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
+        assert_eq!(sandbox.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
         assert_eq!(stores.number(gone).await, expected);
         stores
             .relational
@@ -119,9 +119,9 @@ fn two_tokens(owner: &str, other: &str) -> Options {
 }
 
 /// The same stores, with other tokens.
-fn beside(place: &Place, fake: &FakeGitHub, tokens: &str) -> Place {
-    let data_dir = place.data_dir();
-    Place::new(fake.url()).tokens(tokens).with("MSGHT_DATA_DIR", data_dir.to_str().unwrap())
+fn beside(sandbox: &Sandbox, fake: &FakeGitHub, tokens: &str) -> Sandbox {
+    let data_dir = sandbox.data_dir();
+    Sandbox::new(fake.url()).tokens(tokens).with("MSGHT_DATA_DIR", data_dir.to_str().unwrap())
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn drafts_hidden_from_another_token_are_kept() {
     world.add_release(quiet, "v0.1", alice, None);
     world.repos[quiet].releases.iter_mut().filter(|r| drafts.contains(&r.id)).for_each(|r| r.draft = true);
     let fake = FakeGitHub::start(world, two_tokens("alice", "bob")).await;
-    let owner = Place::new(fake.url()).tokens("token-owner");
+    let owner = Sandbox::new(fake.url()).tokens("token-owner");
     let stores = owner.stores();
     let other = beside(&owner, &fake, "token-other");
     let only = [names::QUIET, "--only", "releases"];
@@ -162,13 +162,13 @@ async fn teams_and_members_hidden_from_another_token_are_kept() {
     world.teams[secret].secret = true;
     let readers = world.teams.iter().position(|team| team.name == "Readers").unwrap();
     let fake = FakeGitHub::start(world, two_tokens("dev0", "dev1")).await;
-    let owner = Place::new(fake.url()).tokens("token-owner");
+    let owner = Sandbox::new(fake.url()).tokens("token-owner");
     let stores = owner.stores();
     let (other, anonymous) = (beside(&owner, &fake, "token-other"), beside(&owner, &fake, ""));
-    for place in [&owner, &other] {
-        std::fs::write(place.path().join("orgs.txt"), "contoso\n").unwrap();
+    for sandbox in [&owner, &other] {
+        std::fs::write(sandbox.path().join("orgs.txt"), "contoso\n").unwrap();
     }
-    let list = async |place: &Place| place.run(&["get-repos"]).await.said(0, &[]);
+    let list = async |sandbox: &Sandbox| sandbox.run(&["get-repos"]).await.assert_output(0, &[]);
     let counts = async || {
         let of = async |sql: &str| stores.number(sql).await;
         [
@@ -186,7 +186,7 @@ async fn teams_and_members_hidden_from_another_token_are_kept() {
     }
     // Whoever is no member is sent on to the public members, and then told that nothing has changed there.
     for _ in 0..2 {
-        anonymous.run(&["retrieve-user", "contoso"]).await.said(0, &[]);
+        anonymous.run(&["retrieve-user", "contoso"]).await.assert_output(0, &[]);
         assert_eq!(counts().await, before);
     }
     // What everybody is shown is gone for everybody; the secret one where its own reader looks again.
@@ -204,20 +204,20 @@ async fn teams_and_members_hidden_from_another_token_are_kept() {
 #[tokio::test]
 async fn feed_tells_since_when_members_are_members() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    let stores = place.stores();
-    place.mirror(&[names::QUIET]).await;
+    let sandbox = Sandbox::new(fake.url());
+    let stores = sandbox.stores();
+    sandbox.mirror(&[names::QUIET]).await;
     assert_eq!(stores.number("SELECT count(*) FROM project_members WHERE created_at IS NULL").await, 0);
     assert_eq!(stores.number("SELECT count(*) FROM project_members").await, 1);
     // Once the list is refused, the feed alone tells of members; once it can be read again, it decides.
     fake.set_fault(Fault::always("/collaborators", FaultKind::Permission("metadata=read")));
     fake.world_mut(|w| w.add_collaborator(w.repo(names::QUIET), w.user("bob"), "write"));
-    place.mirror(&[names::QUIET]).await;
-    place.mirror(&[names::QUIET, "--only", "events", "--full"]).await;
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET, "--only", "events", "--full"]).await;
     assert_eq!(stores.number("SELECT count(*) FROM project_members").await, 2);
     fake.clear_faults();
     fake.world_mut(|w| w.remove_collaborator(w.repo(names::QUIET), w.user("bob")));
-    place.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET]).await;
     assert_eq!(stores.number("SELECT count(*) FROM project_members").await, 1);
 }
 
@@ -245,12 +245,12 @@ async fn nobody_stays_without_a_profile_and_no_column_empty() {
     world.make_owner("contoso", world.user("alice"));
     let token = TokenSpec { login: "alice".to_owned(), ..TokenSpec::new("fake-token") };
     let fake = FakeGitHub::start(world, Options { tokens: vec![token], ..Options::unlimited() }).await;
-    let place = Place::new(fake.url());
-    std::fs::write(place.path().join("orgs.txt"), "contoso\n").unwrap();
-    place.run(&["get-repos", "--no-hooks"]).await.said(0, &[]);
-    place.mirror(&[names::WEB, names::WEB_FORK, names::QUIET]).await;
-    place.run(&["retrieve-user", "alice"]).await.said(0, &[]);
-    let stores = place.stores();
+    let sandbox = Sandbox::new(fake.url());
+    std::fs::write(sandbox.path().join("orgs.txt"), "contoso\n").unwrap();
+    sandbox.run(&["get-repos", "--no-hooks"]).await.assert_output(0, &[]);
+    sandbox.mirror(&[names::WEB, names::WEB_FORK, names::QUIET]).await;
+    sandbox.run(&["retrieve-user", "alice"]).await.assert_output(0, &[]);
+    let stores = sandbox.stores();
     let without = "SELECT u.login FROM users u LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.fake = 0 AND u.id > 0 \
                    AND u.login <> 'ghost' AND m.profile_at IS NULL";
     assert_eq!(stores.sql(without).await, Vec::<Vec<String>>::new());
@@ -274,7 +274,7 @@ async fn nobody_stays_without_a_profile_and_no_column_empty() {
     stores.relational.execute(month_ago).await;
     let before = stores.data_fingerprint().await;
     fake.reset_counters();
-    place.mirror(&[names::WEB, "--only", "details"]).await;
+    sandbox.mirror(&[names::WEB, "--only", "details"]).await;
     assert!(fake.by_status()[&304] > 10, "{:?}", fake.by_status());
     assert!(fake.counted() <= 5, "{:?}", fake.by_template());
     assert!(stores.data_fingerprint().await == before);

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, Visible, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 
 fn two_tokens() -> Options {
     Options {
@@ -21,8 +21,8 @@ fn two_tokens() -> Options {
 async fn the_token_that_can_read_a_private_repository_is_found_and_used(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), two_tokens()).await;
-    let place = Place::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
-    place.mirror(&[names::PRIVATE]).await;
+    let sandbox = Sandbox::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
+    sandbox.mirror(&[names::PRIVATE]).await;
     let asked = fake.requests();
     let blind = asked
         .iter()
@@ -42,9 +42,9 @@ async fn deleted_private_repository_is_told_by_an_owners_new_token(#[values(Embe
     let new = TokenSpec { login: "contoso-admin".into(), ..TokenSpec::new("new-token-000002") };
     let tokens = vec![old, new.scopes("repo, read:org")];
     let fake = FakeGitHub::start(world, Options { tokens, ..Options::unlimited() }).await;
-    let place = Place::new(fake.url()).tokens("old-token-000001");
-    place.mirror(&[names::PRIVATE, "--only", "topics"]).await;
-    let place = place.tokens("new-token-000002");
+    let sandbox = Sandbox::new(fake.url()).tokens("old-token-000001");
+    sandbox.mirror(&[names::PRIVATE, "--only", "topics"]).await;
+    let sandbox = sandbox.tokens("new-token-000002");
     fake.world_mut(|world| {
         let gone = world.repo(names::PRIVATE);
         world.delete_repo(gone);
@@ -52,14 +52,14 @@ async fn deleted_private_repository_is_told_by_an_owners_new_token(#[values(Embe
         world.join(contoso, admin, false);
     });
     let admin = fake.world(|world| world.user("contoso-admin"));
-    let deleted = async || place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await;
+    let deleted = async || sandbox.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await;
     // A member is shown what it was given, an owner everything.
-    let ran = place.run(&["retrieve-repo", names::PRIVATE]).await;
-    assert!(ran.err.contains("no token can read"), "{}", ran.err);
+    let output = sandbox.run(&["retrieve-repo", names::PRIVATE]).await;
+    assert!(output.err.contains("no token can read"), "{}", output.err);
     assert_eq!(deleted().await, 0);
     fake.world_mut(|world| world.make_owner("contoso", admin));
-    let ran = place.run(&["retrieve-repo", names::PRIVATE]).await;
-    assert!(ran.err.contains("marked as deleted"), "{}", ran.err);
+    let output = sandbox.run(&["retrieve-repo", names::PRIVATE]).await;
+    assert!(output.err.contains("marked as deleted"), "{}", output.err);
     assert_eq!(deleted().await, 1);
 }
 
@@ -70,9 +70,9 @@ async fn a_private_repository_named_in_another_case_is_read_by_the_same_token(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), two_tokens()).await;
-    let place = Place::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
-    place.mirror(&["Contoso/PRIVATE"]).await;
-    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE name = 'private'").await, 1);
+    let sandbox = Sandbox::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
+    sandbox.mirror(&["Contoso/PRIVATE"]).await;
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM projects WHERE name = 'private'").await, 1);
 }
 
 #[rstest]
@@ -89,14 +89,18 @@ async fn a_repository_that_no_token_can_read_is_said_with_every_token_and_the_ru
         ..Options::unlimited()
     };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let place = Place::new(fake.url()).tokens("blind-token-0001,dark-token-00002");
-    let ran = place.run(&["retrieve-repo", names::PRIVATE, names::QUIET]).await;
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.err.contains("no token can read contoso/private"), "{}", ran.err);
-    assert!(ran.err.contains("2 tried") && ran.err.contains("blin…") && ran.err.contains("dark…"), "{}", ran.err);
-    assert!(!ran.err.contains("token-0001"), "{}", ran.err);
-    assert!(ran.out.contains(names::QUIET), "the next repository is mirrored: {}", ran.out);
-    assert!(ran.err.contains("1 of 2 repositories"), "{}", ran.err);
+    let sandbox = Sandbox::new(fake.url()).tokens("blind-token-0001,dark-token-00002");
+    let output = sandbox.run(&["retrieve-repo", names::PRIVATE, names::QUIET]).await;
+    assert_eq!(output.code, Some(1));
+    assert!(output.err.contains("no token can read contoso/private"), "{}", output.err);
+    assert!(
+        output.err.contains("2 tried") && output.err.contains("blin…") && output.err.contains("dark…"),
+        "{}",
+        output.err
+    );
+    assert!(!output.err.contains("token-0001"), "{}", output.err);
+    assert!(output.out.contains(names::QUIET), "the next repository is mirrored: {}", output.out);
+    assert!(output.err.contains("1 of 2 repositories"), "{}", output.err);
 }
 
 #[rstest]
@@ -106,11 +110,11 @@ async fn without_a_token_public_repositories_are_read_and_that_is_said_once(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url()).tokens("");
-    let ran = place.run(&["retrieve-repo", names::QUIET, "--only", "issues,labels"]).await;
-    assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
-    assert_eq!(ran.err.matches("60").count(), 1, "said once: {}", ran.err);
-    assert!(!place.stores().documents().await["issues"].is_empty());
+    let sandbox = Sandbox::new(fake.url()).tokens("");
+    let output = sandbox.run(&["retrieve-repo", names::QUIET, "--only", "issues,labels"]).await;
+    assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
+    assert_eq!(output.err.matches("60").count(), 1, "said once: {}", output.err);
+    assert!(!sandbox.stores().documents().await["issues"].is_empty());
 }
 
 #[rstest]
@@ -120,16 +124,16 @@ async fn no_secret_is_in_any_output_log_or_database(#[values(Embedded, Servers)]
     let token = "ghp_verysecrettokenverysecrettoken012345";
     let options = Options { tokens: vec![TokenSpec::new(token)], ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let place = Place::new(fake.url()).tokens(token).with("MSGHT_LOGGING__LEVEL", "trace");
-    let ran = place.run(&["--verbose", "retrieve-repo", names::QUIET, names::GONE]).await;
-    let mut places = vec![("output", ran.out.into_bytes()), ("errors", ran.err.into_bytes())];
-    for entry in std::fs::read_dir(place.data_dir()).unwrap() {
-        places.push(("a file of the data directory", std::fs::read(entry.unwrap().path()).unwrap()));
+    let sandbox = Sandbox::new(fake.url()).tokens(token).with("MSGHT_LOGGING__LEVEL", "trace");
+    let output = sandbox.run(&["--verbose", "retrieve-repo", names::QUIET, names::GONE]).await;
+    let mut leaks = vec![("output", output.out.into_bytes()), ("errors", output.err.into_bytes())];
+    for entry in std::fs::read_dir(sandbox.data_dir()).unwrap() {
+        leaks.push(("a file of the data directory", std::fs::read(entry.unwrap().path()).unwrap()));
     }
-    let on_servers = place.stores().everything_on_servers().await;
-    places.extend(on_servers.into_iter().map(|text| ("a database", text.into_bytes())));
-    assert!(places.len() > 4, "output, errors, the log and both stores");
-    for (name, bytes) in places {
+    let on_servers = sandbox.stores().everything_on_servers().await;
+    leaks.extend(on_servers.into_iter().map(|text| ("a database", text.into_bytes())));
+    assert!(leaks.len() > 4, "output, errors, the log and both stores");
+    for (name, bytes) in leaks {
         let found = bytes.windows(12).any(|window| window == &token.as_bytes()[4..16]);
         assert!(!found, "the token is in {name}");
     }
@@ -143,11 +147,11 @@ async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said(
     let _over = stores.select();
     let options = Options { anonymous: true, ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let ran = Place::new(fake.url()).tokens("").mirror(&[names::QUIET, "--detail", "skeleton"]).await;
-    assert_eq!(ran.stage("people")[..2], ["not", "permitted"], "{}", ran.out);
-    assert!(ran.out.contains("GitHub requires a token for this (401); set GITHUB_TOKEN"), "{}", ran.out);
+    let output = Sandbox::new(fake.url()).tokens("").mirror(&[names::QUIET, "--detail", "skeleton"]).await;
+    assert_eq!(output.stage("people")[..2], ["not", "permitted"], "{}", output.out);
+    assert!(output.out.contains("GitHub requires a token for this (401); set GITHUB_TOKEN"), "{}", output.out);
     for stage in ["issues", "commits", "issue-events", "events", "forks"] {
-        assert_eq!(ran.stage(stage)[0], "done", "{}", ran.out);
+        assert_eq!(output.stage(stage)[0], "done", "{}", output.out);
     }
 }
 
@@ -168,10 +172,10 @@ async fn a_renamed_private_repository_is_read_by_the_token_that_can_whatever_it_
         ..Options::unlimited()
     };
     let fake = FakeGitHub::start(world, options).await;
-    let place = Place::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
-    place.mirror(&[names::PRIVATE]).await;
-    place.mirror(&["contoso/hidden"]).await;
-    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE name = 'hidden'").await, 1);
+    let sandbox = Sandbox::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
+    sandbox.mirror(&[names::PRIVATE]).await;
+    sandbox.mirror(&["contoso/hidden"]).await;
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM projects WHERE name = 'hidden'").await, 1);
 }
 
 #[rstest]
@@ -185,14 +189,14 @@ async fn a_token_that_an_organisation_refuses_is_not_asked_though_the_repository
         ..Options::unlimited()
     };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let place = Place::new(fake.url()).tokens("refused-token-001,allowed-token-002");
+    let sandbox = Sandbox::new(fake.url()).tokens("refused-token-001,allowed-token-002");
     for _ in 0..2 {
-        place.mirror(&[names::QUIET]).await;
+        sandbox.mirror(&[names::QUIET]).await;
     }
-    let alone = Place::new(fake.url()).tokens("refused-token-001");
-    let ran = alone.run(&["retrieve-repo", names::QUIET]).await;
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.err.contains("single sign-on"), "{}", ran.err);
+    let alone = Sandbox::new(fake.url()).tokens("refused-token-001");
+    let output = alone.run(&["retrieve-repo", names::QUIET]).await;
+    assert_eq!(output.code, Some(1));
+    assert!(output.err.contains("single sign-on"), "{}", output.err);
 }
 
 #[rstest]
@@ -204,11 +208,11 @@ async fn with_several_tokens_a_run_over_unchanged_data_is_as_free_as_with_one(
     let tokens = ["token-one-00001", "token-two-00002", "token-three-0003"];
     let options = Options { tokens: tokens.map(TokenSpec::new).to_vec(), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let place = Place::new(fake.url()).tokens(&tokens.join(","));
-    place.mirror(&[names::WEB]).await;
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url()).tokens(&tokens.join(","));
+    sandbox.mirror(&[names::WEB]).await;
+    sandbox.mirror(&[names::WEB]).await;
     fake.reset_counters();
-    place.mirror(&[names::WEB]).await;
+    sandbox.mirror(&[names::WEB]).await;
     let free = fake.by_status().get(&304).copied().unwrap_or(0);
     assert!(free >= 20 && fake.counted() <= 1, "{} counted, {free} free", fake.counted());
 }
@@ -225,8 +229,13 @@ async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first(
     };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     for tokens in ["narrow-token-001,wide-token-00002", "wide-token-00002,narrow-token-001"] {
-        let ran = Place::new(fake.url()).tokens(tokens).mirror(&[names::WEB, "--detail", "skeleton"]).await;
-        assert_eq!((ran.stage("stars")[0].as_str(), ran.stage("people")[0].as_str()), ("done", "done"), "{}", ran.out);
+        let output = Sandbox::new(fake.url()).tokens(tokens).mirror(&[names::WEB, "--detail", "skeleton"]).await;
+        assert_eq!(
+            (output.stage("stars")[0].as_str(), output.stage("people")[0].as_str()),
+            ("done", "done"),
+            "{}",
+            output.out
+        );
     }
 }
 
@@ -235,27 +244,27 @@ async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first(
 async fn what_proves_no_deletion_marks_nothing_as_deleted(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::QUIET]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::QUIET]).await;
     for kind in [FaultKind::Permission("metadata=read"), FaultKind::Status { status: 404, html: true }] {
         fake.clear_faults();
         fake.set_fault(Fault::next(1, names::QUIET, kind));
-        place.run(&["retrieve-repo", names::QUIET]).await;
-        assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
+        sandbox.run(&["retrieve-repo", names::QUIET]).await;
+        assert_eq!(sandbox.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
     }
     // A fork that is known from the list of forks alone was never mirrored.
-    place.mirror(&[names::WEB, "--only", "forks"]).await;
+    sandbox.mirror(&[names::WEB, "--only", "forks"]).await;
     fake.world_mut(|w| w.delete_repo(w.repo(names::WEB_FORK)));
-    assert_eq!(place.run(&["retrieve-repo", names::WEB_FORK]).await.code, Some(1));
-    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
+    assert_eq!(sandbox.run(&["retrieve-repo", names::WEB_FORK]).await.code, Some(1));
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
     // What was deleted, and comes back unchanged, is there again.
     fake.clear_faults();
     let number = fake.world(|w| w.repos[w.repo(names::QUIET)].id);
     for path in [names::QUIET.to_owned(), format!("/repositories/{number}")] {
         fake.set_fault(Fault::next(1, &path, FaultKind::Status { status: 404, html: false }));
     }
-    assert_eq!(place.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
-    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 1);
-    place.mirror(&[names::QUIET]).await;
-    assert_eq!(place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
+    assert_eq!(sandbox.run(&["retrieve-repo", names::QUIET]).await.code, Some(1));
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 1);
+    sandbox.mirror(&[names::QUIET]).await;
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await, 0);
 }

@@ -4,7 +4,7 @@
 use rstest::rstest;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, World, names};
-use support::program::Place;
+use support::program::Sandbox;
 
 /// A world whose [`names::QUIET`] has so many labels more.
 fn world_with_labels(labels: usize) -> World {
@@ -27,8 +27,8 @@ async fn limit_told_by_web_page_is_kept(#[case] status: u16) {
     for path in ["/repos/", "/issues"] {
         fake.set_fault(Fault::next(1, path, FaultKind::LimitPage { status, retry_after: 2 }));
     }
-    let ran = Place::new(fake.url()).mirror(&[names::QUIET]).await;
-    assert!(ran.err.contains("waiting"), "{}", ran.err);
+    let output = Sandbox::new(fake.url()).mirror(&[names::QUIET]).await;
+    assert!(output.err.contains("waiting"), "{}", output.err);
     assert!(fake.faults().iter().all(|fault| fault.struck == 1));
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }
@@ -37,18 +37,18 @@ async fn limit_told_by_web_page_is_kept(#[case] status: u16) {
 async fn link_cycle_ends_walk_and_heals() {
     let fake = FakeGitHub::start(world_with_labels(250), Options::unlimited()).await;
     fake.set_fault(Fault::always("/labels?per_page=100&page=3", FaultKind::NextPage(2)));
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     for _ in 0..2 {
         fake.reset_counters();
-        let ran = place.run(&["retrieve-repo", names::QUIET, "--only", "labels,milestones"]).await;
-        assert_eq!(ran.code, Some(1), "{}", ran.out);
-        assert_eq!((ran.stage("labels")[0].as_str(), ran.stage("milestones")[0].as_str()), ("failed", "done"));
-        assert!(ran.out.contains("form a cycle"), "{}", ran.out);
+        let output = sandbox.run(&["retrieve-repo", names::QUIET, "--only", "labels,milestones"]).await;
+        assert_eq!(output.code, Some(1), "{}", output.out);
+        assert_eq!((output.stage("labels")[0].as_str(), output.stage("milestones")[0].as_str()), ("failed", "done"));
+        assert!(output.out.contains("form a cycle"), "{}", output.out);
         assert!(fake.request_count() < 10, "{} requests", fake.request_count());
     }
     fake.clear_faults();
-    place.mirror(&[names::QUIET, "--only", "labels"]).await;
-    assert_eq!(place.stores().documents().await["repo_labels"].len(), 251);
+    sandbox.mirror(&[names::QUIET, "--only", "labels"]).await;
+    assert_eq!(sandbox.stores().documents().await["repo_labels"].len(), 251);
 }
 
 #[tokio::test]
@@ -59,9 +59,9 @@ async fn commits_that_link_in_a_circle_end() {
     world.push(quiet, "main", 250, person);
     let fake = FakeGitHub::start(world, Options { last_link: false, ..Options::unlimited() }).await;
     fake.set_fault(Fault::always("page=3", FaultKind::NextPage(2)));
-    let ran = Place::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "commits"]).await;
-    assert_eq!(ran.code, Some(1), "{}", ran.out);
-    assert!(ran.out.contains("form a cycle"), "{}", ran.out);
+    let output = Sandbox::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "commits"]).await;
+    assert_eq!(output.code, Some(1), "{}", output.out);
+    assert!(output.out.contains("form a cycle"), "{}", output.out);
     assert!(fake.request_count() < 15, "{} requests", fake.request_count());
 }
 
@@ -73,8 +73,8 @@ async fn commits_that_link_in_a_circle_end() {
 async fn inner_address_reads_links_of_the_public_one(#[case] link_base: &str, #[case] setting: &str) {
     let options = Options { link_base: Some(link_base.to_owned()), ..Options::unlimited() };
     let fake = FakeGitHub::start(world_with_labels(150), options).await;
-    let place = Place::new(fake.url()).with("MSGHT_GITHUB__PUBLIC_URL", setting);
-    place.mirror(&[names::QUIET, "--only", "labels"]).await;
+    let sandbox = Sandbox::new(fake.url()).with("MSGHT_GITHUB__PUBLIC_URL", setting);
+    sandbox.mirror(&[names::QUIET, "--only", "labels"]).await;
     // A repository that has not changed tells its address no more, nor does a page that is moved to another one.
     let quiet = fake.world(|world| world.repo(names::QUIET));
     let more: Vec<String> = (0..100).map(|number| format!("a {number:03}")).collect();
@@ -83,9 +83,9 @@ async fn inner_address_reads_links_of_the_public_one(#[case] link_base: &str, #[
             world.add_label(quiet, name, None);
         }
     });
-    place.mirror(&[names::QUIET, "--only", "labels"]).await;
-    assert_eq!(place.stores().documents().await["repo_labels"].len(), 251);
-    place.mirror(&[names::OLD_NAME, "--only", "topics"]).await;
+    sandbox.mirror(&[names::QUIET, "--only", "labels"]).await;
+    assert_eq!(sandbox.stores().documents().await["repo_labels"].len(), 251);
+    sandbox.mirror(&[names::OLD_NAME, "--only", "topics"]).await;
     let roots = fake.requests().iter().filter(|record| record.template == "/").count();
     assert!(roots <= 2 && (setting.is_empty() || roots == 0), "{roots} questions for the root");
 }
@@ -94,17 +94,17 @@ async fn inner_address_reads_links_of_the_public_one(#[case] link_base: &str, #[
 async fn link_to_another_host_names_the_setting() {
     let fake = FakeGitHub::start(world_with_labels(150), Options::unlimited()).await;
     fake.set_fault(Fault::always("/labels", FaultKind::ForeignNext("https://ghe.example.com/".to_owned())));
-    let ran = Place::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "labels"]).await;
-    assert_eq!((ran.code, ran.stage("labels")[0].as_str()), (Some(1), "failed"));
-    assert!(ran.out.contains("set github.public_url"), "{}", ran.out);
+    let output = Sandbox::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "labels"]).await;
+    assert_eq!((output.code, output.stage("labels")[0].as_str()), (Some(1), "failed"));
+    assert!(output.out.contains("set github.public_url"), "{}", output.out);
 }
 
 #[tokio::test]
 async fn disabled_pull_requests_keep_mirrored_ones() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::NO_ISSUES]).await;
-    let before = place.dump().await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::NO_ISSUES]).await;
+    let before = sandbox.dump().await;
     let enable = |on: bool| {
         fake.world_mut(|world| {
             let repo = world.repo(names::NO_ISSUES);
@@ -112,22 +112,22 @@ async fn disabled_pull_requests_keep_mirrored_ones() {
         });
     };
     enable(false);
-    let ran = place.mirror(&[names::NO_ISSUES]).await;
+    let output = sandbox.mirror(&[names::NO_ISSUES]).await;
     for stage in ["pulls", "review-comments"] {
-        assert_eq!(ran.stage(stage)[0], "disabled", "{}", ran.out);
+        assert_eq!(output.stage(stage)[0], "disabled", "{}", output.out);
     }
-    assert_eq!(ran.stage("details")[0], "done");
-    let after = place.stores().documents().await;
+    assert_eq!(output.stage("details")[0], "done");
+    let after = sandbox.stores().documents().await;
     for collection in ["pull_requests", "pull_request_commits", "pull_request_reviews"] {
         assert_eq!(before.0[collection], after[collection], "{collection}");
     }
-    let fresh = Place::new(fake.url()).mirror(&[names::NO_PULLS]).await;
+    let fresh = Sandbox::new(fake.url()).mirror(&[names::NO_PULLS]).await;
     assert_eq!(fresh.stage("pulls")[0], "disabled");
     // The same answer without the repository's word for it.
     enable(true);
     fake.set_fault(Fault::always("/pulls", FaultKind::Status { status: 404, html: false }));
-    let ran = place.run(&["retrieve-repo", names::NO_ISSUES]).await;
-    assert_eq!((ran.code, ran.stage("pulls")[0].as_str()), (Some(1), "failed"));
+    let output = sandbox.run(&["retrieve-repo", names::NO_ISSUES]).await;
+    assert_eq!((output.code, output.stage("pulls")[0].as_str()), (Some(1), "failed"));
 }
 
 #[rstest]
@@ -137,23 +137,23 @@ async fn disabled_pull_requests_keep_mirrored_ones() {
 async fn pages_shrink_to_what_the_server_makes(#[case] status: u16, #[case] most: usize, #[case] requests: usize) {
     let options = Options { heavy_page: Some(most), heavy_status: status, ..Options::unlimited() };
     let fake = FakeGitHub::start(world_with_labels(103), options).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::QUIET, "--only", "labels"]).await;
-    assert_eq!(place.stores().documents().await["repo_labels"].len(), 104);
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::QUIET, "--only", "labels"]).await;
+    assert_eq!(sandbox.stores().documents().await["repo_labels"].len(), 104);
     assert!(fake.request_count() < requests, "{} requests", fake.request_count());
 }
 
 #[tokio::test]
 async fn missing_permission_of_any_stage_is_no_failure() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     for path in ["/milestones?", "/issues?", "/pulls?", "/commits?"] {
         fake.set_fault(Fault::always(path, FaultKind::Permission("issues=read")));
     }
-    let ran = place.mirror(&[names::QUIET]).await;
+    let output = sandbox.mirror(&[names::QUIET]).await;
     for stage in ["milestones", "issues", "pulls", "commits"] {
-        assert_eq!(&ran.stage(stage)[..2], ["not", "permitted"], "{stage}\n{}", ran.out);
+        assert_eq!(&output.stage(stage)[..2], ["not", "permitted"], "{stage}\n{}", output.out);
     }
-    assert_eq!(ran.stage("labels")[0], "done");
-    assert!(ran.out.contains("it needs the permission issues=read"), "{}", ran.out);
+    assert_eq!(output.stage("labels")[0], "done");
+    assert!(output.out.contains("it needs the permission issues=read"), "{}", output.out);
 }

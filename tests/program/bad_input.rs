@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Options, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 
 async fn quiet_world() -> FakeGitHub {
     FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await
@@ -17,11 +17,11 @@ async fn quiet_world() -> FakeGitHub {
 async fn an_unknown_repository_and_a_bad_token_are_said(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = quiet_world().await;
-    let ran = Place::new(fake.url()).run(&["retrieve-repo", "contoso/nothing"]).await;
-    ran.said(1, &["no token can read contoso/nothing", "404"]);
-    let ran = Place::new(fake.url()).tokens("ghp_wrongwrongwrong").run(&["retrieve-repo", names::QUIET]).await;
-    ran.said(1, &["401", "ghp_…"]);
-    assert!(!ran.err.contains("wrongwrong"), "{}", ran.err);
+    let output = Sandbox::new(fake.url()).run(&["retrieve-repo", "contoso/nothing"]).await;
+    output.assert_output(1, &["no token can read contoso/nothing", "404"]);
+    let output = Sandbox::new(fake.url()).tokens("ghp_wrongwrongwrong").run(&["retrieve-repo", names::QUIET]).await;
+    output.assert_output(1, &["401", "ghp_…"]);
+    assert!(!output.err.contains("wrongwrong"), "{}", output.err);
 }
 
 #[rstest]
@@ -30,8 +30,8 @@ async fn an_api_host_that_is_down_is_said_within_seconds(#[values(Embedded, Serv
     let _over = stores.select();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let started = std::time::Instant::now();
-    let ran = Place::new(&format!("http://127.0.0.1:{port}/")).run(&["retrieve-repo", names::QUIET]).await;
-    ran.said(1, &[&format!("127.0.0.1:{port}"), "refused"]);
+    let output = Sandbox::new(&format!("http://127.0.0.1:{port}/")).run(&["retrieve-repo", names::QUIET]).await;
+    output.assert_output(1, &[&format!("127.0.0.1:{port}"), "refused"]);
     assert!(started.elapsed().as_secs() < 20);
 }
 
@@ -55,8 +55,8 @@ fn answering(bytes: &'static [u8]) -> String {
 async fn a_server_that_is_not_github_is_said_to_be_none(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let host = answering(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 20\r\nConnection: close\r\n\r\n<html>A page.</html>");
-    let ran = Place::new(&format!("http://{host}/")).run(&["retrieve-repo", names::QUIET]).await;
-    ran.said(1, &["api_url"]);
+    let output = Sandbox::new(&format!("http://{host}/")).run(&["retrieve-repo", names::QUIET]).await;
+    output.assert_output(1, &["api_url"]);
 }
 
 #[rstest]
@@ -64,6 +64,6 @@ async fn a_server_that_is_not_github_is_said_to_be_none(#[values(Embedded, Serve
 async fn broken_tls_is_said_to_be_tls(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let host = answering(b"this is no TLS record");
-    let ran = Place::new(&format!("https://{host}/")).run(&["retrieve-repo", names::QUIET]).await;
-    ran.said(1, &["TLS"]);
+    let output = Sandbox::new(&format!("https://{host}/")).run(&["retrieve-repo", names::QUIET]).await;
+    output.assert_output(1, &["TLS"]);
 }

@@ -6,19 +6,19 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A directory and a cleaned environment to run the program in.
-struct Place {
+struct Sandbox {
     directory: TempDir,
     environment: Vec<(String, String)>,
 }
 
 /// What a run left.
-struct Ran {
+struct RunOutput {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-impl Place {
+impl Sandbox {
     fn new() -> Self {
         Self { directory: TempDir::new().unwrap(), environment: Vec::new() }
     }
@@ -44,9 +44,13 @@ impl Place {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    fn run(&self, args: &[&str]) -> RunOutput {
         let Output { status, stdout, stderr } = self.command(args).output().unwrap();
-        Ran { code: status.code(), out: String::from_utf8(stdout).unwrap(), err: String::from_utf8(stderr).unwrap() }
+        RunOutput {
+            code: status.code(),
+            out: String::from_utf8(stdout).unwrap(),
+            err: String::from_utf8(stderr).unwrap(),
+        }
     }
 
     /// What is in the directory.
@@ -58,7 +62,7 @@ impl Place {
     }
 }
 
-impl Ran {
+impl RunOutput {
     /// Asserts a refusal: exit 2, nothing on standard output, these texts on standard error, nothing that panics.
     fn refused(&self, texts: &[&str]) {
         assert_eq!(self.code, Some(2), "{}", self.err);
@@ -72,8 +76,8 @@ impl Ran {
 
 #[test]
 fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
-    let place = Place::new();
-    let help = place.run(&["--help"]);
+    let sandbox = Sandbox::new();
+    let help = sandbox.run(&["--help"]);
     assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
     let listed: Vec<&str> = help
         .out
@@ -99,18 +103,18 @@ fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
     ];
     assert_eq!(listed, [&commands[..], &["help"]].concat());
     for command in commands {
-        let help = place.run(&[command, "--help"]);
+        let help = sandbox.run(&[command, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.out.contains("Example"), "{}", help.out);
     }
-    let version = place.run(&["--version"]);
+    let version = sandbox.run(&["--version"]);
     assert_eq!(version.out, format!("msght {}\n", env!("CARGO_PKG_VERSION")));
-    assert_eq!(place.names(), [""; 0]);
+    assert_eq!(sandbox.names(), [""; 0]);
 }
 
 #[test]
 fn a_usage_error_is_exit_2_and_creates_nothing() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for args in [
         &[][..],
         &["no-such-command"],
@@ -127,14 +131,14 @@ fn a_usage_error_is_exit_2_and_creates_nothing() {
         &["retrieve-repo", "a/b", "--detail", "some"],
         &["--log-level", "loud", "config"],
     ] {
-        place.run(args).refused(&[]);
+        sandbox.run(args).refused(&[]);
     }
-    assert_eq!(place.names(), [""; 0]);
+    assert_eq!(sandbox.names(), [""; 0]);
 }
 
 #[test]
 fn a_malformed_repository_name_is_exit_2_and_creates_nothing() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for (names, shown) in [
         (&["a"][..], "\"a\""),
         (&["a/b/c"], "\"a/b/c\""),
@@ -146,20 +150,20 @@ fn a_malformed_repository_name_is_exit_2_and_creates_nothing() {
         (&[""], "\"\""),
         (&["https://github.com/a/b"], "\"https://github.com/a/b\""),
     ] {
-        let ran = place.run(&[&["retrieve-repo"], names].concat());
-        ran.refused(&["error: ", shown, "expected OWNER/NAME"]);
-        assert!(!ran.err.contains('\u{1b}'), "{:?}", ran.err);
+        let output = sandbox.run(&[&["retrieve-repo"], names].concat());
+        output.refused(&["error: ", shown, "expected OWNER/NAME"]);
+        assert!(!output.err.contains('\u{1b}'), "{:?}", output.err);
     }
-    assert_eq!(place.names(), [""; 0]);
+    assert_eq!(sandbox.names(), [""; 0]);
 }
 
 #[test]
 fn config_shows_each_value_with_its_source_and_creates_nothing() {
-    let place = Place::new().file("msght.toml", "[queue]\nprefetch = 5\n").with("MSGHT_GITHUB__RESERVE", "9");
-    let ran = place.run(&["config", "--data-dir", "d"]);
-    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let sandbox = Sandbox::new().file("msght.toml", "[queue]\nprefetch = 5\n").with("MSGHT_GITHUB__RESERVE", "9");
+    let output = sandbox.run(&["config", "--data-dir", "d"]);
+    assert_eq!((output.code, output.err.as_str()), (Some(0), ""));
     let from = |key: &str| -> Vec<String> {
-        let line = ran.out.lines().find(|line| line.split_whitespace().next() == Some(key)).unwrap();
+        let line = output.out.lines().find(|line| line.split_whitespace().next() == Some(key)).unwrap();
         line.split_whitespace().skip(1).map(str::to_owned).collect()
     };
     assert_eq!(from("data_dir"), ["d", "flag", "--data-dir"]);
@@ -168,15 +172,15 @@ fn config_shows_each_value_with_its_source_and_creates_nothing() {
     assert_eq!(from("github.reserve"), ["9", "environment", "MSGHT_GITHUB__RESERVE"]);
     assert_eq!(from("webhooks.secret"), ["-", "default"]);
 
-    let json: serde_json::Value = serde_json::from_str(&place.run(&["config", "--json"]).out).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&sandbox.run(&["config", "--json"]).out).unwrap();
     assert_eq!(json["queue.prefetch"], serde_json::json!({"value": 5, "source": "file", "name": "msght.toml"}));
     assert_eq!(json["webhooks.secret"], serde_json::json!({"value": null, "source": "default", "name": null}));
-    assert_eq!(place.names(), ["msght.toml"]);
+    assert_eq!(sandbox.names(), ["msght.toml"]);
 }
 
 #[test]
 fn no_secret_is_ever_shown() {
-    let place = Place::new()
+    let sandbox = Sandbox::new()
         .file("msght.toml", "[github]\ntokens_file = 'tokens'\n[queue]\nurl = 'amqp://u:S3CRETqueue@h'\n")
         .file("tokens", "ghp_S3CRETfile 10\n")
         .with("GHT_READ_TOKEN", "ghp_S3CRETread")
@@ -190,12 +194,16 @@ fn no_secret_is_ever_shown() {
         &["config", "-v", "--log-level", "trace"],
         &["retrieve-repo", "a/b", "-v", "--log-level", "trace"],
     ] {
-        let ran = place.run(args);
+        let output = sandbox.run(args);
         // The first 4 characters of "S3CRETwebhooksecret" may be shown, as a token's.
-        assert!(!ran.out.contains("S3CRE") && !ran.err.contains("S3CRE"), "{}{}", ran.out, ran.err);
+        assert!(!output.out.contains("S3CRE") && !output.err.contains("S3CRE"), "{}{}", output.out, output.err);
     }
-    let ran = place.run(&["config"]);
-    assert!(ran.out.contains("ghp_…") && ran.out.contains("mongodb://u:***@h1,h2/db?password=***"), "{}", ran.out);
+    let output = sandbox.run(&["config"]);
+    assert!(
+        output.out.contains("ghp_…") && output.out.contains("mongodb://u:***@h1,h2/db?password=***"),
+        "{}",
+        output.out
+    );
 }
 
 #[test]
@@ -210,17 +218,17 @@ fn a_bad_configuration_is_exit_2_with_its_place() {
         ("[github]\ntokens_file = 'empty'", vec!["empty", "holds no token"]),
         ("[github]\ntokens_file = 'twice'", vec!["twice, line 2: the second field is not a whole number"]),
     ] {
-        let place = Place::new()
+        let sandbox = Sandbox::new()
             .file("msght.toml", file)
             .file("empty", "# nothing\n")
             .file("twice", &format!("a\n{long_token} {long_token}\n"));
         for command in [&["config"][..], &["retrieve-repo", "a/b"]] {
-            let ran = place.run(command);
-            ran.refused(&texts);
-            assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
-            assert!(!ran.err.contains("S3CRET"), "{}", ran.err);
+            let output = sandbox.run(command);
+            output.refused(&texts);
+            assert_eq!(output.err.lines().count(), 1, "{}", output.err);
+            assert!(!output.err.contains("S3CRET"), "{}", output.err);
         }
-        assert_eq!(place.names(), ["empty", "msght.toml", "twice"]);
+        assert_eq!(sandbox.names(), ["empty", "msght.toml", "twice"]);
     }
 }
 
@@ -233,10 +241,10 @@ fn a_bad_environment_is_exit_2_with_the_variables_name() {
         ("MSGHT_QUEUE__PREFETCH", "-1", "a whole number"),
         ("MSGHT_TOKENS", "ghp_S3CRET ghp_S3CRET", "a token with a space"),
     ] {
-        let place = Place::new().with(name, text);
-        let ran = place.run(&["config"]);
-        ran.refused(&["error: environment ", name, expected]);
-        assert!(!ran.err.contains("S3CRET"), "{}", ran.err);
+        let sandbox = Sandbox::new().with(name, text);
+        let output = sandbox.run(&["config"]);
+        output.refused(&["error: environment ", name, expected]);
+        assert!(!output.err.contains("S3CRET"), "{}", output.err);
     }
 }
 
@@ -244,50 +252,50 @@ fn a_bad_environment_is_exit_2_with_the_variables_name() {
 #[test]
 fn a_variable_that_is_not_text_is_exit_2() {
     use std::os::unix::ffi::OsStrExt;
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     let bytes = std::ffi::OsStr::from_bytes(b"\xff\xfe");
-    let output = place.command(&["config"]).env("MSGHT_DATA_DIR", bytes).output().unwrap();
+    let output = sandbox.command(&["config"]).env("MSGHT_DATA_DIR", bytes).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("MSGHT_DATA_DIR"));
 }
 
 #[test]
 fn a_configuration_file_that_is_named_must_be_readable() {
-    let place = Place::new();
-    place.run(&["--config", "none.toml", "config"]).refused(&["none.toml", "--config"]);
-    place.run(&["config", "--config", "."]).refused(&["--config"]);
-    Place::new().with("MSGHT_CONFIG", "none.toml").run(&["config"]).refused(&["none.toml", "MSGHT_CONFIG"]);
-    let named = Place::new().file("own.toml", "data_dir = 'own'").file("msght.toml", "data_dir = 'not this'");
+    let sandbox = Sandbox::new();
+    sandbox.run(&["--config", "none.toml", "config"]).refused(&["none.toml", "--config"]);
+    sandbox.run(&["config", "--config", "."]).refused(&["--config"]);
+    Sandbox::new().with("MSGHT_CONFIG", "none.toml").run(&["config"]).refused(&["none.toml", "MSGHT_CONFIG"]);
+    let named = Sandbox::new().file("own.toml", "data_dir = 'own'").file("msght.toml", "data_dir = 'not this'");
     assert!(named.run(&["config", "--config", "own.toml"]).out.contains("sqlite:own/github.db"));
 }
 
 #[test]
 fn a_url_of_another_kind_of_server_is_refused_before_anything_is_created() {
-    let place = Place::new().with("MSGHT_SQL__URL", "postgres://u:S3CRET@h/d");
-    let ran = place.run(&["retrieve-repo", "a/b"]);
-    ran.refused(&["MSGHT_SQL__URL", "sql.url", "postgres:", "sqlite:", "mysql:"]);
-    assert!(!ran.err.contains("S3CRET"), "{}", ran.err);
-    assert_eq!(place.names(), [""; 0]);
-    let place = Place::new();
-    assert_eq!(place.run(&["config"]).code, Some(0));
+    let sandbox = Sandbox::new().with("MSGHT_SQL__URL", "postgres://u:S3CRET@h/d");
+    let output = sandbox.run(&["retrieve-repo", "a/b"]);
+    output.refused(&["MSGHT_SQL__URL", "sql.url", "postgres:", "sqlite:", "mysql:"]);
+    assert!(!output.err.contains("S3CRET"), "{}", output.err);
+    assert_eq!(sandbox.names(), [""; 0]);
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.run(&["config"]).code, Some(0));
 }
 
 #[test]
 fn completions_are_written_for_each_shell_whatever_the_configuration() {
-    let place = Place::new().file("msght.toml", "colour = 1");
+    let sandbox = Sandbox::new().file("msght.toml", "colour = 1");
     for (shell, text) in [("bash", "complete -F"), ("zsh", "#compdef msght"), ("fish", "complete -c msght")] {
-        let ran = place.run(&["completions", shell]);
-        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-        assert!(ran.out.contains(text) && ran.out.contains("retrieve-repo"), "{shell}");
+        let output = sandbox.run(&["completions", shell]);
+        assert_eq!((output.code, output.err.as_str()), (Some(0), ""));
+        assert!(output.out.contains(text) && output.out.contains("retrieve-repo"), "{shell}");
     }
-    assert_eq!(place.names(), ["msght.toml"]);
+    assert_eq!(sandbox.names(), ["msght.toml"]);
 }
 
 #[test]
 fn a_reader_that_went_away_is_no_error() {
-    let place = Place::new();
+    let sandbox = Sandbox::new();
     for args in [&["config"][..], &["completions", "bash"], &["--help"]] {
-        let mut child = place.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = sandbox.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use fake_github::{FakeGitHub, Options, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 
 /// A list of GitHub's, and the collection and key that its items are found by.
 struct Expected {
@@ -120,9 +120,9 @@ async fn every_document_is_there_as_github_serves_it(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[repository]).await;
-    let documents = place.stores().documents().await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[repository]).await;
+    let documents = sandbox.stores().documents().await;
     let has_issues = fake.one(&format!("/repos/{repository}"))["has_issues"] == true;
     for expected in LISTS {
         // GitHub: 410 where issues are disabled.
@@ -162,8 +162,8 @@ async fn commits_of_branches_and_tags_are_the_projects_and_have_their_parents(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(2), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     let mut truth: BTreeMap<String, Value> = BTreeMap::new();
     for points_at in [list(&fake, names::WEB, "branches"), list(&fake, names::WEB, "tags")].concat() {
         let sha = text(&points_at["commit"]["sha"]);
@@ -171,7 +171,7 @@ async fn commits_of_branches_and_tags_are_the_projects_and_have_their_parents(
             truth.insert(text(&commit["sha"]), commit);
         }
     }
-    let stores = place.stores();
+    let stores = sandbox.stores();
     let owned = stores
         .sql(
             "SELECT c.sha FROM project_commits x JOIN projects p ON p.id = x.project_id \
@@ -199,9 +199,9 @@ async fn commits_of_branches_and_tags_are_the_projects_and_have_their_parents(
 async fn every_row_says_what_github_says(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(3), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
-    let tables = place.stores().tables().await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
+    let tables = sandbox.stores().tables().await;
     let date = |value: &Value| value.as_str().map_or("NULL".to_owned(), |text| text.replace('T', " ").replace('Z', ""));
     let login = |value: &Value| value["login"].as_str().unwrap_or("ghost").to_owned();
     let optional = |value: &Value| value["login"].as_str().unwrap_or("NULL").to_owned();
@@ -360,9 +360,9 @@ async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(4), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
-    let stores = place.stores();
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'ghost'").await, 1);
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login LIKE '%[bot]' AND type <> 'USR'").await, 0);
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'contoso' AND type = 'ORG'").await, 1);
@@ -417,19 +417,23 @@ async fn a_pull_request_and_a_commit_beyond_their_caps_are_read_to_the_end_or_sa
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.run(&["retrieve-repo", names::BIG_PR]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.run(&["retrieve-repo", names::BIG_PR]).await;
     // What can't be had is said by every run, though only the first one asks.
-    let ran = place.run(&["retrieve-repo", names::BIG_PR]).await;
-    let stores = place.stores();
+    let output = sandbox.run(&["retrieve-repo", names::BIG_PR]).await;
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM pull_request_commits").await, 260);
     let commits = stores.collection("commits").await;
     let files: Vec<usize> = commits.values().filter_map(|commit| Some(commit["files"].as_array()?.len())).collect();
     assert_eq!(files.iter().max(), Some(&3000));
     assert_eq!(files.iter().filter(|&&count| count == 350).count(), 1);
     // One commit has more files than GitHub ever lists: that is said, and asking again is of no use.
-    assert_eq!(ran.code, Some(0), "{}", ran.out);
-    assert!(ran.out.contains("details: limited: commit") && ran.out.contains("first 3000 files"), "{}", ran.out);
+    assert_eq!(output.code, Some(0), "{}", output.out);
+    assert!(
+        output.out.contains("details: limited: commit") && output.out.contains("first 3000 files"),
+        "{}",
+        output.out
+    );
     assert_eq!(stores.number("SELECT count(*) FROM msght_projects WHERE retrieved_at IS NOT NULL").await, 1);
 }
 
@@ -440,9 +444,9 @@ async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB_FORK]).await;
-    let stores = place.stores();
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB_FORK]).await;
+    let stores = sandbox.stores();
     let facts = fake.one(&format!("/repos/{}", names::WEB_FORK));
     let head = text(&facts["default_branch"]);
     let parent = &facts["parent"];
@@ -473,9 +477,9 @@ async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent(
     assert_eq!(stores.number(&base).await, 0, "what the parent has is not the fork's own");
     let empty = "SELECT count(*) FROM commits WHERE created_at IS NULL OR author_id IS NULL";
     assert_eq!(stores.number(empty).await, 0, "what its own commits refer to is known, too");
-    let ran = place.mirror(&[names::WEB_FORK]).await;
-    assert_eq!(ran.stage("details")[5], "0", "the parent's history is not read commit by commit: {}", ran.out);
-    assert_eq!(ran.stage("commits")[5], "0", "heads that were compared are not compared again: {}", ran.out);
+    let output = sandbox.mirror(&[names::WEB_FORK]).await;
+    assert_eq!(output.stage("details")[5], "0", "the parent's history is not read commit by commit: {}", output.out);
+    assert_eq!(output.stage("commits")[5], "0", "heads that were compared are not compared again: {}", output.out);
 }
 
 #[rstest]
@@ -484,9 +488,9 @@ async fn every_seeds_world_is_mirrored_to_the_last_document(#[values(Embedded, S
     let _over = stores.select();
     for seed in 10..14 {
         let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;
-        let place = Place::new(fake.url());
-        place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
-        let documents = place.stores().documents().await;
+        let sandbox = Sandbox::new(fake.url());
+        sandbox.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+        let documents = sandbox.stores().documents().await;
         for expected in LISTS {
             let truth = list(&fake, names::WEB, expected.path);
             assert_eq!(documents[expected.collection].len(), truth.len(), "{} with seed {seed}", expected.collection);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::refresh::assert_live_as_fresh;
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 
 /// Rounds of changes, each with its own faults.
 const ROUNDS: usize = 3;
@@ -93,24 +93,24 @@ async fn quiet_runs_converge_on_a_fresh_mirror_or_say_that_they_have_not(
     let _over = stores.select();
     let mut dice = Dice(seed);
     let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     for _ in 0..ROUNDS {
         fake.world_mut(|w| (0..4).for_each(|_| change(w, &mut dice)));
         (0..2).for_each(|_| fake.set_fault(fault(&mut dice)));
-        let ran = place.run(&["retrieve-repo", names::WEB]).await;
-        assert!(matches!(ran.code, Some(0 | 1)), "{}\n{}", ran.out, ran.err);
+        let output = sandbox.run(&["retrieve-repo", names::WEB]).await;
+        assert!(matches!(output.code, Some(0 | 1)), "{}\n{}", output.out, output.err);
         fake.clear_faults();
     }
     let mut said = Vec::new();
     for _ in 0..MAX_QUIET_RUNS {
-        let ran = place.run(&["retrieve-repo", names::WEB]).await;
-        if ran.code == Some(0) {
-            let fresh = Place::new(fake.url());
+        let output = sandbox.run(&["retrieve-repo", names::WEB]).await;
+        if output.code == Some(0) {
+            let fresh = Sandbox::new(fake.url());
             fresh.mirror(&[names::WEB]).await;
-            return assert_live_as_fresh(&place, &fresh).await;
+            return assert_live_as_fresh(&sandbox, &fresh).await;
         }
-        said.push(ran.out);
+        said.push(output.out);
     }
     panic!("{MAX_QUIET_RUNS} quiet runs are not complete; the last:\n{}", said.last().unwrap());
 }

@@ -6,8 +6,8 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Options, World, WorldSize, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::least::pages_of_lists;
-use support::program::Place;
+use support::minimum_cost::pages_of_lists;
+use support::program::Sandbox;
 use support::snapshot::assert_snapshot;
 
 /// The requests of a run as the server saw them: those that count, and those that were answered 304.
@@ -49,14 +49,19 @@ async fn a_first_run_without_details_stays_within_the_fewest_pages(#[values(Embe
     let mut seen = String::new();
     for (repository, world) in worlds {
         let fake = FakeGitHub::start(world, Options::unlimited()).await;
-        let place = Place::new(fake.url());
-        let ran = place.mirror(&[repository, "--detail", "skeleton"]).await;
+        let sandbox = Sandbox::new(fake.url());
+        let output = sandbox.mirror(&[repository, "--detail", "skeleton"]).await;
         let (cost, bound) = (fake.counted(), bound(&fake, repository));
-        assert!(cost <= bound, "{repository}: {cost} requests, at most {bound}: {:?}\n{}", fake.by_template(), ran.out);
+        assert!(
+            cost <= bound,
+            "{repository}: {cost} requests, at most {bound}: {:?}\n{}",
+            fake.by_template(),
+            output.out
+        );
         seen += &requests(&format!("{repository}, first run"), &fake);
         seen += &paths(&fake);
         fake.reset_counters();
-        place.mirror(&[repository, "--detail", "skeleton"]).await;
+        sandbox.mirror(&[repository, "--detail", "skeleton"]).await;
         // How many pages of a long list are asked for again differs from run to run.
         seen += &format!("{repository}, again: {} counted\n", fake.counted());
     }
@@ -68,14 +73,14 @@ async fn a_first_run_without_details_stays_within_the_fewest_pages(#[values(Embe
 async fn the_table_counts_what_the_server_counted(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let mut seen = String::new();
     for title in ["first run", "again"] {
         fake.reset_counters();
-        let ran = place.mirror(&[names::QUIET]).await;
-        let total = ran.stage("total");
+        let output = sandbox.mirror(&[names::QUIET]).await;
+        let total = output.stage("total");
         let free = fake.by_status().get(&304).copied().unwrap_or(0);
-        assert_eq!((total[4].parse(), total[5].parse()), (Ok(fake.counted()), Ok(free)), "{}", ran.out);
+        assert_eq!((total[4].parse(), total[5].parse()), (Ok(fake.counted()), Ok(free)), "{}", output.out);
         seen += &requests(title, &fake);
         seen += &paths(&fake);
     }
@@ -87,11 +92,11 @@ async fn the_table_counts_what_the_server_counted(#[values(Embedded, Servers)] s
 async fn what_a_pull_request_push_costs_is_its_own_requests(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let mut seen = String::new();
     for title in ["first run", "again"] {
         fake.reset_counters();
-        place.mirror(&[names::WEB]).await;
+        sandbox.mirror(&[names::WEB]).await;
         seen += &requests(title, &fake);
         seen += &paths(&fake);
     }
@@ -102,7 +107,7 @@ async fn what_a_pull_request_push_costs_is_its_own_requests(#[values(Embedded, S
         w.push_to_pull(r, number, 1);
     });
     fake.reset_counters();
-    place.mirror(&[names::WEB]).await;
+    sandbox.mirror(&[names::WEB]).await;
     let by: BTreeMap<&str, usize> = fake.by_template();
     let commits = by.get("/repos/{owner}/{repo}/pulls/{number}/commits").copied().unwrap_or(0);
     assert_eq!(commits, 1, "{by:?}");

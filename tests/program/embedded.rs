@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use fake_github::{FakeGitHub, Options, World, names};
-use support::program::Place;
+use support::program::Sandbox;
 
 #[tokio::test]
 async fn issues_and_pulls_carry_the_present_labels_and_milestones() {
@@ -27,8 +27,8 @@ async fn issues_and_pulls_carry_the_present_labels_and_milestones() {
         world.set_milestone(r, number, 0);
     }
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB, "--detail", "skeleton"]).await;
     let old_title = fake.world_mut(|w| {
         let old = w.repos[r].milestones[0].title.clone();
         w.recolor_label(r, &name, "123456");
@@ -36,9 +36,9 @@ async fn issues_and_pulls_carry_the_present_labels_and_milestones() {
         w.rename_milestone(r, 1, "another title");
         old
     });
-    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    sandbox.mirror(&[names::WEB, "--detail", "skeleton"]).await;
     for (collection, path) in [("issues", "issues?state=all"), ("pull_requests", "pulls?state=all")] {
-        let documents = place.stores().collection(collection).await;
+        let documents = sandbox.stores().collection(collection).await;
         let listed = fake.all(&format!("/repos/{}/{path}", names::WEB));
         let mut carriers = 0;
         for item in listed {
@@ -51,7 +51,7 @@ async fn issues_and_pulls_carry_the_present_labels_and_milestones() {
         }
         assert!(carriers > 0, "some {collection} carry it");
     }
-    let stores = place.stores();
+    let stores = sandbox.stores();
     let old = format!("SELECT deleted FROM repo_milestones WHERE name = '{old_title}'");
     assert_eq!(stores.number(&old).await, 1, "the former title's row is marked");
     assert_eq!(stores.number("SELECT deleted FROM repo_milestones WHERE name = 'another title'").await, 0);

@@ -6,14 +6,14 @@ use rstest::rstest;
 
 use fake_github::{Decoy, FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 use support::stores::difference;
 
-async fn undisturbed(fake: &FakeGitHub) -> Place {
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+async fn undisturbed(fake: &FakeGitHub) -> Sandbox {
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     fake.reset_counters();
-    place
+    sandbox
 }
 
 #[rstest]
@@ -37,10 +37,10 @@ async fn a_fault_now_and_then_changes_nothing_in_the_end(
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     fake.set_fault(Fault::percent(4, 7, "/repos/", kind));
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     assert!(fake.faults()[0].struck > 0);
-    assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&expected.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -56,12 +56,12 @@ async fn refusals_now_and_then_are_cured_by_quiet_runs(
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     fake.set_fault(Fault::percent(10, 3, "/web/", FaultKind::Refusal { status, message }));
-    let place = Place::new(fake.url());
-    let ran = place.run(&["retrieve-repo", names::WEB]).await;
-    assert_eq!(ran.code, Some(1), "what is missing is said: {}", ran.out);
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.run(&["retrieve-repo", names::WEB]).await;
+    assert_eq!(output.code, Some(1), "what is missing is said: {}", output.out);
     fake.clear_faults();
-    place.mirror(&[names::WEB]).await;
-    assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
+    sandbox.mirror(&[names::WEB]).await;
+    assert_eq!(difference(&expected.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -76,10 +76,10 @@ async fn a_page_that_can_not_be_had_in_smaller_parts_is_tried_as_often_as_any(
         .world_mut(|w| w.repos[w.repo(names::WEB)].issues.iter().find(|issue| issue.pull.is_some()).unwrap().number);
     let bad_gateway = FaultKind::Status { status: 502, html: true };
     fake.set_fault(Fault::next(4, &format!("/pulls/{number}/commits"), bad_gateway));
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     assert_eq!(fake.faults()[0].struck, 4);
-    assert_eq!(difference(&expected.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&expected.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -91,9 +91,9 @@ async fn a_pause_that_github_asks_for_is_kept(#[values(Embedded, Servers)] store
     let options = Options { limits: Limits { secondary: false, ..Limits::default() }, ..Options::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     fake.set_fault(Fault::next(1, "/issues", kind));
-    let place = Place::new(fake.url());
-    let ran = place.mirror(&[names::QUIET]).await;
-    assert!(ran.err.contains("waiting"), "{}", ran.err);
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.mirror(&[names::QUIET]).await;
+    assert!(output.err.contains("waiting"), "{}", output.err);
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }
 
@@ -109,9 +109,9 @@ async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile(
         ..Options::default()
     };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let place = Place::new(fake.url());
-    let ran = place.mirror(&[names::QUIET]).await;
-    assert!(ran.err.contains("rate limit"), "{}", ran.err);
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.mirror(&[names::QUIET]).await;
+    assert!(output.err.contains("rate limit"), "{}", output.err);
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }
 
@@ -120,8 +120,8 @@ async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile(
 async fn a_server_without_limits_that_says_zero_is_not_waited_for(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options { limits: Limits::zero(), ..Options::default() }).await;
-    let ran = Place::new(fake.url()).mirror(&[names::QUIET]).await;
-    assert!(!ran.err.contains("waiting"), "{}", ran.err);
+    let output = Sandbox::new(fake.url()).mirror(&[names::QUIET]).await;
+    assert!(!output.err.contains("waiting"), "{}", output.err);
 }
 
 #[rstest]
@@ -132,8 +132,8 @@ async fn a_limit_that_names_no_time_is_left_alone_for_a_minute(#[values(Embedded
     let limits = Limits { secondary: false, hidden_pause: 50, ..Limits::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
     fake.set_fault(Fault::next(1, "/labels", FaultKind::Secondary { status: 403, retry_after: None }));
-    let ran = Place::new(fake.url()).mirror(&[names::QUIET, "--only", "labels"]).await;
-    assert!(ran.err.contains("secondary rate limit"), "{}", ran.err);
+    let output = Sandbox::new(fake.url()).mirror(&[names::QUIET, "--only", "labels"]).await;
+    assert!(output.err.contains("secondary rate limit"), "{}", output.err);
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }
 
@@ -148,7 +148,7 @@ async fn the_last_requests_of_an_hour_are_not_overspent(#[values(Embedded, Serve
         ..Options::default()
     };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    Place::new(fake.url()).mirror(&[names::QUIET]).await;
+    Sandbox::new(fake.url()).mirror(&[names::QUIET]).await;
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
     assert_eq!(fake.by_status().get(&403), None, "no request met an empty budget");
 }
@@ -163,14 +163,14 @@ async fn a_token_revoked_in_the_middle_is_left_and_the_others_finish(#[values(Em
     };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     fake.set_fault(Fault::next(1, "/issues/comments", FaultKind::Revoke));
-    let place = Place::new(fake.url()).tokens("first-token-0001,other-token-0002");
-    let ran = place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url()).tokens("first-token-0001,other-token-0002");
+    let output = sandbox.mirror(&[names::WEB]).await;
     assert!(
-        ran.err.contains("401") || ran.err.to_lowercase().contains("refused") || ran.err.contains("rejected"),
+        output.err.contains("401") || output.err.to_lowercase().contains("refused") || output.err.contains("rejected"),
         "{}",
-        ran.err
+        output.err
     );
-    for shown in [&ran.err, &ran.out] {
+    for shown in [&output.err, &output.out] {
         assert!(!shown.contains("token-0001") && !shown.contains("token-0002"), "{shown}");
     }
 }
@@ -181,17 +181,17 @@ async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done(#[values(Emb
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/labels?", FaultKind::Status { status: 500, html: false }));
-    let place = Place::new(fake.url());
-    let ran = place.run(&["retrieve-repo", names::QUIET]).await;
-    assert_eq!(ran.code, Some(1));
-    assert_eq!(ran.stage("labels")[0], "failed");
-    assert_eq!(ran.stage("issues")[0], "done");
-    assert!(ran.out.contains("labels: failed: ") && ran.out.contains("500"), "{}", ran.out);
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.run(&["retrieve-repo", names::QUIET]).await;
+    assert_eq!(output.code, Some(1));
+    assert_eq!(output.stage("labels")[0], "failed");
+    assert_eq!(output.stage("issues")[0], "done");
+    assert!(output.out.contains("labels: failed: ") && output.out.contains("500"), "{}", output.out);
     fake.clear_faults();
-    place.mirror(&[names::QUIET]).await;
-    let fresh = Place::new(fake.url());
+    sandbox.mirror(&[names::QUIET]).await;
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::QUIET]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -206,11 +206,11 @@ async fn data_that_github_withholds_are_an_error_and_never_an_empty_list(
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/issues?", kind));
-    let place = Place::new(fake.url());
-    let ran = place.run(&["retrieve-repo", names::QUIET, "--detail", "skeleton"]).await;
-    assert_eq!(ran.code, Some(1), "{}", ran.out);
-    assert_eq!(ran.stage("issues")[0], "failed");
-    assert!(ran.out.contains(said), "{said} is not in {}", ran.out);
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.run(&["retrieve-repo", names::QUIET, "--detail", "skeleton"]).await;
+    assert_eq!(output.code, Some(1), "{}", output.out);
+    assert_eq!(output.stage("issues")[0], "failed");
+    assert!(output.out.contains(said), "{said} is not in {}", output.out);
 }
 
 #[rstest]
@@ -222,10 +222,10 @@ async fn a_token_never_leaves_for_another_host(#[values(Embedded, Servers)] stor
     {
         let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
         fake.set_fault(Fault::always("/issues?", kind));
-        let place = Place::new(fake.url());
-        let ran = place.run(&["retrieve-repo", names::WEB, "--only", "issues"]).await;
-        assert_eq!(ran.code, Some(1), "{}", ran.out);
-        assert_eq!(ran.stage("issues")[0], "failed");
+        let sandbox = Sandbox::new(fake.url());
+        let output = sandbox.run(&["retrieve-repo", names::WEB, "--only", "issues"]).await;
+        assert_eq!(output.code, Some(1), "{}", output.out);
+        assert_eq!(output.stage("issues")[0], "failed");
     }
     assert!(decoy.seen().is_empty(), "the other host saw {:?}", decoy.seen().len());
 }
@@ -237,9 +237,9 @@ async fn pages_that_are_too_heavy_are_asked_for_in_parts(#[values(Embedded, Serv
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     let heavy = FakeGitHub::start(World::edge_cases(1), Options { heavy_page: Some(60), ..Options::unlimited() }).await;
-    let place = Place::new(heavy.url());
-    place.mirror(&[names::WEB, "--only", "issue-comments,pulls,issues"]).await;
-    let (expected, found) = (expected.stores().documents().await, place.stores().documents().await);
+    let sandbox = Sandbox::new(heavy.url());
+    sandbox.mirror(&[names::WEB, "--only", "issue-comments,pulls,issues"]).await;
+    let (expected, found) = (expected.stores().documents().await, sandbox.stores().documents().await);
     for collection in ["issue_comments", "issues", "pull_requests"] {
         assert_eq!(expected[collection].len(), found[collection].len(), "{collection}");
     }
@@ -254,9 +254,9 @@ async fn lists_that_end_silently_at_a_cap_are_read_to_the_end_otherwise(#[values
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
     let capped = FakeGitHub::start(World::edge_cases(1), options).await;
-    let place = Place::new(capped.url());
-    place.mirror(&[names::WEB]).await;
-    let (expected, found) = (expected.stores().documents().await, place.stores().documents().await);
+    let sandbox = Sandbox::new(capped.url());
+    sandbox.mirror(&[names::WEB]).await;
+    let (expected, found) = (expected.stores().documents().await, sandbox.stores().documents().await);
     for collection in ["commits", "pull_requests", "issue_comments"] {
         let missing: Vec<_> = expected[collection].keys().filter(|id| !found[collection].contains_key(*id)).collect();
         assert!(missing.is_empty(), "{collection} lacks {missing:?}");
@@ -269,8 +269,8 @@ async fn the_limits_of_concurrency_and_pace_are_kept(#[values(Embedded, Servers)
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(100), ..Options::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     let in_flight = fake.max_in_flight("fake-token");
     assert!((12..=16).contains(&in_flight), "{in_flight} in flight");
     // 900 requests take more than a minute. A burst of 60 and 13.5 a second, over whatever time, are what keeps each minute

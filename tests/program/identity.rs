@@ -6,14 +6,14 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Options, UserKind, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 use support::stores::StoredData;
 
-async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
+async fn mirrored(repository: &str) -> (FakeGitHub, Sandbox) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[repository]).await;
-    (fake, place)
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[repository]).await;
+    (fake, sandbox)
 }
 
 /// Titles of a repository's issues that are not marked as gone.
@@ -29,7 +29,7 @@ async fn titles(stores: &StoredData, repository: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
         let (quiet, alice) = (w.repo(names::QUIET), w.find_user("alice"));
         w.open_issue(quiet, alice, "of the renamed one", None);
@@ -37,9 +37,9 @@ async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one(#[values(
         let new = w.add_repo(names::QUIET);
         w.open_issue(new, alice, "of the new one", None);
     });
-    place.mirror(&[names::QUIET]).await;
-    place.mirror(&["contoso/silent"]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&["contoso/silent"]).await;
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'silent')").await, 2);
     assert_eq!(titles(stores, names::QUIET).await, ["of the new one"]);
     assert_eq!(titles(stores, "contoso/silent").await.len(), 3);
@@ -52,25 +52,25 @@ async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one(#[values(
 #[tokio::test]
 async fn a_repository_that_was_deleted_and_made_anew_is_read_anew(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
         let (quiet, alice) = (w.repo(names::QUIET), w.find_user("alice"));
         w.delete_repo(quiet);
         let new = w.add_repo(names::QUIET);
         w.open_issue(new, alice, "the only one", None);
     });
-    let ran = place.mirror(&[names::QUIET]).await;
-    assert!(ran.err.contains("not the repository that was mirrored under this name before"), "{}", ran.err);
-    let stores = place.stores();
+    let output = sandbox.mirror(&[names::QUIET]).await;
+    assert!(output.err.contains("not the repository that was mirrored under this name before"), "{}", output.err);
+    let stores = sandbox.stores();
     assert_eq!(titles(stores, names::QUIET).await, ["the only one"]);
     let sql = "SELECT name FROM projects WHERE deleted = 1";
     let aside = stores.sql(sql).await[0][0].clone();
     assert!(aside.starts_with("quiet~"), "{aside}");
     assert_eq!(titles(stores, &format!("contoso/{aside}")).await.len(), 2, "the former one's data stay");
-    let before = place.stores().data_fingerprint().await;
-    let ran = place.mirror(&[names::QUIET]).await;
-    assert!(!ran.err.contains("mirrored under this name"), "{}", ran.err);
-    assert!(place.stores().data_fingerprint().await == before);
+    let before = sandbox.stores().data_fingerprint().await;
+    let output = sandbox.mirror(&[names::QUIET]).await;
+    assert!(!output.err.contains("mirrored under this name"), "{}", output.err);
+    assert!(sandbox.stores().data_fingerprint().await == before);
 }
 
 #[rstest]
@@ -79,7 +79,7 @@ async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_i
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     let there = fake.world_mut(|w| {
         let (quiet, web) = (w.repo(names::QUIET), w.repo(names::WEB));
         let alice = w.find_user("alice");
@@ -90,8 +90,8 @@ async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_i
         w.rename_label(quiet, "bug", "defect");
         there
     });
-    place.mirror(&[names::QUIET]).await;
-    let issues = place.stores().collection("issues").await;
+    sandbox.mirror(&[names::QUIET]).await;
+    let issues = sandbox.stores().collection("issues").await;
     assert!(issues[&format!("{}/1", names::QUIET)]["_msght"]["deleted_at"].is_string());
     assert!(!issues.contains_key(&format!("{}/{there}", names::QUIET)), "number {there} is another repository's");
     let labels: Vec<&Value> = issues[&format!("{}/3", names::QUIET)]["labels"].as_array().unwrap().iter().collect();
@@ -105,18 +105,18 @@ async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let repositories = ["quiet", "archived"];
     for name in repositories {
-        place.mirror(&[&format!("contoso/{name}")]).await;
+        sandbox.mirror(&[&format!("contoso/{name}")]).await;
     }
     fake.world_mut(|w| w.rename_user("contoso", "globex"));
     for name in repositories {
         // By the old name, which GitHub redirects, and by the new one.
-        place.mirror(&[&format!("contoso/{name}")]).await;
-        place.mirror(&[&format!("globex/{name}")]).await;
+        sandbox.mirror(&[&format!("contoso/{name}")]).await;
+        sandbox.mirror(&[&format!("globex/{name}")]).await;
     }
-    let stores = place.stores();
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login IN ('contoso', 'globex')").await, 1);
     let documents = stores.documents().await;
     for collection in ["issues", "repo_labels", "branches", "issue_comments"] {
@@ -132,44 +132,44 @@ async fn what_somebody_says_under_a_login_that_another_one_had_before_is_not_the
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     let comments = "SELECT u.login FROM issue_comments c JOIN users u ON u.id = c.user_id JOIN issues i ON i.id = c.issue_id \
                     JOIN projects p ON p.id = i.repo_id WHERE p.name = 'quiet' ORDER BY c.comment_id";
-    let before = place.stores().sql(comments).await;
+    let before = sandbox.stores().sql(comments).await;
     let carol = fake.world_mut(|w| {
         let (quiet, carol) = (w.repo(names::QUIET), w.add_user("carol-one", UserKind::User));
         w.add_comment(quiet, 1, Some(carol), "by the first");
         carol
     });
-    place.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET]).await;
     fake.world_mut(|w| {
         w.rename_user("carol-one", "carol-two");
         let (quiet, new) = (w.repo(names::QUIET), w.add_user("carol-one", UserKind::User));
         assert_ne!(new, carol);
         w.add_comment(quiet, 1, Some(new), "by the second");
     });
-    place.mirror(&[names::QUIET]).await;
-    let logins = place.stores().sql(comments).await;
+    sandbox.mirror(&[names::QUIET]).await;
+    let logins = sandbox.stores().sql(comments).await;
     let [first, second] = [&logins[before.len()][0], &logins[before.len() + 1][0]];
     assert_eq!(second, "carol-one");
     assert!(first == "carol-two" || first.starts_with("carol-one~"), "{first}");
     // Once the first one is met again, the row has the present login.
     fake.world_mut(|w| _ = w.add_comment(w.repo(names::QUIET), 1, Some(carol), "by the first again"));
-    place.mirror(&[names::QUIET]).await;
-    let logins: Vec<String> = place.stores().sql(comments).await.into_iter().map(|mut row| row.remove(0)).collect();
+    sandbox.mirror(&[names::QUIET]).await;
+    let logins: Vec<String> = sandbox.stores().sql(comments).await.into_iter().map(|mut row| row.remove(0)).collect();
     assert_eq!(logins[before.len()..], ["carol-two", "carol-one", "carol-two"]);
-    place.stores().assert_sound().await;
+    sandbox.stores().assert_sound().await;
 }
 
 #[rstest]
 #[tokio::test]
 async fn a_transferred_repository_stays_one_project(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| w.transfer_repo(w.repo(names::QUIET), "fabrikam"));
-    place.mirror(&[names::QUIET]).await;
-    place.mirror(&["fabrikam/quiet"]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&["fabrikam/quiet"]).await;
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name = 'quiet'").await, 1);
     assert_eq!(titles(stores, "fabrikam/quiet").await.len(), 2);
     assert!(titles(stores, names::QUIET).await.is_empty());
@@ -179,20 +179,20 @@ async fn a_transferred_repository_stays_one_project(#[values(Embedded, Servers)]
 #[tokio::test]
 async fn every_name_that_a_repository_had_is_kept(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| w.rename_repo(w.repo(names::QUIET), "silent"));
-    place.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET]).await;
     fake.world_mut(|w| w.transfer_repo(w.repo("contoso/silent"), "fabrikam"));
-    place.mirror(&["contoso/silent"]).await;
+    sandbox.mirror(&["contoso/silent"]).await;
     fake.world_mut(|w| w.rename_user("fabrikam", "globex"));
-    place.mirror(&["globex/silent"]).await;
+    sandbox.mirror(&["globex/silent"]).await;
     // Nothing is added where nothing was renamed.
-    place.mirror(&["globex/silent", "globex/silent"]).await;
+    sandbox.mirror(&["globex/silent", "globex/silent"]).await;
     let sql = "SELECT n.owner, n.name, u.login, p.name FROM project_names n JOIN projects p ON p.id = n.project_id \
                JOIN users u ON u.id = p.owner_id ORDER BY n.owner, n.name";
-    let found: Vec<String> = place.stores().sql(sql).await.into_iter().map(|row| row.join("/")).collect();
+    let found: Vec<String> = sandbox.stores().sql(sql).await.into_iter().map(|row| row.join("/")).collect();
     let expected = ["contoso/quiet/globex/silent", "contoso/silent/globex/silent", "fabrikam/silent/globex/silent"];
     assert_eq!(found, expected);
-    assert_eq!(place.stores().number("SELECT count(*) FROM project_names WHERE renamed_at < '2020-01-01'").await, 0);
-    place.stores().assert_sound().await;
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM project_names WHERE renamed_at < '2020-01-01'").await, 0);
+    sandbox.stores().assert_sound().await;
 }

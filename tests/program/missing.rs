@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 
 #[rstest]
 #[tokio::test]
@@ -19,34 +19,34 @@ async fn a_commit_that_is_gone_is_listed_and_asked_for_again(#[values(Embedded, 
     world.lose_commit(lost);
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
     let sha = fake.world(|w| w.sha(lost));
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     for attempt in 1..=2 {
-        let ran = place.mirror(&["contoso/r000"]).await;
-        assert_eq!(ran.stage("details")[0], "limited", "{}", ran.out);
-        assert!(ran.out.contains(&format!("commit {sha}: GET ")), "{}", ran.out);
-        assert!(ran.out.contains(&format!("attempt {attempt}")), "{}", ran.out);
+        let output = sandbox.mirror(&["contoso/r000"]).await;
+        assert_eq!(output.stage("details")[0], "limited", "{}", output.out);
+        assert!(output.out.contains(&format!("commit {sha}: GET ")), "{}", output.out);
+        assert!(output.out.contains(&format!("attempt {attempt}")), "{}", output.out);
     }
     // What a branch leads to can't be gone, whatever GitHub says of it.
     fake.world_mut(|w| w.restore_commit(repo, lost));
     let sha_of_head = fake.world(|w| w.sha(head));
     let pushed = fake.world_mut(|w| w.push(repo, "main", 1, who))[0];
-    place.mirror(&["contoso/r000", "--detail", "skeleton"]).await;
+    sandbox.mirror(&["contoso/r000", "--detail", "skeleton"]).await;
     fake.world_mut(|w| {
         w.force_push(repo, "main", 1, 0);
         w.lose_commit(pushed);
     });
-    let ran = place.mirror(&["contoso/r000"]).await;
-    assert_eq!(ran.stage("details")[0], "limited", "no branch leads to it after the force-push: {}", ran.out);
+    let output = sandbox.mirror(&["contoso/r000"]).await;
+    assert_eq!(output.stage("details")[0], "limited", "no branch leads to it after the force-push: {}", output.out);
     fake.world_mut(|w| w.restore_commit(repo, pushed));
-    place.mirror(&["contoso/r000"]).await;
-    assert_eq!(place.stores().number("SELECT count(*) FROM msght_missing_items").await, 0);
-    let commits = place.stores().collection("commits").await;
+    sandbox.mirror(&["contoso/r000"]).await;
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM msght_missing_items").await, 0);
+    let commits = sandbox.stores().collection("commits").await;
     assert!(commits.values().all(|commit| commit["stats"].is_object()));
     let not_found = FaultKind::Refusal { status: 404, message: "Not Found" };
     fake.set_fault(Fault::always(&format!("/commits/{sha_of_head}"), not_found));
     for _ in 0..2 {
-        let ran = place.run(&["retrieve-repo", "contoso/r000", "--full"]).await;
-        assert_eq!((ran.code, ran.stage("details")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
-        assert!(ran.out.contains("a branch or tag leads to it"), "{}", ran.out);
+        let output = sandbox.run(&["retrieve-repo", "contoso/r000", "--full"]).await;
+        assert_eq!((output.code, output.stage("details")[0].as_str()), (Some(1), "incomplete"), "{}", output.out);
+        assert!(output.out.contains("a branch or tag leads to it"), "{}", output.out);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 
 const HUGE: &str = "contoso/huge";
 
@@ -22,14 +22,14 @@ async fn huge() -> FakeGitHub {
 }
 
 /// Ids that GitHub lists and the store lacks, or has marked as gone.
-async fn missing(fake: &FakeGitHub, place: &Place, path: &str, collection: &str) -> Vec<String> {
+async fn missing(fake: &FakeGitHub, sandbox: &Sandbox, path: &str, collection: &str) -> Vec<String> {
     let id_of = |document: &Value| match document["id"].as_i64() {
         Some(id) => id.to_string(),
         None => document["user"]["login"].as_str().unwrap().to_owned(),
     };
     let listed = fake.all(&format!("/repos/{HUGE}/{path}"));
     assert!(listed.len() > 500, "{path} has only {}", listed.len());
-    let stored = place.stores().collection(collection).await;
+    let stored = sandbox.stores().collection(collection).await;
     let live = stored.values().filter(|document| document["_msght"]["deleted_at"].is_null());
     let live: BTreeSet<String> = live.map(id_of).collect();
     listed.iter().map(id_of).filter(|id| !live.contains(id)).collect()
@@ -56,10 +56,10 @@ async fn what_a_deletion_pulls_to_a_page_already_read_is_not_missed(
         let first: Vec<u32> = w.repos[r].stars.iter().take(2).map(|star| star.user).collect();
         first.into_iter().for_each(|user| w.unstar(r, user));
     });
-    let place = Place::new(fake.url());
-    place.mirror(&[HUGE, "--only", "issue-comments,stars"]).await;
-    assert_eq!(missing(&fake, &place, "issues/comments", "issue_comments").await, [""; 0]);
-    assert_eq!(missing(&fake, &place, "stargazers", "watchers").await, [""; 0]);
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[HUGE, "--only", "issue-comments,stars"]).await;
+    assert_eq!(missing(&fake, &sandbox, "issues/comments", "issue_comments").await, [""; 0]);
+    assert_eq!(missing(&fake, &sandbox, "stargazers", "watchers").await, [""; 0]);
 }
 
 #[rstest]
@@ -82,10 +82,10 @@ async fn what_new_items_push_to_the_next_page_is_not_missed(
             }
         });
     }
-    let place = Place::new(fake.url());
-    place.mirror(&[HUGE, "--only", "issue-events"]).await;
-    place.mirror(&[HUGE, "--only", "issue-events"]).await;
-    assert_eq!(missing(&fake, &place, "issues/events", "issue_events").await, [""; 0]);
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[HUGE, "--only", "issue-events"]).await;
+    sandbox.mirror(&[HUGE, "--only", "issue-events"]).await;
+    assert_eq!(missing(&fake, &sandbox, "issues/events", "issue_events").await, [""; 0]);
 }
 
 #[rstest]
@@ -93,8 +93,8 @@ async fn what_new_items_push_to_the_next_page_is_not_missed(
 async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = huge().await;
-    let place = Place::new(fake.url());
-    place.mirror(&[HUGE, "--only", "issue-events"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[HUGE, "--only", "issue-events"]).await;
     fake.world_mut(|w| {
         let (r, label) = (w.repo(HUGE), w.repos[w.repo(HUGE)].labels[0].name.clone());
         for number in 1..=175 {
@@ -103,12 +103,12 @@ async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored(#[values
         }
     });
     fake.set_fault(Fault::always("page=2", FaultKind::Permission("issues=read")));
-    let ran = place.run(&["retrieve-repo", HUGE, "--only", "issue-events"]).await;
-    assert_eq!((ran.code, ran.stage("issue-events")[0].as_str()), (Some(1), "failed"), "{}", ran.out);
+    let output = sandbox.run(&["retrieve-repo", HUGE, "--only", "issue-events"]).await;
+    assert_eq!((output.code, output.stage("issue-events")[0].as_str()), (Some(1), "failed"), "{}", output.out);
     fake.clear_faults();
     fake.reset_counters();
-    place.mirror(&[HUGE, "--only", "issue-events"]).await;
-    assert_eq!(missing(&fake, &place, "issues/events", "issue_events").await, [""; 0]);
+    sandbox.mirror(&[HUGE, "--only", "issue-events"]).await;
+    assert_eq!(missing(&fake, &sandbox, "issues/events", "issue_events").await, [""; 0]);
     assert!(fake.counted() <= 6, "it reads on to what it knows, and no further: {:?}", fake.by_template());
 }
 
@@ -117,20 +117,25 @@ async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored(#[values
 async fn lists_that_do_not_tell_their_last_page_are_read_to_their_end(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let expected = Place::new(fake.url());
+    let expected = Sandbox::new(fake.url());
     expected.mirror(&[names::WEB, "--detail", "skeleton"]).await;
     let shy = FakeGitHub::start(World::edge_cases(1), Options { last_link: false, ..Options::unlimited() }).await;
-    let place = Place::new(shy.url());
-    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
-    let (expected, found) = (expected.stores().documents().await, place.stores().documents().await);
+    let sandbox = Sandbox::new(shy.url());
+    sandbox.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let (expected, found) = (expected.stores().documents().await, sandbox.stores().documents().await);
     for (collection, documents) in &expected {
         assert_eq!(found[collection].len(), documents.len(), "{collection}");
     }
     for run in 2..=3 {
         shy.reset_counters();
-        let ran = place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+        let output = sandbox.mirror(&[names::WEB, "--detail", "skeleton"]).await;
         assert!(shy.counted() <= 25, "run {run}: {:?}", shy.by_template());
-        let total = ran.stage("total");
-        assert_eq!((&total[..2], total[3].as_str()), (["0".to_owned(), "0".to_owned()].as_slice(), "0"), "{}", ran.out);
+        let total = output.stage("total");
+        assert_eq!(
+            (&total[..2], total[3].as_str()),
+            (["0".to_owned(), "0".to_owned()].as_slice(), "0"),
+            "{}",
+            output.out
+        );
     }
 }

@@ -6,13 +6,13 @@ use rstest::rstest;
 use serde_json::Value;
 
 use fake_github::{Edit, FakeGitHub, Fault, FaultKind, Options, UserKind, World, WorldSize, names};
-use support::program::Place;
+use support::program::Sandbox;
 
 const HUGE: &str = "contoso/huge";
 const STAGES: &str = "labels,issues,issue-comments,issue-events,pulls,review-comments,stars,forks,commit-comments";
 
-async fn live(place: &Place, collection: &str) -> BTreeSet<String> {
-    let stored = place.stores().collection(collection).await;
+async fn live(sandbox: &Sandbox, collection: &str) -> BTreeSet<String> {
+    let stored = sandbox.stores().collection(collection).await;
     stored.into_iter().filter(|(_, document)| document["_msght"]["deleted_at"].is_null()).map(|(id, _)| id).collect()
 }
 
@@ -30,14 +30,14 @@ fn huge() -> World {
 #[tokio::test]
 async fn full_pages_without_links_are_followed() {
     let fake = FakeGitHub::start(huge(), Options::unlimited()).await;
-    let expected = Place::new(fake.url());
+    let expected = Sandbox::new(fake.url());
     expected.mirror(&[HUGE, "--only", STAGES]).await;
     fake.set_fault(Fault::always("/", FaultKind::NoLink));
-    let place = Place::new(fake.url());
-    place.mirror(&[HUGE, "--only", STAGES]).await;
-    place.mirror(&[HUGE, "--only", STAGES]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[HUGE, "--only", STAGES]).await;
+    sandbox.mirror(&[HUGE, "--only", STAGES]).await;
     for collection in ["issues", "issue_comments", "issue_events", "repo_labels", "watchers", "pull_requests"] {
-        assert_eq!(live(&place, collection).await, live(&expected, collection).await, "{collection}");
+        assert_eq!(live(&sandbox, collection).await, live(&expected, collection).await, "{collection}");
     }
 }
 
@@ -60,10 +60,10 @@ async fn new_page_behind_an_unchanged_one_is_read() {
     for path in ["/stargazers?", "/issues/comments?", "/labels?"] {
         fake.set_fault(Fault::always(path, FaultKind::hidden(by_spammer)));
     }
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let stages = [names::QUIET, "--only", "stars,issue-comments,labels"];
-    place.mirror(&stages).await;
-    assert_eq!(live(&place, "watchers").await.len(), 99);
+    sandbox.mirror(&stages).await;
+    assert_eq!(live(&sandbox, "watchers").await.len(), 99);
     fake.world_mut(|w| {
         let r = w.repo(names::QUIET);
         for number in 0..3 {
@@ -73,13 +73,13 @@ async fn new_page_behind_an_unchanged_one_is_read() {
             w.add_label(r, &format!("zz late {number}"), None);
         }
     });
-    place.mirror(&stages).await;
+    sandbox.mirror(&stages).await;
     for collection in ["watchers", "issue_comments", "repo_labels"] {
-        assert_eq!(live(&place, collection).await.len(), 102, "{collection}");
+        assert_eq!(live(&sandbox, collection).await.len(), 102, "{collection}");
     }
-    place.mirror(&stages).await;
+    sandbox.mirror(&stages).await;
     fake.reset_counters();
-    place.mirror(&stages).await;
+    sandbox.mirror(&stages).await;
     assert_eq!(fake.counted(), 0, "what is unchanged is free: {:?}", fake.by_template());
 }
 
@@ -100,56 +100,61 @@ async fn unusable_item_is_told_by_every_run_until_it_comes(
     #[case] collection: &str,
 ) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let whole = Place::new(fake.url());
+    let whole = Sandbox::new(fake.url());
     whole.mirror(&[names::WEB, "--only", stage]).await;
     let expected = live(&whole, collection).await;
     let key = |item: &Value| ["id", "starred_at", "name"].iter().map(|key| item[*key].to_string()).collect::<String>();
     let template = format!("/repos/{}{path}state=all", names::WEB);
     let nulled = key(&fake.all(&template)[fake.all(&template).len() / 2]);
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     fake.set_fault(Fault::always(path, FaultKind::nulls(move |item| key(item) == nulled)));
     for run in 1..=2 {
-        let ran = place.run(&["retrieve-repo", names::WEB, "--only", stage]).await;
-        assert_eq!((ran.code, ran.stage(stage)[0].as_str()), (Some(1), "incomplete"), "run {run}\n{}", ran.out);
-        assert_eq!(live(&place, collection).await.len(), expected.len() - 1, "run {run}: the others are stored");
+        let output = sandbox.run(&["retrieve-repo", names::WEB, "--only", stage]).await;
+        assert_eq!(
+            (output.code, output.stage(stage)[0].as_str()),
+            (Some(1), "incomplete"),
+            "run {run}\n{}",
+            output.out
+        );
+        assert_eq!(live(&sandbox, collection).await.len(), expected.len() - 1, "run {run}: the others are stored");
     }
     fake.clear_faults();
-    place.mirror(&[names::WEB, "--only", stage]).await;
-    assert_eq!(live(&place, collection).await, expected);
+    sandbox.mirror(&[names::WEB, "--only", stage]).await;
+    assert_eq!(live(&sandbox, collection).await, expected);
 }
 
 #[tokio::test]
 async fn empty_lists_for_a_moment_take_nothing_away() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let stages = ["retrieve-repo", names::WEB, "--only", STAGES];
-    place.mirror(&stages[1..]).await;
+    sandbox.mirror(&stages[1..]).await;
     let collections = ["watchers", "forks", "issues", "issue_comments", "repo_labels", "pull_requests"];
     let mut before = Vec::new();
     for collection in collections {
-        before.push(live(&place, collection).await);
+        before.push(live(&sandbox, collection).await);
     }
-    let stars = place.stores().number("SELECT count(*) FROM watchers").await;
+    let stars = sandbox.stores().number("SELECT count(*) FROM watchers").await;
     fake.set_fault(Fault::always(&format!("/{}/", names::WEB), FaultKind::empty_list()));
     fake.set_fault(Fault::always("/repositories/", FaultKind::empty_list()));
-    let ran = place.run(&stages).await;
-    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    let output = sandbox.run(&stages).await;
+    assert_eq!(output.code, Some(1), "{}", output.out);
     for stage in ["stars", "forks", "labels"] {
-        assert_eq!(ran.stage(stage)[0], "incomplete", "{}", ran.out);
+        assert_eq!(output.stage(stage)[0], "incomplete", "{}", output.out);
     }
     for (collection, before) in collections.iter().zip(&before) {
-        assert_eq!(&live(&place, collection).await, before, "{collection}\n{}", ran.out);
+        assert_eq!(&live(&sandbox, collection).await, before, "{collection}\n{}", output.out);
     }
-    assert_eq!(place.stores().number("SELECT count(*) FROM watchers").await, stars);
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM watchers").await, stars);
     // A mirror that begins at such a moment doesn't take it for all there is.
-    let late = Place::new(fake.url());
+    let late = Sandbox::new(fake.url());
     assert_eq!(late.run(&stages).await.code, Some(1));
     fake.clear_faults();
-    for place in [&place, &late] {
-        place.mirror(&stages[1..]).await;
-        place.mirror(&stages[1..]).await;
+    for sandbox in [&sandbox, &late] {
+        sandbox.mirror(&stages[1..]).await;
+        sandbox.mirror(&stages[1..]).await;
         for (collection, before) in collections.iter().zip(&before) {
-            assert_eq!(&live(place, collection).await, before, "{collection}");
+            assert_eq!(&live(sandbox, collection).await, before, "{collection}");
         }
     }
 }
@@ -158,25 +163,25 @@ async fn empty_lists_for_a_moment_take_nothing_away() {
 async fn list_that_stays_empty_is_believed_by_the_second_run() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.world_mut(|w| w.add_label(w.repo(names::QUIET), "another", None));
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let stages = ["retrieve-repo", names::QUIET, "--only", "labels"];
-    place.mirror(&stages[1..]).await;
+    sandbox.mirror(&stages[1..]).await;
     fake.world_mut(|w| {
         let r = w.repo(names::QUIET);
         let labels: Vec<String> = w.repos[r].labels.iter().map(|label| label.name.clone()).collect();
         labels.iter().for_each(|label| w.delete_label(r, label));
     });
-    let ran = place.run(&stages).await;
-    assert!(ran.code == Some(1) && ran.out.contains("suddenly empty"), "{}", ran.out);
-    place.mirror(&stages[1..]).await;
-    assert_eq!(live(&place, "repo_labels").await.len(), 0);
-    assert_eq!(place.stores().number("SELECT count(*) FROM repo_labels WHERE deleted = 0").await, 0);
+    let output = sandbox.run(&stages).await;
+    assert!(output.code == Some(1) && output.out.contains("suddenly empty"), "{}", output.out);
+    sandbox.mirror(&stages[1..]).await;
+    assert_eq!(live(&sandbox, "repo_labels").await.len(), 0);
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM repo_labels WHERE deleted = 0").await, 0);
 }
 
 #[tokio::test]
 async fn dates_in_the_future_hide_no_later_change() {
     let fake = FakeGitHub::start(huge(), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let stages = [HUGE, "--only", "issues,issue-comments,pulls"];
     let far = 4_070_908_800;
     fake.world_mut(|w| {
@@ -187,7 +192,7 @@ async fn dates_in_the_future_hide_no_later_change() {
         }
         w.repos[r].comments[5].updated = far;
     });
-    place.mirror(&stages).await;
+    sandbox.mirror(&stages).await;
     let (issue, pull, comment) = fake.world_mut(|w| {
         let r = w.repo(HUGE);
         let issue = w.open_issue(r, None, "after the import", None);
@@ -197,10 +202,10 @@ async fn dates_in_the_future_hide_no_later_change() {
         w.edit_issue_title(r, pull, "another title");
         (issue, pull, comment)
     });
-    place.mirror(&stages).await;
-    assert!(live(&place, "issues").await.contains(&format!("{HUGE}/{issue}")));
-    assert!(live(&place, "issue_comments").await.contains(&format!("{HUGE}/{issue}/{comment}")));
-    let pulls = place.stores().collection("pull_requests").await;
+    sandbox.mirror(&stages).await;
+    assert!(live(&sandbox, "issues").await.contains(&format!("{HUGE}/{issue}")));
+    assert!(live(&sandbox, "issue_comments").await.contains(&format!("{HUGE}/{issue}/{comment}")));
+    let pulls = sandbox.stores().collection("pull_requests").await;
     assert_eq!(pulls[&format!("{HUGE}/{pull}")]["title"], "another title");
 }
 
@@ -217,25 +222,25 @@ async fn late_items_are_found_by_the_overlap_of_refreshes() {
         (comments[at].id, newest)
     };
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let stages = [HUGE, "--only", "issue-comments"];
-    place.mirror(&stages).await;
+    sandbox.mirror(&stages).await;
     assert!(now > 0);
     fake.world_mut(|w| {
         let r = w.repo(HUGE);
         w.repos[r].comments.iter_mut().find(|comment| comment.id == held).unwrap().deleted = false;
     });
-    place.mirror(&stages).await;
+    sandbox.mirror(&stages).await;
     let suffix = format!("/{held}");
-    assert!(live(&place, "issue_comments").await.iter().any(|id| id.ends_with(&suffix)));
+    assert!(live(&sandbox, "issue_comments").await.iter().any(|id| id.ends_with(&suffix)));
 }
 
 #[tokio::test]
 async fn star_without_an_account_is_told_and_hinders_nothing() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let stages = ["retrieve-repo", names::WEB, "--only", "stars"];
-    place.mirror(&stages[1..]).await;
+    sandbox.mirror(&stages[1..]).await;
     let (first, second) = fake.world_mut(|w| {
         let r = w.repo(names::WEB);
         let (first, second) = (w.repos[r].stars[0].user, w.repos[r].stars[1].user);
@@ -257,30 +262,30 @@ async fn star_without_an_account_is_told_and_hinders_nothing() {
         w.unstar(r, user);
     });
     for _ in 0..2 {
-        let ran = place.run(&stages).await;
-        assert_eq!((ran.code, ran.stage("stars")[0].as_str()), (Some(0), "limited"), "{}", ran.out);
-        assert!(ran.out.contains("1 stars belong to deleted accounts"), "{}", ran.out);
+        let output = sandbox.run(&stages).await;
+        assert_eq!((output.code, output.stage("stars")[0].as_str()), (Some(0), "limited"), "{}", output.out);
+        assert!(output.out.contains("1 stars belong to deleted accounts"), "{}", output.out);
     }
-    let stars = live(&place, "watchers").await;
+    let stars = live(&sandbox, "watchers").await;
     assert!(!stars.contains(&format!("{}/{second}", names::WEB)));
     let rows = format!("SELECT count(*) FROM watchers w JOIN users u ON u.id = w.user_id WHERE u.login = '{second}'");
-    assert_eq!(place.stores().number(&rows).await, 0);
+    assert_eq!(sandbox.stores().number(&rows).await, 0);
 }
 
 #[tokio::test]
 async fn feed_that_outran_the_runs_is_incomplete_once() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let stages = ["retrieve-repo", names::QUIET, "--only", "events"];
-    place.mirror(&stages[1..]).await;
+    sandbox.mirror(&stages[1..]).await;
     fake.world_mut(|w| {
         let (r, alice) = (w.repo(names::QUIET), w.find_user("alice"));
         for _ in 0..500 {
             w.add_comment(r, 1, alice, "busy");
         }
     });
-    let ran = place.run(&stages).await;
-    assert_eq!((ran.code, ran.stage("events")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
-    assert!(ran.out.contains("older entries are lost"), "{}", ran.out);
-    place.mirror(&stages[1..]).await;
+    let output = sandbox.run(&stages).await;
+    assert_eq!((output.code, output.stage("events")[0].as_str()), (Some(1), "incomplete"), "{}", output.out);
+    assert!(output.out.contains("older entries are lost"), "{}", output.out);
+    sandbox.mirror(&stages[1..]).await;
 }

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use fake_github::{Detail, FakeGitHub, Fault, FaultKind, HALF_A_PAIR, Options, World};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 use support::stores::{RelationalStore, difference};
 
 const ODD: &str = "contoso/odd";
@@ -49,9 +49,9 @@ async fn whatever_json_allows_is_stored(#[values(Embedded, Servers)] stores: Bac
     fake.set_fault(rewrite("/issues?", r#""locked":false"#, odd));
     // A date that no column holds, in every place where a commit has one.
     fake.set_fault(rewrite("/commits", r#""date":"2"#, r#""date":"0"#.to_owned()));
-    let place = Place::new(fake.url());
-    place.mirror(&[ODD]).await;
-    let stores = place.stores();
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[ODD]).await;
+    let stores = sandbox.stores();
     let replaced = "half \u{fffd} a pair";
     let issues = stores.collection("issues").await;
     assert_eq!(
@@ -69,13 +69,13 @@ async fn whatever_json_allows_is_stored(#[values(Embedded, Servers)] stores: Bac
     assert!(label.contains(&vec![replaced.to_owned()]), "{label:?}");
     // The same once more changes nothing, and a mark can be set on any of them.
     let before = stores.data_fingerprint().await;
-    place.mirror(&[ODD]).await;
+    sandbox.mirror(&[ODD]).await;
     assert!(stores.data_fingerprint().await == before, "a document or row was written again");
     fake.world_mut(|w| {
         let r = w.repo(ODD);
         w.delete_issue(r, 1);
     });
-    place.mirror(&[ODD]).await;
+    sandbox.mirror(&[ODD]).await;
     assert!(stores.collection("issues").await["contoso/odd/1"]["_msght"].is_object());
 }
 
@@ -86,11 +86,11 @@ async fn rejected_row_is_named_until_it_is_stored_and_keeps_no_other_back(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(odd_world(), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[ODD, "--only", "repo"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[ODD, "--only", "repo"]).await;
     let trigger = |table: &str, column: &str, value: &str| {
         let insert = format!("CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} FOR EACH ROW");
-        match &place.stores().relational {
+        match &sandbox.stores().relational {
             RelationalStore::Sqlite(_) => {
                 format!("{insert} WHEN NEW.{column} = {value} BEGIN SELECT RAISE(ABORT, 'not that one'); END")
             }
@@ -105,26 +105,26 @@ async fn rejected_row_is_named_until_it_is_stored_and_keeps_no_other_back(
         w.add_comment(r, 1, Some(alice), "another");
         (w.repos[r].comments[0].id, w.sha(w.repos[r].branches["main"]))
     });
-    let relational = &place.stores().relational;
+    let relational = &sandbox.stores().relational;
     relational.execute(&trigger("issue_comments", "comment_id", &comment.to_string())).await;
     relational.execute(&trigger("commits", "sha", &format!("'{head}'"))).await;
     for _ in 0..2 {
-        let ran = place.run(&["retrieve-repo", ODD]).await;
-        assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
-        assert_eq!((&*ran.stage("issue-comments")[0], &*ran.stage("commits")[0]), ("incomplete", "incomplete"));
-        assert_eq!(ran.stage("issues")[0], "done");
+        let output = sandbox.run(&["retrieve-repo", ODD]).await;
+        assert_eq!(output.code, Some(1), "{}\n{}", output.out, output.err);
+        assert_eq!((&*output.stage("issue-comments")[0], &*output.stage("commits")[0]), ("incomplete", "incomplete"));
+        assert_eq!(output.stage("issues")[0], "done");
         for said in [&format!("issue_comments {comment}"), &format!("commits {head}"), "not that one"] {
-            assert!(ran.out.contains(said), "{said} is not in {}", ran.out);
+            assert!(output.out.contains(said), "{said} is not in {}", output.out);
         }
-        assert_eq!(place.stores().number("SELECT count(*) FROM issue_comments").await, 1);
-        assert_eq!(place.stores().number("SELECT count(*) FROM commits").await, 4);
+        assert_eq!(sandbox.stores().number("SELECT count(*) FROM issue_comments").await, 1);
+        assert_eq!(sandbox.stores().number("SELECT count(*) FROM commits").await, 4);
     }
     relational.execute("DROP TRIGGER refuse_issue_comments").await;
     relational.execute("DROP TRIGGER refuse_commits").await;
-    place.mirror(&[ODD]).await;
-    let fresh = Place::new(fake.url());
+    sandbox.mirror(&[ODD]).await;
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[ODD]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -140,15 +140,15 @@ async fn sha256_repository_is_mirrored_like_any_other(#[values(Embedded, Servers
     w.comment_commit(r, head, Some(alice), "Nice");
     w.add_event(r, 1, Some(alice), "referenced", Some(head), Detail::None);
     let fake = FakeGitHub::start(w, Options { sha256: true, ..Options::unlimited() }).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[ODD]).await;
-    let stores = place.stores();
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[ODD]).await;
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM commits WHERE length(sha) <> 64").await, 0);
     assert_eq!(stores.number("SELECT count(*) FROM project_commits").await, 110);
     assert_eq!(stores.number("SELECT count(*) FROM msght_commit_details").await, 110);
     assert_eq!(stores.number("SELECT count(*) FROM issue_events WHERE length(action_specific) = 64").await, 1);
     assert_eq!(stores.collection("commits").await.len(), 110);
     assert_eq!(stores.number("SELECT count(*) FROM commit_comments").await, 1);
-    place.mirror(&[ODD]).await;
+    sandbox.mirror(&[ODD]).await;
     assert_eq!(stores.collection("commits").await.len(), 110);
 }

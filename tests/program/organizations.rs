@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, TokenSpec, Visible, World};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::{Place, Ran};
+use support::program::{RunOutput, Sandbox};
 
 const ORGS: &str = "contoso\nfabrikam\n";
 
@@ -27,7 +27,7 @@ fn tokens() -> Vec<TokenSpec> {
 
 struct Estate {
     fake: FakeGitHub,
-    place: Place,
+    sandbox: Sandbox,
 }
 
 impl Estate {
@@ -37,17 +37,17 @@ impl Estate {
 
     async fn with(world: World, orgs: &str, tokens: Vec<TokenSpec>) -> Self {
         let fake = FakeGitHub::start(world, Options { tokens, ..Options::default() }).await;
-        let place = Place::new(fake.url()).tokens("token-one,token-two,token-three");
-        std::fs::write(place.path().join("orgs.txt"), orgs).unwrap();
-        Self { fake, place }
+        let sandbox = Sandbox::new(fake.url()).tokens("token-one,token-two,token-three");
+        std::fs::write(sandbox.path().join("orgs.txt"), orgs).unwrap();
+        Self { fake, sandbox }
     }
 
-    async fn list(&self) -> Ran {
-        self.place.run(&["get-repos"]).await
+    async fn list(&self) -> RunOutput {
+        self.sandbox.run(&["get-repos"]).await
     }
 
     fn projects(&self) -> String {
-        std::fs::read_to_string(self.place.path().join("projects.txt")).unwrap()
+        std::fs::read_to_string(self.sandbox.path().join("projects.txt")).unwrap()
     }
 
     /// The counted requests of what runs in between.
@@ -59,9 +59,9 @@ impl Estate {
 }
 
 /// What `get-repos` says of an organisation, by column.
-fn line(ran: &Ran, organization: &str) -> Vec<String> {
-    let line = ran.out.lines().find(|line| line.split_whitespace().next() == Some(organization));
-    let line = line.unwrap_or_else(|| panic!("no line for {organization} in\n{}\n{}", ran.out, ran.err));
+fn line(output: &RunOutput, organization: &str) -> Vec<String> {
+    let line = output.out.lines().find(|line| line.split_whitespace().next() == Some(organization));
+    let line = line.unwrap_or_else(|| panic!("no line for {organization} in\n{}\n{}", output.out, output.err));
     line.split_whitespace().skip(1).map(str::to_owned).collect()
 }
 
@@ -70,9 +70,9 @@ fn line(ran: &Ran, organization: &str) -> Vec<String> {
 async fn all_repositories_that_any_token_is_shown_are_listed(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(3, &[("contoso", 130), ("fabrikam", 5)]), ORGS).await;
-    std::fs::write(estate.place.path().join("projects.txt"), "# kept\nelsewhere thing\n").unwrap();
-    let ran = estate.list().await;
-    ran.said(0, &[]);
+    std::fs::write(estate.sandbox.path().join("projects.txt"), "# kept\nelsewhere thing\n").unwrap();
+    let output = estate.list().await;
+    output.assert_output(0, &[]);
     // Every third of 130 is private, of which the tokens are shown three.
     let expected = |org: &str, letter: &str, count: usize, shown: &[usize]| -> String {
         (0..count).filter(|r| r % 3 != 2 || shown.contains(r)).map(|r| format!("{org} {letter}{r:03}\n")).collect()
@@ -83,9 +83,9 @@ async fn all_repositories_that_any_token_is_shown_are_listed(#[values(Embedded, 
         expected("fabrikam", "f", 5, &[2])
     );
     assert_eq!(estate.projects(), all);
-    assert_eq!(line(&ran, "contoso")[..5], ["90", "90", "0", "0", "3"]);
-    assert_eq!(line(&ran, "fabrikam")[..5], ["5", "5", "0", "0", "1"]);
-    let stores = estate.place.stores();
+    assert_eq!(line(&output, "contoso")[..5], ["90", "90", "0", "0", "3"]);
+    assert_eq!(line(&output, "fabrikam")[..5], ["5", "5", "0", "0", "1"]);
+    let stores = estate.sandbox.stores();
     let sql = "SELECT l.state, l.visibility, l.pushed_at IS NOT NULL, m.github_id FROM project_listings l \
                JOIN msght_projects m ON m.project_id = l.project_id JOIN projects p ON p.id = l.project_id \
                JOIN users u ON u.id = p.owner_id WHERE u.login = 'contoso' AND p.name = 'r008'";
@@ -97,11 +97,11 @@ async fn all_repositories_that_any_token_is_shown_are_listed(#[values(Embedded, 
 
     // A second look costs nothing but what is refused, and changes nothing.
     let before = stores.data_fingerprint().await;
-    let written = std::fs::metadata(estate.place.path().join("projects.txt")).unwrap().modified().unwrap();
-    let cost = estate.cost(async || estate.list().await.said(0, &[])).await;
+    let written = std::fs::metadata(estate.sandbox.path().join("projects.txt")).unwrap().modified().unwrap();
+    let cost = estate.cost(async || estate.list().await.assert_output(0, &[])).await;
     assert!(cost <= 4, "{cost} counted requests");
     assert!(stores.data_fingerprint().await == before);
-    assert_eq!(std::fs::metadata(estate.place.path().join("projects.txt")).unwrap().modified().unwrap(), written);
+    assert_eq!(std::fs::metadata(estate.sandbox.path().join("projects.txt")).unwrap().modified().unwrap(), written);
 }
 
 #[rstest]
@@ -111,13 +111,13 @@ async fn renamed_transferred_and_vanished_repositories_are_accounted_for(
 ) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(4, &[("contoso", 9), ("fabrikam", 4)]), ORGS).await;
-    estate.list().await.said(0, &[]);
-    let place = &estate.place;
+    estate.list().await.assert_output(0, &[]);
+    let sandbox = &estate.sandbox;
     // One of each kind has data of its own.
-    place
+    sandbox
         .run(&["retrieve-repo", "contoso/r000", "contoso/r007", "contoso/r003", "--detail", "skeleton"])
         .await
-        .said(0, &[]);
+        .assert_output(0, &[]);
     estate.fake.world_mut(|w| {
         let [renamed, moved, deleted, recreated, hidden] = [0, 7, 3, 4, 6].map(|r| w.repo(&format!("contoso/r{r:03}")));
         w.rename_repo(renamed, "better");
@@ -132,19 +132,19 @@ async fn renamed_transferred_and_vanished_repositories_are_accounted_for(
         w.add_repo("fabrikam/fresh");
         w.changed();
     });
-    let ran = estate.list().await;
-    ran.said(0, &[]);
+    let output = estate.list().await;
+    output.assert_output(0, &[]);
     for told in [
         "renamed: contoso/r000 is now contoso/better",
         "renamed: contoso/r007 is now fabrikam/r007",
         "gone: contoso/r003, marked as deleted",
     ] {
-        assert!(ran.out.contains(told), "{told} is not in\n{}\n{}", ran.out, ran.err);
+        assert!(output.out.contains(told), "{told} is not in\n{}\n{}", output.out, output.err);
     }
     let contoso = "contoso better\ncontoso r001\ncontoso r002\ncontoso r004\ncontoso r005\ncontoso r008\n";
     assert!(estate.projects().starts_with(contoso), "{}", estate.projects());
     assert!(estate.projects().contains("fabrikam f000\n"), "{}", estate.projects());
-    let stores = place.stores();
+    let stores = sandbox.stores();
     // A repository that is still there is one project, with its data under the name that it has now.
     let names = "SELECT n.owner, n.name, u.login, p.name FROM project_names n JOIN projects p ON p.id = n.project_id \
                  JOIN users u ON u.id = p.owner_id ORDER BY n.name";
@@ -156,7 +156,7 @@ async fn renamed_transferred_and_vanished_repositories_are_accounted_for(
     assert_eq!(stores.sql(deleted).await, [["1"]]);
     stores.assert_sound().await;
     // What was seen to is not asked for again.
-    let cost = estate.cost(async || estate.list().await.said(0, &[])).await;
+    let cost = estate.cost(async || estate.list().await.assert_output(0, &[])).await;
     assert!(cost <= 4, "{cost} counted requests");
 }
 
@@ -167,9 +167,9 @@ async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_
 ) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(7, &[("contoso", 30), ("fabrikam", 2)]), ORGS).await;
-    estate.list().await.said(0, &[]);
-    estate.place.mirror(&["contoso/r000", "contoso/r001", "--detail", "skeleton"]).await;
-    let commits = estate.place.stores().number("SELECT count(*) FROM commits").await;
+    estate.list().await.assert_output(0, &[]);
+    estate.sandbox.mirror(&["contoso/r000", "contoso/r001", "--detail", "skeleton"]).await;
+    let commits = estate.sandbox.stores().number("SELECT count(*) FROM commits").await;
     let before: BTreeSet<String> = estate.projects().lines().map(str::to_owned).collect();
     estate.fake.world_mut(|w| {
         for r in 0..20 {
@@ -178,22 +178,22 @@ async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_
         }
     });
     let asked = estate.fake.request_count();
-    let ran = estate.list().await;
-    ran.said(0, &[]);
+    let output = estate.list().await;
+    output.assert_output(0, &[]);
     let after: BTreeSet<String> = estate.projects().lines().map(str::to_owned).collect();
     let gone = before.difference(&after).count();
-    assert_eq!(ran.out.matches(", marked as deleted").count(), gone, "{}", ran.out);
+    assert_eq!(output.out.matches(", marked as deleted").count(), gone, "{}", output.out);
     // Of every three one is private, and of these the tokens are shown three.
-    assert_eq!(gone, 17, "{}", ran.out);
+    assert_eq!(gone, 17, "{}", output.out);
     let probes: Vec<String> = estate.fake.requests().into_iter().skip(asked).map(|r| r.path_and_query).collect();
     for r in (0..20).filter(|r| r % 3 != 2) {
         let path = format!("/repos/contoso/r{r:03}");
         assert_eq!(probes.iter().filter(|probe| **probe == path).count(), 3, "{path}: once with each token");
     }
-    let stores = estate.place.stores();
+    let stores = estate.sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE deleted = 1").await, 17);
     assert_eq!(stores.number("SELECT count(*) FROM commits").await, commits, "what was mirrored stays");
-    let cost = estate.cost(async || estate.list().await.said(0, &[])).await;
+    let cost = estate.cost(async || estate.list().await.assert_output(0, &[])).await;
     assert!(cost <= 8, "{cost} requests where nothing is new");
 }
 
@@ -207,9 +207,9 @@ async fn members_teams_and_outside_collaborators_follow_the_organisation(
     let mut tokens = tokens();
     tokens[0].private = Visible::All;
     let estate = Estate::with(World::estate(5, &[("contoso", 9), ("fabrikam", 2)]), ORGS, tokens).await;
-    estate.list().await.said(0, &[]);
+    estate.list().await.assert_output(0, &[]);
     let check = async || {
-        let stores = estate.place.stores();
+        let stores = estate.sandbox.stores();
         for org in ["contoso", "fabrikam"] {
             let login = |rows: &[Value]| -> BTreeSet<String> {
                 rows.iter().map(|row| row["login"].as_str().unwrap().to_owned()).collect()
@@ -266,7 +266,7 @@ async fn members_teams_and_outside_collaborators_follow_the_organisation(
         w.teams[maintainers].deleted = true;
         w.changed();
     });
-    estate.list().await.said(0, &[]);
+    estate.list().await.assert_output(0, &[]);
     check().await;
 }
 
@@ -277,20 +277,20 @@ async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines(
 ) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(6, &[("contoso", 4), ("fabrikam", 3)]), ORGS).await;
-    estate.list().await.said(0, &[]);
+    estate.list().await.assert_output(0, &[]);
     let before = estate.projects();
     estate.fake.world_mut(|w| {
         w.add_repo("fabrikam/fresh");
         w.changed();
     });
     estate.fake.set_fault(Fault::always("/orgs/contoso/repos", FaultKind::SsoRequired));
-    let ran = estate.list().await;
-    ran.said(1, &["error: contoso: ", "single sign-on", "1 of 2 organizations incomplete"]);
+    let output = estate.list().await;
+    output.assert_output(1, &["error: contoso: ", "single sign-on", "1 of 2 organizations incomplete"]);
     assert_eq!(estate.projects(), format!("{before}fabrikam fresh\n"));
     // One token's refusal is said, and what the others are shown is taken.
     estate.fake.clear_faults();
     estate.fake.set_fault(Fault::always("/orgs/contoso/repos", FaultKind::SsoRequired).on_token("token-three"));
-    estate.list().await.said(0, &["contoso: not listed with every token"]);
+    estate.list().await.assert_output(0, &["contoso: not listed with every token"]);
 }
 
 #[rstest]
@@ -305,9 +305,12 @@ async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told(#[values
     }
     world.changed();
     let estate = Estate::new(world, "contoso\ndev0\ndev5\nnobody\n").await;
-    let ran = estate.list().await;
-    ran.said(1, &["dev0: a person, not an organization", "error: nobody: ", "1 of 4 organizations incomplete"]);
-    assert_eq!(ran.err.matches("dev0: a person").count(), 1);
+    let output = estate.list().await;
+    output.assert_output(
+        1,
+        &["dev0: a person, not an organization", "error: nobody: ", "1 of 4 organizations incomplete"],
+    );
+    assert_eq!(output.err.matches("dev0: a person").count(), 1);
     assert!(estate.projects().ends_with("dev0 open\ndev0 secret\ndev5 theirs\n"), "{}", estate.projects());
 }
 
@@ -318,24 +321,24 @@ async fn an_organisation_that_was_renamed_keeps_its_projects(#[values(Embedded, 
     let mut tokens = tokens();
     tokens[0].private = Visible::All;
     let estate = Estate::with(World::estate(8, &[("contoso", 4), ("fabrikam", 2)]), ORGS, tokens).await;
-    estate.list().await.said(0, &[]);
+    estate.list().await.assert_output(0, &[]);
     let rows = "SELECT count(*) FROM projects WHERE id > 0";
-    let before = estate.place.stores().number(rows).await;
+    let before = estate.sandbox.stores().number(rows).await;
     estate.fake.world_mut(|w| {
         w.rename_user("contoso", "umbrella");
         w.changed();
     });
-    let ran = estate.list().await;
-    ran.said(0, &["contoso: contoso is called umbrella now"]);
+    let output = estate.list().await;
+    output.assert_output(0, &["contoso: contoso is called umbrella now"]);
     assert!(!estate.projects().contains("contoso"), "{}", estate.projects());
     assert!(
         estate.projects().contains("umbrella r000\numbrella r001\numbrella r002\numbrella r003\n"),
         "{}",
         estate.projects()
     );
-    assert_eq!(estate.place.stores().number(rows).await, before);
-    estate.list().await.said(0, &[]);
-    assert_eq!(estate.place.stores().number(rows).await, before);
+    assert_eq!(estate.sandbox.stores().number(rows).await, before);
+    estate.list().await.assert_output(0, &[]);
+    assert_eq!(estate.sandbox.stores().number(rows).await, before);
 }
 
 #[rstest]
@@ -344,19 +347,19 @@ async fn discover_adds_the_tokens_organisations(#[values(Embedded, Servers)] sto
     let _over = stores.select();
     let estate =
         Estate::new(World::estate(9, &[("contoso", 2), ("fabrikam", 1), ("northwind", 1)]), "# ours\nContoso").await;
-    let ran = estate.place.run(&["get-repos", "--discover", "--json"]).await;
-    ran.said(0, &["fabrikam added to orgs.txt", "northwind added to orgs.txt"]);
-    let orgs = std::fs::read_to_string(estate.place.path().join("orgs.txt")).unwrap();
+    let output = estate.sandbox.run(&["get-repos", "--discover", "--json"]).await;
+    output.assert_output(0, &["fabrikam added to orgs.txt", "northwind added to orgs.txt"]);
+    let orgs = std::fs::read_to_string(estate.sandbox.path().join("orgs.txt")).unwrap();
     assert_eq!(orgs, "# ours\nContoso\nfabrikam\nnorthwind\n");
-    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    let json: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(json["organizations"].as_array().unwrap().len(), 3);
     assert_eq!(json["organizations"][0]["login"], "contoso");
     assert_eq!(json["organizations"][0]["new"], serde_json::json!(["contoso/r000", "contoso/r001"]));
     assert_eq!(json["organizations"][1]["complete"], true);
     // An answer that leaves organisations out is an error that says what to do.
     estate.fake.set_fault(Fault::always("/user/orgs", FaultKind::SsoPartial).on_token("token-two"));
-    let ran = estate.place.run(&["get-repos", "--discover"]).await;
-    ran.said(1, &["does not see all of its organizations", "authorize it for the single sign-on of"]);
+    let output = estate.sandbox.run(&["get-repos", "--discover"]).await;
+    output.assert_output(1, &["does not see all of its organizations", "authorize it for the single sign-on of"]);
 }
 
 #[rstest]
@@ -364,11 +367,11 @@ async fn discover_adds_the_tokens_organisations(#[values(Embedded, Servers)] sto
 async fn unusable_files_are_told_before_anything_is_asked(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(10, &[("contoso", 2)]), ORGS).await;
-    let orgs = estate.place.path().join("orgs.txt");
-    let projects = estate.place.path().join("projects.txt");
+    let orgs = estate.sandbox.path().join("orgs.txt");
+    let projects = estate.sandbox.path().join("projects.txt");
     let refused = async |told: &[&str]| {
         let before = estate.fake.request_count();
-        estate.list().await.said(2, told);
+        estate.list().await.assert_output(2, told);
         assert_eq!(estate.fake.request_count(), before, "{told:?}");
     };
     std::fs::remove_file(&orgs).unwrap();
@@ -389,6 +392,10 @@ async fn unusable_files_are_told_before_anything_is_asked(#[values(Embedded, Ser
     std::fs::create_dir(&projects).unwrap();
     refused(&["projects.txt"]).await;
     std::fs::remove_dir(&projects).unwrap();
-    estate.place.run(&["get-repos", "--projects", "nowhere/projects.txt"]).await.said(2, &["nowhere/projects.txt"]);
-    estate.list().await.said(0, &["Contoso is listed more than once"]);
+    estate
+        .sandbox
+        .run(&["get-repos", "--projects", "nowhere/projects.txt"])
+        .await
+        .assert_output(2, &["nowhere/projects.txt"]);
+    estate.list().await.assert_output(0, &["Contoso is listed more than once"]);
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use fake_github::{FakeGitHub, NewPull, Options, World, WorldSize, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 use support::stores::{Documents, Tables, difference};
 
 /// Counted requests that a run over unchanged data may cost.
@@ -18,22 +18,22 @@ async fn a_run_over_unchanged_data_costs_next_to_nothing_and_writes_nothing(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
-    let before = place.stores().data_fingerprint().await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
+    let before = sandbox.stores().data_fingerprint().await;
     for run in 2..=3 {
         fake.reset_counters();
-        let ran = place.mirror(&[names::WEB]).await;
+        let output = sandbox.mirror(&[names::WEB]).await;
         assert!(
             fake.counted() <= UNCHANGED_COST,
             "run {run} cost {}: {:?}\n{}",
             fake.counted(),
             fake.by_template(),
-            ran.out
+            output.out
         );
-        let total = ran.stage("total");
-        assert_eq!(&total[..2], ["0", "0"], "nothing new, nothing changed\n{}", ran.out);
-        assert!(place.stores().data_fingerprint().await == before, "run {run} rewrote a document or row");
+        let total = output.stage("total");
+        assert_eq!(&total[..2], ["0", "0"], "nothing new, nothing changed\n{}", output.out);
+        assert!(sandbox.stores().data_fingerprint().await == before, "run {run} rewrote a document or row");
     }
     assert_eq!(fake.counted(), 0, "the third run is free altogether: {:?}", fake.by_template());
 }
@@ -106,18 +106,18 @@ async fn after_any_change_the_stores_equal_a_fresh_mirror_of_the_changed_world(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     fake.world_mut(change);
     fake.reset_counters();
-    place.mirror(&[names::WEB]).await;
+    sandbox.mirror(&[names::WEB]).await;
     let cost = fake.counted();
     fake.reset_counters();
-    let fresh = Place::new(fake.url());
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::WEB]).await;
     let whole = fake.counted();
     assert!(cost * 2 < whole, "{cost} requests for the changes, {whole} for everything");
-    assert_as_fresh(&place, &fresh).await;
+    assert_as_fresh(&sandbox, &fresh).await;
 }
 
 #[rstest]
@@ -129,23 +129,23 @@ async fn what_changes_in_the_middle_of_a_run_is_there_after_the_next(
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.before_request("/", nth, change);
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
-    place.mirror(&[names::WEB]).await;
-    let fresh = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
+    sandbox.mirror(&[names::WEB]).await;
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::WEB]).await;
-    assert_as_fresh(&place, &fresh).await;
+    assert_as_fresh(&sandbox, &fresh).await;
 }
 
 /// A mirror that has seen the world change holds what one holds that sees it for the first time, but for what only history
 /// explains: what is marked as gone, commits that a force-push took away, languages, topics and feeds of earlier looks.
-async fn assert_as_fresh(place: &Place, fresh: &Place) {
-    assert_dumps_as_fresh(place.dump().await, fresh.dump().await);
+async fn assert_as_fresh(sandbox: &Sandbox, fresh: &Sandbox) {
+    assert_dumps_as_fresh(sandbox.dump().await, fresh.dump().await);
 }
 
 /// The same where items are gone: their rows stay, marked, and those of what hung on them.
-pub async fn assert_live_as_fresh(place: &Place, fresh: &Place) {
-    let (mut refreshed, mut anew) = (place.dump().await, fresh.dump().await);
+pub async fn assert_live_as_fresh(sandbox: &Sandbox, fresh: &Sandbox) {
+    let (mut refreshed, mut anew) = (sandbox.dump().await, fresh.dump().await);
     for (table, number) in [("issues", "issue_id"), ("pull_requests", "pullreq_id")] {
         for gone in fresh.stores().sql(&format!("SELECT {number} FROM {table} WHERE deleted = 1")).await {
             let row = format!("web | {} | ", gone[0]);
@@ -155,7 +155,7 @@ pub async fn assert_live_as_fresh(place: &Place, fresh: &Place) {
     for table in
         ["issues", "pull_requests", "issue_comments", "pull_request_comments", "repo_labels", "repo_milestones"]
     {
-        let live = place.stores().number(&format!("SELECT count(*) FROM {table} WHERE deleted = 0")).await;
+        let live = sandbox.stores().number(&format!("SELECT count(*) FROM {table} WHERE deleted = 0")).await;
         let all = fresh.stores().number(&format!("SELECT count(*) FROM {table} WHERE deleted = 0")).await;
         assert_eq!(live, all, "live rows of {table}");
     }
@@ -251,8 +251,8 @@ fn stand_for(value: &mut Value) {
 async fn each_change_arrives_in_document_and_row(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(5), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
     let (number, label, pull) = fake.world(|w| {
         let r = w.repo(names::WEB);
         let issue = w.repos[r].issues.iter().find(|i| i.open && i.pull.is_none() && !i.labels.is_empty()).unwrap();
@@ -267,8 +267,8 @@ async fn each_change_arrives_in_document_and_row(#[values(Embedded, Servers)] st
         w.merge_pull(r, pull, alice);
         w.lose_topic(r, &w.repos[r].topics[0].clone());
     });
-    place.mirror(&[names::WEB]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::WEB]).await;
+    let stores = sandbox.stores();
     let issue = &stores.collection("issues").await[&format!("{}/{number}", names::WEB)];
     assert_eq!(issue["state"], "closed");
     let tables = stores.tables().await;
@@ -287,9 +287,9 @@ async fn each_change_arrives_in_document_and_row(#[values(Embedded, Servers)] st
 async fn what_is_gone_is_marked_and_nothing_is_erased(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(6), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB]).await;
-    let before = place.stores().documents().await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
+    let before = sandbox.stores().documents().await;
     let (comment, label, renamed, star) = fake.world_mut(|w| {
         let r = w.repo(names::WEB);
         let comment = w.repos[r].comments.iter().find(|c| !c.deleted).map(|c| (c.on, c.id)).unwrap();
@@ -304,8 +304,8 @@ async fn what_is_gone_is_marked_and_nothing_is_erased(#[values(Embedded, Servers
         w.unstar(r, star);
         (comment, gone, old, w.users[star as usize].login.clone())
     });
-    place.mirror(&[names::WEB]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::WEB]).await;
+    let stores = sandbox.stores();
     let labels = stores.collection("repo_labels").await;
     for gone in [&label, &renamed] {
         assert!(labels[&format!("{}/{gone}", names::WEB)]["_msght"]["deleted_at"].is_string(), "{gone}");
@@ -319,7 +319,7 @@ async fn what_is_gone_is_marked_and_nothing_is_erased(#[values(Embedded, Servers
     assert!(watcher["_msght"]["deleted_at"].is_string());
 
     // A comment that is gone shows only where the list is read whole.
-    place.mirror(&[names::WEB, "--full"]).await;
+    sandbox.mirror(&[names::WEB, "--full"]).await;
     let id = format!("{}/{}/{}", names::WEB, comment.0, comment.1);
     assert!(stores.collection("issue_comments").await[&id]["_msght"]["deleted_at"].is_string());
     let after = stores.documents().await;
@@ -339,17 +339,17 @@ async fn a_renamed_repository_stays_one_project_with_one_set_of_documents(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::QUIET]).await;
-    let documents = place.stores().documents().await["issues"].len();
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::QUIET]).await;
+    let documents = sandbox.stores().documents().await["issues"].len();
     fake.world_mut(|w| {
         let r = w.repo(names::QUIET);
         w.rename_repo(r, "silent");
     });
     // By its old name, which GitHub redirects, and by its new one.
-    place.mirror(&[names::QUIET]).await;
-    place.mirror(&["contoso/silent"]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&["contoso/silent"]).await;
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE name IN ('quiet', 'silent')").await, 1);
     let issues = stores.collection("issues").await;
     assert_eq!(issues.len(), documents);
@@ -363,20 +363,20 @@ async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_sta
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::QUIET]).await;
-    place.mirror(&[names::ARCHIVED]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::ARCHIVED]).await;
     fake.world_mut(|w| {
         let (quiet, archived) = (w.repo(names::QUIET), w.repo(names::ARCHIVED));
         w.delete_repo(quiet);
         w.take_down(archived);
     });
     for name in [names::QUIET, names::ARCHIVED] {
-        let ran = place.run(&["retrieve-repo", name]).await;
-        assert_eq!(ran.code, Some(1));
-        assert!(ran.err.contains("marked as deleted"), "{}", ran.err);
+        let output = sandbox.run(&["retrieve-repo", name]).await;
+        assert_eq!(output.code, Some(1));
+        assert!(output.err.contains("marked as deleted"), "{}", output.err);
     }
-    let stores = place.stores();
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM projects WHERE deleted = 1").await, 2);
     assert_eq!(stores.documents().await["issues"].len(), 4);
 }
@@ -386,10 +386,10 @@ async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_sta
 async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(7), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     // The issues alone: they mention every pull request.
-    place.mirror(&[names::WEB, "--only", "issues"]).await;
-    let mentioned = place.stores().number("SELECT count(*) FROM pull_requests").await;
+    sandbox.mirror(&[names::WEB, "--only", "issues"]).await;
+    let mentioned = sandbox.stores().number("SELECT count(*) FROM pull_requests").await;
     assert!(mentioned > 50);
     fake.world_mut(|w| {
         let r = w.repo(names::WEB);
@@ -406,8 +406,8 @@ async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing(#[values(
         };
         w.open_pull(r, new);
     });
-    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let stores = sandbox.stores();
     let pulls = stores.documents().await["pull_requests"].len();
     assert_eq!(
         stores.number("SELECT count(*) FROM issues WHERE pull_request = 1").await,
@@ -430,13 +430,13 @@ async fn a_renamed_label_of_many_issues_costs_the_pages_of_the_list_and_not_a_re
         }
     }
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&["contoso/huge", "--detail", "skeleton"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&["contoso/huge", "--detail", "skeleton"]).await;
     fake.world_mut(|w| w.rename_label(w.repo("contoso/huge"), &label, "renamed"));
     fake.reset_counters();
-    place.mirror(&["contoso/huge", "--detail", "skeleton"]).await;
+    sandbox.mirror(&["contoso/huge", "--detail", "skeleton"]).await;
     assert!(fake.counted() <= 20, "{:?}", fake.by_template());
     let sql = "SELECT count(*) FROM issue_labels x JOIN repo_labels l ON l.id = x.label_id WHERE l.name = ";
-    assert_eq!(place.stores().number(&format!("{sql}'{label}'")).await, 0);
-    assert!(place.stores().number(&format!("{sql}'renamed'")).await >= 400);
+    assert_eq!(sandbox.stores().number(&format!("{sql}'{label}'")).await, 0);
+    assert!(sandbox.stores().number(&format!("{sql}'renamed'")).await >= 400);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Issue, Options, World, names};
-use support::program::{Place, Ran};
+use support::program::{RunOutput, Sandbox};
 use support::stores::difference;
 
 const NO_DIFF: FaultKind = FaultKind::Refusal { status: 422, message: "Server Error: no diff in time" };
@@ -14,19 +14,19 @@ fn refused(path: &str, status: u16, message: &'static str) -> Fault {
     Fault::always(path, FaultKind::Refusal { status, message })
 }
 
-async fn whole_commits(place: &Place) -> (usize, usize) {
-    let commits: BTreeMap<String, Value> = place.stores().collection("commits").await;
+async fn whole_commits(sandbox: &Sandbox) -> (usize, usize) {
+    let commits: BTreeMap<String, Value> = sandbox.stores().collection("commits").await;
     (commits.values().filter(|commit| commit["stats"].is_object()).count(), commits.len())
 }
 
-fn details(ran: &Ran) -> String {
-    ran.stage("details")[0].clone()
+fn details(output: &RunOutput) -> String {
+    output.stage("details")[0].clone()
 }
 
 #[tokio::test]
 async fn refused_items_are_asked_for_again_until_they_come() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     // Every commit, by the first digit of its SHA, and every second pull request.
     let refusals = [(404, "Not Found"), (409, "Conflict: try later"), (410, "Gone"), (451, "Blocked"), (418, "No")];
     for (digit, (status, message)) in "0123456789abcdef".chars().zip(refusals.into_iter().cycle()) {
@@ -37,24 +37,28 @@ async fn refused_items_are_asked_for_again_until_they_come() {
         fake.set_fault(refused(&format!("/pulls/{digit}/commits"), 404, "Not Found"));
     }
     for _ in 0..2 {
-        let ran = place.run(&["retrieve-repo", names::WEB]).await;
-        assert_eq!((ran.code, details(&ran).as_str()), (Some(1), "incomplete"), "{}", ran.out);
-        assert!(ran.out.contains("(404)") && ran.out.contains("more, each in the log"), "{}", ran.out);
-        assert_eq!(whole_commits(&place).await.0, 0);
+        let output = sandbox.run(&["retrieve-repo", names::WEB]).await;
+        assert_eq!((output.code, details(&output).as_str()), (Some(1), "incomplete"), "{}", output.out);
+        assert!(output.out.contains("(404)") && output.out.contains("more, each in the log"), "{}", output.out);
+        assert_eq!(whole_commits(&sandbox).await.0, 0);
     }
     fake.clear_faults();
     fake.set_fault(Fault::always("/web/commits/", NO_DIFF));
-    let ran = place.run(&["retrieve-repo", names::WEB]).await;
-    assert_eq!(ran.code, Some(1));
-    assert!(ran.out.contains("details: incomplete: commit ") && ran.out.contains("no diff in time"), "{}", ran.out);
+    let output = sandbox.run(&["retrieve-repo", names::WEB]).await;
+    assert_eq!(output.code, Some(1));
+    assert!(
+        output.out.contains("details: incomplete: commit ") && output.out.contains("no diff in time"),
+        "{}",
+        output.out
+    );
     fake.clear_faults();
-    let ran = place.mirror(&[names::WEB]).await;
-    assert_eq!(details(&ran), "done", "{}", ran.out);
-    let (whole, all) = whole_commits(&place).await;
+    let output = sandbox.mirror(&[names::WEB]).await;
+    assert_eq!(details(&output), "done", "{}", output.out);
+    let (whole, all) = whole_commits(&sandbox).await;
     assert!(whole == all && all > 50, "{whole} of {all} commits are whole");
-    let fresh = Place::new(fake.url());
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::WEB]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
 }
 
 #[tokio::test]
@@ -68,22 +72,22 @@ async fn one_item_that_is_never_served_keeps_no_other_away() {
     fake.set_fault(Fault::always(&format!("/pulls/{pull}/reviews"), FaultKind::Status { status: 500, html: false }));
     fake.set_fault(refused(&format!("/web/commits/{commit}"), 451, "Blocked"));
     fake.set_fault(refused("/users/carol", 451, "Blocked"));
-    let place = Place::new(fake.url());
-    let ran = place.run(&["retrieve-repo", names::WEB]).await;
-    assert_eq!((ran.code, details(&ran).as_str()), (Some(1), "incomplete"), "{}", ran.out);
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.run(&["retrieve-repo", names::WEB]).await;
+    assert_eq!((output.code, details(&output).as_str()), (Some(1), "incomplete"), "{}", output.out);
     let named =
         [format!("pull request #{pull}: GET "), format!("commit {commit}: GET "), "profile of carol".to_owned()];
     for named in named {
-        assert!(ran.out.contains(&named), "{named} is not in {}", ran.out);
+        assert!(output.out.contains(&named), "{named} is not in {}", output.out);
     }
-    let (whole, all) = whole_commits(&place).await;
+    let (whole, all) = whole_commits(&sandbox).await;
     assert_eq!(whole, all - 1);
-    assert_eq!(ran.stage("events")[0], "done");
+    assert_eq!(output.stage("events")[0], "done");
     fake.clear_faults();
-    place.mirror(&[names::WEB]).await;
-    let fresh = Place::new(fake.url());
+    sandbox.mirror(&[names::WEB]).await;
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::WEB]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
 }
 
 #[tokio::test]
@@ -108,34 +112,34 @@ async fn unusable_items_are_said_by_every_run_until_they_come() {
     without(&format!("/pulls/{pull}/reviews"), &format!(r#"id":{review}"#));
     without(&format!("/pulls/{pull}/commits"), &format!(r#"sha":"{of_pull}""#));
     without("/commits?sha=", &format!(r#"sha":"{tagged}""#));
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     for _ in 0..2 {
-        let ran = place.run(&["retrieve-repo", "contoso/r000"]).await;
-        assert_eq!(ran.code, Some(1));
+        let output = sandbox.run(&["retrieve-repo", "contoso/r000"]).await;
+        assert_eq!(output.code, Some(1));
         for stage in ["commits", "pulls", "details"] {
-            assert_eq!(ran.stage(stage)[0], "incomplete", "{stage}: {}", ran.out);
+            assert_eq!(output.stage(stage)[0], "incomplete", "{stage}: {}", output.out);
         }
     }
     fake.clear_faults();
-    place.mirror(&["contoso/r000"]).await;
-    let fresh = Place::new(fake.url());
+    sandbox.mirror(&["contoso/r000"]).await;
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&["contoso/r000"]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
 }
 
 #[tokio::test]
 async fn an_outage_is_not_retried_in_every_stage() {
     let fake = FakeGitHub::start(World::many(1, 1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/repos/contoso/r000/", FaultKind::Status { status: 500, html: false }));
-    let place = Place::new(fake.url());
-    let ran = place.run(&["retrieve-repo", "contoso/r000"]).await;
-    assert_eq!((ran.code, ran.stage("events")[0].as_str()), (Some(1), "failed"), "{}", ran.out);
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.run(&["retrieve-repo", "contoso/r000"]).await;
+    assert_eq!((output.code, output.stage("events")[0].as_str()), (Some(1), "failed"), "{}", output.out);
     let requests = fake.requests();
     let sent = |list: &str| requests.iter().filter(|r| r.path_and_query.starts_with(list)).count();
     assert!(sent("/repos/contoso/r000/labels") > 1, "an outage of seconds is waited for");
     assert_eq!(sent("/repos/contoso/r000/events"), 1, "GitHub is known to be down");
     fake.clear_faults();
-    place.mirror(&["contoso/r000"]).await;
+    sandbox.mirror(&["contoso/r000"]).await;
 }
 
 #[tokio::test]
@@ -143,14 +147,14 @@ async fn a_comparison_without_pages_adds_to_the_list_of_commits() {
     let mut world = World::edge_cases(1);
     world.unpaged_comparisons = true;
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    let stored = async || place.stores().number("SELECT count(*) FROM pull_request_commits").await;
-    place.mirror(&[names::BIG_PR, "--detail", "skeleton"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    let stored = async || sandbox.stores().number("SELECT count(*) FROM pull_request_commits").await;
+    sandbox.mirror(&[names::BIG_PR, "--detail", "skeleton"]).await;
     assert_eq!(stored().await, 260);
     // The list breaks off after 200.
     fake.set_fault(refused("/commits?per_page=100&page=3", 404, "Not Found"));
-    let ran = place.run(&["retrieve-repo", names::BIG_PR, "--detail", "skeleton", "--full"]).await;
-    assert_eq!((ran.code, ran.stage("pulls")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
+    let output = sandbox.run(&["retrieve-repo", names::BIG_PR, "--detail", "skeleton", "--full"]).await;
+    assert_eq!((output.code, output.stage("pulls")[0].as_str()), (Some(1), "incomplete"), "{}", output.out);
     assert_eq!(stored().await, 260, "a short answer takes nothing away");
 }
 
@@ -167,25 +171,25 @@ async fn what_only_a_tag_leads_to_is_mirrored() {
     }
     world.add_tag(repo, "v1", head);
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&["contoso/r000"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&["contoso/r000"]).await;
     let own = "SELECT count(*) FROM project_commits";
     let expected = fake.world(|w| w.reachable(repo).len());
-    assert_eq!(place.stores().number(own).await, expected as i64);
+    assert_eq!(sandbox.stores().number(own).await, expected as i64);
     fake.world_mut(|w| {
         let next = w.new_commit(repo, &[head], who, "A hotfix");
         w.add_tag(repo, "v2", next);
     });
-    place.mirror(&["contoso/r000"]).await;
-    assert_eq!(place.stores().number(own).await, expected as i64 + 1);
-    let ran = place.mirror(&["contoso/r000"]).await;
-    assert_eq!(ran.stage("commits")[5], "0", "known heads cost nothing: {}", ran.out);
+    sandbox.mirror(&["contoso/r000"]).await;
+    assert_eq!(sandbox.stores().number(own).await, expected as i64 + 1);
+    let output = sandbox.mirror(&["contoso/r000"]).await;
+    assert_eq!(output.stage("commits")[5], "0", "known heads cost nothing: {}", output.out);
 }
 
 #[tokio::test]
 async fn what_github_counts_is_compared_with_what_came() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let pull = fake.world(|w| {
         let web = w.repo(names::WEB);
         let small = |issue: &&Issue| issue.pull.as_ref().is_some_and(|pull| pull.commits.len() == 1);
@@ -201,13 +205,13 @@ async fn what_github_counts_is_compared_with_what_came() {
         (names::WEB, ["details", "pulls"], format!("pull request #{pull}: only 1 of its 3 commits came")),
     ] {
         for stage in stages {
-            let ran = place.run(&["retrieve-repo", repository]).await;
-            assert_eq!((ran.code, ran.stage(stage)[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
-            assert!(ran.out.contains(&said), "{said} is not in {}", ran.out);
+            let output = sandbox.run(&["retrieve-repo", repository]).await;
+            assert_eq!((output.code, output.stage(stage)[0].as_str()), (Some(1), "incomplete"), "{}", output.out);
+            assert!(output.out.contains(&said), "{said} is not in {}", output.out);
         }
     }
     fake.clear_faults();
-    place.mirror(&[names::BIG_PR, names::WEB]).await;
+    sandbox.mirror(&[names::BIG_PR, names::WEB]).await;
 }
 
 #[tokio::test]
@@ -226,10 +230,10 @@ async fn a_fork_takes_none_of_its_parents_commits_for_its_own() {
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
     // One answer doesn't prove that parent and fork have nothing in common.
     fake.set_fault(Fault::next(1, "/compare/", FaultKind::Refusal { status: 404, message: "Not Found" }));
-    let place = Place::new(fake.url());
-    place.mirror(&["dev1/r000"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&["dev1/r000"]).await;
     let sql = "SELECT c.sha FROM project_commits x JOIN commits c ON c.id = x.commit_id";
-    assert_eq!(place.stores().sql(sql).await, [[fake.world(|w| w.sha(own))]]);
+    assert_eq!(sandbox.stores().sql(sql).await, [[fake.world(|w| w.sha(own))]]);
     let compared = fake.requests().iter().filter(|request| request.path_and_query.contains("/compare/")).count();
     assert!(compared <= 4, "tags that the parent has, too, are not compared one by one: {compared}");
 }
@@ -237,13 +241,13 @@ async fn a_fork_takes_none_of_its_parents_commits_for_its_own() {
 #[tokio::test]
 async fn commits_of_known_pull_requests_are_read_though_their_list_fails() {
     let fake = FakeGitHub::start(World::many(1, 1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    let stored = async || place.stores().number("SELECT count(*) FROM pull_request_commits").await;
+    let sandbox = Sandbox::new(fake.url());
+    let stored = async || sandbox.stores().number("SELECT count(*) FROM pull_request_commits").await;
     for (failing, expected) in [("/commits?per_page", 0), ("/pulls?", 1)] {
         fake.clear_faults();
         fake.set_fault(refused(failing, 451, "Blocked"));
-        let ran = place.run(&["retrieve-repo", "contoso/r000"]).await;
-        assert_eq!(ran.code, Some(1), "{}", ran.out);
+        let output = sandbox.run(&["retrieve-repo", "contoso/r000"]).await;
+        assert_eq!(output.code, Some(1), "{}", output.out);
         assert_eq!(stored().await, expected, "{failing} is refused");
     }
 }

@@ -6,14 +6,14 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Options, UserKind, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 use support::stores::StoredData;
 
-async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
+async fn mirrored(repository: &str) -> (FakeGitHub, Sandbox) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[repository]).await;
-    (fake, place)
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[repository]).await;
+    (fake, sandbox)
 }
 
 /// Whether a document is there and marked as gone; `None` where there is none.
@@ -32,14 +32,14 @@ async fn rows_of(stores: &StoredData, number: u64) -> Vec<Vec<String>> {
 #[tokio::test]
 async fn details_follow_renamed_accounts_by_number(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
-    let stores = place.stores();
+    let (fake, sandbox) = mirrored(names::QUIET).await;
+    let stores = sandbox.stores();
     let (alice, accounts) =
         (fake.world(|w| w.users[w.user("alice") as usize].id), stores.number("SELECT count(*) FROM users").await);
     // Nobody mentions her again, and her profile is due.
     fake.world_mut(|w| w.rename_user("alice", "alicia"));
     stores.relational.execute("UPDATE msght_users SET profile_at = NULL").await;
-    place.mirror(&[names::QUIET, "--only", "details"]).await;
+    sandbox.mirror(&[names::QUIET, "--only", "details"]).await;
     assert_eq!(rows_of(stores, alice).await, [["alicia", "0"]]);
     assert_eq!(is_marked(stores, "users", "alicia").await, Some(false));
     assert_eq!(is_marked(stores, "users", "alice").await, Some(true));
@@ -50,8 +50,8 @@ async fn details_follow_renamed_accounts_by_number(#[values(Embedded, Servers)] 
         let (quiet, other) = (w.repo(names::QUIET), w.add_user("alice", UserKind::User));
         w.star(quiet, other);
     });
-    place.mirror(&[names::QUIET]).await;
-    place.mirror(&[names::QUIET, "--full"]).await;
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&[names::QUIET, "--full"]).await;
     assert_eq!(rows_of(stores, alice).await, [["alicia", "0"]]);
     let other = fake.world(|w| w.users[w.user("alice") as usize].id);
     assert_eq!(rows_of(stores, other).await, [["alice", "0"]]);
@@ -71,15 +71,15 @@ async fn swapped_logins_follow_their_accounts(#[values(Embedded, Servers)] store
         w.star(w.repo(names::QUIET), w.user("bob"));
         ["alice", "bob"].map(|login| w.users[w.user(login) as usize].id).into()
     });
-    let place = Place::new(fake.url());
-    place.mirror(&[names::QUIET]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::QUIET]).await;
     fake.world_mut(|w| {
         for (old, new) in [("alice", "nobody-yet"), ("bob", "alice"), ("nobody-yet", "bob")] {
             w.rename_user(old, new);
         }
     });
-    place.mirror(&[names::QUIET]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::QUIET]).await;
+    let stores = sandbox.stores();
     assert_eq!(rows_of(stores, alice).await, [["bob", "0"]]);
     assert_eq!(rows_of(stores, bob).await, [["alice", "0"]]);
     let users = stores.collection("users").await;
@@ -92,18 +92,18 @@ async fn swapped_logins_follow_their_accounts(#[values(Embedded, Servers)] store
 #[tokio::test]
 async fn accounts_without_numbers_get_them_and_stay_one_row(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
-    let stores = place.stores();
+    let (fake, sandbox) = mirrored(names::QUIET).await;
+    let stores = sandbox.stores();
     let accounts = stores.number("SELECT count(*) FROM users").await;
     let alice = fake.world(|w| w.users[w.user("alice") as usize].id);
     // As in a database that GHTorrent made.
     for sql in ["DELETE FROM msght_profiles", "DELETE FROM msght_users"] {
         stores.relational.execute(sql).await;
     }
-    place.mirror(&[names::QUIET, "--full"]).await;
+    sandbox.mirror(&[names::QUIET, "--full"]).await;
     assert_eq!(rows_of(stores, alice).await, [["alice", "0"]]);
     fake.world_mut(|w| w.rename_user("alice", "alicia"));
-    place.mirror(&[names::QUIET, "--full"]).await;
+    sandbox.mirror(&[names::QUIET, "--full"]).await;
     assert_eq!(rows_of(stores, alice).await, [["alicia", "0"]]);
     assert_eq!(stores.number("SELECT count(*) FROM users").await, accounts);
     stores.assert_sound().await;
@@ -113,9 +113,9 @@ async fn accounts_without_numbers_get_them_and_stay_one_row(#[values(Embedded, S
 #[tokio::test]
 async fn changed_capitals_are_taken_and_cost_no_row(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
-    place.run(&["retrieve-user", "contoso"]).await.said(0, &[]);
-    let stores = place.stores();
+    let (fake, sandbox) = mirrored(names::QUIET).await;
+    sandbox.run(&["retrieve-user", "contoso"]).await.assert_output(0, &[]);
+    let stores = sandbox.stores();
     let ties = async || {
         let of = async |sql: &str| stores.number(sql).await;
         [
@@ -132,8 +132,8 @@ async fn changed_capitals_are_taken_and_cost_no_row(#[values(Embedded, Servers)]
         w.rename_user("alice", "Alice");
         w.rename_repo(w.repo(names::QUIET), "Quiet");
     });
-    place.mirror(&[names::QUIET]).await;
-    place.run(&["retrieve-user", "contoso"]).await.said(0, &[]);
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.run(&["retrieve-user", "contoso"]).await.assert_output(0, &[]);
     assert_eq!(ties().await, before);
     let login = stores.sql("SELECT login FROM users WHERE login = 'alice'").await;
     let name = stores.sql("SELECT name FROM projects WHERE name = 'quiet'").await;
@@ -145,7 +145,7 @@ async fn changed_capitals_are_taken_and_cost_no_row(#[values(Embedded, Servers)]
     assert_eq!(is_marked(stores, "users", "alice").await, Some(true));
     // The next run finds nothing to do.
     let settled = stores.data_fingerprint().await;
-    place.mirror(&["contoso/Quiet"]).await;
+    sandbox.mirror(&["contoso/Quiet"]).await;
     assert!(stores.data_fingerprint().await == settled);
 }
 
@@ -153,13 +153,13 @@ async fn changed_capitals_are_taken_and_cost_no_row(#[values(Embedded, Servers)]
 #[tokio::test]
 async fn repository_renamed_during_a_run_keeps_its_issues(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| w.rename_label(w.repo(names::QUIET), "bug", "defect"));
     // The label is what makes the issue be asked for by its number.
     fake.before_request("/issues/1", 1, |w| w.rename_repo(w.repo(names::QUIET), "silent"));
-    place.mirror(&[names::QUIET]).await;
-    place.mirror(&["contoso/silent"]).await;
-    let stores = place.stores();
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.mirror(&["contoso/silent"]).await;
+    let stores = sandbox.stores();
     assert_eq!(is_marked(stores, "issues", "contoso/silent/1").await, Some(false));
     assert_eq!(stores.collection("issues").await["contoso/silent/1"]["labels"][0]["name"], "defect");
 }
@@ -168,18 +168,18 @@ async fn repository_renamed_during_a_run_keeps_its_issues(#[values(Embedded, Ser
 #[tokio::test]
 async fn renamed_repository_updates_its_commits(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     let urls = async || -> BTreeSet<bool> {
-        let commits = place.stores().collection("commits").await;
+        let commits = sandbox.stores().collection("commits").await;
         commits.values().map(|commit| commit["url"].as_str().unwrap().contains("/repos/fabrikam/silent/")).collect()
     };
     fake.world_mut(|w| {
         w.rename_repo(w.repo(names::QUIET), "silent");
         w.transfer_repo(w.repo("contoso/silent"), "fabrikam");
     });
-    place.mirror(&["fabrikam/silent", "--full"]).await;
+    sandbox.mirror(&["fabrikam/silent", "--full"]).await;
     assert_eq!(urls().await, BTreeSet::from([true]));
     let number = fake.world(|w| w.repos[w.repo("fabrikam/silent")].id);
-    let commits = place.stores().collection("commits").await;
+    let commits = sandbox.stores().collection("commits").await;
     assert!(commits.values().all(|commit| commit["_msght"]["repository_id"] == number));
 }

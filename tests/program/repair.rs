@@ -6,14 +6,14 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::{Place, finish};
+use support::program::{Sandbox, finish};
 use support::stores::difference;
 
-async fn mirrored(repository: &str) -> (FakeGitHub, Place) {
+async fn mirrored(repository: &str) -> (FakeGitHub, Sandbox) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[repository]).await;
-    (fake, place)
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[repository]).await;
+    (fake, sandbox)
 }
 
 const NOT_FOUND: FaultKind = FaultKind::Status { status: 404, html: false };
@@ -24,16 +24,16 @@ async fn a_pull_requests_commits_that_could_not_be_had_take_nothing_away_and_are
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::WEB).await;
+    let (fake, sandbox) = mirrored(names::WEB).await;
     let count = "SELECT count(*) FROM pull_request_commits";
-    let before = place.stores().number(count).await;
+    let before = sandbox.stores().number(count).await;
     fake.set_fault(Fault::next(2, "/commits?per_page=100", NOT_FOUND));
-    let ran = place.run(&["retrieve-repo", names::WEB, "--only", "pulls", "--full"]).await;
-    assert_eq!((ran.code, ran.stage("pulls")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
-    assert_eq!(place.stores().number(count).await, before);
+    let output = sandbox.run(&["retrieve-repo", names::WEB, "--only", "pulls", "--full"]).await;
+    assert_eq!((output.code, output.stage("pulls")[0].as_str()), (Some(1), "incomplete"), "{}", output.out);
+    assert_eq!(sandbox.stores().number(count).await, before);
     fake.clear_faults();
     fake.reset_counters();
-    place.mirror(&[names::WEB, "--only", "pulls"]).await;
+    sandbox.mirror(&[names::WEB, "--only", "pulls"]).await;
     let asked = fake.by_template().get("/repos/{owner}/{repo}/pulls/{number}/commits").copied();
     assert_eq!(asked, Some(2), "{:?}", fake.by_template());
 }
@@ -44,7 +44,7 @@ async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_fai
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::WEB).await;
+    let (fake, sandbox) = mirrored(names::WEB).await;
     let label = fake.world_mut(|w| {
         let r = w.repo(names::WEB);
         let used = w.repos[r].issues.iter().find(|i| !i.deleted && !i.labels.is_empty()).unwrap().labels[0];
@@ -55,15 +55,15 @@ async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_fai
     let refused = FaultKind::Status { status: 422, html: false };
     fake.set_fault(Fault::always("/issues/", refused.clone()));
     fake.set_fault(Fault::always("sort=created", refused));
-    let ran = place.run(&["retrieve-repo", names::WEB, "--only", "labels"]).await;
-    assert_eq!((ran.code, ran.stage("labels")[0].as_str()), (Some(1), "incomplete"), "{}", ran.out);
+    let output = sandbox.run(&["retrieve-repo", names::WEB, "--only", "labels"]).await;
+    assert_eq!((output.code, output.stage("labels")[0].as_str()), (Some(1), "incomplete"), "{}", output.out);
     fake.clear_faults();
-    place.mirror(&[names::WEB, "--only", "labels,pulls"]).await;
+    sandbox.mirror(&[names::WEB, "--only", "labels,pulls"]).await;
     let sql =
         format!("SELECT count(*) FROM issue_labels x JOIN repo_labels l ON l.id = x.label_id WHERE l.name = '{label}'");
-    assert_eq!(place.stores().number(&sql).await, 0);
+    assert_eq!(sandbox.stores().number(&sql).await, 0);
     for collection in ["issues", "pull_requests"] {
-        for (id, document) in place.stores().collection(collection).await {
+        for (id, document) in sandbox.stores().collection(collection).await {
             let carries = document["labels"].as_array().unwrap().iter().any(|l| l["name"] == label.as_str());
             assert!(!carries, "{collection} {id} still has {label}");
         }
@@ -75,30 +75,30 @@ async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_fai
 async fn commits_never_look_complete_without_the_branches(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::QUIET, "--only", "commits"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::QUIET, "--only", "commits"]).await;
     let count = "SELECT count(*) FROM project_commits";
-    assert_eq!(place.stores().number(count).await, 5);
+    assert_eq!(sandbox.stores().number(count).await, 5);
     fake.world_mut(|w| {
         let (r, alice) = (w.repo(names::QUIET), w.find_user("alice").unwrap());
         let person = w.person_of(alice);
         w.push(r, "main", 3, person);
     });
-    place.mirror(&[names::QUIET, "--skip", "branches", "--detail", "skeleton"]).await;
-    assert_eq!(place.stores().number(count).await, 8);
+    sandbox.mirror(&[names::QUIET, "--skip", "branches", "--detail", "skeleton"]).await;
+    assert_eq!(sandbox.stores().number(count).await, 8);
     fake.set_fault(Fault::always("/branches", FaultKind::Status { status: 422, html: false }));
-    let ran = Place::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "branches,commits"]).await;
-    assert_eq!((ran.stage("branches")[0].as_str(), ran.stage("commits")[0].as_str()), ("failed", "failed"));
+    let output = Sandbox::new(fake.url()).run(&["retrieve-repo", names::QUIET, "--only", "branches,commits"]).await;
+    assert_eq!((output.stage("branches")[0].as_str(), output.stage("commits")[0].as_str()), ("failed", "failed"));
 }
 
 #[rstest]
 #[tokio::test]
 async fn the_details_of_a_fork_end_with_its_own_commits(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::WEB_FORK).await;
+    let (fake, sandbox) = mirrored(names::WEB_FORK).await;
     fake.reset_counters();
-    let ran = place.mirror(&[names::WEB_FORK]).await;
-    assert!(fake.counted() <= 5, "{:?}\n{}", fake.by_template(), ran.out);
+    let output = sandbox.mirror(&[names::WEB_FORK]).await;
+    assert!(fake.counted() <= 5, "{:?}\n{}", fake.by_template(), output.out);
 }
 
 #[rstest]
@@ -106,18 +106,18 @@ async fn the_details_of_a_fork_end_with_its_own_commits(#[values(Embedded, Serve
 async fn a_collaborator_who_left_does_not_come_back_with_the_feed(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     let bob = fake.world_mut(|w| {
         let (r, bob) = (w.repo(names::QUIET), w.find_user("bob").unwrap());
         w.add_collaborator(r, bob, "write");
         bob
     });
-    place.mirror(&[names::QUIET, "--detail", "skeleton"]).await;
+    sandbox.mirror(&[names::QUIET, "--detail", "skeleton"]).await;
     fake.world_mut(|w| w.remove_collaborator(w.repo(names::QUIET), bob));
     for _ in 0..2 {
-        place.mirror(&[names::QUIET, "--detail", "skeleton"]).await;
+        sandbox.mirror(&[names::QUIET, "--detail", "skeleton"]).await;
         let sql = "SELECT count(*) FROM project_members m JOIN users u ON u.id = m.user_id WHERE u.login = 'bob'";
-        assert_eq!(place.stores().number(sql).await, 0);
+        assert_eq!(sandbox.stores().number(sql).await, 0);
     }
 }
 
@@ -127,52 +127,52 @@ async fn stars_that_were_listed_once_and_are_refused_now_come_from_the_feed(
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
         let (r, carol) = (w.repo(names::QUIET), w.find_user("carol").unwrap());
         w.star(r, carol);
         w.repos[r].stars_denied = true;
     });
-    let ran = place.mirror(&[names::QUIET]).await;
-    assert_eq!(ran.stage("stars")[0], "not", "{}", ran.out);
+    let output = sandbox.mirror(&[names::QUIET]).await;
+    assert_eq!(output.stage("stars")[0], "not", "{}", output.out);
     let sql = "SELECT count(*) FROM watchers w JOIN users u ON u.id = w.user_id WHERE u.login = 'carol'";
-    assert_eq!(place.stores().number(sql).await, 1);
+    assert_eq!(sandbox.stores().number(sql).await, 1);
 }
 
 #[rstest]
 #[tokio::test]
 async fn full_reads_everything_anew_histories_and_profiles_too(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::WEB).await;
+    let (fake, sandbox) = mirrored(names::WEB).await;
     // A profile's date is exact to the second: one that was read in this one is as new as can be.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     fake.reset_counters();
-    place.mirror(&[names::WEB, "--full"]).await;
+    sandbox.mirror(&[names::WEB, "--full"]).await;
     let by = fake.by_template();
     for template in ["/repos/{owner}/{repo}/commits", "/users/{login}", "/repos/{owner}/{repo}/pulls/{number}/commits"]
     {
         assert!(by.get(template).is_some_and(|count| *count > 2), "{template}: {by:?}");
     }
-    let fresh = Place::new(fake.url());
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::WEB]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
 #[tokio::test]
 async fn a_process_that_forgets_what_is_known_does_not_stop_another_one(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::WEB).await;
+    let (fake, sandbox) = mirrored(names::WEB).await;
     let args = [["--full", "--detail=skeleton"], ["--events-after=1", "--full"], ["--full", "--detail=skeleton"]];
-    let children = args.map(|[a, b]| place.spawn(&["retrieve-repo", names::WEB, a, b]));
+    let children = args.map(|[a, b]| sandbox.spawn(&["retrieve-repo", names::WEB, a, b]));
     for child in children {
-        let ran = finish(child).await;
-        assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
+        let output = finish(child).await;
+        assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
     }
-    let fresh = Place::new(fake.url());
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::WEB]).await;
-    place.mirror(&[names::WEB]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
+    sandbox.mirror(&[names::WEB]).await;
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -182,10 +182,10 @@ async fn what_changed_since_a_first_run_was_cut_off_is_read_by_the_run_that_goes
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
+    let sandbox = Sandbox::new(fake.url());
     fake.set_fault(Fault::always("page=2", FaultKind::Permission("issues=read")));
-    let ran = place.run(&["retrieve-repo", names::WEB, "--only", "issue-comments,pulls"]).await;
-    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    let output = sandbox.run(&["retrieve-repo", names::WEB, "--only", "issue-comments,pulls"]).await;
+    assert_eq!(output.code, Some(1), "{}", output.out);
     fake.clear_faults();
     let (comment, pull) = fake.world_mut(|w| {
         let r = w.repo(names::WEB);
@@ -195,11 +195,11 @@ async fn what_changed_since_a_first_run_was_cut_off_is_read_by_the_run_that_goes
         w.close_issue(r, pull, w.find_user("alice"));
         (comment, pull)
     });
-    place.mirror(&[names::WEB, "--only", "issue-comments,pulls"]).await;
-    let comments = place.stores().collection("issue_comments").await;
+    sandbox.mirror(&[names::WEB, "--only", "issue-comments,pulls"]).await;
+    let comments = sandbox.stores().collection("issue_comments").await;
     let edited = comments.values().find(|c| c["id"] == comment).unwrap();
     assert_eq!(edited["body"], "edited meanwhile");
-    let pulls = place.stores().collection("pull_requests").await;
+    let pulls = sandbox.stores().collection("pull_requests").await;
     assert_eq!(pulls[&format!("{}/{pull}", names::WEB)]["state"], "closed");
 }
 
@@ -209,30 +209,30 @@ async fn an_outage_of_ten_seconds_is_outlasted(#[values(Embedded, Servers)] stor
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/issues", FaultKind::Status { status: 503, html: true }));
-    let place = Place::new(fake.url());
-    let child = place.spawn(&["retrieve-repo", names::QUIET]);
+    let sandbox = Sandbox::new(fake.url());
+    let child = sandbox.spawn(&["retrieve-repo", names::QUIET]);
     tokio::time::sleep(Duration::from_secs(10)).await;
     fake.clear_faults();
-    let ran = finish(child).await;
-    assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
-    assert!(ran.err.contains("retrying"), "{}", ran.err);
+    let output = finish(child).await;
+    assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
+    assert!(output.err.contains("retrying"), "{}", output.err);
 }
 
 #[rstest]
 #[tokio::test]
 async fn a_store_that_was_lost_is_filled_again_whichever_it_was(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
+    let (fake, sandbox) = mirrored(names::QUIET).await;
     for lost in ["documents", "tables"] {
         match lost {
-            "documents" => place.stores().documents.lose().await,
-            _ => place.stores().relational.lose().await,
+            "documents" => sandbox.stores().documents.lose().await,
+            _ => sandbox.stores().relational.lose().await,
         }
-        let ran = place.mirror(&[names::QUIET]).await;
-        assert_eq!(ran.err.contains("everything is fetched again"), lost == "documents", "{}", ran.err);
-        let fresh = Place::new(fake.url());
+        let output = sandbox.mirror(&[names::QUIET]).await;
+        assert_eq!(output.err.contains("everything is fetched again"), lost == "documents", "{}", output.err);
+        let fresh = Sandbox::new(fake.url());
         fresh.mirror(&[names::QUIET]).await;
-        assert_eq!(difference(&fresh.dump().await, &place.dump().await), None, "without {lost}");
+        assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None, "without {lost}");
     }
 }
 
@@ -240,19 +240,19 @@ async fn a_store_that_was_lost_is_filled_again_whichever_it_was(#[values(Embedde
 #[tokio::test]
 async fn an_older_state_of_the_documents_is_noticed_and_filled_again(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = mirrored(names::QUIET).await;
-    let backup = place.stores().documents.backup().await;
-    place.mirror(&[names::ARCHIVED]).await;
-    place.stores().documents.restore(&backup).await;
-    let ran = place.mirror(&[names::ARCHIVED]).await;
-    assert!(ran.err.contains("everything is fetched again"), "{}", ran.err);
-    place.mirror(&[names::QUIET]).await;
-    let fresh = Place::new(fake.url());
+    let (fake, sandbox) = mirrored(names::QUIET).await;
+    let backup = sandbox.stores().documents.backup().await;
+    sandbox.mirror(&[names::ARCHIVED]).await;
+    sandbox.stores().documents.restore(&backup).await;
+    let output = sandbox.mirror(&[names::ARCHIVED]).await;
+    assert!(output.err.contains("everything is fetched again"), "{}", output.err);
+    sandbox.mirror(&[names::QUIET]).await;
+    let fresh = Sandbox::new(fake.url());
     fresh.mirror(&[names::QUIET]).await;
     fresh.mirror(&[names::ARCHIVED]).await;
-    assert_eq!(difference(&fresh.dump().await, &place.dump().await), None);
-    let ran = place.mirror(&[names::QUIET]).await;
-    assert!(!ran.err.contains("everything is fetched again"), "{}", ran.err);
+    assert_eq!(difference(&fresh.dump().await, &sandbox.dump().await), None);
+    let output = sandbox.mirror(&[names::QUIET]).await;
+    assert!(!output.err.contains("everything is fetched again"), "{}", output.err);
 }
 
 #[cfg(unix)]
@@ -261,15 +261,15 @@ async fn an_older_state_of_the_documents_is_noticed_and_filled_again(#[values(Em
 async fn a_log_that_hangs_does_not_make_it_deaf_to_a_second_signal(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url()).with("MSGHT_LOGGING__FILE", "fifo");
-    let made = std::process::Command::new("mkfifo").arg(place.path().join("fifo")).status().unwrap();
+    let sandbox = Sandbox::new(fake.url()).with("MSGHT_LOGGING__FILE", "fifo");
+    let made = std::process::Command::new("mkfifo").arg(sandbox.path().join("fifo")).status().unwrap();
     assert!(made.success());
-    let child = place.spawn(&["retrieve-repo", names::QUIET]);
+    let child = sandbox.spawn(&["retrieve-repo", names::QUIET]);
     let pid = child.id().unwrap().to_string();
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
     }
-    let ran = tokio::time::timeout(Duration::from_secs(10), finish(child)).await.expect("the second signal ends it");
-    assert_eq!(ran.code, Some(143), "{}", ran.err);
+    let output = tokio::time::timeout(Duration::from_secs(10), finish(child)).await.expect("the second signal ends it");
+    assert_eq!(output.code, Some(143), "{}", output.err);
 }

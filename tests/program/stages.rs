@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Options, World, names};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::Place;
+use support::program::Sandbox;
 use support::stores::difference;
 
 const STAGES: [&str; 18] = [
@@ -35,13 +35,13 @@ async fn the_stages_one_by_one_in_any_order_come_to_what_they_come_to_together(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let together = Place::new(fake.url());
+    let together = Sandbox::new(fake.url());
     together.mirror(&[names::WEB]).await;
-    let one_by_one = Place::new(fake.url());
+    let one_by_one = Sandbox::new(fake.url());
     // Comments before their issues, commits of pull requests before branches, details last.
     for stage in STAGES.iter().rev().skip(1) {
-        let ran = one_by_one.mirror(&[names::WEB, "--only", stage]).await;
-        assert_eq!(ran.stage(stage)[0], "done");
+        let output = one_by_one.mirror(&[names::WEB, "--only", stage]).await;
+        assert_eq!(output.stage(stage)[0], "done");
     }
     one_by_one.mirror(&[names::WEB]).await;
     assert_eq!(difference(&together.dump().await, &one_by_one.dump().await), None);
@@ -59,13 +59,13 @@ async fn a_stage_alone_fills_its_collection_and_one_left_out_does_not(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let alone = Place::new(fake.url());
+    let alone = Sandbox::new(fake.url());
     alone.mirror(&[names::WEB, "--only", stage]).await;
     assert!(!alone.stores().documents().await[collection].is_empty());
-    let without = Place::new(fake.url());
-    let ran = without.mirror(&[names::WEB, "--skip", stage, "--detail", "skeleton"]).await;
+    let without = Sandbox::new(fake.url());
+    let output = without.mirror(&[names::WEB, "--skip", stage, "--detail", "skeleton"]).await;
     assert!(without.stores().documents().await[collection].is_empty());
-    assert!(!ran.out.lines().any(|line| line.split_whitespace().next() == Some(stage)), "{}", ran.out);
+    assert!(!output.out.lines().any(|line| line.split_whitespace().next() == Some(stage)), "{}", output.out);
 }
 
 #[rstest]
@@ -75,8 +75,8 @@ async fn a_skeleton_asks_for_no_item_by_itself_and_the_details_follow_when_asked
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[names::WEB, "--detail", "skeleton"]).await;
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[names::WEB, "--detail", "skeleton"]).await;
     let by = fake.by_template();
     for template in [
         "/repos/{owner}/{repo}/commits/{ref}",
@@ -85,11 +85,11 @@ async fn a_skeleton_asks_for_no_item_by_itself_and_the_details_follow_when_asked
     ] {
         assert_eq!(by.get(template), None, "{by:?}");
     }
-    let ran = place.mirror(&[names::WEB]).await;
-    assert!(ran.err.contains("details take about"), "{}", ran.err);
-    let straight = Place::new(fake.url());
+    let output = sandbox.mirror(&[names::WEB]).await;
+    assert!(output.err.contains("details take about"), "{}", output.err);
+    let straight = Sandbox::new(fake.url());
     straight.mirror(&[names::WEB]).await;
-    assert_eq!(difference(&straight.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&straight.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -115,11 +115,11 @@ async fn feed_events_can_be_left_out_by_type_and_by_id(#[values(Embedded, Server
         (vec!["--events-before", &middle], kept(&|_, id| id < middle_id)),
     ];
     for (options, expected) in cases {
-        let place = Place::new(fake.url());
+        let sandbox = Sandbox::new(fake.url());
         let mut args = vec![names::WEB, "--detail", "skeleton"];
         args.extend(&options);
-        place.mirror(&args).await;
-        assert_eq!(place.stores().documents().await["events"].len(), expected, "{options:?}");
+        sandbox.mirror(&args).await;
+        assert_eq!(sandbox.stores().documents().await["events"].len(), expected, "{options:?}");
     }
 }
 
@@ -135,10 +135,10 @@ async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count(
         let bob = w.find_user("bob").unwrap();
         w.star(r, bob);
     });
-    let place = Place::new(fake.url());
-    let ran = place.mirror(&[names::NO_STARS]).await;
-    assert!(ran.out.contains("stars: not permitted: "), "{}", ran.out);
-    let rows = place.stores().tables().await["watchers"].clone();
+    let sandbox = Sandbox::new(fake.url());
+    let output = sandbox.mirror(&[names::NO_STARS]).await;
+    assert!(output.out.contains("stars: not permitted: "), "{}", output.out);
+    let rows = sandbox.stores().tables().await["watchers"].clone();
     assert!(rows.iter().any(|line| line.starts_with("no-stars | bob | 20")), "{rows:?}");
 }
 
@@ -149,11 +149,11 @@ async fn a_repository_with_its_issues_disabled_is_said_so_and_is_complete(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let ran = Place::new(fake.url()).mirror(&[names::NO_ISSUES]).await;
+    let output = Sandbox::new(fake.url()).mirror(&[names::NO_ISSUES]).await;
     for stage in ["issues", "issue-comments", "issue-events"] {
-        assert_eq!(ran.stage(stage)[0], "disabled", "{}", ran.out);
+        assert_eq!(output.stage(stage)[0], "disabled", "{}", output.out);
     }
-    assert!(ran.out.contains("Issues has been disabled"), "{}", ran.out);
+    assert!(output.out.contains("Issues has been disabled"), "{}", output.out);
 }
 
 #[rstest]
@@ -167,15 +167,15 @@ async fn a_forks_commits_follow_the_setting(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url()).with("MSGHT_MIRROR__FORK_COMMITS", setting);
+    let sandbox = Sandbox::new(fake.url()).with("MSGHT_MIRROR__FORK_COMMITS", setting);
     for _ in 0..2 {
-        place.mirror(&[names::WEB_FORK, "--detail", "skeleton"]).await;
+        sandbox.mirror(&[names::WEB_FORK, "--detail", "skeleton"]).await;
         let sql =
             "SELECT count(*) FROM project_commits x JOIN projects p ON p.id = x.project_id WHERE p.name = 'web-fork'";
-        let commits = place.stores().number(sql).await;
+        let commits = sandbox.stores().number(sql).await;
         assert_eq!(commits > 100, parents_too, "{commits} commits with {setting}");
         assert!(parents_too || commits == 0);
         let sql = "SELECT count(*) FROM projects WHERE name = 'web-fork' AND forked_commit_id IS NOT NULL";
-        assert_eq!(place.stores().number(sql).await, 1);
+        assert_eq!(sandbox.stores().number(sql).await, 1);
     }
 }

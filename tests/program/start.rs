@@ -8,7 +8,7 @@ use fake_github::{
     APP_KEY_FILE, AppSpec, FakeGitHub, Fault, FaultKind, InstallationSpec, Limits, Options, TokenSpec, Visible, World,
 };
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::{Place, Ran, finish};
+use support::program::{RunOutput, Sandbox, finish};
 use support::stores::difference;
 
 const ORGS: &str = "contoso\nfabrikam\nnorthwind\n";
@@ -31,32 +31,32 @@ fn tokens(world: &World) -> Vec<TokenSpec> {
     ]
 }
 
-async fn estate(seed: u64, sizes: [usize; 3]) -> (FakeGitHub, Place) {
+async fn estate(seed: u64, sizes: [usize; 3]) -> (FakeGitHub, Sandbox) {
     let world = World::estate(seed, &[("contoso", sizes[0]), ("fabrikam", sizes[1]), ("northwind", sizes[2])]);
     let options = Options { tokens: tokens(&world), app: Some(app()), ..Options::unlimited() };
     let fake = FakeGitHub::start(world, options).await;
-    let place = place(&fake);
-    (fake, place)
+    let sandbox = sandbox(&fake);
+    (fake, sandbox)
 }
 
 fn app() -> AppSpec {
     AppSpec::new(4711).installed(InstallationSpec::on("northwind"))
 }
 
-fn with_app(place: Place) -> Place {
-    place.with("MSGHT_GITHUB__APP_ID", "4711").with("MSGHT_GITHUB__APP_PRIVATE_KEY_FILE", APP_KEY_FILE)
+fn with_app(sandbox: Sandbox) -> Sandbox {
+    sandbox.with("MSGHT_GITHUB__APP_ID", "4711").with("MSGHT_GITHUB__APP_PRIVATE_KEY_FILE", APP_KEY_FILE)
 }
 
-fn place(fake: &FakeGitHub) -> Place {
-    let place = with_app(Place::new(fake.url()).tokens(TOKENS));
-    std::fs::write(place.path().join("orgs.txt"), ORGS).unwrap();
-    place
+fn sandbox(fake: &FakeGitHub) -> Sandbox {
+    let sandbox = with_app(Sandbox::new(fake.url()).tokens(TOKENS));
+    std::fs::write(sandbox.path().join("orgs.txt"), ORGS).unwrap();
+    sandbox
 }
 
-async fn start(place: &Place, args: &[&str]) -> Ran {
+async fn start(sandbox: &Sandbox, args: &[&str]) -> RunOutput {
     let mut all = vec!["start", "--detail", "skeleton"];
     all.extend(args);
-    place.run(&all).await
+    sandbox.run(&all).await
 }
 
 /// The requests since then that count.
@@ -83,36 +83,36 @@ async fn everything_is_retrieved_and_a_day_later_only_what_has_changed(#[values(
     // The servers of the tests are slow.
     let sizes = if stores == Embedded { [270, 180, 50] } else { [12, 10, 2] };
     let all: usize = sizes.iter().sum();
-    let (fake, place) = estate(11, sizes).await;
-    let ran = start(&place, &[]).await;
-    ran.said(0, &[&format!("{all} repositories are due, 0 are fresh enough"), "contoso/r000: done: "]);
-    assert!(ran.out.ends_with(&format!("{all} done\n")), "{}", ran.out);
+    let (fake, sandbox) = estate(11, sizes).await;
+    let output = start(&sandbox, &[]).await;
+    output.assert_output(0, &[&format!("{all} repositories are due, 0 are fresh enough"), "contoso/r000: done: "]);
+    assert!(output.out.ends_with(&format!("{all} done\n")), "{}", output.out);
     let first = counted(&fake, 0);
     // It is all there, and some two dozen that are also retrieved by hand are the same.
-    let by_hand = with_app(Place::new(fake.url()).tokens(TOKENS));
-    let names = std::fs::read_to_string(place.path().join("projects.txt")).unwrap().replace(' ', "/");
+    let by_hand = with_app(Sandbox::new(fake.url()).tokens(TOKENS));
+    let names = std::fs::read_to_string(sandbox.path().join("projects.txt")).unwrap().replace(' ', "/");
     assert_eq!(names.lines().count(), all);
     let mut args: Vec<&str> = names.lines().step_by((all / 24).max(1)).collect();
     args.extend(["--detail", "skeleton"]);
     by_hand.mirror(&args).await;
-    let tables = place.stores().tables().await;
+    let tables = sandbox.stores().tables().await;
     for (table, rows) in by_hand.stores().tables().await {
         // An owner's list tells more of people.
         let missing: Vec<_> = rows.difference(&tables[table]).filter(|_| table != "users").collect();
         assert!(missing.is_empty(), "{table}: {missing:?}");
     }
-    let complete = place.stores().number("SELECT count(*) FROM msght_projects WHERE retrieved_at IS NOT NULL").await;
+    let complete = sandbox.stores().number("SELECT count(*) FROM msght_projects WHERE retrieved_at IS NOT NULL").await;
     assert_eq!(complete, i64::try_from(all).unwrap());
-    place.stores().assert_sound().await;
+    sandbox.stores().assert_sound().await;
 
-    start(&place, &[]).await.said(0, &[&format!("0 repositories are due, {all} are fresh enough")]);
+    start(&sandbox, &[]).await.assert_output(0, &[&format!("0 repositories are due, {all} are fresh enough")]);
     change(&fake, 20);
     let before = fake.request_count();
-    start(&place, &["--max-age", "0"]).await.said(0, &[]);
+    start(&sandbox, &["--max-age", "0"]).await.assert_output(0, &[]);
     let second = counted(&fake, before);
     assert!(second * 100 < first * 8, "{second} requests after {first}");
     let unchanged = fake.request_count();
-    start(&place, &["--max-age", "0"]).await.said(0, &[]);
+    start(&sandbox, &["--max-age", "0"]).await.assert_output(0, &[]);
     let third = counted(&fake, unchanged);
     // What may not be read is asked for again each time; and the App's tags are void with each new token of it, so that the
     // lists of what only the App reads, a third of northwind's, are read again.
@@ -126,118 +126,118 @@ async fn everything_is_retrieved_and_a_day_later_only_what_has_changed(#[values(
 #[tokio::test]
 async fn the_estimate_is_near_what_the_run_then_uses(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = estate(12, [15, 10, 5]).await;
+    let (fake, sandbox) = estate(12, [15, 10, 5]).await;
     let near = async |age: &str| {
-        let ran = start(&place, &["--max-age", age, "--dry-run"]).await;
-        ran.said(0, &[]);
+        let output = start(&sandbox, &["--max-age", age, "--dry-run"]).await;
+        output.assert_output(0, &[]);
         let about =
-            ran.out.lines().find_map(|line| line.split_once("; about ")).unwrap_or_else(|| panic!("{}", ran.out));
+            output.out.lines().find_map(|line| line.split_once("; about ")).unwrap_or_else(|| panic!("{}", output.out));
         let estimated: f64 = about.1.split(' ').next().unwrap().parse().unwrap();
         let before = fake.request_count();
-        start(&place, &["--max-age", age]).await.said(0, &[]);
+        start(&sandbox, &["--max-age", age]).await.assert_output(0, &[]);
         let used = counted(&fake, before);
         let off = (estimated - used as f64).abs();
-        assert!(off <= 0.15 * used as f64 || off <= 12.0, "{estimated} estimated, {used} used\n{}", ran.out);
-        assert!(ran.out.contains("with these tokens it would end at about "), "{}", ran.out);
+        assert!(off <= 0.15 * used as f64 || off <= 12.0, "{estimated} estimated, {used} used\n{}", output.out);
+        assert!(output.out.contains("with these tokens it would end at about "), "{}", output.out);
     };
     near("10d").await;
     change(&fake, 3);
     near("0").await;
-    let place = self::place(&fake);
-    start(&place, &["--dry-run"]).await.said(0, &[]);
-    assert!(!place.path().join("projects.txt").exists(), "a dry run writes no file");
+    let sandbox = self::sandbox(&fake);
+    start(&sandbox, &["--dry-run"]).await.assert_output(0, &[]);
+    assert!(!sandbox.path().join("projects.txt").exists(), "a dry run writes no file");
 }
 
 #[rstest]
 #[tokio::test]
 async fn one_run_at_a_time_and_a_dead_ones_lease_ends(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = estate(13, [40, 1, 1]).await;
+    let (fake, sandbox) = estate(13, [40, 1, 1]).await;
     let before = fake.request_count();
-    let mut child = place.spawn(&["start", "--detail", "skeleton"]);
+    let mut child = sandbox.spawn(&["start", "--detail", "skeleton"]);
     while fake.request_count() < before + 100 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let ran = start(&place, &[]).await;
-    ran.said(1, &["another msght start is running", "has it since"]);
+    let output = start(&sandbox, &[]).await;
+    output.assert_output(1, &["another msght start is running", "has it since"]);
     child.kill().await.unwrap();
     // As if it ran on another machine, which nobody can look at from here.
     let elsewhere = "UPDATE msght_leases SET holder = 'elsewhere/1/00000000/11111111'";
-    place.stores().relational.execute(elsewhere).await;
-    start(&place, &[]).await.said(1, &["another msght start is running"]);
+    sandbox.stores().relational.execute(elsewhere).await;
+    start(&sandbox, &[]).await.assert_output(1, &["another msght start is running"]);
     // Instead of waiting for a minute.
-    place.stores().relational.execute("UPDATE msght_leases SET expires_at = 0").await;
-    start(&place, &[]).await.said(0, &[]);
+    sandbox.stores().relational.execute("UPDATE msght_leases SET expires_at = 0").await;
+    start(&sandbox, &[]).await.assert_output(0, &[]);
 }
 
 #[rstest]
 #[tokio::test]
 async fn killed_anywhere_and_begun_again_it_ends_equal(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = estate(14, [14, 8, 4]).await;
-    let undisturbed = self::place(&fake);
-    start(&undisturbed, &[]).await.said(0, &[]);
+    let (fake, sandbox) = estate(14, [14, 8, 4]).await;
+    let undisturbed = self::sandbox(&fake);
+    start(&undisturbed, &[]).await.assert_output(0, &[]);
     for round in 0..10 {
         let before = fake.request_count();
-        let mut child = place.spawn(&["start", "--detail", "skeleton"]);
+        let mut child = sandbox.spawn(&["start", "--detail", "skeleton"]);
         while fake.request_count() < before + 8 + 7 * round && child.try_wait().unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let _ = child.kill().await;
-        place.stores().relational.execute("UPDATE msght_leases SET expires_at = 0").await;
+        sandbox.stores().relational.execute("UPDATE msght_leases SET expires_at = 0").await;
     }
-    start(&place, &[]).await.said(0, &[]);
-    assert_eq!(difference(&undisturbed.dump().await, &place.dump().await), None);
-    let read = |place: &Place| std::fs::read_to_string(place.path().join("projects.txt")).unwrap();
-    assert_eq!(read(&place), read(&undisturbed));
+    start(&sandbox, &[]).await.assert_output(0, &[]);
+    assert_eq!(difference(&undisturbed.dump().await, &sandbox.dump().await), None);
+    let read = |sandbox: &Sandbox| std::fs::read_to_string(sandbox.path().join("projects.txt")).unwrap();
+    assert_eq!(read(&sandbox), read(&undisturbed));
 }
 
 #[rstest]
 #[tokio::test]
 async fn limits_end_the_run_and_the_rest_comes_first_next_time(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = estate(15, [12, 4, 4]).await;
-    let ran = start(&place, &["--max-requests", "150", "--jobs", "2"]).await;
-    ran.said(1, &["(--max-requests)", "are left for the next run", "not reached"]);
+    let (fake, sandbox) = estate(15, [12, 4, 4]).await;
+    let output = start(&sandbox, &["--max-requests", "150", "--jobs", "2"]).await;
+    output.assert_output(1, &["(--max-requests)", "are left for the next run", "not reached"]);
     assert_eq!(counted(&fake, 0), 150, "not one request beyond");
     let retrieved =
-        async || place.stores().number("SELECT count(*) FROM msght_projects WHERE retrieved_at IS NOT NULL").await;
+        async || sandbox.stores().number("SELECT count(*) FROM msght_projects WHERE retrieved_at IS NOT NULL").await;
     let done = retrieved().await;
     assert!((2..9).contains(&done), "{done}");
-    let ran = start(&place, &["--max-age", "0", "--max-requests", "120", "--jobs", "1"]).await;
-    ran.said(1, &[]);
+    let output = start(&sandbox, &["--max-age", "0", "--max-requests", "120", "--jobs", "1"]).await;
+    output.assert_output(1, &[]);
     assert!(retrieved().await > done, "those that were not reached come first");
     let minute_ago = (chrono::Local::now() - chrono::TimeDelta::minutes(1)).format("%H:%M").to_string();
     // That is tomorrow's: it does not end this run.
-    start(&place, &["--until", &minute_ago]).await.said(0, &[]);
-    start(&place, &["--until", "25:99"]).await.said(2, &["HH:MM"]);
+    start(&sandbox, &["--until", &minute_ago]).await.assert_output(0, &[]);
+    start(&sandbox, &["--until", "25:99"]).await.assert_output(2, &["HH:MM"]);
 }
 
 #[rstest]
 #[tokio::test]
 async fn what_fails_is_told_and_stops_nothing_else(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = estate(16, [6, 3, 2]).await;
+    let (fake, sandbox) = estate(16, [6, 3, 2]).await;
     fake.set_fault(Fault::always("/repos/contoso/r001/issues/events", FaultKind::Permission("issues=read")));
     fake.set_fault(Fault::always("/repos/contoso/r000/labels", FaultKind::Status { status: 422, html: false }));
     fake.set_fault(Fault::next(1, "/repos/northwind/n000/issues?", FaultKind::Revoke).on_token("token-three"));
-    std::fs::write(place.path().join("projects.txt"), "elsewhere nothing\n").unwrap();
-    let ran = start(&place, &[]).await;
-    ran.said(
+    std::fs::write(sandbox.path().join("projects.txt"), "elsewhere nothing\n").unwrap();
+    let output = start(&sandbox, &[]).await;
+    output.assert_output(
         1,
         &["error: contoso/r000: incomplete: labels", "error: elsewhere/nothing: inaccessible: no token can read"],
     );
-    let line = |name: &str| ran.out.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap().to_owned();
+    let line = |name: &str| output.out.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap().to_owned();
     assert!(
         line("contoso/r000").contains("partial") && line("elsewhere/nothing").contains("inaccessible"),
         "{}",
-        ran.out
+        output.out
     );
-    assert!(line("contoso/r002").contains("done") && line("northwind/n001").contains("done"), "{}", ran.out);
-    assert!(line("contoso/r001").contains("done"), "what its tokens may not read is no failure: {}", ran.out);
-    assert!(ran.err.contains("issue-events not permitted"), "{}", ran.err);
-    assert!(ran.out.contains(" 1 partial, 1 inaccessible\n"), "{}", ran.out);
-    let log = std::fs::read_to_string(place.data_dir().join("logfile.txt")).unwrap();
+    assert!(line("contoso/r002").contains("done") && line("northwind/n001").contains("done"), "{}", output.out);
+    assert!(line("contoso/r001").contains("done"), "what its tokens may not read is no failure: {}", output.out);
+    assert!(output.err.contains("issue-events not permitted"), "{}", output.err);
+    assert!(output.out.contains(" 1 partial, 1 inaccessible\n"), "{}", output.out);
+    let log = std::fs::read_to_string(sandbox.data_dir().join("logfile.txt")).unwrap();
     for event in [
         "Data Collection Starting",
         "Beginning Data Acquisition",
@@ -251,19 +251,19 @@ async fn what_fails_is_told_and_stops_nothing_else(#[values(Embedded, Servers)] 
     assert!(!log.contains("token-one") && !log.contains("token-two"), "a token is in the log");
     fake.clear_faults();
     fake.reinstate("token-three");
-    std::fs::write(place.path().join("projects.txt"), "").unwrap();
-    start(&place, &[]).await.said(0, &[]);
+    std::fs::write(sandbox.path().join("projects.txt"), "").unwrap();
+    start(&sandbox, &[]).await.assert_output(0, &[]);
 }
 
 #[rstest]
 #[tokio::test]
 async fn what_is_due_can_be_left_to_workers(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (_fake, place) = estate(17, [5, 2, 1]).await;
-    let place = place.with_queue();
-    place.run(&["start", "--enqueue"]).await.said(0, &["8 repositories put on the queue msght.projects"]);
-    place.run(&["retrieve-repos", "--drain", "--detail", "skeleton"]).await.said(0, &["8 done"]);
-    place.run(&["start", "--enqueue"]).await.said(0, &["0 repositories put on the queue"]);
+    let (_fake, sandbox) = estate(17, [5, 2, 1]).await;
+    let sandbox = sandbox.with_queue();
+    sandbox.run(&["start", "--enqueue"]).await.assert_output(0, &["8 repositories put on the queue msght.projects"]);
+    sandbox.run(&["retrieve-repos", "--drain", "--detail", "skeleton"]).await.assert_output(0, &["8 done"]);
+    sandbox.run(&["start", "--enqueue"]).await.assert_output(0, &["0 repositories put on the queue"]);
 }
 
 #[rstest]
@@ -274,11 +274,11 @@ async fn tags_are_used_whichever_token_they_were_given_to(#[values(Embedded, Ser
     let all = |name: &str, login: &str| TokenSpec { login: login.to_owned(), ..TokenSpec::new(name) };
     let tokens = vec![all("token-one", "dev0"), all("token-two", "dev1"), all("token-three", "dev2")];
     let fake = FakeGitHub::start(world, Options { tokens, ..Options::unlimited() }).await;
-    let place = Place::new(fake.url()).tokens(TOKENS);
-    std::fs::write(place.path().join("orgs.txt"), ORGS).unwrap();
-    start(&place, &["--jobs", "8"]).await.said(0, &[]);
+    let sandbox = Sandbox::new(fake.url()).tokens(TOKENS);
+    std::fs::write(sandbox.path().join("orgs.txt"), ORGS).unwrap();
+    start(&sandbox, &["--jobs", "8"]).await.assert_output(0, &[]);
     let before = fake.request_count();
-    start(&place, &["--max-age", "0", "--jobs", "8"]).await.said(0, &[]);
+    start(&sandbox, &["--max-age", "0", "--jobs", "8"]).await.assert_output(0, &[]);
     let requests = fake.requests();
     let all = requests.len() - before;
     let free = requests.iter().skip(before).filter(|request| request.status == 304).count();
@@ -291,25 +291,25 @@ async fn a_token_that_is_revoked_half_way_costs_only_what_only_it_was_shown(
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = estate(19, [9, 9, 3]).await;
+    let (fake, sandbox) = estate(19, [9, 9, 3]).await;
     let before = fake.request_count();
-    let run = place.spawn(&["start", "--detail", "skeleton", "--jobs", "2"]);
+    let run = sandbox.spawn(&["start", "--detail", "skeleton", "--jobs", "2"]);
     while fake.request_count() < before + 200 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     fake.revoke("token-two");
-    let ran = finish(run).await;
-    ran.said(1, &["GitHub rejected the token … (401)", "no token can read fabrikam/f00"]);
+    let output = finish(run).await;
+    output.assert_output(1, &["GitHub rejected the token … (401)", "no token can read fabrikam/f00"]);
     // Three of fabrikam's are private; those that were begun with the token are partial, the others inaccessible.
     let is_lost = |line: &&str| line.contains(" inaccessible ") || line.contains(" partial ");
-    let lost: Vec<&str> = ran.out.lines().filter(is_lost).collect();
-    assert!(lost.len() == 3 && lost.iter().all(|line| line.starts_with("fabrikam/")), "{}", ran.out);
-    let of_others = ran.out.lines().filter(|line| line.starts_with("contoso/") || line.starts_with("northwind/"));
-    assert_eq!(of_others.filter(|line| line.contains(" done ")).count(), 12, "{}", ran.out);
-    let deleted = place.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await;
+    let lost: Vec<&str> = output.out.lines().filter(is_lost).collect();
+    assert!(lost.len() == 3 && lost.iter().all(|line| line.starts_with("fabrikam/")), "{}", output.out);
+    let of_others = output.out.lines().filter(|line| line.starts_with("contoso/") || line.starts_with("northwind/"));
+    assert_eq!(of_others.filter(|line| line.contains(" done ")).count(), 12, "{}", output.out);
+    let deleted = sandbox.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await;
     assert_eq!(deleted, 0, "a token that is out says nothing of what is there");
     fake.reinstate("token-two");
-    start(&place, &[]).await.said(0, &[]);
+    start(&sandbox, &[]).await.assert_output(0, &[]);
 }
 
 #[rstest]
@@ -324,10 +324,10 @@ async fn where_every_budget_runs_out_the_run_goes_on_when_they_are_filled_again(
     let limits = Limits { hour: 7, secondary: false, ..Limits::default() };
     let app = AppSpec::new(4711).installed(InstallationSpec::on("northwind").budget(70, 10, 6));
     let fake = FakeGitHub::start(world, Options { tokens, limits, app: Some(app), ..Options::default() }).await;
-    let place = place(&fake).with("MSGHT_GITHUB__RESERVE", "0");
-    let ran = start(&place, &[]).await;
-    ran.said(0, &["15 repositories are due", "for the rate limit"]);
-    assert!(ran.out.ends_with("15 done\n"), "{}", ran.out);
+    let sandbox = sandbox(&fake).with("MSGHT_GITHUB__RESERVE", "0");
+    let output = start(&sandbox, &[]).await;
+    output.assert_output(0, &["15 repositories are due", "for the rate limit"]);
+    assert!(output.out.ends_with("15 done\n"), "{}", output.out);
     let violations = fake.limit_violations();
     assert!(violations.is_empty(), "{violations:?}");
 }

@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fake_github::{FakeGitHub, Options, World, WorldSize};
-use support::program::Place;
+use support::program::Sandbox;
 
 const HUGE: &str = "contoso/huge";
 /// Within so many runs every page of a long list is looked at again.
 const RUNS_PER_ROUND: usize = 10;
 
-async fn mirrored(size: WorldSize) -> (FakeGitHub, Place) {
+async fn mirrored(size: WorldSize) -> (FakeGitHub, Sandbox) {
     let mut world = World::sized(5, size);
     world.add_repo("contoso/other");
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    place.mirror(&[HUGE, "--detail", "skeleton"]).await;
-    (fake, place)
+    let sandbox = Sandbox::new(fake.url());
+    sandbox.mirror(&[HUGE, "--detail", "skeleton"]).await;
+    (fake, sandbox)
 }
 
 /// Ids that are stored and not marked as gone.
-async fn live(place: &Place, collection: &str) -> BTreeSet<String> {
-    let stored = place.stores().collection(collection).await;
+async fn live(sandbox: &Sandbox, collection: &str) -> BTreeSet<String> {
+    let stored = sandbox.stores().collection(collection).await;
     stored.into_iter().filter(|(_, document)| document["_msght"]["deleted_at"].is_null()).map(|(id, _)| id).collect()
 }
 
@@ -44,7 +44,7 @@ fn listed(fake: &FakeGitHub, path: &str) -> BTreeSet<String> {
     rows.iter().map(id).collect()
 }
 
-async fn assert_as_listed(fake: &FakeGitHub, place: &Place) {
+async fn assert_as_listed(fake: &FakeGitHub, sandbox: &Sandbox) {
     for (path, collection) in [
         ("issues?state=all", "issues"),
         ("pulls?state=all", "pull_requests"),
@@ -52,7 +52,7 @@ async fn assert_as_listed(fake: &FakeGitHub, place: &Place) {
         ("issues/events", "issue_events"),
         ("pulls/comments", "pull_request_comments"),
     ] {
-        let (live, listed) = (live(place, collection).await, listed(fake, path));
+        let (live, listed) = (live(sandbox, collection).await, listed(fake, path));
         let (more, less) = (live.difference(&listed).next(), listed.difference(&live).next());
         assert!(more.is_none() && less.is_none(), "{collection}: {more:?} is still there, {less:?} is missing");
     }
@@ -60,7 +60,7 @@ async fn assert_as_listed(fake: &FakeGitHub, place: &Place) {
 
 #[tokio::test]
 async fn next_run_marks_what_was_deleted_transferred_and_removed() {
-    let (fake, place) = mirrored(WorldSize::of(60, 260, 60)).await;
+    let (fake, sandbox) = mirrored(WorldSize::of(60, 260, 60)).await;
     fake.world_mut_from(Duration::from_secs(3600), |w| {
         let (r, other) = (w.repo(HUGE), w.repo("contoso/other"));
         let issues: Vec<u32> = w.repos[r].issues.iter().filter(|i| i.pull.is_none()).map(|i| i.number).collect();
@@ -77,23 +77,23 @@ async fn next_run_marks_what_was_deleted_transferred_and_removed() {
         let on = w.repos[r].comments.iter().find(|c| c.id == comments[20]).unwrap().on;
         w.add_comment(r, on, None, "in its place");
     });
-    place.mirror(&[HUGE, "--detail", "skeleton"]).await;
-    assert_as_listed(&fake, &place).await;
+    sandbox.mirror(&[HUGE, "--detail", "skeleton"]).await;
+    assert_as_listed(&fake, &sandbox).await;
     let deleted = "SELECT count(*) FROM issues WHERE deleted = 1";
-    assert_eq!(place.stores().number(deleted).await, 5, "their rows are marked, too");
-    assert_eq!(place.stores().number("SELECT count(*) FROM pull_requests WHERE deleted = 1").await, 1);
+    assert_eq!(sandbox.stores().number(deleted).await, 5, "their rows are marked, too");
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM pull_requests WHERE deleted = 1").await, 1);
     fake.reset_counters();
-    place.mirror(&[HUGE, "--detail", "skeleton"]).await;
-    place.mirror(&[HUGE, "--detail", "skeleton"]).await;
+    sandbox.mirror(&[HUGE, "--detail", "skeleton"]).await;
+    sandbox.mirror(&[HUGE, "--detail", "skeleton"]).await;
     fake.reset_counters();
-    place.mirror(&[HUGE, "--detail", "skeleton"]).await;
+    sandbox.mirror(&[HUGE, "--detail", "skeleton"]).await;
     assert_eq!(fake.counted(), 0, "it is found once: {:?}", fake.by_template());
 }
 
 #[tokio::test]
 async fn long_lists_show_what_is_gone_within_a_round_of_runs() {
-    let (fake, place) = mirrored(WorldSize::of(20, 1_200, 20)).await;
-    let before = live(&place, "issue_comments").await.len();
+    let (fake, sandbox) = mirrored(WorldSize::of(20, 1_200, 20)).await;
+    let before = live(&sandbox, "issue_comments").await.len();
     assert!(before > 700, "{before} comments");
     fake.world_mut(|w| {
         let r = w.repo(HUGE);
@@ -111,10 +111,10 @@ async fn long_lists_show_what_is_gone_within_a_round_of_runs() {
     let mut costs = Vec::new();
     for _ in 0..RUNS_PER_ROUND {
         fake.reset_counters();
-        place.mirror(&[HUGE, "--only", "issues,issue-comments,issue-events,pulls,review-comments"]).await;
+        sandbox.mirror(&[HUGE, "--only", "issues,issue-comments,issue-events,pulls,review-comments"]).await;
         costs.push((fake.counted(), fake.by_template()));
     }
-    assert_as_listed(&fake, &place).await;
+    assert_as_listed(&fake, &sandbox).await;
     assert!(costs.iter().all(|(cost, _)| *cost < whole), "no run reads all {whole} pages: {costs:?}");
     let total: usize = costs.iter().map(|(cost, _)| cost).sum();
     assert!(total < 2 * whole, "what has moved is read about once: {costs:?}");
@@ -122,19 +122,19 @@ async fn long_lists_show_what_is_gone_within_a_round_of_runs() {
 
 #[tokio::test]
 async fn closed_issue_count_tells_of_an_open_issue_that_is_gone_in_the_same_run() {
-    let (fake, place) = mirrored(WorldSize::of(20, 1_200, 20)).await;
+    let (fake, sandbox) = mirrored(WorldSize::of(20, 1_200, 20)).await;
     fake.world_mut(|w| {
         let r = w.repo(HUGE);
         let open: Vec<u32> = w.repos[r].issues.iter().filter(|i| i.open).map(|i| i.number).collect();
         w.delete_issue(r, open[open.len() - 3]);
     });
-    place.mirror(&[HUGE, "--detail", "skeleton"]).await;
-    assert_as_listed(&fake, &place).await;
+    sandbox.mirror(&[HUGE, "--detail", "skeleton"]).await;
+    assert_as_listed(&fake, &sandbox).await;
 }
 
 #[tokio::test]
 async fn transferred_issue_brings_its_old_comments() {
-    let (fake, place) = mirrored(WorldSize::of(20, 700, 10)).await;
+    let (fake, sandbox) = mirrored(WorldSize::of(20, 700, 10)).await;
     fake.world_mut(|w| {
         let (r, other) = (w.repo(HUGE), w.repo("contoso/other"));
         let alice = w.find_user("alice").unwrap_or(0);
@@ -148,7 +148,7 @@ async fn transferred_issue_brings_its_old_comments() {
         w.transfer_issue(other, moving, r);
     });
     fake.reset_counters();
-    place.mirror(&[HUGE, "--detail", "skeleton"]).await;
-    assert_as_listed(&fake, &place).await;
+    sandbox.mirror(&[HUGE, "--detail", "skeleton"]).await;
+    assert_as_listed(&fake, &sandbox).await;
     assert!(fake.counted() <= 25, "{:?}", fake.by_template());
 }

@@ -7,22 +7,22 @@ use serde_json::Value;
 
 use fake_github::{FakeGitHub, Options, UserKind, World};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::{Place, Ran};
+use support::program::{RunOutput, Sandbox};
 use support::stores::StoredData;
 
-async fn edge_cases() -> (FakeGitHub, Place) {
+async fn edge_cases() -> (FakeGitHub, Sandbox) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::new(fake.url());
-    (fake, place)
+    let sandbox = Sandbox::new(fake.url());
+    (fake, sandbox)
 }
 
 /// Mirrors accounts and expects that all went well.
-async fn retrieve(place: &Place, logins: &[&str]) -> Ran {
+async fn retrieve(sandbox: &Sandbox, logins: &[&str]) -> RunOutput {
     let mut args = vec!["retrieve-user"];
     args.extend(logins);
-    let ran = place.run(&args).await;
-    ran.said(0, &[]);
-    ran
+    let output = sandbox.run(&args).await;
+    output.assert_output(0, &[]);
+    output
 }
 
 /// The logins that GitHub lists.
@@ -80,20 +80,20 @@ async fn assert_complete(fake: &FakeGitHub, stores: &StoredData, login: &str) {
 #[tokio::test]
 async fn people_and_organisations_are_mirrored_with_all_their_ties(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
+    let (fake, sandbox) = edge_cases().await;
     let logins = ["alice", "bob", "dependabot[bot]", "contoso", "fabrikam", "frank-with-his-login-of-just-39-letters"];
-    let ran = retrieve(&place, &logins).await;
-    assert_eq!(ran.out.lines().count(), logins.len(), "{}", ran.out);
+    let output = retrieve(&sandbox, &logins).await;
+    assert_eq!(output.out.lines().count(), logins.len(), "{}", output.out);
     for login in logins {
-        assert_complete(&fake, place.stores(), login).await;
-        assert!(ran.out.contains(&format!("{login}: done: ")), "{}", ran.out);
+        assert_complete(&fake, sandbox.stores(), login).await;
+        assert!(output.out.contains(&format!("{login}: done: ")), "{}", output.out);
     }
     // As GitHub gives it, and the tag behind it.
-    let document = &place.stores().collection("followers").await["bob/alice"];
+    let document = &sandbox.stores().collection("followers").await["bob/alice"];
     let row = fake.all("/users/bob/followers").into_iter().find(|row| row["login"] == "alice").unwrap();
     assert!(row.as_object().unwrap().iter().all(|(field, value)| document[field] == *value));
     assert_eq!(document["follows"], "bob");
-    assert_eq!(place.stores().number("SELECT count(*) FROM followers WHERE created_at IS NOT NULL").await, 0);
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM followers WHERE created_at IS NOT NULL").await, 0);
 }
 
 #[rstest]
@@ -102,27 +102,27 @@ async fn a_second_look_at_the_same_is_free_and_a_full_one_reads_all_again(
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
+    let (fake, sandbox) = edge_cases().await;
     let logins = ["alice", "ALICE", "contoso", "carol"];
-    retrieve(&place, &logins).await;
-    let before = place.stores().data_fingerprint().await;
+    retrieve(&sandbox, &logins).await;
+    let before = sandbox.stores().data_fingerprint().await;
     fake.reset_counters();
-    let ran = retrieve(&place, &logins).await;
-    assert_eq!(fake.counted(), 0, "{:?}\n{}", fake.by_template(), ran.out);
-    assert!(place.stores().data_fingerprint().await == before);
-    let ran = retrieve(&place, &["alice", "--full"]).await;
+    let output = retrieve(&sandbox, &logins).await;
+    assert_eq!(fake.counted(), 0, "{:?}\n{}", fake.by_template(), output.out);
+    assert!(sandbox.stores().data_fingerprint().await == before);
+    let output = retrieve(&sandbox, &["alice", "--full"]).await;
     assert_eq!(fake.counted(), 4, "{:?}", fake.by_template());
-    assert!(ran.out.contains("alice: done: 0 new, 0 changed, 0 gone, 4 requests, 0 free"), "{}", ran.out);
-    assert!(place.stores().data_fingerprint().await == before);
+    assert!(output.out.contains("alice: done: 0 new, 0 changed, 0 gone, 4 requests, 0 free"), "{}", output.out);
+    assert!(sandbox.stores().data_fingerprint().await == before);
 }
 
 #[rstest]
 #[tokio::test]
 async fn ties_follow_githubs_newest_state(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
+    let (fake, sandbox) = edge_cases().await;
     let logins = ["alice", "bob", "contoso", "fabrikam"];
-    retrieve(&place, &logins).await;
+    retrieve(&sandbox, &logins).await;
     fake.world_mut(|w| {
         let [alice, bob, carol, erin, contoso, fabrikam] =
             ["alice", "bob", "carol", "erin", "contoso", "fabrikam"].map(|login| w.user(login));
@@ -136,17 +136,17 @@ async fn ties_follow_githubs_newest_state(#[values(Embedded, Servers)] stores: B
         w.join(contoso, bob, true);
         w.users[alice as usize].company = Some("@fabrikam".to_owned());
     });
-    retrieve(&place, &logins).await;
+    retrieve(&sandbox, &logins).await;
     for login in logins {
-        assert_complete(&fake, place.stores(), login).await;
+        assert_complete(&fake, sandbox.stores(), login).await;
     }
     let marked = |document: &Value| document["_msght"]["deleted_at"].is_string();
-    let stores = place.stores();
+    let stores = sandbox.stores();
     assert!(marked(&stores.collection("followers").await["bob/alice"]), "lost, and kept");
     assert!(marked(&stores.collection("following").await["alice/bob"]));
     assert!(marked(&stores.collection("org_members").await["contoso/alice"]));
     assert!(marked(&stores.collection("user_orgs").await["alice/contoso"]));
-    let fresh = Place::new(fake.url());
+    let fresh = Sandbox::new(fake.url());
     retrieve(&fresh, &logins).await;
     for table in ["followers", "organization_members"] {
         assert_eq!(stores.tables().await[table], fresh.stores().tables().await[table], "{table}");
@@ -159,16 +159,16 @@ async fn a_membership_that_only_became_private_stays_where_the_organisation_list
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    retrieve(&place, &["contoso", "carol", "dave"]).await;
+    let (fake, sandbox) = edge_cases().await;
+    retrieve(&sandbox, &["contoso", "carol", "dave"]).await;
     fake.world_mut(|w| {
         let (contoso, fabrikam, carol, dave) = (w.user("contoso"), w.user("fabrikam"), w.user("carol"), w.user("dave"));
         w.join(contoso, carol, false);
         // Of this one nobody has read the members.
         w.leave(fabrikam, dave);
     });
-    retrieve(&place, &["carol", "dave"]).await;
-    let stores = place.stores();
+    retrieve(&sandbox, &["carol", "dave"]).await;
+    let stores = sandbox.stores();
     let organisations = tied(stores, "organization_members", "org_id", "user_id", "carol").await;
     assert!(organisations.contains("contoso"), "{organisations:?}");
     assert!(!stored(stores, "user_orgs", "user", "carol").await.contains("contoso"));
@@ -185,7 +185,7 @@ async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(
     #[case] nth: u32,
 ) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
+    let (fake, sandbox) = edge_cases().await;
     fake.world_mut(|w| {
         let alice = w.user("alice");
         for number in 0..350 {
@@ -198,15 +198,15 @@ async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(
         let first: Vec<u32> = w.follows.iter().filter(|edge| edge.1 == alice).map(|edge| edge.0).take(3).collect();
         first.into_iter().for_each(|fan| w.unfollow(fan, alice));
     });
-    retrieve(&place, &["alice"]).await;
+    retrieve(&sandbox, &["alice"]).await;
     let followers = listed(&fake, "/users/alice/followers");
-    assert_eq!(stored(place.stores(), "followers", "follows", "alice").await, followers);
-    assert_eq!(tied(place.stores(), "followers", "follower_id", "user_id", "alice").await, followers);
+    assert_eq!(stored(sandbox.stores(), "followers", "follows", "alice").await, followers);
+    assert_eq!(tied(sandbox.stores(), "followers", "follower_id", "user_id", "alice").await, followers);
     // The profile was read before, and counts them.
-    retrieve(&place, &["alice"]).await;
-    assert_complete(&fake, place.stores(), "alice").await;
+    retrieve(&sandbox, &["alice"]).await;
+    assert_complete(&fake, sandbox.stores(), "alice").await;
     fake.reset_counters();
-    retrieve(&place, &["alice"]).await;
+    retrieve(&sandbox, &["alice"]).await;
     assert_eq!(fake.counted(), 0, "{:?}", fake.by_template());
 }
 
@@ -216,24 +216,24 @@ async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_err
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    retrieve(&place, &["bob", "carol"]).await;
+    let (fake, sandbox) = edge_cases().await;
+    retrieve(&sandbox, &["bob", "carol"]).await;
     fake.world_mut(|w| w.account_becomes_ghost(w.user("carol")));
-    let ran = retrieve(&place, &["carol", "bob"]).await;
-    assert!(ran.out.starts_with("carol: gone, marked deleted\nbob: done: "), "{}", ran.out);
-    assert!(ran.err.contains("carol was known before and is marked as deleted"), "{}", ran.err);
-    let stores = place.stores();
+    let output = retrieve(&sandbox, &["carol", "bob"]).await;
+    assert!(output.out.starts_with("carol: gone, marked deleted\nbob: done: "), "{}", output.out);
+    assert!(output.err.contains("carol was known before and is marked as deleted"), "{}", output.err);
+    let stores = sandbox.stores();
     assert_eq!(stores.sql("SELECT login FROM users WHERE deleted = 1").await, [["carol"]]);
     assert!(stores.collection("users").await["carol"]["_msght"]["deleted_at"].is_string());
     assert!(!tied(stores, "followers", "user_id", "follower_id", "bob").await.contains("carol"));
     let before = stores.data_fingerprint().await;
-    let ran = retrieve(&place, &["carol"]).await;
-    assert!(!ran.err.contains("carol"), "{}", ran.err);
+    let output = retrieve(&sandbox, &["carol"]).await;
+    assert!(!output.err.contains("carol"), "{}", output.err);
     assert!(stores.data_fingerprint().await == before);
 
-    let ran = place.run(&["retrieve-user", "nobody-at-all", "bob"]).await;
-    ran.said(1, &["error: nobody-at-all: ", "not found (404)", "1 of 2 accounts incomplete"]);
-    assert!(ran.out.starts_with("bob: done: "), "{}", ran.out);
+    let output = sandbox.run(&["retrieve-user", "nobody-at-all", "bob"]).await;
+    output.assert_output(1, &["error: nobody-at-all: ", "not found (404)", "1 of 2 accounts incomplete"]);
+    assert!(output.out.starts_with("bob: done: "), "{}", output.out);
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'nobody-at-all'").await, 0);
 }
 
@@ -241,8 +241,8 @@ async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_err
 #[tokio::test]
 async fn an_account_that_comes_back_as_it_was_is_no_longer_marked(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    retrieve(&place, &["erin"]).await;
+    let (fake, sandbox) = edge_cases().await;
+    retrieve(&sandbox, &["erin"]).await;
     let hide = |hidden: bool| {
         fake.world_mut(|w| {
             let erin = w.user("erin");
@@ -250,11 +250,11 @@ async fn an_account_that_comes_back_as_it_was_is_no_longer_marked(#[values(Embed
         });
     };
     hide(true);
-    assert_eq!(retrieve(&place, &["erin"]).await.out, "erin: gone, marked deleted\n");
+    assert_eq!(retrieve(&sandbox, &["erin"]).await.out, "erin: gone, marked deleted\n");
     hide(false);
-    retrieve(&place, &["erin"]).await;
-    assert_complete(&fake, place.stores(), "erin").await;
-    assert!(place.stores().collection("users").await["erin"]["_msght"]["deleted_at"].is_null());
+    retrieve(&sandbox, &["erin"]).await;
+    assert_complete(&fake, sandbox.stores(), "erin").await;
+    assert!(sandbox.stores().collection("users").await["erin"]["_msght"]["deleted_at"].is_null());
 }
 
 #[rstest]
@@ -263,29 +263,29 @@ async fn an_account_that_comes_back_as_it_was_is_no_longer_marked(#[values(Embed
 #[tokio::test]
 async fn a_renamed_account_stays_one_row(#[values(Embedded, Servers)] stores: Backends, #[case] asked: &str) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    retrieve(&place, &["alice", "bob"]).await;
-    let rows = place.stores().number("SELECT count(*) FROM users").await;
+    let (fake, sandbox) = edge_cases().await;
+    retrieve(&sandbox, &["alice", "bob"]).await;
+    let rows = sandbox.stores().number("SELECT count(*) FROM users").await;
     fake.world_mut(|w| {
         w.unfollow(w.user("alice"), w.user("bob"));
         w.rename_user("alice", "alicia");
     });
-    let ran = retrieve(&place, &[asked]).await;
-    assert!(ran.out.starts_with("alicia: done: "), "{}", ran.out);
-    assert!(ran.err.contains("alice is now alicia"), "{}", ran.err);
-    let stores = place.stores();
+    let output = retrieve(&sandbox, &[asked]).await;
+    assert!(output.out.starts_with("alicia: done: "), "{}", output.out);
+    assert!(output.err.contains("alice is now alicia"), "{}", output.err);
+    let stores = sandbox.stores();
     assert_eq!(stores.number("SELECT count(*) FROM users").await, rows);
     assert_eq!(stores.number("SELECT count(*) FROM users WHERE login = 'alice'").await, 0);
     assert_complete(&fake, stores, "alicia").await;
     assert_eq!(stored(stores, "followers", "follows", "alice").await, BTreeSet::new());
     assert!(stores.collection("users").await["alice"]["_msght"]["deleted_at"].is_string());
     let before = stores.data_fingerprint().await;
-    retrieve(&place, &["alicia"]).await;
+    retrieve(&sandbox, &["alicia"]).await;
     fake.reset_counters();
-    retrieve(&place, &["alicia", "alicia"]).await;
+    retrieve(&sandbox, &["alicia", "alicia"]).await;
     assert_eq!(fake.counted(), 0, "{:?}", fake.by_template());
     assert!(stores.data_fingerprint().await == before);
-    retrieve(&place, &["bob"]).await;
+    retrieve(&sandbox, &["bob"]).await;
     assert_complete(&fake, stores, "bob").await;
 }
 
@@ -295,14 +295,14 @@ async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties(
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    retrieve(&place, &["alice", "bob"]).await;
-    let rows = place.stores().number("SELECT count(*) FROM users").await;
+    let (fake, sandbox) = edge_cases().await;
+    retrieve(&sandbox, &["alice", "bob"]).await;
+    let rows = sandbox.stores().number("SELECT count(*) FROM users").await;
     fake.world_mut(|w| w.rename_user("bob", "BOB"));
     for _ in 0..3 {
         fake.reset_counters();
-        retrieve(&place, &["bob", "alice"]).await;
-        let stores = place.stores();
+        retrieve(&sandbox, &["bob", "alice"]).await;
+        let stores = sandbox.stores();
         assert_eq!(stores.number("SELECT count(*) FROM users").await, rows);
         let following = tied(stores, "followers", "user_id", "follower_id", "alice").await;
         assert_eq!(following.len(), listed(&fake, "/users/alice/following").len(), "{following:?}");
@@ -315,8 +315,8 @@ async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties(
 #[tokio::test]
 async fn another_account_under_a_login_that_was_given_up_is_another_row(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    retrieve(&place, &["alice", "dave"]).await;
+    let (fake, sandbox) = edge_cases().await;
+    retrieve(&sandbox, &["alice", "dave"]).await;
     fake.world_mut(|w| {
         w.rename_user("alice", "alicia");
         w.account_becomes_ghost(w.user("dave"));
@@ -325,15 +325,15 @@ async fn another_account_under_a_login_that_was_given_up_is_another_row(#[values
             w.follow(new, w.user("bob"));
         }
     });
-    let ran = retrieve(&place, &["alice", "dave"]).await;
-    assert!(ran.err.contains("alice is not the account that had this login before"), "{}", ran.err);
-    let stores = place.stores();
+    let output = retrieve(&sandbox, &["alice", "dave"]).await;
+    assert!(output.err.contains("alice is not the account that had this login before"), "{}", output.err);
+    let stores = sandbox.stores();
     for login in ["alice", "dave"] {
         assert_complete(&fake, stores, login).await;
     }
     let gone = stores.sql("SELECT login FROM users WHERE deleted = 1").await;
     assert!(gone.len() == 1 && gone[0][0].starts_with("dave~"), "{gone:?}");
-    retrieve(&place, &["alicia", "alice"]).await;
+    retrieve(&sandbox, &["alicia", "alice"]).await;
     for login in ["alice", "alicia"] {
         assert_complete(&fake, stores, login).await;
     }
@@ -343,12 +343,12 @@ async fn another_account_under_a_login_that_was_given_up_is_another_row(#[values
 #[tokio::test]
 async fn without_a_token_the_public_members_are_those_that_there_are(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    let place = place.tokens("");
-    retrieve(&place, &["contoso"]).await;
+    let (fake, sandbox) = edge_cases().await;
+    let sandbox = sandbox.tokens("");
+    retrieve(&sandbox, &["contoso"]).await;
     let public = listed(&fake, "/orgs/contoso/public_members");
     assert!(public.len() < listed(&fake, "/orgs/contoso/members").len());
-    assert_eq!(stored(place.stores(), "org_members", "org", "contoso").await, public);
+    assert_eq!(stored(sandbox.stores(), "org_members", "org", "contoso").await, public);
 }
 
 #[rstest]
@@ -356,12 +356,16 @@ async fn without_a_token_the_public_members_are_those_that_there_are(#[values(Em
 async fn a_list_that_is_refused_is_said_so_and_the_others_are_read(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     use fake_github::{Fault, FaultKind};
-    let (fake, place) = edge_cases().await;
+    let (fake, sandbox) = edge_cases().await;
     fake.set_fault(Fault::always("/followers", FaultKind::Permission("followers=read")));
-    let ran = retrieve(&place, &["alice"]).await;
-    assert!(ran.out.starts_with("alice: done: ") && ran.out.ends_with("; followers not permitted\n"), "{}", ran.out);
+    let output = retrieve(&sandbox, &["alice"]).await;
+    assert!(
+        output.out.starts_with("alice: done: ") && output.out.ends_with("; followers not permitted\n"),
+        "{}",
+        output.out
+    );
     let following = listed(&fake, "/users/alice/following");
-    assert_eq!(stored(place.stores(), "following", "follower", "alice").await, following);
+    assert_eq!(stored(sandbox.stores(), "following", "follower", "alice").await, following);
 }
 
 #[rstest]
@@ -370,19 +374,22 @@ async fn a_worker_retrieves_the_accounts_on_the_queue_and_gives_up_what_it_can_n
     #[values(Embedded, Servers)] stores: Backends,
 ) {
     let _over = stores.select();
-    let (fake, place) = edge_cases().await;
-    let place = place.with("MSGHT_QUEUE__ATTEMPTS", "2").with("MSGHT_QUEUE__RETRY_AFTER", "1s");
-    std::fs::write(place.path().join("logins.txt"), "alice\ncontoso # the organisation\n\nnobody-at-all\nbob\n")
+    let (fake, sandbox) = edge_cases().await;
+    let sandbox = sandbox.with("MSGHT_QUEUE__ATTEMPTS", "2").with("MSGHT_QUEUE__RETRY_AFTER", "1s");
+    std::fs::write(sandbox.path().join("logins.txt"), "alice\ncontoso # the organisation\n\nnobody-at-all\nbob\n")
         .unwrap();
-    place.run(&["load", "--route", "users", "--file", "logins.txt"]).await.said(0, &["4 messages"]);
-    let ran = place.run(&["retrieve-users", "--drain", "--jobs", "2"]).await;
-    ran.said(1, &["3 done, 1 failed attempts, 1 given up", "alice: done: ", "nobody-at-all: ", "dead letters"]);
+    sandbox.run(&["load", "--route", "users", "--file", "logins.txt"]).await.assert_output(0, &["4 messages"]);
+    let output = sandbox.run(&["retrieve-users", "--drain", "--jobs", "2"]).await;
+    output.assert_output(
+        1,
+        &["3 done, 1 failed attempts, 1 given up", "alice: done: ", "nobody-at-all: ", "dead letters"],
+    );
     for login in ["alice", "contoso", "bob"] {
-        assert_complete(&fake, place.stores(), login).await;
+        assert_complete(&fake, sandbox.stores(), login).await;
     }
-    assert_eq!(place.stores().number("SELECT count(*) FROM msght_leases WHERE name LIKE 'user %'").await, 0);
+    assert_eq!(sandbox.stores().number("SELECT count(*) FROM msght_leases WHERE name LIKE 'user %'").await, 0);
     fake.world_mut(|w| w.account_becomes_ghost(w.user("bob")));
-    std::fs::write(place.path().join("logins.txt"), "bob\n").unwrap();
-    place.run(&["load", "--route", "users", "--file", "logins.txt"]).await.said(0, &[]);
-    place.run(&["retrieve-users", "--drain"]).await.said(0, &["bob: gone, marked deleted", "1 done"]);
+    std::fs::write(sandbox.path().join("logins.txt"), "bob\n").unwrap();
+    sandbox.run(&["load", "--route", "users", "--file", "logins.txt"]).await.assert_output(0, &[]);
+    sandbox.run(&["retrieve-users", "--drain"]).await.assert_output(0, &["bob: gone, marked deleted", "1 done"]);
 }

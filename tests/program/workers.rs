@@ -6,9 +6,9 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Options, World};
 use support::backends::Backends::{self, Embedded, Servers};
-use support::program::{Place, finish};
+use support::program::{Sandbox, finish};
 use support::stores::difference;
-use support::work::{drain, load, none_was_worked_twice_at_once, worker};
+use support::workers::{assert_no_concurrent_work, drain, load, worker};
 
 #[rstest]
 #[tokio::test]
@@ -17,13 +17,13 @@ async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside(
 ) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::many(1, 3), Options::unlimited()).await;
-    let place = Place::new(fake.url()).with_queue().with("MSGHT_QUEUE__RETRY_AFTER", "1s");
-    let place = place.with("MSGHT_QUEUE__ATTEMPTS", "2");
-    std::fs::write(place.path().join("list"), "# ours\ncontoso r000\ncontoso/r001\r\n\ncontoso none\n").unwrap();
-    let loaded = place.run(&["load", "--route", "projects", "--file", "list"]).await;
-    loaded.said(0, &["3 messages put on the queue msght.projects"]);
-    let ran = place.run(&["retrieve-repos", "--drain"]).await;
-    ran.said(
+    let sandbox = Sandbox::new(fake.url()).with_queue().with("MSGHT_QUEUE__RETRY_AFTER", "1s");
+    let sandbox = sandbox.with("MSGHT_QUEUE__ATTEMPTS", "2");
+    std::fs::write(sandbox.path().join("list"), "# ours\ncontoso r000\ncontoso/r001\r\n\ncontoso none\n").unwrap();
+    let loaded = sandbox.run(&["load", "--route", "projects", "--file", "list"]).await;
+    loaded.assert_output(0, &["3 messages put on the queue msght.projects"]);
+    let output = sandbox.run(&["retrieve-repos", "--drain"]).await;
+    output.assert_output(
         1,
         &[
             "contoso r000: done: ",
@@ -34,26 +34,26 @@ async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside(
             "2 done, 1 failed attempts, 1 given up",
         ],
     );
-    let alone = Place::new(fake.url());
+    let alone = Sandbox::new(fake.url());
     alone.mirror(&["contoso/r000", "contoso/r001"]).await;
-    assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&alone.dump().await, &sandbox.dump().await), None);
     // What was given up can be tried again.
-    let again = place.run(&["load", "--route", "projects", "--dead"]).await;
-    again.said(0, &["1 message put on the queue msght.projects"]);
-    place.run(&["retrieve-repos", "--drain"]).await.said(1, &["0 done, 1 failed attempts, 1 given up"]);
+    let again = sandbox.run(&["load", "--route", "projects", "--dead"]).await;
+    again.assert_output(0, &["1 message put on the queue msght.projects"]);
+    sandbox.run(&["retrieve-repos", "--drain"]).await.assert_output(1, &["0 done, 1 failed attempts, 1 given up"]);
 }
 
 #[rstest]
 #[tokio::test]
 async fn a_file_that_names_no_repository_puts_nothing_on_the_queue(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
-    let place = Place::new("http://127.0.0.1:1/").with_queue();
-    std::fs::write(place.path().join("list"), "contoso web\nnonsense\n").unwrap();
-    let ran = place.run(&["load", "--route", "projects", "--file", "list"]).await;
-    ran.said(2, &["list, line 2", "\"nonsense\"", "nothing was put on the queue"]);
-    place.run(&["load", "--route", "projects", "--file", "none"]).await.said(2, &["can't read none"]);
-    place.run(&["load", "--route", "evt.PushEvent", "--file", "list"]).await.said(2, &["takes no file"]);
-    place.run(&["retrieve-repos", "--drain"]).await.said(0, &["0 done"]);
+    let sandbox = Sandbox::new("http://127.0.0.1:1/").with_queue();
+    std::fs::write(sandbox.path().join("list"), "contoso web\nnonsense\n").unwrap();
+    let output = sandbox.run(&["load", "--route", "projects", "--file", "list"]).await;
+    output.assert_output(2, &["list, line 2", "\"nonsense\"", "nothing was put on the queue"]);
+    sandbox.run(&["load", "--route", "projects", "--file", "none"]).await.assert_output(2, &["can't read none"]);
+    sandbox.run(&["load", "--route", "evt.PushEvent", "--file", "list"]).await.assert_output(2, &["takes no file"]);
+    sandbox.run(&["retrieve-repos", "--drain"]).await.assert_output(0, &["0 done"]);
 }
 
 #[rstest]
@@ -64,24 +64,24 @@ async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once(
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(2), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(2, 40), options).await;
-    let place = Place::new(fake.url()).with_queue();
+    let sandbox = Sandbox::new(fake.url()).with_queue();
     // Everything stands on the queue twice.
-    load(&place, 40).await;
-    load(&place, 40).await;
-    let workers: Vec<_> = (0..4).map(|number| worker(&place, number)).collect();
+    load(&sandbox, 40).await;
+    load(&sandbox, 40).await;
+    let workers: Vec<_> = (0..4).map(|number| worker(&sandbox, number)).collect();
     let mut shares = Vec::new();
     for child in workers {
-        let ran = finish(child).await;
-        ran.said(0, &[]);
-        shares.push(ran.err.matches(": done: ").count());
+        let output = finish(child).await;
+        output.assert_output(0, &[]);
+        shares.push(output.err.matches(": done: ").count());
     }
     assert_eq!(shares.iter().sum::<usize>(), 80, "{shares:?}");
     assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
-    none_was_worked_twice_at_once(&fake);
-    let alone = Place::new(fake.url());
+    assert_no_concurrent_work(&fake);
+    let alone = Sandbox::new(fake.url());
     let names: Vec<String> = (0..40).map(|r| format!("contoso/r{r:03}")).collect();
     alone.mirror(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&alone.dump().await, &sandbox.dump().await), None);
 }
 
 #[rstest]
@@ -92,15 +92,15 @@ async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(4, 4), options).await;
-    let once = Place::new(fake.url()).with_queue();
+    let once = Sandbox::new(fake.url()).with_queue();
     load(&once, 4).await;
     drain(&once).await;
     let cost = fake.counted();
     fake.reset_counters();
-    let twice = Place::new(fake.url()).with_queue();
+    let twice = Sandbox::new(fake.url()).with_queue();
     let list: String = (0..8).map(|r| format!("contoso r{:03}\n", r / 2)).collect();
     std::fs::write(twice.path().join("projects"), list).unwrap();
-    twice.run(&["load", "--route", "projects", "--file", "projects"]).await.said(0, &[]);
+    twice.run(&["load", "--route", "projects", "--file", "projects"]).await.assert_output(0, &[]);
     drain(&twice).await;
     // The second time is a refresh.
     let (both, most) = (fake.counted(), cost + 4 * 8);
@@ -120,16 +120,16 @@ async fn a_repository_that_stands_on_the_queue_under_its_old_name_too_is_in_one_
             w.rename_repo(w.repo(&format!("contoso/r{r:03}")), &format!("n{r:03}"));
         }
     });
-    let once = Place::new(fake.url()).with_queue();
+    let once = Sandbox::new(fake.url()).with_queue();
     load(&once, 2).await;
     drain(&once).await;
     let cost = fake.counted();
     fake.reset_counters();
-    let twice = Place::new(fake.url()).with_queue();
+    let twice = Sandbox::new(fake.url()).with_queue();
     std::fs::write(twice.path().join("list"), "contoso r000\ncontoso n000\ncontoso n001\ncontoso r001\n").unwrap();
-    twice.run(&["load", "--route", "projects", "--file", "list"]).await.said(0, &[]);
-    let ran = finish(worker(&twice, 0)).await;
-    ran.said(0, &["4 done"]);
+    twice.run(&["load", "--route", "projects", "--file", "list"]).await.assert_output(0, &[]);
+    let output = finish(worker(&twice, 0)).await;
+    output.assert_output(0, &["4 done"]);
     // The second time is a refresh; each look under an old name is two requests.
     let (both, most) = (fake.counted(), cost + 2 * 12);
     assert!(both <= most, "{both} requests, {cost} for once");
@@ -142,19 +142,19 @@ async fn workers_that_are_killed_lose_no_repository(#[values(Embedded, Servers)]
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(5), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(3, 30), options).await;
-    let place = Place::new(fake.url()).with_queue();
-    load(&place, 30).await;
+    let sandbox = Sandbox::new(fake.url()).with_queue();
+    load(&sandbox, 30).await;
     for round in 0..3 {
-        let mut workers: Vec<_> = (0..2).map(|number| worker(&place, 10 * round + number)).collect();
+        let mut workers: Vec<_> = (0..2).map(|number| worker(&sandbox, 10 * round + number)).collect();
         tokio::time::sleep(Duration::from_millis(700)).await;
         for child in &mut workers {
             child.kill().await.unwrap();
         }
     }
-    drain(&place).await;
-    none_was_worked_twice_at_once(&fake);
-    let alone = Place::new(fake.url());
+    drain(&sandbox).await;
+    assert_no_concurrent_work(&fake);
+    let alone = Sandbox::new(fake.url());
     let names: Vec<String> = (0..30).map(|r| format!("contoso/r{r:03}")).collect();
     alone.mirror(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&alone.dump().await, &sandbox.dump().await), None);
 }

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use fake_github::{FakeGitHub, Options, World, names};
 use support::backends::Backends;
-use support::program::Place;
+use support::program::Sandbox;
 use support::stores::difference;
 
 #[rstest]
@@ -17,12 +17,12 @@ async fn the_same_world_comes_to_the_same_documents_and_tables(
     #[case] relational: Backends,
 ) {
     let fake = FakeGitHub::start(World::edge_cases(5), Options::unlimited()).await;
-    let embedded = Place::over(fake.url(), Backends::Embedded, Backends::Embedded);
-    let other = Place::over(fake.url(), documents, relational);
+    let embedded = Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded);
+    let other = Sandbox::over(fake.url(), documents, relational);
     let repositories =
         [names::WEB, names::WEB_FORK, names::QUIET, names::EMPTY, names::NO_ISSUES, names::PRIVATE, names::NEW_NAME];
-    for place in [&embedded, &other] {
-        place.mirror(&repositories).await;
+    for sandbox in [&embedded, &other] {
+        sandbox.mirror(&repositories).await;
     }
     assert_eq!(difference(&embedded.dump().await, &other.dump().await), None);
     // What goes through an update, a renamed repository and a mark of deletion, too.
@@ -34,8 +34,8 @@ async fn the_same_world_comes_to_the_same_documents_and_tables(
         let quiet = w.repo(names::QUIET);
         w.rename_repo(quiet, "silent");
     });
-    for place in [&embedded, &other] {
-        place.mirror(&[names::WEB, "contoso/silent"]).await;
+    for sandbox in [&embedded, &other] {
+        sandbox.mirror(&[names::WEB, "contoso/silent"]).await;
     }
     assert_eq!(difference(&embedded.dump().await, &other.dump().await), None);
 }

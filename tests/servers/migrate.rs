@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use fake_github::{FakeGitHub, Options, World, names};
 use support::backends::Backends;
-use support::program::{Place, Ran};
+use support::program::{RunOutput, Sandbox};
 use support::servers::mariadb::MariaDb;
 use support::stores::RelationalStore;
 
@@ -18,44 +18,44 @@ const TABLES: &str = include_str!("../fixtures/ghtorrent_31.sql");
 const IN_THE_WAY: &str = include_str!("../fixtures/ghtorrent_31_in_the_way.sql");
 const NOWHERE: &str = "http://127.0.0.1:9/";
 
-/// A place whose relational store holds what these statements make.
-fn place(sql: &[&str]) -> Place {
+/// A sandbox whose relational store holds what these statements make.
+fn sandbox(sql: &[&str]) -> Sandbox {
     place_at(NOWHERE, sql)
 }
 
-fn place_at(api_url: &str, sql: &[&str]) -> Place {
-    let place = Place::over(api_url, Backends::Embedded, Backends::Servers);
-    execute(&place, &sql.join("\n"));
-    place
+fn place_at(api_url: &str, sql: &[&str]) -> Sandbox {
+    let sandbox = Sandbox::over(api_url, Backends::Embedded, Backends::Servers);
+    execute(&sandbox, &sql.join("\n"));
+    sandbox
 }
 
-fn execute(place: &Place, sql: &str) {
-    MariaDb::shared().execute(&format!("USE {}; {sql}", database(place)));
+fn execute(sandbox: &Sandbox, sql: &str) {
+    MariaDb::shared().execute(&format!("USE {}; {sql}", database(sandbox)));
 }
 
-fn database(place: &Place) -> String {
-    let RelationalStore::Mysql { url } = &place.stores().relational else { panic!("a server's") };
+fn database(sandbox: &Sandbox) -> String {
+    let RelationalStore::Mysql { url } = &sandbox.stores().relational else { panic!("a server's") };
     url.rsplit('/').next().unwrap().to_owned()
 }
 
-async fn query(place: &Place, sql: &str) -> Vec<Vec<String>> {
-    place.stores().relational.query(sql).await
+async fn query(sandbox: &Sandbox, sql: &str) -> Vec<Vec<String>> {
+    sandbox.stores().relational.query(sql).await
 }
 
-async fn one(place: &Place, sql: &str) -> String {
-    query(place, sql).await.remove(0).join("|")
+async fn one(sandbox: &Sandbox, sql: &str) -> String {
+    query(sandbox, sql).await.remove(0).join("|")
 }
 
 /// Everything in the tables and about them, to be compared.
-async fn everything(place: &Place) -> Vec<String> {
+async fn everything(sandbox: &Sandbox) -> Vec<String> {
     let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name";
     let mut all = Vec::new();
-    for table in query(place, tables).await {
+    for table in query(sandbox, tables).await {
         let name = &table[0];
-        all.extend(query(place, &format!("SHOW CREATE TABLE `{name}`")).await.into_iter().map(|row| row.join("|")));
+        all.extend(query(sandbox, &format!("SHOW CREATE TABLE `{name}`")).await.into_iter().map(|row| row.join("|")));
         // When migrations were run differs.
         if name != "_sqlx_migrations" {
-            let rows = query(place, &format!("SELECT * FROM `{name}`")).await;
+            let rows = query(sandbox, &format!("SELECT * FROM `{name}`")).await;
             let rows: BTreeSet<String> = rows.into_iter().map(|row| format!("{name}: {}", row.join("|"))).collect();
             all.extend(rows);
         }
@@ -68,15 +68,20 @@ fn without_counters(line: &str) -> String {
     line.split(' ').filter(|word| !word.starts_with("AUTO_INCREMENT=")).collect::<Vec<_>>().join(" ")
 }
 
-fn ended(ran: &Ran, code: i32, shown: &[&str]) {
-    assert_eq!(ran.code, Some(code), "{}\n{}", ran.out, ran.err);
+fn ended(output: &RunOutput, code: i32, shown: &[&str]) {
+    assert_eq!(output.code, Some(code), "{}\n{}", output.out, output.err);
     for text in shown {
-        assert!(ran.out.contains(text) || ran.err.contains(text), "{text:?} is not in\n{}\n{}", ran.out, ran.err);
+        assert!(
+            output.out.contains(text) || output.err.contains(text),
+            "{text:?} is not in\n{}\n{}",
+            output.out,
+            output.err
+        );
     }
 }
 
 /// Columns and the keys that make rows unique, without the names of keys.
-async fn layout(place: &Place) -> BTreeSet<String> {
+async fn layout(sandbox: &Sandbox) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let columns = "SELECT 'column', table_name, column_name, column_type, is_nullable, collation_name, extra \
                    FROM information_schema.columns WHERE table_schema = DATABASE()";
@@ -88,36 +93,36 @@ async fn layout(place: &Place) -> BTreeSet<String> {
     let tables = "SELECT 'table', table_name, engine, table_collation FROM information_schema.tables \
                   WHERE table_schema = DATABASE()";
     for sql in [columns, keys, references, tables] {
-        all.extend(query(place, sql).await.into_iter().map(|row| row.join("|")));
+        all.extend(query(sandbox, sql).await.into_iter().map(|row| row.join("|")));
     }
     all
 }
 
 #[tokio::test]
 async fn the_check_says_what_it_takes_and_changes_nothing() {
-    let place = place(&[TABLES]);
-    let before = everything(&place).await;
-    let ran = place.run(&["migrate"]).await;
-    ended(&ran, 0, &["add updated_at", "InnoDB; ", "change event_id", "key issue_comments_comment", "--apply"]);
-    let line = ran.out.lines().find(|line| line.starts_with("commits ")).unwrap();
+    let sandbox = sandbox(&[TABLES]);
+    let before = everything(&sandbox).await;
+    let output = sandbox.run(&["migrate"]).await;
+    ended(&output, 0, &["add updated_at", "InnoDB; ", "change event_id", "key issue_comments_comment", "--apply"]);
+    let line = output.out.lines().find(|line| line.starts_with("commits ")).unwrap();
     assert_eq!(line.split_whitespace().nth(1), Some("3"), "the rows are counted");
-    assert!(!ran.out.contains("In the way"), "{}", ran.out);
-    assert_eq!(everything(&place).await, before);
+    assert!(!output.out.contains("In the way"), "{}", output.out);
+    assert_eq!(everything(&sandbox).await, before);
 }
 
 #[tokio::test]
 async fn a_database_of_ghtorrents_becomes_one_of_msghts() {
-    let upgraded = place(&[TABLES]);
+    let upgraded = sandbox(&[TABLES]);
     ended(&upgraded.run(&["retrieve-repo", "a/b"]).await, 2, &["schema version 31", "msght migrate"]);
     ended(&upgraded.run(&["migrate", "--apply"]).await, 0, &["is upgraded"]);
     ended(&upgraded.run(&["migrate", "--apply"]).await, 0, &["nothing to do"]);
 
     // A fresh database is the measure.
-    let fresh = place(&[]);
+    let fresh = sandbox(&[]);
     ended(&fresh.run(&["migrate"]).await, 0, &["nothing to do"]);
     // GitHub can't be reached here, but the stores are opened.
-    for place in [&fresh, &upgraded] {
-        place.run(&["retrieve-repo", "a/b"]).await;
+    for sandbox in [&fresh, &upgraded] {
+        sandbox.run(&["retrieve-repo", "a/b"]).await;
     }
     let missing: Vec<String> = layout(&fresh).await.difference(&layout(&upgraded).await).cloned().collect();
     assert!(missing.is_empty(), "{missing:#?}");
@@ -178,18 +183,18 @@ async fn a_database_of_ghtorrents_becomes_one_of_msghts() {
 )]
 #[tokio::test]
 async fn ghtorrents_queries_run_unchanged(#[case] sql: &str, #[case] expected: &[&str]) {
-    let place = place(&[TABLES]);
-    let before: Vec<String> = query(&place, sql).await.iter().map(|row| row.join("|")).collect();
-    ended(&place.run(&["migrate", "--apply"]).await, 0, &[]);
-    let after: Vec<String> = query(&place, sql).await.iter().map(|row| row.join("|")).collect();
+    let sandbox = sandbox(&[TABLES]);
+    let before: Vec<String> = query(&sandbox, sql).await.iter().map(|row| row.join("|")).collect();
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 0, &[]);
+    let after: Vec<String> = query(&sandbox, sql).await.iter().map(|row| row.join("|")).collect();
     assert_eq!(after, expected);
     assert_eq!(before, expected);
 }
 
 #[tokio::test]
 async fn rows_in_the_way_are_named_and_refused_until_repair_is_asked_for() {
-    let place = place(&[TABLES, IN_THE_WAY]);
-    let before = everything(&place).await;
+    let sandbox = sandbox(&[TABLES, IN_THE_WAY]);
+    let before = everything(&sandbox).await;
     let shown = [
         "several rows of one key (comment_id)",
         "601 (3 rows)",
@@ -201,18 +206,18 @@ async fn rows_in_the_way_are_named_and_refused_until_repair_is_asked_for() {
         "bytes is missing",
         "with --repair-duplicates",
     ];
-    ended(&place.run(&["migrate"]).await, 1, &shown);
-    ended(&place.run(&["migrate", "--apply"]).await, 1, &["nothing was changed"]);
-    assert_eq!(everything(&place).await, before);
-    ended(&place.run(&["migrate", "--repair-duplicates"]).await, 0, &["the newest is kept"]);
-    assert_eq!(everything(&place).await, before);
+    ended(&sandbox.run(&["migrate"]).await, 1, &shown);
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 1, &["nothing was changed"]);
+    assert_eq!(everything(&sandbox).await, before);
+    ended(&sandbox.run(&["migrate", "--repair-duplicates"]).await, 0, &["the newest is kept"]);
+    assert_eq!(everything(&sandbox).await, before);
 
-    ended(&place.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["is upgraded"]);
-    repaired(&place).await;
+    ended(&sandbox.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["is upgraded"]);
+    repaired(&sandbox).await;
 }
 
 /// What becomes of the rows in the way.
-async fn repaired(place: &Place) {
+async fn repaired(sandbox: &Sandbox) {
     for (sql, expected) in [
         // The one of the highest id, else the one created last.
         ("SELECT group_concat(id ORDER BY id) FROM pull_request_history", "2,4,5,6"),
@@ -240,29 +245,29 @@ async fn repaired(place: &Place) {
             "0",
         ),
     ] {
-        assert_eq!(one(place, sql).await, expected, "{sql}");
+        assert_eq!(one(sandbox, sql).await, expected, "{sql}");
     }
-    references_hold(place).await;
+    references_hold(sandbox).await;
 }
 
-async fn references_hold(place: &Place) {
+async fn references_hold(sandbox: &Sandbox) {
     let references = "SELECT table_name, column_name, referenced_table_name FROM information_schema.key_column_usage \
                       WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL AND referenced_column_name = 'id'";
-    for row in query(place, references).await {
+    for row in query(sandbox, references).await {
         let [table, column, referenced] = &row[..] else { panic!("{row:?}") };
         let sql = format!(
             "SELECT count(*) FROM `{table}` t LEFT JOIN `{referenced}` r ON r.id = t.`{column}` \
              WHERE t.`{column}` IS NOT NULL AND r.id IS NULL"
         );
-        assert_eq!(one(place, &sql).await, "0", "{row:?}");
+        assert_eq!(one(sandbox, &sql).await, "0", "{row:?}");
     }
 }
 
 #[tokio::test]
 async fn an_upgrade_that_is_killed_anywhere_is_gone_on_with() {
-    let undisturbed = place(&[TABLES, IN_THE_WAY]);
+    let undisturbed = sandbox(&[TABLES, IN_THE_WAY]);
     ended(&undisturbed.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &[]);
-    let killed = place(&[TABLES, IN_THE_WAY]);
+    let killed = sandbox(&[TABLES, IN_THE_WAY]);
     let mut kills = 0_u64;
     // Each run is killed in the middle of a step that it tells of, one step further on than the run before.
     loop {
@@ -288,25 +293,25 @@ async fn an_upgrade_that_is_killed_anywhere_is_gone_on_with() {
     let (left, right) = (layout(&killed).await, layout(&undisturbed).await);
     let differing: Vec<&String> = left.symmetric_difference(&right).collect();
     assert!(differing.is_empty(), "{differing:#?}");
-    let rows = async |place: &Place| -> BTreeSet<String> {
-        everything(place).await.into_iter().filter(|line| !line.contains("CREATE TABLE")).collect()
+    let rows = async |sandbox: &Sandbox| -> BTreeSet<String> {
+        everything(sandbox).await.into_iter().filter(|line| !line.contains("CREATE TABLE")).collect()
     };
     assert_eq!(rows(&killed).await, rows(&undisturbed).await);
 }
 
 #[tokio::test]
 async fn msghts_own_tables_that_are_half_made_are_finished() {
-    let place = place(&[TABLES]);
-    ended(&place.run(&["migrate", "--apply"]).await, 0, &["is upgraded"]);
-    let whole = layout(&place).await;
+    let sandbox = sandbox(&[TABLES]);
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 0, &["is upgraded"]);
+    let whole = layout(&sandbox).await;
     execute(
-        &place,
+        &sandbox,
         "UPDATE _sqlx_migrations SET success = 0 WHERE version = 2; DROP TABLE msght_leases; DELETE FROM _sqlx_migrations WHERE version = 3",
     );
-    ended(&place.run(&["migrate"]).await, 0, &["2 migrations are unfinished", "--apply"]);
-    ended(&place.run(&["migrate", "--apply"]).await, 0, &["is upgraded"]);
-    assert_eq!(layout(&place).await, whole);
-    ended(&place.run(&["migrate", "--apply"]).await, 0, &["nothing to do"]);
+    ended(&sandbox.run(&["migrate"]).await, 0, &["2 migrations are unfinished", "--apply"]);
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 0, &["is upgraded"]);
+    assert_eq!(layout(&sandbox).await, whole);
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 0, &["nothing to do"]);
 }
 
 #[rstest]
@@ -328,10 +333,10 @@ async fn msghts_own_tables_that_are_half_made_are_finished() {
 )]
 #[tokio::test]
 async fn what_msght_can_not_set_right_is_left_to_the_user(#[case] sql: &str, #[case] shown: &[&str]) {
-    let place = place(&[TABLES, sql]);
-    let before = everything(&place).await;
-    ended(&place.run(&["migrate", "--apply", "--repair-duplicates"]).await, 1, shown);
-    assert_eq!(everything(&place).await, before);
+    let sandbox = sandbox(&[TABLES, sql]);
+    let before = everything(&sandbox).await;
+    ended(&sandbox.run(&["migrate", "--apply", "--repair-duplicates"]).await, 1, shown);
+    assert_eq!(everything(&sandbox).await, before);
 }
 
 #[rstest]
@@ -339,28 +344,28 @@ async fn what_msght_can_not_set_right_is_left_to_the_user(#[case] sql: &str, #[c
 #[case::another_program("DROP TABLE schema_info", "not GHTorrent's")]
 #[tokio::test]
 async fn databases_of_other_kinds_are_refused(#[case] sql: &str, #[case] shown: &str) {
-    let place = place(&[TABLES, sql]);
-    let before = everything(&place).await;
-    ended(&place.run(&["migrate", "--apply"]).await, 2, &[shown]);
-    assert_eq!(everything(&place).await, before);
+    let sandbox = sandbox(&[TABLES, sql]);
+    let before = everything(&sandbox).await;
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 2, &[shown]);
+    assert_eq!(everything(&sandbox).await, before);
 }
 
 #[tokio::test]
 async fn of_two_upgrades_at_once_the_second_is_refused() {
-    let place = place(&[TABLES]);
-    let name = format!("concat('msght migrate ', left(md5('{}'), 16))", database(&place));
-    let RelationalStore::Mysql { url } = &place.stores().relational else { panic!("a server's") };
+    let sandbox = sandbox(&[TABLES]);
+    let name = format!("concat('msght migrate ', left(md5('{}'), 16))", database(&sandbox));
+    let RelationalStore::Mysql { url } = &sandbox.stores().relational else { panic!("a server's") };
     let mut other = sqlx::mysql::MySqlConnection::connect(url).await.unwrap();
     sqlx::query(sqlx::AssertSqlSafe(format!("SELECT GET_LOCK({name}, 0)"))).execute(&mut other).await.unwrap();
-    ended(&place.run(&["migrate", "--apply"]).await, 2, &["another process is upgrading it"]);
-    ended(&place.run(&["migrate"]).await, 0, &[]);
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 2, &["another process is upgrading it"]);
+    ended(&sandbox.run(&["migrate"]).await, 0, &[]);
 }
 
 #[tokio::test]
 async fn embedded_stores_need_nothing() {
-    let place = Place::over(NOWHERE, Backends::Embedded, Backends::Embedded);
-    ended(&place.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["nothing to do"]);
-    assert!(!place.data_dir().join("github.db").exists());
+    let sandbox = Sandbox::over(NOWHERE, Backends::Embedded, Backends::Embedded);
+    ended(&sandbox.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["nothing to do"]);
+    assert!(!sandbox.data_dir().join("github.db").exists());
 }
 
 #[tokio::test]
@@ -374,16 +379,16 @@ async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
          INSERT INTO issues (id, repo_id, reporter_id, pull_request, issue_id) VALUES (500, 50, 2, 0, {number}); \
          INSERT INTO repo_labels VALUES (70, 50, 'bug')"
     );
-    let place = place_at(fake.url(), &[TABLES, &known]);
-    ended(&place.run(&["migrate", "--apply"]).await, 0, &[]);
+    let sandbox = place_at(fake.url(), &[TABLES, &known]);
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 0, &[]);
     // Who was known by a login alone, and is not there any more, is missed by two runs before that is believed.
-    let first = place.run(&["retrieve-repo", names::WEB]).await;
+    let first = sandbox.run(&["retrieve-repo", names::WEB]).await;
     ended(&first, 1, &[]);
     assert!(first.out.contains("1 accounts without a known id"), "{}", first.out);
-    place.stores().relational.execute("UPDATE msght_profiles SET missing_since = '2020-01-01 00:00:00'").await;
-    place.mirror(&[names::WEB]).await;
-    place.mirror(&[names::WEB]).await;
-    let fresh = Place::over(fake.url(), Backends::Embedded, Backends::Embedded);
+    sandbox.stores().relational.execute("UPDATE msght_profiles SET missing_since = '2020-01-01 00:00:00'").await;
+    sandbox.mirror(&[names::WEB]).await;
+    sandbox.mirror(&[names::WEB]).await;
+    let fresh = Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded);
     fresh.mirror(&[names::WEB]).await;
     for sql in [
         "SELECT count(*) FROM issues i JOIN projects p ON p.id = i.repo_id WHERE p.name = 'web'",
@@ -392,30 +397,30 @@ async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
         "SELECT count(*) FROM users WHERE login = 'contoso'",
         "SELECT count(*) FROM watchers w JOIN projects p ON p.id = w.repo_id WHERE p.name = 'web'",
     ] {
-        assert_eq!(one(&place, sql).await, one(&fresh, sql).await, "{sql}");
+        assert_eq!(one(&sandbox, sql).await, one(&fresh, sql).await, "{sql}");
     }
     let own = "SELECT i.id, p.id, u.id FROM issues i JOIN projects p ON p.id = i.repo_id JOIN users u ON u.id = p.owner_id \
                WHERE p.name = 'web' AND i.issue_id = ";
-    assert_eq!(one(&place, &format!("{own}{number}")).await, "500|50|1");
-    references_hold(&place).await;
+    assert_eq!(one(&sandbox, &format!("{own}{number}")).await, "500|50|1");
+    references_hold(&sandbox).await;
 }
 
 #[tokio::test]
 async fn duplicate_documents_are_named_and_the_newest_is_kept_when_asked() {
-    let place = Place::over(NOWHERE, Backends::Servers, Backends::Embedded);
-    let support::stores::DocumentStore::Mongodb { url, database } = &place.stores().documents else { panic!() };
+    let sandbox = Sandbox::over(NOWHERE, Backends::Servers, Backends::Embedded);
+    let support::stores::DocumentStore::Mongodb { url, database } = &sandbox.stores().documents else { panic!() };
     let issues =
         mongodb::Client::with_uri_str(url).await.unwrap().database(database).collection::<bson::Document>("issues");
     for title in ["older", "newer"] {
         issues.insert_one(doc! { "owner": "octo", "repo": "a", "number": 1, "title": title }).await.unwrap();
     }
     let shown = ["issues", "a/octo/1 (2 documents)", "with --repair-duplicates"];
-    ended(&place.run(&["migrate"]).await, 1, &shown);
-    ended(&place.run(&["migrate", "--apply"]).await, 1, &["nothing was changed"]);
-    ended(&place.run(&["migrate", "--repair-duplicates"]).await, 0, &["the newest is kept"]);
+    ended(&sandbox.run(&["migrate"]).await, 1, &shown);
+    ended(&sandbox.run(&["migrate", "--apply"]).await, 1, &["nothing was changed"]);
+    ended(&sandbox.run(&["migrate", "--repair-duplicates"]).await, 0, &["the newest is kept"]);
     assert_eq!(issues.count_documents(doc! {}).await.unwrap(), 2);
-    ended(&place.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["issues: 1 document removed"]);
+    ended(&sandbox.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &["issues: 1 document removed"]);
     let left = issues.find_one(doc! {}).await.unwrap().unwrap();
     assert_eq!(left.get_str("title").unwrap(), "newer");
-    ended(&place.run(&["migrate"]).await, 0, &["nothing to do"]);
+    ended(&sandbox.run(&["migrate"]).await, 0, &["nothing to do"]);
 }

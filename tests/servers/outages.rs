@@ -6,12 +6,12 @@ use tokio::task::spawn_blocking;
 
 use fake_github::{FakeGitHub, Options, World, WorldSize};
 use support::backends::Backends;
-use support::program::{Place, finish};
+use support::program::{Sandbox, finish};
 use support::servers::mariadb::MariaDb;
 use support::servers::mongodb::MongoServer;
 use support::servers::rabbitmq::RabbitServer;
 use support::stores::{DocumentStore, RelationalStore, StoredData, difference};
-use support::work::{drain, load, none_was_worked_twice_at_once, worker};
+use support::workers::{assert_no_concurrent_work, drain, load, worker};
 
 /// Servers that no other test uses, so that they can be killed.
 struct Own {
@@ -24,11 +24,11 @@ impl Own {
         blocking(|| Self { mongodb: MongoServer::start(), mariadb: MariaDb::start() }).await
     }
 
-    fn place(&self, fake: &FakeGitHub) -> Place {
+    fn sandbox(&self, fake: &FakeGitHub) -> Sandbox {
         let documents = DocumentStore::Mongodb { url: self.mongodb.url("own"), database: "own".to_owned() };
         self.mariadb.execute("CREATE DATABASE own");
         let relational = RelationalStore::Mysql { url: self.mariadb.url("own") };
-        Place::at(fake.url(), StoredData { documents, relational })
+        Sandbox::at(fake.url(), StoredData { documents, relational })
     }
 }
 
@@ -40,11 +40,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 async fn a_retrieval_outlives_every_server_of_its_stores() {
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::sized(5, WorldSize::of(500, 100, 40)), options).await;
-    let undisturbed = Place::over(fake.url(), Backends::Servers, Backends::Servers);
+    let undisturbed = Sandbox::over(fake.url(), Backends::Servers, Backends::Servers);
     undisturbed.mirror(&["contoso/huge"]).await;
     let own = Own::start().await;
-    let place = own.place(&fake);
-    let mut child = place.spawn(&["retrieve-repo", "contoso/huge"]);
+    let sandbox = own.sandbox(&fake);
+    let mut child = sandbox.spawn(&["retrieve-repo", "contoso/huge"]);
     let before = fake.request_count();
     while fake.request_count() < before + 50 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -65,14 +65,14 @@ async fn a_retrieval_outlives_every_server_of_its_stores() {
             kills += 1;
         }
     }
-    let ran = finish(child).await;
-    assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
+    let output = finish(child).await;
+    assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
     assert!(kills >= 4, "the run ended after {kills} kills");
     for server in ["mysql://", "mongodb://"] {
-        let told = |end: &str| ran.err.lines().any(|line| line.contains(server) && line.contains(end));
-        assert!(told("can't be reached") && told("is back"), "{server} in\n{}", ran.err);
+        let told = |end: &str| output.err.lines().any(|line| line.contains(server) && line.contains(end));
+        assert!(told("can't be reached") && told("is back"), "{server} in\n{}", output.err);
     }
-    assert_eq!(difference(&undisturbed.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&undisturbed.dump().await, &sandbox.dump().await), None);
 }
 
 #[tokio::test]
@@ -80,19 +80,19 @@ async fn a_server_that_stays_away_ends_the_run_with_a_clear_error() {
     let options = Options { latency: Duration::from_millis(20), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::sized(5, WorldSize::of(500, 100, 40)), options).await;
     let own = Own::start().await;
-    let place = own.place(&fake);
-    let child = place.spawn(&["retrieve-repo", "contoso/huge", "--store-timeout", "2s"]);
+    let sandbox = own.sandbox(&fake);
+    let child = sandbox.spawn(&["retrieve-repo", "contoso/huge", "--store-timeout", "2s"]);
     while fake.request_count() < 50 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     own.mariadb.kill();
-    let ran = finish(child).await;
-    ran.said(1, &["error: contoso/huge: ", "mysql://root@127.0.0.1", "check that the server runs"]);
+    let output = finish(child).await;
+    output.assert_output(1, &["error: contoso/huge: ", "mysql://root@127.0.0.1", "check that the server runs"]);
     // At the start it is the settings that are wrong, or the server: nothing has begun.
-    let ran = place.run(&["retrieve-repo", "contoso/huge"]).await;
-    ran.said(2, &["opening the relational store mysql://root@127.0.0.1", "check that the server runs"]);
+    let output = sandbox.run(&["retrieve-repo", "contoso/huge"]).await;
+    output.assert_output(2, &["opening the relational store mysql://root@127.0.0.1", "check that the server runs"]);
     own.mariadb.restart();
-    place.mirror(&["contoso/huge"]).await;
+    sandbox.mirror(&["contoso/huge"]).await;
 }
 
 #[tokio::test]
@@ -102,9 +102,9 @@ async fn four_workers_over_two_hundred_repositories_outlive_every_server() {
     let fake = FakeGitHub::start(World::many(7, REPOSITORIES), options).await;
     let own = Own::start().await;
     let rabbitmq = blocking(RabbitServer::start).await;
-    let place = own.place(&fake).with("MSGHT_QUEUE__URL", &rabbitmq.url()).with("MSGHT_QUEUE__RETRY_AFTER", "1s");
-    load(&place, REPOSITORIES).await;
-    let mut workers: Vec<_> = (0..4).map(|number| worker(&place, number)).collect();
+    let sandbox = own.sandbox(&fake).with("MSGHT_QUEUE__URL", &rabbitmq.url()).with("MSGHT_QUEUE__RETRY_AFTER", "1s");
+    load(&sandbox, REPOSITORIES).await;
+    let mut workers: Vec<_> = (0..4).map(|number| worker(&sandbox, number)).collect();
     for round in 0..6 {
         tokio::time::sleep(Duration::from_millis(1500)).await;
         match round % 3 {
@@ -121,17 +121,17 @@ async fn four_workers_over_two_hundred_repositories_outlive_every_server() {
         // A worker dies with every second server, and another one takes its place.
         if round % 2 == 0 {
             workers[round / 2].kill().await.unwrap();
-            workers.push(worker(&place, 10 + round));
+            workers.push(worker(&sandbox, 10 + round));
         }
     }
     for child in workers {
-        let ran = finish(child).await;
-        assert!(matches!(ran.code, Some(0) | None), "{:?}\n{}\n{}", ran.code, ran.out, ran.err);
+        let output = finish(child).await;
+        assert!(matches!(output.code, Some(0) | None), "{:?}\n{}\n{}", output.code, output.out, output.err);
     }
-    drain(&place).await;
-    none_was_worked_twice_at_once(&fake);
-    let alone = Place::over(fake.url(), Backends::Servers, Backends::Servers);
+    drain(&sandbox).await;
+    assert_no_concurrent_work(&fake);
+    let alone = Sandbox::over(fake.url(), Backends::Servers, Backends::Servers);
     let names: Vec<String> = (0..REPOSITORIES).map(|r| format!("contoso/r{r:03}")).collect();
     alone.mirror(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    assert_eq!(difference(&alone.dump().await, &place.dump().await), None);
+    assert_eq!(difference(&alone.dump().await, &sandbox.dump().await), None);
 }

@@ -2,7 +2,7 @@
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Options, World};
 use support::backends::Backends;
-use support::program::Place;
+use support::program::Sandbox;
 
 const REPOSITORY: &str = "contoso/large";
 
@@ -19,17 +19,17 @@ async fn oversized_documents_are_reduced_or_named_and_keep_no_other_back() {
     };
     rewrite(&format!("/commits/{sha}"), r#""patch":""#, format!(r#""patch":"{}"#, "+x\\n".repeat(60_000)));
     rewrite("/issues?", "Nothing happens.", "Nothing happens. ".repeat(1_100_000));
-    let place = Place::over(fake.url(), Backends::Servers, Backends::Servers);
+    let sandbox = Sandbox::over(fake.url(), Backends::Servers, Backends::Servers);
     for run in 0..3 {
         let args: &[&str] =
             if run == 2 { &["retrieve-repo", REPOSITORY, "--full"] } else { &["retrieve-repo", REPOSITORY] };
-        let ran = place.run(args).await;
-        assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
-        assert_eq!(ran.stage("issues")[0], "incomplete", "{}", ran.out);
-        assert!(ran.out.contains("the document contoso/large/1 of issues is not stored"), "{}", ran.out);
-        assert_eq!(ran.stage("details")[0], "limited", "{}", ran.out);
-        assert!(ran.out.contains(&sha) && ran.out.contains("without the patches"), "{}", ran.out);
-        let stores = place.stores();
+        let output = sandbox.run(args).await;
+        assert_eq!(output.code, Some(1), "{}\n{}", output.out, output.err);
+        assert_eq!(output.stage("issues")[0], "incomplete", "{}", output.out);
+        assert!(output.out.contains("the document contoso/large/1 of issues is not stored"), "{}", output.out);
+        assert_eq!(output.stage("details")[0], "limited", "{}", output.out);
+        assert!(output.out.contains(&sha) && output.out.contains("without the patches"), "{}", output.out);
+        let stores = sandbox.stores();
         assert_eq!(stores.collection("issues").await.into_keys().collect::<Vec<_>>(), ["contoso/large/2"]);
         let commit = &stores.collection("commits").await[&sha];
         assert_eq!(
@@ -39,6 +39,6 @@ async fn oversized_documents_are_reduced_or_named_and_keep_no_other_back() {
         assert_eq!(commit["_msght"]["without"][0], "files.patch");
     }
     fake.clear_faults();
-    place.mirror(&[REPOSITORY]).await;
-    assert_eq!(place.stores().collection("issues").await.len(), 2);
+    sandbox.mirror(&[REPOSITORY]).await;
+    assert_eq!(sandbox.stores().collection("issues").await.len(), 2);
 }

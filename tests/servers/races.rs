@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use fake_github::{FakeGitHub, Options, UserKind, World, names};
 use support::backends::Backends;
-use support::program::{Place, finish};
+use support::program::{Sandbox, finish};
 use support::stores::{RelationalStore, difference};
 
 /// Long enough for a run over a small repository to come to what it has to wait for, or to its end if it doesn't wait.
@@ -20,20 +20,20 @@ fn fake_login(email: &str) -> String {
     digest.iter().take(12).map(|byte| char::from(b'A' + byte % 26)).collect()
 }
 
-/// A place with tables and next to nobody in them, and what an undisturbed run makes.
-async fn prepared() -> (FakeGitHub, Place, Place, MySqlConnection) {
+/// A sandbox with tables and next to nobody in them, and what an undisturbed run makes.
+async fn prepared() -> (FakeGitHub, Sandbox, Sandbox, MySqlConnection) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let undisturbed = Place::over(fake.url(), Backends::Embedded, Backends::Servers);
-    let place = Place::over(fake.url(), Backends::Embedded, Backends::Servers);
-    for place in [&undisturbed, &place] {
-        place.mirror(&[names::EMPTY]).await;
+    let undisturbed = Sandbox::over(fake.url(), Backends::Embedded, Backends::Servers);
+    let sandbox = Sandbox::over(fake.url(), Backends::Embedded, Backends::Servers);
+    for sandbox in [&undisturbed, &sandbox] {
+        sandbox.mirror(&[names::EMPTY]).await;
     }
     undisturbed.mirror(&[names::WEB]).await;
-    let RelationalStore::Mysql { url } = &place.stores().relational else { panic!("a server's") };
+    let RelationalStore::Mysql { url } = &sandbox.stores().relational else { panic!("a server's") };
     let mut other = MySqlConnection::connect(url).await.unwrap();
     // As msght's own sessions, which lock no gaps.
     execute(&mut other, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned()).await;
-    (fake, undisturbed, place, other)
+    (fake, undisturbed, sandbox, other)
 }
 
 async fn execute(connection: &mut MySqlConnection, sql: String) {
@@ -41,28 +41,28 @@ async fn execute(connection: &mut MySqlConnection, sql: String) {
 }
 
 /// Mirrors, and commits what the other process is at only when the run can't get on without, or has ended.
-async fn mirrored_meanwhile(place: &Place, mut other: MySqlConnection) {
-    let running = finish(place.spawn(&["retrieve-repo", names::WEB]));
+async fn mirrored_meanwhile(sandbox: &Sandbox, mut other: MySqlConnection) {
+    let running = finish(sandbox.spawn(&["retrieve-repo", names::WEB]));
     tokio::pin!(running);
     let ended = tokio::time::timeout(MEANWHILE, &mut running).await;
     execute(&mut other, "COMMIT".to_owned()).await;
     match ended {
-        Ok(ran) => ran,
+        Ok(output) => output,
         Err(_) => running.await,
     }
-    .said(0, &[]);
+    .assert_output(0, &[]);
 }
 
 /// An address that an account was tied to.
-async fn tied(place: &Place) -> String {
+async fn tied(sandbox: &Sandbox) -> String {
     let sql = "SELECT e.email FROM msght_emails e JOIN users u ON u.id = e.user_id \
                JOIN commits c ON c.author_id = u.id ORDER BY u.login LIMIT 1";
-    place.stores().sql(sql).await.remove(0).remove(0)
+    sandbox.stores().sql(sql).await.remove(0).remove(0)
 }
 
 #[tokio::test]
 async fn a_fake_user_that_another_process_is_just_making_becomes_the_account() {
-    let (_fake, undisturbed, place, mut other) = prepared().await;
+    let (_fake, undisturbed, sandbox, mut other) = prepared().await;
     let email = tied(&undisturbed).await;
     let login = fake_login(&email);
     execute(
@@ -70,13 +70,13 @@ async fn a_fake_user_that_another_process_is_just_making_becomes_the_account() {
         format!("BEGIN; INSERT INTO users (login, name, email, fake) VALUES ('{login}', 'me', '{email}', 1)"),
     )
     .await;
-    mirrored_meanwhile(&place, other).await;
-    assert_eq!(difference(&undisturbed.dump().await, &place.dump().await), None);
+    mirrored_meanwhile(&sandbox, other).await;
+    assert_eq!(difference(&undisturbed.dump().await, &sandbox.dump().await), None);
 }
 
 #[tokio::test]
 async fn an_address_that_another_process_is_just_tying_to_an_account_makes_no_fake_user() {
-    let (fake, undisturbed, place, mut other) = prepared().await;
+    let (fake, undisturbed, sandbox, mut other) = prepared().await;
     fake.world_mut(|w| w.add_user("bystander", UserKind::User));
     let email = undisturbed
         .stores()
@@ -92,7 +92,7 @@ async fn an_address_that_another_process_is_just_tying_to_an_account_makes_no_fa
     let tie =
         format!("INSERT INTO msght_emails (email, user_id) SELECT '{email}', id FROM users WHERE login = 'bystander'");
     execute(&mut other, format!("BEGIN; {tie}")).await;
-    mirrored_meanwhile(&place, other).await;
-    assert_eq!(place.stores().number(&fakes).await, 0);
-    place.stores().assert_sound().await;
+    mirrored_meanwhile(&sandbox, other).await;
+    assert_eq!(sandbox.stores().number(&fakes).await, 0);
+    sandbox.stores().assert_sound().await;
 }

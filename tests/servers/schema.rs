@@ -6,17 +6,17 @@ use futures::TryStreamExt as _;
 
 use fake_github::{FakeGitHub, Options, World, names};
 use support::backends::Backends;
-use support::program::Place;
+use support::program::Sandbox;
 use support::snapshot::assert_snapshot;
 use support::stores::{DocumentStore, RelationalStore};
 
 #[tokio::test]
 async fn schema_of_stores_on_servers() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::over(fake.url(), Backends::Servers, Backends::Servers);
-    place.mirror(&[names::EMPTY]).await;
-    assert_snapshot("schema_mariadb", &tables(&place.stores().relational).await);
-    assert_snapshot("schema_mongodb", &indexes(&place.stores().documents).await);
+    let sandbox = Sandbox::over(fake.url(), Backends::Servers, Backends::Servers);
+    sandbox.mirror(&[names::EMPTY]).await;
+    assert_snapshot("schema_mariadb", &tables(&sandbox.stores().relational).await);
+    assert_snapshot("schema_mongodb", &indexes(&sandbox.stores().documents).await);
 }
 
 /// How each table is created, without its counter's state.

@@ -47,7 +47,7 @@ pub(crate) enum Expected {
     /// Not given, and some items are hidden from some tokens: an empty list counts only for the token that synced it
     /// before.
     HiddenFromSome,
-    /// Irrelevant: documents that the list no longer holds are requested by themselves.
+    /// Irrelevant: documents that the list no longer holds are found in another way, and [`Listing::gone`] stays empty.
     Irrelevant,
 }
 
@@ -159,7 +159,9 @@ pub(crate) async fn revalidate_expecting<S: Resource>(
     } else if !ctx.is_incomplete() {
         // Where an item could not be understood, it is not known what the list holds.
         ctx.flush().await?;
-        gone = find_missing(ctx, list.collection, &ids).await?;
+        if expected != Expected::Irrelevant {
+            gone = find_missing(ctx, list.collection, &ids).await?;
+        }
         complete = true;
     }
     if !walker.state.completed || walker.changed {

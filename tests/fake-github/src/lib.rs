@@ -15,7 +15,7 @@
 mod app;
 mod connection;
 mod decoy;
-mod edge;
+mod edge_cases;
 mod faults;
 mod feed;
 mod generate;
@@ -40,7 +40,7 @@ mod world;
 
 pub use app::{APP_KEY, APP_KEY_FILE, APP_NAME, AppSpec, InstallationSpec, Permissions, installation_name};
 pub use decoy::{Decoy, Seen};
-pub use edge::names;
+pub use edge_cases::names;
 pub use faults::{Edit, Fault, FaultKind, Times};
 pub use generate::WorldSize;
 pub use hooks::Hook;

@@ -12,7 +12,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use msght::queue::{AckOutcome, Route};
 use tokio::time::timeout;
 
-use super::place::{self, Kind, Place, bodies, channel, consumer, next, no_more, push};
+use super::sandbox::{self, Kind, Sandbox, bodies, channel, consumer, next, no_more, push};
 use support::servers::free_port;
 use support::servers::rabbitmq::{LOCKED_VHOST, ODD_PASSWORD, ODD_USER, RabbitServer};
 
@@ -26,7 +26,7 @@ async fn nothing_is_lost_when_the_broker_is_killed_in_the_middle_of_publishing_a
     const ALL: u32 = 5000;
     let server = Arc::new(tokio::task::spawn_blocking(RabbitServer::start).await.unwrap());
     let url = server.vhost_url();
-    let queue = place::open(&url).await;
+    let queue = sandbox::open(&url).await;
     queue.declare(&[push()]).await.unwrap();
     let published = Arc::new(AtomicUsize::new(0));
     let publishing = tokio::spawn({
@@ -85,7 +85,7 @@ async fn nothing_is_lost_when_the_broker_is_killed_in_the_middle_of_publishing_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_hangs_is_noticed_and_waited_for() {
     let server = tokio::task::spawn_blocking(RabbitServer::start).await.unwrap();
-    let queue = place::open(&format!("{}?heartbeat=2", server.vhost_url())).await;
+    let queue = sandbox::open(&format!("{}?heartbeat=2", server.vhost_url())).await;
     queue.declare(&[push()]).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 2).await;
     queue.publish(&push(), bodies(0..1)).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_broker_that_hangs_is_noticed_and_waited_for() {
 async fn what_is_held_longer_than_the_broker_allows_is_delivered_again_and_the_consumer_goes_on() {
     let settings = "[{rabbit, [{consumer_timeout, 2000}, {channel_tick_interval, 500}]}].";
     let server = tokio::task::spawn_blocking(move || RabbitServer::start_with(settings)).await.unwrap();
-    let queue = place::open(&server.vhost_url()).await;
+    let queue = sandbox::open(&server.vhost_url()).await;
     queue.declare(&[push()]).await.unwrap();
     queue.publish(&push(), bodies(0..3)).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 2).await;
@@ -142,7 +142,7 @@ async fn a_broker_that_is_short_of_disk_takes_no_messages_but_lets_consumers_go_
     let url =
         msght::backend_url::BackendUrl::parse(&server.vhost_url(), &[msght::backend_url::BackendKind::Amqp]).unwrap();
     let retry_policy = msght::retry::RetryPolicy::new(Duration::from_secs(1), |_| {});
-    let queue = msght::queue::Queue::open(&url, place::EXCHANGE, &retry_policy).await.unwrap();
+    let queue = msght::queue::Queue::open(&url, sandbox::EXCHANGE, &retry_policy).await.unwrap();
     queue.declare(&[push()]).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
     no_more(&mut deliveries).await;
@@ -160,7 +160,7 @@ async fn a_broker_that_stays_away_ends_in_an_error_that_names_it() {
     let url =
         msght::backend_url::BackendUrl::parse(&server.vhost_url(), &[msght::backend_url::BackendKind::Amqp]).unwrap();
     let retry_policy = msght::retry::RetryPolicy::new(Duration::from_secs(2), |_| {});
-    let queue = msght::queue::Queue::open(&url, place::EXCHANGE, &retry_policy).await.unwrap();
+    let queue = msght::queue::Queue::open(&url, sandbox::EXCHANGE, &retry_policy).await.unwrap();
     queue.declare(&[push()]).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 2).await;
     server.kill();
@@ -190,7 +190,7 @@ async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
         (format!("amqp://guest:s3cret/raw@127.0.0.1:{port}/v0"), "user or password contains"),
     ] {
         let began = Instant::now();
-        let error = place::try_open(&url).await.err().unwrap_or_else(|| panic!("{url} opens"));
+        let error = sandbox::try_open(&url).await.err().unwrap_or_else(|| panic!("{url} opens"));
         let text = error.to_string();
         println!("{text}");
         assert!(error.before_start && text.contains(expected), "{url}: {text}");
@@ -205,7 +205,7 @@ async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
 async fn a_password_with_special_characters_opens_and_missing_rights_are_named() {
     let (user, password) = (encode(ODD_USER), encode(ODD_PASSWORD));
     let url = format!("amqp://{user}:{password}@127.0.0.1:{}/{LOCKED_VHOST}", RabbitServer::shared().port());
-    let queue = place::try_open(&url).await.expect("the password is decoded");
+    let queue = sandbox::try_open(&url).await.expect("the password is decoded");
     let error = queue.declare(&[Route::Projects]).await.expect_err("no right to declare");
     let text = error.to_string();
     assert!(error.before_start && text.contains("access to exchange 'github' in vhost 'locked' refused"), "{text}");
@@ -215,8 +215,8 @@ async fn a_password_with_special_characters_opens_and_missing_rights_are_named()
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
     for what in ["queue with arguments", "queue that is not durable", "exchange of another type", "retry queue"] {
-        let place = Place::new(Kind::Rabbitmq);
-        let (_connection, channel) = channel(&place.url()).await;
+        let sandbox = Sandbox::new(Kind::Rabbitmq);
+        let (_connection, channel) = channel(&sandbox.url()).await;
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(5));
@@ -236,7 +236,7 @@ async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
                 channel.queue_declare("msght.projects.retry.1s".into(), durable, arguments).await.unwrap();
             }
         }
-        let queue = place.open().await;
+        let queue = sandbox.open().await;
         let error = if what == "retry queue" {
             queue.declare(&[Route::Projects]).await.unwrap();
             queue.publish(&Route::Projects, bodies(0..1)).await.unwrap();
@@ -261,13 +261,13 @@ async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ghtorrent_has_declared_is_accepted_and_its_messages_are_consumed() {
-    let place = Place::new(Kind::Rabbitmq);
-    let (_connection, channel) = channel(&place.url()).await;
+    let sandbox = Sandbox::new(Kind::Rabbitmq);
+    let (_connection, channel) = channel(&sandbox.url()).await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare("PushEvents".into(), durable, FieldTable::default()).await.unwrap();
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel.exchange_declare("github".into(), ExchangeKind::Topic, options, FieldTable::default()).await.unwrap();
-    let queue = place.open().await;
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     let send = |payload: &'static [u8]| {
         let options = lapin::options::BasicPublishOptions::default();
@@ -292,12 +292,12 @@ async fn what_ghtorrent_has_declared_is_accepted_and_its_messages_are_consumed()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_whose_queue_is_deleted_ends_with_an_error() {
-    let place = Place::new(Kind::Rabbitmq);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(Kind::Rabbitmq);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
     no_more(&mut deliveries).await;
-    let (_connection, channel) = channel(&place.url()).await;
+    let (_connection, channel) = channel(&sandbox.url()).await;
     channel.queue_delete("PushEvents".into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
     let error = timeout(Duration::from_secs(30), deliveries.next()).await.unwrap().err().expect("it has ended");
     assert!(error.to_string().contains("no queue 'PushEvents'"), "{error}");
@@ -305,8 +305,8 @@ async fn a_consumer_whose_queue_is_deleted_ends_with_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_is_described_by_product_and_version() {
-    let place = Place::new(Kind::Rabbitmq);
-    let described = place.open().await.describe().await.unwrap();
+    let sandbox = Sandbox::new(Kind::Rabbitmq);
+    let described = sandbox.open().await.describe().await.unwrap();
     assert!(described.starts_with("RabbitMQ 3.") || described.starts_with("RabbitMQ 4."), "{described}");
     assert!(described.contains("amqp://guest:***@") && described.ends_with("exchange github"), "{described}");
 }

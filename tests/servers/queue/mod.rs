@@ -1,7 +1,7 @@
 //! The queue's behaviours, each over both backends: an SQLite file and a real RabbitMQ.
 
 mod broker;
-mod place;
+mod sandbox;
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use msght::queue::{AckOutcome, Depth, Queue, Route};
-use place::{Kind, Place, bodies, consumer, next, no_more, push, settle_all};
 use rstest::rstest;
+use sandbox::{Kind, Sandbox, bodies, consumer, next, no_more, push, settle_all};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +23,8 @@ const SOON: Duration = Duration::from_secs(30);
 async fn what_is_published_is_consumed_in_order_and_gone_once_acknowledged(
     #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
 ) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[Route::Projects, Route::Users]).await.unwrap();
     queue.declare(&[Route::Projects]).await.expect("declaring again changes nothing");
     queue.publish(&Route::Projects, bodies(0..1200)).await.unwrap();
@@ -50,8 +50,8 @@ async fn what_is_published_is_consumed_in_order_and_gone_once_acknowledged(
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_no_queue_would_get_is_an_error(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     let error = queue.publish(&Route::event("NeverHeardOf").unwrap(), bodies(0..3)).await.unwrap_err();
     let text = error.to_string();
@@ -62,8 +62,8 @@ async fn a_message_that_no_queue_would_get_is_an_error(#[values(Kind::Sqlite, Ki
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_not_there_is_an_error(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[Route::Projects]).await.unwrap();
     let consuming = queue.consume(&push(), 1, CancellationToken::new()).await.err().expect("no such queue").to_string();
     let counting = queue.depth(&push()).await.unwrap_err().to_string();
@@ -73,11 +73,11 @@ async fn a_queue_that_is_not_there_is_an_error(#[values(Kind::Sqlite, Kind::Rabb
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_queue_gets_every_event_once_and_ours_does_too(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     let watch = Route::event("WatchEvent").unwrap();
     queue.declare(&[push(), watch.clone(), Route::Projects]).await.unwrap();
-    place.bind_theirs(&["evt.PushEvent"]).await;
+    sandbox.bind_theirs(&["evt.PushEvent"]).await;
     queue.publish(&push(), bodies(0..50)).await.unwrap();
     queue.publish(&watch, bodies(50..100)).await.unwrap();
     queue.publish(&Route::Projects, bodies(100..101)).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_foreign_queue_gets_every_event_once_and_ours_does_too(#[values(Kind::
     let mut ours = consumer(&queue, &push(), 10).await;
     assert_eq!(settle_all(&mut ours, 50).await, (0..50).map(|n| format!("message {n}")).collect());
     no_more(&mut ours).await;
-    let theirs = place.take_theirs().await;
+    let theirs = sandbox.take_theirs().await;
     assert_eq!(theirs, (0..100).map(|n| format!("message {n}")).collect::<Vec<_>>());
 }
 
@@ -94,8 +94,8 @@ async fn a_foreign_queue_gets_every_event_once_and_ours_does_too(#[values(Kind::
 async fn a_message_put_off_comes_back_later_with_its_attempts_and_holds_up_nobody(
     #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
 ) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     queue.publish(&push(), bodies(0..3)).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
@@ -125,8 +125,8 @@ async fn a_message_put_off_comes_back_later_with_its_attempts_and_holds_up_nobod
 async fn dead_letters_are_kept_with_their_reason_until_they_are_requeued(
     #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
 ) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     assert_eq!(queue.requeue_dead(&push(), 10).await.unwrap(), 0);
     assert_eq!(queue.dead_letters(&push(), 10).await.unwrap(), []);
@@ -157,8 +157,8 @@ async fn dead_letters_are_kept_with_their_reason_until_they_are_requeued(
 async fn no_more_than_the_prefetch_is_held_and_no_two_consumers_get_the_same(
     #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
 ) {
-    let place = Place::new(kind);
-    let (one, other) = (place.open().await, place.open().await);
+    let sandbox = Sandbox::new(kind);
+    let (one, other) = (sandbox.open().await, sandbox.open().await);
     one.declare(&[push()]).await.unwrap();
     one.publish(&push(), bodies(0..10)).await.unwrap();
     let mut first = consumer(&one, &push(), 3).await;
@@ -185,12 +185,12 @@ async fn no_more_than_the_prefetch_is_held_and_no_two_consumers_get_the_same(
 async fn four_consumers_share_the_work_and_each_message_is_done_once(
     #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
 ) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let queue = place.open().await;
+        let queue = sandbox.open().await;
         workers.spawn(async move {
             let mut deliveries = consumer(&queue, &push(), 8).await;
             let mut done = Vec::new();
@@ -214,8 +214,8 @@ async fn four_consumers_share_the_work_and_each_message_is_done_once(
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_dropped_unsettled_or_left_at_a_stop_goes_back(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     queue.publish(&push(), bodies(0..5)).await.unwrap();
     let stop = CancellationToken::new();
@@ -240,7 +240,7 @@ async fn what_is_dropped_unsettled_or_left_at_a_stop_goes_back(#[values(Kind::Sq
 #[ignore = "run by another test"]
 async fn a_process_that_holds_messages() {
     let Ok(url) = std::env::var("MSGHT_TEST_QUEUE_URL") else { return };
-    let queue = place::open(&url).await;
+    let queue = sandbox::open(&url).await;
     let mut deliveries = consumer(&queue, &push(), 3).await;
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -253,15 +253,15 @@ async fn a_process_that_holds_messages() {
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_held_comes_back_at_once(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     queue.publish(&push(), bodies(0..5)).await.unwrap();
-    let flag = place.directory().join("flag");
+    let flag = sandbox.directory().join("flag");
     let mut child = support::servers::spawn({
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--ignored", "--exact", "queue::a_process_that_holds_messages"]);
-        command.env("MSGHT_TEST_QUEUE_URL", place.url()).env("MSGHT_TEST_FLAG", &flag);
+        command.env("MSGHT_TEST_QUEUE_URL", sandbox.url()).env("MSGHT_TEST_FLAG", &flag);
         command.stdout(Stdio::null());
         command
     });
@@ -285,28 +285,28 @@ async fn what_a_killed_process_held_comes_back_at_once(#[values(Kind::Sqlite, Ki
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_consumer_held_that_is_gone_counts_as_ready() {
-    let place = Place::new(Kind::Sqlite);
-    let (one, other) = (place.open().await, place.open().await);
+    let sandbox = Sandbox::new(Kind::Sqlite);
+    let (one, other) = (sandbox.open().await, sandbox.open().await);
     one.declare(&[push()]).await.unwrap();
     one.publish(&push(), bodies(0..3)).await.unwrap();
     let mut slow = consumer(&one, &push(), 2).await;
     let _held = next(&mut slow).await;
     assert!(other.depth(&push()).await.unwrap().ready <= 2, "what is held by somebody who is there does not count");
-    place.execute("UPDATE consumers SET expires_at = 0, holder = NULL").await;
+    sandbox.execute("UPDATE consumers SET expires_at = 0, holder = NULL").await;
     // A worker that stops with the queue's end must not take it for empty.
     assert_eq!(other.depth(&push()).await.unwrap().ready, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_over_frees_its_messages_and_late_settlements_do_nothing() {
-    let place = Place::new(Kind::Sqlite);
-    let (one, other) = (place.open().await, place.open().await);
+    let sandbox = Sandbox::new(Kind::Sqlite);
+    let (one, other) = (sandbox.open().await, sandbox.open().await);
     one.declare(&[push()]).await.unwrap();
     one.publish(&push(), bodies(0..2)).await.unwrap();
     let mut slow = consumer(&one, &push(), 2).await;
     let (first, second) = (next(&mut slow).await, next(&mut slow).await);
     // As if the process had been stopped for longer than its lease.
-    place.execute("UPDATE consumers SET expires_at = 0, holder = NULL").await;
+    sandbox.execute("UPDATE consumers SET expires_at = 0, holder = NULL").await;
     let mut quick = consumer(&other, &push(), 2).await;
     let taken = next(&mut quick).await;
     assert_eq!(taken.body(), "message 0");
@@ -323,35 +323,35 @@ async fn a_lease_that_is_over_frees_its_messages_and_late_settlements_do_nothing
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manuals_statements_do_what_it_says() {
-    let place = Place::new(Kind::Sqlite);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(Kind::Sqlite);
+    let queue = sandbox.open().await;
     queue.declare(&[Route::Projects, push()]).await.unwrap();
-    place.execute(&place::manual(place::GIVE_REPOSITORY)).await;
+    sandbox.execute(&sandbox::manual(sandbox::GIVE_REPOSITORY)).await;
     let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
     let delivery = next(&mut deliveries).await;
     assert_eq!((delivery.body(), delivery.attempts()), ("octocat Hello-World", 0));
     assert_eq!(delivery.dead_letter("gone").await.unwrap(), AckOutcome::Applied);
-    assert_eq!(place.rows(&place::manual(place::SEE_DEAD)).await, 1);
-    place.bind_theirs(&[]).await;
+    assert_eq!(sandbox.rows(&sandbox::manual(sandbox::SEE_DEAD)).await, 1);
+    sandbox.bind_theirs(&[]).await;
     queue.publish(&push(), bodies(0..2)).await.unwrap();
-    place.execute(&place::manual(place::DELETE_QUEUE)).await;
-    assert_eq!(place.rows("SELECT id FROM messages WHERE queue = 'theirs'").await, 0);
-    assert_eq!(place.rows("SELECT queue FROM bindings WHERE queue = 'theirs'").await, 0);
+    sandbox.execute(&sandbox::manual(sandbox::DELETE_QUEUE)).await;
+    assert_eq!(sandbox.rows("SELECT id FROM messages WHERE queue = 'theirs'").await, 0);
+    assert_eq!(sandbox.rows("SELECT queue FROM bindings WHERE queue = 'theirs'").await, 0);
     queue.publish(&push(), bodies(2..3)).await.expect("our own queue is still there");
     assert_eq!(queue.depth(&push()).await.unwrap().ready, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_are_no_queue_are_refused_and_two_can_start_on_a_fresh_one() {
-    let place = Place::new(Kind::Sqlite);
-    let opened: Vec<Queue> = futures::future::join_all((0..8).map(|_| place.open())).await;
+    let sandbox = Sandbox::new(Kind::Sqlite);
+    let opened: Vec<Queue> = futures::future::join_all((0..8).map(|_| sandbox.open())).await;
     assert!(opened[0].describe().await.unwrap().starts_with("SQLite 3."));
-    place.execute("PRAGMA user_version = 99").await;
-    let newer = place::try_open(&place.url()).await.err().expect("a newer layout is refused");
+    sandbox.execute("PRAGMA user_version = 99").await;
+    let newer = sandbox::try_open(&sandbox.url()).await.err().expect("a newer layout is refused");
     assert!(newer.before_start && newer.to_string().contains("a newer msght wrote it (layout 99"), "{newer}");
-    let other = Place::new(Kind::Sqlite);
+    let other = Sandbox::new(Kind::Sqlite);
     other.execute("CREATE TABLE something (x)").await;
-    let error = place::try_open(&other.url()).await.err().expect("another database is refused");
+    let error = sandbox::try_open(&other.url()).await.err().expect("another database is refused");
     assert!(error.before_start && error.to_string().contains("another kind"), "{error}");
 }
 
@@ -360,7 +360,7 @@ async fn files_that_are_no_queue_are_refused_and_two_can_start_on_a_fresh_one() 
 #[ignore = "run by another test"]
 async fn a_process_that_works() {
     let Ok(url) = std::env::var("MSGHT_TEST_QUEUE_URL") else { return };
-    let queue = place::open(&url).await;
+    let queue = sandbox::open(&url).await;
     let mut deliveries = consumer(&queue, &push(), 16).await;
     let mut notes =
         OpenOptions::new().append(true).create(true).open(std::env::var("MSGHT_TEST_NOTES").unwrap()).unwrap();
@@ -376,14 +376,14 @@ async fn a_process_that_works() {
 async fn workers_that_are_killed_again_and_again_lose_nothing(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     const ALL: u32 = 3000;
     const WORKERS: usize = 3;
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
-    let notes = place.directory().join("notes");
+    let notes = sandbox.directory().join("notes");
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--ignored", "--exact", "queue::a_process_that_works"]);
-        command.env("MSGHT_TEST_QUEUE_URL", place.url()).env("MSGHT_TEST_NOTES", &notes);
+        command.env("MSGHT_TEST_QUEUE_URL", sandbox.url()).env("MSGHT_TEST_NOTES", &notes);
         support::servers::spawn({
             command.stdout(Stdio::null());
             command
@@ -428,8 +428,8 @@ async fn workers_that_are_killed_again_and_again_lose_nothing(#[values(Kind::Sql
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn throughput(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
-    let place = Place::new(kind);
-    let queue = place.open().await;
+    let sandbox = Sandbox::new(kind);
+    let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
     let began = Instant::now();
     queue.publish(&push(), bodies(0..5000)).await.unwrap();

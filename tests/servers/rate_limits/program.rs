@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use fake_github::{FakeGitHub, Fault, FaultKind, Limits, Options, TokenSpec, World, names};
-use support::program::{Place, Ran, finish};
+use support::program::{RunOutput, Sandbox, finish};
 
 /// The four at once; all succeed.
-async fn four(place: &Place) -> Vec<Ran> {
+async fn four(sandbox: &Sandbox) -> Vec<RunOutput> {
     let repositories = [names::QUIET, names::PRIVATE, names::NO_PULLS, names::NO_ISSUES];
-    let running: Vec<_> = repositories.map(|name| finish(place.spawn(&["retrieve-repo", name]))).into();
+    let running: Vec<_> = repositories.map(|name| finish(sandbox.spawn(&["retrieve-repo", name]))).into();
     let all = futures::future::join_all(running).await;
-    for ran in &all {
-        assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
+    for output in &all {
+        assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
     }
     all
 }
@@ -25,8 +25,8 @@ async fn four_processes_send_nothing_after_their_token_is_exhausted() {
         ..Options::default()
     };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
-    let all = four(&Place::new(fake.url()).with("MSGHT_GITHUB__RESERVE", "0")).await;
-    assert!(all.iter().any(|ran| ran.err.contains("waiting")), "the budget was used up");
+    let all = four(&Sandbox::new(fake.url()).with("MSGHT_GITHUB__RESERVE", "0")).await;
+    assert!(all.iter().any(|output| output.err.contains("waiting")), "the budget was used up");
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
     assert!(fake.max_points("fake-token") < 900 && fake.max_in_flight("fake-token") <= 100);
     let by_status = fake.by_status();
@@ -44,7 +44,7 @@ async fn four_processes_send_nothing_while_their_token_pauses() {
     for path in ["/issues", "/commits", "/pulls"] {
         fake.set_fault(Fault::next(1, path, FaultKind::Secondary { status: 403, retry_after: Some(2) }));
     }
-    four(&Place::new(fake.url())).await;
+    four(&Sandbox::new(fake.url())).await;
     assert!(fake.faults().iter().any(|fault| fault.struck > 0));
     assert!(fake.limit_violations().is_empty(), "{:?}", fake.limit_violations());
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use fake_github::{FakeGitHub, Options, World, names};
 use support::backends::Backends;
-use support::program::{Place, Ran};
+use support::program::{RunOutput, Sandbox};
 use support::servers::azurite::{self, Azurite};
 use support::servers::free_port;
 use support::servers::mariadb::MariaDb;
@@ -30,14 +30,14 @@ fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-fn embedded() -> Place {
-    Place::over(NOWHERE, Backends::Embedded, Backends::Embedded)
+fn embedded() -> Sandbox {
+    Sandbox::over(NOWHERE, Backends::Embedded, Backends::Embedded)
 }
 
 /// No part of the password in what was printed, nor in any file that was written, in whatever form.
-fn shows_no_password(place: &Place, ran: &Ran) {
-    let mut seen = format!("{}\n{}", ran.out, ran.err);
-    let mut directories = vec![place.path().to_owned()];
+fn shows_no_password(sandbox: &Sandbox, output: &RunOutput) {
+    let mut seen = format!("{}\n{}", output.out, output.err);
+    let mut directories = vec![sandbox.path().to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap().flatten() {
             match entry.path() {
@@ -62,11 +62,11 @@ fn mariadb_user(name: &str, rights: &str) -> String {
     format!("127.0.0.1:{}/{database}", server.port())
 }
 
-async fn refused(place: &Place, shown: &[&str]) {
+async fn refused(sandbox: &Sandbox, shown: &[&str]) {
     for args in [&["retrieve-repo", "a/b"][..], &["-v", "retrieve-repo", "a/b"]] {
-        let ran = place.run(args).await;
-        ran.said(2, shown);
-        shows_no_password(place, &ran);
+        let output = sandbox.run(args).await;
+        output.assert_output(2, shown);
+        shows_no_password(sandbox, &output);
     }
 }
 
@@ -83,11 +83,11 @@ async fn a_wrong_password_and_an_unknown_database_of_mariadb_are_said() {
 async fn rights_that_are_missing_in_mariadb_are_named() {
     let there = mariadb_user("reader_only", "SELECT");
     let url = format!("mysql://reader_only:{}@{there}", encoded(PASSWORD));
-    let place = embedded().with("MSGHT_SQL__URL", &url);
-    refused(&place, &["CREATE command denied", "GRANT ALL"]).await;
-    let checked = place.run(&["config", "--check"]).await;
+    let sandbox = embedded().with("MSGHT_SQL__URL", &url);
+    refused(&sandbox, &["CREATE command denied", "GRANT ALL"]).await;
+    let checked = sandbox.run(&["config", "--check"]).await;
     assert!(checked.out.contains("CREATE command denied"), "{}\n{}", checked.out, checked.err);
-    checked.said(2, &["sql"]);
+    checked.assert_output(2, &["sql"]);
 }
 
 #[tokio::test]
@@ -95,9 +95,9 @@ async fn special_characters_in_a_password_work_when_escaped_and_are_said_when_no
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let there = mariadb_user("escaped", "ALL");
     let url = format!("mysql://escaped:{}@{there}", encoded(PASSWORD));
-    let place = Place::over(fake.url(), Backends::Embedded, Backends::Embedded).with("MSGHT_SQL__URL", &url);
-    let ran = place.mirror(&["-v", names::QUIET]).await;
-    shows_no_password(&place, &ran);
+    let sandbox = Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded).with("MSGHT_SQL__URL", &url);
+    let output = sandbox.mirror(&["-v", names::QUIET]).await;
+    shows_no_password(&sandbox, &output);
     for url in [
         format!("mysql://escaped:{PASSWORD}@{there}"),
         format!("mysql://escaped:s3cret/x@{there}"),
@@ -130,18 +130,18 @@ async fn a_mysql_that_is_too_old_is_said() {
 async fn a_rabbitmq_that_is_too_old_is_said() {
     let port = old_server(old_rabbitmq::serve, "3.8.9");
     let url = format!("amqp://me:s3cret@127.0.0.1:{port}/%2F");
-    let place = embedded().with("MSGHT_QUEUE__URL", &url);
-    let ran = place.run(&["retrieve-repos", "--drain"]).await;
-    ran.said(2, &["RabbitMQ 3.8.9 is too old", "3.10 or newer"]);
-    assert!(!ran.err.contains("s3cret"), "{}", ran.err);
+    let sandbox = embedded().with("MSGHT_QUEUE__URL", &url);
+    let output = sandbox.run(&["retrieve-repos", "--drain"]).await;
+    output.assert_output(2, &["RabbitMQ 3.8.9 is too old", "3.10 or newer"]);
+    assert!(!output.err.contains("s3cret"), "{}", output.err);
 }
 
 #[tokio::test]
 async fn a_full_disk_of_mariadb_is_said() {
-    let place = Place::over(NOWHERE, Backends::Embedded, Backends::Servers);
-    let support::stores::RelationalStore::Mysql { url } = &place.stores().relational else { panic!("a server's") };
+    let sandbox = Sandbox::over(NOWHERE, Backends::Embedded, Backends::Servers);
+    let support::stores::RelationalStore::Mysql { url } = &sandbox.stores().relational else { panic!("a server's") };
     let database = url.rsplit('/').next().unwrap();
-    place.run(&["retrieve-repo", "a/b"]).await;
+    sandbox.run(&["retrieve-repo", "a/b"]).await;
     // A table in memory that is full gives the error of a full disk. It is written to by what notes another document store.
     MariaDb::shared().execute(&format!(
         "USE {database}; SET SESSION max_heap_table_size = 16384; CREATE TABLE full (id CHAR(64)) ENGINE = MEMORY; \
@@ -155,7 +155,7 @@ async fn a_full_disk_of_mariadb_is_said() {
     let full = (0..100).find_map(|_| MariaDb::shared().try_execute(&fill).err()).expect("the table is full");
     assert!(full.to_string().contains("is full"), "{full}");
     let shown = ["the server's disk is full: free some space there", "resumes where it stopped"];
-    place.run(&["retrieve-repo", "a/b"]).await.said(2, &shown);
+    sandbox.run(&["retrieve-repo", "a/b"]).await.assert_output(2, &shown);
 }
 
 #[rstest]
@@ -199,13 +199,13 @@ async fn what_a_broker_refuses_is_said() {
         (format!("amqp://guest:s3cret@127.0.0.1:{port}/v0"), &["queue.url", "user and password"]),
         (format!("amqp://guest:{PASSWORD}@127.0.0.1:{port}/v0"), &["percent-encode"]),
     ] {
-        let place = embedded().with("MSGHT_QUEUE__URL", &url);
-        let ran = place.run(&["retrieve-repos", "--drain"]).await;
-        ran.said(2, shown);
-        shows_no_password(&place, &ran);
-        let checked = place.run(&["config", "--check"]).await;
-        checked.said(2, &["queue"]);
-        shows_no_password(&place, &checked);
+        let sandbox = embedded().with("MSGHT_QUEUE__URL", &url);
+        let output = sandbox.run(&["retrieve-repos", "--drain"]).await;
+        output.assert_output(2, shown);
+        shows_no_password(&sandbox, &output);
+        let checked = sandbox.run(&["config", "--check"]).await;
+        checked.assert_output(2, &["queue"]);
+        shows_no_password(&sandbox, &checked);
         assert!(shown.iter().all(|text| checked.out.contains(text)), "{}", checked.out);
     }
 }
@@ -221,19 +221,19 @@ async fn a_queue_with_other_arguments_is_said_before_work_begins() {
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(5));
     channel.queue_declare("msght.projects".into(), durable, arguments).await.unwrap();
-    let place = embedded().with("MSGHT_QUEUE__URL", &url);
-    let checked = place.run(&["config", "--check"]).await;
+    let sandbox = embedded().with("MSGHT_QUEUE__URL", &url);
+    let checked = sandbox.run(&["config", "--check"]).await;
     assert!(checked.out.contains("created with other properties"), "{}", checked.out);
-    checked.said(2, &["queue"]);
-    place.run(&["retrieve-repos", "--drain"]).await.said(2, &["created with other properties"]);
+    checked.assert_output(2, &["queue"]);
+    sandbox.run(&["retrieve-repos", "--drain"]).await.assert_output(2, &["created with other properties"]);
 }
 
 /// What `config --check --json` says of a store.
-async fn checked(place: &Place, code: i32) -> Value {
-    let ran = place.run(&["config", "--check", "--json"]).await;
-    assert_eq!(ran.code, Some(code), "{}\n{}", ran.out, ran.err);
-    shows_no_password(place, &ran);
-    serde_json::from_str(&ran.out).unwrap()
+async fn checked(sandbox: &Sandbox, code: i32) -> Value {
+    let output = sandbox.run(&["config", "--check", "--json"]).await;
+    assert_eq!(output.code, Some(code), "{}\n{}", output.out, output.err);
+    shows_no_password(sandbox, &output);
+    serde_json::from_str(&output.out).unwrap()
 }
 
 fn found<'a>(checked: &'a Value, store: &str) -> &'a str {
@@ -243,30 +243,30 @@ fn found<'a>(checked: &'a Value, store: &str) -> &'a str {
 #[tokio::test]
 async fn the_check_makes_no_embedded_store_and_knows_those_that_are_there() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::over(fake.url(), Backends::Embedded, Backends::Embedded);
-    let before = checked(&place, 0).await;
+    let sandbox = Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded);
+    let before = checked(&sandbox, 0).await;
     for store in ["documents", "sql", "queue"] {
         assert_eq!(found(&before, store), "not created yet: the first command creates it");
     }
-    assert!(!place.data_dir().exists(), "nothing was made");
-    place.mirror(&[names::QUIET]).await;
-    place.run(&["retrieve-repos", "--drain"]).await.said(0, &[]);
-    let after = checked(&place, 0).await;
+    assert!(!sandbox.data_dir().exists(), "nothing was made");
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.run(&["retrieve-repos", "--drain"]).await.assert_output(0, &[]);
+    let after = checked(&sandbox, 0).await;
     assert!(found(&after, "documents").contains("layout 2, writable"), "{after:#}");
     assert!(found(&after, "sql").contains("tables at version") && !found(&after, "sql").contains("more"), "{after:#}");
     assert!(after["queue"]["product"].as_str().unwrap().starts_with("SQLite 3."), "{after:#}");
-    let ran = place.run(&["config", "--check"]).await;
-    assert!(ran.out.lines().count() == 4 && ran.out.contains("github.db"), "{}", ran.out);
+    let output = sandbox.run(&["config", "--check"]).await;
+    assert!(output.out.lines().count() == 4 && output.out.contains("github.db"), "{}", output.out);
 }
 
 #[tokio::test]
 async fn the_check_collects_every_problem() {
-    let place = embedded()
+    let sandbox = embedded()
         .with("MSGHT_DOCUMENTS__URL", &format!("mongodb://me:s3cret@127.0.0.1:{}/db", free_port()))
         .with("MSGHT_SQL__URL", &format!("mysql://me:s3cret@127.0.0.1:{}/db", free_port()))
         .with("MSGHT_QUEUE__URL", "sqlite:file/queue.db");
-    std::fs::write(place.path().join("file"), "no directory").unwrap();
-    let all = checked(&place, 2).await;
+    std::fs::write(sandbox.path().join("file"), "no directory").unwrap();
+    let all = checked(&sandbox, 2).await;
     for (store, advice) in [("documents", "the server runs"), ("sql", "the server runs"), ("queue", "directory")] {
         assert_eq!(all[store]["usable"], false);
         assert!(all[store]["advice"].as_str().unwrap().contains(advice), "{all:#}");
@@ -278,19 +278,19 @@ async fn the_check_collects_every_problem() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_knows_servers_before_and_after_they_are_used() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
-    let place = Place::over(fake.url(), Backends::Servers, Backends::Servers)
+    let sandbox = Sandbox::over(fake.url(), Backends::Servers, Backends::Servers)
         .with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url());
-    let before = checked(&place, 0).await;
+    let before = checked(&sandbox, 0).await;
     assert!(before["sql"]["product"].as_str().unwrap().starts_with("MariaDB 1"), "{before:#}");
     assert!(before["queue"]["product"].as_str().unwrap().starts_with("RabbitMQ "), "{before:#}");
     for store in ["documents", "sql", "queue"] {
         assert!(found(&before, store).contains("the first command creates"), "{before:#}");
     }
-    let again = checked(&place, 0).await;
+    let again = checked(&sandbox, 0).await;
     assert_eq!(before, again, "looking makes nothing");
-    place.mirror(&[names::QUIET]).await;
-    place.run(&["retrieve-repos", "--drain"]).await.said(0, &[]);
-    let after = checked(&place, 0).await;
+    sandbox.mirror(&[names::QUIET]).await;
+    sandbox.run(&["retrieve-repos", "--drain"]).await.assert_output(0, &[]);
+    let after = checked(&sandbox, 0).await;
     assert!(found(&after, "documents").ends_with("writable"), "{after:#}");
     assert!(found(&after, "sql").contains("tables at version"), "{after:#}");
     assert!(found(&after, "queue").contains("queue msght.projects: 0 messages"), "{after:#}");
@@ -298,26 +298,26 @@ async fn the_check_knows_servers_before_and_after_they_are_used() {
 }
 
 /// What `msght check` says of one part, with its exit code.
-async fn part(place: &Place, name: &str) -> (Option<i32>, Value) {
-    let ran = place.run(&["check", "--json"]).await;
-    let json: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}\n{}", ran.err));
-    shows_no_password(place, &ran);
-    assert!(!ran.out.contains(azurite::KEY) && !ran.err.contains(azurite::KEY), "{}\n{}", ran.out, ran.err);
-    (ran.code, json["parts"][name].clone())
+async fn part(sandbox: &Sandbox, name: &str) -> (Option<i32>, Value) {
+    let output = sandbox.run(&["check", "--json"]).await;
+    let json: Value = serde_json::from_str(&output.out).unwrap_or_else(|error| panic!("{error}\n{}", output.err));
+    shows_no_password(sandbox, &output);
+    assert!(!output.out.contains(azurite::KEY) && !output.err.contains(azurite::KEY), "{}\n{}", output.out, output.err);
+    (output.code, json["parts"][name].clone())
 }
 
 #[tokio::test]
 async fn check_tries_the_azure_container_that_dumps_go_to() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let azure = Azurite::start();
-    let place = |endpoint: &str, key: &str| {
-        Place::over(fake.url(), Backends::Embedded, Backends::Embedded)
+    let sandbox = |endpoint: &str, key: &str| {
+        Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded)
             .with("MSGHT_DUMP__TARGET", "az://dumps/daily")
             .with("AZURE_STORAGE_ACCOUNT", azurite::ACCOUNT)
             .with("AZURE_STORAGE_ACCESS_KEY", key)
             .with("MSGHT_DUMP__AZURE_ENDPOINT", endpoint)
     };
-    let fine = place(&azure.endpoint, azurite::KEY);
+    let fine = sandbox(&azure.endpoint, azurite::KEY);
     let (code, found) = part(&fine, "dump").await;
     assert_eq!((code, found["usable"].as_bool()), (Some(0), Some(true)), "{found}");
     assert!(found["found"].as_str().unwrap().contains("the container does not exist yet"), "{found}");
@@ -325,13 +325,13 @@ async fn check_tries_the_azure_container_that_dumps_go_to() {
     let (_, found) = part(&fine, "dump").await;
     assert_eq!((&found["product"], &found["found"]), (&"Azure Blob Storage".into(), &"writable".into()), "{found}");
 
-    let (code, found) = part(&place(&azure.endpoint, "d3Jvbmcga2V5"), "dump").await;
+    let (code, found) = part(&sandbox(&azure.endpoint, "d3Jvbmcga2V5"), "dump").await;
     assert_eq!((code, found["usable"].as_bool()), (Some(1), Some(false)), "{found}");
     assert!(found["problem"].as_str().unwrap().contains("the account rejected its key (403"), "{found}");
-    let (_, found) = part(&place(NOWHERE, azurite::KEY), "dump").await;
+    let (_, found) = part(&sandbox(NOWHERE, azurite::KEY), "dump").await;
     assert!(found["advice"].as_str().unwrap().contains("dump.azure_endpoint"), "{found}");
     let without =
-        Place::over(fake.url(), Backends::Embedded, Backends::Embedded).with("MSGHT_DUMP__TARGET", "az://dumps");
+        Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded).with("MSGHT_DUMP__TARGET", "az://dumps");
     let (code, found) = part(&without, "dump").await;
     assert_eq!(code, Some(1));
     assert!(found["advice"].as_str().unwrap().contains("AZURE_STORAGE_ACCESS_KEY"), "{found}");
@@ -341,21 +341,21 @@ async fn check_tries_the_azure_container_that_dumps_go_to() {
 async fn check_tries_servers_and_where_telemetry_goes() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let key = "00000000-1111-2222-3333-444444444444";
-    let place = |endpoint: &str| {
+    let sandbox = |endpoint: &str| {
         let connection = format!("InstrumentationKey={key};IngestionEndpoint={endpoint}");
-        Place::over(fake.url(), Backends::Servers, Backends::Servers)
+        Sandbox::over(fake.url(), Backends::Servers, Backends::Servers)
             .with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url())
             .with("APPLICATIONINSIGHTS_CONNECTION_STRING", &connection)
     };
-    let ran = place(fake.url()).run(&["check"]).await;
-    ran.said(0, &[]);
+    let output = sandbox(fake.url()).run(&["check"]).await;
+    output.assert_output(0, &[]);
     for product in ["MariaDB", "RabbitMQ", "Application Insights"] {
-        assert!(ran.out.contains(product), "{product} is not in\n{}", ran.out);
+        assert!(output.out.contains(product), "{product} is not in\n{}", output.out);
     }
-    assert!(!ran.out.contains("1111-2222"), "{}", ran.out);
-    let (code, found) = part(&place(NOWHERE), "telemetry").await;
+    assert!(!output.out.contains("1111-2222"), "{}", output.out);
+    let (code, found) = part(&sandbox(NOWHERE), "telemetry").await;
     assert_eq!(code, Some(1));
     assert!(found["advice"].as_str().unwrap().contains("IngestionEndpoint"), "{found}");
-    let place = place("ftp://nowhere/");
-    place.run(&["check"]).await.said(2, &["telemetry.connection_string", "neither http nor https"]);
+    let sandbox = sandbox("ftp://nowhere/");
+    sandbox.run(&["check"]).await.assert_output(2, &["telemetry.connection_string", "neither http nor https"]);
 }

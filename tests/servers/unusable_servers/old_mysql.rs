@@ -26,8 +26,8 @@ pub fn serve(mut stream: TcpStream, version: &str) -> Option<()> {
             EXECUTE => vec![vec![1], column(), end(), row(version), end()],
             _ => return None,
         };
-        for (place, packet) in packets.iter().enumerate() {
-            send(&mut stream, sequence + 1 + u8::try_from(place).ok()?, packet)?;
+        for (sandbox, packet) in packets.iter().enumerate() {
+            send(&mut stream, sequence + 1 + u8::try_from(sandbox).ok()?, packet)?;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use super::servers::apart::apart;
+use super::servers::block_on_thread::block_on_thread;
 use super::servers::mariadb::MariaDb;
 use super::servers::mongodb::MongoServer;
 use super::stores::{DocumentStore, RelationalStore, StoredData};
@@ -27,7 +27,7 @@ thread_local! {
 pub struct Selection(());
 
 impl Backends {
-    /// Selects what the places of this test are made over. A test has a thread of its own, so that others are not affected.
+    /// Selects what the sandboxes of this test are made over. A test has a thread of its own, so that others are not affected.
     pub fn select(self) -> Selection {
         SELECTED.set(self);
         Selection(())
@@ -45,7 +45,7 @@ pub fn selected() -> Backends {
     SELECTED.get()
 }
 
-/// Fresh stores for one place; databases on servers are dropped with it.
+/// Fresh stores for one sandbox; databases on servers are dropped with it.
 pub struct FreshStores {
     data: StoredData,
     relational_database: Option<String>,
@@ -105,7 +105,7 @@ impl Drop for FreshStores {
         if let DocumentStore::Mongodb { url, database } = &self.data.documents
             && !self.kept
         {
-            apart(async {
+            block_on_thread(async {
                 let Ok(client) = mongodb::Client::with_uri_str(url).await else { return };
                 // A server that a test has stopped for good is not waited for.
                 let _ =
@@ -115,7 +115,7 @@ impl Drop for FreshStores {
     }
 }
 
-/// A database's name that no other place has, on a server that other processes may use, too.
+/// A database's name that no other sandbox has, on a server that other processes may use, too.
 fn unique_name() -> String {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static COUNT: AtomicUsize = AtomicUsize::new(0);

@@ -11,8 +11,8 @@ use super::backends::{Backends, FreshStores, selected};
 use super::servers::rabbitmq::RabbitServer;
 use super::stores::{Documents, StoredData, Tables};
 
-/// A directory to run in, stores, and where GitHub is.
-pub struct Place {
+/// Directory, stores and API address of the program under test.
+pub struct Sandbox {
     directory: TempDir,
     stores: FreshStores,
     api_url: String,
@@ -20,9 +20,9 @@ pub struct Place {
     environment: Vec<(String, String)>,
 }
 
-/// What a run left.
+/// Exit code and output of a run.
 #[derive(Debug)]
-pub struct Ran {
+pub struct RunOutput {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
@@ -31,7 +31,7 @@ pub struct Ran {
 /// No run of a test takes longer; one that does hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-impl Place {
+impl Sandbox {
     /// A fresh directory and empty stores of the test program's family, with the token that the fake GitHub knows by
     /// default.
     pub fn new(api_url: &str) -> Self {
@@ -107,17 +107,17 @@ impl Place {
         self.command(args).spawn().expect("the program starts")
     }
 
-    pub async fn run(&self, args: &[&str]) -> Ran {
+    pub async fn run(&self, args: &[&str]) -> RunOutput {
         finish(self.spawn(args)).await
     }
 
     /// Mirrors a repository and expects that all went well.
-    pub async fn mirror(&self, args: &[&str]) -> Ran {
+    pub async fn mirror(&self, args: &[&str]) -> RunOutput {
         let mut all = vec!["retrieve-repo"];
         all.extend(args);
-        let ran = self.run(&all).await;
-        assert_eq!(ran.code, Some(0), "{args:?}\n{}\n{}", ran.out, ran.err);
-        ran
+        let output = self.run(&all).await;
+        assert_eq!(output.code, Some(0), "{args:?}\n{}\n{}", output.out, output.err);
+        output
     }
 
     pub fn stores(&self) -> &StoredData {
@@ -147,17 +147,17 @@ fn executable() -> PathBuf {
 }
 
 /// Waits for a run's end.
-pub async fn finish(child: Child) -> Ran {
+pub async fn finish(child: Child) -> RunOutput {
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("the program ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program writes UTF-8");
-    let ran = Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) };
-    assert!(!ran.err.contains("panicked"), "{}", ran.err);
-    ran
+    let output = RunOutput { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) };
+    assert!(!output.err.contains("panicked"), "{}", output.err);
+    output
 }
 
-impl Ran {
-    /// Asserts how it ended, and that it told the user all of this.
-    pub fn said(&self, code: i32, texts: &[&str]) {
+impl RunOutput {
+    /// Asserts the exit code, and that standard error contains all of these texts.
+    pub fn assert_output(&self, code: i32, texts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
         for text in texts {
             assert!(self.err.contains(text), "{text:?} is not in\n{}", self.err);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::program::{Place, Ran};
+use super::program::{RunOutput, Sandbox};
 
 /// What differs from run to run, and what stands in its place.
 const REPLACED: [(&str, &str); 10] = [
@@ -20,14 +20,14 @@ const REPLACED: [(&str, &str); 10] = [
 ];
 
 /// A run as text: its command line, its exit code and both outputs.
-pub fn render(place: &Place, args: &[&str], ran: &Ran) -> String {
-    let code = ran.code.map_or("by a signal".to_owned(), |code| code.to_string());
+pub fn render(sandbox: &Sandbox, args: &[&str], output: &RunOutput) -> String {
+    let code = output.code.map_or("by a signal".to_owned(), |code| code.to_string());
     let mut text = format!("$ msght {}\nexit code: {code}\n", args.join(" "));
-    for (title, output) in [("standard output", &ran.out), ("standard error", &ran.err)] {
+    for (title, output) in [("standard output", &output.out), ("standard error", &output.err)] {
         if !output.is_empty() {
             text += &format!("--- {title} ---\n");
             for line in output.lines() {
-                text += line.replace(&place.path().display().to_string(), "[directory]").trim_end();
+                text += line.replace(&sandbox.path().display().to_string(), "[directory]").trim_end();
                 text.push('\n');
             }
         }

@@ -24,7 +24,7 @@ fn client() -> Client {
     Client::builder().user_agent("tests").redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
-async fn edge() -> FakeGitHub {
+async fn edge_cases() -> FakeGitHub {
     FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await
 }
 
@@ -70,7 +70,7 @@ async fn walk(fake: &FakeGitHub, path: &str) -> (Vec<Value>, usize) {
 
 #[tokio::test]
 async fn answers_fit_githubs_description() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     fake.world_mut(|w| {
         let (reader, alice, web) = (w.user("contoso-reader"), w.user("alice"), w.repo("contoso/web"));
         w.make_owner("contoso", reader);
@@ -161,7 +161,7 @@ async fn rate_limit_fits_githubs_description() {
 
 #[tokio::test]
 async fn every_list_can_be_walked_to_its_whole_length() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     for path in [
         "issues?state=all&per_page=10",
         "issues?state=all&per_page=7&sort=updated&direction=asc",
@@ -204,7 +204,7 @@ async fn every_list_can_be_walked_to_its_whole_length() {
 
 #[tokio::test]
 async fn cursors_keep_their_place_while_issues_change() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     let path = format!("repos/{}/issues?state=all&sort=updated&direction=asc&per_page=100", names::WEB);
     let first = get(&fake, &path).await;
     assert_eq!(rel(&first, "last"), None);
@@ -221,7 +221,7 @@ async fn cursors_keep_their_place_while_issues_change() {
 
 #[tokio::test]
 async fn defaults_are_githubs() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     let issues = json(&fake, "repos/contoso/web/issues?per_page=1000").await;
     let issues = issues.as_array().unwrap();
     assert_eq!(issues.len(), 100);
@@ -243,7 +243,7 @@ async fn defaults_are_githubs() {
 
 #[tokio::test]
 async fn refusals_are_githubs() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     for (path, status) in [
         ("repos/contoso/gone", 404),
         ("repos/contoso/web/", 404),
@@ -415,7 +415,7 @@ async fn tokens_are_refused_what_they_lack_a_permission_for() {
 
 #[tokio::test]
 async fn versions_differ_as_githubs_do() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     for (version, has) in [("2022-11-28", true), ("2026-03-10", false)] {
         for path in ["repos/contoso/web/pulls", "repos/contoso/web/pulls/129", "repos/contoso/web/issues"] {
             let url = format!("{}{path}", fake.url());
@@ -700,7 +700,7 @@ async fn faults_strike_as_told() {
     assert!(fake.faults().iter().all(|f| f.struck == 1));
     fake.clear_faults();
 
-    let fake = edge().await;
+    let fake = edge_cases().await;
     fake.set_fault(Fault::percent(30, 7, "", FaultKind::Status { status: 500, html: false }));
     let mut failed = 0;
     for _ in 0..100 {
@@ -730,7 +730,7 @@ fn ignore<T>(_: T) {}
 #[tokio::test]
 async fn every_change_shows_and_is_newer_than_all_before() {
     type Change = (&'static str, fn(&mut World, RepoIx));
-    let fake = edge().await;
+    let fake = edge_cases().await;
     let issues: [Change; 11] = [
         ("close", |w, r| w.close_issue(r, 20, None)),
         ("reopen", |w, r| w.reopen_issue(r, 20, None)),
@@ -799,7 +799,7 @@ async fn every_change_shows_and_is_newer_than_all_before() {
 
 #[tokio::test]
 async fn people_follow_and_join_and_stop() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     let (alice, bob, contoso) = fake.world(|w| (w.user("alice"), w.user("bob"), w.user("contoso")));
     let logins = |path: &str| -> Vec<String> {
         fake.all(path).iter().map(|row| row["login"].as_str().unwrap().to_owned()).collect()
@@ -845,7 +845,7 @@ async fn people_follow_and_join_and_stop() {
 
 #[tokio::test]
 async fn repositories_and_their_owners_move() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     fake.world_mut(|w| {
         w.transfer_repo(w.repo(names::QUIET), "northwind");
         w.transfer_repo(w.repo("dave/web"), "erin");
@@ -882,7 +882,7 @@ async fn repositories_and_their_owners_move() {
 
 #[tokio::test]
 async fn what_can_be_taken_back_is_gone_or_changed() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     let at = |path: &str| format!("/repos/contoso/web{path}");
     let (r, bob, carol) = fake.world(|w| (w.repo(names::WEB), w.user("bob"), w.user("carol")));
     let ids = fake.world(|w| {
@@ -965,7 +965,7 @@ async fn what_can_be_taken_back_is_gone_or_changed() {
 
 #[tokio::test]
 async fn the_odd_things_are_there() {
-    let fake = edge().await;
+    let fake = edge_cases().await;
     assert_eq!(fake.one("/repos/contoso/no-pulls")["has_pull_requests"], false);
     let comments = fake.all("/repos/contoso/web/issues/comments");
     assert!(comments.iter().any(|c| c["user"]["login"] == "managed_emu"));
@@ -1112,7 +1112,7 @@ async fn apps_are_known_by_their_json_web_tokens() {
     let number = "'Issuer' claim ('iss') must be an Integer";
     assert_eq!(message(ask(&strict, "GET", &jwt(client_id, 60, 300), "app").await).await, (401, number.into()));
     assert_eq!(as_app(&strict, "app").await["installations_count"], 0);
-    assert_eq!(message(ask(&edge().await, "GET", &jwt(7, 60, 300), "app").await).await.0, 404);
+    assert_eq!(message(ask(&edge_cases().await, "GET", &jwt(7, 60, 300), "app").await).await.0, 404);
     assert_eq!(std::fs::read_to_string(APP_KEY_FILE).unwrap(), APP_KEY);
 }
 

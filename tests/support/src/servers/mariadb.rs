@@ -10,7 +10,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 
-use super::apart::apart;
+use super::block_on_thread::block_on_thread;
 use super::{free_port, program, scratch, spawn};
 
 const INSTALL: &str = "sudo apt-get install mariadb-server";
@@ -87,7 +87,7 @@ impl MariaDb {
     /// What the server said, or that it can't be reached.
     pub fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let options = root_options().host("127.0.0.1").port(self.port);
-        apart(async move {
+        block_on_thread(async move {
             let mut connection = MySqlConnection::connect_with(&options).await?;
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
             connection.close().await
@@ -180,7 +180,7 @@ fn launch(directory: &Path, port: u16, arguments: &[String]) -> Result<Child, St
     loop {
         // Its own socket, not the port: another server may hold that.
         let options = options.clone();
-        let answers = apart(async move {
+        let answers = block_on_thread(async move {
             let connecting = MySqlConnection::connect_with(&options);
             let connection = tokio::time::timeout(Duration::from_secs(5), connecting).await.ok()?.ok()?;
             connection.close().await.ok()

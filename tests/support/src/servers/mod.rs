@@ -1,7 +1,7 @@
 //! Real servers for tests, started privately: free ports, temporary data, 127.0.0.1 only, ended with the test process.
 
-pub mod apart;
 pub mod azurite;
+pub mod block_on_thread;
 pub mod mariadb;
 pub mod mongodb;
 pub mod rabbitmq;
@@ -23,8 +23,9 @@ pub fn free_port() -> u16 {
 /// When it is nowhere: a test that needs a server never passes without it.
 pub fn program(name: &str, directories: &[&Path], install: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = directories.iter().map(|directory| directory.to_path_buf()).chain(std::env::split_paths(&path));
-    let found = places.map(|place| place.join(name)).find(|candidate| candidate.is_file());
+    let directories_in_path =
+        directories.iter().map(|directory| directory.to_path_buf()).chain(std::env::split_paths(&path));
+    let found = directories_in_path.map(|directory| directory.join(name)).find(|candidate| candidate.is_file());
     found.unwrap_or_else(|| panic!("{name} is missing; install it, for example: {install}"))
 }
 

@@ -230,16 +230,16 @@ fn launch(directory: &Path, port: u16, dist_port: u16, epmd_port: u16) -> Child 
 
 /// The server's own script. Debian's wrapper of the same name changes the user, so its real place comes first.
 fn server_program() -> PathBuf {
-    let mut places: Vec<PathBuf> = std::fs::read_dir("/usr/lib/rabbitmq/lib")
+    let mut candidates: Vec<PathBuf> = std::fs::read_dir("/usr/lib/rabbitmq/lib")
         .into_iter()
         .flatten()
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("rabbitmq_server-"))
         .map(|entry| entry.path().join("sbin"))
         .collect();
-    places.sort();
-    let places: Vec<&Path> = places.iter().map(PathBuf::as_path).collect();
-    program("rabbitmq-server", &places, INSTALL)
+    candidates.sort();
+    let candidates: Vec<&Path> = candidates.iter().map(PathBuf::as_path).collect();
+    program("rabbitmq-server", &candidates, INSTALL)
 }
 
 /// Whether a broker answers an AMQP header with its first frame.

@@ -1,4 +1,4 @@
-//! Reads a place's two stores as a user would, in a form that can be compared: references as natural keys, row ids and
+//! Reads a sandbox's two stores as a user would, in a form that can be compared: references as natural keys, row ids and
 //! times of reading left out. The form is the same whatever the stores run on.
 
 mod documents;
@@ -21,7 +21,7 @@ pub type Documents = BTreeMap<String, BTreeMap<String, Value>>;
 /// Table to rows, each a line of its values.
 pub type Tables = BTreeMap<&'static str, BTreeSet<String>>;
 
-/// Both stores of a place.
+/// Both stores of a sandbox.
 #[derive(Clone)]
 pub struct StoredData {
     pub documents: DocumentStore,

@@ -31,12 +31,12 @@ pub enum Kind {
     Rabbitmq,
 }
 
-pub struct Place {
+pub struct Sandbox {
     url: String,
     directory: TempDir,
 }
 
-impl Place {
+impl Sandbox {
     /// A file, or a virtual host of the shared broker.
     pub fn new(kind: Kind) -> Self {
         let directory = TempDir::new().expect("a temporary directory");

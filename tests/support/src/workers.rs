@@ -5,30 +5,30 @@ use std::time::SystemTime;
 
 use tokio::process::Child;
 
-use super::program::{Place, finish};
+use super::program::{Sandbox, finish};
 use fake_github::FakeGitHub;
 
 /// Puts the first repositories of a world of [many](fake_github::World::many) on the queue.
-pub async fn load(place: &Place, repositories: usize) {
+pub async fn load(sandbox: &Sandbox, repositories: usize) {
     let list: String = (0..repositories).map(|r| format!("contoso r{r:03}\n")).collect();
-    std::fs::write(place.path().join("projects"), list).unwrap();
-    place.run(&["load", "--route", "projects", "--file", "projects"]).await.said(0, &[]);
+    std::fs::write(sandbox.path().join("projects"), list).unwrap();
+    sandbox.run(&["load", "--route", "projects", "--file", "projects"]).await.assert_output(0, &[]);
 }
 
 /// A worker that stops with the queue's end, told from others by its number.
-pub fn worker(place: &Place, number: usize) -> Child {
-    let mut command = place.command(&["retrieve-repos", "--drain"]);
+pub fn worker(sandbox: &Sandbox, number: usize) -> Child {
+    let mut command = sandbox.command(&["retrieve-repos", "--drain"]);
     command.env("MSGHT_GITHUB__USER_AGENT", format!("worker-{number}"));
     command.spawn().expect("the program starts")
 }
 
 /// Works off what is left.
-pub async fn drain(place: &Place) {
-    finish(worker(place, 1000)).await.said(0, &[]);
+pub async fn drain(sandbox: &Sandbox) {
+    finish(worker(sandbox, 1000)).await.assert_output(0, &[]);
 }
 
 /// Asserts that no two workers asked for the same repository's data in turns.
-pub fn none_was_worked_twice_at_once(fake: &FakeGitHub) {
+pub fn assert_no_concurrent_work(fake: &FakeGitHub) {
     let mut turns: BTreeMap<String, Vec<(SystemTime, String)>> = BTreeMap::new();
     for request in fake.requests() {
         let Some(path) = request.path_and_query.strip_prefix("/repos/") else { continue };
