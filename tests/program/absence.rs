@@ -155,7 +155,7 @@ async fn drafts_hidden_from_another_token_are_kept() {
 }
 
 #[tokio::test]
-async fn teams_and_members_hidden_from_another_token_are_kept() {
+async fn teams_hidden_from_another_token_are_kept() {
     let mut world = World::estate(5, &[("contoso", 6)]);
     let (contoso, users) = (world.user("contoso"), ["dev0", "dev1", "dev2"].map(|login| world.user(login)));
     let secret = world.add_team("contoso", "Secret", &users[..1], &[0, 2]);
@@ -233,7 +233,7 @@ const NEVER_TOLD: [&str; 7] = [
 ];
 
 #[tokio::test]
-async fn nobody_stays_without_a_profile_and_no_column_empty() {
+async fn every_mentioned_account_gets_a_profile() {
     let mut world = World::edge_cases(1);
     let web = world.repo(names::WEB);
     let fan = world.add_user("only-a-fan", UserKind::User);

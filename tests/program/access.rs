@@ -18,7 +18,7 @@ fn two_tokens() -> Options {
 
 #[rstest]
 #[tokio::test]
-async fn the_token_that_can_read_a_private_repository_is_found_and_used(#[values(Embedded, Servers)] stores: Backends) {
+async fn private_repository_is_read_with_the_right_token(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), two_tokens()).await;
     let sandbox = Sandbox::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
@@ -33,7 +33,7 @@ async fn the_token_that_can_read_a_private_repository_is_found_and_used(#[values
 
 #[rstest]
 #[tokio::test]
-async fn deleted_private_repository_is_told_by_an_owners_new_token(#[values(Embedded, Servers)] stores: Backends) {
+async fn owners_new_token_confirms_private_deletion(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let mut world = World::edge_cases(1);
     let other = world.repo(names::ARCHIVED);
@@ -65,9 +65,7 @@ async fn deleted_private_repository_is_told_by_an_owners_new_token(#[values(Embe
 
 #[rstest]
 #[tokio::test]
-async fn a_private_repository_named_in_another_case_is_read_by_the_same_token(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn private_repository_in_other_case_uses_same_token(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), two_tokens()).await;
     let sandbox = Sandbox::new(fake.url()).tokens("blind-token-0001,seeing-token-0002");
@@ -77,9 +75,7 @@ async fn a_private_repository_named_in_another_case_is_read_by_the_same_token(
 
 #[rstest]
 #[tokio::test]
-async fn a_repository_that_no_token_can_read_is_said_with_every_token_and_the_run_goes_on(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn unreadable_repository_names_each_token_and_run_continues(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options {
         tokens: vec![
@@ -105,9 +101,7 @@ async fn a_repository_that_no_token_can_read_is_said_with_every_token_and_the_ru
 
 #[rstest]
 #[tokio::test]
-async fn without_a_token_public_repositories_are_read_and_that_is_said_once(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn anonymous_run_mirrors_public_repositories(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url()).tokens("");
@@ -141,9 +135,7 @@ async fn no_secret_is_in_any_output_log_or_database(#[values(Embedded, Servers)]
 
 #[rstest]
 #[tokio::test]
-async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn anonymous_run_reports_what_needs_a_token(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options { anonymous: true, ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
@@ -157,9 +149,7 @@ async fn without_a_token_only_what_needs_one_is_missing_and_that_is_said(
 
 #[rstest]
 #[tokio::test]
-async fn a_renamed_private_repository_is_read_by_the_token_that_can_whatever_it_is_called(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn renamed_private_repository_keeps_its_token(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let mut world = World::edge_cases(1);
     let private = world.repo(names::PRIVATE);
@@ -180,9 +170,7 @@ async fn a_renamed_private_repository_is_read_by_the_token_that_can_whatever_it_
 
 #[rstest]
 #[tokio::test]
-async fn a_token_that_an_organisation_refuses_is_not_asked_though_the_repository_is_public(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn rejected_token_is_skipped_for_public_repositories(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("refused-token-001").refused(&[names::QUIET]), TokenSpec::new("allowed-token-002")],
@@ -201,9 +189,7 @@ async fn a_token_that_an_organisation_refuses_is_not_asked_though_the_repository
 
 #[rstest]
 #[tokio::test]
-async fn with_several_tokens_a_run_over_unchanged_data_is_as_free_as_with_one(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn unchanged_run_with_several_tokens_is_free(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let tokens = ["token-one-00001", "token-two-00002", "token-three-0003"];
     let options = Options { tokens: tokens.map(TokenSpec::new).to_vec(), ..Options::unlimited() };
@@ -219,9 +205,7 @@ async fn with_several_tokens_a_run_over_unchanged_data_is_as_free_as_with_one(
 
 #[rstest]
 #[tokio::test]
-async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn forbidden_list_falls_back_to_another_token(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("narrow-token-001").without_stars(), TokenSpec::new("wide-token-00002")],
@@ -241,7 +225,7 @@ async fn what_one_token_may_not_list_another_one_lists_whichever_comes_first(
 
 #[rstest]
 #[tokio::test]
-async fn what_proves_no_deletion_marks_nothing_as_deleted(#[values(Embedded, Servers)] stores: Backends) {
+async fn unproven_deletion_marks_nothing(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());

@@ -50,7 +50,7 @@ fn asked(fake: &FakeGitHub, installation: u64) -> usize {
 }
 
 #[tokio::test]
-async fn alone_it_mirrors_all_that_it_is_installed_on_and_shows_no_secret() {
+async fn app_alone_mirrors_installed_repositories() {
     let (fake, sandbox) = estate([6, 4], with_app(app())).await;
     let sandbox = sandbox.with("MSGHT_LOGGING__LEVEL", "trace");
     let output = start(&sandbox, &["--verbose"]).await;
@@ -142,7 +142,7 @@ async fn what_lasts_is_asked_with_a_token_that_lasts() {
 }
 
 #[tokio::test]
-async fn where_it_is_no_more_nothing_is_taken_for_deleted() {
+async fn uninstalled_app_marks_nothing_deleted() {
     let (fake, sandbox) = estate([6, 4], with_app(app())).await;
     start(&sandbox, &[]).await.assert_output(0, &[]);
     let deleted = async || sandbox.stores().number("SELECT count(*) FROM projects WHERE deleted = 1").await;
@@ -183,7 +183,7 @@ async fn where_it_is_no_more_nothing_is_taken_for_deleted() {
 }
 
 #[tokio::test]
-async fn an_app_that_github_does_not_take_is_told_and_tokens_serve_alone() {
+async fn rejected_app_leaves_work_to_tokens() {
     let token = TokenSpec { login: "dev0".to_owned(), ..TokenSpec::new("token-one") };
     let (fake, sandbox) = estate([2, 2], Options { tokens: vec![token], ..with_app(app()) }).await;
     let sandbox = sandbox.with("MSGHT_GITHUB__APP_ID", "9999");
@@ -219,7 +219,7 @@ async fn a_clock_that_is_wrong_does_it_no_harm() {
 }
 
 #[tokio::test]
-async fn it_discovers_organisations_and_makes_their_hooks() {
+async fn app_discovers_organizations_and_creates_hooks() {
     let (fake, sandbox) = estate([2, 2], with_app(app())).await;
     std::fs::remove_file(sandbox.path().join("orgs.txt")).unwrap();
     let sandbox = sandbox
@@ -269,7 +269,7 @@ async fn deleted(sandbox: &Sandbox) -> i64 {
 }
 
 #[tokio::test]
-async fn what_a_reader_that_is_out_was_shown_is_not_asked_of_others() {
+async fn repositories_of_a_missing_reader_are_left_alone() {
     // Once the App is out, and once a token that alone was shown the repository.
     let tokens = vec![member("token-one", Visible::Only(vec![PRIVATE.to_owned()])), member("token-two", Visible::None)];
     let (fake, alone) = estate([6, 4], Options { tokens, ..with_app(app()) }).await;
@@ -306,7 +306,7 @@ async fn what_a_reader_that_is_out_was_shown_is_not_asked_of_others() {
 }
 
 #[tokio::test]
-async fn where_the_last_reader_is_missing_a_private_repository_is_not_taken_for_deleted() {
+async fn missing_reader_marks_no_repository_deleted() {
     let (fake, _) =
         estate([6, 4], Options { tokens: vec![member("token-one", Visible::None)], ..with_app(app()) }).await;
     let sandbox = sandbox(&fake, "token-one");
@@ -328,7 +328,7 @@ async fn where_the_last_reader_is_missing_a_private_repository_is_not_taken_for_
 }
 
 #[tokio::test]
-async fn what_has_gone_to_another_account_is_found_by_its_number() {
+async fn transferred_repository_is_found_by_id() {
     let (fake, sandbox) = estate([6, 4], with_app(app())).await;
     sandbox.mirror(&[PRIVATE, "--detail", "skeleton"]).await;
     fake.world_mut(|w| {
@@ -352,7 +352,7 @@ async fn what_has_gone_to_another_account_is_found_by_its_number() {
 }
 
 #[tokio::test]
-async fn members_who_want_not_to_be_seen_stay_members_for_outsiders() {
+async fn private_members_stay_for_outsiders() {
     let app = app().installed(InstallationSpec::on("dev3"));
     let (fake, sandbox) = estate([1, 1], with_app(app)).await;
     sandbox.run(&["get-repos"]).await.assert_output(0, &[]);
@@ -369,7 +369,7 @@ async fn members_who_want_not_to_be_seen_stay_members_for_outsiders() {
 }
 
 #[tokio::test]
-async fn where_a_tokens_hour_is_spent_the_app_takes_over_and_where_the_app_fails_a_token() {
+async fn app_and_token_replace_each_other() {
     // The hour of the only known reader ends in the middle.
     let spent = member("token-one", Visible::All).budget(5_000, 12, 3_600);
     let limits = Limits { secondary: false, ..Limits::default() };
@@ -399,7 +399,7 @@ async fn a_limit_on_the_app_itself_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_github_says_of_a_token_is_never_shown_and_no_list_is_endless() {
+async fn token_errors_are_redacted_and_lists_end() {
     // An answer of another form, in which the token stands.
     let secret = "\"ghs_s3cret-token-of-an-installation\"";
     let listed = r#"[{"id": 7, "account": {"login": "contoso", "type": "Organization"}}]"#;

@@ -26,7 +26,7 @@ async fn an_unknown_repository_and_a_bad_token_are_said(#[values(Embedded, Serve
 
 #[rstest]
 #[tokio::test]
-async fn an_api_host_that_is_down_is_said_within_seconds(#[values(Embedded, Servers)] stores: Backends) {
+async fn unreachable_api_host_is_reported_within_seconds(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let started = std::time::Instant::now();

@@ -39,7 +39,7 @@ fn row<'a>(output: &'a RunOutput, cells: &[&str]) -> &'a str {
 }
 
 #[tokio::test]
-async fn where_all_is_well_it_says_what_each_token_is_and_may() {
+async fn check_describes_each_token() {
     let classic =
         owner("classic-token-001").scopes("repo, read:org, admin:org_hook").expires("2099-02-04 16:42:10 UTC");
     let narrow = TokenSpec { login: "dev3".to_owned(), ..TokenSpec::new("narrow-token-002") }
@@ -83,7 +83,7 @@ async fn where_all_is_well_it_says_what_each_token_is_and_may() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named_and_the_rest_is_looked_at_all_the_same() {
+async fn check_names_what_is_missing_and_continues() {
     let tokens = vec![owner("good-token-00001"), owner("gone-token-00002"), TokenSpec::new("hook-token-00003")];
     let (fake, sandbox) = estate(Options { tokens, ..Options::default() }).await;
     fake.revoke("gone-token-00002");
@@ -194,7 +194,7 @@ async fn an_app_is_looked_at_where_it_is_installed() {
 }
 
 #[tokio::test]
-async fn what_does_not_answer_as_github_does_is_never_fine() {
+async fn check_rejects_servers_that_are_not_github() {
     let (fake, sandbox) = estate(Options { tokens: vec![owner("good-token-00001")], ..Options::default() }).await;
     let sandbox = sandbox.tokens("good-token-00001");
     // Something that answers everything.
@@ -235,7 +235,7 @@ async fn a_token_that_pauses_is_told_and_not_waited_for() {
 }
 
 #[tokio::test]
-async fn no_file_has_two_jobs_and_no_setting_shows_a_secret_in_the_wrong_place() {
+async fn check_rejects_shared_files_and_hides_secrets() {
     let (_fake, sandbox) = estate(Options::default()).await;
     let refused = async |name: &str, value: &str, args: &[&str], shown: &[&str]| {
         let output = finish(sandbox.command(args).env(name, value).spawn().unwrap()).await;

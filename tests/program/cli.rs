@@ -75,7 +75,7 @@ impl RunOutput {
 }
 
 #[test]
-fn help_and_version_go_to_standard_output_and_list_the_commands_that_work() {
+fn help_lists_working_commands() {
     let sandbox = Sandbox::new();
     let help = sandbox.run(&["--help"]);
     assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
@@ -137,7 +137,7 @@ fn a_usage_error_is_exit_2_and_creates_nothing() {
 }
 
 #[test]
-fn a_malformed_repository_name_is_exit_2_and_creates_nothing() {
+fn malformed_repository_name_exits_2() {
     let sandbox = Sandbox::new();
     for (names, shown) in [
         (&["a"][..], "\"a\""),
@@ -158,7 +158,7 @@ fn a_malformed_repository_name_is_exit_2_and_creates_nothing() {
 }
 
 #[test]
-fn config_shows_each_value_with_its_source_and_creates_nothing() {
+fn config_shows_each_value_with_its_origin() {
     let sandbox = Sandbox::new().file("msght.toml", "[queue]\nprefetch = 5\n").with("MSGHT_GITHUB__RESERVE", "9");
     let output = sandbox.run(&["config", "--data-dir", "d"]);
     assert_eq!((output.code, output.err.as_str()), (Some(0), ""));
@@ -233,7 +233,7 @@ fn a_bad_configuration_is_exit_2_with_its_place() {
 }
 
 #[test]
-fn a_bad_environment_is_exit_2_with_the_variables_name() {
+fn invalid_environment_exits_2_with_variable_name() {
     for (name, text, expected) in [
         ("MSGHT_COLOUR", "red", "unknown variable"),
         ("MSGHT_GITHUB__AP_URL", "x", "did you mean MSGHT_GITHUB__API_URL?"),
@@ -260,7 +260,7 @@ fn a_variable_that_is_not_text_is_exit_2() {
 }
 
 #[test]
-fn a_configuration_file_that_is_named_must_be_readable() {
+fn named_configuration_file_must_be_readable() {
     let sandbox = Sandbox::new();
     sandbox.run(&["--config", "none.toml", "config"]).refused(&["none.toml", "--config"]);
     sandbox.run(&["config", "--config", "."]).refused(&["--config"]);
@@ -270,7 +270,7 @@ fn a_configuration_file_that_is_named_must_be_readable() {
 }
 
 #[test]
-fn a_url_of_another_kind_of_server_is_refused_before_anything_is_created() {
+fn wrong_url_scheme_is_rejected_early() {
     let sandbox = Sandbox::new().with("MSGHT_SQL__URL", "postgres://u:S3CRET@h/d");
     let output = sandbox.run(&["retrieve-repo", "a/b"]);
     output.refused(&["MSGHT_SQL__URL", "sql.url", "postgres:", "sqlite:", "mysql:"]);
@@ -281,7 +281,7 @@ fn a_url_of_another_kind_of_server_is_refused_before_anything_is_created() {
 }
 
 #[test]
-fn completions_are_written_for_each_shell_whatever_the_configuration() {
+fn completions_ignore_configuration() {
     let sandbox = Sandbox::new().file("msght.toml", "colour = 1");
     for (shell, text) in [("bash", "complete -F"), ("zsh", "#compdef msght"), ("fish", "complete -c msght")] {
         let output = sandbox.run(&["completions", shell]);

@@ -157,9 +157,7 @@ async fn every_document_is_there_as_github_serves_it(
 
 #[rstest]
 #[tokio::test]
-async fn commits_of_branches_and_tags_are_the_projects_and_have_their_parents(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn commits_of_all_refs_have_their_parents(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(2), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -355,9 +353,7 @@ async fn every_row_says_what_github_says(#[values(Embedded, Servers)] stores: Ba
 
 #[rstest]
 #[tokio::test]
-async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_user_an_address(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn authors_without_account_are_one_fake_user_per_email(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(4), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -412,9 +408,7 @@ async fn people_are_who_github_says_and_authors_without_an_account_are_one_fake_
 
 #[rstest]
 #[tokio::test]
-async fn a_pull_request_and_a_commit_beyond_their_caps_are_read_to_the_end_or_said_to_be_short(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn capped_pulls_and_commits_are_complete_or_reported(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -439,9 +433,7 @@ async fn a_pull_request_and_a_commit_beyond_their_caps_are_read_to_the_end_or_sa
 
 #[rstest]
 #[tokio::test]
-async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn fork_has_its_commits_and_fork_point(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -484,7 +476,7 @@ async fn a_fork_has_its_own_commits_and_the_point_where_it_left_its_parent(
 
 #[rstest]
 #[tokio::test]
-async fn every_seeds_world_is_mirrored_to_the_last_document(#[values(Embedded, Servers)] stores: Backends) {
+async fn generated_worlds_are_mirrored_completely(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     for seed in 10..14 {
         let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;

@@ -86,7 +86,7 @@ fn fault(dice: &mut Dice) -> Fault {
 
 #[rstest]
 #[tokio::test]
-async fn quiet_runs_converge_on_a_fresh_mirror_or_say_that_they_have_not(
+async fn quiet_runs_converge_on_a_fresh_mirror(
     #[values(Embedded, Servers)] stores: Backends,
     #[values(8, 16, 26, 37)] seed: u64,
 ) {

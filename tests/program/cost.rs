@@ -39,7 +39,7 @@ fn bound(fake: &FakeGitHub, repository: &str) -> usize {
 
 #[rstest]
 #[tokio::test]
-async fn a_first_run_without_details_stays_within_the_fewest_pages(#[values(Embedded, Servers)] stores: Backends) {
+async fn skeleton_run_costs_the_minimum(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let worlds: [(&str, World); 3] = [
         (names::WEB, World::edge_cases(1)),
@@ -89,7 +89,7 @@ async fn the_table_counts_what_the_server_counted(#[values(Embedded, Servers)] s
 
 #[rstest]
 #[tokio::test]
-async fn what_a_pull_request_push_costs_is_its_own_requests(#[values(Embedded, Servers)] stores: Backends) {
+async fn pushed_pull_request_costs_only_its_own_requests(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());

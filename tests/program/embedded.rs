@@ -6,7 +6,7 @@ use fake_github::{FakeGitHub, Options, World, names};
 use support::program::Sandbox;
 
 #[tokio::test]
-async fn issues_and_pulls_carry_the_present_labels_and_milestones() {
+async fn carriers_have_current_labels_and_milestones() {
     let mut world = World::edge_cases(1);
     let r = world.repo(names::WEB);
     let used = |w: &World, l: u32, pull: bool| {

@@ -29,10 +29,7 @@ async fn undisturbed(fake: &FakeGitHub) -> Sandbox {
 #[case::refusals_of_a_machine_in_between(FaultKind::Status { status: 403, html: true })]
 #[case::nothing_found_by_a_machine_in_between(FaultKind::Status { status: 404, html: true })]
 #[tokio::test]
-async fn a_fault_now_and_then_changes_nothing_in_the_end(
-    #[values(Embedded, Servers)] stores: Backends,
-    #[case] kind: FaultKind,
-) {
+async fn occasional_faults_change_nothing(#[values(Embedded, Servers)] stores: Backends, #[case] kind: FaultKind) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
@@ -66,9 +63,7 @@ async fn refusals_now_and_then_are_cured_by_quiet_runs(
 
 #[rstest]
 #[tokio::test]
-async fn a_page_that_can_not_be_had_in_smaller_parts_is_tried_as_often_as_any(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn indivisible_page_is_retried_as_often_as_any(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
@@ -99,9 +94,7 @@ async fn a_pause_that_github_asks_for_is_kept(#[values(Embedded, Servers)] store
 
 #[rstest]
 #[tokio::test]
-async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn exhausted_token_waits_for_its_reset(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("fake-token").budget(200, 70, 6)],
@@ -117,7 +110,7 @@ async fn an_exhausted_token_waits_for_its_hour_and_sends_nothing_meanwhile(
 
 #[rstest]
 #[tokio::test]
-async fn a_server_without_limits_that_says_zero_is_not_waited_for(#[values(Embedded, Servers)] stores: Backends) {
+async fn server_without_limits_is_not_waited_for(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options { limits: Limits::zero(), ..Options::default() }).await;
     let output = Sandbox::new(fake.url()).mirror(&[names::QUIET]).await;
@@ -126,7 +119,7 @@ async fn a_server_without_limits_that_says_zero_is_not_waited_for(#[values(Embed
 
 #[rstest]
 #[tokio::test]
-async fn a_limit_that_names_no_time_is_left_alone_for_a_minute(#[values(Embedded, Servers)] stores: Backends) {
+async fn limit_without_time_pauses_a_minute(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     // A little shorter than the minute that the client waits, so that coming too early would show.
     let limits = Limits { secondary: false, hidden_pause: 50, ..Limits::default() };
@@ -155,7 +148,7 @@ async fn the_last_requests_of_an_hour_are_not_overspent(#[values(Embedded, Serve
 
 #[rstest]
 #[tokio::test]
-async fn a_token_revoked_in_the_middle_is_left_and_the_others_finish(#[values(Embedded, Servers)] stores: Backends) {
+async fn revoked_token_leaves_work_to_others(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options {
         tokens: vec![TokenSpec::new("first-token-0001"), TokenSpec::new("other-token-0002")],
@@ -177,7 +170,7 @@ async fn a_token_revoked_in_the_middle_is_left_and_the_others_finish(#[values(Em
 
 #[rstest]
 #[tokio::test]
-async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done(#[values(Embedded, Servers)] stores: Backends) {
+async fn failing_stage_is_reported_and_others_complete(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.set_fault(Fault::always("/labels?", FaultKind::Status { status: 500, html: false }));
@@ -198,7 +191,7 @@ async fn a_stage_that_keeps_failing_is_said_and_the_others_are_done(#[values(Emb
 #[case::partial_results(FaultKind::SsoPartial, "partial list")]
 #[case::sso_required(FaultKind::SsoRequired, "single sign-on")]
 #[tokio::test]
-async fn data_that_github_withholds_are_an_error_and_never_an_empty_list(
+async fn withheld_data_is_an_error(
     #[values(Embedded, Servers)] stores: Backends,
     #[case] kind: FaultKind,
     #[case] said: &str,
@@ -232,7 +225,7 @@ async fn a_token_never_leaves_for_another_host(#[values(Embedded, Servers)] stor
 
 #[rstest]
 #[tokio::test]
-async fn pages_that_are_too_heavy_are_asked_for_in_parts(#[values(Embedded, Servers)] stores: Backends) {
+async fn heavy_pages_are_requested_in_parts(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;
@@ -247,7 +240,7 @@ async fn pages_that_are_too_heavy_are_asked_for_in_parts(#[values(Embedded, Serv
 
 #[rstest]
 #[tokio::test]
-async fn lists_that_end_silently_at_a_cap_are_read_to_the_end_otherwise(#[values(Embedded, Servers)] stores: Backends) {
+async fn capped_lists_are_completed_otherwise(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     // Every third page on is cut off: of pull requests, commits and issue comments.
     let options = Options { deep_page_cap: Some(1), ..Options::unlimited() };

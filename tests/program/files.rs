@@ -44,7 +44,7 @@ async fn a_store_of_a_newer_version_is_not_touched() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_data_directory_that_cannot_be_written_is_said() {
+async fn unwritable_data_directory_is_reported() {
     let fake = quiet_world().await;
     // A file in the place of the directory, and a directory under one that can't be made even by root.
     let sandbox = Sandbox::new(fake.url());
@@ -57,7 +57,7 @@ async fn a_data_directory_that_cannot_be_written_is_said() {
 /// A file system of one megabyte, where this machine lets a test mount one.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_full_disk_is_said_and_the_run_goes_on_when_there_is_space() {
+async fn full_disk_is_reported_and_run_resumes() {
     let fake = quiet_world().await;
     let sandbox = Sandbox::new(fake.url());
     // The stores' own limit on their size gives the same error as a full disk, without one.
@@ -99,7 +99,7 @@ async fn a_full_disk_is_said_and_the_run_goes_on_when_there_is_space() {
 }
 
 #[tokio::test]
-async fn two_stores_in_one_file_are_refused_before_it_is_made() {
+async fn two_stores_in_one_file_are_rejected() {
     let fake = quiet_world().await;
     let sandbox =
         Sandbox::new(fake.url()).with("MSGHT_DOCUMENTS__URL", "sqlite:one.db").with("MSGHT_SQL__URL", "sqlite:one.db");

@@ -86,7 +86,7 @@ async fn a_wrong_hook_is_told_and_put_right_when_asked() {
 }
 
 #[tokio::test]
-async fn without_the_right_one_line_says_so_and_the_rest_goes_on() {
+async fn missing_hook_permission_is_one_line() {
     let (fake, sandbox) = estate().await;
     std::fs::write(sandbox.path().join("orgs.txt"), "fabrikam\ncontoso\n").unwrap();
     let output = sandbox.run(&["get-repos"]).await;

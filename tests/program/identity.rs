@@ -27,7 +27,7 @@ async fn titles(stores: &StoredData, repository: &str) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one(#[values(Embedded, Servers)] stores: Backends) {
+async fn new_repository_under_old_name_is_distinct(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
@@ -50,7 +50,7 @@ async fn a_new_repository_under_a_renamed_ones_old_name_is_another_one(#[values(
 
 #[rstest]
 #[tokio::test]
-async fn a_repository_that_was_deleted_and_made_anew_is_read_anew(#[values(Embedded, Servers)] stores: Backends) {
+async fn recreated_repository_is_fetched_again(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
@@ -75,9 +75,7 @@ async fn a_repository_that_was_deleted_and_made_anew_is_read_anew(#[values(Embed
 
 #[rstest]
 #[tokio::test]
-async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_issue(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn transferred_issue_is_marked(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     let there = fake.world_mut(|w| {
@@ -100,9 +98,7 @@ async fn a_transferred_issue_is_marked_and_never_taken_for_another_repositorys_i
 
 #[rstest]
 #[tokio::test]
-async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn renamed_organization_keeps_its_repositories(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -128,9 +124,7 @@ async fn an_organisation_that_is_renamed_takes_all_of_its_repositories_along(
 
 #[rstest]
 #[tokio::test]
-async fn what_somebody_says_under_a_login_that_another_one_had_before_is_not_the_former_ones(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn reused_login_keeps_authors_apart(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     let comments = "SELECT u.login FROM issue_comments c JOIN users u ON u.id = c.user_id JOIN issues i ON i.id = c.issue_id \

@@ -21,9 +21,7 @@ impl Moments {
 
 #[rstest]
 #[tokio::test]
-async fn thirty_kills_at_random_moments_end_in_the_stores_of_an_undisturbed_run(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn thirty_kills_end_like_an_undisturbed_run(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let latency = Duration::from_millis(2);
     let options = || Options { latency, ..Options::unlimited() };
@@ -66,7 +64,7 @@ async fn thirty_kills_at_random_moments_end_in_the_stores_of_an_undisturbed_run(
 
 #[rstest]
 #[tokio::test]
-async fn a_kill_costs_little_more_than_what_was_in_flight(#[values(Embedded, Servers)] stores: Backends) {
+async fn kill_costs_only_requests_in_flight(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(5), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::sized(4, WorldSize::of(4000, 600, 300)), options).await;
@@ -91,7 +89,7 @@ async fn a_kill_costs_little_more_than_what_was_in_flight(#[values(Embedded, Ser
 
 #[rstest]
 #[tokio::test]
-async fn two_processes_on_the_same_stores_come_to_the_same_end(#[values(Embedded, Servers)] stores: Backends) {
+async fn two_processes_on_the_same_stores_agree(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let alone = Sandbox::new(fake.url());

@@ -8,7 +8,7 @@ use support::program::Sandbox;
 
 #[rstest]
 #[tokio::test]
-async fn a_commit_that_is_gone_is_listed_and_asked_for_again(#[values(Embedded, Servers)] stores: Backends) {
+async fn missing_commit_is_listed_and_retried(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let mut world = World::many(1, 1);
     let repo = world.repo("contoso/r000");

@@ -40,10 +40,7 @@ async fn missing(fake: &FakeGitHub, sandbox: &Sandbox, path: &str, collection: &
 #[case::in_the_middle(8)]
 #[case::near_the_end(13)]
 #[tokio::test]
-async fn what_a_deletion_pulls_to_a_page_already_read_is_not_missed(
-    #[values(Embedded, Servers)] stores: Backends,
-    #[case] nth: u32,
-) {
+async fn items_shifted_back_by_a_deletion_are_found(#[values(Embedded, Servers)] stores: Backends, #[case] nth: u32) {
     let _over = stores.select();
     let fake = huge().await;
     fake.before_request("/issues/comments?", nth, |w| {
@@ -67,10 +64,7 @@ async fn what_a_deletion_pulls_to_a_page_already_read_is_not_missed(
 #[case(7)]
 #[case(12)]
 #[tokio::test]
-async fn what_new_items_push_to_the_next_page_is_not_missed(
-    #[values(Embedded, Servers)] stores: Backends,
-    #[case] nth: u32,
-) {
+async fn items_shifted_forward_by_new_ones_are_found(#[values(Embedded, Servers)] stores: Backends, #[case] nth: u32) {
     let _over = stores.select();
     let fake = huge().await;
     for later in [nth, nth + 2] {
@@ -90,7 +84,7 @@ async fn what_new_items_push_to_the_next_page_is_not_missed(
 
 #[rstest]
 #[tokio::test]
-async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored(#[values(Embedded, Servers)] stores: Backends) {
+async fn interrupted_refresh_leaves_no_gap(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = huge().await;
     let sandbox = Sandbox::new(fake.url());
@@ -114,7 +108,7 @@ async fn a_refresh_that_was_cut_off_leaves_no_gap_behind_what_it_stored(#[values
 
 #[rstest]
 #[tokio::test]
-async fn lists_that_do_not_tell_their_last_page_are_read_to_their_end(#[values(Embedded, Servers)] stores: Backends) {
+async fn lists_without_last_link_are_read_completely(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = Sandbox::new(fake.url());

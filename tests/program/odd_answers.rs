@@ -94,11 +94,7 @@ async fn new_page_behind_an_unchanged_one_is_read() {
 #[case::events("events", "/events?", "events")]
 #[case::releases("releases", "/releases?", "releases")]
 #[tokio::test]
-async fn unusable_item_is_told_by_every_run_until_it_comes(
-    #[case] stage: &str,
-    #[case] path: &str,
-    #[case] collection: &str,
-) {
+async fn unusable_item_is_reported_until_it_comes(#[case] stage: &str, #[case] path: &str, #[case] collection: &str) {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let whole = Sandbox::new(fake.url());
     whole.mirror(&[names::WEB, "--only", stage]).await;
@@ -160,7 +156,7 @@ async fn empty_lists_for_a_moment_take_nothing_away() {
 }
 
 #[tokio::test]
-async fn list_that_stays_empty_is_believed_by_the_second_run() {
+async fn empty_list_is_believed_by_the_second_run() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.world_mut(|w| w.add_label(w.repo(names::QUIET), "another", None));
     let sandbox = Sandbox::new(fake.url());
@@ -211,7 +207,7 @@ async fn dates_in_the_future_hide_no_later_change() {
 
 /// A comment that appears behind one that is seconds newer.
 #[tokio::test]
-async fn late_items_are_found_by_the_overlap_of_refreshes() {
+async fn late_items_are_found_by_overlap() {
     let mut world = World::sized(5, WorldSize::of(20, 1_000, 20));
     let r = world.repo(HUGE);
     let (held, now) = {
@@ -236,7 +232,7 @@ async fn late_items_are_found_by_the_overlap_of_refreshes() {
 }
 
 #[tokio::test]
-async fn star_without_an_account_is_told_and_hinders_nothing() {
+async fn star_without_account_is_reported() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
     let stages = ["retrieve-repo", names::WEB, "--only", "stars"];

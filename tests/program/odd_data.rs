@@ -81,9 +81,7 @@ async fn whatever_json_allows_is_stored(#[values(Embedded, Servers)] stores: Bac
 
 #[rstest]
 #[tokio::test]
-async fn rejected_row_is_named_until_it_is_stored_and_keeps_no_other_back(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn rejected_row_is_reported_until_stored(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(odd_world(), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());

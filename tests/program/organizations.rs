@@ -67,7 +67,7 @@ fn line(output: &RunOutput, organization: &str) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn all_repositories_that_any_token_is_shown_are_listed(#[values(Embedded, Servers)] stores: Backends) {
+async fn repositories_of_every_token_are_listed(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(3, &[("contoso", 130), ("fabrikam", 5)]), ORGS).await;
     std::fs::write(estate.sandbox.path().join("projects.txt"), "# kept\nelsewhere thing\n").unwrap();
@@ -106,9 +106,7 @@ async fn all_repositories_that_any_token_is_shown_are_listed(#[values(Embedded, 
 
 #[rstest]
 #[tokio::test]
-async fn renamed_transferred_and_vanished_repositories_are_accounted_for(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn moved_and_deleted_repositories_are_reported(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(4, &[("contoso", 9), ("fabrikam", 4)]), ORGS).await;
     estate.list().await.assert_output(0, &[]);
@@ -162,9 +160,7 @@ async fn renamed_transferred_and_vanished_repositories_are_accounted_for(
 
 #[rstest]
 #[tokio::test]
-async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_data(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn twenty_deleted_at_once_cost_a_request_each(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(7, &[("contoso", 30), ("fabrikam", 2)]), ORGS).await;
     estate.list().await.assert_output(0, &[]);
@@ -199,9 +195,7 @@ async fn twenty_that_are_deleted_at_once_are_each_asked_for_once_and_keep_their_
 
 #[rstest]
 #[tokio::test]
-async fn members_teams_and_outside_collaborators_follow_the_organisation(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn people_and_teams_follow_the_organization(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     // The owner is shown all, the others a part.
     let mut tokens = tokens();
@@ -272,9 +266,7 @@ async fn members_teams_and_outside_collaborators_follow_the_organisation(
 
 #[rstest]
 #[tokio::test]
-async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn rejecting_organization_keeps_its_lines(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(6, &[("contoso", 4), ("fabrikam", 3)]), ORGS).await;
     estate.list().await.assert_output(0, &[]);
@@ -295,7 +287,7 @@ async fn an_organisation_that_refuses_stops_no_other_and_keeps_its_lines(
 
 #[rstest]
 #[tokio::test]
-async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told(#[values(Embedded, Servers)] stores: Backends) {
+async fn person_or_unknown_organization_is_reported(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let mut world = World::estate(7, &[("contoso", 2)]);
     for (name, private) in [("dev0/open", false), ("dev0/secret", true), ("dev5/theirs", false), ("dev5/hidden", true)]
@@ -316,7 +308,7 @@ async fn a_person_in_an_organisations_place_and_an_unknown_one_are_told(#[values
 
 #[rstest]
 #[tokio::test]
-async fn an_organisation_that_was_renamed_keeps_its_projects(#[values(Embedded, Servers)] stores: Backends) {
+async fn renamed_organization_keeps_its_projects(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let mut tokens = tokens();
     tokens[0].private = Visible::All;
@@ -364,7 +356,7 @@ async fn discover_adds_the_tokens_organisations(#[values(Embedded, Servers)] sto
 
 #[rstest]
 #[tokio::test]
-async fn unusable_files_are_told_before_anything_is_asked(#[values(Embedded, Servers)] stores: Backends) {
+async fn unusable_files_are_reported_before_any_request(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate = Estate::new(World::estate(10, &[("contoso", 2)]), ORGS).await;
     let orgs = estate.sandbox.path().join("orgs.txt");

@@ -13,9 +13,7 @@ const UNCHANGED_COST: usize = 25;
 
 #[rstest]
 #[tokio::test]
-async fn a_run_over_unchanged_data_costs_next_to_nothing_and_writes_nothing(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn unchanged_run_is_free_and_writes_nothing(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -100,10 +98,7 @@ fn change(world: &mut World) {
 
 #[rstest]
 #[tokio::test]
-async fn after_any_change_the_stores_equal_a_fresh_mirror_of_the_changed_world(
-    #[values(Embedded, Servers)] stores: Backends,
-    #[values(1, 2, 3)] seed: u64,
-) {
+async fn refresh_equals_a_fresh_mirror(#[values(Embedded, Servers)] stores: Backends, #[values(1, 2, 3)] seed: u64) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(seed), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -122,7 +117,7 @@ async fn after_any_change_the_stores_equal_a_fresh_mirror_of_the_changed_world(
 
 #[rstest]
 #[tokio::test]
-async fn what_changes_in_the_middle_of_a_run_is_there_after_the_next(
+async fn changes_during_a_run_are_stored_by_the_next(
     #[values(Embedded, Servers)] stores: Backends,
     #[values(3, 12, 30, 55, 140, 300)] nth: u32,
 ) {
@@ -334,9 +329,7 @@ async fn what_is_gone_is_marked_and_nothing_is_erased(#[values(Embedded, Servers
 
 #[rstest]
 #[tokio::test]
-async fn a_renamed_repository_stays_one_project_with_one_set_of_documents(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn renamed_repository_stays_one_project(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -358,9 +351,7 @@ async fn a_renamed_repository_stays_one_project_with_one_set_of_documents(
 
 #[rstest]
 #[tokio::test]
-async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_stay(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn deleted_repository_is_marked_and_kept(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -383,7 +374,7 @@ async fn a_repository_that_github_has_no_more_is_marked_deleted_and_its_data_sta
 
 #[rstest]
 #[tokio::test]
-async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing(#[values(Embedded, Servers)] stores: Backends) {
+async fn pull_request_opened_during_a_run_is_found(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(7), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -417,9 +408,7 @@ async fn a_pull_request_opened_after_its_issue_was_read_is_not_missing(#[values(
 
 #[rstest]
 #[tokio::test]
-async fn a_renamed_label_of_many_issues_costs_the_pages_of_the_list_and_not_a_request_an_issue(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn renamed_label_costs_pages_not_issues(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let mut world = World::sized(2, WorldSize::of(100, 450, 20));
     let r = world.repo("contoso/huge");

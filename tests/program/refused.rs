@@ -24,7 +24,7 @@ fn details(output: &RunOutput) -> String {
 }
 
 #[tokio::test]
-async fn refused_items_are_asked_for_again_until_they_come() {
+async fn refused_items_are_retried_until_they_come() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
     // Every commit, by the first digit of its SHA, and every second pull request.
@@ -62,7 +62,7 @@ async fn refused_items_are_asked_for_again_until_they_come() {
 }
 
 #[tokio::test]
-async fn one_item_that_is_never_served_keeps_no_other_away() {
+async fn unserved_item_blocks_no_other() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let (commit, pull) = fake.world(|w| {
         let web = w.repo(names::WEB);
@@ -91,7 +91,7 @@ async fn one_item_that_is_never_served_keeps_no_other_away() {
 }
 
 #[tokio::test]
-async fn unusable_items_are_said_by_every_run_until_they_come() {
+async fn unusable_items_are_reported_until_they_come() {
     let mut world = World::many(1, 1);
     let repo = world.repo("contoso/r000");
     let user = world.user("dev0");
@@ -143,7 +143,7 @@ async fn an_outage_is_not_retried_in_every_stage() {
 }
 
 #[tokio::test]
-async fn a_comparison_without_pages_adds_to_the_list_of_commits() {
+async fn unpaged_comparison_completes_the_commits() {
     let mut world = World::edge_cases(1);
     world.unpaged_comparisons = true;
     let fake = FakeGitHub::start(world, Options::unlimited()).await;
@@ -215,7 +215,7 @@ async fn what_github_counts_is_compared_with_what_came() {
 }
 
 #[tokio::test]
-async fn a_fork_takes_none_of_its_parents_commits_for_its_own() {
+async fn fork_excludes_its_parents_commits() {
     let mut world = World::many(1, 1);
     let parent = world.repo("contoso/r000");
     let who = world.person_of(world.user("dev0"));
@@ -239,7 +239,7 @@ async fn a_fork_takes_none_of_its_parents_commits_for_its_own() {
 }
 
 #[tokio::test]
-async fn commits_of_known_pull_requests_are_read_though_their_list_fails() {
+async fn failed_pull_list_keeps_reading_commits() {
     let fake = FakeGitHub::start(World::many(1, 1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
     let stored = async || sandbox.stores().number("SELECT count(*) FROM pull_request_commits").await;

@@ -90,7 +90,7 @@ async fn swapped_logins_follow_their_accounts(#[values(Embedded, Servers)] store
 
 #[rstest]
 #[tokio::test]
-async fn accounts_without_numbers_get_them_and_stay_one_row(#[values(Embedded, Servers)] stores: Backends) {
+async fn accounts_without_ids_get_them(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     let stores = sandbox.stores();
@@ -151,7 +151,7 @@ async fn changed_capitals_are_taken_and_cost_no_row(#[values(Embedded, Servers)]
 
 #[rstest]
 #[tokio::test]
-async fn repository_renamed_during_a_run_keeps_its_issues(#[values(Embedded, Servers)] stores: Backends) {
+async fn repository_renamed_during_a_run_keeps_issues(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| w.rename_label(w.repo(names::QUIET), "bug", "defect"));

@@ -20,9 +20,7 @@ const NOT_FOUND: FaultKind = FaultKind::Status { status: 404, html: false };
 
 #[rstest]
 #[tokio::test]
-async fn a_pull_requests_commits_that_could_not_be_had_take_nothing_away_and_are_asked_for_again(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn failed_commit_fetch_keeps_stored_commits(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::WEB).await;
     let count = "SELECT count(*) FROM pull_request_commits";
@@ -40,9 +38,7 @@ async fn a_pull_requests_commits_that_could_not_be_had_take_nothing_away_and_are
 
 #[rstest]
 #[tokio::test]
-async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_failed(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn deleted_label_leaves_issues_after_a_failure(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::WEB).await;
     let label = fake.world_mut(|w| {
@@ -72,7 +68,7 @@ async fn a_deleted_label_leaves_its_issues_though_the_first_try_to_read_them_fai
 
 #[rstest]
 #[tokio::test]
-async fn commits_never_look_complete_without_the_branches(#[values(Embedded, Servers)] stores: Backends) {
+async fn commits_are_incomplete_without_branches(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -103,7 +99,7 @@ async fn the_details_of_a_fork_end_with_its_own_commits(#[values(Embedded, Serve
 
 #[rstest]
 #[tokio::test]
-async fn a_collaborator_who_left_does_not_come_back_with_the_feed(#[values(Embedded, Servers)] stores: Backends) {
+async fn former_collaborator_does_not_return_with_the_feed(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -123,9 +119,7 @@ async fn a_collaborator_who_left_does_not_come_back_with_the_feed(#[values(Embed
 
 #[rstest]
 #[tokio::test]
-async fn stars_that_were_listed_once_and_are_refused_now_come_from_the_feed(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn forbidden_stars_come_from_the_feed(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     fake.world_mut(|w| {
@@ -141,7 +135,7 @@ async fn stars_that_were_listed_once_and_are_refused_now_come_from_the_feed(
 
 #[rstest]
 #[tokio::test]
-async fn full_reads_everything_anew_histories_and_profiles_too(#[values(Embedded, Servers)] stores: Backends) {
+async fn full_run_fetches_everything_again(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::WEB).await;
     // A profile's date is exact to the second: one that was read in this one is as new as can be.
@@ -160,7 +154,7 @@ async fn full_reads_everything_anew_histories_and_profiles_too(#[values(Embedded
 
 #[rstest]
 #[tokio::test]
-async fn a_process_that_forgets_what_is_known_does_not_stop_another_one(#[values(Embedded, Servers)] stores: Backends) {
+async fn full_run_does_not_stop_another_process(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::WEB).await;
     let args = [["--full", "--detail=skeleton"], ["--events-after=1", "--full"], ["--full", "--detail=skeleton"]];
@@ -177,9 +171,7 @@ async fn a_process_that_forgets_what_is_known_does_not_stop_another_one(#[values
 
 #[rstest]
 #[tokio::test]
-async fn what_changed_since_a_first_run_was_cut_off_is_read_by_the_run_that_goes_on(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn resumed_run_reads_later_changes(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -220,7 +212,7 @@ async fn an_outage_of_ten_seconds_is_outlasted(#[values(Embedded, Servers)] stor
 
 #[rstest]
 #[tokio::test]
-async fn a_store_that_was_lost_is_filled_again_whichever_it_was(#[values(Embedded, Servers)] stores: Backends) {
+async fn lost_store_is_filled_again(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     for lost in ["documents", "tables"] {
@@ -238,7 +230,7 @@ async fn a_store_that_was_lost_is_filled_again_whichever_it_was(#[values(Embedde
 
 #[rstest]
 #[tokio::test]
-async fn an_older_state_of_the_documents_is_noticed_and_filled_again(#[values(Embedded, Servers)] stores: Backends) {
+async fn older_documents_are_detected_and_filled(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = mirrored(names::QUIET).await;
     let backup = sandbox.stores().documents.backup().await;
@@ -258,7 +250,7 @@ async fn an_older_state_of_the_documents_is_noticed_and_filled_again(#[values(Em
 #[cfg(unix)]
 #[rstest]
 #[tokio::test]
-async fn a_log_that_hangs_does_not_make_it_deaf_to_a_second_signal(#[values(Embedded, Servers)] stores: Backends) {
+async fn hanging_log_does_not_block_the_second_signal(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url()).with("MSGHT_LOGGING__FILE", "fifo");

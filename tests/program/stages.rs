@@ -30,9 +30,7 @@ const STAGES: [&str; 18] = [
 
 #[rstest]
 #[tokio::test]
-async fn the_stages_one_by_one_in_any_order_come_to_what_they_come_to_together(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn stages_in_any_order_agree(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let together = Sandbox::new(fake.url());
@@ -52,7 +50,7 @@ async fn the_stages_one_by_one_in_any_order_come_to_what_they_come_to_together(
 #[case("stars", "watchers")]
 #[case("issues", "issues")]
 #[tokio::test]
-async fn a_stage_alone_fills_its_collection_and_one_left_out_does_not(
+async fn only_selected_stages_fill_collections(
     #[values(Embedded, Servers)] stores: Backends,
     #[case] stage: &str,
     #[case] collection: &str,
@@ -70,9 +68,7 @@ async fn a_stage_alone_fills_its_collection_and_one_left_out_does_not(
 
 #[rstest]
 #[tokio::test]
-async fn a_skeleton_asks_for_no_item_by_itself_and_the_details_follow_when_asked_for(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn skeleton_requests_no_details(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());
@@ -125,9 +121,7 @@ async fn feed_events_can_be_left_out_by_type_and_by_id(#[values(Embedded, Server
 
 #[rstest]
 #[tokio::test]
-async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn forbidden_stars_are_reported(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.world_mut(|w| {
@@ -144,9 +138,7 @@ async fn stars_that_may_not_be_listed_are_said_so_and_the_feeds_stars_count(
 
 #[rstest]
 #[tokio::test]
-async fn a_repository_with_its_issues_disabled_is_said_so_and_is_complete(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn repository_without_issues_is_complete(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let output = Sandbox::new(fake.url()).mirror(&[names::NO_ISSUES]).await;

@@ -78,7 +78,7 @@ fn change(fake: &FakeGitHub, every: usize) {
 
 #[rstest]
 #[tokio::test]
-async fn everything_is_retrieved_and_a_day_later_only_what_has_changed(#[values(Embedded, Servers)] stores: Backends) {
+async fn estate_is_retrieved_then_refreshed(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     // The servers of the tests are slow.
     let sizes = if stores == Embedded { [270, 180, 50] } else { [12, 10, 2] };
@@ -194,7 +194,7 @@ async fn killed_anywhere_and_begun_again_it_ends_equal(#[values(Embedded, Server
 
 #[rstest]
 #[tokio::test]
-async fn limits_end_the_run_and_the_rest_comes_first_next_time(#[values(Embedded, Servers)] stores: Backends) {
+async fn limited_run_leaves_the_rest_for_the_next(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = estate(15, [12, 4, 4]).await;
     let output = start(&sandbox, &["--max-requests", "150", "--jobs", "2"]).await;
@@ -268,7 +268,7 @@ async fn what_is_due_can_be_left_to_workers(#[values(Embedded, Servers)] stores:
 
 #[rstest]
 #[tokio::test]
-async fn tags_are_used_whichever_token_they_were_given_to(#[values(Embedded, Servers)] stores: Backends) {
+async fn validators_work_across_tokens(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let world = World::estate(18, &[("contoso", 10), ("fabrikam", 6), ("northwind", 4)]);
     let all = |name: &str, login: &str| TokenSpec { login: login.to_owned(), ..TokenSpec::new(name) };
@@ -287,9 +287,7 @@ async fn tags_are_used_whichever_token_they_were_given_to(#[values(Embedded, Ser
 
 #[rstest]
 #[tokio::test]
-async fn a_token_that_is_revoked_half_way_costs_only_what_only_it_was_shown(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn revoked_token_costs_only_its_own_repositories(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = estate(19, [9, 9, 3]).await;
     let before = fake.request_count();
@@ -314,9 +312,7 @@ async fn a_token_that_is_revoked_half_way_costs_only_what_only_it_was_shown(
 
 #[rstest]
 #[tokio::test]
-async fn where_every_budget_runs_out_the_run_goes_on_when_they_are_filled_again(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn exhausted_budgets_are_waited_for(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let world = World::estate(20, &[("contoso", 8), ("fabrikam", 4), ("northwind", 3)]);
     // Two windows of seven seconds are needed, at the least.

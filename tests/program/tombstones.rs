@@ -59,7 +59,7 @@ async fn assert_as_listed(fake: &FakeGitHub, sandbox: &Sandbox) {
 }
 
 #[tokio::test]
-async fn next_run_marks_what_was_deleted_transferred_and_removed() {
+async fn next_run_marks_deletions_and_transfers() {
     let (fake, sandbox) = mirrored(WorldSize::of(60, 260, 60)).await;
     fake.world_mut_from(Duration::from_secs(3600), |w| {
         let (r, other) = (w.repo(HUGE), w.repo("contoso/other"));
@@ -91,7 +91,7 @@ async fn next_run_marks_what_was_deleted_transferred_and_removed() {
 }
 
 #[tokio::test]
-async fn long_lists_show_what_is_gone_within_a_round_of_runs() {
+async fn long_lists_reveal_deletions_within_ten_runs() {
     let (fake, sandbox) = mirrored(WorldSize::of(20, 1_200, 20)).await;
     let before = live(&sandbox, "issue_comments").await.len();
     assert!(before > 700, "{before} comments");
@@ -121,7 +121,7 @@ async fn long_lists_show_what_is_gone_within_a_round_of_runs() {
 }
 
 #[tokio::test]
-async fn closed_issue_count_tells_of_an_open_issue_that_is_gone_in_the_same_run() {
+async fn issue_count_reveals_a_deleted_issue() {
     let (fake, sandbox) = mirrored(WorldSize::of(20, 1_200, 20)).await;
     fake.world_mut(|w| {
         let r = w.repo(HUGE);

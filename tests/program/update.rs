@@ -45,7 +45,7 @@ async fn each_repository_gets_a_line_and_one_request(#[values(Embedded, Servers)
 
 #[rstest]
 #[tokio::test]
-async fn what_is_gone_is_marked_and_what_never_was_is_an_error(#[values(Embedded, Servers)] stores: Backends) {
+async fn gone_repository_is_marked_unknown_is_an_error(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url());

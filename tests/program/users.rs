@@ -78,7 +78,7 @@ async fn assert_complete(fake: &FakeGitHub, stores: &StoredData, login: &str) {
 
 #[rstest]
 #[tokio::test]
-async fn people_and_organisations_are_mirrored_with_all_their_ties(#[values(Embedded, Servers)] stores: Backends) {
+async fn accounts_are_mirrored_with_their_relations(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     let logins = ["alice", "bob", "dependabot[bot]", "contoso", "fabrikam", "frank-with-his-login-of-just-39-letters"];
@@ -98,9 +98,7 @@ async fn people_and_organisations_are_mirrored_with_all_their_ties(#[values(Embe
 
 #[rstest]
 #[tokio::test]
-async fn a_second_look_at_the_same_is_free_and_a_full_one_reads_all_again(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn unchanged_account_is_free(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     let logins = ["alice", "ALICE", "contoso", "carol"];
@@ -155,9 +153,7 @@ async fn ties_follow_githubs_newest_state(#[values(Embedded, Servers)] stores: B
 
 #[rstest]
 #[tokio::test]
-async fn a_membership_that_only_became_private_stays_where_the_organisation_lists_it(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn private_membership_is_kept(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     retrieve(&sandbox, &["contoso", "carol", "dave"]).await;
@@ -180,10 +176,7 @@ async fn a_membership_that_only_became_private_stays_where_the_organisation_list
 #[case(3)]
 #[case(4)]
 #[tokio::test]
-async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(
-    #[values(Embedded, Servers)] stores: Backends,
-    #[case] nth: u32,
-) {
+async fn shifted_follower_is_found(#[values(Embedded, Servers)] stores: Backends, #[case] nth: u32) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     fake.world_mut(|w| {
@@ -212,9 +205,7 @@ async fn a_follower_that_slips_to_a_page_already_read_is_not_missed(
 
 #[rstest]
 #[tokio::test]
-async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_error(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn gone_account_is_marked_unknown_is_an_error(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     retrieve(&sandbox, &["bob", "carol"]).await;
@@ -239,7 +230,7 @@ async fn an_account_that_is_gone_is_marked_once_and_one_that_never_was_is_an_err
 
 #[rstest]
 #[tokio::test]
-async fn an_account_that_comes_back_as_it_was_is_no_longer_marked(#[values(Embedded, Servers)] stores: Backends) {
+async fn returning_account_is_unmarked(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     retrieve(&sandbox, &["erin"]).await;
@@ -291,9 +282,7 @@ async fn a_renamed_account_stays_one_row(#[values(Embedded, Servers)] stores: Ba
 
 #[rstest]
 #[tokio::test]
-async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn login_in_other_case_stays_one_row(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     retrieve(&sandbox, &["alice", "bob"]).await;
@@ -313,7 +302,7 @@ async fn a_login_that_changes_its_capitals_alone_stays_one_row_with_its_ties(
 
 #[rstest]
 #[tokio::test]
-async fn another_account_under_a_login_that_was_given_up_is_another_row(#[values(Embedded, Servers)] stores: Backends) {
+async fn reused_login_is_another_row(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     retrieve(&sandbox, &["alice", "dave"]).await;
@@ -341,7 +330,7 @@ async fn another_account_under_a_login_that_was_given_up_is_another_row(#[values
 
 #[rstest]
 #[tokio::test]
-async fn without_a_token_the_public_members_are_those_that_there_are(#[values(Embedded, Servers)] stores: Backends) {
+async fn anonymous_run_lists_public_members(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     let sandbox = sandbox.tokens("");
@@ -353,7 +342,7 @@ async fn without_a_token_the_public_members_are_those_that_there_are(#[values(Em
 
 #[rstest]
 #[tokio::test]
-async fn a_list_that_is_refused_is_said_so_and_the_others_are_read(#[values(Embedded, Servers)] stores: Backends) {
+async fn rejected_list_is_reported_and_others_read(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     use fake_github::{Fault, FaultKind};
     let (fake, sandbox) = edge_cases().await;
@@ -370,9 +359,7 @@ async fn a_list_that_is_refused_is_said_so_and_the_others_are_read(#[values(Embe
 
 #[rstest]
 #[tokio::test]
-async fn a_worker_retrieves_the_accounts_on_the_queue_and_gives_up_what_it_can_not_find(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn worker_retrieves_accounts_or_dead_letters(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     let sandbox = sandbox.with("MSGHT_QUEUE__ATTEMPTS", "2").with("MSGHT_QUEUE__RETRY_AFTER", "1s");

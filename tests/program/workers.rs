@@ -12,9 +12,7 @@ use support::workers::{assert_no_concurrent_work, drain, load, worker};
 
 #[rstest]
 #[tokio::test]
-async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn worker_drains_queue_and_dead_letters(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::many(1, 3), Options::unlimited()).await;
     let sandbox = Sandbox::new(fake.url()).with_queue().with("MSGHT_QUEUE__RETRY_AFTER", "1s");
@@ -45,7 +43,7 @@ async fn a_queue_is_worked_until_it_is_empty_and_what_is_hopeless_is_kept_aside(
 
 #[rstest]
 #[tokio::test]
-async fn a_file_that_names_no_repository_puts_nothing_on_the_queue(#[values(Embedded, Servers)] stores: Backends) {
+async fn invalid_file_loads_nothing(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let sandbox = Sandbox::new("http://127.0.0.1:1/").with_queue();
     std::fs::write(sandbox.path().join("list"), "contoso web\nnonsense\n").unwrap();
@@ -58,9 +56,7 @@ async fn a_file_that_names_no_repository_puts_nothing_on_the_queue(#[values(Embe
 
 #[rstest]
 #[tokio::test]
-async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn four_workers_never_share_a_repository(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(2), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(2, 40), options).await;
@@ -86,9 +82,7 @@ async fn four_workers_share_the_work_and_no_repository_is_worked_twice_at_once(
 
 #[rstest]
 #[tokio::test]
-async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_twice(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn jobs_take_turns_at_a_queued_duplicate(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(4, 4), options).await;
@@ -109,9 +103,7 @@ async fn jobs_of_one_worker_take_turns_at_a_repository_that_stands_on_the_queue_
 
 #[rstest]
 #[tokio::test]
-async fn a_repository_that_stands_on_the_queue_under_its_old_name_too_is_in_one_hand_at_a_time(
-    #[values(Embedded, Servers)] stores: Backends,
-) {
+async fn renamed_repository_has_one_worker_at_a_time(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(4, 2), options).await;

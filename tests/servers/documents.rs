@@ -119,7 +119,7 @@ async fn a_document_comes_back_as_it_went_in(#[values(On::Sqlite, On::Mongodb)] 
 
 #[rstest]
 #[tokio::test]
-async fn a_key_that_comes_twice_in_a_batch_is_judged_by_its_first(#[values(On::Sqlite, On::Mongodb)] on: On) {
+async fn repeated_key_is_compared_with_its_first(#[values(On::Sqlite, On::Mongodb)] on: On) {
     let (url, _directory) = fresh(on, "twice_in_a_batch");
     let store = open(&url).await;
     let batch = [issue("a", 1, "x"), issue("a", 1, "x"), issue("a", 1, "y"), issue("a", 2, "z")];
@@ -133,9 +133,7 @@ async fn a_key_that_comes_twice_in_a_batch_is_judged_by_its_first(#[values(On::S
 
 #[rstest]
 #[tokio::test]
-async fn a_list_takes_nothing_from_a_full_commit_and_another_repository_leaves_it(
-    #[values(On::Sqlite, On::Mongodb)] on: On,
-) {
+async fn summary_keeps_detailed_commit(#[values(On::Sqlite, On::Mongodb)] on: On) {
     let (url, _directory) = fresh(on, "two_shapes");
     let store = open(&url).await;
     let full = commit("s", "one", json!({"files": [1], "message": "m"}), Representation::Detailed);
@@ -158,9 +156,7 @@ async fn a_list_takes_nothing_from_a_full_commit_and_another_repository_leaves_i
 
 #[rstest]
 #[tokio::test]
-async fn a_document_that_is_gone_is_marked_once_and_unmarked_when_it_comes_back(
-    #[values(On::Sqlite, On::Mongodb)] on: On,
-) {
+async fn deleted_document_is_marked_and_unmarked(#[values(On::Sqlite, On::Mongodb)] on: On) {
     let (url, _directory) = fresh(on, "deleted");
     let store = open(&url).await;
     written(&store, &[issue("a", 1, "x"), issue("a", 2, "x"), issue("a", 3, "x")]).await;
@@ -178,7 +174,7 @@ async fn a_document_that_is_gone_is_marked_once_and_unmarked_when_it_comes_back(
 
 #[rstest]
 #[tokio::test]
-async fn ids_come_in_order_page_by_page_and_of_one_repository(#[values(On::Sqlite, On::Mongodb)] on: On) {
+async fn ids_are_paged_in_order(#[values(On::Sqlite, On::Mongodb)] on: On) {
     let (url, _directory) = fresh(on, "ids_after");
     let store = open(&url).await;
     let others = [issue("a-b", 1, "x"), issue("b", 1, "x"), issue("a.", 1, "x"), issue("aa", 1, "x")];
@@ -200,9 +196,7 @@ async fn ids_come_in_order_page_by_page_and_of_one_repository(#[values(On::Sqlit
 
 #[rstest]
 #[tokio::test]
-async fn a_renamed_repository_takes_its_documents_along_and_replaces_what_is_there(
-    #[values(On::Sqlite, On::Mongodb)] on: On,
-) {
+async fn rename_moves_and_replaces_documents(#[values(On::Sqlite, On::Mongodb)] on: On) {
     let (url, _directory) = fresh(on, "rename");
     let store = open(&url).await;
     let comment = |repo: &str| {
@@ -241,7 +235,7 @@ async fn a_renamed_repository_takes_its_documents_along_and_replaces_what_is_the
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writers_of_the_same_documents_lose_nothing_of_each_other(#[values(On::Sqlite, On::Mongodb)] on: On) {
+async fn concurrent_writers_lose_nothing(#[values(On::Sqlite, On::Mongodb)] on: On) {
     const COMMITS: usize = 60;
     let (url, _directory) = fresh(on, "concurrent");
     // Stores of their own, as two processes have them.
@@ -312,7 +306,7 @@ async fn ids_of_an_account_are_its_own_alone(#[values(On::Sqlite, On::Mongodb)] 
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_layout_gets_the_collections_of_people_and_stays_the_same_store() {
+async fn first_layout_is_upgraded() {
     let (url, directory) = fresh(On::Sqlite, "layout");
     let store = open(&url).await;
     written(&store, &[issue("a", 1, "x")]).await;

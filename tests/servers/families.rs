@@ -12,10 +12,7 @@ use support::stores::difference;
 #[case(Backends::Servers, Backends::Embedded)]
 #[case(Backends::Embedded, Backends::Servers)]
 #[tokio::test]
-async fn the_same_world_comes_to_the_same_documents_and_tables(
-    #[case] documents: Backends,
-    #[case] relational: Backends,
-) {
+async fn both_families_store_the_same(#[case] documents: Backends, #[case] relational: Backends) {
     let fake = FakeGitHub::start(World::edge_cases(5), Options::unlimited()).await;
     let embedded = Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded);
     let other = Sandbox::over(fake.url(), documents, relational);

@@ -99,7 +99,7 @@ async fn layout(sandbox: &Sandbox) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_check_says_what_it_takes_and_changes_nothing() {
+async fn check_changes_nothing() {
     let sandbox = sandbox(&[TABLES]);
     let before = everything(&sandbox).await;
     let output = sandbox.run(&["migrate"]).await;
@@ -192,7 +192,7 @@ async fn ghtorrents_queries_run_unchanged(#[case] sql: &str, #[case] expected: &
 }
 
 #[tokio::test]
-async fn rows_in_the_way_are_named_and_refused_until_repair_is_asked_for() {
+async fn blocking_rows_are_reported_until_repair() {
     let sandbox = sandbox(&[TABLES, IN_THE_WAY]);
     let before = everything(&sandbox).await;
     let shown = [
@@ -264,7 +264,7 @@ async fn references_hold(sandbox: &Sandbox) {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_killed_anywhere_is_gone_on_with() {
+async fn killed_upgrade_resumes() {
     let undisturbed = sandbox(&[TABLES, IN_THE_WAY]);
     ended(&undisturbed.run(&["migrate", "--apply", "--repair-duplicates"]).await, 0, &[]);
     let killed = sandbox(&[TABLES, IN_THE_WAY]);
@@ -300,7 +300,7 @@ async fn an_upgrade_that_is_killed_anywhere_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn msghts_own_tables_that_are_half_made_are_finished() {
+async fn partial_tables_are_completed() {
     let sandbox = sandbox(&[TABLES]);
     ended(&sandbox.run(&["migrate", "--apply"]).await, 0, &["is upgraded"]);
     let whole = layout(&sandbox).await;
@@ -332,7 +332,7 @@ async fn msghts_own_tables_that_are_half_made_are_finished() {
     &["the foreign key mine_fk", "drop that foreign key"]
 )]
 #[tokio::test]
-async fn what_msght_can_not_set_right_is_left_to_the_user(#[case] sql: &str, #[case] shown: &[&str]) {
+async fn irreparable_rows_are_left_to_the_user(#[case] sql: &str, #[case] shown: &[&str]) {
     let sandbox = sandbox(&[TABLES, sql]);
     let before = everything(&sandbox).await;
     ended(&sandbox.run(&["migrate", "--apply", "--repair-duplicates"]).await, 1, shown);
@@ -369,7 +369,7 @@ async fn embedded_stores_need_nothing() {
 }
 
 #[tokio::test]
-async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
+async fn repository_is_mirrored_over_ghtorrents_data() {
     let world = World::edge_cases(5);
     let web = world.repo(names::WEB);
     let number = world.repos[web].issues[0].number;
@@ -406,7 +406,7 @@ async fn a_repository_is_mirrored_over_what_ghtorrent_has_of_it() {
 }
 
 #[tokio::test]
-async fn duplicate_documents_are_named_and_the_newest_is_kept_when_asked() {
+async fn duplicate_documents_are_reported_then_repaired() {
     let sandbox = Sandbox::over(NOWHERE, Backends::Servers, Backends::Embedded);
     let support::stores::DocumentStore::Mongodb { url, database } = &sandbox.stores().documents else { panic!() };
     let issues =

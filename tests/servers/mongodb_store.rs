@@ -77,7 +77,7 @@ async fn index(database: &Database, collection: &str, keys: &bson::Document) -> 
 }
 
 #[tokio::test]
-async fn documents_stand_there_in_mongodbs_types_with_unique_indexes() {
+async fn documents_have_mongodb_types_and_indexes() {
     let text = MongoServer::shared().url("types");
     let store = open(&text).await;
     store.upsert(vec![issue(1, "x")]).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_url_without_a_database_means_ghtorrents() {
 }
 
 #[tokio::test]
-async fn ghtorrents_documents_are_taken_over_and_its_indexes_made_unique() {
+async fn ghtorrents_documents_are_adopted() {
     let text = MongoServer::shared().url("ghtorrent");
     let database = database(&text).await;
     let issues = database.collection::<bson::Document>("issues");
@@ -155,7 +155,7 @@ async fn ghtorrents_documents_are_taken_over_and_its_indexes_made_unique() {
 }
 
 #[tokio::test]
-async fn ghtorrents_duplicates_are_named_and_the_newest_is_kept_when_asked() {
+async fn ghtorrents_duplicates_are_reported_then_repaired() {
     let text = MongoServer::shared().url("duplicates");
     let database = database(&text).await;
     let issues = database.collection::<bson::Document>("issues");
@@ -195,7 +195,7 @@ async fn ghtorrents_duplicates_are_named_and_the_newest_is_kept_when_asked() {
 }
 
 #[tokio::test]
-async fn documents_that_lack_a_part_of_their_key_are_named_and_never_removed() {
+async fn documents_without_key_are_reported_and_kept() {
     let text = MongoServer::shared().url("incomplete");
     let database = database(&text).await;
     let forks = database.collection::<bson::Document>("forks");
@@ -209,7 +209,7 @@ async fn documents_that_lack_a_part_of_their_key_are_named_and_never_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_server_that_is_killed_again_and_again_loses_and_doubles_nothing() {
+async fn repeated_server_kills_lose_nothing() {
     const BATCHES: i64 = 60;
     const IN_A_BATCH: i64 = 20;
     let server = Arc::new(MongoServer::start());
@@ -260,7 +260,7 @@ async fn a_server_that_is_killed_again_and_again_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_away_is_an_error_when_patience_ends() {
+async fn absent_server_is_an_error_after_timeout() {
     let server = MongoServer::start();
     let store = Documents::open(&url(&server.url("away")), &retry_policy(1)).await.unwrap();
     server.kill();
@@ -269,7 +269,7 @@ async fn a_server_that_stays_away_is_an_error_when_patience_ends() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_answer_is_an_error_at_once() {
+async fn unreachable_host_is_an_error_at_once() {
     let text = format!("mongodb://me:s3cr%21t@127.0.0.1:{}/db", free_port());
     let error = refused(&text).await;
     let said = error.to_string();
@@ -280,7 +280,7 @@ async fn a_host_that_does_not_answer_is_an_error_at_once() {
 }
 
 #[tokio::test]
-async fn a_url_that_the_driver_refuses_shows_no_password() {
+async fn rejected_url_hides_password() {
     for text in [
         "mongodb://me:s3cr:t/x@127.0.0.1/db",
         "mongodb://me:s3cr@t@127.0.0.1/db",
@@ -313,7 +313,7 @@ async fn a_wrong_password_says_so_and_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_make_indexes_is_told_which_role_is_missing() {
+async fn missing_role_is_named() {
     let server = ScriptedServer::start(OLDEST_SERVED, |command, _| match command {
         "createIndexes" => Some(failure(13, "Unauthorized", "not authorized on db to execute command createIndexes")),
         command => Some(healthy(command)),
@@ -359,7 +359,7 @@ async fn what_passes_is_tried_again() {
 }
 
 #[tokio::test]
-async fn another_unique_index_is_an_error_and_no_endless_loop() {
+async fn foreign_unique_index_is_an_error() {
     let server = ScriptedServer::start(OLDEST_SERVED, |command, _| match command {
         "insert" => Some(doc! { "ok": 1, "n": 0, "writeErrors": [
             { "index": 0, "code": 11000, "errmsg": "E11000 duplicate key error index: theirs" },
@@ -385,7 +385,7 @@ async fn a_document_that_mongodb_cant_hold_is_named() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_dropped_while_it_is_open_becomes_another_one() {
+async fn dropped_store_gets_a_new_identity() {
     let text = MongoServer::shared().url("dropped");
     let store = open(&text).await;
     let before = store.identity().await.unwrap();

@@ -37,7 +37,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 #[tokio::test]
-async fn a_retrieval_outlives_every_server_of_its_stores() {
+async fn retrieval_survives_server_restarts() {
     let options = Options { latency: Duration::from_millis(10), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::sized(5, WorldSize::of(500, 100, 40)), options).await;
     let undisturbed = Sandbox::over(fake.url(), Backends::Servers, Backends::Servers);
@@ -76,7 +76,7 @@ async fn a_retrieval_outlives_every_server_of_its_stores() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_away_ends_the_run_with_a_clear_error() {
+async fn absent_server_ends_the_run() {
     let options = Options { latency: Duration::from_millis(20), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::sized(5, WorldSize::of(500, 100, 40)), options).await;
     let own = Own::start().await;
@@ -96,7 +96,7 @@ async fn a_server_that_stays_away_ends_the_run_with_a_clear_error() {
 }
 
 #[tokio::test]
-async fn four_workers_over_two_hundred_repositories_outlive_every_server() {
+async fn four_workers_survive_server_restarts() {
     const REPOSITORIES: usize = 200;
     let options = Options { latency: Duration::from_millis(2), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::many(7, REPOSITORIES), options).await;

@@ -7,7 +7,7 @@ use support::program::Sandbox;
 const REPOSITORY: &str = "contoso/large";
 
 #[tokio::test]
-async fn oversized_documents_are_reduced_or_named_and_keep_no_other_back() {
+async fn oversized_documents_are_reduced_or_reported() {
     let mut w = World::empty(1);
     let r = w.plain(REPOSITORY);
     let commit = w.repos[r].branches["main"];

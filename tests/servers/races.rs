@@ -61,7 +61,7 @@ async fn tied(sandbox: &Sandbox) -> String {
 }
 
 #[tokio::test]
-async fn a_fake_user_that_another_process_is_just_making_becomes_the_account() {
+async fn concurrent_fake_user_becomes_the_account() {
     let (_fake, undisturbed, sandbox, mut other) = prepared().await;
     let email = tied(&undisturbed).await;
     let login = fake_login(&email);
@@ -75,7 +75,7 @@ async fn a_fake_user_that_another_process_is_just_making_becomes_the_account() {
 }
 
 #[tokio::test]
-async fn an_address_that_another_process_is_just_tying_to_an_account_makes_no_fake_user() {
+async fn concurrently_linked_email_makes_no_fake_user() {
     let (fake, undisturbed, sandbox, mut other) = prepared().await;
     fake.world_mut(|w| w.add_user("bystander", UserKind::User));
     let email = undisturbed

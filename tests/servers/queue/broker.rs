@@ -22,7 +22,7 @@ fn encode(text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_when_the_broker_is_killed_in_the_middle_of_publishing_and_consuming() {
+async fn broker_kills_lose_no_message() {
     const ALL: u32 = 5000;
     let server = Arc::new(tokio::task::spawn_blocking(RabbitServer::start).await.unwrap());
     let url = server.vhost_url();
@@ -111,7 +111,7 @@ async fn a_broker_that_hangs_is_noticed_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_longer_than_the_broker_allows_is_delivered_again_and_the_consumer_goes_on() {
+async fn overdue_messages_are_redelivered() {
     let settings = "[{rabbit, [{consumer_timeout, 2000}, {channel_tick_interval, 500}]}].";
     let server = tokio::task::spawn_blocking(move || RabbitServer::start_with(settings)).await.unwrap();
     let queue = sandbox::open(&server.vhost_url()).await;
@@ -135,7 +135,7 @@ async fn what_is_held_longer_than_the_broker_allows_is_delivered_again_and_the_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_short_of_disk_takes_no_messages_but_lets_consumers_go_on() {
+async fn blocked_broker_still_serves_consumers() {
     // More than any disk has: the alarm is on from the first check.
     let settings = "[{rabbit, [{disk_free_limit, 1000000000000000}]}].";
     let server = tokio::task::spawn_blocking(move || RabbitServer::start_with(settings)).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_broker_that_is_short_of_disk_takes_no_messages_but_lets_consumers_go_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_stays_away_ends_in_an_error_that_names_it() {
+async fn absent_broker_is_a_named_error() {
     let server = tokio::task::spawn_blocking(RabbitServer::start).await.unwrap();
     let url =
         msght::backend_url::BackendUrl::parse(&server.vhost_url(), &[msght::backend_url::BackendKind::Amqp]).unwrap();
@@ -171,7 +171,7 @@ async fn a_broker_that_stays_away_ends_in_an_error_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
+async fn unusable_broker_is_rejected_at_open() {
     let server = RabbitServer::shared();
     let port = server.port();
     let odd = format!("{}:{}", encode(ODD_USER), encode(ODD_PASSWORD));
@@ -202,7 +202,7 @@ async fn a_broker_that_can_not_be_used_is_refused_at_open_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_with_special_characters_opens_and_missing_rights_are_named() {
+async fn special_password_works_and_missing_rights_are_named() {
     let (user, password) = (encode(ODD_USER), encode(ODD_PASSWORD));
     let url = format!("amqp://{user}:{password}@127.0.0.1:{}/{LOCKED_VHOST}", RabbitServer::shared().port());
     let queue = sandbox::try_open(&url).await.expect("the password is decoded");
@@ -213,7 +213,7 @@ async fn a_password_with_special_characters_opens_and_missing_rights_are_named()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
+async fn queue_with_other_properties_is_an_error() {
     for what in ["queue with arguments", "queue that is not durable", "exchange of another type", "retry queue"] {
         let sandbox = Sandbox::new(Kind::Rabbitmq);
         let (_connection, channel) = channel(&sandbox.url()).await;
@@ -260,7 +260,7 @@ async fn what_is_there_with_other_properties_is_a_clear_error_and_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ghtorrent_has_declared_is_accepted_and_its_messages_are_consumed() {
+async fn ghtorrents_queues_are_accepted() {
     let sandbox = Sandbox::new(Kind::Rabbitmq);
     let (_connection, channel) = channel(&sandbox.url()).await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -291,7 +291,7 @@ async fn what_ghtorrent_has_declared_is_accepted_and_its_messages_are_consumed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_whose_queue_is_deleted_ends_with_an_error() {
+async fn consumer_of_deleted_queue_ends_with_error() {
     let sandbox = Sandbox::new(Kind::Rabbitmq);
     let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();

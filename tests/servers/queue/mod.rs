@@ -20,9 +20,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_published_is_consumed_in_order_and_gone_once_acknowledged(
-    #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
-) {
+async fn messages_are_consumed_in_order(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
     queue.declare(&[Route::Projects, Route::Users]).await.unwrap();
@@ -72,7 +70,7 @@ async fn a_queue_that_is_not_there_is_an_error(#[values(Kind::Sqlite, Kind::Rabb
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_queue_gets_every_event_once_and_ours_does_too(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
+async fn every_bound_queue_gets_each_event_once(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
     let watch = Route::event("WatchEvent").unwrap();
@@ -91,9 +89,7 @@ async fn a_foreign_queue_gets_every_event_once_and_ours_does_too(#[values(Kind::
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_put_off_comes_back_later_with_its_attempts_and_holds_up_nobody(
-    #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
-) {
+async fn deferred_message_returns_with_attempts(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
@@ -122,9 +118,7 @@ async fn a_message_put_off_comes_back_later_with_its_attempts_and_holds_up_nobod
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_kept_with_their_reason_until_they_are_requeued(
-    #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
-) {
+async fn dead_letters_keep_their_reason(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
@@ -154,9 +148,7 @@ async fn dead_letters_are_kept_with_their_reason_until_they_are_requeued(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_the_prefetch_is_held_and_no_two_consumers_get_the_same(
-    #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
-) {
+async fn prefetch_limits_held_messages(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let (one, other) = (sandbox.open().await, sandbox.open().await);
     one.declare(&[push()]).await.unwrap();
@@ -182,9 +174,7 @@ async fn no_more_than_the_prefetch_is_held_and_no_two_consumers_get_the_same(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn four_consumers_share_the_work_and_each_message_is_done_once(
-    #[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind,
-) {
+async fn four_consumers_share_messages(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
@@ -213,7 +203,7 @@ async fn four_consumers_share_the_work_and_each_message_is_done_once(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_dropped_unsettled_or_left_at_a_stop_goes_back(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
+async fn unsettled_messages_return(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
@@ -284,7 +274,7 @@ async fn what_a_killed_process_held_comes_back_at_once(#[values(Kind::Sqlite, Ki
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_consumer_held_that_is_gone_counts_as_ready() {
+async fn messages_of_a_dead_consumer_are_ready() {
     let sandbox = Sandbox::new(Kind::Sqlite);
     let (one, other) = (sandbox.open().await, sandbox.open().await);
     one.declare(&[push()]).await.unwrap();
@@ -298,7 +288,7 @@ async fn what_a_consumer_held_that_is_gone_counts_as_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_is_over_frees_its_messages_and_late_settlements_do_nothing() {
+async fn expired_lease_frees_its_messages() {
     let sandbox = Sandbox::new(Kind::Sqlite);
     let (one, other) = (sandbox.open().await, sandbox.open().await);
     one.declare(&[push()]).await.unwrap();
@@ -342,7 +332,7 @@ async fn the_manuals_statements_do_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_no_queue_are_refused_and_two_can_start_on_a_fresh_one() {
+async fn invalid_queue_files_are_rejected() {
     let sandbox = Sandbox::new(Kind::Sqlite);
     let opened: Vec<Queue> = futures::future::join_all((0..8).map(|_| sandbox.open())).await;
     assert!(opened[0].describe().await.unwrap().starts_with("SQLite 3."));
@@ -373,7 +363,7 @@ async fn a_process_that_works() {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_that_are_killed_again_and_again_lose_nothing(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
+async fn repeated_worker_kills_lose_nothing(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     const ALL: u32 = 3000;
     const WORKERS: usize = 3;
     let sandbox = Sandbox::new(kind);

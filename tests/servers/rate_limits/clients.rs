@@ -50,7 +50,7 @@ async fn four(fake: &FakeGitHub, meeting: &Meeting, concurrency: Option<usize>, 
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn no_client_asks_after_another_has_used_up_the_budget(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+async fn exhausted_budget_stops_every_client(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
     let options = Options {
         tokens: vec![TokenSpec::new("fake-token").budget(300, 90, 6)],
         limits: Limits { hour: 6, ..Limits::default() },
@@ -100,7 +100,7 @@ async fn a_pause_that_one_client_is_told_of_all_keep(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_is_kept_by_all_also_where_there_are_no_limits(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+async fn pause_applies_without_limits_too(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
     const LATENCY: Duration = Duration::from_millis(40);
     let fake = FakeGitHub::start(World::edge_cases(1), Options { latency: LATENCY, ..Options::unlimited() }).await;
     let meeting = Meeting::new(kept);
@@ -118,9 +118,7 @@ async fn a_pause_is_kept_by_all_also_where_there_are_no_limits(#[values(Kept::Sq
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn together_they_stay_below_githubs_requests_in_flight_and_use_them(
-    #[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept,
-) {
+async fn clients_share_the_concurrency_limit(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
     let options = Options { latency: Duration::from_millis(250), ..Options::unlimited() };
     let fake = FakeGitHub::start(World::edge_cases(1), options).await;
     four(&fake, &Meeting::new(kept), Some(90), 400).await;
@@ -141,7 +139,7 @@ async fn together_they_keep_one_tokens_pace(#[values(Kept::Sqlite, Kept::Mariadb
 }
 
 #[tokio::test]
-async fn a_store_that_fails_for_good_ends_the_request_with_its_name() {
+async fn failed_store_ends_the_request() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let meeting = Meeting::new(Kept::Sqlite);
     let client = client(&fake, meeting.enter().await, None);

@@ -60,9 +60,7 @@ async fn what_is_left_is_granted_once_however_many_ask(
 
 #[rstest]
 #[tokio::test]
-async fn what_one_process_finds_exhausted_no_other_asks_with_until_the_hour_is_over(
-    #[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept,
-) {
+async fn exhaustion_is_shared_between_processes(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
     let meeting = Meeting::new(kept);
     let [one, other] = [meeting.enter().await, meeting.enter().await];
     assert_eq!([ask(&one, 0).await, ask(&other, 0).await], [Reservation::Granted; 2], "nothing is known yet");
@@ -88,7 +86,7 @@ async fn what_one_process_finds_exhausted_no_other_asks_with_until_the_hour_is_o
 
 #[rstest]
 #[tokio::test]
-async fn a_pause_is_everybodys_at_once_and_the_longest_counts(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
+async fn longest_pause_applies_to_all(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
     let meeting = Meeting::new(kept);
     let [one, other] = [meeting.enter().await, meeting.enter().await];
     let started = Instant::now();
@@ -222,9 +220,7 @@ impl Player {
 
 #[rstest]
 #[tokio::test]
-async fn shares_never_sum_up_to_more_than_github_allows_whoever_comes_and_goes(
-    #[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept,
-) {
+async fn shares_never_exceed_the_limit(#[values(Kept::Sqlite, Kept::Mariadb)] kept: Kept) {
     let meeting = Meeting::new(kept);
     let mut players: Vec<Player> = Vec::new();
     for round in 0..12 {
@@ -255,9 +251,7 @@ async fn shares_never_sum_up_to_more_than_github_allows_whoever_comes_and_goes(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn shares_that_are_asked_for_at_once_are_not_given_twice(
-    #[values(Kept::Sqlite, Kept::Mariadb, Kept::Innodb)] kept: Kept,
-) {
+async fn concurrent_claims_are_granted_once(#[values(Kept::Sqlite, Kept::Mariadb, Kept::Innodb)] kept: Kept) {
     let meeting = Meeting::new(kept);
     let mut players = Vec::new();
     for number in 0..6 {

@@ -9,7 +9,7 @@ use super::{mysql, retry_policy};
 use support::servers::mariadb::MariaDb;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_waits_for_the_server_and_goes_on_when_it_is_back() {
+async fn request_waits_for_the_server() {
     let server = MariaDb::start();
     let ledger = open(&mysql(&server.url(&server.create_database())), &retry_policy(60)).await.unwrap();
     assert_eq!(ledger.reserve("t", 0).await, Ok(Reservation::Granted));
@@ -27,7 +27,7 @@ async fn a_request_waits_for_the_server_and_goes_on_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_patience_ends_the_store_is_named_without_its_password() {
+async fn store_timeout_error_hides_password() {
     let server = MariaDb::start();
     let database = server.create_database();
     server.execute("CREATE USER ann IDENTIFIED BY 's3cr3t'; GRANT ALL ON *.* TO ann");
@@ -41,7 +41,7 @@ async fn when_patience_ends_the_store_is_named_without_its_password() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_can_not_be_opened_is_said_at_once() {
+async fn unusable_ledger_is_reported_at_once() {
     let server = MariaDb::shared();
     server.execute("CREATE OR REPLACE USER low IDENTIFIED BY 's3cr3t'; GRANT SELECT ON *.* TO low");
     let database = server.create_database();

@@ -17,7 +17,7 @@ async fn four(sandbox: &Sandbox) -> Vec<RunOutput> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_processes_send_nothing_after_their_token_is_exhausted() {
+async fn four_processes_stop_at_exhaustion() {
     let options = Options {
         tokens: vec![TokenSpec::new("fake-token").budget(40, 20, 4)],
         limits: Limits { hour: 4, ..Limits::default() },
@@ -34,7 +34,7 @@ async fn four_processes_send_nothing_after_their_token_is_exhausted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_processes_send_nothing_while_their_token_pauses() {
+async fn four_processes_keep_a_pause() {
     let options = Options {
         limits: Limits { secondary: false, ..Limits::default() },
         latency: Duration::from_millis(20),

@@ -71,7 +71,7 @@ async fn refused(sandbox: &Sandbox, shown: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_an_unknown_database_of_mariadb_are_said() {
+async fn mariadb_login_errors_are_reported() {
     let there = mariadb_user("reader", "SELECT");
     let wrong = embedded().with("MSGHT_SQL__URL", &format!("mysql://reader:s3cret@{there}"));
     refused(&wrong, &["Access denied", "sql.url", "reader:***@127.0.0.1", "%40 for @"]).await;
@@ -91,7 +91,7 @@ async fn rights_that_are_missing_in_mariadb_are_named() {
 }
 
 #[tokio::test]
-async fn special_characters_in_a_password_work_when_escaped_and_are_said_when_not() {
+async fn password_characters_must_be_escaped() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let there = mariadb_user("escaped", "ALL");
     let url = format!("mysql://escaped:{}@{there}", encoded(PASSWORD));
@@ -211,7 +211,7 @@ async fn what_a_broker_refuses_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_with_other_arguments_is_said_before_work_begins() {
+async fn foreign_queue_arguments_are_reported_early() {
     use lapin::options::QueueDeclareOptions;
     use lapin::types::{AMQPValue, FieldTable};
     let url = RabbitServer::shared().vhost_url();
@@ -241,7 +241,7 @@ fn found<'a>(checked: &'a Value, store: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn the_check_makes_no_embedded_store_and_knows_those_that_are_there() {
+async fn check_creates_no_store() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::over(fake.url(), Backends::Embedded, Backends::Embedded);
     let before = checked(&sandbox, 0).await;
@@ -276,7 +276,7 @@ async fn the_check_collects_every_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_check_knows_servers_before_and_after_they_are_used() {
+async fn check_describes_servers() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let sandbox = Sandbox::over(fake.url(), Backends::Servers, Backends::Servers)
         .with("MSGHT_QUEUE__URL", &RabbitServer::shared().vhost_url());
@@ -307,7 +307,7 @@ async fn part(sandbox: &Sandbox, name: &str) -> (Option<i32>, Value) {
 }
 
 #[tokio::test]
-async fn check_tries_the_azure_container_that_dumps_go_to() {
+async fn check_tries_the_azure_container() {
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let azure = Azurite::start();
     let sandbox = |endpoint: &str, key: &str| {

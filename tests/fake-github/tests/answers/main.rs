@@ -375,7 +375,7 @@ async fn tokens_see_what_they_may() {
 }
 
 #[tokio::test]
-async fn tokens_are_refused_what_they_lack_a_permission_for() {
+async fn tokens_without_permission_are_rejected() {
     let options = Options {
         tokens: vec![
             TokenSpec::new("all"),
@@ -526,7 +526,7 @@ async fn primary_limit_ends_and_returns() {
 }
 
 #[tokio::test]
-async fn requests_under_way_together_do_not_share_what_is_left_for_one() {
+async fn concurrent_requests_do_not_share_one_remaining_request() {
     let tokens = vec![TokenSpec::new("fake-token").budget(5_000, 1, 3_600)];
     let latency = Duration::from_millis(300);
     let fake = FakeGitHub::start(World::edge_cases(1), Options { tokens, latency, ..Options::default() }).await;
@@ -559,7 +559,7 @@ async fn requests_under_way_together_do_not_share_what_is_left_for_one() {
 }
 
 #[tokio::test]
-async fn a_secondary_limit_without_its_header_lasts_all_the_same() {
+async fn secondary_limit_without_header_still_applies() {
     let limits = Limits { points_per_minute: 2, retry_after: None, hidden_pause: 1, ..Limits::default() };
     let fake = FakeGitHub::start(World::edge_cases(1), Options { limits, ..Options::default() }).await;
     for status in [200, 200, 403, 403] {
@@ -728,7 +728,7 @@ async fn it_can_look_like_a_server_of_ones_own() {
 fn ignore<T>(_: T) {}
 
 #[tokio::test]
-async fn every_change_shows_and_is_newer_than_all_before() {
+async fn changes_are_visible_and_newest() {
     type Change = (&'static str, fn(&mut World, RepoIx));
     let fake = edge_cases().await;
     let issues: [Change; 11] = [
@@ -1268,7 +1268,7 @@ async fn an_installations_tokens_end() {
 }
 
 #[tokio::test]
-async fn an_installations_tokens_share_one_budget_and_no_tag() {
+async fn installation_tokens_share_budget_but_no_validators() {
     let app = AppSpec::new(7).installed(InstallationSpec::on("contoso").budget(6_000, 3, 3_600));
     let fake = with_app(app.installed(InstallationSpec::on("fabrikam"))).await;
     let tokens = [issue(&fake, FIRST).await, issue(&fake, FIRST).await];
