@@ -19,6 +19,7 @@ mod mysql;
 mod pending_details;
 mod profiles;
 mod projects;
+pub mod refreshes;
 pub mod rows;
 mod split;
 mod sql;
