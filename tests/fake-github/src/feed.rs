@@ -13,6 +13,6 @@ impl World {
         if feed.len() >= 2 * KEPT {
             feed.drain(..KEPT);
         }
-        feed.push(FeedEvent { id, actor, created, payload });
+        feed.push(FeedEvent { id, actor, created, shown: Shown::Always, payload });
     }
 }

@@ -5,6 +5,9 @@ use super::routes::{Answer, not_found, refusal};
 use super::world::*;
 use serde_json::{Value, json};
 
+/// The secret of hooks that nobody gave another.
+pub const HOOK_SECRET: &str = "s3cret-of-the-hook";
+
 /// An organisation's webhook.
 #[derive(Clone, Debug)]
 pub struct Hook {
@@ -27,12 +30,12 @@ impl World {
             events: vec!["*".into()],
             url: url.into(),
             content_type: "json".into(),
-            secret: Some("s3cret-of-the-hook".into()),
+            secret: Some(HOOK_SECRET.into()),
         });
         self.hooks.len() - 1
     }
 
-    fn hook_json(&self, hook: &Hook) -> Value {
+    pub(super) fn hook_json(&self, hook: &Hook) -> Value {
         let url = format!("{}orgs/{}/hooks/{}", self.api, self.users[hook.org as usize].login, hook.id);
         let mut config = json!({"url": hook.url, "content_type": hook.content_type, "insecure_ssl": "0"});
         if hook.secret.is_some() {
@@ -47,7 +50,7 @@ impl World {
     }
 
     /// GitHub: hooks are shown to owners alone, and to apps that have been granted them.
-    fn hooks_refused(
+    pub(super) fn hooks_refused(
         &self,
         org: UserIx,
         user: Option<UserIx>,
@@ -70,6 +73,26 @@ impl World {
         Answer::Object(Value::from(hooks.collect::<Vec<_>>()).to_string())
     }
 
+    /// `/orgs/{org}/hooks/{hook_id}` and its `/config`.
+    pub(super) fn hook_of(
+        &self,
+        org: UserIx,
+        id: &str,
+        config: bool,
+        user: Option<UserIx>,
+        installation: Option<&Installation>,
+    ) -> Answer {
+        if let Some(refusal) = self.hooks_refused(org, user, installation, false) {
+            return refusal;
+        }
+        let id: Option<u64> = id.parse().ok();
+        match self.hooks.iter().find(|hook| hook.org == org && Some(hook.id) == id) {
+            None => not_found(),
+            Some(hook) if config => Answer::Object(self.hook_json(hook)["config"].to_string()),
+            Some(hook) => Answer::Object(self.hook_json(hook).to_string()),
+        }
+    }
+
     /// Answers a change below `/orgs/{org}/hooks`; `None` where nothing is.
     pub(super) fn hook_answer(
         &mut self,
@@ -81,7 +104,11 @@ impl World {
     ) -> Option<(&'static str, Answer)> {
         let seg: Vec<&str> = path.split('/').collect();
         let ["orgs", org, "hooks", ref rest @ ..] = seg[..] else { return None };
-        let template = if rest.is_empty() { "/orgs/{org}/hooks" } else { "/orgs/{org}/hooks/{hook_id}" };
+        let template = match rest {
+            [] => "/orgs/{org}/hooks",
+            [_, "config"] => "/orgs/{org}/hooks/{hook_id}/config",
+            _ => "/orgs/{org}/hooks/{hook_id}",
+        };
         let org = self.find_user(&unpercent(org));
         let Some(org) = org else { return Some((template, not_found())) };
         if let Some(refusal) = self.hooks_refused(org, user, installation, true) {

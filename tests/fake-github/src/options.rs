@@ -1,5 +1,6 @@
 //! How the server behaves.
 use super::app::AppSpec;
+use super::deliveries::Live;
 use super::limits::{Limits, TokenSpec};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub sha256: bool,
     /// How it gives up: 502, 504, or 500 in JSON.
     pub heavy_status: u16,
+    /// How deliveries, the API and the feeds keep up with the world.
+    pub live: Live,
 }
 
 impl Default for Options {
@@ -57,6 +60,7 @@ impl Default for Options {
             heavy_page: None,
             sha256: false,
             heavy_status: 502,
+            live: Live::default(),
         }
     }
 }

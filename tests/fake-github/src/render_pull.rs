@@ -304,12 +304,7 @@ impl World {
                 self.release(o, repo, *release);
             }
             Payload::Gollum { page } => {
-                let _ = write!(
-                    o,
-                    r#""pages":[{{"page_name":"{page}","title":"{page}","summary":null,"action":"edited","sha":"6dcb09b5b57875f334f61aebed695e2e4193db5e","html_url":"{}{}/wiki/{page}"}}]"#,
-                    self.html,
-                    self.full_name(repo)
-                );
+                cat(o, &[r#""pages":["#, &self.wiki_page(repo, page), "]"]);
             }
             Payload::Public => {}
             Payload::Future => o.push_str(r#""action":"foreseen","marvel":{"id":9007199254740993}"#),

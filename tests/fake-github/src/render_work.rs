@@ -262,16 +262,8 @@ impl World {
         } else {
             match i.kind {
                 Some(name) => {
-                    // The same type has the same number in every issue.
-                    let id = 1_400_000 + name.bytes().map(u64::from).sum::<u64>();
-                    let _ = write!(
-                        o,
-                        r#","type":{{"id":{id},"node_id":"IT_kwDO{id:08x}","name":"{name}","description":"What {name} says","color":"red","created_at":"#
-                    );
-                    time(o, EPOCH);
-                    o.push_str(r#","updated_at":"#);
-                    time(o, EPOCH);
-                    o.push_str(r#","is_enabled":true}"#);
+                    o.push_str(r#","type":"#);
+                    issue_type(o, name);
                 }
                 None => o.push_str(r#","type":null"#),
             }
@@ -461,6 +453,19 @@ impl World {
 }
 
 /// A blob's hash, made from its commit's.
+/// A type of issues. The same type has the same number in every issue.
+pub(super) fn issue_type(o: &mut String, name: &str) {
+    let id = 1_400_000 + name.bytes().map(u64::from).sum::<u64>();
+    let _ = write!(
+        o,
+        r#"{{"id":{id},"node_id":"IT_kwDO{id:08x}","name":"{name}","description":"What {name} says","color":"red","created_at":"#
+    );
+    time(o, EPOCH);
+    o.push_str(r#","updated_at":"#);
+    time(o, EPOCH);
+    o.push_str(r#","is_enabled":true}"#);
+}
+
 fn blob(sha: &str, at: u32) -> String {
     format!("{:08x}{}", at ^ 0x5eed, &sha[8..])
 }

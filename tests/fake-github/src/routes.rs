@@ -247,6 +247,10 @@ impl World {
                 ("/orgs/{org}/events", self.feed_list(0, &repos))
             }
             ["hooks"] => ("/orgs/{org}/hooks", self.hooks_of(org, who.user, who.installation)),
+            ["hooks", id] => ("/orgs/{org}/hooks/{hook_id}", self.hook_of(org, id, false, who.user, who.installation)),
+            ["hooks", id, "config"] => {
+                ("/orgs/{org}/hooks/{hook_id}/config", self.hook_of(org, id, true, who.user, who.installation))
+            }
             _ => self.team_answer(org, rest, who).unwrap_or_else(|| ("unknown", not_found())),
         }
     }
@@ -254,6 +258,7 @@ impl World {
     fn feed_list(&self, repo: RepoIx, of: &[RepoIx]) -> Answer {
         let mut all: Vec<(RepoIx, usize)> =
             of.iter().flat_map(|&r| (0..self.repos[r].feed.len()).map(move |i| (r, i))).collect();
+        all.retain(|&(r, i)| self.repos[r].feed[i].shown.is_now());
         all.sort_by_key(|&(r, i)| Reverse(self.repos[r].feed[i].id));
         all.truncate(300);
         let items = Arc::new((0..all.len() as u32).collect());

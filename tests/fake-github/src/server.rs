@@ -1,6 +1,7 @@
 //! The server: it listens on a free port of 127.0.0.1, in a runtime of its own.
 use super::app::{Apps, Caller, Installation, NOT_FOR_APPS};
 use super::connection::{Breakable, Broken};
+use super::deliveries::{Live, Post};
 use super::faults::{Fault, FaultKind};
 use super::json::*;
 use super::limits::*;
@@ -20,9 +21,10 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 
 /// A request and what became of it.
@@ -59,6 +61,35 @@ pub(super) struct Shared {
     /// Changes of the world that wait for a request.
     awaited: Mutex<Vec<Awaited>>,
     serial: AtomicU64,
+    pub(super) live: Mutex<Live>,
+    pub(super) post: Post,
+    lagging: Mutex<Lagging>,
+}
+
+/// Repositories that the API still shows as they were.
+#[derive(Default)]
+struct Lagging {
+    /// Until when, and the world that shows it; oldest first.
+    repos: Vec<(RepoIx, Instant, Arc<World>)>,
+    /// The world as it's shown, and until when.
+    shown: Option<(Instant, Arc<World>)>,
+}
+
+/// The world that the API shows.
+enum Seen<'a> {
+    Now(RwLockReadGuard<'a, World>),
+    Before(Arc<World>),
+}
+
+impl Deref for Seen<'_> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        match self {
+            Seen::Now(world) => world,
+            Seen::Before(world) => world,
+        }
+    }
 }
 
 struct Awaited {
@@ -90,8 +121,12 @@ impl FakeGitHub {
         }
         world.set_api(options.link_base.as_deref().unwrap_or(&base));
         let apps = Mutex::new(Apps::new(&mut world, &options));
+        let (post, queue) = Post::new(world.seed);
         let shared = Arc::new(Shared {
             world: RwLock::new(world),
+            live: Mutex::new(options.live.clone()),
+            post,
+            lagging: Mutex::default(),
             options,
             base,
             ledger: Mutex::default(),
@@ -105,6 +140,7 @@ impl FakeGitHub {
         let app = axum::Router::new().fallback(handle).with_state(shared.clone());
         // A runtime of its own: a test may block its own while the program under test talks to us.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.spawn(queue.run(shared.clone()));
         runtime.spawn(async move {
             let listener = Breakable(TcpListener::from_std(listener).unwrap());
             let _ = axum::serve(listener, app.into_make_service_with_connect_info::<Broken>()).await;
@@ -129,11 +165,7 @@ impl FakeGitHub {
 
     /// Changes the world as of some time ago, so that no change is dated ahead of the server's clock.
     pub fn world_mut_from<T>(&self, ago: Duration, f: impl FnOnce(&mut World) -> T) -> T {
-        let mut world = self.shared.world.write().unwrap();
-        world.catch_up(now().saturating_sub(ago.as_secs()));
-        let result = f(&mut world);
-        world.changed();
-        result
+        self.shared.change(ago, f)
     }
 
     /// Changes the world just before the `nth` request (from 1) whose path and query contain `path` is answered.
@@ -470,16 +502,81 @@ impl Shared {
         Sender { name, token, spec, is_app, installation, refused }
     }
 
+    /// Changes the world, and tells its hooks.
+    fn change<T>(&self, ago: Duration, f: impl FnOnce(&mut World) -> T) -> T {
+        let live = self.live.lock().unwrap().clone();
+        let mut world = self.world.write().unwrap();
+        let lags = !live.api_lag.is_zero();
+        let late = !live.feed_lag.is_zero() || live.feed_behind > 0 || live.feed_omitted > 0;
+        let before = (lags || late || !world.hooks.is_empty()).then(|| world.snapshot());
+        world.catch_up(now().saturating_sub(ago.as_secs()));
+        let result = f(&mut world);
+        if let Some(before) = before.as_ref().filter(|_| late) {
+            for repo in 0..world.repos.len() {
+                let known = before.repos.get(repo).map_or(0, |r| r.feed.last().map_or(0, |entry| entry.id));
+                if world.repos.shares(&before.repos, repo) {
+                    continue;
+                }
+                for entry in world.repos[repo].feed.iter_mut().filter(|entry| entry.id > known) {
+                    entry.shown = self.feed_shown(&live);
+                }
+            }
+        }
+        world.changed();
+        let Some(before) = before else { return result };
+        let told = world.changes_since(&before);
+        if lags {
+            let before = Arc::new(before);
+            let mut lagging = self.lagging.lock().unwrap();
+            for repo in (0..world.repos.len()).filter(|&repo| !world.repos.shares(&before.repos, repo)) {
+                lagging.repos.push((repo, Instant::now() + self.lag(&live), before.clone()));
+            }
+            lagging.shown = None;
+        } else {
+            self.lagging.lock().unwrap().shown = None;
+        }
+        self.post(&world, told);
+        result
+    }
+
+    /// The world as the API shows it now.
+    fn seen(&self) -> Seen<'_> {
+        let world = self.world.read().unwrap();
+        let mut lagging = self.lagging.lock().unwrap();
+        if lagging.repos.is_empty() {
+            return Seen::Now(world);
+        }
+        let now = Instant::now();
+        if let Some((_, shown)) = lagging.shown.as_ref().filter(|(until, _)| now < *until) {
+            return Seen::Before(shown.clone());
+        }
+        lagging.repos.retain(|(_, until, _)| *until > now);
+        let Some(until) = lagging.repos.iter().map(|(_, until, _)| *until).min() else { return Seen::Now(world) };
+        let mut shown = world.snapshot();
+        let mut set = HashSet::new();
+        for (repo, _, before) in &lagging.repos {
+            if !set.insert(*repo) {
+                continue;
+            }
+            if before.repos.get(*repo).is_some() {
+                shown.repos.take_from(&before.repos, *repo);
+            } else {
+                shown.repos[*repo].state = RepoState::Deleted;
+            }
+        }
+        shown.changed();
+        let shown = Arc::new(shown);
+        lagging.shown = Some((until, shown.clone()));
+        Seen::Before(shown)
+    }
+
     fn awaited_changes(&self, path_and_query: &str) {
         let mut awaited = self.awaited.lock().unwrap();
         for waiting in awaited.iter_mut().filter(|waiting| path_and_query.contains(&waiting.path)) {
             waiting.requests_left = waiting.requests_left.saturating_sub(1);
         }
         for due in awaited.extract_if(.., |waiting| waiting.requests_left == 0) {
-            let mut world = self.world.write().unwrap();
-            world.catch_up(now());
-            (due.change)(&mut world);
-            world.changed();
+            self.change(Duration::ZERO, due.change);
         }
     }
 
@@ -608,10 +705,30 @@ impl Shared {
             record.template = "/rate_limit";
             return self.rate_limit(&from.name, spec, version);
         }
+        let narrow = req.uri.query().map(sha256::narrowed);
+        let query = Query::parse(narrow.as_deref());
+        let mut links: Vec<(&'static str, String)> = vec![];
+        let mut log = None;
+        if !from.is_app && path.contains("/hooks/") {
+            let user = spec.and_then(|s| self.world.read().unwrap().find_user(&s.login));
+            log = self.delivery_answer(req.method.as_str(), path, &query, user, installation);
+        }
         if req.method != "GET" && !from.is_app && path.contains("/hooks") {
-            let mut world = self.world.write().unwrap();
-            let user = spec.and_then(|s| world.find_user(&s.login));
-            if let Some((template, answer)) = world.hook_answer(req.method.as_str(), path, user, installation, sent) {
+            let answered = match log.take() {
+                Some((template, answer, _)) => Some((template, answer)),
+                None => {
+                    let mut world = self.world.write().unwrap();
+                    let user = spec.and_then(|s| world.find_user(&s.login));
+                    let hooks = world.hooks.len();
+                    let answered = world.hook_answer(req.method.as_str(), path, user, installation, sent);
+                    if world.hooks.len() > hooks {
+                        let ping = world.ping(hooks);
+                        self.post(&world, vec![ping]);
+                    }
+                    answered
+                }
+            };
+            if let Some((template, answer)) = answered {
                 record.template = template;
                 let (status, body, headers) = match answer {
                     Answer::Status(status, body, headers) => (status, body, headers),
@@ -624,9 +741,7 @@ impl Shared {
         if req.method != "GET" && !from.is_app {
             return Reply::refuse(404, "Not Found");
         }
-        let narrow = req.uri.query().map(sha256::narrowed);
-        let query = Query::parse(narrow.as_deref());
-        let world = self.world.read().unwrap();
+        let world = self.seen();
         let sees = |w: &World, r: RepoIx| {
             !w.repos[r].private
                 || match (installation, spec.map(|s| &s.private)) {
@@ -643,7 +758,10 @@ impl Shared {
         let view = View { version };
         let user = spec.and_then(|s| world.find_user(&s.login));
         let who = Viewer { user, installation, sees: &sees, view, star_times };
-        let (template, mut answer) = if from.is_app {
+        let (template, mut answer) = if let Some((template, answer, shown)) = log {
+            links = shown;
+            (template, answer)
+        } else if from.is_app {
             self.apps.lock().unwrap().answer(&world, req.method.as_str(), path, &query)
         } else {
             world.answer(path, &query, &who)
@@ -654,7 +772,6 @@ impl Shared {
         {
             answer = refusal;
         }
-        let mut links: Vec<(&'static str, String)> = vec![];
         let mut headers = vec![];
         let mut body = String::new();
         match answer {

@@ -7,6 +7,7 @@ use super::world::*;
 use std::fmt::Write as _;
 
 /// A team of an organisation.
+#[derive(Clone)]
 pub struct Team {
     pub id: u64,
     pub org: UserIx,

@@ -1,8 +1,10 @@
 //! What exists in the fake GitHub: compact records, rendered to JSON only when asked for.
 use super::hooks::Hook;
+use super::shelf::Shelf;
 use super::teams::Team;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 pub type UserIx = u32;
 pub type RepoIx = usize;
@@ -36,6 +38,7 @@ impl UserKind {
     }
 }
 
+#[derive(Clone)]
 pub struct User {
     pub id: u64,
     pub login: String,
@@ -63,12 +66,14 @@ pub enum Account {
 }
 
 /// The author or committer written in a git commit.
+#[derive(Clone)]
 pub struct Person {
     pub name: String,
     pub email: String,
     pub account: Account,
 }
 
+#[derive(Clone)]
 pub struct Commit {
     pub sha: Sha,
     pub author: u32,
@@ -84,6 +89,7 @@ pub struct Commit {
     pub verified: bool,
 }
 
+#[derive(Clone)]
 pub struct Label {
     pub id: u64,
     pub name: String,
@@ -93,6 +99,7 @@ pub struct Label {
     pub deleted: bool,
 }
 
+#[derive(Clone)]
 pub struct Milestone {
     pub id: u64,
     pub number: u32,
@@ -106,6 +113,7 @@ pub struct Milestone {
     pub due: Option<Time>,
 }
 
+#[derive(Clone)]
 pub struct Release {
     pub id: u64,
     pub tag: String,
@@ -122,6 +130,7 @@ pub struct Release {
     pub deleted: bool,
 }
 
+#[derive(Clone)]
 pub struct Issue {
     pub id: u64,
     pub number: u32,
@@ -152,6 +161,7 @@ pub struct Issue {
 }
 
 /// What a pull request has beyond its issue.
+#[derive(Clone)]
 pub struct Pull {
     pub id: u64,
     /// `None` when the fork was deleted: `head.repo` and `head.user` are null then.
@@ -173,6 +183,7 @@ pub struct Pull {
     pub files: u32,
 }
 
+#[derive(Clone)]
 pub struct Comment {
     pub id: u64,
     /// The issue's or pull request's number; for a commit comment the position of its commit.
@@ -186,6 +197,7 @@ pub struct Comment {
     pub review: Option<Box<ReviewSpot>>,
 }
 
+#[derive(Clone)]
 pub struct ReviewSpot {
     pub review: Option<u64>,
     pub commit: CommitIx,
@@ -197,6 +209,7 @@ pub struct ReviewSpot {
     pub reply_to: Option<u64>,
 }
 
+#[derive(Clone)]
 pub struct Review {
     pub id: u64,
     pub number: u32,
@@ -208,6 +221,7 @@ pub struct Review {
     pub commit: Option<CommitIx>,
 }
 
+#[derive(Clone)]
 pub struct IssueEvent {
     pub id: u64,
     pub number: u32,
@@ -219,6 +233,7 @@ pub struct IssueEvent {
 }
 
 /// What belongs to some kinds of issue events only.
+#[derive(Clone)]
 pub enum Detail {
     None,
     Label {
@@ -248,14 +263,35 @@ pub enum Detail {
     },
 }
 
+#[derive(Clone)]
 pub struct FeedEvent {
     pub id: u64,
     pub actor: UserIx,
     pub created: Time,
+    pub shown: Shown,
     pub payload: Payload,
 }
 
+/// When an entry of the feed is to be seen. GitHub: late, and some never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    At(Instant),
+    Always,
+    Never,
+}
+
+impl Shown {
+    pub fn is_now(self) -> bool {
+        match self {
+            Shown::At(at) => at <= Instant::now(),
+            Shown::Always => true,
+            Shown::Never => false,
+        }
+    }
+}
+
 /// An entry of the events feed, in the form that GitHub trimmed on 2025-10-07.
+#[derive(Clone)]
 pub enum Payload {
     Push {
         push_id: u64,
@@ -318,6 +354,7 @@ pub struct Star {
 }
 
 /// A membership in an organisation.
+#[derive(Clone)]
 pub struct Member {
     pub org: UserIx,
     pub user: UserIx,
@@ -334,6 +371,7 @@ pub enum RepoState {
     Deleted,
 }
 
+#[derive(Clone)]
 pub struct Repo {
     pub id: u64,
     pub owner: UserIx,
@@ -379,14 +417,15 @@ pub struct Repo {
     pub feed: Vec<FeedEvent>,
 }
 
+#[derive(Clone)]
 pub struct World {
     pub seed: u64,
     /// The world's own time: each change moves it on.
     pub clock: Time,
     pub users: Vec<User>,
     pub people: Vec<Person>,
-    pub repos: Vec<Repo>,
-    pub commits: Vec<Commit>,
+    pub repos: Shelf<Repo>,
+    pub commits: Shelf<Commit>,
     /// Follower and followed, oldest first.
     pub follows: Vec<(UserIx, UserIx)>,
     pub members: Vec<Member>,
@@ -421,6 +460,13 @@ pub(super) struct Cache {
     pub reach: Mutex<HashMap<CommitIx, Arc<Vec<CommitIx>>>>,
 }
 
+/// A world that was copied renders anew.
+impl Clone for Cache {
+    fn clone(&self) -> Cache {
+        Cache { reach: Mutex::new(self.reach.lock().unwrap().clone()), ..Cache::default() }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct RepoCache {
     pub object: [OnceLock<Box<str>>; 2],
@@ -440,8 +486,8 @@ impl World {
             clock: EPOCH,
             users: vec![],
             people: vec![],
-            repos: vec![],
-            commits: vec![],
+            repos: Shelf::default(),
+            commits: Shelf::default(),
             follows: vec![],
             members: vec![],
             owners: vec![],
@@ -605,6 +651,13 @@ impl World {
     pub fn pull_shas(&self, repo: RepoIx, number: u32) -> Vec<String> {
         let pull = self.issue(repo, number).pull.as_ref().expect("a pull request");
         pull.commits.iter().map(|&c| self.sha(c)).collect()
+    }
+
+    /// The world as it is now; what changes from here on is not shared with it.
+    pub(super) fn snapshot(&self) -> World {
+        let mut copy = self.clone();
+        copy.changed();
+        copy
     }
 
     /// Sets the base of API addresses in documents.

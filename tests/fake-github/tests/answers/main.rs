@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+mod deliveries;
 mod openapi;
 
 /// Reads an answer's body as JSON.

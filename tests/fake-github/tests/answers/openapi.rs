@@ -63,6 +63,26 @@ pub fn load() -> Value {
     out
 }
 
+/// GitHub's description of what webhooks carry.
+pub fn load_webhooks() -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../node_modules/@octokit/openapi-webhooks/generated/api.github.com.json");
+    let Ok(text) = std::fs::read(&path) else {
+        panic!("GitHub's description of its webhooks is missing: run `npm ci --prefix tests`");
+    };
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Checks what one delivery carries.
+pub fn check_delivery(api: &Value, event: &str, action: Option<&str>, payload: &Value) -> Vec<String> {
+    let name = [Some(event), action].into_iter().flatten().collect::<Vec<_>>().join("-").replace('_', "-");
+    let schema = &api["webhooks"][&name]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    if schema.is_null() {
+        return vec![format!("GitHub knows no {name}")];
+    }
+    errors(&kept(api, &format!("webhook {name}"), || schema.clone()), payload, &name)
+}
+
 /// OpenAPI 3.0's `nullable` in JSON Schema's words.
 fn plain(v: &mut Value) {
     match v {
