@@ -1,4 +1,4 @@
-//! What a run over all repositories of three organisations costs: at first, when nothing has changed, and when a twentieth has.
+//! What a run over all repositories of three organizations costs: at first, when nothing has changed, and when a twentieth has.
 //!
 //! `cargo bench --bench start` runs the built program against the fake GitHub on this machine, over 500 and 5,000 small
 //! repositories, with all details, as is the default, and without; and `get-repos` alone over 10,000. `-- --quick` takes a
@@ -43,7 +43,7 @@ fn main() {
     println!("{table}");
 }
 
-/// A fake GitHub with so many repositories in three organisations, and a sandbox to mirror them to.
+/// A fake GitHub with so many repositories in three organizations, and a sandbox to mirror them to.
 async fn estate(repositories: usize) -> (FakeGitHub, Sandbox) {
     let (most, rest) = (repositories / 2, repositories / 4);
     let world = World::estate(1, &[("contoso", most), ("fabrikam", rest), ("northwind", rest)]);

@@ -24,7 +24,7 @@ use fake_github::{FakeGitHub, Options, World, names};
 
 /// Tables that hold a row or a few, however much is mirrored.
 const SMALL: [&str; 5] = ["msght_document_store", "msght_store", "schema_info", "_sqlx_migrations", "sqlite_master"];
-/// The statement that reads the inventory of all organisations at once, as `get-repos` and `start` need it.
+/// The statement that reads the inventory of all organizations at once, as `get-repos` and `start` need it.
 const WHOLE_INVENTORY: &str = "FROM msght_projects m JOIN projects p";
 
 /// Collects the text of every statement that sqlx runs.

@@ -17,7 +17,7 @@ fn app() -> AppSpec {
         .installed(InstallationSpec::on("fabrikam").numbered(FABRIKAM))
 }
 
-/// Two organisations, and the App on both.
+/// Two organizations, and the App on both.
 async fn estate(sizes: [usize; 2], options: Options) -> (FakeGitHub, Sandbox) {
     let world = World::estate(31, &[("contoso", sizes[0]), ("fabrikam", sizes[1])]);
     let fake = FakeGitHub::start(world, options).await;
@@ -68,7 +68,7 @@ async fn app_alone_mirrors_installed_repositories() {
         assert_eq!(own[table], whole[table], "{table}");
     }
     assert!(sandbox.stores().number("SELECT count(*) FROM team_members").await > 0);
-    // Each organisation is asked about with its own installation.
+    // Each organization is asked about with its own installation.
     for request in fake.requests().iter().filter(|request| request.token == installation_name(FABRIKAM)) {
         let path = &request.path_and_query;
         assert!(!path.starts_with("/repos/contoso") && !path.starts_with("/orgs/contoso"), "{path}");

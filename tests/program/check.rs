@@ -15,7 +15,7 @@ fn owner(token: &str) -> TokenSpec {
     TokenSpec { login: "dev0".to_owned(), ..TokenSpec::new(token) }
 }
 
-/// Two organisations of six and three repositories, of which two and one are private.
+/// Two organizations of six and three repositories, of which two and one are private.
 async fn estate(options: Options) -> (FakeGitHub, Sandbox) {
     let fake = FakeGitHub::start(World::estate(41, &[("contoso", 6), ("fabrikam", 3)]), options).await;
     let sandbox = Sandbox::new(fake.url());

@@ -6,7 +6,7 @@ use support::program::{RunOutput, Sandbox};
 const URL: &str = "https://msght.example.com/hook";
 const SECRET: &str = "correct-horse-battery";
 
-/// Two organisations; the token that reads is nobody's, the one for hooks an owner's of the first.
+/// Two organizations; the token that reads is nobody's, the one for hooks an owner's of the first.
 async fn estate() -> (FakeGitHub, Sandbox) {
     let mut world = World::estate(21, &[("contoso", 2), ("fabrikam", 2)]);
     world.owners.retain(|(org, _)| world.users[*org as usize].login == "contoso");
@@ -25,7 +25,7 @@ fn hooks(fake: &FakeGitHub) -> Vec<Hook> {
     fake.world(|w| w.hooks.clone())
 }
 
-/// What the table says of an organisation's webhook.
+/// What the table says of an organization's webhook.
 fn state(output: &RunOutput, organization: &str) -> String {
     let line = output.out.lines().find(|line| line.starts_with(&format!("{organization} "))).unwrap();
     line.split_whitespace().rev().nth(1).unwrap().to_owned()

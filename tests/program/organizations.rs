@@ -1,4 +1,4 @@
-//! `msght get-repos`: organisations, their repositories and people, as they are and as they change.
+//! `msght get-repos`: organizations, their repositories and people, as they are and as they change.
 
 use std::collections::BTreeSet;
 
@@ -58,7 +58,7 @@ impl Estate {
     }
 }
 
-/// What `get-repos` says of an organisation, by column.
+/// What `get-repos` says of an organization, by column.
 fn line(output: &RunOutput, organization: &str) -> Vec<String> {
     let line = output.out.lines().find(|line| line.split_whitespace().next() == Some(organization));
     let line = line.unwrap_or_else(|| panic!("no line for {organization} in\n{}\n{}", output.out, output.err));
@@ -335,7 +335,7 @@ async fn renamed_organization_keeps_its_projects(#[values(Embedded, Servers)] st
 
 #[rstest]
 #[tokio::test]
-async fn discover_adds_the_tokens_organisations(#[values(Embedded, Servers)] stores: Backends) {
+async fn discover_adds_the_tokens_organizations(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let estate =
         Estate::new(World::estate(9, &[("contoso", 2), ("fabrikam", 1), ("northwind", 1)]), "# ours\nContoso").await;
@@ -348,7 +348,7 @@ async fn discover_adds_the_tokens_organisations(#[values(Embedded, Servers)] sto
     assert_eq!(json["organizations"][0]["login"], "contoso");
     assert_eq!(json["organizations"][0]["new"], serde_json::json!(["contoso/r000", "contoso/r001"]));
     assert_eq!(json["organizations"][1]["complete"], true);
-    // An answer that leaves organisations out is an error that says what to do.
+    // An answer that leaves organizations out is an error that says what to do.
     estate.fake.set_fault(Fault::always("/user/orgs", FaultKind::SsoPartial).on_token("token-two"));
     let output = estate.sandbox.run(&["get-repos", "--discover"]).await;
     output.assert_output(1, &["does not see all of its organizations", "authorize it for the single sign-on of"]);

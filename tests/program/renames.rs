@@ -1,4 +1,4 @@
-//! Accounts and repositories under other names than before, their capitals included, by whatever that was learnt.
+//! Accounts and repositories under other names than before, their capitals included, by whatever that was learned.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `msght start`: all repositories of all organisations, as fresh as asked.
+//! `msght start`: all repositories of all organizations, as fresh as asked.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use support::stores::difference;
 const ORGS: &str = "contoso\nfabrikam\nnorthwind\n";
 const TOKENS: &str = "token-one,token-two,token-three";
 
-/// An owner's token that is shown one organisation's private repositories, and one that is shown another's; one of nobody's.
+/// An owner's token that is shown one organization's private repositories, and one that is shown another's; one of nobody's.
 /// The third's only the App is shown.
 fn tokens(world: &World) -> Vec<TokenSpec> {
     let of = |orgs: &[&str]| {

@@ -55,10 +55,10 @@ async fn assert_complete(fake: &FakeGitHub, stores: &StoredData, login: &str) {
     let following = listed(fake, &format!("/users/{login}/following"));
     assert_eq!(stored(stores, "following", "follower", login).await, following, "{login}");
     assert_eq!(tied(stores, "followers", "user_id", "follower_id", login).await, following, "{login}");
-    let organisations = listed(fake, &format!("/users/{login}/orgs"));
-    assert_eq!(stored(stores, "user_orgs", "user", login).await, organisations, "{login}");
+    let organizations = listed(fake, &format!("/users/{login}/orgs"));
+    assert_eq!(stored(stores, "user_orgs", "user", login).await, organizations, "{login}");
     let rows = tied(stores, "organization_members", "org_id", "user_id", login).await;
-    assert!(rows.is_superset(&organisations), "{login}: {rows:?}");
+    assert!(rows.is_superset(&organizations), "{login}: {rows:?}");
     let profile = fake.one(&format!("/users/{login}"));
     let document = &stores.collection("users").await[login];
     for (field, value) in profile.as_object().unwrap() {
@@ -165,8 +165,8 @@ async fn private_membership_is_kept(#[values(Embedded, Servers)] stores: Backend
     });
     retrieve(&sandbox, &["carol", "dave"]).await;
     let stores = sandbox.stores();
-    let organisations = tied(stores, "organization_members", "org_id", "user_id", "carol").await;
-    assert!(organisations.contains("contoso"), "{organisations:?}");
+    let organizations = tied(stores, "organization_members", "org_id", "user_id", "carol").await;
+    assert!(organizations.contains("contoso"), "{organizations:?}");
     assert!(!stored(stores, "user_orgs", "user", "carol").await.contains("contoso"));
     assert!(!tied(stores, "organization_members", "org_id", "user_id", "dave").await.contains("fabrikam"));
 }
@@ -363,7 +363,7 @@ async fn worker_retrieves_accounts_or_dead_letters(#[values(Embedded, Servers)] 
     let _over = stores.select();
     let (fake, sandbox) = edge_cases().await;
     let sandbox = sandbox.with("MSGHT_QUEUE__ATTEMPTS", "2").with("MSGHT_QUEUE__RETRY_AFTER", "1s");
-    std::fs::write(sandbox.path().join("logins.txt"), "alice\ncontoso # the organisation\n\nnobody-at-all\nbob\n")
+    std::fs::write(sandbox.path().join("logins.txt"), "alice\ncontoso # the organization\n\nnobody-at-all\nbob\n")
         .unwrap();
     sandbox.run(&["load", "--route", "users", "--file", "logins.txt"]).await.assert_output(0, &["4 messages"]);
     let output = sandbox.run(&["retrieve-users", "--drain", "--jobs", "2"]).await;

@@ -81,7 +81,7 @@ impl AppSpec {
 pub struct InstallationSpec {
     /// 0 for one that the server chooses: 50000001 is the first.
     pub id: u64,
-    /// Login of an organisation or a user.
+    /// Login of an organization or a user.
     pub account: String,
     /// All repositories of the account, or only these, by full name, as they are called now.
     pub selected: Option<Vec<String>>,

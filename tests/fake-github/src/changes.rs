@@ -217,7 +217,7 @@ impl Teller<'_> {
         self.inside(repo, Some(was));
     }
 
-    /// An organisation as a transfer names it.
+    /// An organization as a transfer names it.
     fn org_of_hooks(&self, org: UserIx) -> String {
         json(|o| self.old.org_stub(o, org))
     }

@@ -523,7 +523,7 @@ impl FakeGitHub {
         change(&mut self.shared.post.log.lock().unwrap())
     }
 
-    /// Has an organisation's hooks told of something that the world knows nothing of.
+    /// Has an organization's hooks told of something that the world knows nothing of.
     pub fn tell(&self, org: &str, event: &str, payload: &Value) {
         let world = self.shared.world.read().unwrap();
         let change = Change {

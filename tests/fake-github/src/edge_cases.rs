@@ -6,7 +6,7 @@ use super::world::*;
 pub mod names {
     /// Everything in it.
     pub const WEB: &str = "contoso/web";
-    /// A fork of [`WEB`] with commits of its own, in another organisation.
+    /// A fork of [`WEB`] with commits of its own, in another organization.
     pub const WEB_FORK: &str = "fabrikam/web-fork";
     /// No commit: 409.
     pub const EMPTY: &str = "contoso/empty";

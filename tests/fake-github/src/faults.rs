@@ -47,9 +47,9 @@ pub enum FaultKind {
     Revoke,
     /// 403 for want of a permission, naming it.
     Permission(&'static str),
-    /// GitHub: 403 with the address where the token is to be authorised.
+    /// GitHub: 403 with the address where the token is to be authorized.
     SsoRequired,
-    /// GitHub: 200, with organisations left out of the list.
+    /// GitHub: 200, with organizations left out of the list.
     SsoPartial,
     /// 301 to that address.
     Redirect(String),

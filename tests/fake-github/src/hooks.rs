@@ -1,4 +1,4 @@
-//! Webhooks of organisations: as GitHub lists, makes and changes them.
+//! Webhooks of organizations: as GitHub lists, makes and changes them.
 use super::app::{Installation, not_for_apps};
 use super::json::*;
 use super::routes::{Answer, not_found, refusal};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// The secret of hooks that nobody gave another.
 pub const HOOK_SECRET: &str = "s3cret-of-the-hook";
 
-/// An organisation's webhook.
+/// An organization's webhook.
 #[derive(Clone, Debug)]
 pub struct Hook {
     pub id: u64,

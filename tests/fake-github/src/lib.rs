@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! Organisations' webhooks are told of every change, over HTTP and signed, and a log of their deliveries is kept:
+//! Organizations' webhooks are told of every change, over HTTP and signed, and a log of their deliveries is kept:
 //!
 //! ```no_run
 //! # use fake_github::{FakeGitHub, HOOK_SECRET, Options, World};

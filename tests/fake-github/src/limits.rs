@@ -57,7 +57,7 @@ impl TokenSpec {
         self
     }
 
-    /// GitHub: a token that its owner's organisation has not authorised is refused there, also what all may read.
+    /// GitHub: a token that its owner's organization has not authorized is refused there, also what all may read.
     pub fn refused(mut self, repositories: &[&str]) -> TokenSpec {
         self.refused = repositories.iter().map(|r| r.to_string()).collect();
         self

@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// Renames a user or an organisation. GitHub: old addresses of its repositories lead to the new ones, that of its
+    /// Renames a user or an organization. GitHub: old addresses of its repositories lead to the new ones, that of its
     /// profile is free for others.
     pub fn rename_user(&mut self, old: &str, new: &str) {
         let user = self.user(old);

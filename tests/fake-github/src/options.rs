@@ -10,7 +10,7 @@ pub struct Options {
     pub tokens: Vec<TokenSpec>,
     /// The app that there is, if one.
     pub app: Option<AppSpec>,
-    /// Seconds by which the server's clock is ahead: in `Date`, in its judgement of an app, and in when tokens expire.
+    /// Seconds by which the server's clock is ahead: in `Date`, in its judgment of an app, and in when tokens expire.
     pub clock_skew: i64,
     pub limits: Limits,
     /// Whether requests without a token are answered, about public repositories.

@@ -1,4 +1,4 @@
-//! Who follows whom, and who is a member of which organisation: as it changes, and as GitHub answers for it.
+//! Who follows whom, and who is a member of which organization: as it changes, and as GitHub answers for it.
 use super::json::unpercent;
 use super::paging::Query;
 use super::routes::{Answer, Kind, Viewer, not_found, object, rows};
@@ -18,7 +18,7 @@ impl World {
         self.follows.retain(|&edge| edge != (follower, followed));
     }
 
-    /// Makes a user a member of an organisation, or changes whether everybody may know.
+    /// Makes a user a member of an organization, or changes whether everybody may know.
     pub fn join(&mut self, org: UserIx, user: UserIx, public: bool) {
         self.tick(60);
         match self.members.iter_mut().find(|m| m.org == org && m.user == user) {

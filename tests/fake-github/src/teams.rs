@@ -1,4 +1,4 @@
-//! Teams and outside collaborators of organisations: as they change, and as GitHub answers for them.
+//! Teams and outside collaborators of organizations: as they change, and as GitHub answers for them.
 use super::app::not_for_apps;
 use super::json::*;
 use super::paging::Query;
@@ -6,7 +6,7 @@ use super::routes::{Answer, Kind, Viewer, not_found, object, refusal, rows};
 use super::world::*;
 use std::fmt::Write as _;
 
-/// A team of an organisation.
+/// A team of an organization.
 #[derive(Clone)]
 pub struct Team {
     pub id: u64,
@@ -37,7 +37,7 @@ impl World {
             id,
             org,
             name: name.into(),
-            description: Some(format!("{name} of the organisation")),
+            description: Some(format!("{name} of the organization")),
             members: members.to_vec(),
             repos: repos.to_vec(),
             parent: None,
@@ -47,20 +47,20 @@ impl World {
         self.teams.len() - 1
     }
 
-    /// Lets a user who is no member of an organisation into its repositories.
+    /// Lets a user who is no member of an organization into its repositories.
     pub fn let_in(&mut self, org: &str, user: UserIx) {
         let org = self.user(org);
         self.outside.push((org, user));
     }
 
-    /// Makes a member an owner of an organisation.
+    /// Makes a member an owner of an organization.
     pub fn make_owner(&mut self, org: &str, user: UserIx) {
         let org = self.user(org);
         self.join(org, user, false);
         self.owners.push((org, user));
     }
 
-    /// A user's own membership of an organisation.
+    /// A user's own membership of an organization.
     pub(super) fn membership(&self, org: UserIx, user: UserIx) -> Option<Answer> {
         self.members.iter().find(|m| m.org == org && m.user == user)?;
         let role = if self.owners.contains(&(org, user)) { "admin" } else { "member" };
@@ -178,18 +178,18 @@ impl World {
         rows(0, Kind::Repo, list)
     }
 
-    /// Organisations that a user is a member of.
+    /// Organizations that a user is a member of.
     pub(super) fn orgs_of(&self, user: UserIx) -> Answer {
         rows(0, Kind::Org, self.members.iter().filter(|m| m.user == user).map(|m| m.org).collect())
     }
 
-    /// Several organisations with small repositories each, the first's `r000` and so on, fabrikam's `f000`, every third of them private, and some teams. Their members are
+    /// Several organizations with small repositories each, the first's `r000` and so on, fabrikam's `f000`, every third of them private, and some teams. Their members are
     /// `dev0` to `dev11`, of whom the first is an owner.
     pub fn estate(seed: u64, organizations: &[(&str, usize)]) -> World {
         let mut w = World::empty(seed);
         let users: Vec<UserIx> = (0..12).map(|i| w.add_user(&format!("dev{i}"), UserKind::User)).collect();
         for (place, &(org, repositories)) in organizations.iter().enumerate() {
-            // No two organisations' repositories are called the same.
+            // No two organizations' repositories are called the same.
             let letter = if place == 0 { "r" } else { &org[..1] };
             let repos: Vec<RepoIx> =
                 (0..repositories).map(|r| w.small_repo(&format!("{org}/{letter}{r:03}"), r, &users)).collect();

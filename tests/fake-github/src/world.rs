@@ -139,7 +139,7 @@ pub struct Issue {
     pub user: Option<UserIx>,
     pub open: bool,
     pub state_reason: Option<&'static str>,
-    /// The name of its type, where the organisation has issue types.
+    /// The name of its type, where the organization has issue types.
     pub kind: Option<&'static str>,
     /// Positions in the repository's labels.
     pub labels: Vec<u32>,
@@ -353,7 +353,7 @@ pub struct Star {
     pub at: Time,
 }
 
-/// A membership in an organisation.
+/// A membership in an organization.
 #[derive(Clone)]
 pub struct Member {
     pub org: UserIx,
@@ -429,11 +429,11 @@ pub struct World {
     /// Follower and followed, oldest first.
     pub follows: Vec<(UserIx, UserIx)>,
     pub members: Vec<Member>,
-    /// Organisation and member.
+    /// Organization and member.
     pub owners: Vec<(UserIx, UserIx)>,
     pub teams: Vec<Team>,
     pub hooks: Vec<Hook>,
-    /// Organisation and outside collaborator.
+    /// Organization and outside collaborator.
     pub outside: Vec<(UserIx, UserIx)>,
     /// Whether comparisons have no pages, as on older Enterprise Servers.
     pub unpaged_comparisons: bool,

@@ -1,4 +1,4 @@
-//! The queue's behaviours, each over both backends: an SQLite file and a real RabbitMQ.
+//! The queue's behaviors, each over both backends: an SQLite file and a real RabbitMQ.
 
 mod broker;
 mod sandbox;

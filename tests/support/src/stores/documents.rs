@@ -70,7 +70,7 @@ impl DocumentStore {
         names
     }
 
-    /// A line a document: when its state was read, and what it is recognised by.
+    /// A line a document: when its state was read, and what it is recognized by.
     pub(super) async fn bookkeeping(&self) -> BTreeMap<String, Vec<String>> {
         let mut all = BTreeMap::new();
         for name in self.names().await {

@@ -33,7 +33,7 @@ pub struct StoredData {
 pub struct Fingerprint {
     documents: Documents,
     tables: Tables,
-    /// A document's bookkeeping: when its state was read, and what it is recognised by.
+    /// A document's bookkeeping: when its state was read, and what it is recognized by.
     bookkeeping: BTreeMap<String, Vec<String>>,
 }
 
