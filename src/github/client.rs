@@ -45,7 +45,7 @@ impl GitHub {
 
     /// Sends a request and returns the page. Waits and retries are over when it fails; dropping the future cancels the request.
     pub async fn send(&self, request: &Request, counter: &RequestCounter) -> Result<Fetched, ApiError> {
-        let purpose = request.token.as_ref().map_or(Purpose::Read, |token| Purpose::Pinned(token.index));
+        let purpose = request.token.as_ref().map_or(Purpose::Read, |token| Purpose::OnlyWith(token.index));
         match self.inner.execute(&PreparedRequest::new(request, purpose), counter).await {
             Ok((fetched, _)) => Ok(fetched),
             Err(CallError::NoToken) => Err(self.inner.no_token_error(&request.url, purpose)),

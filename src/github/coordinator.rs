@@ -64,13 +64,13 @@ impl Coordinator {
         pool: &TokenPool,
         permit: Permit,
     ) -> Result<Option<Permit>, RateLimitStoreError> {
-        if permit.granted {
+        if permit.needs_no_reservation {
             return Ok(Some(permit));
         }
         let started = Instant::now();
-        let grant = self.store.reserve(&permit.fingerprint, permit.reserve).await;
+        let reservation = self.store.reserve(&permit.fingerprint, permit.reserve).await;
         let now = Instant::now();
-        match grant {
+        match reservation {
             Ok(Reservation::Granted) => {
                 pool.record_grant(permit.token, started);
                 return Ok(Some(permit));
@@ -84,11 +84,11 @@ impl Coordinator {
                 pool.pause(permit.token, now + wait, reason);
             }
             Err(error) => {
-                permit.cancel();
+                permit.release_unsent();
                 return Err(error);
             }
         }
-        permit.cancel();
+        permit.release_unsent();
         Ok(None)
     }
 

@@ -97,10 +97,10 @@ pub(super) enum Purpose<'a> {
     Read,
     /// One that might read the repository, apart from those that were tried already.
     Discover { tried: &'a [usize] },
-    /// This token, to find out whether it can read the repository; not if it is blocked for long.
-    Probe(usize),
+    /// This token, unless it is blocked for long: to probe whether it can read the repository, or to follow a redirect.
+    OnlyIfSoon(usize),
     /// This token, however long the wait.
-    Pinned(usize),
+    OnlyWith(usize),
 }
 
 /// The result of one attempt to acquire a token.
@@ -132,12 +132,12 @@ pub(super) struct Permit {
     /// Requests an hour to leave unused.
     pub reserve: u64,
     /// No reservation in the shared store is needed.
-    pub granted: bool,
+    pub needs_no_reservation: bool,
 }
 
 impl Permit {
     /// Releases it without the request having been sent.
-    pub(super) fn cancel(self) {
+    pub(super) fn release_unsent(self) {
         if let Some(token) = self.pool.state().tokens.get_mut(self.token) {
             token.throttle.refund();
         }
@@ -248,7 +248,7 @@ impl TokenPool {
             etag_scope: chosen.etag_scope().unwrap_or_default().to_owned(),
             fingerprint: chosen.fingerprint.clone(),
             reserve: chosen.reserve,
-            granted: chosen.has_recent_grant(now),
+            needs_no_reservation: chosen.has_recent_grant(now),
         }))
     }
 

@@ -70,7 +70,7 @@ impl Inner {
                     self.probe(repo, token, counter).await;
                 }
                 // The token that got a redirect is blocked for long: start again with another.
-                Acquire::Wait { announce: Some(_), .. } if matches!(wanted.purpose, Purpose::Probe(_)) => {
+                Acquire::Wait { announce: Some(_), .. } if matches!(wanted.purpose, Purpose::OnlyIfSoon(_)) => {
                     return Ok(None);
                 }
                 Acquire::Wait { wake, announce } => {
@@ -92,24 +92,25 @@ impl Inner {
 
     /// Gets a new token for an installation that needs one. If GitHub refuses, the installation is disabled.
     async fn refresh_installation(&self, token: usize, counter: &RequestCounter) -> Result<(), ApiError> {
-        let (Some((_, app)), Some((id, refreshing))) = (self.pool.app(), self.pool.due_refresh(token, Instant::now()))
+        let (Some((_, app)), Some((id, refreshing))) =
+            (self.pool.app(), self.pool.refresh_lock_if_due(token, Instant::now()))
         else {
             return Ok(());
         };
         let _refreshing = refreshing.lock().await;
-        if self.pool.due_refresh(token, Instant::now()).is_none() {
+        if self.pool.refresh_lock_if_due(token, Instant::now()).is_none() {
             return Ok(());
         }
         let url = ApiUrl::path(&["app", "installations", &id.to_string(), "access_tokens"]);
         // One token more does no harm.
         let request = Request::mutation(Method::POST, url, &json!({})).idempotent();
         // The App's own request needs no refresh, so the recursion ends.
-        let call = PreparedRequest::nested(&request, Purpose::Pinned(app));
+        let call = PreparedRequest::nested(&request, Purpose::OnlyWith(app));
         match Box::pin(self.execute(&call, counter)).await {
             Ok((Fetched::Page(page), _)) => {
                 let issued = app::parse_token(&page.body, page.date.unwrap_or_else(Utc::now));
                 let is_usable = match issued {
-                    Ok((secret, lifetime)) => self.pool.refresh(token, &secret, lifetime, Instant::now()),
+                    Ok((secret, lifetime)) => self.pool.set_issued_token(token, &secret, lifetime, Instant::now()),
                     Err(_) => false,
                 };
                 if !is_usable {
@@ -155,7 +156,7 @@ impl Inner {
         let mut url = request.url.clone();
         let mut delay = PROBE_DELAY;
         for _ in 0..=MAX_REDIRECTS {
-            let wanted = TokenRequest { request: &request, purpose: Purpose::Probe(token) };
+            let wanted = TokenRequest { request: &request, purpose: Purpose::OnlyIfSoon(token) };
             let permit = match self.pool.try_acquire(&wanted, Instant::now()) {
                 Acquire::Granted(permit) => permit,
                 Acquire::RefreshFirst(token) => match self.refresh_installation(token, counter).await {

@@ -67,8 +67,8 @@ struct RetryState {
     primary: u32,
     redirects: u32,
     unauthorized: u32,
-    /// The token that got a redirect follows it.
-    pinned: Option<usize>,
+    /// The token that got a redirect and follows it.
+    redirected_with: Option<usize>,
 }
 
 impl Inner {
@@ -83,7 +83,8 @@ impl Inner {
         let mut url = request.url.clone();
         let mut state = RetryState::default();
         loop {
-            let wanted = TokenRequest { request, purpose: state.pinned.map_or(call.purpose, Purpose::Probe) };
+            let wanted =
+                TokenRequest { request, purpose: state.redirected_with.map_or(call.purpose, Purpose::OnlyIfSoon) };
             let unsent = |error| CallError::Api { error, token: None };
             let quota = if call.is_nested { self.quota.try_acquire() } else { self.quota.acquire().await };
             let quota = quota.map_err(unsent)?;
@@ -92,7 +93,7 @@ impl Inner {
                 error = self.quota.deadline_passed() => Err(error),
             };
             let Some(permit) = acquired.map_err(unsent)? else {
-                if state.pinned.take().is_none() {
+                if state.redirected_with.take().is_none() {
                     return Err(CallError::NoToken);
                 }
                 // The token was disabled between two redirects: start again with another.
@@ -141,7 +142,7 @@ impl Inner {
                     if self.pool.means_suspended(permit.token, &message) =>
                 {
                     self.pool.disable(permit.token, message);
-                    state.pinned = None;
+                    state.redirected_with = None;
                     url = request.url.clone();
                 }
                 // Another of the repository's readers may be allowed what this token is not.
@@ -149,7 +150,7 @@ impl Inner {
                     if matches!(call.purpose, Purpose::Read)
                         && self.pool.record_denial(&wanted, permit.token, error) =>
                 {
-                    state.pinned = None;
+                    state.redirected_with = None;
                     url = request.url.clone();
                 }
                 ResponseClass::Error(error) => return Err(fail(error)),
@@ -170,12 +171,12 @@ impl Inner {
                         let (path, redirects) = (request.url.to_string(), MAX_REDIRECTS);
                         return Err(fail(ApiError::TooManyRedirects { path, redirects }));
                     }
-                    state.pinned = Some(permit.token);
+                    state.redirected_with = Some(permit.token);
                     url = self.redirect_target(call, &url, &location, permit, counter).await?;
                 }
                 ResponseClass::RateLimited(limit) => {
-                    let pinned = matches!(call.purpose, Purpose::Pinned(_));
-                    self.handle_rate_limit(&permit, &url, limit, pinned, &mut state).await.map_err(fail)?;
+                    let single_token = matches!(call.purpose, Purpose::OnlyWith(_));
+                    self.handle_rate_limit(&permit, &url, limit, single_token, &mut state).await.map_err(fail)?;
                 }
                 ResponseClass::Transient(failure) => {
                     drop(permit);
@@ -203,7 +204,7 @@ impl Inner {
         if links.is_err() && self.discover_public_url(call, counter).await {
             links = Links::read(&response.headers, &self.base, url);
         }
-        let links = links.map_err(|problem| foreign_url(url, "Link", problem, token))?;
+        let links = links.map_err(|problem| foreign_url_error(url, "Link", problem, token))?;
         let validator = response
             .etag()
             // An ETag belongs to the address that issued it.
@@ -227,7 +228,7 @@ impl Inner {
         if target.is_err() && self.discover_public_url(call, counter).await {
             target = self.base.parse(url, location);
         }
-        target.map_err(|problem| foreign_url(url, "redirect", problem, token))
+        target.map_err(|problem| foreign_url_error(url, "redirect", problem, token))
     }
 
     /// Handles a 401: synchronizes the App's clock, lets an installation get another token, or disables the token.
@@ -267,11 +268,11 @@ impl Inner {
         permit: &Permit,
         url: &ApiUrl,
         limit: RateLimitResponse,
-        pinned: bool,
+        single_token: bool,
         state: &mut RetryState,
     ) -> Result<(), ApiError> {
         tracing::warn!(path = %url, token = %permit.hint, backoff = ?limit.backoff, message = %limit.message, "rate limit");
-        let tokens = if pinned { 1 } else { u32::try_from(self.pool.usable().len()).unwrap_or(u32::MAX).max(1) };
+        let tokens = if single_token { 1 } else { u32::try_from(self.pool.usable().len()).unwrap_or(u32::MAX).max(1) };
         let is_exhausted = match self.pause(permit, &limit).await {
             WaitReason::RateLimit => {
                 state.primary += 1;
@@ -375,7 +376,7 @@ impl Inner {
     pub(super) fn no_token_error(&self, url: &ApiUrl, purpose: Purpose<'_>) -> ApiError {
         let path = url.to_string();
         let only = match purpose {
-            Purpose::Pinned(token) | Purpose::Probe(token) => Some(token),
+            Purpose::OnlyWith(token) | Purpose::OnlyIfSoon(token) => Some(token),
             Purpose::Read | Purpose::Discover { .. } => None,
         };
         let tokens = self.pool.disabled(only);
@@ -387,6 +388,6 @@ impl Inner {
     }
 }
 
-fn foreign_url(url: &ApiUrl, role: &'static str, problem: UrlProblem, token: usize) -> CallError {
+fn foreign_url_error(url: &ApiUrl, role: &'static str, problem: UrlProblem, token: usize) -> CallError {
     CallError::Api { error: ApiError::ForeignUrl { path: url.to_string(), role, problem }, token: Some(token) }
 }

@@ -75,7 +75,7 @@ impl GitHub {
     /// Fetches the App's own description; `None` without an App.
     pub async fn app(&self, counter: &RequestCounter) -> Result<Option<Page>, ApiError> {
         let Some((_, place)) = self.inner.pool.app() else { return Ok(None) };
-        let (request, purpose) = (Request::get(ApiUrl::path(&["app"])), Purpose::Pinned(place));
+        let (request, purpose) = (Request::get(ApiUrl::path(&["app"])), Purpose::OnlyWith(place));
         match self.inner.execute(&PreparedRequest::new(&request, purpose), counter).await {
             Ok((Fetched::Page(page), _)) => Ok(Some(*page)),
             Ok((Fetched::NotModified, _)) => Ok(None),
@@ -92,7 +92,7 @@ impl Inner {
         let mut visited = VisitedUrls::default();
         while let Some(url) = next.take() {
             visited.visit(&url)?;
-            let (request, purpose) = (Request::get(url), Purpose::Pinned(app));
+            let (request, purpose) = (Request::get(url), Purpose::OnlyWith(app));
             let page = match self.execute(&PreparedRequest::new(&request, purpose), counter).await {
                 Ok((Fetched::Page(page), _)) => page,
                 Ok((Fetched::NotModified, _)) | Err(CallError::NoToken) => {

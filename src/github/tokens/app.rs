@@ -54,15 +54,16 @@ impl TokenPool {
     }
 
     /// Returns the id and the refresh lock of an installation that needs a new token.
-    pub(crate) fn due_refresh(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
+    pub(crate) fn refresh_lock_if_due(&self, token: usize, now: Instant) -> Option<(i64, Arc<tokio::sync::Mutex<()>>)> {
         let state = self.state();
         let installed = state.tokens.get(token)?.installation().filter(|installed| installed.needs_refresh(now))?;
         Some((installed.id, Arc::clone(&installed.refreshing)))
     }
 
     /// Sets an installation's new token. Returns whether it can be sent.
-    pub(crate) fn refresh(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
-        let is_usable = self.state().tokens.get_mut(token).is_some_and(|token| token.refresh(secret, lifetime, now));
+    pub(crate) fn set_issued_token(&self, token: usize, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
+        let is_usable =
+            self.state().tokens.get_mut(token).is_some_and(|token| token.set_issued_token(secret, lifetime, now));
         self.changed.notify_waiters();
         is_usable
     }

@@ -12,7 +12,7 @@ impl State {
         let every = |keep: &dyn Fn(usize, &Token) -> bool| -> Vec<usize> {
             self.tokens.iter().enumerate().filter(|(i, token)| keep(*i, token)).map(|(i, _)| i).collect()
         };
-        if let Purpose::Probe(only) | Purpose::Pinned(only) = wanted.purpose {
+        if let Purpose::OnlyIfSoon(only) | Purpose::OnlyWith(only) = wanted.purpose {
             return every(&|i, token| i == only && token.disabled_reason.is_none());
         }
         // An installation on another account sees only public data, and is denied some of that.
@@ -88,7 +88,7 @@ impl State {
     pub(super) fn select(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Result<usize, Acquire> {
         let mut candidates = self.candidates(wanted);
         if candidates.is_empty() {
-            return Err(self.replacement(wanted, now, per_token));
+            return Err(self.find_untried_reader(wanted, now, per_token));
         }
         if let Some(token) = self.preferred(wanted, &candidates, now) {
             candidates = vec![token];
@@ -132,7 +132,7 @@ impl State {
     }
 
     /// Finds a token that may read a repository of which no reader is usable any more.
-    fn replacement(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Acquire {
+    fn find_untried_reader(&self, wanted: &TokenRequest<'_>, now: Instant, per_token: usize) -> Acquire {
         let (Purpose::Read, Some(repo)) = (wanted.purpose, wanted.repo()) else { return Acquire::NoToken };
         let mut found = Acquire::NoToken;
         for (i, token) in self.tokens.iter().enumerate() {

@@ -225,7 +225,7 @@ impl Token {
     }
 
     /// Sets the installation's new token. Returns whether it can be sent.
-    pub(super) fn refresh(&mut self, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
+    pub(super) fn set_issued_token(&mut self, secret: &Secret, lifetime: Duration, now: Instant) -> bool {
         let Some(installed) = self.installation_mut() else { return false };
         let Some(authorization) = bearer(secret) else { return false };
         let lifetime = lifetime.max(MIN_LIFETIME);
@@ -308,15 +308,15 @@ mod tests {
             |token: &Token, after: u64| token.installation().unwrap().needs_refresh(start + Duration::from_secs(after));
         assert!(due(&token, 0), "there is none at first");
         let called = token.fingerprint.clone();
-        assert!(token.refresh(&Secret::new("ghs_first.with.dots"), hour, start));
+        assert!(token.set_issued_token(&Secret::new("ghs_first.with.dots"), hour, start));
         let first = token.etag_scope().map(str::to_owned);
         assert!(!due(&token, 3299) && due(&token, 3300));
-        assert!(token.refresh(&Secret::new("ghs_second.with.dots"), hour, start + hour));
+        assert!(token.set_issued_token(&Secret::new("ghs_second.with.dots"), hour, start + hour));
         assert_eq!(token.fingerprint, called);
         assert_ne!(token.etag_scope().map(str::to_owned), first, "GitHub's tags belong to the text");
         // A clock at the other end that is wrong makes no endless loop.
-        assert!(token.refresh(&Secret::new("ghs_third"), Duration::ZERO, start) && !due(&token, 29));
-        assert!(!token.refresh(&Secret::new("with a space"), hour, start));
+        assert!(token.set_issued_token(&Secret::new("ghs_third"), Duration::ZERO, start) && !due(&token, 29));
+        assert!(!token.set_issued_token(&Secret::new("with a space"), hour, start));
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
         let now = Instant::now();
         let mut token = Token::for_installation(7, "contoso", false, 0);
         let next = |token: &mut Token, text: &str| {
-            token.refresh(&Secret::new(text), Duration::from_secs(3600), now);
+            token.set_issued_token(&Secret::new(text), Duration::from_secs(3600), now);
             token.authorization()
         };
         let first = next(&mut token, "ghs_1");
