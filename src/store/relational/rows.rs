@@ -317,7 +317,7 @@ pub struct ProjectListing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListingState {
     /// In its owner's list.
-    ListingState,
+    Listed,
     /// In no list, but readable.
     Unlisted,
     /// Not readable by any token, and not known to be deleted.
@@ -328,7 +328,7 @@ impl ListingState {
     /// Returns the name stored in the table.
     pub fn name(self) -> &'static str {
         match self {
-            Self::ListingState => "listed",
+            Self::Listed => "listed",
             Self::Unlisted => "unlisted",
             Self::Unreadable => "unreadable",
         }

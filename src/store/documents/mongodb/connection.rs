@@ -9,7 +9,7 @@ use mongodb::options::{Acknowledgment, ClientOptions, ReadPreference, SelectionC
 use mongodb::{Client, Database};
 
 use super::error::{MongoError, StatementError};
-use super::layout::{at, integer};
+use super::layout::{integer, value_at};
 use crate::backend_url::BackendUrl;
 use crate::retry::{RetryPolicy, Retryability};
 use crate::store::BackendError;
@@ -230,8 +230,9 @@ fn write_concern_document(concern: &WriteConcern) -> RawDocumentBuf {
 pub(super) fn parse_write_result(answer: &RawDocument) -> Result<WriteResult, MongoError> {
     check_write_concern(answer)?;
     let index =
-        |entry: &RawDocument| at(entry, "index").and_then(integer).and_then(|index| usize::try_from(index).ok());
-    let mut outcome = WriteResult { matched: at(answer, "n").and_then(integer).unwrap_or(0), ..WriteResult::default() };
+        |entry: &RawDocument| value_at(entry, "index").and_then(integer).and_then(|index| usize::try_from(index).ok());
+    let mut outcome =
+        WriteResult { matched: value_at(answer, "n").and_then(integer).unwrap_or(0), ..WriteResult::default() };
     for entry in entries(answer, "writeErrors") {
         let (code, message) = code_and_message(entry);
         outcome.errors.extend(index(entry).map(|index| StatementError { index, code, message }));
@@ -241,7 +242,7 @@ pub(super) fn parse_write_result(answer: &RawDocument) -> Result<WriteResult, Mo
 
 /// Checks that the write concern was met. The write may be stored even if not, so it is retried.
 pub(super) fn check_write_concern(answer: &RawDocument) -> Result<(), MongoError> {
-    match at(answer, "writeConcernError").and_then(RawBsonRef::as_document) {
+    match value_at(answer, "writeConcernError").and_then(RawBsonRef::as_document) {
         Some(error) => {
             let (code, message) = code_and_message(error);
             Err(MongoError::Rejected { code, message })
@@ -251,12 +252,12 @@ pub(super) fn check_write_concern(answer: &RawDocument) -> Result<(), MongoError
 }
 
 fn entries<'a>(answer: &'a RawDocument, member: &str) -> impl Iterator<Item = &'a RawDocument> {
-    let array = at(answer, member).and_then(RawBsonRef::as_array);
+    let array = value_at(answer, member).and_then(RawBsonRef::as_array);
     array.into_iter().flatten().filter_map(|entry| entry.ok().and_then(RawBsonRef::as_document))
 }
 
 fn code_and_message(error: &RawDocument) -> (i32, String) {
-    let code = at(error, "code").and_then(integer).and_then(|code| i32::try_from(code).ok());
-    let message = at(error, "errmsg").and_then(RawBsonRef::as_str).unwrap_or("no reason given");
+    let code = value_at(error, "code").and_then(integer).and_then(|code| i32::try_from(code).ok());
+    let message = value_at(error, "errmsg").and_then(RawBsonRef::as_str).unwrap_or("no reason given");
     (code.unwrap_or(0), message.to_owned())
 }

@@ -162,7 +162,7 @@ impl fmt::Display for MongoError {
         match self {
             Self::Driver(error) => match &*error.kind {
                 ErrorKind::ServerSelection { message, .. } => f.write_str(&cause_of_selection(message)),
-                ErrorKind::Authentication { message, .. } => match error.source() {
+                ErrorKind::Authentication { message, .. } => match driver_source(error) {
                     Some(source) => write!(f, "{message} ({})", source.kind),
                     None => f.write_str(message),
                 },
@@ -192,14 +192,9 @@ impl From<BackendError> for MongoError {
     }
 }
 
-trait SourceRepository {
-    fn source(&self) -> Option<&Error>;
-}
-
-impl SourceRepository for Error {
-    fn source(&self) -> Option<&Error> {
-        std::error::Error::source(self).and_then(|source| source.downcast_ref::<Error>())
-    }
+/// Returns the driver's error that caused this one.
+fn driver_source(error: &Error) -> Option<&Error> {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>())
 }
 
 fn code_of(error: &Error) -> Option<i32> {
@@ -207,7 +202,7 @@ fn code_of(error: &Error) -> Option<i32> {
         ErrorKind::Command(command) => Some(command.code),
         ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => Some(error.code),
-        _ => error.source().and_then(code_of),
+        _ => driver_source(error).and_then(code_of),
     }
 }
 

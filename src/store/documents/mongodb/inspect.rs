@@ -4,7 +4,7 @@ use mongodb::bson::{RawArrayBuf, RawBsonRef, RawDocumentBuf, doc, rawdoc};
 
 use super::connection::{COMMAND_TIMEOUT, Connection, Statements, with_timeout};
 use super::error::MongoError;
-use super::layout::at;
+use super::layout::value_at;
 use super::{STORE, STORE_ID};
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
@@ -25,7 +25,7 @@ pub(in crate::store::documents) async fn inspect(
 
 async fn inspect_database(connection: &Connection) -> Result<BackendStatus, MongoError> {
     let answer = connection.command(rawdoc! { "buildInfo": 1 }, COMMAND_TIMEOUT).await?;
-    let version = at(&answer, "version").and_then(RawBsonRef::as_str).unwrap_or("of an unknown version");
+    let version = value_at(&answer, "version").and_then(RawBsonRef::as_str).unwrap_or("of an unknown version");
     let names = with_timeout(COMMAND_TIMEOUT, connection.database.list_collection_names()).await?;
     let known = Collection::ALL.iter().filter(|collection| names.iter().any(|name| name == collection.name())).count();
     let database = connection.database.name();

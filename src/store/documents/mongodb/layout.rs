@@ -53,7 +53,7 @@ pub(super) fn id_path(collection: Collection) -> &'static str {
 }
 
 /// Returns the value at a path of keys.
-pub(super) fn at<'a>(document: &'a RawDocument, path: &str) -> Option<RawBsonRef<'a>> {
+pub(super) fn value_at<'a>(document: &'a RawDocument, path: &str) -> Option<RawBsonRef<'a>> {
     let (parents, field) = path.rsplit_once('.').map_or((None, path), |(parents, field)| (Some(parents), field));
     let mut document = document;
     for parent in parents.into_iter().flat_map(|parents| parents.split('.')) {
@@ -79,7 +79,7 @@ pub(super) fn integer(value: RawBsonRef<'_>) -> Option<i64> {
 
 /// Returns a document's natural key as text, such as `repo/owner/number`, with `(none)` for missing parts.
 pub(super) fn natural_key(collection: Collection, document: &RawDocument) -> String {
-    let part = |path: &&str| match at(document, path) {
+    let part = |path: &&str| match value_at(document, path) {
         Some(RawBsonRef::String(text)) => text.to_owned(),
         None | Some(RawBsonRef::Null) => MISSING.to_owned(),
         Some(other) => integer(other).map_or_else(|| format!("{other:?}"), |number| number.to_string()),
@@ -94,7 +94,7 @@ pub(super) const MISSING: &str = "(none)";
 pub(super) fn same_key(collection: Collection, document: &RawDocument) -> Result<RawDocumentBuf, MongoError> {
     let mut condition = RawDocumentBuf::new();
     for path in key_paths(collection) {
-        append(&mut condition, path, at(document, path).unwrap_or(RawBsonRef::Null))?;
+        append(&mut condition, path, value_at(document, path).unwrap_or(RawBsonRef::Null))?;
     }
     Ok(condition)
 }
@@ -123,14 +123,14 @@ pub(super) struct Bookkeeping {
 
 /// Reads a document's bookkeeping.
 pub(super) fn read_bookkeeping(document: &RawDocument) -> Bookkeeping {
-    let number = |path: &str| at(document, path).and_then(integer);
+    let number = |path: &str| value_at(document, path).and_then(integer);
     let meta = number("_msght.hash").map(|hash| StoredMeta {
         hash,
         summary_hash: number("_msght.summary_hash"),
-        detailed: at(document, "_msght.full").and_then(RawBsonRef::as_bool).unwrap_or(false),
-        deleted: at(document, DELETED_AT).is_some_and(|value| value != RawBsonRef::Null),
+        detailed: value_at(document, "_msght.full").and_then(RawBsonRef::as_bool).unwrap_or(false),
+        deleted: value_at(document, DELETED_AT).is_some_and(|value| value != RawBsonRef::Null),
     });
-    let is_reduced = at(document, "_msght.without").is_some();
+    let is_reduced = value_at(document, "_msght.without").is_some();
     Bookkeeping { revision: number(REVISION), meta, is_reduced }
 }
 

@@ -28,7 +28,7 @@ use crate::store::BackendError;
 
 use connection::{COMMAND_TIMEOUT, Connection, ReadFrom, Statements};
 use error::MongoError;
-use layout::{DELETED_AT, META, REVISION, append, at, id_path, integer};
+use layout::{DELETED_AT, META, REVISION, append, id_path, integer, value_at};
 
 pub(super) use inspect::inspect;
 pub(super) use repair::{find_duplicates, repair_duplicates};
@@ -70,7 +70,10 @@ impl MongoDocuments {
             let found = self.connection.find(STORE, condition, ReadFrom::Primary, None, None).await?;
             if let Some(record) = found.first() {
                 let id = record.get_str("id").map_err(|_| unreadable(&self.connection.url))?.to_owned();
-                return Ok(StoreIdentity { id, generation: at(record, "generation").and_then(integer).unwrap_or(0) });
+                return Ok(StoreIdentity {
+                    id,
+                    generation: value_at(record, "generation").and_then(integer).unwrap_or(0),
+                });
             }
             self.create_identity().await?;
         }
@@ -101,7 +104,7 @@ impl MongoDocuments {
             self.connection.append_write_concern(&mut command);
             let answer = self.connection.command(command, COMMAND_TIMEOUT).await?;
             connection::check_write_concern(&answer)?;
-            match at(&answer, "value.generation").and_then(integer) {
+            match value_at(&answer, "value.generation").and_then(integer) {
                 Some(generation) => return Ok(generation),
                 // The record was dropped: it is another store now, and the sync state will notice.
                 None => self.create_identity().await?,
@@ -161,7 +164,8 @@ impl MongoDocuments {
             let fields = Some(doc! { META: 1 });
             let found =
                 self.connection.find(collection.name(), condition, ReadFrom::UrlPreference, fields, first).await?;
-            let id = |document: &RawDocumentBuf| at(document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
+            let id =
+                |document: &RawDocumentBuf| value_at(document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
             Ok(found.iter().filter_map(id).collect())
         };
         self.connection.retry("reading", read).await
@@ -200,10 +204,11 @@ impl MongoDocuments {
         let found = self.connection.find(collection.name(), condition, ReadFrom::Primary, fields, None).await?;
         let mut statements = RawArrayBuf::new();
         for document in &found {
-            let (Some(id), Some(RawBsonRef::Document(meta))) = (at(document, "_id"), at(document, META)) else {
+            let (Some(id), Some(RawBsonRef::Document(meta))) = (value_at(document, "_id"), value_at(document, META))
+            else {
                 continue;
             };
-            let revision = at(document, REVISION).and_then(integer).unwrap_or(0);
+            let revision = value_at(document, REVISION).and_then(integer).unwrap_or(0);
             let mut marked = RawDocumentBuf::new();
             for member in meta {
                 let (key, value) = member.map_err(MongoError::from_bson)?;

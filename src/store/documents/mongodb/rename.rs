@@ -7,7 +7,7 @@ use mongodb::options::{ReadPreference, SelectionCriteria};
 
 use super::connection::{COMMAND_TIMEOUT, Connection, Statements, WriteResult, with_timeout};
 use super::error::MongoError;
-use super::layout::{KEY, REVISION, append, at, bookkeeping_projection, id_path, key_paths};
+use super::layout::{KEY, REVISION, append, bookkeeping_projection, id_path, key_paths, value_at};
 use crate::store::documents::Collection;
 
 /// Documents moved per command.
@@ -20,7 +20,7 @@ const MAX_ROUNDS: usize = 20;
 pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&str, &str)) -> Result<(), MongoError> {
     for collection in Collection::ALL.iter().filter(|collection| collection.is_repository_scoped()) {
         let mut rounds = 0;
-        while move_all(connection, *collection, from, to).await? {
+        while move_pass(connection, *collection, from, to).await? {
             rounds += 1;
             if rounds > MAX_ROUNDS {
                 return Err(MongoError::Contended(format!("documents of {}/{} keep being written", to.0, to.1)));
@@ -33,7 +33,7 @@ pub(super) async fn rename(connection: &Connection, from: (&str, &str), to: (&st
 }
 
 /// Moves the documents that have the old name. Returns whether there were any: only a pass without any is the last.
-async fn move_all(
+async fn move_pass(
     connection: &Connection,
     collection: Collection,
     from: (&str, &str),
@@ -71,9 +71,9 @@ async fn move_batch(
     let mut in_the_way = RawArrayBuf::new();
     let mut moves = RawArrayBuf::new();
     for document in documents {
-        let Some(id) = at(document, "_id") else { continue };
-        in_the_way.push(rawdoc! { "q": target(collection, document, id, to)?, "limit": 0_i32 });
-        moves.push(rawdoc! { "q": { "_id": id }, "u": renamed(collection, document, to)? });
+        let Some(id) = value_at(document, "_id") else { continue };
+        in_the_way.push(rawdoc! { "q": conflict_condition(collection, document, id, to)?, "limit": 0_i32 });
+        moves.push(rawdoc! { "q": { "_id": id }, "u": rename_update(collection, document, to)? });
     }
     // As in the embedded store, a moved document replaces any existing one.
     first_error(connection.write(Statements::Delete, collection.name(), in_the_way).await?)?;
@@ -84,7 +84,7 @@ async fn move_batch(
 }
 
 /// Returns the condition for another document with this one's future key.
-fn target(
+fn conflict_condition(
     collection: Collection,
     document: &RawDocument,
     id: RawBsonRef<'_>,
@@ -95,7 +95,7 @@ fn target(
         let value = match path {
             "owner" => RawBsonRef::String(to.0),
             "repo" => RawBsonRef::String(to.1),
-            _ => at(document, path).unwrap_or(RawBsonRef::Null),
+            _ => value_at(document, path).unwrap_or(RawBsonRef::Null),
         };
         append(&mut condition, path, value)?;
     }
@@ -103,11 +103,16 @@ fn target(
     Ok(condition)
 }
 
-fn renamed(collection: Collection, document: &RawDocument, to: (&str, &str)) -> Result<RawDocumentBuf, MongoError> {
+/// Returns the update that moves a document to its new name.
+fn rename_update(
+    collection: Collection,
+    document: &RawDocument,
+    to: (&str, &str),
+) -> Result<RawDocumentBuf, MongoError> {
     let mut set = rawdoc! { "owner": to.0, "repo": to.1 };
     // A document of GHTorrent's has no bookkeeping until msght writes it.
-    let Some(_) = at(document, REVISION) else { return Ok(rawdoc! { "$set": set }) };
-    if let (KEY, Some(RawBsonRef::String(key))) = (id_path(collection), at(document, KEY)) {
+    let Some(_) = value_at(document, REVISION) else { return Ok(rawdoc! { "$set": set }) };
+    if let (KEY, Some(RawBsonRef::String(key))) = (id_path(collection), value_at(document, KEY)) {
         let tail = key.splitn(3, '/').nth(2);
         let key = [to.0, to.1].into_iter().chain(tail).collect::<Vec<_>>().join("/");
         append(&mut set, KEY, key.as_str())?;

@@ -8,7 +8,7 @@ use mongodb::options::{ReadPreference, SelectionCriteria};
 use super::connection::{COMMAND_TIMEOUT, Connection, Statements, with_timeout};
 use super::error::MongoError;
 use super::layout::{
-    BUILD_TIMEOUT, FETCHED_AT, MISSING, ascending, at, bookkeeping_projection, key_paths, natural_key,
+    BUILD_TIMEOUT, FETCHED_AT, MISSING, ascending, bookkeeping_projection, key_paths, natural_key, value_at,
 };
 use crate::backend_url::BackendUrl;
 use crate::retry::RetryPolicy;
@@ -31,7 +31,7 @@ pub(super) struct KeyEntry {
     /// Its natural key.
     pub key: String,
     id: Bson,
-    age: Recency,
+    recency: Recency,
 }
 
 /// Order of duplicates: time of reading, else GitHub's `updated_at`, else insertion.
@@ -60,14 +60,16 @@ impl KeyCursor {
     pub(super) async fn next(&mut self) -> Result<Option<KeyEntry>, MongoError> {
         let next = async { self.cursor.next().await.transpose() };
         let Some(document) = with_timeout(COMMAND_TIMEOUT, next).await? else { return Ok(None) };
-        let text = |path| at(&document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
-        let age = (
-            at(&document, FETCHED_AT).and_then(RawBsonRef::as_datetime).map(mongodb::bson::DateTime::timestamp_millis),
+        let text = |path| value_at(&document, path).and_then(RawBsonRef::as_str).map(str::to_owned);
+        let recency = (
+            value_at(&document, FETCHED_AT)
+                .and_then(RawBsonRef::as_datetime)
+                .map(mongodb::bson::DateTime::timestamp_millis),
             text("updated_at"),
-            at(&document, "_id").and_then(RawBsonRef::as_object_id),
+            value_at(&document, "_id").and_then(RawBsonRef::as_object_id),
         );
-        let id = at(&document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(MongoError::from_bson)?;
-        Ok(Some(KeyEntry { key: natural_key(self.collection, &document), id, age }))
+        let id = value_at(&document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(MongoError::from_bson)?;
+        Ok(Some(KeyEntry { key: natural_key(self.collection, &document), id, recency }))
     }
 }
 
@@ -79,14 +81,15 @@ pub(in crate::store::documents) async fn find_duplicates(
     let connection = Connection::open(url, retry_policy).await?;
     let mut found = Vec::new();
     for collection in Collection::ALL {
-        let duplicates = connection.retry("looking for duplicates in", || count(&connection, *collection)).await?;
+        let duplicates =
+            connection.retry("looking for duplicates in", || count_duplicates(&connection, *collection)).await?;
         found.extend((duplicates.documents > 0 || duplicates.incomplete > 0).then_some(duplicates));
     }
     connection.close().await;
     Ok(found)
 }
 
-async fn count(connection: &Connection, collection: Collection) -> Result<Duplicates, MongoError> {
+async fn count_duplicates(connection: &Connection, collection: Collection) -> Result<Duplicates, MongoError> {
     let mut keys = KeyCursor::read(connection, collection, doc! {}).await?;
     let mut found = Duplicates { collection, documents: 0, incomplete: 0, examples: Vec::new() };
     let mut last: Option<(String, u64)> = None;
@@ -152,7 +155,7 @@ async fn repair(
         let ended = next.is_none();
         newest = match (newest, next) {
             (Some(kept), Some(next)) if kept.key == next.key && is_complete(&kept.key) => {
-                let (kept, older) = if next.age > kept.age { (next, kept) } else { (kept, next) };
+                let (kept, older) = if next.recency > kept.recency { (next, kept) } else { (kept, next) };
                 surplus.push(older.id);
                 Some(kept)
             }

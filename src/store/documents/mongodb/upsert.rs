@@ -17,7 +17,7 @@ use super::convert;
 use super::error::MongoError;
 use super::fit::{Fitted, WITHOUT_PATCHES, fit};
 use super::layout::{
-    self, Bookkeeping, META, REVISION, append, at, bookkeeping_projection, id_path, natural_key, same_key,
+    self, Bookkeeping, META, REVISION, append, bookkeeping_projection, id_path, natural_key, same_key, value_at,
 };
 use crate::store::documents::merge::{self, Row, StoredMeta};
 use crate::store::documents::{BatchResult, Collection, Document, WriteOutcome};
@@ -181,7 +181,7 @@ async fn find_by_id(
         for document in
             connection.find(part.collection.name(), condition, ReadFrom::Primary, Some(fields), None).await?
         {
-            let id = at(&document, path).and_then(RawBsonRef::as_str);
+            let id = value_at(&document, path).and_then(RawBsonRef::as_str);
             if let Some(group) = id.and_then(|id| by_id.get(id)) {
                 known.insert(*group, stored_document(&document, false)?);
             }
@@ -246,7 +246,7 @@ async fn load_changed(
 }
 
 fn stored_document(document: &RawDocumentBuf, whole: bool) -> Result<StoredDocument, MongoError> {
-    let id = at(document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(MongoError::from_bson)?;
+    let id = value_at(document, "_id").map_or(Ok(Bson::Null), Bson::try_from).map_err(MongoError::from_bson)?;
     let json = if whole { Some(convert::to_json(document)?.to_string()) } else { None };
     Ok(StoredDocument { state: layout::read_bookkeeping(document), json, id })
 }
