@@ -186,8 +186,8 @@ impl<S: Resource> StageContext<S> {
     }
 
     /// Hands the writer updates of the sync state, which are stored after everything before them.
-    pub(super) async fn write_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
-        self.write_rows(RowBatch { sync_updates: progress, ..RowBatch::default() }).await
+    pub(super) async fn write_sync_state(&self, updates: Vec<SyncUpdate>) -> Result<(), MirrorError> {
+        self.write_rows(RowBatch { sync_updates: updates, ..RowBatch::default() }).await
     }
 
     /// Waits until everything handed to the writer is stored.

@@ -38,8 +38,6 @@ mod sync_keys;
 mod update;
 mod writer;
 
-use mapping::item;
-
 pub use error::MirrorError;
 pub use options::{ForkCommits, Options};
 pub use organizations::{Inventory, OrganizationReport};

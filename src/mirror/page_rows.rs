@@ -18,8 +18,8 @@ pub(super) struct PageRows {
 impl PageRows {
     /// Records with a commit's details that its document is stored without a part.
     pub(super) fn record_reduced(&mut self, reduced: &str) {
-        for step in &mut self.rows.sync_updates {
-            if let SyncUpdate::CommitDetailed { short, .. } = step {
+        for update in &mut self.rows.sync_updates {
+            if let SyncUpdate::CommitDetailed { short, .. } = update {
                 *short = Some(match short.take() {
                     Some(short) => format!("{short}; {reduced}"),
                     None => reduced.to_owned(),
@@ -33,13 +33,13 @@ impl PageRows {
     /// A page that is not stored as a whole records nothing, so that the next run fetches it again. Its stage's
     /// watermarks and completions are dropped, too: they may lie behind what is missing. Updates that come with rows
     /// are kept; updates alone may concern anything handed in before.
-    fn drop_untrue_steps(&mut self) {
+    fn drop_untrue_updates(&mut self) {
         if self.lacks_documents {
             self.rows.sync_updates.clear();
             self.rows.pull_commits.iter_mut().for_each(|pull| pull.complete = false);
         } else if self.counts.has_rejected() {
             let has_rows = self.rows.has_rows();
-            self.rows.sync_updates.retain(|step| match step {
+            self.rows.sync_updates.retain(|update| match update {
                 SyncUpdate::Watermark { .. } | SyncUpdate::Completed { .. } | SyncUpdate::PagesEnd { .. } => false,
                 SyncUpdate::Page { .. } | SyncUpdate::CommitDetailed { .. } | SyncUpdate::PullDetailed { .. } => {
                     has_rows
@@ -60,7 +60,7 @@ pub(super) async fn store(
     let mut batch = RowBatch::default();
     let mut extents = Vec::with_capacity(pages.len());
     for page in &mut pages {
-        page.drop_untrue_steps();
+        page.drop_untrue_updates();
         extents.push(page.rows.row_counts());
         batch.append(std::mem::take(&mut page.rows));
     }
@@ -76,7 +76,7 @@ pub(super) async fn store(
 }
 
 async fn store_page(relational: &Relational, page: &mut PageRows) -> Result<(), BackendError> {
-    page.drop_untrue_steps();
+    page.drop_untrue_updates();
     let ApplyOutcome::Rejected(reason) = relational.apply_or_reject(&page.rows).await? else { return Ok(()) };
     let single = page.rows.take_single_rows();
     let rejected = store_what_can_be(relational, &single).await?;

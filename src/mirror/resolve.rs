@@ -22,7 +22,7 @@ use crate::names::RepoName;
 use crate::store::documents::{Collection, SourceRepository};
 use crate::store::relational::leases::Lease;
 use crate::store::relational::sync_state::PageState;
-use crate::store::relational::{ProjectRecord, RowBatch, SyncUpdate as Step, date, is_confirmed_missing};
+use crate::store::relational::{ProjectRecord, RowBatch, SyncUpdate, date, is_confirmed_missing};
 
 /// Repository that GitHub answered for.
 pub(super) struct ResolvedRepository {
@@ -126,7 +126,7 @@ impl Mirror {
         relational.set_project_etag(project, tag).await?;
         let list = relational.list(project, "repo").await?.id;
         let state = PageState::single(&ApiUrl::repo(&present, &[]), page.validator.clone());
-        let rows = RowBatch { sync_updates: vec![Step::Page { list, page: state }], ..RowBatch::default() };
+        let rows = RowBatch { sync_updates: vec![SyncUpdate::Page { list, page: state }], ..RowBatch::default() };
         let counts = Arc::clone(&stats.counts);
         writer.write(WriteRequest { counts, documents: vec![repository_document(&item)?], rows }).await?;
         let source = self.source(project, &present, item.value()).await?;
@@ -202,8 +202,8 @@ impl Mirror {
         name: &RepoName,
         stats: &StageStats,
     ) -> Result<Lookup, MirrorError> {
-        let Some(number) = known.github_id else { return Ok(Lookup::Unknown) };
-        let url = ApiUrl::path(&["repositories", &number.to_string()]);
+        let Some(github_id) = known.github_id else { return Ok(Lookup::Unknown) };
+        let url = ApiUrl::path(&["repositories", &github_id.to_string()]);
         let near = self.github.tokens_for(name.owner()).into_iter().map(|token| (token, true));
         let tokens = near.chain(self.github.tokens_elsewhere(name.owner()).into_iter().map(|token| (token, false)));
         let (mut asked, mut denied) = (HashSet::new(), false);
@@ -244,8 +244,8 @@ impl Mirror {
             Some(since) if is_confirmed_missing(&since) => self.tombstone(name, known, error).await,
             Some(_) => Ok(error.into()),
             None => {
-                let progress = vec![Step::Watermark { list: list.id, watermark: date(read_now()) }];
-                self.save_sync_state(progress).await?;
+                let updates = vec![SyncUpdate::Watermark { list: list.id, watermark: date(read_now()) }];
+                self.save_sync_state(updates).await?;
                 Ok(error.into())
             }
         }
@@ -313,8 +313,8 @@ impl Mirror {
                 self.stores.relational.add_former_name(project.id, from.0, from.1).await?;
             }
             let generation = self.stores.documents.identity().await?.generation;
-            let progress = vec![Step::Documents { generation }];
-            self.save_sync_state(progress).await?;
+            let updates = vec![SyncUpdate::Documents { generation }];
+            self.save_sync_state(updates).await?;
         }
         Ok(self.stores.relational.set_documents_name(project.id, present).await?)
     }

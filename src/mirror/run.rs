@@ -51,14 +51,14 @@ const FOLLOW_UPS: [FollowUp; 4] = [
         stage: Stage::IssueComments,
         after: Phase::Feed,
         requires: Some(Stage::Issues),
-        run: |context| counts::reconcile(context, CommentKind::IssueComments).boxed(),
+        run: |context| counts::reconcile_comment_counts(context, CommentKind::IssueComments).boxed(),
     },
     // Pull requests tell how many review comments they have only where they were fetched one by one.
     FollowUp {
         stage: Stage::ReviewComments,
         after: Phase::Details,
         requires: Some(Stage::Details),
-        run: |context| counts::reconcile(context, CommentKind::ReviewComments).boxed(),
+        run: |context| counts::reconcile_comment_counts(context, CommentKind::ReviewComments).boxed(),
     },
 ];
 
@@ -241,7 +241,7 @@ impl RepositoryRun {
             context.flush().await
         }
         .await
-        .or_else(|error| refusals::accept(stage, &context, error));
+        .or_else(|error| refusals::record_refusal(stage, &context, error));
         context.progress.finish();
         let time = started.elapsed();
         if let Some(done) = self.results.iter_mut().find(|done| done.stage == stage) {
@@ -307,7 +307,7 @@ stage_table!(define_dispatch);
 
 async fn run_stage(stage: Stage, context: &StageContext) -> StageResult {
     let started = Instant::now();
-    let result = dispatch(stage, context).await.or_else(|error| refusals::accept(stage, context, error));
+    let result = dispatch(stage, context).await.or_else(|error| refusals::record_refusal(stage, context, error));
     // What a stage handed in counts only once it is stored.
     let result = match result {
         Ok(()) => context.flush().await,

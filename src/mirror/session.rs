@@ -65,8 +65,8 @@ impl Mirror {
     }
 
     /// Stores updates of the sync state.
-    pub(super) async fn save_sync_state(&self, progress: Vec<SyncUpdate>) -> Result<(), MirrorError> {
-        Ok(self.stores.relational.apply(RowBatch { sync_updates: progress, ..RowBatch::default() }).await?)
+    pub(super) async fn save_sync_state(&self, updates: Vec<SyncUpdate>) -> Result<(), MirrorError> {
+        Ok(self.stores.relational.apply(RowBatch { sync_updates: updates, ..RowBatch::default() }).await?)
     }
 
     /// Builds what the stages of one run over `subject` share.

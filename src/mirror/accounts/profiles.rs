@@ -42,26 +42,26 @@ enum Answer {
     Hidden(ApiError),
 }
 
-/// Fetches the profiles that were last fetched before `stale`, or never. One failure does not stop the others.
+/// Fetches the profiles that were last fetched before `cutoff`, or never. One failure does not stop the others.
 ///
 /// # Errors
 /// What every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
-pub(in crate::mirror) async fn read_due<S: Resource>(
+pub(in crate::mirror) async fn fetch_due_profiles<S: Resource>(
     ctx: &StageContext<S>,
     people: ProfileScope,
-    stale: DateTime<Utc>,
+    cutoff: DateTime<Utc>,
 ) -> Result<(), MirrorError> {
     ctx.flush().await?;
     let unconfirmed = AtomicUsize::new(0);
     let mut after = 0;
     loop {
         let relational = &ctx.run.stores.relational;
-        let due = relational.profiles_due(people, stale, after, ACCOUNTS_PER_QUERY).await?;
+        let due = relational.profiles_due(people, cutoff, after, ACCOUNTS_PER_QUERY).await?;
         let Some(last) = due.last() else { break };
         after = last.user;
         futures::stream::iter(due)
             .map(Ok)
-            .try_for_each_concurrent(MAX_CONCURRENT_PROFILES, |due| Box::pin(read(ctx, due, &unconfirmed)))
+            .try_for_each_concurrent(MAX_CONCURRENT_PROFILES, |due| Box::pin(sync_profile(ctx, due, &unconfirmed)))
             .await?;
     }
     let unconfirmed = unconfirmed.into_inner();
@@ -74,13 +74,13 @@ pub(in crate::mirror) async fn read_due<S: Resource>(
     Ok(())
 }
 
-async fn read<S: Resource>(
+async fn sync_profile<S: Resource>(
     ctx: &StageContext<S>,
     due: DueProfile,
     unconfirmed: &AtomicUsize,
 ) -> Result<(), MirrorError> {
     match look_up(ctx, &due).await {
-        Ok(answer) => store(ctx, &due, answer, unconfirmed).await,
+        Ok(answer) => store_profile_answer(ctx, &due, answer, unconfirmed).await,
         Err(error) if error.concerns_all_items() || is_outage(ctx, &error) => Err(error),
         Err(error) => {
             ctx.record_incomplete(format!("the profile of {}: {error}", due.login));
@@ -102,8 +102,8 @@ async fn look_up<S: Resource>(ctx: &StageContext<S>, due: &DueProfile) -> Result
         match ctx.get_for(None, &url, Accept::Json, validator, false).await {
             Ok(Fetched::NotModified) => return Ok(Answer::Unchanged),
             Ok(Fetched::Page(page)) => {
-                let number = JsonItem::single(&page.body, read_now())?.require_integer("id")?;
-                if due.github_id.is_none_or(|own| own == number) {
+                let github_id = JsonItem::single(&page.body, read_now())?.require_integer("id")?;
+                if due.github_id.is_none_or(|own| own == github_id) {
                     return Ok(Answer::Found { page, by_login: true });
                 }
             }
@@ -111,8 +111,8 @@ async fn look_up<S: Resource>(ctx: &StageContext<S>, due: &DueProfile) -> Result
             Err(error) => return Err(error),
         }
     }
-    let Some(number) = due.github_id else { return Ok(Answer::Missing) };
-    let url = ApiUrl::path(&["user", &number.to_string()]);
+    let Some(github_id) = due.github_id else { return Ok(Answer::Missing) };
+    let url = ApiUrl::path(&["user", &github_id.to_string()]);
     match ctx.get_for(None, &url, Accept::Json, None, false).await {
         Ok(Fetched::Page(page)) => Ok(Answer::Found { page, by_login: false }),
         Ok(Fetched::NotModified) => Err(MirrorError::Answer(format!("{url} answered 304 to an unconditional request"))),
@@ -125,25 +125,25 @@ async fn look_up<S: Resource>(ctx: &StageContext<S>, due: &DueProfile) -> Result
     }
 }
 
-async fn store<S: Resource>(
+async fn store_profile_answer<S: Resource>(
     ctx: &StageContext<S>,
     due: &DueProfile,
     answer: Answer,
     unconfirmed: &AtomicUsize,
 ) -> Result<(), MirrorError> {
-    let progress = |step: SyncUpdate| RowBatch { sync_updates: vec![step], ..RowBatch::default() };
+    let rows_with = |update: SyncUpdate| RowBatch { sync_updates: vec![update], ..RowBatch::default() };
     let (user, at) = (due.user, read_now());
     match answer {
-        Answer::Unchanged => ctx.write_rows(progress(SyncUpdate::ProfileUnchanged { user, at })).await,
+        Answer::Unchanged => ctx.write_rows(rows_with(SyncUpdate::ProfileUnchanged { user, at })).await,
         Answer::Found { page, by_login } => {
             let item = JsonItem::single(&page.body, at)?;
-            let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
+            let (github_id, present) = (item.require_integer("id")?, item.require_text("login")?);
             let validator = page.validator.clone().filter(|_| by_login);
             let rows =
                 RowBatch { profiles: profile_row(&item, validator).into_iter().collect(), ..RowBatch::default() };
             // First, so that a run that is cut off in between does it again.
             if let Some(former) = due.documents_name.as_deref().filter(|former| *former != present) {
-                tombstone_profile(&ctx.run.stores, former, number).await?;
+                tombstone_profile(&ctx.run.stores, former, github_id).await?;
             }
             ctx.write(vec![profile_document(&item)?], rows).await
         }
@@ -160,7 +160,7 @@ async fn store<S: Resource>(
             } else {
                 unconfirmed.fetch_add(1, Ordering::Relaxed);
             }
-            ctx.write_rows(progress(SyncUpdate::ProfileMissing { user, at, certain })).await
+            ctx.write_rows(rows_with(SyncUpdate::ProfileMissing { user, at, certain })).await
         }
     }
 }

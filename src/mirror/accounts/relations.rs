@@ -198,8 +198,8 @@ impl Mirror {
         let result = async {
             let known = ctx.run.stores.relational.find_account_by_github_id(ctx.resource().github_id).await?;
             let Some(known) = known else { return Ok(()) };
-            let stale = Utc::now() - TimeDelta::days(MAX_PROFILE_AGE_DAYS);
-            profiles::read_due(&ctx, ProfileScope::Account(known.id), stale).await?;
+            let cutoff = Utc::now() - TimeDelta::days(MAX_PROFILE_AGE_DAYS);
+            profiles::fetch_due_profiles(&ctx, ProfileScope::Account(known.id), cutoff).await?;
             ctx.flush().await
         }
         .await;
@@ -214,7 +214,7 @@ type RelationResult = (&'static str, Arc<StageStats>, Result<(), MirrorError>, D
 /// Syncs one list, and waits until it is stored.
 async fn run_list(ctx: &StageContext<User>, relation: &'static Relation) -> (Result<(), MirrorError>, Duration) {
     let started = Instant::now();
-    let mut result = read(ctx, relation).await;
+    let mut result = sync_or_record_refusal(ctx, relation).await;
     if result.is_ok() {
         result = ctx.flush().await;
     }
@@ -227,7 +227,8 @@ async fn run_list(ctx: &StageContext<User>, relation: &'static Relation) -> (Res
     (result, started.elapsed())
 }
 
-async fn read(ctx: &StageContext<User>, relation: &'static Relation) -> Result<(), MirrorError> {
+/// Syncs one list; a refusal is recorded, and is no failure.
+async fn sync_or_record_refusal(ctx: &StageContext<User>, relation: &'static Relation) -> Result<(), MirrorError> {
     match sync_relation(ctx, relation).await {
         Err(MirrorError::Api(error)) if error.is_access_denied() => {
             ctx.record_not_permitted(format!("{}: {error}", relation.name));

@@ -116,12 +116,12 @@ impl Mirror {
         let list = relational.list(NO_PROJECT, &name).await?.id;
         let tag = page.validator.clone();
         let page = PageState::single(&url, tag.clone());
-        let progress =
+        let updates =
             vec![SyncUpdate::Page { list, page }, SyncUpdate::Completed { list, watermark: Some(present.clone()) }];
         let tag = tag.filter(|_| url == ApiUrl::path(&["users", &present]));
         let rows = RowBatch {
             profiles: profile_row(&item, tag).into_iter().collect(),
-            sync_updates: progress,
+            sync_updates: updates,
             ..RowBatch::default()
         };
         let counts = Arc::clone(&stats.counts);
@@ -142,8 +142,8 @@ impl Mirror {
     }
 
     async fn record_missing(&self, known: &AccountRecord, certain: bool) -> Result<(), MirrorError> {
-        let progress = vec![SyncUpdate::ProfileMissing { user: known.id, at: read_now(), certain }];
-        self.save_sync_state(progress).await
+        let updates = vec![SyncUpdate::ProfileMissing { user: known.id, at: read_now(), certain }];
+        self.save_sync_state(updates).await
     }
 
     /// Releases a login that another account had before: that account gets its present login, or, if deleted, one that

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::fork_commits::{fork_point, own_commits};
+use super::fork_commits::{find_fork_point, own_commits};
 use super::heads::{Heads, fingerprint_of_refs};
 use super::history::{MAX_CONCURRENT_BRANCHES, UnresolvedParents, history};
 use super::refs;
@@ -54,9 +54,9 @@ pub(crate) async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> 
     if !whole || ctx.is_incomplete() {
         return Ok(());
     }
-    let mut progress = vec![SyncUpdate::Completed { list: state.id, watermark: None }];
-    progress.extend(refs.map(|watermark| SyncUpdate::Watermark { list: walked.id, watermark }));
-    ctx.write_sync_state(progress).await
+    let mut updates = vec![SyncUpdate::Completed { list: state.id, watermark: None }];
+    updates.extend(refs.map(|watermark| SyncUpdate::Watermark { list: walked.id, watermark }));
+    ctx.write_sync_state(updates).await
 }
 
 /// Walks the histories of heads that are not known. Returns whether all of them could be walked.
@@ -64,7 +64,7 @@ async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<bool, Mirror
     let relational = &ctx.run.stores.relational;
     let heads = Heads::load(ctx).await?;
     if ctx.repository().json.get("fork").and_then(Value::as_bool) == Some(true) {
-        match (ctx.run.options.fork_commits, fork_point(ctx, &heads).await?) {
+        match (ctx.run.options.fork_commits, find_fork_point(ctx, &heads).await?) {
             (ForkCommits::None, _) => return Ok(true),
             (ForkCommits::ForkPoint, Some(point)) => {
                 own_commits(ctx, state.id, &heads, &point).await?;
@@ -75,7 +75,7 @@ async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<bool, Mirror
         }
     }
     let all: Vec<String> = heads.all().cloned().collect();
-    let unknown = unknown(ctx, &all).await?;
+    let unknown = unknown_heads(ctx, &all).await?;
     if unknown.is_empty() && state.completed {
         return Ok(true);
     }
@@ -91,7 +91,7 @@ async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<bool, Mirror
         relational.save_checkpoint(state.id, "").await?;
     }
     if seen.is_none() {
-        next = self::unknown(ctx, &next).await?;
+        next = unknown_heads(ctx, &next).await?;
     }
     let no_commits = Mutex::new(Vec::new());
     let (heads, noted) = (&heads, &no_commits);
@@ -145,7 +145,8 @@ async fn first_branch(ctx: &StageContext, state: &ListState, heads: &[String]) -
     Ok(read)
 }
 
-async fn unknown(ctx: &StageContext, heads: &[String]) -> Result<Vec<String>, MirrorError> {
+/// Returns the heads whose commits the project does not have.
+async fn unknown_heads(ctx: &StageContext, heads: &[String]) -> Result<Vec<String>, MirrorError> {
     let known = ctx.run.stores.relational.known_commits(ctx.project(), heads).await?;
     Ok(heads.iter().filter(|sha| !known.contains(*sha)).cloned().collect())
 }

@@ -18,7 +18,7 @@ use crate::store::relational::{CommentKind, CountMismatch};
 const MAX_CONCURRENT_ITEMS: usize = 8;
 
 /// Compares the comment counts of issues with the stored comments, and fetches the lists of those that differ.
-pub(crate) async fn reconcile(ctx: &StageContext, what: CommentKind) -> Result<(), MirrorError> {
+pub(crate) async fn reconcile_comment_counts(ctx: &StageContext, what: CommentKind) -> Result<(), MirrorError> {
     ctx.flush().await?;
     let mismatches = ctx.run.stores.relational.count_mismatches(ctx.project(), what).await?;
     let (settled, open): (Vec<_>, Vec<_>) = mismatches.into_iter().partition(|found| found.confirmed);

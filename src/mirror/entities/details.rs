@@ -41,8 +41,8 @@ const MAX_COMMIT_FILES: usize = 3000;
 
 /// Fetches the pending details.
 pub(crate) async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> {
-    let (stale, relational) = (stale(ctx), &ctx.run.stores.relational);
-    let mut left = relational.pending_details(ctx.project(), stale).await?;
+    let (cutoff, relational) = (profile_cutoff(ctx), &ctx.run.stores.relational);
+    let mut left = relational.pending_details(ctx.project(), cutoff).await?;
     if left == PendingDetails::default() && relational.stub_commits(ctx.project(), 0, 1).await?.is_empty() {
         return record_truncated_commits(ctx).await;
     }
@@ -52,7 +52,7 @@ pub(crate) async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> 
     left.pulls = left.pulls.saturating_sub(missing_pulls.not_due() as u64);
     let requests = left.commits + 2 * left.pulls + left.users;
     if requests > 0 {
-        let estimate = estimate(&ctx.run.github.budget(), requests);
+        let estimate = format_estimate(&ctx.run.github.budget(), requests);
         MirrorEvent::DetailsPlanned {
             repository: &ctx.repository().to_string(),
             requests,
@@ -73,7 +73,7 @@ pub(crate) async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> 
             "pull requests" if !ctx.repository().has(HAS_PULL_REQUESTS) => Ok(()),
             "pull requests" => pulls(uncounted, &missing_pulls, &steps).await,
             "commits" => commits(uncounted, &missing_commits, &steps).await,
-            _ => Box::pin(profiles::read_due(ctx, ProfileScope::Project(ctx.project()), stale)).await,
+            _ => Box::pin(profiles::fetch_due_profiles(ctx, ProfileScope::Project(ctx.project()), cutoff)).await,
         };
         match done {
             Ok(()) => {}
@@ -130,13 +130,13 @@ impl<'a> Steps<'a> {
 }
 
 /// Returns the time before which profiles are stale.
-fn stale(ctx: &StageContext) -> DateTime<Utc> {
+fn profile_cutoff(ctx: &StageContext) -> DateTime<Utc> {
     if ctx.run.options.full { ctx.run.started } else { Utc::now() - Duration::days(MAX_PROFILE_AGE_DAYS) }
 }
 
-/// Estimates when the requests can be done at the earliest, as the end of a sentence, from the rate limit and the pace
+/// Formats the earliest time at which the requests can be done, as the end of a sentence, from the rate limit and the pace
 /// that the secondary limit allows. Empty for a server without limits.
-fn estimate(budget: &PoolBudget, requests: u64) -> String {
+fn format_estimate(budget: &PoolBudget, requests: u64) -> String {
     if budget.unlimited || budget.hourly == 0 || budget.per_second <= 0.0 {
         return String::new();
     }
@@ -156,7 +156,7 @@ fn estimate(budget: &PoolBudget, requests: u64) -> String {
 
 /// History that a commit belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum CommitHistory {
     /// The repository's own: its branches, pull requests, or commented commits.
     Own,
     /// Another repository's, such as a fork point: its parents are not fetched.
@@ -176,7 +176,7 @@ async fn commits(ctx: &StageContext, missing: &MissingItems, steps: &Steps<'_>) 
         shas.retain(|sha| missing.is_due(ctx, sha));
         asked.extend(shas.iter().cloned());
         for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| {
-            steps.count(commit(ctx, missing, sha, Origin::Own))
+            steps.count(commit(ctx, missing, sha, CommitHistory::Own))
         })
         .await?;
     }
@@ -189,14 +189,19 @@ async fn commits(ctx: &StageContext, missing: &MissingItems, steps: &Steps<'_>) 
         let mut shas: Vec<String> = mentioned.into_iter().map(|(_, sha)| sha).collect();
         shas.retain(|sha| !asked.contains(sha) && missing.is_due(ctx, sha));
         for_each_independent(ctx, MAX_CONCURRENT_ITEMS, shas, name, |sha| {
-            steps.count(commit(ctx, missing, sha, Origin::Foreign))
+            steps.count(commit(ctx, missing, sha, CommitHistory::Foreign))
         })
         .await?;
     }
 }
 
 /// Fetches a commit with its statistics and files, which may span several pages.
-async fn commit(ctx: &StageContext, missing: &MissingItems, sha: String, origin: Origin) -> Result<(), MirrorError> {
+async fn commit(
+    ctx: &StageContext,
+    missing: &MissingItems,
+    sha: String,
+    history: CommitHistory,
+) -> Result<(), MirrorError> {
     let first = ctx.url(&["commits", &sha]);
     let mut short = None;
     let page = match ctx.get_page(&first, Accept::Json).await {
@@ -240,7 +245,7 @@ async fn commit(ctx: &StageContext, missing: &MissingItems, sha: String, origin:
         let sha = item.require_text("sha")?;
         out.documents.push(item.full_document(Collection::Commits, vec![sha.into()], &[]));
         commit_row(repository, item, &mut out.rows, on_branch)?;
-        if origin == Origin::Foreign {
+        if history == CommitHistory::Foreign {
             // Parents would be rows that nothing but their SHA is known of, and that were completed next, down to the root.
             out.rows.commits.iter_mut().for_each(|commit| commit.parents.clear());
         }
@@ -307,13 +312,13 @@ async fn pull(ctx: &StageContext, missing: &MissingItems, number: i64, listed: S
     ctx.write(mapped.documents, mapped.rows).await?;
     match failure {
         Some(error) => Err(error),
-        None => count_commits(ctx, number, &JsonItem::single(&page.body, read_now())?).await,
+        None => refetch_commits_if_short(ctx, number, &JsonItem::single(&page.body, read_now())?).await,
     }
 }
 
 /// Compares the number of commits that a pull request states with the stored ones, and fetches them again if any are
 /// missing.
-async fn count_commits(ctx: &StageContext, number: i64, pull: &JsonItem<'_>) -> Result<(), MirrorError> {
+async fn refetch_commits_if_short(ctx: &StageContext, number: i64, pull: &JsonItem<'_>) -> Result<(), MirrorError> {
     let (Some(said), Some(head)) = (pull.integer("commits"), pull.text("head.sha")) else { return Ok(()) };
     let relational = &ctx.run.stores.relational;
     match relational.fetched_pull_commits(ctx.project(), number).await? {

@@ -77,7 +77,7 @@ impl Embedded {
 
 /// Returns the sync-state update that requires carriers to be compared again. It belongs to the batch that stores the
 /// change, so that an aborted run leaves the comparison to the next one.
-pub(super) async fn unchecked(ctx: &StageContext, what: Embedded) -> Result<SyncUpdate, MirrorError> {
+pub(super) async fn require_comparison(ctx: &StageContext, what: Embedded) -> Result<SyncUpdate, MirrorError> {
     let list = ctx.list_state(what.list_name()).await?.id;
     Ok(SyncUpdate::Watermark { list, watermark: UNCHECKED.to_owned() })
 }
@@ -104,8 +104,8 @@ pub(super) async fn refresh_carriers(ctx: &StageContext, what: Embedded, gone: &
     if ctx.is_incomplete() {
         return Ok(true);
     }
-    let progress = vec![SyncUpdate::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
-    ctx.write_sync_state(progress).await?;
+    let updates = vec![SyncUpdate::Watermark { list: state.id, watermark: CHECKED.to_owned() }];
+    ctx.write_sync_state(updates).await?;
     Ok(true)
 }
 

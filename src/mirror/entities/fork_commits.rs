@@ -21,7 +21,7 @@ use crate::store::relational::{RowBatch, SyncUpdate};
 
 /// Returns the commit where a fork left its parent, from GitHub's comparison of their default branches
 /// (docs/data-model.md, "Tables").
-pub(super) async fn fork_point(ctx: &StageContext, heads: &Heads) -> Result<Option<String>, MirrorError> {
+pub(super) async fn find_fork_point(ctx: &StageContext, heads: &Heads) -> Result<Option<String>, MirrorError> {
     let relational = &ctx.run.stores.relational;
     if let Some(known) = relational.fork_point(ctx.project()).await? {
         return Ok(Some(known));
@@ -97,7 +97,7 @@ fn parent_name(ctx: &StageContext) -> Option<RepoName> {
 
 /// Returns those of a fork's tags that point where a tag of its parent points. Without the parent's list, the tags are
 /// compared one by one.
-async fn tags_of_parent(ctx: &StageContext, tags: &[String]) -> Result<HashSet<String>, MirrorError> {
+async fn shas_of_parent_tags(ctx: &StageContext, tags: &[String]) -> Result<HashSet<String>, MirrorError> {
     let mut found = HashSet::new();
     let Some(parent) = parent_name(ctx).filter(|_| !tags.is_empty()) else { return Ok(found) };
     let wanted: HashSet<&str> = tags.iter().map(String::as_str).collect();
@@ -131,7 +131,7 @@ pub(super) async fn own_commits(
     let before: HashSet<i64> = pages.into_iter().flat_map(|page| page.keys).collect();
     let is_new = |head: &&String| !before.contains(&fingerprint(head)) && *head != fork_point;
     let new_tags: Vec<String> = heads.tags.iter().filter(is_new).cloned().collect();
-    let of_parent = tags_of_parent(ctx, &new_tags).await?;
+    let of_parent = shas_of_parent_tags(ctx, &new_tags).await?;
     let settled = heads.all().filter(|head| before.contains(&fingerprint(head)) || of_parent.contains(*head));
     // Held while the state is handed in, so that a shorter one never follows a longer one.
     let compared: &tokio::sync::Mutex<Vec<i64>> =
@@ -162,7 +162,7 @@ async fn record_compared(ctx: &StageContext, list: i64, compared: &[i64]) -> Res
 }
 
 async fn own_commits_of(ctx: &StageContext, head: &str, fork_point: &str, refreshes: bool) -> Result<(), MirrorError> {
-    if refreshes && few_new_commits(ctx, head, fork_point).await? {
+    if refreshes && store_if_few_new_commits(ctx, head, fork_point).await? {
         return Ok(());
     }
     match compare(ctx, fork_point, head, ON_BRANCH).await {
@@ -187,7 +187,7 @@ async fn own_commits_of(ctx: &StageContext, head: &str, fork_point: &str, refres
 
 /// Stores the commits of a push to a fork's own branch if one page of its history reaches the fork point or commits
 /// known as its own. Otherwise nothing is stored, and a comparison has to tell the fork's own commits.
-async fn few_new_commits(ctx: &StageContext, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
+async fn store_if_few_new_commits(ctx: &StageContext, head: &str, fork_point: &str) -> Result<bool, MirrorError> {
     let list = history(ctx, "commits", head);
     let Some(MappedPage { documents, rows, .. }) = Pages::new(ctx, &list).next().await? else { return Ok(false) };
     let RowBatch { mut commits, emails, .. } = rows;

@@ -30,13 +30,13 @@ pub(crate) async fn sync_issues(ctx: &StageContext) -> Result<(), MirrorError> {
         Ok(absent) => absent,
         Err(error) => return if_not_disabled(ctx, error),
     };
-    remove(ctx, &absent.ids).await?;
-    recount(ctx, &list, open).await
+    refresh_or_tombstone_absent(ctx, &absent.ids).await?;
+    reconcile_open_count(ctx, &list, open).await
 }
 
 /// Compares the number of open issues with GitHub's count, and revalidates the whole list if they differ. A difference
 /// that remains is GitHub's own (it counts issues of hidden accounts) and not checked again.
-async fn recount(ctx: &StageContext, list: &List<'_>, open: Option<u64>) -> Result<(), MirrorError> {
+async fn reconcile_open_count(ctx: &StageContext, list: &List<'_>, open: Option<u64>) -> Result<(), MirrorError> {
     let Some(said) = open.filter(|_| !ctx.is_incomplete()) else { return Ok(()) };
     ctx.flush().await?;
     let relational = &ctx.run.stores.relational;
@@ -47,19 +47,19 @@ async fn recount(ctx: &StageContext, list: &List<'_>, open: Option<u64>) -> Resu
     }
     let by_creation = list.sorted("created", "asc");
     let listing = revalidate_expecting(ctx, &by_creation, Expected::at_least(open)).await?;
-    remove(ctx, &listing.gone).await?;
+    refresh_or_tombstone_absent(ctx, &listing.gone).await?;
     if listing.complete {
         ctx.flush().await?;
         let stored = relational.open_issues(ctx.project()).await?;
         let watermark = format!("{stored} of {said}");
-        let progress = vec![SyncUpdate::Watermark { list: settled.id, watermark }];
-        ctx.write_sync_state(progress).await?;
+        let updates = vec![SyncUpdate::Watermark { list: settled.id, watermark }];
+        ctx.write_sync_state(updates).await?;
     }
     Ok(())
 }
 
 /// Refreshes issues that the list no longer holds, and marks the deleted ones.
-async fn remove(ctx: &StageContext, ids: &[String]) -> Result<(), MirrorError> {
+async fn refresh_or_tombstone_absent(ctx: &StageContext, ids: &[String]) -> Result<(), MirrorError> {
     let number = |id: &String| id.rsplit('/').next()?.parse().ok();
     refetch(ctx, ids.iter().filter_map(number).collect(), OnNotFound::Tombstone).await
 }
@@ -136,7 +136,7 @@ async fn refresh_issue(ctx: &StageContext, number: i64, on_not_found: OnNotFound
     };
     // An issue that was transferred answers with a redirect to another repository's issue.
     let item = JsonItem::single(&page.body, read_now())?;
-    if page.redirected && !(item.integer("number") == Some(number) && is_at_home(ctx, &item).await?) {
+    if page.redirected && !(item.integer("number") == Some(number) && belongs_to_repository(ctx, &item).await?) {
         return tombstone_issue(ctx, number).await;
     }
     let MappedPage { documents, rows, .. } = ctx.map(ISSUE, &[parse_item(&page.body)?], read_now());
@@ -144,7 +144,7 @@ async fn refresh_issue(ctx: &StageContext, number: i64, on_not_found: OnNotFound
 }
 
 /// Returns whether an issue belongs to this repository, possibly under the repository's new name.
-async fn is_at_home(ctx: &StageContext, item: &JsonItem<'_>) -> Result<bool, MirrorError> {
+async fn belongs_to_repository(ctx: &StageContext, item: &JsonItem<'_>) -> Result<bool, MirrorError> {
     let Some(url) = item.text("repository_url") else { return Ok(true) };
     let mut names = url.rsplit('/');
     let (Some(name), Some(owner)) = (names.next(), names.next()) else { return Ok(false) };
@@ -190,8 +190,8 @@ pub(crate) async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(
             ctx.mark_deleted(collection, &ids).await?;
         }
     }
-    let progress = vec![SyncUpdate::IssueGone { project: ctx.project(), number }];
-    ctx.write_sync_state(progress).await
+    let updates = vec![SyncUpdate::IssueGone { project: ctx.project(), number }];
+    ctx.write_sync_state(updates).await
 }
 
 /// Syncs comments of issues and of pull requests' discussions.
@@ -277,8 +277,8 @@ async fn first_events(ctx: &StageContext, list: &List<'_>) -> Result<(), MirrorE
             listing.ids.len()
         );
         let list = ctx.list_state(EVENTS_CAP).await?.id;
-        let progress = vec![SyncUpdate::Watermark { list, watermark: gap }];
-        ctx.write_sync_state(progress).await?;
+        let updates = vec![SyncUpdate::Watermark { list, watermark: gap }];
+        ctx.write_sync_state(updates).await?;
         ctx.flush().await?;
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::store::relational::RowBatch;
 /// Syncs the labels. Renaming, recoloring or deleting a label changes issues and pull requests without changing their
 /// `updated_at`: those that carry it are fetched again.
 pub(crate) async fn sync_labels(ctx: &StageContext) -> Result<(), MirrorError> {
-    let mark_unchecked = embedded::unchecked(ctx, Embedded::Labels).await?;
+    let mark_unchecked = embedded::require_comparison(ctx, Embedded::Labels).await?;
     let map = move |repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let name = item.require_text("name")?;
         let key = repository.document_key([name.as_str().into()]);
@@ -40,7 +40,7 @@ pub(crate) async fn sync_labels(ctx: &StageContext) -> Result<(), MirrorError> {
 
 /// Syncs the milestones, open and closed. As with labels, the issues that carry a changed one are fetched again.
 pub(crate) async fn sync_milestones(ctx: &StageContext) -> Result<(), MirrorError> {
-    let mark_unchecked = embedded::unchecked(ctx, Embedded::Milestones).await?;
+    let mark_unchecked = embedded::require_comparison(ctx, Embedded::Milestones).await?;
     let map = move |repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let number = item.require_integer("number")?;
         let key = repository.document_key([number.into()]);

@@ -186,7 +186,7 @@ impl MissingItems {
             None
         };
         let now = read_now();
-        let mut progress = Vec::new();
+        let mut updates = Vec::new();
         for (item, answer) in missed {
             if let Some(doubt) = &doubt {
                 ctx.record_incomplete(format!("{}: {answer}; {doubt}; the next run tries again", self.name(&item)));
@@ -195,19 +195,19 @@ impl MissingItems {
             let (attempts, first_at) =
                 self.known.get(&item).map_or((1, now), |known| (known.attempts + 1, known.first_at));
             let (project, kind) = (ctx.project(), self.kind);
-            if kind == ItemKind::Pull && !self.is_listed(ctx, &item).await? {
+            if kind == ItemKind::Pull && !self.was_ever_listed(ctx, &item).await? {
                 let number = item.parse().map_err(|_| MirrorError::Answer(format!("{item} is no number")))?;
                 tombstone_issue(ctx, number).await?;
             }
             let missing = MissingItem { project, kind, item, answer, attempts, first_at, last_at: now };
             ctx.record_final_gap(self.gap(&missing));
-            progress.push(SyncUpdate::ItemMissing(missing));
+            updates.push(SyncUpdate::ItemMissing(missing));
         }
-        ctx.write_sync_state(progress).await
+        ctx.write_sync_state(updates).await
     }
 
     /// Returns whether the list of issues ever held a pull request: then that list tells whether it is deleted.
-    async fn is_listed(&self, ctx: &StageContext, number: &str) -> Result<bool, MirrorError> {
+    async fn was_ever_listed(&self, ctx: &StageContext, number: &str) -> Result<bool, MirrorError> {
         let id = format!("{}/{number}", ctx.repository().name);
         Ok(ctx.run.stores.documents.get(Collection::Issues, &id).await?.is_some())
     }

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::unlisted_users::{removed_users, unlisted_users};
+use crate::mirror::lists::unlisted_users::{rows_not_in_listing, rows_of_gone_documents};
 use crate::mirror::lists::{List, revalidate, sync_snapshot, tombstone};
 use crate::mirror::mapping::account::{account, as_person};
 use crate::mirror::mapping::item::JsonItem;
@@ -62,10 +62,10 @@ async fn collaborators(ctx: &StageContext) -> Result<(), MirrorError> {
     let state = ctx.list_state(list.name).await?;
     let listing = revalidate(ctx, &list).await?;
     let project = ctx.project();
-    let mut gone = removed_users(ctx, list.collection, &listing).await?;
+    let mut gone = rows_of_gone_documents(ctx, list.collection, &listing).await?;
     if !state.completed && listing.complete {
         // Members that only the feed has told of, while the list could not be read.
-        gone.extend(unlisted_users(ctx, ProjectUserKind::Members, &listing).await?);
+        gone.extend(rows_not_in_listing(ctx, ProjectUserKind::Members, &listing).await?);
     }
     let gone = gone.into_iter().map(|user| (project, user)).collect();
     ctx.write_rows(RowBatch { removed_members: gone, ..RowBatch::default() }).await?;

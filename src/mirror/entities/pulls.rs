@@ -47,34 +47,34 @@ async fn sync_list(ctx: &StageContext) -> Result<(), MirrorError> {
     let history = list("pulls", "created", "asc");
     let changes = list("pulls:changed", "updated", "desc");
     if let Some(listing) = revalidate_single_page(ctx, &history).await? {
-        remove(ctx, &listing.gone).await?;
+        refresh_or_tombstone_absent(ctx, &listing.gone).await?;
         ctx.flush().await?;
-        return commits(ctx).await;
+        return sync_commits_of_changed_heads(ctx).await;
     }
     let state = ctx.list_state(history.name).await?;
-    let (watermark, read_now) = match state.watermark.as_deref().and_then(parse_date) {
+    let (watermark, is_up_to_date) = match state.watermark.as_deref().and_then(parse_date) {
         Some(watermark) => (Some(watermark), false),
         None => match backfill(ctx, &history, GrowthEnd::Back, false).await? {
             Backfill::Whole { watermark, resumed, .. } => (Some(watermark), !resumed),
             Backfill::Partial | Backfill::TooManyPages => (None, true),
         },
     };
-    if !read_now {
+    if !is_up_to_date {
         ctx.flush().await?;
         sync_recently_changed(ctx, &changes, &history, watermark).await?;
         // Where issues are listed, they tell which pull requests are gone.
         if !ctx.repository().has("has_issues") {
             let absent = recheck_share(ctx, &history).await?;
-            remove(ctx, &absent.ids).await?;
+            refresh_or_tombstone_absent(ctx, &absent.ids).await?;
         }
     }
     ctx.flush().await?;
-    commits(ctx).await
+    sync_commits_of_changed_heads(ctx).await
 }
 
 /// Refreshes pull requests that the list no longer holds, and marks the deleted ones: GitHub removes those of banned
 /// accounts.
-async fn remove(ctx: &StageContext, ids: &[String]) -> Result<(), MirrorError> {
+async fn refresh_or_tombstone_absent(ctx: &StageContext, ids: &[String]) -> Result<(), MirrorError> {
     let numbers: Vec<i64> = ids.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
     let name = |number: &i64| format!("pull request #{number}");
     for_each_independent(ctx, MAX_CONCURRENT_PULLS, numbers, name, |number| async move {
@@ -134,7 +134,7 @@ pub(crate) async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorErr
     .await?;
     missing.conclude(ctx).await?;
     ctx.flush().await?;
-    commits(ctx).await
+    sync_commits_of_changed_heads(ctx).await
 }
 
 /// Syncs the commits of known pull requests although their list failed, and returns the list's error.
@@ -144,13 +144,13 @@ pub(crate) async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorErr
 async fn commits_after_failed_list(ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
     let is_refused = matches!(&error, MirrorError::Api(api) if api.is_access_denied() || api.concerns_all_requests());
     if !is_refused && !error.concerns_all_items() && ctx.repository().has("has_pull_requests") {
-        commits(ctx).await?;
+        sync_commits_of_changed_heads(ctx).await?;
     }
     Err(error)
 }
 
 /// Syncs the commits of pull requests whose head has changed.
-async fn commits(ctx: &StageContext) -> Result<(), MirrorError> {
+async fn sync_commits_of_changed_heads(ctx: &StageContext) -> Result<(), MirrorError> {
     const PULLS_PER_QUERY: u32 = 500;
     let missing = &MissingItems::load(ctx, ItemKind::Pull).await?;
     let mut after = 0;
@@ -162,10 +162,10 @@ async fn commits(ctx: &StageContext) -> Result<(), MirrorError> {
         pulls.retain(|(number, ..)| missing.is_due(ctx, &number.to_string()));
         let name = |(number, ..): &(i64, String, bool)| missing.name(&number.to_string());
         for_each_independent(ctx, MAX_CONCURRENT_PULLS, pulls, name, |(number, head, counted)| async move {
-            let said = if counted { commits_said(ctx, number).await? } else { None };
+            let said = if counted { fetch_stated_commit_count(ctx, number).await? } else { None };
             match commits_of(ctx, number, head, said).await {
                 Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
-                    no_commits(ctx, missing, number, error).await
+                    handle_missing_commit_list(ctx, missing, number, error).await
                 }
                 done => done,
             }
@@ -177,7 +177,7 @@ async fn commits(ctx: &StageContext) -> Result<(), MirrorError> {
 }
 
 /// Handles a pull request whose list of commits is not found: the pull request may be deleted.
-async fn no_commits(
+async fn handle_missing_commit_list(
     ctx: &StageContext,
     missing: &MissingItems,
     number: i64,
@@ -194,7 +194,7 @@ async fn no_commits(
 
 /// Fetches a pull request and returns the number of commits that it states. The stored number may have been wrong for a
 /// moment.
-async fn commits_said(ctx: &StageContext, number: i64) -> Result<Option<u64>, MirrorError> {
+async fn fetch_stated_commit_count(ctx: &StageContext, number: i64) -> Result<Option<u64>, MirrorError> {
     let page = match ctx.get_page(&ctx.url(&["pulls", &number.to_string()]), Accept::Json).await {
         Ok(page) => page,
         Err(error) if error.concerns_all_items() => return Err(error),

@@ -2,7 +2,7 @@
 
 use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::restricted::{RELEASES, keep_hidden};
+use crate::mirror::lists::restricted::{RELEASES, drop_possibly_hidden};
 use crate::mirror::lists::{Expected, List, revalidate_expecting, sync_snapshot, tombstone};
 use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
@@ -11,17 +11,17 @@ use crate::store::documents::Collection;
 
 /// Syncs the branches with their heads, and the tags.
 pub(crate) async fn sync_branches(ctx: &StageContext) -> Result<(), MirrorError> {
-    let branches = named(ctx, "branches", Collection::Branches).await;
+    let branches = sync_named_refs(ctx, "branches", Collection::Branches).await;
     if let Err(error) = &branches
         && error.concerns_all_items()
     {
         return branches;
     }
     // The one list doesn't wait for the other.
-    named(ctx, "tags", Collection::Tags).await.and(branches)
+    sync_named_refs(ctx, "tags", Collection::Tags).await.and(branches)
 }
 
-async fn named(ctx: &StageContext, what: &str, collection: Collection) -> Result<(), MirrorError> {
+async fn sync_named_refs(ctx: &StageContext, what: &str, collection: Collection) -> Result<(), MirrorError> {
     let map = move |repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
         let name = item.require_text("name")?;
         let key = repository.document_key([name.into()]);
@@ -45,6 +45,6 @@ pub(crate) async fn sync_releases(ctx: &StageContext) -> Result<(), MirrorError>
     let url = ctx.url(&["releases"]);
     let list = List::new(RELEASES.list, url, Collection::Releases, map);
     let mut listing = revalidate_expecting(ctx, &list, Expected::HiddenFromSome).await?;
-    keep_hidden(ctx, &RELEASES, &mut listing, false).await?;
+    drop_possibly_hidden(ctx, &RELEASES, &mut listing, false).await?;
     tombstone(ctx, list.collection, &listing.gone).await
 }

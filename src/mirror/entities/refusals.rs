@@ -13,7 +13,7 @@ pub(crate) const HAS_PULL_REQUESTS: &str = "has_pull_requests";
 ///
 /// # Errors
 /// The error that was given, where it is a failure.
-pub(crate) fn accept(stage: Stage, ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
+pub(crate) fn record_refusal(stage: Stage, ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
     match error {
         // GitHub docs: 409 where a repository has no commits yet.
         MirrorError::Api(ApiError::EmptyRepository { .. }) => Ok(()),

@@ -20,7 +20,11 @@ use crate::store::relational::{NO_PROJECT, RowBatch, SyncUpdate};
 
 /// Fetches one entity conditionally; `None` if it has not changed. The caller stores the returned page state with its
 /// rows.
-async fn entity(ctx: &StageContext, name: &str, url: &ApiUrl) -> Result<Option<(Page, SyncUpdate)>, MirrorError> {
+async fn fetch_if_changed(
+    ctx: &StageContext,
+    name: &str,
+    url: &ApiUrl,
+) -> Result<Option<(Page, SyncUpdate)>, MirrorError> {
     let relational = &ctx.run.stores.relational;
     let state = relational.list(ctx.project(), name).await?;
     let known = relational.pages(state.id).await?.into_iter().next().filter(|page| page.url == url.to_string());
@@ -53,8 +57,8 @@ pub(crate) async fn sync_owner_and_parent(ctx: &StageContext) -> Result<(), Mirr
 async fn owner(ctx: &StageContext) -> Result<(), MirrorError> {
     let relational = &ctx.run.stores.relational;
     let url = ApiUrl::path(&["users", ctx.repository().name.owner()]);
-    let number = get_path(&ctx.repository().json, "owner.id").and_then(Value::as_i64).unwrap_or_default();
-    let own = relational.list(NO_PROJECT, &account_list(number, PROFILE)).await?;
+    let owner_id = get_path(&ctx.repository().json, "owner.id").and_then(Value::as_i64).unwrap_or_default();
+    let own = relational.list(NO_PROJECT, &account_list(owner_id, PROFILE)).await?;
     let of_account = relational.pages(own.id).await?.into_iter().find(|page| page.url == url.to_string());
     let (list, known) = if let Some(page) = of_account {
         (own.id, page.validator)
@@ -68,32 +72,29 @@ async fn owner(ctx: &StageContext) -> Result<(), MirrorError> {
         return Ok(());
     };
     let item = JsonItem::single(&page.body, read_now())?;
-    let (number, present) = (item.require_integer("id")?, item.require_text("login")?);
-    let known = relational.find_account_by_github_id(number).await?;
+    let (github_id, present) = (item.require_integer("id")?, item.require_text("login")?);
+    let known = relational.find_account_by_github_id(github_id).await?;
     if let Some(former) = known.and_then(|known| known.documents_name).filter(|former| *former != present) {
-        tombstone_profile(&ctx.run.stores, &former, number).await?;
+        tombstone_profile(&ctx.run.stores, &former, github_id).await?;
     }
     let tag = page.validator.clone();
-    let progress = vec![SyncUpdate::Page { list, page: PageState::single(&url, tag.clone()) }];
-    let rows = RowBatch {
-        profiles: profile_row(&item, tag).into_iter().collect(),
-        sync_updates: progress,
-        ..RowBatch::default()
-    };
+    let sync_updates = vec![SyncUpdate::Page { list, page: PageState::single(&url, tag.clone()) }];
+    let rows =
+        RowBatch { profiles: profile_row(&item, tag).into_iter().collect(), sync_updates, ..RowBatch::default() };
     ctx.write(vec![profile_document(&item)?], rows).await
 }
 
 async fn parent(ctx: &StageContext, mut row: Project) -> Result<(), MirrorError> {
     let url = ApiUrl::path(&["repos", &row.owner.login, &row.name]);
-    match entity(ctx, "parent", &url).await {
+    match fetch_if_changed(ctx, "parent", &url).await {
         Ok(None) => Ok(()),
-        Ok(Some((page, step))) => {
+        Ok(Some((page, update))) => {
             let item = JsonItem::single(&page.body, read_now())?;
             if let Some(fresh) = project_row(item.value(), unknown_parent(item.value()), true) {
                 row = fresh;
             }
             let parent = ctx.run.stores.relational.ensure_project(row).await?;
-            let mut rows = RowBatch { sync_updates: vec![step], ..RowBatch::default() };
+            let mut rows = RowBatch { sync_updates: vec![update], ..RowBatch::default() };
             rows.projects.extend(project_row(&ctx.repository().json, Parent::Project(parent), true));
             ctx.write(vec![repository_document(&item)?], rows).await
         }
@@ -114,7 +115,7 @@ async fn parent(ctx: &StageContext, mut row: Project) -> Result<(), MirrorError>
 /// Syncs the topics: one document each.
 pub(crate) async fn sync_topics(ctx: &StageContext) -> Result<(), MirrorError> {
     let url = ctx.url(&["topics"]).query("per_page", "100");
-    let Some((page, step)) = entity(ctx, "topics", &url).await? else { return Ok(()) };
+    let Some((page, update)) = fetch_if_changed(ctx, "topics", &url).await? else { return Ok(()) };
     let item = JsonItem::single(&page.body, read_now())?;
     let names = item.get_path("names").and_then(Value::as_array);
     let names = names.ok_or_else(|| MirrorError::Answer(format!("{url} came without `names`")))?;
@@ -142,13 +143,13 @@ pub(crate) async fn sync_topics(ctx: &StageContext) -> Result<(), MirrorError> {
     ctx.flush().await?;
     let gone = find_missing(ctx, Collection::Topics, &listed).await?;
     ctx.mark_deleted(Collection::Topics, &gone).await?;
-    ctx.write_sync_state(vec![step]).await
+    ctx.write_sync_state(vec![update]).await
 }
 
 /// Syncs the number of bytes of code in each language.
 pub(crate) async fn sync_languages(ctx: &StageContext) -> Result<(), MirrorError> {
     let url = ctx.url(&["languages"]);
-    let Some((page, step)) = entity(ctx, "languages", &url).await? else { return Ok(()) };
+    let Some((page, update)) = fetch_if_changed(ctx, "languages", &url).await? else { return Ok(()) };
     let item = JsonItem::single(&page.body, read_now())?;
     let bytes = item.value().as_object().into_iter().flatten();
     let bytes = bytes.filter_map(|(name, bytes)| Some((name.clone(), bytes.as_i64()?))).collect();
@@ -163,6 +164,6 @@ pub(crate) async fn sync_languages(ctx: &StageContext) -> Result<(), MirrorError
         source: None,
     };
     let languages = Languages { project: *project, bytes, at: item.read_at() };
-    let rows = RowBatch { languages: vec![languages], sync_updates: vec![step], ..RowBatch::default() };
+    let rows = RowBatch { languages: vec![languages], sync_updates: vec![update], ..RowBatch::default() };
     ctx.write(vec![document], rows).await
 }

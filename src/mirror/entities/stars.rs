@@ -3,7 +3,7 @@
 use crate::github::Accept;
 use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::unlisted_users::removed_users;
+use crate::mirror::lists::unlisted_users::rows_of_gone_documents;
 use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, revalidate_expecting, tombstone};
 use crate::mirror::mapping::account::{account, as_person};
 use crate::mirror::mapping::item::JsonItem;
@@ -54,7 +54,7 @@ pub(crate) async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
         ctx.record_final_gap(format!("{} stars belong to deleted accounts", listing.unidentified));
     }
     let project = ctx.project();
-    let gone = removed_users(ctx, list.collection, &listing).await?;
+    let gone = rows_of_gone_documents(ctx, list.collection, &listing).await?;
     let gone = gone.into_iter().map(|user| (project, user)).collect();
     ctx.write_rows(RowBatch { removed_watchers: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, Collection::Watchers, &listing.gone).await

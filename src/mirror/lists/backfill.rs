@@ -68,7 +68,7 @@ pub(crate) async fn sync_immutable(ctx: &StageContext, list: &List<'_>) -> Resul
     if walker.has_unchecked_pages() {
         return Ok(walker.ids());
     }
-    walker.complete(None, 0).await?;
+    walker.record_completed(None, 0).await?;
     Ok(walker.ids())
 }
 
@@ -150,7 +150,7 @@ pub(crate) async fn backfill(
     };
     // The first page's tag lets the next run see for free that nothing has come at the front.
     let keep = if grows == GrowthEnd::Front { 1 } else { u32::MAX };
-    walker.complete(Some(timestamp(watermark)), keep).await?;
+    walker.record_completed(Some(timestamp(watermark)), keep).await?;
     Ok(Backfill::Whole { watermark, listing, resumed })
 }
 

@@ -128,7 +128,7 @@ async fn fetch_page<S: Resource>(
         Ok(Fetched::NotModified) => Ok(PageResult::NotModified),
         Ok(Fetched::Page(page)) => {
             ctx.record_page_size(page.body.len());
-            Ok(PageResult::Page(Box::new(answer(url.clone(), *page, room))))
+            Ok(PageResult::Page(Box::new(list_page(url.clone(), *page, room))))
         }
         Err(error) if is_divisible && parts::is_too_much(&error) => {
             ctx.part_size().failed(PER_PAGE);
@@ -138,7 +138,7 @@ async fn fetch_page<S: Resource>(
     }
 }
 
-fn answer(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> ListPage {
+fn list_page(url: ApiUrl, page: Page, room: Option<OwnedSemaphorePermit>) -> ListPage {
     let (next, last_page) = (page.links.next.clone(), page.links.last_page());
     ListPage { bodies: vec![page.body.clone()], next, last_page, url, page, read_at: read_now(), room }
 }
@@ -182,12 +182,12 @@ impl ListPage {
 
     /// Returns the validator of a page whose items are all usable; a page with an unusable item is fetched again
     /// unconditionally.
-    fn tag(&self, mapped: &MappedPage) -> Option<Validator> {
+    fn validator_if_usable(&self, mapped: &MappedPage) -> Option<Validator> {
         self.page.validator.clone().filter(|_| mapped.unusable == 0)
     }
 }
 
-fn number(url: &ApiUrl, key: &str) -> Option<u32> {
+fn query_number(url: &ApiUrl, key: &str) -> Option<u32> {
     url.query_value(key).and_then(|value| value.parse().ok())
 }
 

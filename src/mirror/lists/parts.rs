@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{ListPage, PER_PAGE, answer, number};
+use super::{ListPage, PER_PAGE, list_page, query_number};
 use crate::github::{Accept, ApiError, ApiUrl, Fetched, Page};
 use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
@@ -17,7 +17,7 @@ pub(super) fn is_too_much(error: &MirrorError) -> bool {
 
 /// Returns whether a page can be requested in smaller parts.
 pub(super) fn is_divisible(url: &ApiUrl) -> bool {
-    number(url, "per_page").is_some_and(|size| size as usize == PER_PAGE)
+    query_number(url, "per_page").is_some_and(|size| size as usize == PER_PAGE)
 }
 
 /// Fetches one whole page in parts, as large as the server delivers them; they grow again when it recovers.
@@ -27,7 +27,7 @@ pub(super) async fn fetch_split<S: Resource>(
     accept: Accept,
     room: Option<OwnedSemaphorePermit>,
 ) -> Result<Box<ListPage>, MirrorError> {
-    let first_number = number(url, "page").unwrap_or(1).max(1) as usize;
+    let first_number = query_number(url, "page").unwrap_or(1).max(1) as usize;
     let mut read: Option<(Page, Vec<Bytes>)> = None;
     let mut last_page = None;
     let (mut place, mut next) = (0, None);
@@ -82,7 +82,7 @@ pub(super) async fn fetch_split<S: Resource>(
             None => link,
         }
     };
-    let mut answer = answer(url.clone(), page, room);
+    let mut answer = list_page(url.clone(), page, room);
     (answer.bodies, answer.next, answer.last_page) = (bodies, next.map(whole), last_page);
     Ok(Box::new(answer))
 }

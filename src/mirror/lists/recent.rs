@@ -51,7 +51,7 @@ pub(crate) async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Re
             break;
         };
         let mapped = answer.map(ctx, list)?;
-        let tag = answer.tag(&mapped);
+        let tag = answer.validator_if_usable(&mapped);
         let MappedPage { documents, rows, oldest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;
         reach.items += keys.len();
@@ -68,11 +68,11 @@ pub(crate) async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Re
     }
     // Only now: a run that is cut off before must not take the first page for all there was.
     let Some(page) = first_page.filter(|_| whole) else { return Ok(reach) };
-    let progress = vec![
+    let updates = vec![
         SyncUpdate::Page { list: state.id, page },
         SyncUpdate::Completed { list: state.id, watermark: Some(timestamp(read_now())) },
     ];
-    ctx.write_sync_state(progress).await?;
+    ctx.write_sync_state(updates).await?;
     Ok(reach)
 }
 
@@ -119,10 +119,10 @@ pub(crate) async fn sync_recently_changed(
     }
     let Some((page, newest)) = begun.filter(|_| whole) else { return Ok(()) };
     let watermark = newest.max(watermark).map(timestamp);
-    let progress = vec![
+    let updates = vec![
         SyncUpdate::Page { list: state.id, page },
         SyncUpdate::Completed { list: state.id, watermark: None },
         SyncUpdate::Completed { list: keeper.id, watermark },
     ];
-    ctx.write_sync_state(progress).await
+    ctx.write_sync_state(updates).await
 }

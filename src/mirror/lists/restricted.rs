@@ -52,7 +52,7 @@ pub(in crate::mirror) const TEAM_REPOSITORIES: Restricted = Restricted {
 
 /// Removes documents from a listing's `gone` that may only be hidden from the present token. With `sees_all`, the token
 /// is known to see everything.
-pub(in crate::mirror) async fn keep_hidden<S: Resource>(
+pub(in crate::mirror) async fn drop_possibly_hidden<S: Resource>(
     ctx: &StageContext<S>,
     kind: &Restricted,
     listing: &mut Listing,

@@ -141,8 +141,8 @@ async fn recheck_due(walker: &mut PageWalker<'_>, seen: &HashSet<i64>) -> Result
         found = Absent { ids: absent(ctx, walker.list, &ids(walker)).await?, certain: !walker.shifted };
     }
     let pages = walker.answered.iter().copied().filter(|page| walker.is_checked(*page)).collect();
-    let progress = vec![SyncUpdate::PagesChecked { list: walker.state.id, pages }];
-    ctx.write_sync_state(progress).await?;
+    let updates = vec![SyncUpdate::PagesChecked { list: walker.state.id, pages }];
+    ctx.write_sync_state(updates).await?;
     Ok(found)
 }
 
@@ -177,7 +177,7 @@ async fn sync_changes(ctx: &StageContext, list: &List<'_>, keeper: &ListState) -
         let Some(PageResult::Page(mut answer)) = asked else { break };
         let clock = *clock.get_or_insert(answer.answered_at());
         let mapped = answer.map(ctx, list)?;
-        let tag = answer.tag(&mapped);
+        let tag = answer.validator_if_usable(&mapped);
         let MappedPage { documents, mut rows, newest, keys, unusable, .. } = mapped;
         whole &= unusable == 0;
         seen.extend(keys.iter().copied().filter(|key| *key != UNIDENTIFIED));
@@ -195,8 +195,8 @@ async fn sync_changes(ctx: &StageContext, list: &List<'_>, keeper: &ListState) -
         ctx.write(documents, rows).await?;
     }
     if whole && clock.is_some() {
-        let progress = vec![SyncUpdate::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
-        ctx.write_sync_state(progress).await?;
+        let updates = vec![SyncUpdate::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
+        ctx.write_sync_state(updates).await?;
     }
     Ok(seen)
 }

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use super::walker::{CachePolicy, MAX_PASSES, PageWalker};
 use super::{List, UNIDENTIFIED};
 use crate::github::{Accept, ApiUrl};
-use crate::mirror::context::{Resource, StageContext, read_now};
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
-use crate::mirror::item::JsonItem;
+use crate::mirror::mapping::item::JsonItem;
+use crate::mirror::resource::Resource;
 use crate::store::documents::{Collection, IDS_PER_PAGE};
 use crate::store::relational::sync_state::fingerprint;
 
@@ -165,7 +166,7 @@ pub(crate) async fn revalidate_expecting<S: Resource>(
         complete = true;
     }
     if !walker.state.completed || walker.changed {
-        walker.complete(None, u32::MAX).await?;
+        walker.record_completed(None, u32::MAX).await?;
     }
     Ok(Listing {
         ids,

@@ -5,7 +5,7 @@
 //! page that is at least half full and has no link is no proof of the list's end: the page behind it is requested, and
 //! an empty one, with its tag, is the proof from then on.
 
-use super::{PER_PAGE, number};
+use super::{PER_PAGE, query_number};
 use crate::github::{ApiError, ApiUrl, VisitedUrls};
 
 /// Minimum number of items on a page without a link for its successor to be probed; with fewer, the page ends its list.
@@ -25,14 +25,14 @@ pub(super) enum Successor {
 impl Successor {
     /// Returns the successor of the page at `url` with so many items, which links to `link`.
     pub(super) fn of(url: &ApiUrl, link: Option<&ApiUrl>, shown: usize) -> Self {
-        let size = number(url, "per_page").map_or(PER_PAGE, |size| size as usize);
+        let size = query_number(url, "per_page").map_or(PER_PAGE, |size| size as usize);
         match link {
             Some(link) => Self::Linked(link.clone()),
             // A cursor is GitHub's own to make, and stands in the very header that leads to the next page.
             None if url.query_value("after").is_some() => Self::End,
-            None if shown >= PROBE_FROM.min(size / 2).max(1) => {
-                Self::Probable(url.clone().with_query("page", &(number(url, "page").unwrap_or(1) + 1).to_string()))
-            }
+            None if shown >= PROBE_FROM.min(size / 2).max(1) => Self::Probable(
+                url.clone().with_query("page", &(query_number(url, "page").unwrap_or(1) + 1).to_string()),
+            ),
             None => Self::End,
         }
     }

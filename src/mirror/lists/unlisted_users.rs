@@ -15,7 +15,7 @@ use crate::store::relational::ProjectUserKind;
 use crate::store::relational::sync_state::fingerprint;
 
 /// Returns the rows of users whose documents a list no longer holds, unless it holds them under another login.
-pub(in crate::mirror) async fn removed_users<S: Resource>(
+pub(in crate::mirror) async fn rows_of_gone_documents<S: Resource>(
     ctx: &StageContext<S>,
     collection: Collection,
     listing: &Listing,
@@ -26,13 +26,13 @@ pub(in crate::mirror) async fn removed_users<S: Resource>(
         let Some((prefix, login)) = id.rsplit_once('/') else { continue };
         let stored = stores.documents.get(collection, id).await?;
         let document: Option<Value> = stored.and_then(|json| serde_json::from_str(&json).ok());
-        let number = document.as_ref().and_then(|document| {
+        let github_id = document.as_ref().and_then(|document| {
             get_path(document, "user.id")
                 .or_else(|| get_path(document, "id").filter(|_| get_path(document, "user").is_none()))?
                 .as_i64()
         });
-        let known = match number {
-            Some(number) => stores.relational.find_account_by_github_id(number).await?,
+        let known = match github_id {
+            Some(github_id) => stores.relational.find_account_by_github_id(github_id).await?,
             None => stores.relational.find_account(login).await?,
         };
         let Some(known) = known else { continue };
@@ -44,7 +44,7 @@ pub(in crate::mirror) async fn removed_users<S: Resource>(
 }
 
 /// Returns the rows of users that the tables relate to a repository and that its list does not hold.
-pub(in crate::mirror) async fn unlisted_users(
+pub(in crate::mirror) async fn rows_not_in_listing(
     ctx: &StageContext,
     tie: ProjectUserKind,
     listing: &Listing,

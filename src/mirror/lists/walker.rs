@@ -248,7 +248,7 @@ impl<'a, S: Resource> PageWalker<'a, S> {
         last_before: Option<u32>,
     ) -> Result<(), MirrorError> {
         let mapped = answer.map(self.ctx, self.list)?;
-        let validator = answer.tag(&mapped);
+        let validator = answer.validator_if_usable(&mapped);
         let MappedPage { documents, mut rows, newest, keys, unusable, .. } = mapped;
         self.started = self.started.or(Some(answer.answered_at()));
         self.newest = self.newest.max(newest);
@@ -320,10 +320,10 @@ impl<'a, S: Resource> PageWalker<'a, S> {
     }
 
     /// Records that the list is complete.
-    pub(super) async fn complete(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
+    pub(super) async fn record_completed(&self, watermark: Option<String>, keep_pages: u32) -> Result<(), MirrorError> {
         let list = self.state.id;
-        let progress = vec![SyncUpdate::PagesEnd { list, last: keep_pages }, SyncUpdate::Completed { list, watermark }];
-        self.ctx.write_sync_state(progress).await
+        let updates = vec![SyncUpdate::PagesEnd { list, last: keep_pages }, SyncUpdate::Completed { list, watermark }];
+        self.ctx.write_sync_state(updates).await
     }
 }
 

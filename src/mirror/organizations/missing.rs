@@ -25,7 +25,7 @@ impl Mirror {
         let missing: Vec<RepositoryRecord> = own
             .into_iter()
             .filter(|known| !known.deleted && matches!(known.listed.as_deref(), None | Some("listed")))
-            .filter(|known| !found.lists(&format!("{}/{}", known.owner, known.name)))
+            .filter(|known| !found.lists_repository(&format!("{}/{}", known.owner, known.name)))
             .collect();
         for known in missing {
             // One that was set aside bears a name that no repository can have.

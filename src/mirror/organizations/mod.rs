@@ -161,8 +161,8 @@ impl Mirror {
         };
         let number = opened.github_id.to_string();
         if kept.watermark.as_ref() != Some(&number) {
-            let progress = vec![SyncUpdate::Watermark { list: kept.id, watermark: number }];
-            self.save_sync_state(progress).await?;
+            let updates = vec![SyncUpdate::Watermark { list: kept.id, watermark: number }];
+            self.save_sync_state(updates).await?;
         }
         Ok(opened)
     }

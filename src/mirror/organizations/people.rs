@@ -16,8 +16,8 @@ use crate::mirror::accounts::User;
 use crate::mirror::accounts::relations::{MEMBERS, OUTSIDE_COLLABORATORS, sync_relation};
 use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
-use crate::mirror::lists::restricted::{self, TEAM_REPOSITORIES, keep_hidden};
-use crate::mirror::lists::unlisted_users::removed_users;
+use crate::mirror::lists::restricted::{self, TEAM_REPOSITORIES, drop_possibly_hidden};
+use crate::mirror::lists::unlisted_users::rows_of_gone_documents;
 use crate::mirror::lists::{Expected, List, Listing, revalidate_expecting, tombstone};
 use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::item::JsonItem;
@@ -202,7 +202,7 @@ impl OrganizationSync<'_> {
         stats: &Arc<StageStats>,
     ) -> Result<(), MirrorError> {
         let ctx = self.context(own.clone(), stats);
-        keep_hidden(&ctx, &restricted::TEAMS, listing, owner).await?;
+        drop_possibly_hidden(&ctx, &restricted::TEAMS, listing, owner).await?;
         let deleted_teams = listing.gone.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
         ctx.write_rows(RowBatch { deleted_teams, ..RowBatch::default() }).await?;
         tombstone(&ctx, Collection::Teams, &listing.gone).await?;
@@ -226,7 +226,7 @@ async fn team_members(ctx: &StageContext<Team>) -> Result<(), MirrorError> {
     let collection = Collection::TeamMembers;
     let list = List::new("members", ctx.resource().url(&["members"]), collection, members);
     let listing = revalidate_expecting(ctx, &list, Expected::At(ctx.resource().url(&[]), "members_count")).await?;
-    let gone = removed_users(ctx, collection, &listing).await?;
+    let gone = rows_of_gone_documents(ctx, collection, &listing).await?;
     let gone = gone.into_iter().map(|member| (number, member)).collect();
     ctx.write_rows(RowBatch { removed_team_members: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, collection, &listing.gone).await?;
@@ -249,7 +249,7 @@ async fn team_repositories(ctx: &StageContext<Team>) -> Result<(), MirrorError> 
     let collection = Collection::TeamRepos;
     let list = List::new("repositories", ctx.resource().url(&["repos"]), collection, repositories);
     let mut listing = revalidate_expecting(ctx, &list, Expected::At(ctx.resource().url(&[]), "repos_count")).await?;
-    keep_hidden(ctx, &TEAM_REPOSITORIES, &mut listing, false).await?;
+    drop_possibly_hidden(ctx, &TEAM_REPOSITORIES, &mut listing, false).await?;
     let id = |id: &String| id.rsplit('/').next()?.parse().ok();
     let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
     ctx.write_rows(RowBatch { removed_team_projects: gone, ..RowBatch::default() }).await?;

@@ -33,9 +33,9 @@ struct RenamedRepository {
 
 /// State of the store before the lists were synced.
 struct KnownState {
-    by_number: Inventory,
+    by_github_id: Inventory,
     /// Lower-case `owner/name` of the owner's own projects, to GitHub's ids.
-    numbers: HashMap<String, Option<i64>>,
+    github_ids: HashMap<String, Option<i64>>,
 }
 
 /// Differences that the lists showed.
@@ -55,8 +55,8 @@ impl OrganizationSync<'_> {
         stats: &Arc<StageStats>,
         found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
-        let numbers = self.mirror.stores.relational.github_ids_of_owner(&own.account.login).await?;
-        let before = KnownState { by_number: Arc::clone(before), numbers };
+        let github_ids = self.mirror.stores.relational.github_ids_of_owner(&own.account.login).await?;
+        let before = KnownState { by_github_id: Arc::clone(before), github_ids };
         let before = Arc::new(before);
         let shown: Arc<Mutex<ListingDiff>> = Arc::default();
         let login = own.account.login.as_str();
@@ -94,14 +94,14 @@ impl OrganizationSync<'_> {
             }
         }
         let incomplete = std::mem::take(&mut *stats.incomplete.lock().unwrap_or_else(PoisonError::into_inner));
-        for record_incomplete in incomplete {
-            found.record_problem(record_incomplete);
+        for reason in incomplete {
+            found.record_problem(reason);
         }
         let shown = std::mem::take(&mut *shown.lock().unwrap_or_else(PoisonError::into_inner));
         found.new = shown.new;
         let revived = before.marked_and_listed(found, &shown.moved);
         for moved in shown.moved.into_values().chain(revived) {
-            self.follow(moved, process, found).await?;
+            self.apply_rename(moved, process, found).await?;
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl OrganizationSync<'_> {
             }
             let private = item.get_path("private").and_then(Value::as_bool).unwrap_or(true);
             github.record_access(&reader, &name, !private);
-            before.classify(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
+            before.detect_rename_or_map(&name, item, out, &mut shown.lock().unwrap_or_else(PoisonError::into_inner))
         };
         let map: &ItemMapper<User> = &map;
         let ctx = self.context(with_token(own, token), stats);
@@ -200,7 +200,7 @@ impl OrganizationSync<'_> {
     /// Records the repositories that a token can read, also those on unchanged pages, so that the entity tags it got
     /// for their lists are used.
     fn record_readers(&self, token: &TokenRef, shown: &HashSet<i64>, before: &KnownState) {
-        let own = before.numbers.values().flatten().filter_map(|number| before.by_number.get(number));
+        let own = before.github_ids.values().flatten().filter_map(|github_id| before.by_github_id.get(github_id));
         for known in own {
             let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
             if shown.contains(&fingerprint(&name.to_string())) {
@@ -210,7 +210,7 @@ impl OrganizationSync<'_> {
     }
 
     /// Updates a renamed repository, or one whose name was another's: that moves the data of both.
-    async fn follow(
+    async fn apply_rename(
         &self,
         moved: RenamedRepository,
         process: &str,
@@ -255,37 +255,35 @@ impl KnownState {
         found: &OrganizationReport,
         moved: &HashMap<i64, RenamedRepository>,
     ) -> Vec<RenamedRepository> {
-        let own = self.numbers.values().flatten().filter_map(|number| self.by_number.get(number));
+        let own = self.github_ids.values().flatten().filter_map(|github_id| self.by_github_id.get(github_id));
         let marked = own.filter(|known| known.deleted && !moved.contains_key(&known.github_id));
         let listed = marked.filter_map(|known| {
             let name = RepoName::new(&known.owner, &known.name).ok()?;
             let text = name.to_string();
             let unseen = found.seen.contains(&fingerprint(&text)) && !found.new.contains(&text);
-            unseen.then(|| RenamedRepository { name, from: None, listing: known.listing(ListingState::ListingState) })
+            unseen.then(|| RenamedRepository { name, from: None, listing: known.listing(ListingState::Listed) })
         });
         listed.collect()
     }
 
     /// Maps a listed repository, unless a rename has to be handled first.
-    fn classify(
+    fn detect_rename_or_map(
         &self,
         name: &RepoName,
         item: &JsonItem<'_>,
         out: &mut MappedPage,
         shown: &mut ListingDiff,
     ) -> Result<(), MirrorError> {
-        let number = item.require_integer("id")?;
-        let listing = ProjectListing {
-            documents_name: Some(name.to_string()),
-            ..listing(number, item, ListingState::ListingState)
-        };
-        let known = self.by_number.get(&number);
+        let github_id = item.require_integer("id")?;
+        let listing =
+            ProjectListing { documents_name: Some(name.to_string()), ..listing(github_id, item, ListingState::Listed) };
+        let known = self.by_github_id.get(&github_id);
         let from = known
             .map(|known| known.documents_name.clone().unwrap_or_else(|| format!("{}/{}", known.owner, known.name)))
             .filter(|before| *before != name.to_string());
-        let holder = self.numbers.get(&name.to_string().to_lowercase()).copied().flatten();
-        if from.is_some() || holder.is_some_and(|holder| holder != number) {
-            shown.moved.entry(number).or_insert_with(|| RenamedRepository { name: name.clone(), from, listing });
+        let holder = self.github_ids.get(&name.to_string().to_lowercase()).copied().flatten();
+        if from.is_some() || holder.is_some_and(|holder| holder != github_id) {
+            shown.moved.entry(github_id).or_insert_with(|| RenamedRepository { name: name.clone(), from, listing });
             return Ok(());
         }
         if known.is_none_or(|known| known.listed.is_none() || known.deleted) && !shown.new.contains(&name.to_string()) {
@@ -301,7 +299,7 @@ impl KnownState {
 
 impl OrganizationReport {
     /// Returns whether any list held the repository.
-    pub(super) fn lists(&self, name: &str) -> bool {
+    pub(super) fn lists_repository(&self, name: &str) -> bool {
         self.seen.contains(&fingerprint(name))
             || self.renamed.iter().any(|(_, present)| present == name)
             || self.new.iter().any(|new| new == name)
