@@ -5,6 +5,7 @@
 // The stricter lints are for the program.
 #![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
 
+mod deliveries;
 mod documents;
 mod families;
 mod migrate;

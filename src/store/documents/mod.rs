@@ -4,6 +4,7 @@
 //! written again: `_msght.fetched_at` tells when the stored state was first read.
 
 mod collection;
+pub mod deliveries;
 mod inspect;
 mod merge;
 mod mongodb;
@@ -11,6 +12,7 @@ mod sqlite;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,8 +21,12 @@ pub use collection::{Collection, Column, ColumnKind};
 pub use inspect::inspect;
 
 use super::BackendError;
+use super::sqlite::BUSY_TIMEOUT;
 use crate::backend_url::{self, BackendUrl};
 use crate::retry::RetryPolicy;
+
+/// Maximum wait for another process's transaction before a delivery is rejected: GitHub itself waits for 10 s.
+const INBOX_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Representation of an entity, in GitHub's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,8 +216,24 @@ impl Documents {
     /// The store can't be created, reached or written, is of another kind, has several documents of one key, or was
     /// written by a newer msght.
     pub async fn open(url: &BackendUrl, retry_policy: &RetryPolicy) -> Result<Self, BackendError> {
+        Self::open_with(url, retry_policy, BUSY_TIMEOUT).await
+    }
+
+    /// Opens the store for the receipt of deliveries: whoever is told at once that it can't be written delivers again.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) has them.
+    pub async fn open_inbox(url: &BackendUrl) -> Result<Self, BackendError> {
+        Self::open_with(url, &RetryPolicy::new(Duration::ZERO, |_| {}), INBOX_BUSY_TIMEOUT).await
+    }
+
+    async fn open_with(
+        url: &BackendUrl,
+        retry_policy: &RetryPolicy,
+        busy_timeout: Duration,
+    ) -> Result<Self, BackendError> {
         let backend = match (url.kind(), url.sqlite_path()) {
-            (_, Some(path)) => Backend::Sqlite(sqlite::SqliteDocuments::open(path).await?),
+            (_, Some(path)) => Backend::Sqlite(sqlite::SqliteDocuments::open(path, busy_timeout).await?),
             (backend_url::BackendKind::Mongodb, None) => {
                 Backend::Mongodb(mongodb::MongoDocuments::open(url, &retry_policy.for_backend()).await?)
             }

@@ -1,12 +1,15 @@
 //! The embedded document store: one SQLite file, one table per collection.
 
+mod deliveries;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow, SqliteSynchronous};
 use sqlx::{Arguments, AssertSqlSafe, Row as _, Sqlite, Transaction};
 
 use super::merge::{self, Row, StoredMeta};
@@ -20,7 +23,8 @@ use crate::store::sqlite::{self, Pragmas};
 /// |---|---|
 /// | 1 | what belongs to repositories |
 /// | 2 | the collections of people, too |
-pub(super) const SCHEMA_VERSION: i64 = 2;
+/// | 3 | the inbox of deliveries |
+pub(super) const SCHEMA_VERSION: i64 = 3;
 
 /// Documents per statement: far below SQLite's 32,766 parameters with all columns, and few distinct sizes keep the
 /// statement cache small.
@@ -39,11 +43,11 @@ pub(super) struct SqliteDocuments {
 }
 
 impl SqliteDocuments {
-    pub(super) async fn open(path: &Path) -> Result<Self, BackendError> {
+    pub(super) async fn open(path: &Path, busy_timeout: Duration) -> Result<Self, BackendError> {
         // Two processes starting together on a new file would race through its schema; the lock serializes them.
         let _lock = sqlite::lock_for_setup(path).await?;
         let pragmas = Pragmas { page_size: 8192, cache_kib: 4 * 1024, connections: 2 };
-        let pool = sqlite::open("document store", path, &pragmas).await?;
+        let pool = sqlite::open_with("document store", path, &pragmas, SqliteSynchronous::Full, busy_timeout).await?;
         let store = Self { pool, path: Arc::new(path.to_owned()) };
         store.create_schema().await.map_err(BackendError::before_start)?;
         Ok(store)
@@ -77,6 +81,9 @@ impl SqliteDocuments {
             for statement in schema(*collection) {
                 sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.map_err(|e| explain(&e))?;
             }
+        }
+        for statement in deliveries::SCHEMA {
+            sqlx::query(statement).execute(&mut *tx).await.map_err(|e| explain(&e))?;
         }
         let identity =
             "CREATE TABLE IF NOT EXISTS msght_store AS SELECT lower(hex(randomblob(16))) AS id, 0 AS generation";

@@ -6,6 +6,7 @@
 
 mod connection;
 mod convert;
+mod deliveries;
 mod error;
 mod fit;
 mod indexes;
@@ -51,6 +52,7 @@ impl MongoDocuments {
         let store = Self { connection: Arc::new(Connection::open(url, retry_policy).await?) };
         let connection = &store.connection;
         connection.retry_conflicts(|| indexes::ensure(connection)).await?;
+        connection.retry_conflicts(|| deliveries::ensure_indexes(connection)).await?;
         connection.retry_conflicts(|| store.read_identity()).await?;
         Ok(store)
     }

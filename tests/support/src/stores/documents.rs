@@ -57,7 +57,7 @@ impl DocumentStore {
         all
     }
 
-    /// Names of the collections, without the store's own bookkeeping.
+    /// Names of the collections of documents, without the store's own bookkeeping and the inbox of deliveries.
     async fn names(&self) -> Vec<String> {
         let mut names = match self {
             Self::Sqlite(path) => {
@@ -66,7 +66,8 @@ impl DocumentStore {
             }
             Self::Mongodb { .. } => self.database().await.list_collection_names().await.expect("the collections"),
         };
-        names.retain(|name: &String| !name.starts_with("msght_") && !name.starts_with("system."));
+        let others = ["msght_", "system.", "deliver"];
+        names.retain(|name: &String| !others.iter().any(|prefix| name.starts_with(prefix)));
         names
     }
 
