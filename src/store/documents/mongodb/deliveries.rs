@@ -12,7 +12,7 @@ use mongodb::options::IndexOptions;
 
 use super::connection::{COMMAND_TIMEOUT, Connection, ReadFrom, Statements, with_timeout};
 use super::error::MongoError;
-use super::layout::{ascending, at, integer};
+use super::layout::{ascending, integer, value_at};
 use super::{MongoDocuments, STORE};
 use crate::store::BackendError;
 use crate::store::documents::deliveries::{
@@ -571,25 +571,25 @@ fn date(millis: i64) -> DateTime {
 }
 
 fn text<'a>(document: &'a RawDocument, key: &str) -> Option<&'a str> {
-    at(document, key).and_then(RawBsonRef::as_str)
+    value_at(document, key).and_then(RawBsonRef::as_str)
 }
 
 fn number(document: &RawDocument, key: &str) -> Option<i64> {
-    at(document, key).and_then(integer)
+    value_at(document, key).and_then(integer)
 }
 
 /// Returns a truth value; some servers return it as a number.
 fn is_true(document: &RawDocument, key: &str) -> bool {
-    match at(document, key) {
+    match value_at(document, key) {
         Some(RawBsonRef::Boolean(truth)) => truth,
         value => value.and_then(integer) == Some(1),
     }
 }
 
 fn time(document: &RawDocument, key: &str) -> Option<i64> {
-    at(document, key).and_then(RawBsonRef::as_datetime).map(DateTime::timestamp_millis)
+    value_at(document, key).and_then(RawBsonRef::as_datetime).map(DateTime::timestamp_millis)
 }
 
 fn binary<'a>(document: &'a RawDocument, key: &str) -> Option<&'a [u8]> {
-    at(document, key).and_then(RawBsonRef::as_binary).map(|binary| binary.bytes)
+    value_at(document, key).and_then(RawBsonRef::as_binary).map(|binary| binary.bytes)
 }
