@@ -1,5 +1,6 @@
 //! The unit of writing: rows of all kinds that are applied in one transaction.
 
+use super::outbox::StoredEvent;
 use super::rows::{
     Account, AccountRelation, Commit, CommitComment, DeletedRow, Issue, IssueComment, IssueEvent, Languages, Profile,
     Project, ProjectListing, ProjectUser, PullCommits, PullRequest, PullRequestHistory, ReviewComment, Team,
@@ -67,6 +68,8 @@ pub struct RowBatch {
     pub deleted_rows: Vec<DeletedRow>,
     /// Project, and the titles of all its milestones. Others are marked as deleted.
     pub milestone_titles: Vec<(i64, Vec<String>)>,
+    /// Stored events. One that has a row keeps it.
+    pub events: Vec<StoredEvent>,
     pub sync_updates: Vec<SyncUpdate>,
 }
 
@@ -114,6 +117,7 @@ macro_rules! with_row_fields {
             topics,
             deleted_rows,
             milestone_titles,
+            events,
             sync_updates
         )
     };

@@ -57,7 +57,7 @@ pub fn process_name() -> String {
 }
 
 /// Returns whether the process that a holder names has certainly ended.
-fn has_ended(holder: &str) -> bool {
+pub(super) fn has_ended(holder: &str) -> bool {
     let mut parts = holder.rsplit('/').skip(1);
     let (Some(mark), Some(pid)) = (parts.next(), parts.next()) else { return false };
     pid.parse().is_ok_and(|pid| process_id::has_ended(pid, mark))

@@ -8,6 +8,7 @@ mod account_identity;
 mod account_relations;
 mod commits;
 mod deleted_rows;
+mod events;
 mod issues;
 mod organizations;
 mod people;
@@ -56,6 +57,7 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut IdCaches, rows: &RowBatch) -> R
     batch.account_relations(rows).await?;
     batch.organizations(rows).await?;
     batch.mark_deleted_rows(rows).await?;
+    batch.events(&rows.events).await?;
     batch.sync_updates(&rows.sync_updates).await
 }
 
