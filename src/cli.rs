@@ -1,5 +1,6 @@
 //! The command line: its types, and the checks that clap's types can't express.
 
+mod events;
 mod lists;
 mod parsers;
 mod repositories;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::events::MirrorEventsArgs;
 pub use self::lists::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
 use crate::config::Sources;
@@ -88,6 +90,8 @@ pub enum Command {
     RetrieveUser(RetrieveUserArgs),
     /// Process the queue of accounts, beside any number of other workers
     RetrieveUsers(RetrieveUsersArgs),
+    /// Pull the events feeds of organizations without a webhook, and publish their events
+    MirrorEvents(MirrorEventsArgs),
     /// Put repositories or users on their queue, or requeue dead letters
     Load(LoadArgs),
     /// Upgrade GHTorrent's databases in place; without --apply only show the changes
@@ -258,6 +262,7 @@ impl Cli {
             Command::RetrieveRepos(_)
             | Command::RetrieveUser(_)
             | Command::RetrieveUsers(_)
+            | Command::MirrorEvents(_)
             | Command::Migrate(_)
             | Command::Check(_)
             | Command::Config(_)
@@ -308,6 +313,7 @@ mod tests {
             "update-repo",
             "retrieve-user",
             "retrieve-users",
+            "mirror-events",
             "load",
             "migrate",
             "check",

@@ -142,7 +142,14 @@ impl App {
             github = self.github() => github?,
             () = self.shutdown.cancelled() => return Err(MirrorError::Cancelled.into()),
         };
-        Ok(Mirror { github, stores, console: self.console.clone(), cancel: self.shutdown.clone(), lease_owner: None })
+        Ok(Mirror {
+            github,
+            stores,
+            console: self.console.clone(),
+            cancel: self.shutdown.clone(),
+            publishing: self.settings.events.publish,
+            lease_owner: None,
+        })
     }
 
     /// Returns the client settings that correspond to the settings.

@@ -14,6 +14,7 @@ mod config;
 mod get_repos;
 mod load;
 mod migrate;
+mod mirror_events;
 mod output;
 mod retrieve_repo;
 mod retrieve_repos;
@@ -63,6 +64,7 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::RetrieveUsers(args) => retrieve_users::run(app()?, args).await,
         Command::GetRepos(args) => get_repos::run(app()?, args).await,
         Command::Start(args) => start::run(app()?, args).await,
+        Command::MirrorEvents(args) => mirror_events::run(app()?, args).await,
         Command::Load(args) => load::run(app()?, args).await,
     }
 }

@@ -63,6 +63,7 @@ impl Settings {
             "github.reserve" => json!(self.github.reserve),
             "github.user_agent" => json!(self.github.user_agent),
             "mirror.fork_commits" => json!(self.mirror.fork_commits.name()),
+            "events.publish" => json!(self.events.publish.name()),
             "webhooks.listen" => json!(self.webhooks.listen.to_string()),
             "webhooks.public_url" => {
                 json!(self.webhooks.public_url.as_ref().map(|url| redacted(url.as_str())))

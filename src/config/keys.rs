@@ -86,6 +86,7 @@ pub const KEYS: &[Key] = &[
     number("github.reserve"),
     text("github.user_agent"),
     text("mirror.fork_commits"),
+    text("events.publish"),
     text("webhooks.listen"),
     text("webhooks.public_url"),
     secret("webhooks.secret", ValueKind::Text),

@@ -30,7 +30,7 @@ pub use sources::{Sources, nearest};
 pub use tokens::{ReadToken, problem as token_problem};
 
 use crate::azure::Account;
-use crate::mirror::ForkCommits;
+use crate::mirror::{EventPublishing, ForkCommits};
 use crate::secret::Secret;
 use crate::telemetry::{ConnectionString, LogConfig};
 
@@ -53,6 +53,8 @@ pub struct Settings {
     pub github: GithubSettings,
     /// The extent of the mirror.
     pub mirror: MirrorSettings,
+    /// Events and their routing.
+    pub events: EventSettings,
     /// The webhook server.
     pub webhooks: WebhookSettings,
     /// The destination of telemetry besides the log.
@@ -142,6 +144,13 @@ pub struct GithubSettings {
 pub struct MirrorSettings {
     /// The rule for the commits that count as a fork's own.
     pub fork_commits: ForkCommits,
+}
+
+/// `events.*`
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventSettings {
+    /// The rule for which stored events are published to the exchange.
+    pub publish: EventPublishing,
 }
 
 /// `webhooks.*`

@@ -12,12 +12,12 @@ use super::keys::KEYS;
 use super::origin::{Origin, Origins};
 use super::sources::Layers;
 use super::{
-    DURATION_EXPECTED, DocumentSettings, DumpSettings, GithubSettings, MirrorSettings, QueueSettings, Settings,
-    SqlSettings, StoreSettings, TelemetrySettings, WebhookSettings, app_key, parse_duration, tokens,
+    DURATION_EXPECTED, DocumentSettings, DumpSettings, EventSettings, GithubSettings, MirrorSettings, QueueSettings,
+    Settings, SqlSettings, StoreSettings, TelemetrySettings, WebhookSettings, app_key, parse_duration, tokens,
 };
 use crate::azure::Account;
 use crate::backend_url::{BackendKind, BackendUrl, redacted};
-use crate::mirror::ForkCommits;
+use crate::mirror::{EventPublishing, ForkCommits};
 use crate::secret::Secret;
 use crate::telemetry::{ConnectionString, Level, LogConfig};
 
@@ -69,6 +69,7 @@ pub(super) fn check(layers: &Layers) -> Result<Settings, ConfigError> {
         dump: values.dump(&data_dir)?,
         github: values.github()?,
         mirror: MirrorSettings { fork_commits: values.fork_commits()?.unwrap_or_default() },
+        events: EventSettings { publish: values.events_publish()?.unwrap_or_default() },
         webhooks: WebhookSettings {
             listen: values.listen()?.unwrap_or(LISTEN),
             public_url: values.web_url("webhooks.public_url")?,
@@ -338,6 +339,17 @@ impl Values<'_> {
                 .into_iter()
                 .find(|choice| choice.name() == text)
                 .ok_or_else(|| self.invalid(KEY, format!("{text:?}"), "fork_point, all or none"))
+        };
+        self.0.text(KEY).map(parse).transpose()
+    }
+
+    fn events_publish(&self) -> Result<Option<EventPublishing>, ConfigError> {
+        const KEY: &str = "events.publish";
+        let parse = |text: String| {
+            EventPublishing::ALL
+                .into_iter()
+                .find(|choice| choice.name() == text)
+                .ok_or_else(|| self.invalid(KEY, format!("{text:?}"), "live, all or none"))
         };
         self.0.text(KEY).map(parse).transpose()
     }

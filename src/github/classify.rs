@@ -92,6 +92,13 @@ impl Response {
         http_date(self.header("date")?)
     }
 
+    /// Returns the interval that GitHub wants between two requests for a feed; more than a day is not believed.
+    pub(super) fn poll_interval(&self) -> Option<Duration> {
+        const MAX_POLL_INTERVAL: u64 = 24 * 60 * 60;
+        let seconds: u64 = self.header("x-poll-interval")?.parse().ok()?;
+        Some(Duration::from_secs(seconds.min(MAX_POLL_INTERVAL)))
+    }
+
     pub(super) fn etag(&self) -> Option<&str> {
         self.header("etag").filter(|tag| !tag.is_empty())
     }

@@ -1,5 +1,7 @@
 //! Answers: a page, or the news that it has not changed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
@@ -26,6 +28,8 @@ pub struct Page {
     pub links: Links,
     /// The server's clock when it answered.
     pub date: Option<DateTime<Utc>>,
+    /// The interval that GitHub wants between two requests for it (`X-Poll-Interval`), which feeds have.
+    pub poll_interval: Option<Duration>,
     /// It came after a redirect: the resource has another address now.
     pub redirected: bool,
 }

@@ -22,6 +22,7 @@ use crate::github::{Accept, ApiUrl, Fetched, GitHub, Page, Request, VisitedUrls}
 use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
+use crate::store::relational::outbox::EventPublishing;
 use crate::store::relational::rows::DeletedRow;
 use crate::store::relational::sync_state::ListState;
 use crate::store::relational::{RowBatch, SyncUpdate};
@@ -46,6 +47,8 @@ pub(super) struct RunContext<S = Repository> {
     pub resource: S,
     /// Options of the run.
     pub options: Options,
+    /// Rule for which stored events are published.
+    pub publishing: EventPublishing,
     /// Start of the run.
     pub started: DateTime<Utc>,
     /// Memory budget of pages, in KiB; see [`MAX_PAGES_KIB`].

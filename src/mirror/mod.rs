@@ -11,6 +11,7 @@
 //! | `entities` | mirror one family of entities each |
 //! | `accounts`, `organizations` | mirror accounts, and list organizations |
 //! | `lists` | sync one list each |
+//! | `events` | pull events feeds, and publish what they show |
 //! | `mapping` | turn JSON into documents and rows |
 //! | `writer` | stores documents, then rows and sync state |
 //! | `report` | tells the result of a run |
@@ -20,6 +21,7 @@ mod context;
 mod entities;
 mod error;
 mod event;
+pub mod events;
 mod independent;
 mod lists;
 mod mapping;
@@ -38,6 +40,7 @@ mod sync_keys;
 mod update;
 mod writer;
 
+pub use crate::store::relational::outbox::EventPublishing;
 pub use error::MirrorError;
 pub use options::{ForkCommits, Options};
 pub use organizations::{Inventory, OrganizationReport};

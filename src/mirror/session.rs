@@ -13,6 +13,7 @@ use super::writer::Writer;
 use crate::github::{Fetched, GitHub, Page, Request, RequestCounter};
 use crate::names::RepoName;
 use crate::store::Stores;
+use crate::store::relational::outbox::EventPublishing;
 use crate::store::relational::{RowBatch, SyncUpdate};
 use crate::telemetry::Console;
 
@@ -27,6 +28,8 @@ pub struct Mirror {
     pub console: Console,
     /// Canceled when the user asks to stop.
     pub cancel: CancellationToken,
+    /// Rule for which stored events are published.
+    pub publishing: EventPublishing,
     /// Name of this process as an owner of leases, if what it mirrors has to be leased.
     pub lease_owner: Option<Arc<str>>,
 }
@@ -77,6 +80,7 @@ impl Mirror {
             writer,
             resource,
             options,
+            publishing: self.publishing,
             started: read_now(),
             room: Arc::new(Semaphore::new(MAX_PAGES_KIB)),
             console: self.console.clone(),

@@ -85,6 +85,15 @@ impl Queue {
         dispatch!(&self.0, queue => queue.publish(route, bodies))
     }
 
+    /// Puts messages on a route's own queue, past the exchange: no other queue gets them. The queue must have been declared.
+    ///
+    /// # Errors
+    /// The queue does not exist, or the broker can't be reached within the retry policy's time. Some of the messages may be on
+    /// the queue then.
+    pub async fn enqueue(&self, route: &Route, bodies: Vec<String>) -> Result<(), BackendError> {
+        dispatch!(&self.0, queue => queue.enqueue(route, bodies))
+    }
+
     /// Starts consuming a route's own queue. Holds at most `prefetch` messages unsettled at a time, at least 1. Cancelling
     /// `stop` ends the consumer and returns what it has fetched but not handed out.
     ///

@@ -17,6 +17,7 @@ mod completeness;
 mod convergence;
 mod cost;
 mod embedded;
+mod events;
 mod faults;
 mod files;
 mod hooks;

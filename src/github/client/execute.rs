@@ -210,7 +210,8 @@ impl Inner {
             // An ETag belongs to the address that issued it.
             .filter(|_| response.status.as_u16() == 200 && !redirected)
             .map(|etag| Validator { etag: etag.to_owned(), scope });
-        Ok(Page { validator, links, date: response.date(), redirected, body: response.body })
+        let (date, poll_interval) = (response.date(), response.poll_interval());
+        Ok(Page { validator, links, date, poll_interval, redirected, body: response.body })
     }
 
     /// Resolves a redirect, which may need the API's public address first.

@@ -1,20 +1,20 @@
 //! The repository's events feed: at most 300 entries of the last 30 days.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::lists::{List, Reach, sync_newest_first};
-use crate::mirror::mapping::feed::rows_of;
+use crate::mirror::mapping::feed::{has_gap, rows_of, stored_event};
 use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
-use crate::store::relational::rows::Account;
 
 /// Syncs the feed's new entries, with the facts that no list gives.
 pub(crate) async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
     let options = ctx.run.options.clone();
+    let publishing = ctx.run.publishing;
     // Where the list of stars can be read it has the better date, and knows which stars were taken back.
     let relational = &ctx.run.stores.relational;
     let stars_listed = relational.list(ctx.project(), "stars").await?.completed;
@@ -29,10 +29,8 @@ pub(crate) async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
         if too_old || too_new || options.exclude_events.contains(&kind) {
             return Ok(());
         }
-        out.documents.push(item.document(Collection::Events, vec![id.into()], &[]));
-        let as_of = item.date("created_at");
-        let actor = item.account("actor").filter(|account| account.login != "ghost");
-        out.rows.accounts.extend(actor.map(|account| Account { as_of, ..account }));
+        out.documents.push(item.document(Collection::Events, vec![id.as_str().into()], &[]));
+        out.rows.events.push(stored_event(id, &kind, item, publishing));
         rows_of(repository, item, &kind, stars_listed, members_listed, out);
         Ok(())
     };
@@ -44,7 +42,7 @@ pub(crate) async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
         options.events_after.is_some() || options.events_before.is_some() || !options.exclude_events.is_empty();
     if !filtered {
         let reach = sync_newest_first(ctx, &list("events")).await?;
-        if has_gap(&reach, Utc::now()) {
+        if is_cut_off(&reach, Utc::now()) {
             ctx.record_incomplete(
                 "older entries are lost: GitHub's feed no longer reaches back to those fetched before".to_owned(),
             );
@@ -56,14 +54,7 @@ pub(crate) async fn sync_feed(ctx: &StageContext) -> Result<(), MirrorError> {
     sync_newest_first(ctx, &list("events:filtered")).await.map(drop)
 }
 
-/// Maximum number of entries in GitHub's feed (GitHub docs: events), some of which it hides.
-const MAX_FEED_ENTRIES: usize = 300;
-const MAX_HIDDEN_ENTRIES: usize = 50;
-/// Maximum age in days of an entry (GitHub's changelog of 2024-11-08).
-const MAX_FEED_DAYS: i64 = 30;
-
 /// Returns whether entries may have passed through the feed unseen between two runs.
-fn has_gap(reach: &Reach, now: DateTime<Utc>) -> bool {
-    let Some(read_before) = reach.read_before.filter(|_| !reach.joined) else { return false };
-    reach.items + MAX_HIDDEN_ENTRIES >= MAX_FEED_ENTRIES || now - read_before > Duration::days(MAX_FEED_DAYS)
+fn is_cut_off(reach: &Reach, now: DateTime<Utc>) -> bool {
+    reach.read_before.is_some_and(|read_before| !reach.joined && has_gap(read_before, reach.items, now))
 }

@@ -1,15 +1,44 @@
-//! Rows from entries of the events feed.
+//! Documents and rows from entries of the events feed.
 
+use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
 use super::MappedPage;
 use super::item::JsonItem;
+use super::marks::mark_of_entry;
 use crate::mirror::resource::Repository;
+use crate::store::relational::outbox::{EventPublishing, StoredEvent};
 use crate::store::relational::rows::{Account, Person, ProjectUser, PullRequestHistory};
 
 /// Actions of a PullRequestEvent that belong to a pull request's history.
 const HISTORY_ACTIONS: [&str; 5] = ["opened", "closed", "merged", "reopened", "synchronize"];
 
+/// Maximum number of entries in GitHub's feed (GitHub docs: events), some of which it hides.
+const MAX_FEED_ENTRIES: usize = 300;
+const MAX_HIDDEN_ENTRIES: usize = 50;
+/// Maximum age in days of an entry (GitHub's changelog of 2024-11-08).
+const MAX_FEED_DAYS: i64 = 30;
+
+/// Returns whether entries may have passed through a feed unseen since it was last read: `entries` were read now, and none
+/// of them was known.
+pub(crate) fn has_gap(last_read: DateTime<Utc>, entries: usize, now: DateTime<Utc>) -> bool {
+    entries + MAX_HIDDEN_ENTRIES >= MAX_FEED_ENTRIES || now - last_read > Duration::days(MAX_FEED_DAYS)
+}
+
+/// Returns the outbox's row of an entry.
+pub(crate) fn stored_event(id: String, kind: &str, item: &JsonItem<'_>, publishing: EventPublishing) -> StoredEvent {
+    StoredEvent {
+        id,
+        kind: kind.to_owned(),
+        repository: item.text("repo.name"),
+        repository_id: item.integer("repo.id"),
+        mark: mark_of_entry(item.value()),
+        created_at: item.date("created_at"),
+        publishing,
+    }
+}
+
+/// Adds the actor of an entry, and the facts that only the feed tells.
 pub(crate) fn rows_of(
     repository: &Repository,
     item: &JsonItem<'_>,
@@ -20,6 +49,8 @@ pub(crate) fn rows_of(
 ) {
     let project = repository.project;
     let at = item.date("created_at");
+    let actor = item.account("actor").filter(|account| account.login != "ghost");
+    out.rows.accounts.extend(actor.map(|account| Account { as_of: at, ..account }));
     // An entry shows people as they were called then.
     let person = |path: &str| match item.person(path) {
         Person::Account(account) => Person::Account(Account { as_of: at, ..account }),

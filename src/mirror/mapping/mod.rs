@@ -5,6 +5,7 @@ pub(super) mod commit;
 pub(super) mod feed;
 pub(super) mod issue;
 pub(super) mod item;
+pub(super) mod marks;
 pub(super) mod profile;
 pub(super) mod pull;
 pub(super) mod repository;

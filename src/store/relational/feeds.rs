@@ -79,7 +79,7 @@ pub enum FeedOwner {
 pub struct Announcement {
     /// The event's type in the feed, such as `PushEvent`.
     pub kind: String,
-    /// What tells it from other events of the feed, the same from a delivery as from a feed's entry.
+    /// What tells it from all other events, the same from a delivery as from a feed's entry.
     pub mark: String,
     /// Time at which it was announced.
     pub at: DateTime<Utc>,
@@ -120,8 +120,6 @@ pub struct Pull {
     pub validator: Option<Validator>,
     /// The interval that GitHub wants between two pulls; `None` keeps the known one.
     pub poll_interval: Option<Duration>,
-    /// Marks of the entries that it showed.
-    pub marks: HashSet<String>,
     /// Whether it showed anything new.
     pub changed: bool,
     /// The newest entry: its id and time.
@@ -286,6 +284,13 @@ impl Relational {
         self.backend.with_retry(claim).await.map_err(|error| self.backend.backend_error("writing to", &error))
     }
 
+    /// Returns whether a feed is due, or is being pulled.
+    pub async fn has_due_feeds(&self) -> Result<bool, BackendError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM msght_feeds WHERE next_at <= ?)";
+        let rows = self.read(sql, vec![unix_now().into()]).await?;
+        Ok(rows.first().and_then(|row| row[0].as_i64()) == Some(1))
+    }
+
     /// Returns when the next feed is due, unless another process is pulling it.
     pub async fn next_feed_at(&self) -> Result<Option<DateTime<Utc>>, BackendError> {
         let sql = "SELECT min(next_at) FROM msght_feeds WHERE puller IS NULL OR puller_until < ?";
@@ -293,7 +298,7 @@ impl Relational {
         Ok(rows.first().and_then(|row| moment(&row[0])))
     }
 
-    /// Records a pull and ends its claim. What was announced and is shown now is settled; what is still missing decides when
+    /// Records a pull whose events are stored, and ends its claim. What was announced and is stored is settled; what is still missing decides when
     /// the feed is pulled again, until it counts as never shown.
     pub async fn finish_pull(&self, feed: &Feed, pull: &Pull) -> Result<(), BackendError> {
         let started = feed.claimed_at.timestamp();
@@ -301,7 +306,7 @@ impl Relational {
             let _turn = self.ids.lock().await;
             let mut tx = self.backend.begin().await?;
             let now = unix_now();
-            let next = settle_announcements(&mut tx, &feed.key, &pull.marks, started).await?;
+            let next = settle_announcements(&mut tx, &feed.key, started).await?;
             if let Some(before) = pull.gap {
                 let row = vec![feed.key.as_str().into(), now.into(), unix(feed.newest_at), unix(before)];
                 tx.upsert(&GAPS, vec![row]).await?;
@@ -436,17 +441,13 @@ async fn read_feed(tx: &mut Tx, key: &str, now: i64) -> Result<Option<Feed>, sql
 const STAND_STILL: i64 = 30 * 60;
 
 /// Settles what a feed has shown, gives up what it has not shown in time, and returns when it is pulled next for the rest.
-async fn settle_announcements(
-    tx: &mut Tx,
-    feed: &str,
-    shown: &HashSet<String>,
-    pulled: i64,
-) -> Result<Option<i64>, sqlx::Error> {
-    let sql = "SELECT mark, type, announced_at FROM msght_announcements WHERE feed = ?";
+async fn settle_announcements(tx: &mut Tx, feed: &str, pulled: i64) -> Result<Option<i64>, sqlx::Error> {
+    let sql = "SELECT a.mark, a.type, a.announced_at, EXISTS (SELECT 1 FROM msght_events e WHERE e.mark = a.mark) \
+               FROM msght_announcements a WHERE a.feed = ?";
     let mut next: Option<i64> = None;
     for row in tx.fetch(sql, vec![feed.into()]).await? {
         let (Some(mark), Some(kind), Some(at)) = (row[0].as_str(), row[1].as_str(), row[2].as_i64()) else { continue };
-        if !shown.contains(mark) {
+        if row[3].as_i64() != Some(1) {
             if let Some(again) = next_pull_for(at, pulled) {
                 next = Some(next.map_or(again, |next| next.min(again)));
                 continue;

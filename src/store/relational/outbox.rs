@@ -62,6 +62,8 @@ pub struct StoredEvent {
     pub repository: Option<String>,
     /// GitHub's number of the repository.
     pub repository_id: Option<i64>,
+    /// What a delivery would announce it by, if deliveries announce its kind.
+    pub mark: Option<String>,
     /// Time of the event.
     pub created_at: Option<DateTime<Utc>>,
     /// The rule that decides whether it is published.

@@ -81,6 +81,11 @@ impl Sandbox {
         self
     }
 
+    /// A variable of the environment that was set by [`Sandbox::with`].
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().rev().find(|(set, _)| set == name).map(|(_, value)| value.as_str())
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -144,6 +144,11 @@ impl RabbitQueue {
         self.publish_to(&self.0.exchange, &route.key(), &messages).await
     }
 
+    pub(in crate::queue) async fn enqueue(&self, route: &Route, bodies: Vec<String>) -> Result<(), BackendError> {
+        let messages: Vec<Message> = bodies.into_iter().map(|body| Message::fresh(body.into_bytes())).collect();
+        self.publish_to(DEFAULT_EXCHANGE, &route.queue(), &messages).await
+    }
+
     async fn publish_to(&self, exchange: &str, key: &str, messages: &[Message]) -> Result<(), BackendError> {
         let doing = match exchange {
             DEFAULT_EXCHANGE => format!("publishing to queue {key}"),

@@ -185,22 +185,21 @@ impl SqliteQueue {
         if queues.is_empty() {
             return Err(unroutable(&self.0.exchange, &key, &self.0.path.display().to_string()));
         }
-        // One statement a queue, whatever the number of messages: the list travels as JSON.
         let bodies = serde_json::Value::from(bodies).to_string();
-        let now = now();
         for queue in queues {
-            sqlx::query(
-                "INSERT INTO messages (queue, routing_key, body, published_at) \
-                 SELECT ?1, ?2, value, ?3 FROM json_each(?4) ORDER BY key",
-            )
-            .bind(queue)
-            .bind(key.clone())
-            .bind(now)
-            .bind(bodies.clone())
-            .execute(&mut *write.tx)
-            .await
-            .map_err(&failed)?;
+            insert(&mut write, queue, &key, &bodies).await.map_err(&failed)?;
         }
+        write.commit().await.map_err(&failed)?;
+        self.0.published.notify_waiters();
+        Ok(())
+    }
+
+    pub(in crate::queue) async fn enqueue(&self, route: &Route, bodies: Vec<String>) -> Result<(), BackendError> {
+        self.require(&route.queue(), "publishing to").await?;
+        let failed = self.failed("publishing to");
+        let mut write = self.begin().await.map_err(&failed)?;
+        let bodies = serde_json::Value::from(bodies).to_string();
+        insert(&mut write, route.queue(), &route.key(), &bodies).await.map_err(&failed)?;
         write.commit().await.map_err(&failed)?;
         self.0.published.notify_waiters();
         Ok(())
@@ -285,6 +284,21 @@ impl SqliteQueue {
     pub(in crate::queue) async fn close(self) {
         self.0.pool.close().await;
     }
+}
+
+/// Puts messages on a queue: one statement, whatever their number, as the list travels as JSON.
+async fn insert(write: &mut WriteTransaction<'_>, queue: String, key: &str, bodies: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO messages (queue, routing_key, body, published_at) \
+         SELECT ?1, ?2, value, ?3 FROM json_each(?4) ORDER BY key",
+    )
+    .bind(queue)
+    .bind(key.to_owned())
+    .bind(now())
+    .bind(bodies.to_owned())
+    .execute(&mut *write.tx)
+    .await
+    .map(drop)
 }
 
 /// Returns the milliseconds since 1970 in UTC.

@@ -1,5 +1,6 @@
 //! Rows of stored events: what is to become of each is decided when it is first stored, and stays.
 
+use super::super::feeds::cut_mark;
 use super::super::outbox::{EventPublishing, FIRST_LIVE_START, StoredEvent, unix_now};
 use super::super::sql::{Upsert, Value};
 use super::{BatchWriter, truncate, truncate_option};
@@ -11,7 +12,7 @@ const MAX_REPOSITORY: usize = 512;
 
 const EVENTS: Upsert = Upsert {
     table: "msght_events",
-    columns: &["event_id", "type", "repository", "repository_id", "created_at", "stored_at", "publish"],
+    columns: &["event_id", "type", "repository", "repository_id", "mark", "created_at", "stored_at", "publish"],
     key: &["event_id"],
     update: &[],
 };
@@ -38,6 +39,7 @@ impl BatchWriter<'_> {
                 truncate(&event.kind, MAX_TYPE).into(),
                 truncate_option(event.repository.as_ref(), MAX_REPOSITORY),
                 event.repository_id.into(),
+                event.mark.as_deref().map(cut_mark).into(),
                 created_at.map_or(Value::Null, Value::Integer),
                 now.into(),
                 publish.into(),

@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS msght_events (
     -- OWNER/NAME, as the event has it, and GitHub's number of the repository.
     repository VARCHAR(512),
     repository_id BIGINT,
+    -- What a delivery would announce it by.
+    mark VARCHAR(255) COLLATE /*!80000 utf8mb4_0900_bin*/ /*M! utf8mb4_nopad_bin*/,
     created_at BIGINT,
     stored_at BIGINT NOT NULL,
     publish BIGINT NOT NULL,
@@ -23,7 +25,8 @@ CREATE TABLE IF NOT EXISTS msght_events (
     KEY msght_events_unpublished (publish, published_at, created_at),
     KEY msght_events_unprocessed (publish, processed_at, dead_at, queued_at),
     KEY msght_events_created (created_at),
-    KEY msght_events_type (type)
+    KEY msght_events_type (type),
+    KEY msght_events_mark (mark)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_general_ci;
 
 -- The events feeds of repositories and organizations that are pulled, and how far each is known.
@@ -59,7 +62,7 @@ CREATE TABLE IF NOT EXISTS msght_feeds (
 -- Events that deliveries have announced and feeds have not shown yet.
 CREATE TABLE IF NOT EXISTS msght_announcements (
     feed VARCHAR(255) NOT NULL,
-    -- What tells the event from others of its feed.
+    -- What tells the event from others.
     mark VARCHAR(255) COLLATE /*!80000 utf8mb4_0900_bin*/ /*M! utf8mb4_nopad_bin*/ NOT NULL,
     type VARCHAR(100) COLLATE /*!80000 utf8mb4_0900_bin*/ /*M! utf8mb4_nopad_bin*/ NOT NULL,
     announced_at BIGINT NOT NULL,

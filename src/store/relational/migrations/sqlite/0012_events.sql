@@ -6,6 +6,8 @@ CREATE TABLE msght_events (
     -- OWNER/NAME, as the event has it, and GitHub's number of the repository.
     repository TEXT,
     repository_id INTEGER,
+    -- What a delivery would announce it by.
+    mark TEXT,
     created_at INTEGER,
     stored_at INTEGER NOT NULL,
     publish INTEGER NOT NULL,
@@ -25,6 +27,7 @@ CREATE INDEX msght_events_unpublished ON msght_events (publish, published_at, cr
 CREATE INDEX msght_events_unprocessed ON msght_events (publish, processed_at, dead_at, queued_at);
 CREATE INDEX msght_events_created ON msght_events (created_at);
 CREATE INDEX msght_events_type ON msght_events (type);
+CREATE INDEX msght_events_mark ON msght_events (mark);
 
 -- The events feeds of repositories and organizations that are pulled, and how far each is known.
 CREATE TABLE msght_feeds (
@@ -59,7 +62,7 @@ CREATE INDEX msght_feeds_next ON msght_feeds (next_at);
 -- Events that deliveries have announced and feeds have not shown yet.
 CREATE TABLE msght_announcements (
     feed TEXT NOT NULL COLLATE NOCASE,
-    -- What tells the event from others of its feed.
+    -- What tells the event from others.
     mark TEXT NOT NULL,
     type TEXT NOT NULL,
     announced_at INTEGER NOT NULL,
