@@ -1,10 +1,10 @@
 //! The client's interface.
 
 mod acquire;
+mod circuit_breaker;
 mod execute;
 mod inner;
 mod installations;
-mod outage;
 mod record;
 
 use std::sync::Arc;
@@ -190,7 +190,7 @@ impl GitHub {
 
     /// Returns whether GitHub counts as down: several requests in a row got no usable answer in spite of retries.
     pub fn is_down(&self) -> bool {
-        self.inner.outage.is_open()
+        self.inner.breaker.is_open()
     }
 
     /// Deregisters this process, so that others get its share of the tokens at once rather than after some seconds. No request

@@ -12,7 +12,7 @@
 //! | `client/acquire.rs` | how a request gets its token: waiting, probing, refreshing installations |
 //! | `client/record.rs` | what is learned from every response |
 //! | `client/installations.rs` | where the App is installed |
-//! | `client/outage.rs` | when GitHub counts as down |
+//! | `client/circuit_breaker.rs` | when GitHub counts as down |
 //! | `transport.rs`, `tls.rs` | one exchange over HTTP, and which certificates are trusted |
 //! | `classify.rs` | what a response means |
 //! | `tokens.rs` | permits, and who waits for which token |
@@ -23,7 +23,8 @@
 //! | `access.rs` | which token can read which repository |
 //! | `budget.rs`, `throttle.rs` | what is left of a token's window, and how fast it may be used |
 //! | `run_quota.rs` | how many requests a run may still send, and until when |
-//! | `limits.rs` | timeouts, attempts and backoff |
+//! | `backoff.rs` | how long a request waits before it is sent again, and a token after a rate limit |
+//! | `limits.rs` | timeouts, numbers of attempts, bounds of the backoff |
 //! | `app.rs` | how the App signs its requests |
 //! | `base.rs`, `url.rs`, `links.rs`, `visited.rs` | the API's address, addresses within it, `Link` headers, cycles of links |
 //! | `webhooks.rs` | an organization's webhook: found, created, repaired |
@@ -31,6 +32,7 @@
 
 mod access;
 pub mod app;
+mod backoff;
 mod base;
 mod budget;
 mod classify;

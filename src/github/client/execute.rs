@@ -129,7 +129,7 @@ impl Inner {
                 if first_contact && !response.is_web_page() {
                     self.had_contact.store(true, Ordering::Relaxed);
                 }
-                self.outage.record_answer();
+                self.breaker.record_answer();
             }
             match class {
                 ResponseClass::NotModified => return Ok((Fetched::NotModified, permit.token)),
@@ -309,7 +309,7 @@ impl Inner {
         let hopeless = first_contact && (failure.connect.is_some() || failure.not_github);
         let can_split = call.request.can_split && failure.timed_out;
         let only_once = call.request.mutation.as_ref().is_some_and(|mutation| !mutation.is_idempotent);
-        let max_attempts = if only_once || self.outage.is_open() {
+        let max_attempts = if only_once || self.breaker.is_open() {
             1
         } else if hopeless {
             self.limits.max_first_contact_attempts
@@ -330,14 +330,14 @@ impl Inner {
         let (path, api_url) = (url.to_string(), self.base.api_url.to_string());
         // A page that may succeed in smaller parts is no sign of an outage.
         if !can_split {
-            self.outage.record_exhausted(&path);
+            self.breaker.record_exhausted(&path);
         }
         let error = match failure.connect {
             Some(problem) if first_contact => ApiError::Connect { api_url, problem, attempts, chain: failure.why },
             None if hopeless => ApiError::NotGitHub { api_url, path, found: failure.why },
             _ => {
                 // Smaller parts don't help while GitHub is down.
-                let timed_out = failure.timed_out && !self.outage.is_open();
+                let timed_out = failure.timed_out && !self.breaker.is_open();
                 ApiError::Unavailable { path, attempts, last: failure.why, timed_out }
             }
         };

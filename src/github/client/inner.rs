@@ -16,7 +16,7 @@ use super::super::settings::ClientSettings;
 use super::super::token_info::Installation;
 use super::super::tokens::TokenPool;
 use super::super::transport::Transport;
-use super::outage::Outage;
+use super::circuit_breaker::CircuitBreaker;
 
 /// The state of a client.
 pub(super) struct Inner {
@@ -35,7 +35,7 @@ pub(super) struct Inner {
     pub total: RequestCounter,
     /// Something that speaks like GitHub's API has answered.
     pub had_contact: AtomicBool,
-    pub outage: Outage,
+    pub breaker: CircuitBreaker,
 }
 
 impl Inner {
@@ -56,7 +56,7 @@ impl Inner {
             quota: RunQuota::default(),
             total: RequestCounter::default(),
             had_contact: AtomicBool::new(false),
-            outage: Outage::default(),
+            breaker: CircuitBreaker::default(),
         })
     }
 }

@@ -55,15 +55,14 @@ impl Inner {
     /// Pauses the token of a rate-limit response, here and in the other processes.
     pub(super) async fn pause(&self, permit: &Permit, limit: &RateLimitResponse) -> WaitReason {
         let now = Instant::now();
-        let (wait, reason, secondary_limit_hits) = match limit.backoff {
-            Backoff::RetryAfter(wait) => (wait, WaitReason::RetryAfter, 0),
-            Backoff::UntilReset(wait) => (wait, WaitReason::RateLimit, 0),
+        let secondary_limit_hits = match limit.backoff {
+            Backoff::RetryAfter(_) | Backoff::UntilReset(_) => 0,
             Backoff::Secondary => match self.pool.record_secondary_limit(permit.token, now) {
-                Some(hit) => (self.limits.secondary_pause(hit), WaitReason::SecondaryLimit, hit + 1),
+                Some(former_hits) => former_hits + 1,
                 None => return WaitReason::SecondaryLimit,
             },
         };
-        let wait = wait.max(self.limits.min_pause);
+        let (wait, reason) = self.limits.rate_limit_pause(&limit.backoff, secondary_limit_hits.saturating_sub(1));
         self.pool.pause(permit.token, now + wait, reason);
         if let Some(coordinator) = &self.coordinator {
             coordinator.pause(permit, wait, reason, secondary_limit_hits).await;

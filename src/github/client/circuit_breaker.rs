@@ -1,4 +1,4 @@
-//! Circuit breaker, so that retries don't multiply over all stages and repositories while GitHub is down.
+//! The circuit breaker: GitHub counts as down while it is open, so that retries don't multiply over all stages and repositories while GitHub is down.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 /// down.
 const EXHAUSTED_REQUESTS: usize = 3;
 
-/// The requests in a row that got no usable answer in all their attempts.
+/// A circuit breaker over the requests in a row that got no usable answer in all their attempts.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub(super) struct CircuitBreaker {
     exhausted: Mutex<HashSet<String>>,
 }
 
-impl Outage {
+impl CircuitBreaker {
     /// Returns whether GitHub counts as down: until it answers again, a request is sent once.
     pub(super) fn is_open(&self) -> bool {
         self.exhausted().len() >= EXHAUSTED_REQUESTS
@@ -44,19 +44,19 @@ mod tests {
 
     #[test]
     fn three_exhausted_requests_open_it_and_an_answer_closes_it() {
-        let outage = Outage::default();
+        let breaker = CircuitBreaker::default();
         for per_page in [100, 50, 25] {
-            outage.record_exhausted(&format!("/repos/a/b/labels?per_page={per_page}"));
+            breaker.record_exhausted(&format!("/repos/a/b/labels?per_page={per_page}"));
         }
-        outage.record_exhausted("/repos/a/b/issues");
-        assert!(!outage.is_open(), "one request that keeps failing is no outage");
-        outage.record_answer();
-        outage.record_exhausted("/repos/a/b/pulls");
-        outage.record_exhausted("/repos/a/b/forks");
-        assert!(!outage.is_open(), "an answer in between starts anew");
-        outage.record_exhausted("/repos/a/b/commits");
-        assert!(outage.is_open());
-        outage.record_answer();
-        assert!(!outage.is_open());
+        breaker.record_exhausted("/repos/a/b/issues");
+        assert!(!breaker.is_open(), "one request that keeps failing is no outage");
+        breaker.record_answer();
+        breaker.record_exhausted("/repos/a/b/pulls");
+        breaker.record_exhausted("/repos/a/b/forks");
+        assert!(!breaker.is_open(), "an answer in between starts anew");
+        breaker.record_exhausted("/repos/a/b/commits");
+        assert!(breaker.is_open());
+        breaker.record_answer();
+        assert!(!breaker.is_open());
     }
 }
