@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::BackendError;
 
-/// The longest delay of a message that [`Delivery::retry_after`] sends back; a longer one is cut to it.
+/// The longest delay of a message that [`Delivery::retry_after`] or [`Delivery::defer`] sends back; a longer one is cut to it.
 pub const MAX_RETRY_DELAY: Duration = Duration::from_hours(1);
 /// Characters of a reason that are kept with a message: enough for an error with its causes, and far below the limit of
 /// a broker's headers.
@@ -83,7 +83,7 @@ impl Consumer {
 
 /// The outcome of settling a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AckOutcome {
+pub enum SettleOutcome {
     /// The message was settled as requested.
     Applied,
     /// The delivery had expired (connection lost or lease over); the message will be redelivered unchanged.
@@ -109,7 +109,7 @@ pub(super) trait Acker: Send {
     ///
     /// # Errors
     /// The backend can't be written; the message is back in the queue then.
-    fn settle(self: Box<Self>, disposition: Disposition) -> BoxFuture<'static, Result<AckOutcome, BackendError>>;
+    fn settle(self: Box<Self>, disposition: Disposition) -> BoxFuture<'static, Result<SettleOutcome, BackendError>>;
 }
 
 /// A message that this consumer holds. One that is dropped unsettled returns to its place in the queue.
@@ -144,13 +144,26 @@ impl Delivery {
         self.acker.settle(Disposition::Ack).await.map(drop)
     }
 
-    /// Returns the message to its queue after `delay`, without holding up others. RabbitMQ rounds the delay up to one of
-    /// its steps; [`MAX_RETRY_DELAY`] is the limit. `counted` says whether this was a failed attempt.
+    /// Counts a failed attempt, and returns the message to its queue after `delay`, without holding up others. RabbitMQ
+    /// rounds the delay up to one of its steps; [`MAX_RETRY_DELAY`] is the limit.
     ///
     /// # Errors
     /// The backend can't be written; the message is back in the queue then.
-    pub async fn retry_after(self, delay: Duration, reason: &str, counted: bool) -> Result<AckOutcome, BackendError> {
-        let attempts = self.attempts.saturating_add(u32::from(counted));
+    pub async fn retry_after(self, delay: Duration, reason: &str) -> Result<SettleOutcome, BackendError> {
+        let attempts = self.attempts.saturating_add(1);
+        self.return_after(delay, reason, attempts).await
+    }
+
+    /// Returns the message to its queue as [`retry_after`](Self::retry_after) does, with no attempt counted.
+    ///
+    /// # Errors
+    /// The backend can't be written; the message is back in the queue then.
+    pub async fn defer(self, delay: Duration, reason: &str) -> Result<SettleOutcome, BackendError> {
+        let attempts = self.attempts;
+        self.return_after(delay, reason, attempts).await
+    }
+
+    async fn return_after(self, delay: Duration, reason: &str, attempts: u32) -> Result<SettleOutcome, BackendError> {
         let delay = delay.min(MAX_RETRY_DELAY);
         self.acker.settle(Disposition::Retry { delay, reason: truncate(reason), attempts }).await
     }
@@ -159,7 +172,7 @@ impl Delivery {
     ///
     /// # Errors
     /// The backend can't be written; the message is back in the queue then.
-    pub async fn dead_letter(self, reason: &str) -> Result<AckOutcome, BackendError> {
+    pub async fn dead_letter(self, reason: &str) -> Result<SettleOutcome, BackendError> {
         self.acker.settle(Disposition::DeadLetter { reason: truncate(reason), attempts: self.attempts }).await
     }
 }

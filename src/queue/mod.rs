@@ -14,7 +14,7 @@ mod route;
 
 use tokio_util::sync::CancellationToken;
 
-pub use delivery::{AckOutcome, Consumer, DeadLetter, Delivery, Depth, MAX_RETRY_DELAY};
+pub use delivery::{Consumer, DeadLetter, Delivery, Depth, MAX_RETRY_DELAY, SettleOutcome};
 pub use inspect::inspect;
 pub use route::{InvalidRoute, Route};
 

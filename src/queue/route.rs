@@ -19,7 +19,7 @@ pub enum Route {
     Log,
 }
 
-/// An event type that can be a word of a routing key. Created by [`Route::event`].
+/// An event type that can be a word of a routing key. Created by [`Route::for_event_type`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventType(String);
 
@@ -36,7 +36,7 @@ impl Route {
     /// # Errors
     /// A text that can't be one word of a routing key: empty, over 100 characters, or with other characters than
     /// letters, digits, `_` and `-`.
-    pub fn event(event_type: &str) -> Result<Self, InvalidRoute> {
+    pub fn for_event_type(event_type: &str) -> Result<Self, InvalidRoute> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if event_type.is_empty() || event_type.len() > MAX_EVENT_TYPE_CHARS || !event_type.chars().all(allowed) {
             return Err(InvalidRoute { given: format!("evt.{event_type}") });
@@ -82,7 +82,7 @@ impl FromStr for Route {
             "log" => Ok(Route::Log),
             _ => {
                 let invalid = || InvalidRoute { given: text.to_owned() };
-                Route::event(text.strip_prefix("evt.").ok_or_else(invalid)?).map_err(|_| invalid())
+                Route::for_event_type(text.strip_prefix("evt.").ok_or_else(invalid)?).map_err(|_| invalid())
             }
         }
     }

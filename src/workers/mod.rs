@@ -17,7 +17,7 @@ pub(crate) use exclusive::{Exclusive, run_exclusive, run_exclusive_when_free};
 pub use repositories::RepositoryHandler;
 pub use users::UserHandler;
 
-use crate::queue::{AckOutcome, Delivery, Queue, Route};
+use crate::queue::{Delivery, Queue, Route, SettleOutcome};
 use crate::telemetry::Console;
 
 /// Factor between the delays of successive attempts: a minute's outage is over at the second attempt, an hour's at the
@@ -181,7 +181,7 @@ impl<H: Handler> Job<H> {
                 let settled = if failed >= self.config.attempts {
                     delivery.dead_letter(&why).await
                 } else {
-                    delivery.retry_after(self.config.delay(failed), &why, true).await
+                    delivery.retry_after(self.config.delay(failed), &why).await
                 };
                 if let Err(unsettled) = settled {
                     tracing::warn!(%body, error = %unsettled, "the message returns unchanged");
@@ -204,23 +204,25 @@ impl<H: Handler> Job<H> {
             JobOutcome::Retry(why) => {
                 let delay = self.config.delay(failed);
                 let attempts = self.config.attempts;
-                let then = match delivery.retry_after(delay, &why, true).await? {
-                    AckOutcome::Applied => format!("attempt {failed} of {attempts}, the next in {} s", delay.as_secs()),
-                    AckOutcome::Expired => EXPIRED.to_owned(),
+                let then = match delivery.retry_after(delay, &why).await? {
+                    SettleOutcome::Applied => {
+                        format!("attempt {failed} of {attempts}, the next in {} s", delay.as_secs())
+                    }
+                    SettleOutcome::Expired => EXPIRED.to_owned(),
                 };
                 self.console.error(&format!("error: {body}: {why}; {then}"));
                 Ok(WorkerStats { failed: 1, ..none })
             }
             JobOutcome::Defer(why, delay) => {
                 tracing::info!(%body, %why, "deferred");
-                delivery.retry_after(delay, &why, false).await?;
+                delivery.defer(delay, &why).await?;
                 Ok(none)
             }
             JobOutcome::DeadLetter(why) => {
                 let settled = delivery.dead_letter(&why).await?;
                 let (then, worked) = match settled {
-                    AckOutcome::Applied => ("it is kept with the dead letters", WorkerStats { dead: 1, ..none }),
-                    AckOutcome::Expired => (EXPIRED, WorkerStats { failed: 1, ..none }),
+                    SettleOutcome::Applied => ("it is kept with the dead letters", WorkerStats { dead: 1, ..none }),
+                    SettleOutcome::Expired => (EXPIRED, WorkerStats { failed: 1, ..none }),
                 };
                 self.console.error(&format!("error: {body}: {why}; {then}"));
                 Ok(worked)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use msght::queue::{AckOutcome, Route};
+use msght::queue::{Route, SettleOutcome};
 use tokio::time::timeout;
 
 use super::sandbox::{self, Kind, Sandbox, bodies, channel, consumer, next, no_more, push};
@@ -51,7 +51,7 @@ async fn broker_kills_lose_no_message() {
                 all += 1;
                 distinct.insert(delivery.body().to_owned());
                 match all % 50 {
-                    0 => drop(delivery.retry_after(Duration::from_secs(1), "now and then", true).await.unwrap()),
+                    0 => drop(delivery.retry_after(Duration::from_secs(1), "now and then").await.unwrap()),
                     _ => delivery.ack().await.unwrap(),
                 }
             }
@@ -121,8 +121,8 @@ async fn overdue_messages_are_redelivered() {
     let held = next(&mut deliveries).await;
     // The second waits in the consumer's buffer meanwhile, and is taken back with the first.
     tokio::time::sleep(Duration::from_secs(6)).await;
-    let settled = held.retry_after(Duration::ZERO, "too late", true).await.expect("a late settlement does nothing");
-    assert_eq!(settled, AckOutcome::Expired);
+    let settled = held.retry_after(Duration::ZERO, "too late").await.expect("a late settlement does nothing");
+    assert_eq!(settled, SettleOutcome::Expired);
     let mut seen = Vec::new();
     for _ in 0..3 {
         let delivery = next(&mut deliveries).await;
@@ -242,7 +242,7 @@ async fn queue_with_other_properties_is_an_error() {
             queue.publish(&Route::Projects, bodies(0..1)).await.unwrap();
             let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
             let error =
-                next(&mut deliveries).await.retry_after(Duration::ZERO, "once", true).await.expect_err("not possible");
+                next(&mut deliveries).await.retry_after(Duration::ZERO, "once").await.expect_err("not possible");
             assert_eq!(next(&mut deliveries).await.body(), "message 0", "the message is back");
             error
         } else {

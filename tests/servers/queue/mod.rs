@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use msght::queue::{AckOutcome, Depth, Queue, Route};
+use msght::queue::{Depth, Queue, Route, SettleOutcome};
 use rstest::rstest;
 use sandbox::{Kind, Sandbox, bodies, consumer, next, no_more, push, settle_all};
 use tokio::time::timeout;
@@ -51,7 +51,7 @@ async fn a_message_that_no_queue_would_get_is_an_error(#[values(Kind::Sqlite, Ki
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
     queue.declare(&[push()]).await.unwrap();
-    let error = queue.publish(&Route::event("NeverHeardOf").unwrap(), bodies(0..3)).await.unwrap_err();
+    let error = queue.publish(&Route::for_event_type("NeverHeardOf").unwrap(), bodies(0..3)).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("evt.NeverHeardOf") && text.contains("no queue is bound") && !error.before_start, "{text}");
     queue.publish(&push(), bodies(0..1)).await.expect("the next one goes through");
@@ -73,7 +73,7 @@ async fn a_queue_that_is_not_there_is_an_error(#[values(Kind::Sqlite, Kind::Rabb
 async fn every_bound_queue_gets_each_event_once(#[values(Kind::Sqlite, Kind::Rabbitmq)] kind: Kind) {
     let sandbox = Sandbox::new(kind);
     let queue = sandbox.open().await;
-    let watch = Route::event("WatchEvent").unwrap();
+    let watch = Route::for_event_type("WatchEvent").unwrap();
     queue.declare(&[push(), watch.clone(), Route::Projects]).await.unwrap();
     sandbox.bind_theirs(&["evt.PushEvent"]).await;
     queue.publish(&push(), bodies(0..50)).await.unwrap();
@@ -96,9 +96,9 @@ async fn deferred_message_returns_with_attempts(#[values(Kind::Sqlite, Kind::Rab
     queue.publish(&push(), bodies(0..3)).await.unwrap();
     let mut deliveries = consumer(&queue, &push(), 1).await;
     let began = Instant::now();
-    let settled = next(&mut deliveries).await.retry_after(Duration::from_secs(600), "a long time", true).await.unwrap();
-    assert_eq!(settled, AckOutcome::Applied);
-    next(&mut deliveries).await.retry_after(Duration::from_secs(1), "counted", true).await.unwrap();
+    let settled = next(&mut deliveries).await.retry_after(Duration::from_secs(600), "a long time").await.unwrap();
+    assert_eq!(settled, SettleOutcome::Applied);
+    next(&mut deliveries).await.retry_after(Duration::from_secs(1), "counted").await.unwrap();
     next(&mut deliveries).await.ack().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "others are not held up");
     assert_eq!(queue.depth(&push()).await.unwrap().dead, 0);
@@ -106,10 +106,10 @@ async fn deferred_message_returns_with_attempts(#[values(Kind::Sqlite, Kind::Rab
     let again = next(&mut deliveries).await;
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!((again.body(), again.attempts()), ("message 1", 1));
-    again.retry_after(Duration::from_secs(1), "not counted", false).await.unwrap();
+    again.defer(Duration::from_secs(1), "not counted").await.unwrap();
     let again = next(&mut deliveries).await;
     assert_eq!((again.body(), again.attempts()), ("message 1", 1));
-    again.retry_after(Duration::ZERO, "counted once more", true).await.unwrap();
+    again.retry_after(Duration::ZERO, "counted once more").await.unwrap();
     let again = next(&mut deliveries).await;
     assert_eq!((again.body(), again.attempts()), ("message 1", 2));
     again.ack().await.unwrap();
@@ -302,7 +302,7 @@ async fn expired_lease_frees_its_messages() {
     assert_eq!(taken.body(), "message 0");
     first.ack().await.expect("a late acknowledgement is no error");
     let settled = second.dead_letter("late").await.expect("nor is any other settlement");
-    assert_eq!(settled, AckOutcome::Expired);
+    assert_eq!(settled, SettleOutcome::Expired);
     assert_eq!(other.depth(&push()).await.unwrap(), Depth::default(), "both are in the other consumer's hands");
     taken.ack().await.unwrap();
     next(&mut quick).await.ack().await.unwrap();
@@ -320,7 +320,7 @@ async fn the_manuals_statements_do_what_it_says() {
     let mut deliveries = consumer(&queue, &Route::Projects, 1).await;
     let delivery = next(&mut deliveries).await;
     assert_eq!((delivery.body(), delivery.attempts()), ("octocat Hello-World", 0));
-    assert_eq!(delivery.dead_letter("gone").await.unwrap(), AckOutcome::Applied);
+    assert_eq!(delivery.dead_letter("gone").await.unwrap(), SettleOutcome::Applied);
     assert_eq!(sandbox.rows(&sandbox::manual(sandbox::SEE_DEAD)).await, 1);
     sandbox.bind_theirs(&[]).await;
     queue.publish(&push(), bodies(0..2)).await.unwrap();

@@ -153,7 +153,7 @@ pub async fn open(url: &str) -> Queue {
 }
 
 pub fn push() -> Route {
-    Route::event("PushEvent").unwrap()
+    Route::for_event_type("PushEvent").unwrap()
 }
 
 pub fn bodies(numbers: std::ops::Range<u32>) -> Vec<String> {

@@ -18,7 +18,7 @@ use super::connection::{await_reply, short_string};
 use super::error::BrokerError;
 use super::publish::{self, Message};
 use super::side_queues::SideQueue;
-use crate::queue::delivery::{AckOutcome, Acker, Consumer, Delivery, Disposition};
+use crate::queue::delivery::{Acker, Consumer, Delivery, Disposition, SettleOutcome};
 use crate::queue::route::Route;
 use crate::store::BackendError;
 
@@ -164,7 +164,10 @@ impl Acker for AckHandle {
         !self.acker.usable()
     }
 
-    fn settle(mut self: Box<Self>, disposition: Disposition) -> BoxFuture<'static, Result<AckOutcome, BackendError>> {
+    fn settle(
+        mut self: Box<Self>,
+        disposition: Disposition,
+    ) -> BoxFuture<'static, Result<SettleOutcome, BackendError>> {
         Box::pin(async move {
             let name = &self.source.name;
             let copy = match disposition {
@@ -176,7 +179,7 @@ impl Acker for AckHandle {
             };
             if let Some((side_queue, reason, attempts)) = copy {
                 if self.is_expired() {
-                    return Ok(AckOutcome::Expired);
+                    return Ok(SettleOutcome::Expired);
                 }
                 let message = Message { body: std::mem::take(&mut self.data), attempts, reason: Some(reason) };
                 self.source.queue.publish_aside(side_queue, message).await?;
@@ -186,7 +189,7 @@ impl Acker for AckHandle {
                 tracing::debug!(queue = self.source.name, %error, "an acknowledgement was lost with its connection");
             }
             self.settled = true;
-            Ok(AckOutcome::Applied)
+            Ok(SettleOutcome::Applied)
         })
     }
 }

@@ -50,7 +50,7 @@ impl fmt::Display for BrokerError {
 impl BrokerError {
     /// Returns whether the broker reports that something does not exist.
     pub(super) fn is_not_found(&self) -> bool {
-        matches!(self.protocol_kind(), Some((AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND), _))) && !self.is_outage()
+        matches!(self.protocol_error(), Some((AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND), _))) && !self.is_outage()
     }
 
     fn is_open_files_limit(&self) -> bool {
@@ -58,7 +58,8 @@ impl BrokerError {
         matches!(error.kind(), ErrorKind::IOError(error) if open_files::is_limit(error.as_ref()))
     }
 
-    fn protocol_kind(&self) -> Option<(AMQPErrorKind, &str)> {
+    /// Returns the kind and the text of an error that the broker reported.
+    fn protocol_error(&self) -> Option<(AMQPErrorKind, &str)> {
         let BrokerError::Broker(error) = self else { return None };
         match error.kind() {
             ErrorKind::ProtocolError(error) => Some((error.kind().clone(), error.get_message().as_str())),
@@ -70,7 +71,7 @@ impl BrokerError {
         match self {
             BrokerError::TimedOut { .. } | BrokerError::Nacked => true,
             BrokerError::Unroutable => false,
-            BrokerError::Broker(_) => match self.protocol_kind() {
+            BrokerError::Broker(_) => match self.protocol_error() {
                 // A durable queue whose node is down is reported as not found, too.
                 Some((AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND), text)) => text.contains("down or inaccessible"),
                 Some((AMQPErrorKind::Soft(_), _)) => false,
@@ -92,7 +93,7 @@ impl BrokerError {
 
     /// Converts the error to the user's terms. `tried` is the operation and its place.
     pub(super) fn explain(&self, tried: String) -> BackendError {
-        let advice = match self.protocol_kind() {
+        let advice = match self.protocol_error() {
             Some((AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED), _)) => {
                 "it was created with other properties: delete or rename it, or set `queue.exchange` or the virtual host of \
                  `queue.url` to another"

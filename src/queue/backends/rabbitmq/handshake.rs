@@ -29,7 +29,7 @@ pub(super) async fn product(uri: &AMQPUri) -> Option<String> {
 }
 
 /// Returns whether a product is a RabbitMQ older than [`MIN_RABBITMQ_VERSION`]. Other products are never too old.
-pub(super) fn is_too_old(product: &str) -> bool {
+pub(super) fn is_rabbitmq_too_old(product: &str) -> bool {
     let Some(version) = product.strip_prefix("RabbitMQ ") else { return false };
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
@@ -112,12 +112,12 @@ mod tests {
     #[test]
     fn only_old_rabbitmq_versions_are_rejected() {
         for old in ["RabbitMQ 3.9.29", "RabbitMQ 2.8", "RabbitMQ 3"] {
-            assert!(is_too_old(old), "{old}");
+            assert!(is_rabbitmq_too_old(old), "{old}");
         }
         for other in
             ["RabbitMQ 3.10.0", "RabbitMQ 3.13.7", "RabbitMQ 4.0.1", "RabbitMQ", "RabbitMQ next", "LavinMQ 1.2"]
         {
-            assert!(!is_too_old(other), "{other}");
+            assert!(!is_rabbitmq_too_old(other), "{other}");
         }
     }
 

@@ -81,7 +81,7 @@ impl RabbitQueue {
         }));
         // A broker that is away is reported by the connection below.
         let product = handshake::product(&queue.0.uri).await;
-        if let Some(product) = product.filter(|product| handshake::is_too_old(product)) {
+        if let Some(product) = product.filter(|product| handshake::is_rabbitmq_too_old(product)) {
             return Err(BackendError {
                 operation: tried,
                 cause: format!("{product} is too old"),

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{SqliteQueue, now};
 use crate::process_id;
-use crate::queue::delivery::{AckOutcome, Acker, Consumer, Delivery, Disposition};
+use crate::queue::delivery::{Acker, Consumer, Delivery, Disposition, SettleOutcome};
 use crate::queue::route::Route;
 use crate::store::BackendError;
 
@@ -30,7 +30,7 @@ const RECOVERY_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_FETCH: usize = 256;
 
 /// A consumer's lease: its row in the table of consumers.
-struct Lease {
+struct ConsumerLease {
     queue: SqliteQueue,
     id: i64,
     /// Another process has found the lease expired: what it held is no longer this consumer's.
@@ -39,7 +39,7 @@ struct Lease {
 
 /// The hold on a leased message; on drop the message returns to its queue.
 struct AckHandle {
-    lease: Arc<Lease>,
+    lease: Arc<ConsumerLease>,
     message: i64,
     settled: bool,
     runtime: Handle,
@@ -49,7 +49,7 @@ struct AckHandle {
 struct Worker {
     queue: SqliteQueue,
     name: String,
-    lease: Arc<Lease>,
+    lease: Arc<ConsumerLease>,
     /// One permit for each message that may still be fetched.
     permits: Arc<Semaphore>,
     prefetch: u32,
@@ -66,7 +66,7 @@ impl SqliteQueue {
     ) -> Result<Consumer, BackendError> {
         let name = route.queue();
         self.require(&name, "consuming").await?;
-        let lease = Lease::acquire(self, &name).await.map_err(self.failed("consuming from"))?;
+        let lease = ConsumerLease::acquire(self, &name).await.map_err(self.failed("consuming from"))?;
         let (sender, deliveries) = mpsc::channel(prefetch.into());
         let mut worker = Worker {
             queue: self.clone(),
@@ -96,7 +96,7 @@ impl SqliteQueue {
         for (id, holder, expires_at) in consumers {
             // A lease that expires later than any can was taken by a clock that was ahead.
             let latest = lease_expiry().saturating_add(milliseconds(LEASE_TTL));
-            let gone = holder.as_deref().is_some_and(process_id::is_gone) || expires_at > latest;
+            let gone = holder.as_deref().is_some_and(process_id::has_ended) || expires_at > latest;
             if Some(id) == own || !(gone || expires_at <= now()) {
                 continue;
             }
@@ -227,7 +227,7 @@ impl Worker {
         if self.queue.execute_unsynced(statement).await? == 0 {
             self.lease.lost.store(true, Ordering::Relaxed);
             tracing::warn!(queue = self.name, "the lease expired before its renewal; its messages are delivered again");
-            self.lease = Arc::new(Lease::acquire(&self.queue, &self.name).await?);
+            self.lease = Arc::new(ConsumerLease::acquire(&self.queue, &self.name).await?);
         }
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Worker {
     }
 }
 
-impl Lease {
+impl ConsumerLease {
     async fn acquire(queue: &SqliteQueue, name: &str) -> Result<Self, sqlx::Error> {
         let mut write = queue.begin_unsynced().await?;
         let id = sqlx::query_scalar("INSERT INTO consumers (queue, holder, expires_at) VALUES (?, ?, ?) RETURNING id")
@@ -289,7 +289,10 @@ impl Acker for AckHandle {
         self.lease.lost.load(Ordering::Relaxed)
     }
 
-    fn settle(mut self: Box<Self>, disposition: Disposition) -> BoxFuture<'static, Result<AckOutcome, BackendError>> {
+    fn settle(
+        mut self: Box<Self>,
+        disposition: Disposition,
+    ) -> BoxFuture<'static, Result<SettleOutcome, BackendError>> {
         const DELETE: &str = "DELETE FROM messages WHERE id = ?1 AND consumer = ?2";
         const MOVE: &str = "UPDATE messages SET state = ?3, consumer = NULL, available_at = ?4, attempts = ?5, \
                             reason = ?6 WHERE id = ?1 AND consumer = ?2";
@@ -310,13 +313,13 @@ impl Acker for AckHandle {
             let queue = &self.lease.queue;
             let changed = queue.execute_unsynced(statement).await.map_err(queue.failed(doing))?;
             self.settled = true;
-            Ok(if changed == 0 { AckOutcome::Expired } else { AckOutcome::Applied })
+            Ok(if changed == 0 { SettleOutcome::Expired } else { SettleOutcome::Applied })
         })
     }
 }
 
 /// Returns a message to its place in the queue.
-async fn release(lease: Arc<Lease>, message: i64) {
+async fn release(lease: Arc<ConsumerLease>, message: i64) {
     let statement = sqlx::query("UPDATE messages SET state = 'ready', consumer = NULL WHERE id = ? AND consumer = ?")
         .bind(message)
         .bind(lease.id);

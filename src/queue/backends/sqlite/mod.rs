@@ -68,7 +68,7 @@ impl SqliteQueue {
 
     /// Creates the schema in a new file, and rejects a file of another kind or of a newer msght.
     async fn set_up(&self) -> Result<(), BackendError> {
-        let tried = sqlite::open_operation(KIND, &self.0.path);
+        let tried = sqlite::describe_opening(KIND, &self.0.path);
         let explain = |error: sqlx::Error| BackendError::from_sqlite(tried.clone(), &error);
         let unusable = |problem: String, advice| BackendError {
             operation: tried.clone(),
