@@ -60,9 +60,9 @@ pub fn is_readable_by_others(_path: &Path) -> bool {
 }
 
 /// Removes the permissions of others from files that earlier versions created: each of `files`, and those beside it whose name
-/// begins with its own (`-wal`, `.2026-01-31.gz`). A directory with no other files is tightened, too. Returns the changed
+/// begins with its own (`-wal`, `.2026-01-31.gz`). A directory with no other files is restricted, too. Returns the changed
 /// paths.
-pub fn tighten(files: &[PathBuf]) -> Vec<PathBuf> {
+pub fn restrict_to_owner(files: &[PathBuf]) -> Vec<PathBuf> {
     let mut changed = Vec::new();
     let mut directories: Vec<&Path> = files.iter().filter_map(|file| file.parent()).collect();
     directories.sort_unstable();
@@ -78,7 +78,7 @@ pub fn tighten(files: &[PathBuf]) -> Vec<PathBuf> {
         if !own.is_empty() && !strange && !directory.as_os_str().is_empty() {
             own.push(directory.to_owned());
         }
-        changed.extend(own.into_iter().filter(|path| tighten_one(path)));
+        changed.extend(own.into_iter().filter(|path| restrict_path(path)));
     }
     changed
 }
@@ -98,7 +98,7 @@ fn is_own(path: &Path, files: &[PathBuf]) -> bool {
 
 /// Removes the permissions of others. Files of other users can't be changed and stay as they are.
 #[cfg(unix)]
-fn tighten_one(path: &Path) -> bool {
+fn restrict_path(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let Ok(meta) = fs::symlink_metadata(path) else { return false };
     let mode = meta.permissions().mode() & 0o7777;
@@ -109,7 +109,7 @@ fn tighten_one(path: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn tighten_one(_path: &Path) -> bool {
+fn restrict_path(_path: &Path) -> bool {
     false
 }
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn only_own_files_and_directories_are_tightened() {
+    fn only_own_files_and_directories_are_restricted() {
         let directory = tempfile::tempdir().unwrap();
         let (data, shared) = (directory.path().join("data"), directory.path().join("shared"));
         let files = [data.join("github.db"), data.join("logs/logfile.txt"), shared.join("queue.db")];
@@ -148,13 +148,13 @@ mod tests {
             widen(path, 0o755);
         }
         assert!(is_readable_by_others(&files[0]));
-        assert_eq!(tighten(&files).len(), 7);
+        assert_eq!(restrict_to_owner(&files).len(), 7);
         assert!(!is_readable_by_others(&files[0]));
         for path in [&data, &data.join("logs")] {
             assert_eq!(mode(path), 0o700);
         }
         assert_eq!((mode(&more[0]), mode(&more[1]), mode(&files[2])), (0o600, 0o600, 0o600));
         assert_eq!((mode(&shared), mode(&strange)), (0o755, 0o664), "what is not msght's stays");
-        assert!(tighten(&files).is_empty());
+        assert!(restrict_to_owner(&files).is_empty());
     }
 }

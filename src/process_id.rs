@@ -11,10 +11,10 @@ pub fn this_process() -> Option<String> {
     Some(format!("{} {pid} {}", pid_namespace()?, start_of(pid)?))
 }
 
-/// Returns whether a holder has certainly ended. One of another machine or container can't be judged from here.
-pub fn is_gone(holder: &str) -> bool {
+/// Returns whether the process of an [identity](this_process) has certainly ended. One of another machine or container can't be judged from here.
+pub fn has_ended(identity: &str) -> bool {
     let Some(here) = pid_namespace() else { return false };
-    let Some(process) = holder.strip_prefix(&here) else { return false };
+    let Some(process) = identity.strip_prefix(&here) else { return false };
     let mut fields = process.split_whitespace();
     let (Some(pid), Some(start)) = (fields.next().and_then(|pid| pid.parse().ok()), fields.next()) else {
         return false;
@@ -32,7 +32,7 @@ pub fn namespace_mark() -> String {
 
 /// Returns whether a process has certainly ended, by its id and the [mark](namespace_mark) of where it ran. One of another
 /// machine or container can't be judged from here.
-pub fn has_ended(pid: u32, mark: &str) -> bool {
+pub fn has_pid_ended(pid: u32, mark: &str) -> bool {
     pid_namespace().is_some() && mark == namespace_mark() && start_of(pid).is_none()
 }
 
@@ -58,17 +58,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_ended_processes_of_this_machine_are_gone() {
+    fn only_ended_processes_of_this_machine_have_ended() {
         let own = this_process().unwrap();
-        assert!(!is_gone(&own));
+        assert!(!has_ended(&own));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let other = format!("{} {} {}", pid_namespace().unwrap(), child.id(), start_of(child.id()).unwrap());
-        assert!(!is_gone(&other) && !has_ended(child.id(), &namespace_mark()));
+        assert!(!has_ended(&other) && !has_pid_ended(child.id(), &namespace_mark()));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(is_gone(&other) && has_ended(child.id(), &namespace_mark()));
-        assert!(!has_ended(child.id(), "00000000"), "another machine can't be judged");
-        assert!(!is_gone(&other.replacen("pid:[", "pid:[9", 1)), "another namespace can't be judged");
-        assert!(!is_gone("") && !is_gone("nonsense"));
+        assert!(has_ended(&other) && has_pid_ended(child.id(), &namespace_mark()));
+        assert!(!has_pid_ended(child.id(), "00000000"), "another machine can't be judged");
+        assert!(!has_ended(&other.replacen("pid:[", "pid:[9", 1)), "another namespace can't be judged");
+        assert!(!has_ended("") && !has_ended("nonsense"));
     }
 }

@@ -22,7 +22,7 @@ use crate::names::RepoName;
 use crate::store::documents::{Collection, SourceRepository};
 use crate::store::relational::leases::Lease;
 use crate::store::relational::sync_state::PageState;
-use crate::store::relational::{ProjectRecord, RowBatch, SyncUpdate, date, is_confirmed_missing};
+use crate::store::relational::{ProjectRecord, RowBatch, SyncUpdate, date, may_confirm_missing};
 
 /// Repository that GitHub answered for.
 pub(super) struct ResolvedRepository {
@@ -107,7 +107,7 @@ impl Mirror {
         if let Some(other) = relational.find_project(present.owner(), present.name()).await?
             && let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id)
         {
-            self.release_name(&present, &other, other_id, stats).await?;
+            self.displace_repository(&present, &other, other_id, stats).await?;
         }
         let mut renamed_from = None;
         if let Some(before) = relational.find_project_by_github_id(github_id).await? {
@@ -241,7 +241,7 @@ impl Mirror {
         let relational = &self.stores.relational;
         let list = relational.list(known.id, FIRST_MISSED).await?;
         match list.watermark {
-            Some(since) if is_confirmed_missing(&since) => self.tombstone(name, known, error).await,
+            Some(since) if may_confirm_missing(&since) => self.tombstone(name, known, error).await,
             Some(_) => Ok(error.into()),
             None => {
                 let updates = vec![SyncUpdate::Watermark { list: list.id, watermark: date(read_now()) }];
@@ -258,7 +258,7 @@ impl Mirror {
         known: &ProjectRecord,
         error: ApiError,
     ) -> Result<MirrorError, MirrorError> {
-        if self.stores.relational.mark_project_deleted(known).await? {
+        if self.stores.relational.mark_project_deleted_if_seen(known).await? {
             MirrorEvent::RepositoryDeleted { name: &name.to_string() }.report(&self.console);
         } else if !known.deleted {
             return Ok(error.into());
@@ -268,9 +268,9 @@ impl Mirror {
         Ok(MirrorError::Gone(error))
     }
 
-    /// Releases a name that another repository had before: its data move to its present name or, if it can't be found,
+    /// Displaces the repository that had a name before: its data move to its present name or, if it can't be found,
     /// to a name that no repository can have.
-    async fn release_name(
+    async fn displace_repository(
         &self,
         name: &RepoName,
         other: &ProjectRecord,
@@ -292,11 +292,14 @@ impl Mirror {
             Err(MirrorError::Api(
                 error @ (ApiError::NotFound { .. } | ApiError::Forbidden { .. } | ApiError::Legal { .. }),
             )) => {
-                let aside = format!("{}~{other_id}", other.name);
-                let kept_as = format!("{}/{aside}", other.owner);
+                let displaced_name = format!("{}~{other_id}", other.name);
+                let kept_as = format!("{}/{displaced_name}", other.owner);
                 MirrorEvent::RepositoryNameReused { name: &name.to_string(), kept_as: &kept_as }.report(&self.console);
                 self.rename_documents(other, &kept_as).await?;
-                self.stores.relational.rename_displaced(other.id, &aside, self.proves_deletion(name, &error)).await?;
+                self.stores
+                    .relational
+                    .displace_project(other.id, &displaced_name, self.proves_deletion(name, &error))
+                    .await?;
                 Ok(())
             }
             Err(error) => Err(error),

@@ -51,13 +51,13 @@ impl Mirror {
     pub async fn update_repository(&self, name: &RepoName) -> Result<(String, Update), MirrorError> {
         let stats = StageStats::default();
         let (writer, tasks) = Writer::start(&self.stores);
-        let opened = self.resolve(name, &Options::of(Vec::new()), &stats, &writer).await;
-        let stored = if opened.is_ok() { writer.flush().await } else { Ok(()) };
+        let resolved = self.resolve(name, &Options::of(Vec::new()), &stats, &writer).await;
+        let stored = if resolved.is_ok() { writer.flush().await } else { Ok(()) };
         drop(writer);
         tasks.finished().await;
-        let ResolvedRepository { repository, renamed_from, .. } = match opened {
+        let ResolvedRepository { repository, renamed_from, .. } = match resolved {
             Err(MirrorError::Gone(_)) => return Ok((name.to_string(), Update::Gone)),
-            opened => opened?,
+            resolved => resolved?,
         };
         stored?;
         let counts = Arc::clone(&stats.counts);

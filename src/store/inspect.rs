@@ -43,7 +43,7 @@ pub(crate) async fn open_existing(what: &'static str, path: &Path) -> Result<Opt
         return Ok(None);
     }
     let failed =
-        |error: sqlx::Error| BackendError::from_sqlite(sqlite::open_operation(what, path), &error).before_start();
+        |error: sqlx::Error| BackendError::from_sqlite(sqlite::describe_opening(what, path), &error).before_start();
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
     let connection = options.disable_statement_logging().connect().await.map_err(failed)?;
     let mut file = ExistingFile { connection, path: path.to_owned(), what };
@@ -59,7 +59,7 @@ impl ExistingFile {
     pub(crate) async fn read_integers(&mut self, sql: &'static str) -> Result<Vec<i64>, BackendError> {
         let found = sqlx::query_scalar(sql).fetch_all(&mut self.connection).await;
         found.map_err(|error| {
-            BackendError::from_sqlite(sqlite::open_operation(self.what, &self.path), &error).before_start()
+            BackendError::from_sqlite(sqlite::describe_opening(self.what, &self.path), &error).before_start()
         })
     }
 
@@ -85,7 +85,7 @@ impl ExistingFile {
     /// Returns the error for a file that a newer msght wrote.
     pub(crate) fn newer_version_error(&self, what: String) -> BackendError {
         BackendError {
-            operation: sqlite::open_operation(self.what, &self.path),
+            operation: sqlite::describe_opening(self.what, &self.path),
             cause: format!("it was written by a newer msght ({what})"),
             hint: "use that version of msght, or point the setting at another file",
             before_start: true,
@@ -141,7 +141,7 @@ fn check_creatable(what: &str, path: &Path) -> Result<(), BackendError> {
         return Ok(());
     };
     Err(BackendError {
-        operation: sqlite::open_operation(what, path),
+        operation: sqlite::describe_opening(what, path),
         cause,
         hint: sqlite::directory_hint(nearest),
         before_start: true,

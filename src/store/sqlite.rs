@@ -57,7 +57,7 @@ pub(super) async fn open_with(
         .pragma("temp_store", "MEMORY")
         .pragma("wal_autocheckpoint", "2000")
         .pragma("journal_size_limit", "67108864");
-    let failed = |error: sqlx::Error| BackendError::from_sqlite(open_operation(what, path), &error).before_start();
+    let failed = |error: sqlx::Error| BackendError::from_sqlite(describe_opening(what, path), &error).before_start();
     // A single connection creates the file and switches it to WAL: two at once would lock each other out without
     // waiting.
     options.connect().await.map_err(failed)?.close().await.map_err(failed)?;
@@ -83,8 +83,8 @@ pub(super) fn is_rejected_value(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| matches!(code & 0xff, TOO_BIG | CONSTRAINT | MISMATCH))
 }
 
-/// Names the operation of opening a file, for errors.
-pub(crate) fn open_operation(what: &str, path: &Path) -> String {
+/// Describes the opening of a file, for errors.
+pub(crate) fn describe_opening(what: &str, path: &Path) -> String {
     format!("opening the {what} {}", path.display())
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn open_operation(what: &str, path: &Path) -> String {
 pub(crate) fn create_parent_dir(what: &str, path: &Path) -> Result<(), BackendError> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
     private_files::create_dir_all(parent).map_err(|error| BackendError {
-        operation: open_operation(what, path),
+        operation: describe_opening(what, path),
         cause: format!("its directory {} can't be created: {error}", parent.display()),
         hint: directory_hint(parent),
         before_start: true,

@@ -95,7 +95,7 @@ fn is_outage<S: Resource>(ctx: &StageContext<S>, error: &MirrorError) -> bool {
 }
 
 async fn look_up<S: Resource>(ctx: &StageContext<S>, due: &DueProfile) -> Result<Answer, MirrorError> {
-    // A login that was set aside is nobody's.
+    // `~` marks a displaced login, which no account has.
     if !due.login.contains('~') {
         let validator = due.validator.as_ref().filter(|_| !ctx.run.options.full);
         let url = ApiUrl::path(&["users", &due.login]);

@@ -77,15 +77,15 @@ impl Mirror {
             }
             Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
                 let Some(known) = known.filter(|_| !self.github.has_disabled_token()) else { return Err(error.into()) };
-                let by_number = known.github_id.map(|id| ApiUrl::path(&["user", &id.to_string()]));
-                match by_number {
-                    // Without a number a second run has to say so, too.
+                let by_github_id = known.github_id.map(|id| ApiUrl::path(&["user", &id.to_string()]));
+                match by_github_id {
+                    // Without an id a second run has to say so, too.
                     None if known.missing => return Err(self.tombstone_account(&known, error).await?),
                     None => {
                         self.record_missing(&known, false).await?;
                         return Err(error.into());
                     }
-                    Some(by_number) => url = by_number,
+                    Some(by_github_id) => url = by_github_id,
                 }
                 match self.get_page(&Request::get(url.clone()), &stats.meter).await {
                     Err(MirrorError::Api(ApiError::NotFound { .. })) => {
@@ -99,7 +99,7 @@ impl Mirror {
         let item = JsonItem::single(&page.body, read_now())?;
         let github_id = item.require_integer("id")?;
         let present = item.require_text("login")?;
-        self.release_login(&present, github_id, stats).await?;
+        self.displace_account(&present, github_id, stats).await?;
         let name = account_list(github_id, PROFILE);
         let bore = relational.list(NO_PROJECT, &name).await?.watermark.filter(|bore| *bore != present);
         let former = relational.find_account_by_github_id(github_id).await?.and_then(|account| account.documents_name);
@@ -146,9 +146,9 @@ impl Mirror {
         self.save_sync_state(updates).await
     }
 
-    /// Releases a login that another account had before: that account gets its present login, or, if deleted, one that
+    /// Displaces the account that had a login before: it gets its present login, or, if deleted, one that
     /// no account can have.
-    async fn release_login(&self, login: &str, github_id: i64, stats: &StageStats) -> Result<(), MirrorError> {
+    async fn displace_account(&self, login: &str, github_id: i64, stats: &StageStats) -> Result<(), MirrorError> {
         let relational = &self.stores.relational;
         let Some(other) = relational.find_account(login).await? else { return Ok(()) };
         let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
@@ -159,14 +159,14 @@ impl Mirror {
                 Err(error) => return Err(error),
             };
         let present = match present {
-            // A row of that login that knows no number is the same account, which this one can't become.
+            // A row of that login that knows no id is the same account, which this one can't become.
             Some(present) if relational.find_account(&present).await?.is_none() => Some(present),
             _ => None,
         };
         let deleted = present.is_none();
         let present = present.unwrap_or_else(|| format!("{login}~{other_id}"));
         MirrorEvent::LoginReused { login, kept_as: &present }.report(&self.console);
-        Ok(relational.rename_account(other.id, &present, deleted).await?)
+        Ok(relational.displace_account(other.id, &present, deleted).await?)
     }
 
     /// Marks the profile and the lists under an account's former login as deleted, unless the login is another

@@ -48,10 +48,10 @@ pub(crate) async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> 
     if state.completed && refs.is_some() && refs == walked.watermark && !ctx.run.options.full {
         return Ok(());
     }
-    let whole = walk_refs(ctx, &state).await?;
+    let outcome = walk_refs(ctx, &state).await?;
     ctx.flush().await?;
     // What is missing is missed again, and said again, by the next run.
-    if !whole || ctx.is_incomplete() {
+    if outcome == WalkOutcome::Partial || ctx.is_incomplete() {
         return Ok(());
     }
     let mut updates = vec![SyncUpdate::Completed { list: state.id, watermark: None }];
@@ -59,16 +59,25 @@ pub(crate) async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> 
     ctx.write_sync_state(updates).await
 }
 
-/// Walks the histories of heads that are not known. Returns whether all of them could be walked.
-async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<bool, MirrorError> {
+/// Outcome of walking the histories of the heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WalkOutcome {
+    /// All of them are known.
+    Complete,
+    /// GitHub has no commit for one of them.
+    Partial,
+}
+
+/// Walks the histories of heads that are not known.
+async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<WalkOutcome, MirrorError> {
     let relational = &ctx.run.stores.relational;
     let heads = Heads::load(ctx).await?;
     if ctx.repository().json.get("fork").and_then(Value::as_bool) == Some(true) {
         match (ctx.run.options.fork_commits, find_fork_point(ctx, &heads).await?) {
-            (ForkCommits::None, _) => return Ok(true),
+            (ForkCommits::None, _) => return Ok(WalkOutcome::Complete),
             (ForkCommits::ForkPoint, Some(point)) => {
                 own_commits(ctx, state.id, &heads, &point).await?;
-                return Ok(true);
+                return Ok(WalkOutcome::Complete);
             }
             // Without anything in common with a parent all commits are its own.
             (ForkCommits::ForkPoint, None) | (ForkCommits::All, _) => {}
@@ -77,9 +86,9 @@ async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<bool, Mirror
     let all: Vec<String> = heads.all().cloned().collect();
     let unknown = unknown_heads(ctx, &all).await?;
     if unknown.is_empty() && state.completed {
-        return Ok(true);
+        return Ok(WalkOutcome::Complete);
     }
-    // Whoever asks for everything anew has the commits of this run alone for known.
+    // With `--full` only commits fetched in this run count as known.
     let seen = ctx.run.options.full.then(|| Mutex::new(HashSet::new()));
     let mut next = if seen.is_some() { all } else { unknown };
     if state.watermark.is_none() {
@@ -111,10 +120,10 @@ async fn walk_refs(ctx: &StageContext, state: &ListState) -> Result<bool, Mirror
     })
     .await?;
     let no_commits = no_commits.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let whole = no_commits.is_empty();
+    let outcome = if no_commits.is_empty() { WalkOutcome::Complete } else { WalkOutcome::Partial };
     no_commits.into_iter().for_each(|tag| ctx.record_final_gap(tag));
     fill_history_gaps(ctx).await?;
-    Ok(whole)
+    Ok(outcome)
 }
 
 /// Fetches the whole history of one branch, many pages concurrently. A SHA's history never changes, so an aborted walk

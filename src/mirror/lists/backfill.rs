@@ -35,7 +35,7 @@ pub(crate) enum Backfill {
         watermark: DateTime<Utc>,
         /// Contents of the list.
         listing: Listing,
-        /// Whether an earlier run started it: its first pages may be old, so that changes have to be fetched at once.
+        /// True if an earlier run started it: its first pages may be old, so that changes have to be fetched at once.
         resumed: bool,
     },
     /// A part could not be fetched and is recorded as incomplete; the next run resumes.
@@ -110,12 +110,7 @@ pub(crate) async fn backfill(
         }
         walker.recheck_ends(grows, beginning.edge).await?;
         let grown = walker.grown(grows, beginning.edge);
-        let proven = match beginning.total {
-            Some(total) => grown.is_some_and(|grown| walker.total() >= total + grown),
-            // Nothing to count with: every page must have been found again as it was.
-            None => pass > 1 && !walker.shifted,
-        };
-        if proven {
+        if walker.is_proven_complete(beginning.total, grown, pass) {
             if grows == GrowthEnd::Front && grown != Some(0) {
                 walker.recheck_boundaries(grown.unwrap_or(0)).await?;
             }
@@ -134,7 +129,7 @@ pub(crate) async fn backfill(
         walker.pass(CachePolicy::Revalidate).await?;
     }
     if walker.has_unchecked_pages() && grows == GrowthEnd::Front {
-        // Its pages are not kept, so that nothing but the walk itself remembers what it could not use.
+        // Only the open backfill remembers the unusable item, so it stays open.
         return Ok(Backfill::Partial);
     }
     let watermark = walker.newest.map_or(began, |newest| began.min(newest));
@@ -160,11 +155,21 @@ impl<S: Resource> PageWalker<'_, S> {
         self.pages.values().any(|page| page.checked_at.is_none())
     }
 
-    /// Item at the end where the list grows.
+    /// Returns the item at the end where the list grows.
     fn edge(&self, grows: GrowthEnd) -> Option<i64> {
         match grows {
             GrowthEnd::Front => self.pages.get(&1)?.keys.first().copied(),
             GrowthEnd::Back => self.pages.get(&self.last_page())?.keys.last().copied(),
+        }
+    }
+
+    /// Returns whether no item can have been missed in this pass, the first being 1: the list has as many items as the
+    /// `total` that it had at the start and the `grown` ones that were added.
+    fn is_proven_complete(&self, total: Option<usize>, grown: Option<usize>, pass: usize) -> bool {
+        match total {
+            Some(total) => grown.is_some_and(|grown| self.total() >= total + grown),
+            // Nothing to count with: every page must have been found again as it was.
+            None => pass > 1 && !self.shifted,
         }
     }
 

@@ -3,20 +3,22 @@
 //! | file | syncs |
 //! |---|---|
 //! | `mod.rs` | one page |
-//! | `parts.rs` | one page in smaller parts, if the server can't deliver it in one |
+//! | `parts.rs` | one page in smaller parts, if the server can't deliver it in one; `part_size.rs` their size |
 //! | `successor.rs` | the page that follows another, even if no link says so |
 //! | `walker.rs` | passes over a list's pages |
 //! | `snapshot.rs` | a list as it is now, and what it no longer holds |
 //! | `backfill.rs` | a list from beginning to end, once, with a proof of completeness |
 //! | `since.rs` | changes in a list with a `since` key, and what it no longer holds |
-//! | `recent.rs` | new or changed items in a list sorted newest first |
+//! | `newest_first.rs` | new items of a list that comes newest first |
+//! | `changed_first.rs` | changed items of a list without a `since` key, by the order of change |
 //! | `restricted.rs` | absence in lists that depend on the token |
 //! | `unlisted_users.rs` | users that a list no longer holds |
 
 mod backfill;
+mod changed_first;
+mod newest_first;
 mod part_size;
 mod parts;
-mod recent;
 pub(super) mod restricted;
 mod since;
 mod snapshot;
@@ -39,8 +41,9 @@ use crate::store::relational::sync_state::{PageState, fingerprint};
 use crate::validator::Validator;
 
 pub(super) use backfill::{Backfill, DEEP_PAGE, GrowthEnd, backfill, sync_immutable};
+pub(super) use changed_first::sync_recently_changed;
+pub(super) use newest_first::{Reach, sync_newest_first};
 pub(super) use part_size::PartSize;
-pub(super) use recent::{Reach, sync_newest_first, sync_recently_changed};
 pub(super) use since::{Absent, recheck_share, sync_since};
 pub(super) use snapshot::{
     Expected, Listing, find_missing, revalidate, revalidate_expecting, revalidate_single_page, sync_snapshot, tombstone,

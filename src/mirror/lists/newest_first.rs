@@ -1,4 +1,4 @@
-//! New or changed items of a list that is sorted newest first.
+//! Sync of a list whose items never change and come newest first: what is new.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::store::relational::sync_state::PageState;
 /// Extent of a sync down to known items.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reach {
-    /// Whether it reached known items. Otherwise items in between may be lost.
+    /// True if it reached known items. Otherwise items in between may be lost.
     pub joined: bool,
     /// Time of the last complete sync, if any.
     pub read_before: Option<DateTime<Utc>>,
@@ -39,7 +39,7 @@ pub(crate) async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Re
     // Entries appear late and out of order: the reading overlaps the last one.
     let read_before = state.watermark.as_deref().and_then(parse_date);
     let overlap = read_before.map(|at| at - OVERLAP);
-    let (mut first_page, mut whole) = (None, true);
+    let (mut first_page, mut all_usable) = (None, true);
     let mut reach = Reach { joined: false, read_before, items: 0 };
     let mut next = Successor::Linked(list.first_page());
     let mut visited = VisitedUrls::default();
@@ -53,7 +53,7 @@ pub(crate) async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Re
         let mapped = answer.map(ctx, list)?;
         let tag = answer.validator_if_usable(&mapped);
         let MappedPage { documents, rows, oldest, keys, unusable, .. } = mapped;
-        whole &= unusable == 0;
+        all_usable &= unusable == 0;
         reach.items += keys.len();
         reach.joined |= keys.iter().any(|key| stood_first.contains(key));
         let overlaps = reach.joined && oldest.zip(overlap).is_none_or(|(at, overlap)| at < overlap);
@@ -67,62 +67,11 @@ pub(crate) async fn sync_newest_first(ctx: &StageContext, list: &List<'_>) -> Re
         }
     }
     // Only now: a run that is cut off before must not take the first page for all there was.
-    let Some(page) = first_page.filter(|_| whole) else { return Ok(reach) };
+    let Some(page) = first_page.filter(|_| all_usable) else { return Ok(reach) };
     let updates = vec![
         SyncUpdate::Page { list: state.id, page },
         SyncUpdate::Completed { list: state.id, watermark: Some(timestamp(read_now())) },
     ];
     ctx.write_sync_state(updates).await?;
     Ok(reach)
-}
-
-/// Syncs changed items of a list that has no `since` key but can be sorted by change, newest first: until an item is
-/// older than the watermark, which the sync state of `watermarked` keeps.
-///
-/// The watermark moves to the first item's change, though never beyond the server's clock, and only when all pages are
-/// stored: an item that changes meanwhile moves to the front, where the next run finds it.
-///
-/// # Errors
-/// A page could not be had; what was read before it is stored, and the next run reads down to the same watermark.
-pub(crate) async fn sync_recently_changed(
-    ctx: &StageContext,
-    list: &List<'_>,
-    watermarked: &List<'_>,
-    watermark: Option<DateTime<Utc>>,
-) -> Result<(), MirrorError> {
-    let state = ctx.list_state(list.name).await?;
-    let keeper = ctx.list_state(watermarked.name).await?;
-    let known = ctx.run.stores.relational.pages(state.id).await?.into_iter().next();
-    let watermark = watermark.map(|at| at.min(Utc::now()));
-    let reached = watermark.map(|at| at - OVERLAP);
-    let mut begun: Option<(PageState, Option<DateTime<Utc>>)> = None;
-    let mut whole = true;
-    let (mut next, mut visited) = (Successor::Linked(list.first_page()), VisitedUrls::default());
-    loop {
-        next.visit(&mut visited)?;
-        let Some(PageResult::Page(mut answer)) = fetch_successor(ctx, list, &next, known.as_ref()).await? else {
-            break;
-        };
-        let mapped = answer.map(ctx, list)?;
-        let MappedPage { documents, rows, newest, keys, unusable, .. } = mapped;
-        whole &= unusable == 0;
-        if begun.is_none() {
-            let page = PageState::single(&answer.url, answer.page.validator.clone());
-            begun = Some((page, newest.map(|newest| newest.min(answer.answered_at()))));
-        }
-        let oldest = rows.pulls.iter().filter_map(|pull| pull.updated_at).min();
-        ctx.write(documents, rows).await?;
-        next = answer.successor(keys.len());
-        if reached.is_some() && oldest < reached {
-            break;
-        }
-    }
-    let Some((page, newest)) = begun.filter(|_| whole) else { return Ok(()) };
-    let watermark = newest.max(watermark).map(timestamp);
-    let updates = vec![
-        SyncUpdate::Page { list: state.id, page },
-        SyncUpdate::Completed { list: state.id, watermark: None },
-        SyncUpdate::Completed { list: keeper.id, watermark },
-    ];
-    ctx.write_sync_state(updates).await
 }

@@ -86,11 +86,11 @@ async fn sync_changes_only(
     by_change: &List<'_>,
     keeper: &ListState,
 ) -> Result<Absent, MirrorError> {
-    let whole = keeper.watermark.is_none();
+    let is_first = keeper.watermark.is_none();
     let seen = sync_changes(ctx, by_change, keeper).await?;
     ctx.flush().await?;
-    ctx.run.stores.relational.save_checkpoint(keeper.id, DEEP).await?;
-    let ids = if whole { absent(ctx, by_change, &seen).await? } else { Vec::new() };
+    ctx.run.stores.relational.save_marker_and_reopen(keeper.id, DEEP).await?;
+    let ids = if is_first { absent(ctx, by_change, &seen).await? } else { Vec::new() };
     Ok(Absent { ids, certain: true })
 }
 
@@ -169,7 +169,7 @@ async fn sync_changes(ctx: &StageContext, list: &List<'_>, keeper: &ListState) -
     };
     let refresh_from = |watermark: Option<DateTime<Utc>>| changed_since(watermark.map(|at| at - OVERLAP));
     let mut next = Successor::Linked(refresh_from(watermark));
-    let (mut seen, mut clock, mut whole) = (HashSet::new(), None, true);
+    let (mut seen, mut clock, mut all_usable) = (HashSet::new(), None, true);
     let mut visited = VisitedUrls::default();
     loop {
         next.visit(&mut visited)?;
@@ -179,22 +179,22 @@ async fn sync_changes(ctx: &StageContext, list: &List<'_>, keeper: &ListState) -
         let mapped = answer.map(ctx, list)?;
         let tag = answer.validator_if_usable(&mapped);
         let MappedPage { documents, mut rows, newest, keys, unusable, .. } = mapped;
-        whole &= unusable == 0;
+        all_usable &= unusable == 0;
         seen.extend(keys.iter().copied().filter(|key| *key != UNIDENTIFIED));
         let before = watermark;
         watermark = watermark.max(newest.map(|newest| newest.min(clock)));
-        if whole && let Some(at) = watermark {
+        if all_usable && let Some(at) = watermark {
             rows.sync_updates.push(SyncUpdate::Watermark { list: keeper.id, watermark: timestamp(at) });
         }
         next = onward(answer.successor(keys.len()), (watermark != before).then(|| changed_since(watermark)));
         // The next run asks from this watermark; when that is what this request asked, its tag answers for it.
-        if next == Successor::End && whole && answer.url == refresh_from(watermark) {
+        if next == Successor::End && all_usable && answer.url == refresh_from(watermark) {
             let page = PageState { keys, ..PageState::single(&answer.url, tag) };
             rows.sync_updates.push(SyncUpdate::Page { list: state.id, page });
         }
         ctx.write(documents, rows).await?;
     }
-    if whole && clock.is_some() {
+    if all_usable && clock.is_some() {
         let updates = vec![SyncUpdate::Completed { list: keeper.id, watermark: watermark.map(timestamp) }];
         ctx.write_sync_state(updates).await?;
     }

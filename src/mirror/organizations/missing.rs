@@ -28,7 +28,7 @@ impl Mirror {
             .filter(|known| !found.lists_repository(&format!("{}/{}", known.owner, known.name)))
             .collect();
         for known in missing {
-            // One that was set aside bears a name that no repository can have.
+            // A displaced one bears a name that no repository can have.
             let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
             let lease = match self.stores.relational.try_lease(&repository_lease(&name), process).await? {
                 Ok(lease) => lease,

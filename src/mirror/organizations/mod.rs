@@ -98,12 +98,12 @@ impl Mirror {
             ..OrganizationReport::default()
         };
         let stats = Arc::new(StageStats::default());
-        let looked = self.sync(login, (before, process), &writer, &stats, &mut found).await;
+        let synced = self.sync(login, (before, process), &writer, &stats, &mut found).await;
         drop(writer);
         tasks.finished().await;
         found.requests = stats.meter.counted();
         found.free = stats.meter.not_modified();
-        looked.map(|()| found)
+        synced.map(|()| found)
     }
 
     async fn sync(
@@ -114,7 +114,7 @@ impl Mirror {
         stats: &Arc<StageStats>,
         found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
-        let own = match self.open_organization(login, stats, writer).await {
+        let own = match self.resolve_organization(login, stats, writer).await {
             Ok(own) => own,
             Err(MirrorError::Gone(error)) => {
                 found.notes.push(format!("deleted on GitHub ({error})"));
@@ -146,25 +146,30 @@ impl Mirror {
 impl Mirror {
     /// Resolves an organization. GitHub redirects no logins, so its id is kept: `orgs.txt` may hold a former login for
     /// long.
-    async fn open_organization(&self, login: &str, stats: &StageStats, writer: &Writer) -> Result<User, MirrorError> {
+    async fn resolve_organization(
+        &self,
+        login: &str,
+        stats: &StageStats,
+        writer: &Writer,
+    ) -> Result<User, MirrorError> {
         let relational = &self.stores.relational;
         let kept = relational.list(NO_PROJECT, &format!("org/{}", login.to_lowercase())).await?;
-        let opened = match (self.resolve_account(login, false, stats, writer).await, &kept.watermark) {
-            (Err(MirrorError::Api(error @ ApiError::NotFound { .. })), Some(number)) => {
-                let number = number.parse().unwrap_or_default();
-                match relational.find_account_by_github_id(number).await? {
+        let resolved = match (self.resolve_account(login, false, stats, writer).await, &kept.watermark) {
+            (Err(MirrorError::Api(error @ ApiError::NotFound { .. })), Some(github_id)) => {
+                let github_id = github_id.parse().unwrap_or_default();
+                match relational.find_account_by_github_id(github_id).await? {
                     Some(known) => self.resolve_account(&known.login, false, stats, writer).await?,
                     None => return Err(error.into()),
                 }
             }
-            (opened, _) => opened?,
+            (resolved, _) => resolved?,
         };
-        let number = opened.github_id.to_string();
-        if kept.watermark.as_ref() != Some(&number) {
-            let updates = vec![SyncUpdate::Watermark { list: kept.id, watermark: number }];
+        let github_id = resolved.github_id.to_string();
+        if kept.watermark.as_ref() != Some(&github_id) {
+            let updates = vec![SyncUpdate::Watermark { list: kept.id, watermark: github_id }];
             self.save_sync_state(updates).await?;
         }
-        Ok(opened)
+        Ok(resolved)
     }
 }
 

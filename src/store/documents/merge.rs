@@ -67,7 +67,7 @@ pub(super) fn new_row(incoming: &Document, hash: i64) -> Row {
 /// - A commit of several pull requests keeps the lowest number, whatever the order of reading.
 /// - A list item updates a detailed document but removes nothing from it; `_msght.detailed_at` then tells the age of
 ///   the fields that only the detailed representation has.
-pub(super) fn replace(stored: &StoredMeta, stored_json: &str, incoming: &Document, hash: i64) -> Option<Row> {
+pub(super) fn replacement_row(stored: &StoredMeta, stored_json: &str, incoming: &Document, hash: i64) -> Option<Row> {
     let old: Map<String, Value> = json::parse(stored_json).unwrap_or_default();
     let new: Map<String, Value> = json::parse(&incoming.json).unwrap_or_default();
     match incoming.collection {
@@ -208,7 +208,7 @@ mod tests {
         let row = new_row(&detailed, 10);
         let list = document(Collection::PullRequests, Representation::Summary, r#"{"number":1,"title":"b"}"#);
         assert!(!is_unchanged(&stored(&row), &list, 11));
-        let merged = replace(&stored(&row), &row.json, &list, 11).unwrap();
+        let merged = replacement_row(&stored(&row), &row.json, &list, 11).unwrap();
         let value: Value = serde_json::from_str(&merged.json).unwrap();
         assert_eq!(value["title"], "b");
         assert_eq!(value["merged_by"]["login"], "x");
@@ -227,9 +227,9 @@ mod tests {
         };
         let (low, high) = (at(3), at(7));
         let row = new_row(&low, 1);
-        assert!(replace(&stored(&row), &row.json, &high, 2).is_none());
+        assert!(replacement_row(&stored(&row), &row.json, &high, 2).is_none());
         let row = new_row(&high, 2);
-        assert!(replace(&stored(&row), &row.json, &low, 1).unwrap().json.contains("\"pull_request_id\":3"));
+        assert!(replacement_row(&stored(&row), &row.json, &low, 1).unwrap().json.contains("\"pull_request_id\":3"));
     }
 
     #[test]
@@ -248,13 +248,13 @@ mod tests {
         let row = new_row(&own, 1);
         let renamed = commit("o/new", Some((7, &["o/new", "o/old"])), "");
         let fork = commit("f/old", Some((8, &["f/old"])), "");
-        assert!(replace(&stored(&row), &row.json, &renamed, 2).is_some());
-        assert!(replace(&stored(&row), &row.json, &fork, 3).is_none());
+        assert!(replacement_row(&stored(&row), &row.json, &renamed, 2).is_some());
+        assert!(replacement_row(&stored(&row), &row.json, &fork, 3).is_none());
         // One that was stored before documents told their repository is known by the names that this has had.
         let older = new_row(&Document { source: None, ..own }, 1);
-        assert!(replace(&stored(&older), &older.json, &renamed, 2).is_some());
-        assert!(replace(&stored(&older), &older.json, &fork, 3).is_none());
-        assert!(replace(&stored(&older), &older.json, &commit("O/OLD", None, ",\"n\":1"), 4).is_none());
+        assert!(replacement_row(&stored(&older), &older.json, &renamed, 2).is_some());
+        assert!(replacement_row(&stored(&older), &older.json, &fork, 3).is_none());
+        assert!(replacement_row(&stored(&older), &older.json, &commit("O/OLD", None, ",\"n\":1"), 4).is_none());
     }
 
     #[test]

@@ -59,13 +59,13 @@ impl SqliteDocuments {
 
     async fn create_schema(&self) -> Result<(), BackendError> {
         let explain = |error: &sqlx::Error| {
-            BackendError::from_sqlite(sqlite::open_operation("document store", &self.path), error)
+            BackendError::from_sqlite(sqlite::describe_opening("document store", &self.path), error)
         };
         let version: i64 =
             sqlx::query_scalar("PRAGMA user_version").fetch_one(&self.pool).await.map_err(|e| explain(&e))?;
         if version > SCHEMA_VERSION {
             return Err(BackendError {
-                operation: sqlite::open_operation("document store", &self.path),
+                operation: sqlite::describe_opening("document store", &self.path),
                 cause: format!(
                     "it was written by a newer msght (layout {version}, this version knows {SCHEMA_VERSION})"
                 ),
@@ -158,7 +158,7 @@ impl SqliteDocuments {
                 Some((_, row)) => row.json.clone(),
                 None => read_json(tx, collection, &id).await?.unwrap_or_else(|| "{}".to_owned()),
             };
-            let Some(row) = merge::replace(&stored, &json, &document, hash) else { continue };
+            let Some(row) = merge::replacement_row(&stored, &json, &document, hash) else { continue };
             known.insert(id.clone(), meta_of_row(&row));
             if pending.insert(id.clone(), (document, row)).is_none() {
                 order.push(id);

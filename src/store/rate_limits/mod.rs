@@ -88,22 +88,25 @@ struct TokenRow {
     reserved_at: i64,
     paused_until: i64,
     paused_for: i64,
-    strikes: i64,
+    secondary_limit_hits: i64,
 }
 
-/// Decision on a request that was not granted.
+/// Reason why a reservation was refused, and what follows.
 #[derive(Debug, PartialEq, Eq)]
-enum Decision {
-    Refused(Reservation),
+enum Refusal {
+    /// The answer to the caller.
+    Final(Reservation),
     /// Unanswered reservations have to be replaced by GitHub's own count.
-    Settle,
+    SettleFirst,
     /// It would be granted by now.
-    Again,
+    Over,
 }
 
 impl TokenRow {
     fn from(row: &[Option<i64>]) -> Option<Self> {
-        let [now, hourly, used, remaining, reset_at, due, reserved_at, paused_until, paused_for, strikes] = *row else {
+        let [now, hourly, used, remaining, reset_at, due, reserved_at, paused_until, paused_for, secondary_limit_hits] =
+            *row
+        else {
             return None;
         };
         Some(Self {
@@ -116,7 +119,7 @@ impl TokenRow {
             reserved_at: reserved_at?,
             paused_until: paused_until?,
             paused_for: paused_for?,
-            strikes: strikes?,
+            secondary_limit_hits: secondary_limit_hits?,
         })
     }
 
@@ -129,19 +132,19 @@ impl TokenRow {
         Duration::from_micros(u64::try_from(moment.saturating_sub(self.now)).unwrap_or(0))
     }
 
-    /// Repeats the decision of the reserving statement, with its reason.
-    fn decision(&self, floor: i64) -> Decision {
+    /// Repeats the decision of the reserving statement, and returns its reason.
+    fn refusal(&self, floor: i64) -> Refusal {
         if self.is_ahead(self.paused_until, MAX_AHEAD_MICROS) {
-            let strikes = u32::try_from(self.strikes).unwrap_or(0);
+            let secondary_limit_hits = u32::try_from(self.secondary_limit_hits).unwrap_or(0);
             let (wait, reason) = (self.until(self.paused_until), reason(self.paused_for));
-            return Decision::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: strikes });
+            return Refusal::Final(Reservation::Blocked { wait, reason, secondary_limit_hits });
         }
-        let Some(hourly @ 1..) = self.hourly else { return Decision::Again };
+        let Some(hourly @ 1..) = self.hourly else { return Refusal::Over };
         let floor = floor.min(hourly - 1);
         if self.is_ahead(self.reset_at, MAX_AHEAD_MICROS) && hourly.saturating_sub(self.used) <= floor {
             if self.remaining <= floor {
                 let wait = self.until(self.reset_at);
-                return Decision::Refused(Reservation::Blocked {
+                return Refusal::Final(Reservation::Blocked {
                     wait,
                     reason: WaitReason::RateLimit,
                     secondary_limit_hits: 0,
@@ -150,15 +153,15 @@ impl TokenRow {
             // GitHub has reported more than is left here: the rest is in flight, or was when its process died.
             let flight = self.now.saturating_sub(self.reserved_at);
             if flight > micros(MAX_FLIGHT) || flight < -micros(MAX_FLIGHT) {
-                return Decision::Settle;
+                return Refusal::SettleFirst;
             }
-            return Decision::Refused(Reservation::Busy(BUSY_DELAY.min(self.until(self.reset_at))));
+            return Refusal::Final(Reservation::Busy(BUSY_DELAY.min(self.until(self.reset_at))));
         }
         let next = self.due.saturating_sub(micros(REQUEST_INTERVAL * (MAX_BURST - 1)));
         if self.is_ahead(next, MAX_THROTTLE_AHEAD_MICROS) {
-            Decision::Refused(Reservation::Busy(self.until(next)))
+            Refusal::Final(Reservation::Busy(self.until(next)))
         } else {
-            Decision::Again
+            Refusal::Over
         }
     }
 }
@@ -208,7 +211,7 @@ impl StoredRateLimits {
         found.map_err(|error| self.backend_error(operation, &error))
     }
 
-    async fn grant(&self, token: &str, floor: u64) -> Result<Reservation, BackendError> {
+    async fn reserve_request(&self, token: &str, floor: u64) -> Result<Reservation, BackendError> {
         const OPERATION: &str = "reserving a request";
         let (sql, floor) = (&self.statements, number(floor));
         for _ in 0..MAX_ATTEMPTS {
@@ -220,13 +223,13 @@ impl StoredRateLimits {
                 self.execute(OPERATION, &sql.insert_token, &[Param::Text(token)]).await?;
                 continue;
             };
-            match row.decision(floor) {
-                Decision::Refused(grant) => return Ok(grant),
-                Decision::Settle => {
+            match row.refusal(floor) {
+                Refusal::Final(reservation) => return Ok(reservation),
+                Refusal::SettleFirst => {
                     let params = [Param::Text(token), Param::Number(row.reserved_at)];
                     self.execute(OPERATION, &sql.settle, &params).await?;
                 }
-                Decision::Again => {}
+                Refusal::Over => {}
             }
         }
         Ok(Reservation::Busy(BUSY_DELAY))
@@ -265,7 +268,7 @@ impl StoredRateLimits {
 
 impl RateLimitStore for StoredRateLimits {
     fn reserve<'a>(&'a self, token: &'a str, floor: u64) -> BoxFuture<'a, Result<Reservation, RateLimitStoreError>> {
-        async move { self.grant(token, floor).await.map_err(store_error) }.boxed()
+        async move { self.reserve_request(token, floor).await.map_err(store_error) }.boxed()
     }
 
     fn report<'a>(&'a self, token: &'a str, report: UsageReport) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
@@ -296,11 +299,12 @@ impl RateLimitStore for StoredRateLimits {
         token: &'a str,
         wait: Duration,
         reason: WaitReason,
-        strikes: u32,
+        secondary_limit_hits: u32,
     ) -> BoxFuture<'a, Result<(), RateLimitStoreError>> {
         async move {
-            let [wait, reason, strikes] = [micros(wait), code(reason), strikes.into()].map(Param::Number);
-            let params = [Param::Text(token), wait, reason, strikes];
+            let [wait, reason, secondary_limit_hits] =
+                [micros(wait), code(reason), secondary_limit_hits.into()].map(Param::Number);
+            let params = [Param::Text(token), wait, reason, secondary_limit_hits];
             self.write("recording a token's pause", &self.statements.pause, &params).await.map_err(store_error)
         }
         .boxed()
@@ -382,38 +386,39 @@ mod tests {
             reserved_at: 999 * SECOND,
             paused_until: 0,
             paused_for: 0,
-            strikes: 0,
+            secondary_limit_hits: 0,
         }
     }
 
     #[test]
     fn in_flight_requests_delay_and_stale_ones_settle() {
-        assert_eq!(row().decision(9), Decision::Again);
-        assert_eq!(row().decision(10), Decision::Refused(Reservation::Busy(BUSY_DELAY)));
+        assert_eq!(row().refusal(9), Refusal::Over);
+        assert_eq!(row().refusal(10), Refusal::Final(Reservation::Busy(BUSY_DELAY)));
         let still = TokenRow { now: row().now + 131 * SECOND, ..row() };
-        assert_eq!(still.decision(10), Decision::Settle);
+        assert_eq!(still.refusal(10), Refusal::SettleFirst);
         // GitHub itself has told that the reserve is reached.
         let wait = Duration::from_secs(600);
         let exhausted =
-            Decision::Refused(Reservation::Blocked { wait, reason: WaitReason::RateLimit, secondary_limit_hits: 0 });
-        assert_eq!(row().decision(30), exhausted);
+            Refusal::Final(Reservation::Blocked { wait, reason: WaitReason::RateLimit, secondary_limit_hits: 0 });
+        assert_eq!(row().refusal(30), exhausted);
         let over = TokenRow { now: row().reset_at, ..row() };
-        assert_eq!(over.decision(30), Decision::Again);
+        assert_eq!(over.refusal(30), Refusal::Over);
     }
 
     #[test]
     fn pause_precedes_budget_and_budget_precedes_throttle() {
         let paused_until = 1007 * SECOND;
-        let paused = TokenRow { paused_until, paused_for: code(WaitReason::SecondaryLimit), strikes: 3, ..row() };
+        let paused =
+            TokenRow { paused_until, paused_for: code(WaitReason::SecondaryLimit), secondary_limit_hits: 3, ..row() };
         let (wait, reason) = (Duration::from_secs(7), WaitReason::SecondaryLimit);
-        let expected = Decision::Refused(Reservation::Blocked { wait, reason, secondary_limit_hits: 3 });
-        assert_eq!(paused.decision(0), expected);
+        let expected = Refusal::Final(Reservation::Blocked { wait, reason, secondary_limit_hits: 3 });
+        assert_eq!(paused.refusal(0), expected);
         // A clock that was ahead wrote it: no pause lasts for so long.
-        assert_eq!(TokenRow { paused_until: 4606 * SECOND, ..paused }.decision(0), Decision::Again);
-        assert_eq!(TokenRow { hourly: None, ..paused }.decision(0), expected);
+        assert_eq!(TokenRow { paused_until: 4606 * SECOND, ..paused }.refusal(0), Refusal::Over);
+        assert_eq!(TokenRow { hourly: None, ..paused }.refusal(0), expected);
         let ahead = micros(REQUEST_INTERVAL * (MAX_BURST - 1));
         let paced = TokenRow { due: 1000 * SECOND + ahead + 2000, ..row() };
-        assert_eq!(paced.decision(0), Decision::Refused(Reservation::Busy(Duration::from_millis(2))));
-        assert_eq!(TokenRow { hourly: Some(0), ..paced }.decision(0), Decision::Again);
+        assert_eq!(paced.refusal(0), Refusal::Final(Reservation::Busy(Duration::from_millis(2))));
+        assert_eq!(TokenRow { hourly: Some(0), ..paced }.refusal(0), Refusal::Over);
     }
 }

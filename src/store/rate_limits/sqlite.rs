@@ -36,7 +36,7 @@ impl SqliteBackend {
         let _lock = sqlite::lock_for_setup(relational).await?;
         if let Some(damage) = find_damage(&path).await {
             let aside = quarantine(&path).map_err(|error| BackendError {
-                operation: sqlite::open_operation("shared rate limits", &path),
+                operation: sqlite::describe_opening("shared rate limits", &path),
                 cause: format!("it is damaged ({damage}) and can't be renamed: {error}"),
                 hint: "delete it while no msght runs: its content is short-lived and nothing is lost",
                 before_start: true,
@@ -54,7 +54,7 @@ impl SqliteBackend {
         let pool = sqlite::open_with("shared rate limits", &path, &pragmas, durability, BUSY_TIMEOUT).await?;
         for table in tables("") {
             let failed = |e: sqlx::Error| {
-                BackendError::from_sqlite(sqlite::open_operation("shared rate limits", &path), &e).before_start()
+                BackendError::from_sqlite(sqlite::describe_opening("shared rate limits", &path), &e).before_start()
             };
             sqlx::query(AssertSqlSafe(table)).execute(&pool).await.map_err(failed)?;
         }

@@ -2,7 +2,7 @@
 
 use super::Relational;
 use super::id_caches::IdCaches;
-use super::profiles::is_confirmed_missing;
+use super::profiles::may_confirm_missing;
 use super::sql::Value;
 use crate::store::BackendError;
 
@@ -78,7 +78,7 @@ impl Relational {
             "{SELECT_ACCOUNT} FROM users u LEFT JOIN msght_users m ON m.user_id = u.id \
              LEFT JOIN msght_profiles f ON f.user_id = u.id WHERE u.login = ? AND u.fake = 0 AND u.id > 0"
         );
-        Ok(find_account(self.read(&sql, vec![login.into()]).await?))
+        Ok(account_record(self.read(&sql, vec![login.into()]).await?))
     }
 
     /// Finds an account by GitHub's numeric id, whatever its login is.
@@ -87,7 +87,7 @@ impl Relational {
             "{SELECT_ACCOUNT} FROM msght_users m JOIN users u ON u.id = m.user_id \
              LEFT JOIN msght_profiles f ON f.user_id = u.id WHERE m.github_id = ?"
         );
-        Ok(find_account(self.read(&sql, vec![github_id.into()]).await?))
+        Ok(account_record(self.read(&sql, vec![github_id.into()]).await?))
     }
 
     /// Returns the logins of the accounts related to one.
@@ -109,9 +109,9 @@ impl Relational {
         Ok(rows.into_iter().filter_map(|row| Some((row[0].as_i64()?, row[1].as_str()?.to_owned()))).collect())
     }
 
-    /// Frees an account's login for another one: its row takes the login it has now, or an impossible one, and its
+    /// Displaces an account whose login belongs to another one: its row takes the login it has now, or an impossible one, and its
     /// deleted mark is set.
-    pub async fn rename_account(&self, account: i64, login: &str, deleted: bool) -> Result<(), BackendError> {
+    pub async fn displace_account(&self, account: i64, login: &str, deleted: bool) -> Result<(), BackendError> {
         let sql = "UPDATE users SET login = ?, deleted = ? WHERE id = ?";
         self.write(sql, vec![login.into(), deleted.into(), account.into()]).await?;
         *self.ids.lock().await = IdCaches::new();
@@ -119,14 +119,14 @@ impl Relational {
     }
 }
 
-fn find_account(rows: Vec<Vec<Value>>) -> Option<AccountRecord> {
+fn account_record(rows: Vec<Vec<Value>>) -> Option<AccountRecord> {
     let row = rows.into_iter().next()?;
     Some(AccountRecord {
         id: row[0].as_i64()?,
         login: row[1].as_str()?.to_owned(),
         github_id: row[2].as_i64(),
         deleted: row[3].as_i64() == Some(1),
-        missing: row[4].as_str().is_some_and(is_confirmed_missing),
+        missing: row[4].as_str().is_some_and(may_confirm_missing),
         documents_name: row[5].as_str().map(str::to_owned),
     })
 }

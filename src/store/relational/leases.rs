@@ -57,10 +57,10 @@ pub fn process_name() -> String {
 }
 
 /// Returns whether the process that a holder names has certainly ended.
-pub(super) fn has_ended(holder: &str) -> bool {
+pub(super) fn has_holder_ended(holder: &str) -> bool {
     let mut parts = holder.rsplit('/').skip(1);
     let (Some(mark), Some(pid)) = (parts.next(), parts.next()) else { return false };
-    pid.parse().is_ok_and(|pid| process_id::has_ended(pid, mark))
+    pid.parse().is_ok_and(|pid| process_id::has_pid_ended(pid, mark))
 }
 
 impl Relational {
@@ -72,7 +72,7 @@ impl Relational {
     pub async fn try_lease(&self, name: &str, process: &str) -> Result<Result<Lease, LeaseHolder>, BackendError> {
         let holder = format!("{process}/{:08x}", rand::random::<u32>());
         let mut found = self.claim_lease(name, &holder).await?;
-        if has_ended(&found.name) {
+        if has_holder_ended(&found.name) {
             tracing::info!(lease = name, holder = found.name, "a dead process's lease is taken over");
             self.delete_lease(name, &found.name).await?;
             found = self.claim_lease(name, &holder).await?;

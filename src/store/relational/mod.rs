@@ -39,7 +39,7 @@ pub use batch::RowBatch;
 pub use comment_counts::{CommentKind, CountMismatch};
 pub use inspect::inspect;
 pub use pending_details::{DetailsCursor, PendingDetails};
-pub use profiles::{DueProfile, ProfileScope, is_confirmed_missing};
+pub use profiles::{DueProfile, ProfileScope, may_confirm_missing};
 pub use projects::ProjectRecord;
 pub use split::RowCounts;
 pub use sql::date;

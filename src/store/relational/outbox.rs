@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::leases::has_ended;
+use super::leases::has_holder_ended;
 use super::sql::{Upsert, Value, placeholders};
 use super::{KEYS_PER_READ, Relational};
 use crate::store::BackendError;

@@ -113,7 +113,7 @@ fn due_profile(row: Vec<Value>) -> Option<DueProfile> {
     Some(DueProfile {
         user: row[0].as_i64()?,
         github_id: row[2].as_i64(),
-        missing: row[7].as_str().is_some_and(is_confirmed_missing),
+        missing: row[7].as_str().is_some_and(may_confirm_missing),
         login,
         documents_name,
         validator,
@@ -121,7 +121,7 @@ fn due_profile(row: Vec<Value>) -> Option<DueProfile> {
     })
 }
 
-/// Returns whether something missing since this date may be considered deleted when it is missing again.
-pub fn is_confirmed_missing(since: &str) -> bool {
+/// Returns whether a second miss confirms one of this date: something missing twice may be considered deleted.
+pub fn may_confirm_missing(since: &str) -> bool {
     since <= date(Utc::now() - MIN_RECHECK_INTERVAL).as_str()
 }

@@ -104,7 +104,7 @@ fn decode(row: &SqliteRow) -> Result<Vec<Value>, sqlx::Error> {
 }
 
 fn migration_error(path: &Path, error: &sqlx::migrate::MigrateError) -> BackendError {
-    let operation = sqlite::open_operation("relational store", path);
+    let operation = sqlite::describe_opening("relational store", path);
     match error {
         sqlx::migrate::MigrateError::VersionMissing(version) => BackendError {
             operation,

@@ -55,7 +55,7 @@ pub struct ListState {
     pub id: i64,
     /// Progress of the list; its meaning (a date, an id) is up to the list.
     pub watermark: Option<String>,
-    /// Checkpoint of an unfinished walk.
+    /// Checkpoint of an unfinished walk, or a marker: `found empty` or `deep`.
     pub pending: Option<String>,
     /// Read from beginning to end at least once.
     pub completed: bool,
@@ -181,7 +181,12 @@ impl Relational {
         self.write(sql, vec![mark.into(), list.into()]).await.map(drop)
     }
 
-    /// Stores the checkpoint from which an interrupted walk resumes.
+    /// Stores a marker on a list that can't count as complete.
+    pub async fn save_marker_and_reopen(&self, list: i64, mark: &str) -> Result<(), BackendError> {
+        self.save_checkpoint(list, mark).await
+    }
+
+    /// Stores the checkpoint from which an interrupted walk resumes. Until then the list does not count as complete.
     pub async fn save_checkpoint(&self, list: i64, pending: &str) -> Result<(), BackendError> {
         self.lists.invalidate(list);
         let sql = "UPDATE msght_lists SET pending = ?, completed_at = NULL WHERE id = ?";

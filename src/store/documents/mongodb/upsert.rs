@@ -274,7 +274,7 @@ fn plan_write(
             Some(meta) => {
                 let stored = row.as_ref().map(|row| row.json.as_str());
                 let stored = stored.or(known.and_then(|known| known.json.as_deref())).unwrap_or("{}");
-                let Some(row) = merge::replace(&meta, stored, document, hash) else { continue };
+                let Some(row) = merge::replacement_row(&meta, stored, document, hash) else { continue };
                 results.push((*position, WriteOutcome::Updated));
                 row
             }

@@ -13,7 +13,7 @@ use super::{BatchWriter, id_of};
 const NEW_ACCOUNTS: Upsert = Upsert { table: "users", columns: &["login", "type"], key: &["login"], update: &[] };
 
 /// GitHub id of an account; an existing id stays.
-const ACCOUNT_NUMBERS: Upsert = Upsert {
+const ACCOUNT_GITHUB_IDS: Upsert = Upsert {
     table: "msght_users",
     columns: &["user_id", "github_id"],
     key: &["user_id"],
@@ -76,7 +76,7 @@ impl AccountRow {
 /// Rows that may match a batch's accounts, by GitHub id and by lower-case login.
 #[derive(Default)]
 struct Candidates {
-    by_number: HashMap<i64, AccountRow>,
+    by_github_id: HashMap<i64, AccountRow>,
     by_login: HashMap<String, AccountRow>,
 }
 
@@ -133,27 +133,28 @@ impl BatchWriter<'_> {
 
     async fn find_candidates(&mut self, missing: &[(String, Mention)]) -> Result<Candidates, sqlx::Error> {
         let mut found = Candidates::default();
-        let numbers: Vec<Value> = missing.iter().filter_map(|(_, m)| Some(m.account.github_id?.into())).collect();
+        let github_ids: Vec<Value> = missing.iter().filter_map(|(_, m)| Some(m.account.github_id?.into())).collect();
         let sql = format!("{COLUMNS} JOIN msght_users m ON m.user_id = u.id WHERE m.github_id IN ({{}})");
-        for row in self.lookup_any(&sql, &numbers).await? {
+        for row in self.lookup_unless_empty(&sql, &github_ids).await? {
             let row = AccountRow::of(&row);
-            found.by_number.extend(row.github_id.map(|github_id| (github_id, row.clone())));
+            found.by_github_id.extend(row.github_id.map(|github_id| (github_id, row.clone())));
         }
         let settled = |account: &Account| {
-            let row = account.github_id.and_then(|github_id| found.by_number.get(&github_id));
+            let row = account.github_id.and_then(|github_id| found.by_github_id.get(&github_id));
             row.is_some_and(|row| row.login == account.login)
         };
         let logins = missing.iter().filter(|(_, mention)| !settled(&mention.account));
         let logins: Vec<Value> = logins.map(|(_, mention)| mention.account.login.as_str().into()).collect();
         let sql = format!("{COLUMNS} LEFT JOIN msght_users m ON m.user_id = u.id WHERE u.login IN ({{}})");
-        for row in self.lookup_any(&sql, &logins).await? {
+        for row in self.lookup_unless_empty(&sql, &logins).await? {
             let row = AccountRow::of(&row);
             found.by_login.insert(row.login.to_lowercase(), row);
         }
         Ok(found)
     }
 
-    async fn lookup_any(&mut self, sql: &str, keys: &[Value]) -> Result<Vec<Vec<Value>>, sqlx::Error> {
+    /// Queries by a list of keys, which may be empty.
+    async fn lookup_unless_empty(&mut self, sql: &str, keys: &[Value]) -> Result<Vec<Vec<Value>>, sqlx::Error> {
         if keys.is_empty() { Ok(Vec::new()) } else { self.lookup(sql, &[], keys).await }
     }
 
@@ -161,8 +162,8 @@ impl BatchWriter<'_> {
     async fn resolve(&mut self, mention: &Mention, found: &mut Candidates) -> Result<Resolved, sqlx::Error> {
         let account = &mention.account;
         let login = account.login.to_lowercase();
-        let numbered = account.github_id.and_then(|github_id| found.by_number.get(&github_id).cloned());
-        if let Some(mut row) = numbered {
+        let identified = account.github_id.and_then(|github_id| found.by_github_id.get(&github_id).cloned());
+        if let Some(mut row) = identified {
             if row.login != account.login {
                 if mention.is_current() {
                     self.rename(&mut row, mention, found).await?;
@@ -182,15 +183,15 @@ impl BatchWriter<'_> {
                     // Its own profile will tell its current login.
                     return Ok(Resolved::New(format!("{}~{wanted}", account.login)));
                 }
-                self.vacate_login(&row).await?;
+                self.displace_login(&row).await?;
                 found.by_login.remove(&login);
                 Ok(Resolved::New(account.login.clone()))
             }
             (Some(wanted), None) => {
                 if mention.is_current() {
-                    self.tx.upsert(&ACCOUNT_NUMBERS, vec![vec![row.id.into(), wanted.into()]]).await?;
+                    self.tx.upsert(&ACCOUNT_GITHUB_IDS, vec![vec![row.id.into(), wanted.into()]]).await?;
                     row.github_id = Some(wanted);
-                    found.by_number.insert(wanted, row.clone());
+                    found.by_github_id.insert(wanted, row.clone());
                     if row.login != account.login {
                         self.rename(&mut row, mention, found).await?;
                     }
@@ -215,8 +216,8 @@ impl BatchWriter<'_> {
         let account = &mention.account;
         let login = account.login.to_lowercase();
         if let Some(holder) = found.by_login.get(&login).cloned().filter(|holder| holder.id != row.id) {
-            self.vacate_login(&holder).await?;
-            if let Some(holder) = holder.github_id.and_then(|number| found.by_number.get_mut(&number)) {
+            self.displace_login(&holder).await?;
+            if let Some(holder) = holder.github_id.and_then(|github_id| found.by_github_id.get_mut(&github_id)) {
                 holder.login = displaced_login(holder);
             }
         }
@@ -230,7 +231,7 @@ impl BatchWriter<'_> {
         row.login.clone_from(&account.login);
         found.by_login.insert(login, row.clone());
         if let Some(github_id) = row.github_id {
-            found.by_number.insert(github_id, row.clone());
+            found.by_github_id.insert(github_id, row.clone());
         }
         Ok(())
     }
@@ -238,7 +239,7 @@ impl BatchWriter<'_> {
     /// Displaces a row whose login GitHub has given to another account: it gets an impossible login until its own
     /// profile tells the current one. Without a GitHub id nobody can ask for that, and the account is marked as
     /// deleted.
-    async fn vacate_login(&mut self, row: &AccountRow) -> Result<(), sqlx::Error> {
+    async fn displace_login(&mut self, row: &AccountRow) -> Result<(), sqlx::Error> {
         let unknown = row.github_id.is_none();
         let sql = "UPDATE users SET login = ?1, deleted = CASE WHEN ?2 THEN 1 ELSE deleted END WHERE id = ?3";
         self.tx.execute(sql, vec![displaced_login(row).into(), unknown.into(), row.id.into()]).await?;
@@ -293,13 +294,13 @@ impl BatchWriter<'_> {
         for row in self.lookup("SELECT id, login FROM users WHERE login IN ({})", &[], &logins).await? {
             ids.insert(row[1].as_str().unwrap_or_default().to_lowercase(), id_of(&row));
         }
-        let mut numbers = Vec::new();
+        let mut github_ids = Vec::new();
         for (key, mention, login) in new {
             let Some(id) = ids.get(&login.to_lowercase()).copied() else { continue };
-            numbers.push(vec![id.into(), mention.account.github_id.into()]);
+            github_ids.push(vec![id.into(), mention.account.github_id.into()]);
             self.cache_id(key, &mention, id);
         }
-        self.tx.upsert(&ACCOUNT_NUMBERS, numbers).await.map(drop)
+        self.tx.upsert(&ACCOUNT_GITHUB_IDS, github_ids).await.map(drop)
     }
 }
 

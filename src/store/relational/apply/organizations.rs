@@ -70,15 +70,15 @@ impl BatchWriter<'_> {
         self.teams(rows).await?;
         let mut members = Vec::new();
         for (team, member) in &rows.team_members {
-            if let Some(team) = self.id_by_number(TEAM, *team).await? {
+            if let Some(team) = self.id_by_github_id(TEAM, *team).await? {
                 members.push(vec![team.into(), self.person(&Person::Account(member.clone()))]);
             }
         }
         self.tx.upsert(&TEAM_MEMBERS, members).await?;
         let mut projects = Vec::new();
         for access in &rows.team_projects {
-            let team = self.id_by_number(TEAM, access.team).await?;
-            let project = self.id_by_number(PROJECT, access.project).await?;
+            let team = self.id_by_github_id(TEAM, access.team).await?;
+            let project = self.id_by_github_id(PROJECT, access.project).await?;
             if let (Some(team), Some(project)) = (team, project) {
                 projects.push(vec![team.into(), project.into(), truncate_option(access.role.as_ref(), MAX_TEXT)]);
             }
@@ -100,7 +100,7 @@ impl BatchWriter<'_> {
     async fn listings(&mut self, rows: &RowBatch) -> Result<(), sqlx::Error> {
         let mut listings = Vec::new();
         for listing in &rows.listings {
-            let Some(project) = self.id_by_number(PROJECT, listing.github_id).await? else { continue };
+            let Some(project) = self.id_by_github_id(PROJECT, listing.github_id).await? else { continue };
             if let Some(name) = &listing.documents_name {
                 let sql = "UPDATE msght_projects SET documents_as = ? WHERE project_id = ? AND documents_as IS NULL";
                 self.tx.execute(sql, vec![name.as_str().into(), project.into()]).await?;
@@ -147,8 +147,8 @@ impl BatchWriter<'_> {
     }
 
     /// Finds a row by GitHub's id.
-    async fn id_by_number(&mut self, sql: &str, number: i64) -> Result<Option<i64>, sqlx::Error> {
-        let found = self.tx.fetch(sql, vec![number.into()]).await?;
+    async fn id_by_github_id(&mut self, sql: &str, github_id: i64) -> Result<Option<i64>, sqlx::Error> {
+        let found = self.tx.fetch(sql, vec![github_id.into()]).await?;
         Ok(found.first().map(|row| id_of(row)))
     }
 }

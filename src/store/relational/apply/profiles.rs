@@ -83,13 +83,14 @@ impl BatchWriter<'_> {
         self.tx.upsert(&PROFILE_STATE, facts).await.map(drop)
     }
 
-    pub(super) async fn profile_unchanged(&mut self, user: i64, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    /// Records that a profile is as it was when it was read.
+    pub(super) async fn record_unchanged_profile(&mut self, user: i64, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
         self.tx.execute("UPDATE users SET updated_at = ? WHERE id = ?", vec![at.into(), user.into()]).await?;
         self.tx.upsert(&PROFILE_TIMES, vec![vec![user.into(), date(at).into()]]).await.map(drop)
     }
 
     /// Marks an account as deleted if that is certain; otherwise the next run asks again.
-    pub(super) async fn profile_missing(
+    pub(super) async fn record_missing_profile(
         &mut self,
         user: i64,
         at: DateTime<Utc>,

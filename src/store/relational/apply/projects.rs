@@ -59,7 +59,7 @@ impl BatchWriter<'_> {
                 continue;
             }
             let owner = self.account(&project.owner).unwrap_or(-1);
-            let RowName { name, owner, own } = self.place(project, owner).await?;
+            let RowName { name, owner, own } = self.resolve_row_name(project, owner).await?;
             let forked_from = match project.parent {
                 Parent::None => Value::Null,
                 Parent::Unknown => Value::Integer(-1),
@@ -96,7 +96,7 @@ impl BatchWriter<'_> {
     /// transferred one keeps its row, which takes the new name in GitHub's spelling. A former holder of the name is
     /// displaced unless it has documents: its current name is asked for first, and until then this row keeps its former
     /// name.
-    async fn place(&mut self, project: &Project, owner: i64) -> Result<RowName, sqlx::Error> {
+    async fn resolve_row_name(&mut self, project: &Project, owner: i64) -> Result<RowName, sqlx::Error> {
         let name = truncate(&project.name, MAX_TEXT);
         let Some(github_id) = project.github_id else { return Ok(RowName { name, owner, own: true }) };
         let sql = "SELECT p.id, p.name, p.owner_id, u.login FROM msght_projects m JOIN projects p ON p.id = m.project_id \
@@ -122,7 +122,7 @@ impl BatchWriter<'_> {
                 return Ok(former.unwrap_or(RowName { name, owner, own: false }));
             }
             if !is_own {
-                self.vacate_name(id_of(&holder), &name, holder[1].as_i64()).await?;
+                self.displace_name(id_of(&holder), &name, holder[1].as_i64()).await?;
             }
         }
         if let Some(row) = own {
@@ -137,10 +137,10 @@ impl BatchWriter<'_> {
 
     /// Displaces a row whose name GitHub has given to another repository: it gets an impossible name until its
     /// repository is met again.
-    async fn vacate_name(&mut self, id: i64, name: &str, github_id: Option<i64>) -> Result<(), sqlx::Error> {
-        let displaced_login =
+    async fn displace_name(&mut self, id: i64, name: &str, github_id: Option<i64>) -> Result<(), sqlx::Error> {
+        let displaced_name =
             github_id.map_or_else(|| format!("{name}~row{id}"), |github_id| format!("{name}~{github_id}"));
         let sql = "UPDATE projects SET name = ? WHERE id = ?";
-        self.tx.execute(sql, vec![truncate(&displaced_login, MAX_TEXT).into(), id.into()]).await.map(drop)
+        self.tx.execute(sql, vec![truncate(&displaced_name, MAX_TEXT).into(), id.into()]).await.map(drop)
     }
 }

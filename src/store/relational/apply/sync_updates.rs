@@ -188,8 +188,10 @@ impl BatchWriter<'_> {
                 let ghost = self.ghost().await?;
                 self.tx.execute(sql, vec![ghost.into(), (*project).into(), (*number).into()]).await?;
             }
-            SyncUpdate::ProfileUnchanged { user, at } => self.profile_unchanged(*user, *at).await?,
-            SyncUpdate::ProfileMissing { user, at, certain } => self.profile_missing(*user, *at, *certain).await?,
+            SyncUpdate::ProfileUnchanged { user, at } => self.record_unchanged_profile(*user, *at).await?,
+            SyncUpdate::ProfileMissing { user, at, certain } => {
+                self.record_missing_profile(*user, *at, *certain).await?
+            }
         }
         Ok(())
     }
