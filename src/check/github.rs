@@ -27,7 +27,7 @@ const MANAGE_WEBHOOKS: (&str, &str) = ("organization_hooks", "write");
 /// Sends the requests of a check, each with one given token.
 struct Prober<'a> {
     github: &'a GitHub,
-    meter: &'a RequestCounter,
+    counter: &'a RequestCounter,
     /// Tokens that timed out or pause, by fingerprint, with the reason: they are not waited for again.
     unresponsive: Mutex<HashMap<String, String>>,
     /// Seconds by which GitHub's clock is ahead, by the latest response.
@@ -56,8 +56,8 @@ struct UsableToken {
 
 /// Probes each token of the client, which are exactly those of the settings, and each organization.
 pub async fn check_github(github: &GitHub, expected: &Expected) -> GithubReport {
-    let (mut report, meter) = (GithubReport::default(), RequestCounter::default());
-    let prober = Prober { github, meter: &meter, unresponsive: Mutex::default(), clock_ahead: Mutex::default() };
+    let (mut report, counter) = (GithubReport::default(), RequestCounter::default());
+    let prober = Prober { github, counter: &counter, unresponsive: Mutex::default(), clock_ahead: Mutex::default() };
     report.app = prober.app(expected).await;
     let tokens = github.tokens();
     let probes = tokens.iter().map(|token| prober.token(token));
@@ -82,7 +82,7 @@ pub async fn check_github(github: &GitHub, expected: &Expected) -> GithubReport 
     report.organizations = stream::iter(probes).buffered(MAX_CONCURRENT_PROBES).collect().await;
     report.clock_ahead_seconds = *prober.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner);
     report.evaluate(expected, github.installations());
-    report.requests = meter.counted();
+    report.requests = counter.counted();
     report
 }
 
@@ -91,8 +91,8 @@ impl Prober<'_> {
     async fn app(&self, expected: &Expected) -> Option<CheckedApp> {
         let mut app = CheckedApp { id: expected.app.clone()?, name: None, installed_on: Vec::new(), problem: None };
         let probe = async {
-            let page = self.github.app(self.meter).await?;
-            self.github.find_installations(self.meter).await.map(|()| page)
+            let page = self.github.app(self.counter).await?;
+            self.github.find_installations(self.counter).await.map(|()| page)
         };
         match tokio::time::timeout(REQUEST_TIMEOUT, probe).await {
             Ok(Ok(page)) => {
@@ -119,7 +119,7 @@ impl Prober<'_> {
         let only = Some(token.clone());
         let request = Request::get(url).token(only);
         let reason = tokio::select! {
-            fetched = self.github.send(&request, self.meter) => {
+            fetched = self.github.send(&request, self.counter) => {
                 return match fetched {
                     Ok(Fetched::Page(page)) => {
                         self.record_clock(Some(&page));
@@ -164,8 +164,8 @@ impl Prober<'_> {
         Ok(page.links.last_page().map_or(rows.len() as u64, u64::from))
     }
 
-    /// Returns whether a token can see a list; a failed request is recorded as a problem of the access.
-    async fn can_see(&self, url: ApiUrl, token: &TokenRef, access: &mut Access) -> bool {
+    /// Probes whether a token can see a list; a failed request is recorded as a problem of the access.
+    async fn probe_list(&self, url: ApiUrl, token: &TokenRef, access: &mut Access) -> bool {
         match self.count(url, token).await {
             Ok(_) => true,
             Err(error) if error.is_access_denied => false,
@@ -272,9 +272,9 @@ impl Prober<'_> {
             Err(error) => access.problem = Some(error.reason),
         }
         if usable.reads && access.problem.is_none() {
-            access.member = self.can_see(list("teams"), token, &mut access).await;
+            access.member = self.probe_list(list("teams"), token, &mut access).await;
         }
-        if usable.manages_webhooks && self.can_see(list("hooks"), token, &mut access).await {
+        if usable.manages_webhooks && self.probe_list(list("hooks"), token, &mut access).await {
             access.webhooks = match self.may_manage_webhooks(token) {
                 Some(true) => WebhookAccess::Write,
                 Some(false) => WebhookAccess::None,

@@ -50,7 +50,7 @@ impl App {
 
     /// Removes other users' permissions from files of earlier versions, and warns of secrets that others can read.
     fn protect_files(&self) {
-        if let Some(first) = private_files::tighten(&self.settings.own_files()).first() {
+        if let Some(first) = private_files::restrict_to_owner(&self.settings.own_files()).first() {
             self.console.line(&format!(
                 "{} and the files beside it were readable by other users of this machine: now only by this user",
                 first.display()

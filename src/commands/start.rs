@@ -71,7 +71,7 @@ async fn list_and_retrieve(
     let listing = list(app, &mirror, files, &args.lists, process, args.dry_run).await?;
     let outcome = listing.outcome(app);
     let inventory = mirror.stores.relational.inventory().await?;
-    let plan = Plan::new(listing.projects.repositories(), &inventory, args.max_age, Utc::now());
+    let plan = Plan::due_stalest_first(listing.projects.repositories(), &inventory, args.max_age, Utc::now());
     if args.dry_run {
         print(&render_plan(&plan, args, &mirror).await?)?;
         return Ok(outcome);

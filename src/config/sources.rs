@@ -303,7 +303,7 @@ fn check_keys(origin: &Origin, values: Dict) -> Result<Dict, ConfigError> {
         }
         let prefix = format!("{name}.");
         if !KEYS.iter().any(|key| key.path.starts_with(&prefix)) {
-            return Err(unknown_key(origin, &name));
+            return Err(unknown_key_error(origin, &name));
         }
         let Value::Dict(_, inner) = value else {
             return Err(ConfigError::Value {
@@ -316,7 +316,7 @@ fn check_keys(origin: &Origin, values: Dict) -> Result<Dict, ConfigError> {
         let mut section = Dict::new();
         for (inner_name, value) in inner {
             let path = format!("{prefix}{inner_name}");
-            let key = Key::find(&path).ok_or_else(|| unknown_key(origin, &path))?;
+            let key = Key::find(&path).ok_or_else(|| unknown_key_error(origin, &path))?;
             section.insert(inner_name, normalize(origin, key, value)?);
         }
         sections.insert(name, section.into());
@@ -324,7 +324,7 @@ fn check_keys(origin: &Origin, values: Dict) -> Result<Dict, ConfigError> {
     Ok(sections)
 }
 
-fn unknown_key(origin: &Origin, name: &str) -> ConfigError {
+fn unknown_key_error(origin: &Origin, name: &str) -> ConfigError {
     ConfigError::Unknown {
         origin: origin.clone(),
         what: format!("key {}", name.escape_debug()),

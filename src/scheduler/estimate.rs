@@ -54,19 +54,20 @@ struct Sample {
 pub async fn estimate(mirror: &Mirror, due: &[DueRepository], stages: &[Stage]) -> Result<Estimate, MirrorError> {
     let mut sizes = Vec::with_capacity(due.len());
     for due in due {
-        sizes.push(if due.retrieved_at.is_none() { Some(known(mirror, due).await?) } else { None });
+        sizes.push(if due.retrieved_at.is_none() { Some(load_size(mirror, due).await?) } else { None });
     }
-    for at in sampled(&sizes) {
-        let asked = sample(mirror, &due[at]).await?;
+    for at in pick_sample(&sizes) {
+        let asked = fetch_sample(mirror, &due[at]).await?;
         if let Some(sizes) = &mut sizes[at] {
             sizes.asked = asked;
         }
     }
     let read_again: Vec<bool> = due.iter().map(|due| mirror.github.is_app_only(&due.name)).collect();
-    Ok(of(due, &sizes, &read_again, stages))
+    Ok(compute(due, &sizes, &read_again, stages))
 }
 
-async fn known(mirror: &Mirror, due: &DueRepository) -> Result<RepositorySize, MirrorError> {
+/// Loads the size of a repository from its stored document.
+async fn load_size(mirror: &Mirror, due: &DueRepository) -> Result<RepositorySize, MirrorError> {
     let stored = mirror.stores.documents.get(Collection::Repos, &due.name.to_string()).await?;
     let document: Value = stored.and_then(|json| json::parse(&json).ok()).unwrap_or_default();
     let number = |key: &str| document.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -79,8 +80,8 @@ async fn known(mirror: &Mirror, due: &DueRepository) -> Result<RepositorySize, M
     })
 }
 
-/// Returns the indexes of the largest repositories, and of others at equal distances.
-fn sampled(sizes: &[Option<RepositorySize>]) -> Vec<usize> {
+/// Picks the repositories to sample: the largest, and others at equal distances. Returns their indexes.
+fn pick_sample(sizes: &[Option<RepositorySize>]) -> Vec<usize> {
     let mut by_size: Vec<(usize, u64)> =
         sizes.iter().enumerate().filter_map(|(at, sizes)| Some((at, sizes.as_ref()?.size))).collect();
     by_size.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
@@ -90,7 +91,7 @@ fn sampled(sizes: &[Option<RepositorySize>]) -> Vec<usize> {
 }
 
 /// Fetches the number of a repository's pull requests and commits: the last page of pages of one.
-async fn sample(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, MirrorError> {
+async fn fetch_sample(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, MirrorError> {
     let mut counts = [0; 2];
     for (count, list) in counts.iter_mut().zip(["pulls", "commits"]) {
         let url = ApiUrl::repo(&due.name, &[list]).query("state", "all").query("per_page", "1");
@@ -114,9 +115,9 @@ async fn sample(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sample>, 
 }
 
 /// Computes the estimate from known sizes.
-fn of(due: &[DueRepository], sizes: &[Option<RepositorySize>], read_again: &[bool], stages: &[Stage]) -> Estimate {
+fn compute(due: &[DueRepository], sizes: &[Option<RepositorySize>], read_again: &[bool], stages: &[Stage]) -> Estimate {
     // Those that were asked for as the largest say nothing of the others, unless there are no others.
-    let asked: Vec<Sample> = sampled(sizes).into_iter().filter_map(|at| sizes[at]?.asked).collect();
+    let asked: Vec<Sample> = pick_sample(sizes).into_iter().filter_map(|at| sizes[at]?.asked).collect();
     let typical = if asked.len() > SAMPLE_SIZE { &asked[SAMPLE_SIZE..] } else { &asked[..] };
     let mean = |number: fn(&Sample) -> u64| {
         typical.iter().map(number).sum::<u64>().checked_div(typical.len() as u64).unwrap_or(0)
@@ -180,7 +181,7 @@ mod tests {
         sizes.extend([small(asked(2, 10)), small(asked(4, 10)), small(None)]);
         let due: Vec<_> = (0..sizes.len()).map(|at| due(&format!("r{at}"), false, true)).collect();
         let stages = [Stage::Repo, Stage::Pulls, Stage::Commits];
-        let each = of(&due, &sizes, &[false; 40][..due.len()], &stages).each;
+        let each = compute(&due, &sizes, &[false; 40][..due.len()], &stages).each;
         assert_eq!(each[0], 3 + 9 + 49 + 1000);
         assert_eq!(&each[SAMPLE_SIZE..], [3 + 2, 3 + 4, 3 + 3]);
     }
@@ -188,9 +189,9 @@ mod tests {
     #[test]
     fn what_is_known_costs_what_has_changed() {
         let due = [due("a", true, true), due("b", true, false)];
-        let estimate = of(&due, &[None, None], &[false, false], &[Stage::Repo]);
+        let estimate = compute(&due, &[None, None], &[false, false], &[Stage::Repo]);
         assert_eq!(estimate.each, [REQUESTS_PER_CHANGED, 0]);
         assert_eq!(estimate.kinds, [("repositories retrieved before", REQUESTS_PER_CHANGED)]);
-        assert_eq!(of(&due, &[None, None], &[true, true], &[Stage::Repo, Stage::Labels]).each, [2, 2]);
+        assert_eq!(compute(&due, &[None, None], &[true, true], &[Stage::Repo, Stage::Labels]).each, [2, 2]);
     }
 }

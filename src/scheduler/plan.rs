@@ -29,8 +29,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans these repositories: those are due whose last complete retrieval is at least `max_age` ago.
-    pub fn new<'a>(
+    /// Selects the repositories that are due, most stale first: those whose last complete retrieval is at least `max_age` ago.
+    pub fn due_stalest_first<'a>(
         repositories: impl Iterator<Item = &'a RepoName>,
         inventory: &[RepositoryRecord],
         max_age: Duration,

@@ -88,7 +88,7 @@ pub async fn run(
 }
 
 async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
-    let bar = shared.console.bar("");
+    let bar = shared.console.start_terminal_progress("");
     loop {
         if shared.stop.is_cancelled() || shared.limits.reached(&shared.mirror.github).is_some() {
             break;

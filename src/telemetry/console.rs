@@ -66,7 +66,7 @@ impl Console {
     }
 
     /// Starts progress that only a terminal shows, for operations that report lines of their own.
-    pub fn bar(&self, label: &str) -> Progress {
+    pub fn start_terminal_progress(&self, label: &str) -> Progress {
         if self.bars.is_some() { self.progress(label) } else { self.without_progress().progress(label) }
     }
 

@@ -270,7 +270,7 @@ fn compress_and_prune(path: &Path, today: NaiveDate, keep_days: u32) -> io::Resu
     let oldest = today.checked_sub_days(Days::new(keep_days.into())).unwrap_or(NaiveDate::MIN);
     for entry in fs::read_dir(directory)?.flatten() {
         let name = entry.file_name();
-        let Some((day, form)) = name.to_str().and_then(|name| rotated(own_name, name)) else { continue };
+        let Some((day, form)) = name.to_str().and_then(|name| parse_rotated_name(own_name, name)) else { continue };
         // One file's error must not affect the others.
         let file = entry.path();
         if day < oldest {
@@ -295,8 +295,8 @@ enum Form {
     Unfinished,
 }
 
-/// Returns the day and the form of a rotated file, or `None` for other files.
-fn rotated(own_name: &str, name: &str) -> Option<(NaiveDate, Form)> {
+/// Parses the name of a rotated file: its day and form, or `None` for other files.
+fn parse_rotated_name(own_name: &str, name: &str) -> Option<(NaiveDate, Form)> {
     const DAY_LENGTH: usize = 10;
     let rest = name.strip_prefix(own_name)?.strip_prefix('.')?;
     let day = NaiveDate::parse_from_str(rest.get(..DAY_LENGTH)?, "%Y-%m-%d").ok()?;
