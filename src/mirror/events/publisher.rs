@@ -90,7 +90,7 @@ impl Publisher {
         let mut round = Published::default();
         for (kind, ids) in by_kind {
             let count = ids.len();
-            let Ok(route) = Route::event(&kind) else {
+            let Ok(route) = Route::for_event_type(&kind) else {
                 // No queue can have such a name. The event is stored, and that is all there is to do.
                 tracing::warn!(%kind, count, "events of a type that can't be a routing key are not routed");
                 self.relational.mark_published(&ids).await?;
@@ -136,7 +136,7 @@ impl Publisher {
     pub async fn requeue_overdue(&self) -> Result<usize, BackendError> {
         let mut requeued = 0;
         for kind in self.relational.overdue_event_types(OVERDUE_AGE).await? {
-            let Ok(route) = Route::event(&kind) else { continue };
+            let Ok(route) = Route::for_event_type(&kind) else { continue };
             self.declare(&route).await?;
             let depth = self.queue.depth(&route).await?;
             if depth.ready > 0 || depth.waiting > 0 {

@@ -358,7 +358,7 @@ impl Documents {
     /// The store could not be read or written.
     pub async fn release_abandoned_deliveries(&self) -> Result<u64, BackendError> {
         let holders = dispatch!(&self.backend, store => store.delivery_holders())?;
-        let gone: Vec<String> = holders.into_iter().filter(|holder| process_id::is_gone(holder)).collect();
+        let gone: Vec<String> = holders.into_iter().filter(|holder| process_id::has_ended(holder)).collect();
         if gone.is_empty() {
             return Ok(0);
         }
