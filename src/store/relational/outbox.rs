@@ -207,7 +207,7 @@ impl Relational {
         let sql = "SELECT DISTINCT publisher FROM msght_events WHERE publish = 1 AND published_at IS NULL \
                    AND publisher IS NOT NULL";
         for row in self.read(sql, Vec::new()).await? {
-            if let Some(publisher) = row[0].as_str().filter(|publisher| has_ended(publisher)) {
+            if let Some(publisher) = row[0].as_str().filter(|publisher| has_holder_ended(publisher)) {
                 self.release_unpublished(publisher).await?;
             }
         }
