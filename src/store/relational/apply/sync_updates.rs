@@ -190,7 +190,7 @@ impl BatchWriter<'_> {
             }
             SyncUpdate::ProfileUnchanged { user, at } => self.record_unchanged_profile(*user, *at).await?,
             SyncUpdate::ProfileMissing { user, at, certain } => {
-                self.record_missing_profile(*user, *at, *certain).await?
+                self.record_missing_profile(*user, *at, *certain).await?;
             }
         }
         Ok(())
