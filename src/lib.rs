@@ -5,7 +5,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`commands`] | the subcommands, one thin file each; `App` opens for them what they share |
+//! | [`commands`] | the subcommands, one thin file each; their context, `App`, opens what they share |
 //! | [`cli`] | the command line's types and checks |
 //! | [`check`] | checks of everything that a run needs: tokens, organizations, stores |
 //! | [`config`] | typed settings from defaults, file, environment and flags, each with its origin |
@@ -31,13 +31,16 @@
 //! # A tour
 //!
 //! 1. [`cli::Cli`] is the command line. [`commands::run`] loads [`config::Settings`] and runs one subcommand.
-//! 2. [`mirror::Mirror::sync_repository`] mirrors a repository stage by stage ([`mirror::stage::Stage`]), under a lease.
+//! 2. [`mirror::Mirror::sync_repository`] mirrors a repository stage by stage ([`mirror::stage::Stage`]), under a lease
+//!    that [`workers`] takes.
 //! 3. [`github::GitHub`] sends its requests: it selects a token, keeps within the rate limits, and retries.
 //! 4. [`store::Stores`] holds the results: each document as GitHub sent it, and the rows that are made from it.
 //! 5. [`scheduler`] selects the repositories that `msght start` retrieves, [`workers`] those that a [`queue`] names.
 //!
-//! `docs/architecture.md` draws the data's way, `docs/sync-state.md` says how a run knows what is left to do, and
-//! `docs/data-model.md` describes each collection and table.
+//! `docs/architecture.md` draws the data's way and answers "Where is it decided?" by file, `docs/sync-state.md` says how
+//! a run knows what is left to do, and `docs/data-model.md` describes each collection and table.
+//!
+//! `cargo doc --open --document-private-items` shows the private modules, whose tables of files say what each one decides.
 
 // The stricter lints are for the program, not for its tests.
 #![cfg_attr(test, allow(clippy::pedantic))]
