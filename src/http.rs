@@ -1,4 +1,4 @@
-//! What every HTTP client shares: the TLS provider, proxy settings and error chains.
+//! Common parts of HTTP clients: the TLS provider, proxy settings and error chains.
 
 use std::error::Error;
 use std::fmt::Write;

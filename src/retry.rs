@@ -25,7 +25,7 @@ const REPORT_AFTER: Duration = Duration::from_secs(1);
 pub enum Retryability {
     /// The same would happen again.
     Permanent,
-    /// Another client interfered (a deadlock, a lost race): retry at once.
+    /// Another client interfered (a deadlock, a lost race): retry within 50 ms.
     Conflict,
     /// The server is away or accepts no work at the moment: retry with backoff.
     Unavailable,

@@ -24,7 +24,7 @@ const MAX_CONCURRENT_PROBES: usize = 8;
 /// The permission to manage an organization's webhooks.
 const MANAGE_WEBHOOKS: (&str, &str) = ("organization_hooks", "write");
 
-/// Sends the requests of a check, each with one given token.
+/// The sender of a check's requests, each with one given token.
 struct Prober<'a> {
     github: &'a GitHub,
     counter: &'a RequestCounter,

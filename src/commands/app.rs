@@ -17,7 +17,8 @@ use crate::retry::RetryPolicy;
 use crate::store::{self, BackendError, Stores};
 use crate::telemetry::{self, Console};
 
-/// The context of a command. Stores, queue, GitHub client and mirror are opened on demand.
+/// The context of a command (not a GitHub App, which is in `github`). Stores, queue, GitHub client and mirror are opened
+/// on demand.
 #[derive(Clone)]
 pub(super) struct App {
     /// The checked settings.

@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `app.rs` | `App`: settings, console and stop signal; opens stores, queue, GitHub client and mirror on demand |
+//! | `app.rs` | `App`, the commands' context: settings, console and stop signal; opens stores, queue, GitHub client and mirror on demand |
 //! | `output.rs` | results on standard output: tables and JSON |
 //! | `run_each.rs` | named things one after another, each under its lease |
 //! | `run_worker.rs` | the workers of a queue |

@@ -49,7 +49,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What was found and what was expected.
+        /// The problem: the found text, and the expected form.
         problem: String,
     },
     /// A file without the expected content.

@@ -32,7 +32,7 @@ pub struct Key {
     pub path: &'static str,
     /// The type of the value.
     pub(super) kind: ValueKind,
-    /// Whether the value must be redacted.
+    /// True if the value must be redacted.
     pub secret: bool,
 }
 

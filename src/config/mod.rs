@@ -2,6 +2,16 @@
 //!
 //! Flags take precedence over the environment, that over the configuration file, and that over the defaults.
 //! [`Sources`] merges them into one set of values, [`Settings::load`] checks each value and keeps its [`Origin`].
+//!
+//! | file | contents |
+//! |---|---|
+//! | `keys.rs` | the name and type of every key |
+//! | `sources.rs`, `origin.rs` | the layers, and where each value came from |
+//! | `values.rs` | defaults and checks |
+//! | `duration.rs`, `tokens.rs`, `app_key.rs` | values with a form of their own |
+//! | `display.rs` | the settings as users may see them |
+//! | `exposure.rs` | files with secrets that others can read |
+//! | `error.rs` | errors in the settings |
 
 mod app_key;
 mod display;

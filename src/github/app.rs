@@ -21,7 +21,7 @@ const JWT_LIFETIME: TimeDelta = TimeDelta::minutes(8);
 /// Clock difference below which a rejected signature has another reason.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(30);
 
-/// A GitHub App.
+/// A GitHub App (not the context of a command, which is in `commands`).
 pub(super) struct App {
     id: String,
     key: EncodingKey,

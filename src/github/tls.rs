@@ -27,7 +27,7 @@ fn config(provider: Arc<CryptoProvider>, verifier: SystemTrust) -> Result<Client
     Ok(config)
 }
 
-/// Accepts what the platform's verifier accepts, and a self-signed certificate that the system trusts as it is.
+/// A verifier that accepts what the platform's accepts, and a self-signed certificate that the system trusts as it is.
 ///
 /// Appliances such as GitHub Enterprise Server come with one that is marked as a CA's. webpki rejects it as a server's own
 /// (`CaUsedAsEndEntity`) whoever trusts it, while OpenSSL and the platforms' verifiers accept an equal root.

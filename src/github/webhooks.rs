@@ -1,5 +1,7 @@
 //! An organization's webhook: one for the configured address, active, with all events in JSON, and signed
 //! (`docs/organizations.md`, The webhook).
+//!
+//! Nothing here deletes a webhook: several for one address are reported.
 
 use std::fmt;
 

@@ -18,9 +18,9 @@ pub(super) struct Import {
     pub(super) to: String,
     /// The path of the imported item from the crate's root.
     pub(super) path: Names,
-    /// Whether a module re-exports an item of a module below it.
+    /// True if a module re-exports an item of a module below it.
     pub(super) is_facade: bool,
-    /// Whether it imports all names of a module.
+    /// True if it imports all names of a module.
     pub(super) is_glob: bool,
 }
 

@@ -35,7 +35,7 @@ pub(super) const MAX_PAGES_KIB: usize = 32 * 1024;
 /// Reservation in KiB for a list's first page.
 const INITIAL_PAGE_KIB: u32 = 512;
 
-/// Context that all stages of a run share.
+/// The context that all stages of a run share.
 pub(super) struct RunContext<S = Repository> {
     /// Client of GitHub's API.
     pub github: GitHub,
@@ -61,7 +61,7 @@ pub(super) struct RunContext<S = Repository> {
     pub stored_ids: OnceCell<HashMap<Collection, Vec<String>>>,
 }
 
-/// Context of one stage.
+/// The context of one stage.
 #[derive(Clone)]
 pub(super) struct StageContext<S = Repository> {
     /// Context shared with the other stages.
@@ -91,7 +91,7 @@ impl<S: Resource> StageContext<S> {
         Self { run: Arc::clone(run), stats, progress }
     }
 
-    /// The resource that is mirrored.
+    /// Returns the resource that is mirrored.
     pub(super) fn resource(&self) -> &S {
         &self.run.resource
     }
@@ -111,7 +111,7 @@ impl<S: Resource> StageContext<S> {
     /// caller then requests smaller parts.
     ///
     /// # Errors
-    /// What GitHub's answer amounts to, or the user's wish to stop.
+    /// The error that GitHub's answer amounts to, or the user's wish to stop.
     pub(super) async fn get(
         &self,
         url: &ApiUrl,

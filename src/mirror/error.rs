@@ -3,7 +3,7 @@
 use crate::github::ApiError;
 use crate::store::BackendError;
 
-/// Error that ended a stage or the whole run.
+/// An error that ended a stage or the whole run.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
     /// GitHub did not answer a request as wanted.
@@ -38,7 +38,7 @@ pub enum MirrorError {
 impl From<ApiError> for MirrorError {
     fn from(error: ApiError) -> Self {
         match error {
-            // It is no answer of GitHub's: nothing follows from it for what was asked for.
+            // A run limit proves nothing about the resource.
             ApiError::LimitReached { why } => Self::LimitReached(why),
             error => Self::Api(error),
         }

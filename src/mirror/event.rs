@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::telemetry::Console;
 
-/// Event of a run that users are told about.
+/// An event of a run that users are told about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MirrorEvent<'a> {
     /// A repository was renamed; its documents move.

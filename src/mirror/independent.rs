@@ -12,7 +12,8 @@ use crate::github::{Accept, ApiError, ApiUrl};
 /// the others continue. Work that needs all of them checks [`StageContext::is_incomplete`] afterwards.
 ///
 /// # Errors
-/// What the other items would meet as well: the stores fail, the run is canceled, no token is left, GitHub is down.
+/// An error that the other items would meet as well: the stores fail, the run is canceled, no token is left, GitHub is
+/// down.
 pub(super) async fn for_each_independent<T, F>(
     ctx: &StageContext,
     limit: usize,
@@ -35,7 +36,7 @@ where
 /// Records a failed item as incomplete under its name.
 ///
 /// # Errors
-/// What other items would meet as well.
+/// An error that other items would meet as well.
 pub(super) async fn record_failure(
     ctx: &StageContext,
     name: &str,

@@ -6,15 +6,19 @@
 //! | module | does |
 //! |---|---|
 //! | `session` | holds what every run needs: the client, the stores, the console |
-//! | `run`, `stage` | run the stages of a repository; the table of stages |
+//! | `run`, `stage`, `options` | run the stages of a repository; the table of stages; what a run may leave out |
+//! | `context`, `stats` | hold what the stages of a run share, and what a stage counts and notes |
+//! | `resource` | describes what is mirrored: a repository, an account, a team |
+//! | `request`, `independent` | send a request unless the run is canceled; work on items whose failures are their own |
 //! | `resolve`, `update` | find a repository, follow its rename, recognize its deletion |
 //! | `entities` | mirror one family of entities each |
 //! | `accounts`, `organizations` | mirror accounts, and list organizations |
+//! | `events` | pulls events feeds, and publishes each event once |
 //! | `lists` | sync one list each |
-//! | `events` | pull events feeds, and publish what they show |
-//! | `mapping` | turn JSON into documents and rows |
-//! | `writer` | stores documents, then rows and sync state |
-//! | `report` | tells the result of a run |
+//! | `mapping` | turn JSON into documents and rows; a mapping that only one list uses stands beside that list |
+//! | `sync_keys` | names the lists of the sync state, and what their watermarks hold |
+//! | `writer`, `page_rows` | store documents, then rows and sync state; handle rows that the database rejects |
+//! | `report`, `event` | tell the result of a run, and what users are told during one |
 
 mod accounts;
 mod context;

@@ -9,7 +9,7 @@ use super::stage::Stage;
 pub struct Options {
     /// Stages to run.
     pub stages: Vec<Stage>,
-    /// Whether to discard the sync state and fetch everything again.
+    /// Discards the sync state, so that everything is fetched again.
     pub full: bool,
     /// Types of feed events to leave out.
     pub exclude_events: HashSet<String>,

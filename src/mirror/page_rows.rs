@@ -11,7 +11,7 @@ pub(super) struct PageRows {
     /// Counters of its stage.
     pub counts: Arc<WriteCounts>,
     pub rows: RowBatch,
-    /// Whether the document store has rejected one of its documents.
+    /// True if the document store has rejected one of its documents.
     pub lacks_documents: bool,
 }
 

@@ -14,7 +14,7 @@ use crate::github::ApiError;
 /// Maximum number of notes shown of one stage; the log has all of them.
 const MAX_NOTES: usize = 20;
 
-/// Outcome of a stage.
+/// The outcome of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StageOutcome {
     /// Complete.
@@ -65,7 +65,7 @@ impl fmt::Display for StageOutcome {
     }
 }
 
-/// Line of one stage.
+/// The line of one stage.
 #[derive(Debug, Clone)]
 pub struct StageReport {
     /// Name of the stage.
@@ -88,7 +88,7 @@ pub struct StageReport {
     pub time: Duration,
 }
 
-/// End of a stage that was reached.
+/// The end of a stage that was reached.
 pub struct StageEnd<'a> {
     /// Result.
     pub result: &'a Result<(), MirrorError>,
@@ -112,7 +112,7 @@ impl StageReport {
                 StageOutcome::Unreachable(error.to_string())
             }
             Some(StageEnd { result: Err(error), .. }) => StageOutcome::Failed(error.to_string()),
-            // The worst names the outcome; what else there is to say is said behind it.
+            // The worst outcome wins; other notes follow.
             Some(_) if !incomplete.is_empty() => {
                 StageOutcome::Partial([incomplete, refusals, disabled, final_gaps].concat())
             }
@@ -136,7 +136,7 @@ impl StageReport {
     }
 }
 
-/// Report of a repository or an account.
+/// The report of a repository or an account.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Repository or account, in GitHub's spelling.

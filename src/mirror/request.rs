@@ -10,7 +10,7 @@ use crate::github::{Fetched, GitHub, Page, Request, RequestCounter};
 /// Sends a request unless the user asks to stop.
 ///
 /// # Errors
-/// What GitHub's answer amounts to, or the user's wish to stop.
+/// The error that GitHub's answer amounts to, or the user's wish to stop.
 pub(super) async fn get_unless_cancelled(
     github: &GitHub,
     cancel: &CancellationToken,

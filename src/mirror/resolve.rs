@@ -24,7 +24,7 @@ use crate::store::relational::leases::Lease;
 use crate::store::relational::sync_state::PageState;
 use crate::store::relational::{ProjectRecord, RowBatch, SyncUpdate, date, may_confirm_missing};
 
-/// Repository that GitHub answered for.
+/// A repository that GitHub answered for.
 pub(super) struct ResolvedRepository {
     /// The repository.
     pub repository: Repository,
@@ -327,7 +327,7 @@ impl Mirror {
     }
 }
 
-/// Result of looking up a repository by its id.
+/// The result of looking up a repository by its id.
 enum Lookup {
     Found(Box<Page>),
     /// No token sees it.
@@ -338,7 +338,7 @@ enum Lookup {
     Unknown,
 }
 
-/// List of the sync state whose watermark is the time since when a repository without an id is not found.
+/// Sync-state list whose watermark is the first time a repository without an id was not found.
 const FIRST_MISSED: &str = "missed";
 
 /// Returns whether an answer may mean that a repository is deleted or has moved.

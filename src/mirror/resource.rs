@@ -10,7 +10,7 @@ use crate::names::RepoName;
 use crate::store::documents::{Collection, Document, KeyValue, SourceRepository};
 use crate::store::relational::RowBatch;
 
-/// Resource that is mirrored, such as a [`Repository`] or a [`User`](super::accounts::User). Lists are synced in the
+/// A resource that is mirrored, such as a [`Repository`] or a [`User`](super::accounts::User). Lists are synced in the
 /// same way for all of them; its display is its name for users.
 pub(super) trait Resource: fmt::Display + Send + Sync + 'static {
     /// Returns the row of `projects` that its sync state belongs to.
@@ -30,11 +30,11 @@ pub(super) trait Resource: fmt::Display + Send + Sync + 'static {
         None
     }
 
-    /// Adds what belongs to it as a whole to what is written for it.
+    /// Adds the resource's provenance to documents and rows.
     fn stamp(&self, _documents: &mut [Document], _rows: &mut RowBatch) {}
 }
 
-/// Repository that is being mirrored.
+/// A repository that is being mirrored.
 #[derive(Debug, Clone)]
 pub(super) struct Repository {
     /// Id of its row.
@@ -96,8 +96,8 @@ impl Resource for Repository {
         Some(&self.name)
     }
 
-    /// Commit documents record the repository that they were fetched from, and accounts that no row refers to are
-    /// recorded as mentioned here.
+    /// Records with commits' documents the repository that they were fetched from, and accounts that no row refers to as
+    /// mentioned here.
     fn stamp(&self, documents: &mut [Document], rows: &mut RowBatch) {
         for document in documents.iter_mut().filter(|document| document.collection == Collection::Commits) {
             document.source = self.source.clone();

@@ -23,7 +23,7 @@ use crate::names::RepoName;
 use crate::store::relational::CommentKind;
 use crate::store::relational::leases::Lease;
 
-/// Completes a stage with what its lists have not given though other stages refer to it or count it.
+/// A follow-up of a stage: fetches items that other stages refer to or count and that the stage's lists lacked.
 struct FollowUp {
     stage: Stage,
     /// The phase that it follows.
@@ -62,7 +62,7 @@ const FOLLOW_UPS: [FollowUp; 4] = [
     },
 ];
 
-/// Result of one stage.
+/// The result of one stage.
 struct StageResult {
     stage: Stage,
     result: Result<(), MirrorError>,

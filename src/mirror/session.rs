@@ -54,7 +54,7 @@ impl Mirror {
     /// Sends a request unless the user asks to stop.
     ///
     /// # Errors
-    /// What GitHub's answer amounts to, or the user's wish to stop.
+    /// The error that GitHub's answer amounts to, or the user's wish to stop.
     pub async fn get(&self, request: &Request, meter: &RequestCounter) -> Result<Fetched, MirrorError> {
         get_unless_cancelled(&self.github, &self.cancel, request, meter).await
     }
@@ -72,7 +72,7 @@ impl Mirror {
         Ok(self.stores.relational.apply(RowBatch { sync_updates: updates, ..RowBatch::default() }).await?)
     }
 
-    /// Builds what the stages of one run over `subject` share.
+    /// Builds what the stages of one run over `resource` share.
     pub(super) fn run_context<S>(&self, resource: S, options: Options, writer: Writer) -> RunContext<S> {
         RunContext {
             github: self.github.clone(),

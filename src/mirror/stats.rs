@@ -19,7 +19,7 @@ pub struct StageStats {
     pub part_size: Mutex<PartSize>,
     /// Incomplete items and the reasons: each makes the stage incomplete.
     pub incomplete: Mutex<Vec<String>>,
-    /// What the tokens are not permitted to read.
+    /// Data that the tokens are not permitted to read.
     pub not_permitted: Mutex<Vec<String>>,
     /// Features that the repository has disabled.
     pub disabled: Mutex<Vec<String>>,

@@ -12,7 +12,7 @@ use super::stats::StageStats;
 use super::writer::Writer;
 use crate::names::RepoName;
 
-/// Result of an update.
+/// The result of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
     /// Not known before.

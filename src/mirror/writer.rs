@@ -52,7 +52,7 @@ enum Stored {
     Flush(oneshot::Sender<()>),
 }
 
-/// Entrance to the pipeline. Cloned for each task; the pipeline ends when the last clone is dropped.
+/// The entrance to the pipeline. Cloned for each task; the pipeline ends when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Writer {
     sender: mpsc::Sender<Message>,
@@ -60,7 +60,7 @@ pub(super) struct Writer {
     failure: Arc<Mutex<Option<BackendError>>>,
 }
 
-/// Running pipeline.
+/// The running pipeline.
 pub(super) struct WriterTasks {
     tasks: [JoinHandle<()>; 2],
 }

@@ -5,6 +5,15 @@
 //! holds when it dies returns to the queue, so every message is delivered at least once.
 //!
 //! `docs/queue.md` describes the layout of both backends for other programs that publish or consume.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `route.rs` | routing keys, and the queue that is bound to each |
+//! | `delivery.rs` | what a consumer receives, and how it settles each message |
+//! | `backends/sqlite/` | the embedded queue: one file |
+//! | `backends/rabbitmq/` | the queue on a broker |
+//! | `inspect.rs` | what exists, without creating anything |
+//! | `error.rs` | errors that both backends report in the same words |
 
 mod backends;
 mod delivery;

@@ -29,7 +29,7 @@ pub struct Estimate {
     pub kinds: Vec<(&'static str, u64)>,
 }
 
-/// Size of a repository that was never retrieved.
+/// The size of a repository that was never retrieved.
 #[derive(Debug, Clone, Copy, Default)]
 struct RepositorySize {
     size: u64,

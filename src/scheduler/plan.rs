@@ -8,18 +8,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::names::RepoName;
 use crate::store::relational::inventory::RepositoryRecord;
 
-/// Repository that is due.
+/// A repository that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueRepository {
     /// Name.
     pub name: RepoName,
     /// End of its last complete retrieval.
     pub retrieved_at: Option<DateTime<Utc>>,
-    /// Whether its owner's list says that it has changed since.
+    /// True if its owner's list says that it has changed since.
     pub changed: bool,
 }
 
-/// Plan of a run.
+/// The plan of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Repositories that are due, most stale first.

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crate::github::ApiError;
 use crate::mirror::{self, MirrorError};
 
-/// Outcome of a repository's retrieval.
+/// The outcome of a repository's retrieval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetrievalStatus {
     /// Complete.
@@ -32,7 +32,7 @@ impl RetrievalStatus {
     /// Returns the status of a repository that failed with an error.
     pub(super) fn of_error(error: &MirrorError) -> Self {
         match error {
-            // That it was marked is all there is to do.
+            // Gone and marked: nothing is left to retry.
             MirrorError::Gone(_) => Self::Gone,
             MirrorError::Api(
                 ApiError::NoAccess { .. }
@@ -74,7 +74,7 @@ impl fmt::Display for RetrievalStatus {
     }
 }
 
-/// Line of one repository.
+/// The line of one repository.
 #[derive(Debug, Clone)]
 pub struct RepositoryResult {
     /// Name that was requested.

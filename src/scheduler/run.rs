@@ -20,7 +20,7 @@ const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
 /// Maximum number of such retries.
 const MAX_BUSY_RETRIES: u32 = 6;
 
-/// State that the jobs share.
+/// The state that the jobs share.
 struct RunState {
     mirror: Mirror,
     options: Options,
@@ -38,7 +38,7 @@ struct RunState {
 /// `mirror.cancel` is canceled. Returns all results, including repositories not reached.
 ///
 /// # Errors
-/// What would end every repository's work: a store that can't be used, or no token left.
+/// An error that would end every repository's work: a store that can't be used, or no token left.
 pub async fn run(
     mirror: &Mirror,
     due: Vec<DueRepository>,

@@ -60,7 +60,7 @@ impl StopConditions {
 /// Parses a time of day, `HH:MM`.
 ///
 /// # Errors
-/// What was expected.
+/// The expected form.
 pub fn parse_time_of_day(text: &str) -> Result<NaiveTime, &'static str> {
     NaiveTime::parse_from_str(text, "%H:%M").map_err(|_| "expected a time of day as HH:MM, 06:30 for example")
 }

@@ -11,7 +11,7 @@ use super::{BackendError, sqlite};
 /// Maximum wait for another process's transaction: an inspection is not worth a longer one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Status of the backend at a URL.
+/// The status of the backend at a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendStatus {
     /// The product, such as `SQLite 3.50.4` or `MariaDB 10.11.6`.

@@ -2,6 +2,15 @@
 //!
 //! Documents are written first, then rows together with the sync state about them (see [`relational`]), so that a
 //! process killed anywhere has never recorded work that is not there.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `documents/` | raw JSON: SQLite or MongoDB |
+//! | `relational/` | GHTorrent's tables, the sync state and leases: SQLite, or MySQL and MariaDB |
+//! | `rate_limits/` | what processes with the same tokens share |
+//! | `error.rs` | the error of every backend: operation, cause, hint |
+//! | `inspect.rs` | what exists, and what the first command would create |
+//! | `sqlite.rs`, `mysql.rs` | opening, timeouts and errors of the two kinds of databases |
 
 pub mod documents;
 pub mod error;

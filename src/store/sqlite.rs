@@ -15,7 +15,7 @@ use crate::{open_files, private_files};
 /// one and short enough to notice a hung process.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Page layout and cache of a file.
+/// A page layout and cache of a file.
 pub(crate) struct Pragmas {
     /// Bytes per database page, for new files. Larger pages suit rows of several kilobytes.
     pub page_size: u32,

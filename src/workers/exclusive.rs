@@ -130,7 +130,7 @@ where
             Ok(JobOutcome::Defer(report.summary(), OUTAGE_RETRY_DELAY))
         }
         Ok(report) => Ok(JobOutcome::Retry(report.summary())),
-        // The tombstone is all there is to do.
+        // Gone and marked: nothing is left to retry.
         Err(MirrorError::Gone(_)) => Ok(JobOutcome::Completed("gone, marked deleted".to_owned())),
         Err(MirrorError::Api(error @ (ApiError::Connect { .. } | ApiError::Unavailable { .. }))) => {
             mirror.console.error(&format!("error: {lease}: {error}"));

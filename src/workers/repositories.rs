@@ -7,7 +7,7 @@ use super::{Handler, JobOutcome};
 use crate::mirror::{Mirror, Options, repository_lease};
 use crate::names::RepoName;
 
-/// Retrieves the repository that a message names, under its lease.
+/// The handler that retrieves the repository that a message names, under its lease.
 pub struct RepositoryHandler {
     /// GitHub and the stores; its `cancel` is not used.
     pub mirror: Mirror,

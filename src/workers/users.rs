@@ -7,7 +7,7 @@ use super::{Handler, JobOutcome};
 use crate::mirror::{Mirror, account_lease};
 use crate::names::is_login;
 
-/// Retrieves the account that a message names, under its lease.
+/// The handler that retrieves the account that a message names, under its lease.
 pub struct UserHandler {
     /// GitHub and the stores; its `cancel` is not used.
     pub mirror: Mirror,

@@ -59,7 +59,7 @@ pub(super) enum CallError {
     Api { error: ApiError, token: Option<usize> },
 }
 
-/// Retry state of one request: failed attempts, limit responses, redirects and 401s so far.
+/// The retry state of one request: failed attempts, limit responses, redirects and 401s so far.
 #[derive(Default)]
 struct RetryState {
     failed: u32,

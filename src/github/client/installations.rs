@@ -119,7 +119,7 @@ impl Inner {
     }
 }
 
-/// An error for complete JSON in which something is missing.
+/// Returns an error for complete JSON in which something is missing.
 fn unexpected_form(url: &ApiUrl, error: &serde_json::Error) -> ApiError {
     // The error's own words may show what was found, a token for example.
     let last = format!("an answer of another form (line {}, column {})", error.line(), error.column());

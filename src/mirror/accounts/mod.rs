@@ -16,7 +16,7 @@ use crate::names::RepoName;
 use crate::store::relational::NO_PROJECT;
 use crate::store::relational::rows::Account;
 
-/// Account that is being mirrored: a person, a bot or an organization.
+/// An account that is being mirrored: a person, a bot or an organization.
 #[derive(Debug, Clone)]
 pub(super) struct User {
     /// GitHub's id, which survives a rename.

@@ -34,7 +34,7 @@ enum Answer {
     /// The profile.
     Found {
         page: Box<Page>,
-        /// Whether it was found by login, so that its entity tag can be used again.
+        /// True if it was found by login, so that its entity tag can be used again.
         by_login: bool,
     },
     Missing,
@@ -45,7 +45,7 @@ enum Answer {
 /// Fetches the profiles that were last fetched before `cutoff`, or never. One failure does not stop the others.
 ///
 /// # Errors
-/// What every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
+/// An error that every profile would meet: a store that can't be used, the user's wish to stop, no token, an outage.
 pub(in crate::mirror) async fn fetch_due_profiles<S: Resource>(
     ctx: &StageContext<S>,
     people: ProfileScope,

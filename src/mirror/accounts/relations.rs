@@ -33,7 +33,7 @@ const PROFILE: &str = "profile";
 /// Name of the line of the related accounts' profiles.
 const PROFILES: &str = "profiles";
 
-/// List of accounts that an account is related to.
+/// A list of accounts that an account is related to.
 pub(in crate::mirror) struct Relation {
     /// Name in the report.
     pub name: &'static str,
@@ -46,7 +46,7 @@ pub(in crate::mirror) struct Relation {
     tag: &'static str,
     /// Relation in the tables.
     tied: RelationKind,
-    /// Whether some of them are visible to members only.
+    /// True if some of them are visible to members only.
     hides: bool,
     /// Key of their number in the profile.
     count: &'static str,
@@ -208,7 +208,7 @@ impl Mirror {
     }
 }
 
-/// Result of one list: its name, statistics, result and duration.
+/// The result of one list: its name, statistics, result and duration.
 type RelationResult = (&'static str, Arc<StageStats>, Result<(), MirrorError>, Duration);
 
 /// Syncs one list, and waits until it is stored.

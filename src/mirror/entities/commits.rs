@@ -59,7 +59,7 @@ pub(crate) async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> 
     ctx.write_sync_state(updates).await
 }
 
-/// Outcome of walking the histories of the heads.
+/// The outcome of walking the histories of the heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WalkOutcome {
     /// All of them are known.

@@ -64,7 +64,7 @@ pub(crate) async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> 
         .report(&ctx.run.console);
     }
     let steps = Steps::new(&ctx.progress, left.commits + left.pulls, left.users);
-    // Documents are no steps: a pull request brings its reviews.
+    // Progress counts items, not documents.
     let uncounted = &StageContext { progress: ctx.run.console.without_progress().progress(""), ..ctx.clone() };
     let mut failure = None;
     for kind in ["pull requests", "commits", "profiles"] {
@@ -101,7 +101,7 @@ async fn record_truncated_commits(ctx: &StageContext) -> Result<(), MirrorError>
     Ok(())
 }
 
-/// Progress of the details, one step an item. Items that turn up meanwhile raise the length.
+/// The progress of the details, one step an item. Items that turn up meanwhile raise the length.
 struct Steps<'a> {
     progress: &'a Progress,
     done: AtomicU64,
@@ -154,7 +154,7 @@ fn format_estimate(budget: &PoolBudget, requests: u64) -> String {
     format!(", until {} at the earliest", until.with_timezone(&Local).format("%Y-%m-%d %H:%M"))
 }
 
-/// History that a commit belongs to.
+/// The history that a commit belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommitHistory {
     /// The repository's own: its branches, pull requests, or commented commits.

@@ -17,7 +17,7 @@ use crate::store::relational::SyncUpdate;
 const UNCHECKED: &str = "unchecked";
 const CHECKED: &str = "checked";
 
-/// Kind of resource that is embedded in issues and pull requests and has a list of its own.
+/// A kind of resource that is embedded in issues and pull requests and has a list of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Embedded {
     /// Labels.

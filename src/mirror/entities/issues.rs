@@ -103,7 +103,7 @@ pub(crate) async fn refresh(ctx: &StageContext, numbers: Vec<i64>) -> Result<(),
     Ok(())
 }
 
-/// Meaning of an answer that an issue is not found.
+/// The meaning of an answer that an issue is not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnNotFound {
     /// Deleted: the list does not hold it either.

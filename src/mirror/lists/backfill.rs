@@ -18,7 +18,7 @@ pub(crate) const DEEP_PAGE: u32 = 300;
 /// Maximum delay in seconds of GitHub's API behind its clock.
 const CLOCK_SLACK_SECONDS: i64 = 60;
 
-/// End of a list at which new items appear.
+/// The end of a list at which new items appear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GrowthEnd {
     /// First page: newest first.
@@ -27,7 +27,7 @@ pub(crate) enum GrowthEnd {
     Back,
 }
 
-/// Result of a [`backfill`].
+/// The result of a [`backfill`].
 pub(crate) enum Backfill {
     /// The list is complete.
     Whole {
@@ -44,7 +44,7 @@ pub(crate) enum Backfill {
     TooManyPages,
 }
 
-/// State of a list when its backfill started, kept in the sync state for the run that resumes it.
+/// The state of a list when its backfill started, kept in the sync state for the run that resumes it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct BackfillStart {
     /// Time, by the server's clock.

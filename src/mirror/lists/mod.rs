@@ -53,7 +53,7 @@ use successor::Successor;
 /// Items per page: GitHub's maximum (GitHub docs: using pagination).
 pub(super) const PER_PAGE: usize = 100;
 
-/// List of GitHub's API.
+/// A list of GitHub's API.
 pub(super) struct List<'a, S = Repository> {
     /// Name in the sync state.
     pub name: &'a str,
@@ -96,7 +96,7 @@ fn timestamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-/// Page of a list, possibly assembled from several smaller requests.
+/// A page of a list, possibly assembled from several smaller requests.
 struct ListPage {
     bodies: Vec<Bytes>,
     url: ApiUrl,
@@ -123,7 +123,7 @@ async fn fetch_page<S: Resource>(
     let validator = known.filter(|known| known.url == url.to_string()).and_then(|known| known.validator.as_ref());
     let room = ctx.reserve_page_memory().await;
     let is_divisible = parts::is_divisible(url);
-    // What has a tag came in one piece the last time.
+    // A page with an ETag was delivered whole last time.
     if is_divisible && validator.is_none() && !ctx.part_size().is_whole() {
         return parts::fetch_split(ctx, url, accept, room).await.map(PageResult::Page);
     }

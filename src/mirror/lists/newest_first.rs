@@ -14,7 +14,7 @@ use crate::mirror::mapping::item::parse_date;
 use crate::store::relational::SyncUpdate;
 use crate::store::relational::sync_state::PageState;
 
-/// Extent of a sync down to known items.
+/// The extent of a sync down to known items.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reach {
     /// True if it reached known items. Otherwise items in between may be lost.

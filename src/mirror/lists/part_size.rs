@@ -10,12 +10,12 @@ const MIN_HOLD: u32 = 2;
 /// Maximum number of such pages.
 const MAX_HOLD: u32 = 64;
 
-/// Number of items that the server delivers per request, as one stage has observed.
+/// The number of items that the server delivers per request, as one stage has observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartSize {
     /// Index into [`SIZES`] of the next size.
     at: usize,
-    /// Whether that is larger than what succeeded last.
+    /// True if that is larger than what succeeded last.
     trial: bool,
     /// Pages to fetch before a larger part is tried.
     hold: u32,

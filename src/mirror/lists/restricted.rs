@@ -14,7 +14,7 @@ use crate::mirror::resource::Resource;
 use crate::store::documents::Collection;
 use crate::store::relational::sync_state::fingerprint;
 
-/// Kind of list in which some items are hidden from some tokens.
+/// A kind of list in which some items are hidden from some tokens.
 pub(in crate::mirror) struct Restricted {
     /// Name in the sync state.
     pub list: &'static str,
@@ -22,7 +22,7 @@ pub(in crate::mirror) struct Restricted {
     pub collection: Collection,
     /// Returns whether a document is visible to some tokens only.
     pub is_hidden: fn(&Value) -> bool,
-    /// Whether a token that sees one of these sees all.
+    /// True if a token that sees one of these sees all.
     pub all_or_none: bool,
 }
 

@@ -34,7 +34,7 @@ const DEEP: &str = "deep";
 pub(crate) struct Absent {
     /// Ids of the documents.
     pub ids: Vec<String>,
-    /// Whether all pages were seen to lack them. Otherwise an item may have moved to a page fetched before, and has to
+    /// True if all pages were seen to lack them. Otherwise an item may have moved to a page fetched before, and has to
     /// be requested by itself.
     pub certain: bool,
 }

@@ -34,7 +34,7 @@ const LISTED: [Collection; 14] = [
 /// Mark of a list that was found empty though it held something before.
 const FOUND_EMPTY: &str = "found empty";
 
-/// Number of items that GitHub gives elsewhere for a list.
+/// The number of items that GitHub gives elsewhere for a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// Exactly so many.
@@ -72,7 +72,7 @@ impl Expected {
     }
 }
 
-/// Result of syncing a list.
+/// The result of syncing a list.
 #[derive(Default)]
 pub(crate) struct Listing {
     /// Fingerprints of its documents' ids.
@@ -83,11 +83,11 @@ pub(crate) struct Listing {
     pub gone: Vec<String>,
     /// Last page.
     pub last_page: u32,
-    /// Whether the list is certainly complete.
+    /// True if the list is certainly complete.
     pub complete: bool,
-    /// Whether GitHub answered from another address.
+    /// True if GitHub answered from another address.
     pub redirected: bool,
-    /// Whether any page has changed.
+    /// True if any page has changed.
     pub changed: bool,
     /// Fingerprint of the token that all pages were fetched with, if it was one.
     pub reader: Option<String>,
@@ -236,8 +236,8 @@ async fn is_doubtful<S: Resource>(walker: &PageWalker<'_, S>, expected: &mut Exp
 
 /// Returns the ids of stored documents whose fingerprints are not among `listed`.
 ///
-/// Where a repository has few, those that were stored when the run's first list asked are looked through: what the run itself
-/// has stored since was listed just now, or is found by the next run.
+/// For small collections, compares with ids loaded once at the run's first list: what the run itself has stored since
+/// was listed just now, or is found by the next run.
 pub(crate) async fn find_missing<S: Resource>(
     ctx: &StageContext<S>,
     collection: Collection,

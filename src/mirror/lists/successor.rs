@@ -11,7 +11,7 @@ use crate::github::{ApiError, ApiUrl, VisitedUrls};
 /// Minimum number of items on a page without a link for its successor to be probed; with fewer, the page ends its list.
 const PROBE_FROM: usize = PER_PAGE / 2;
 
-/// Page that follows another.
+/// A page that follows another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Successor {
     /// A page that is linked.
@@ -28,7 +28,7 @@ impl Successor {
         let size = query_number(url, "per_page").map_or(PER_PAGE, |size| size as usize);
         match link {
             Some(link) => Self::Linked(link.clone()),
-            // A cursor is GitHub's own to make, and stands in the very header that leads to the next page.
+            // A cursor can't be computed; without a link the list ends.
             None if url.query_value("after").is_some() => Self::End,
             None if shown >= PROBE_FROM.min(size / 2).max(1) => Self::Probable(
                 url.clone().with_query("page", &(query_number(url, "page").unwrap_or(1) + 1).to_string()),

@@ -24,7 +24,7 @@ const MAX_CONCURRENT_PAGES: usize = 8;
 /// Maximum number of passes over a list that keeps changing.
 pub(super) const MAX_PASSES: usize = 4;
 
-/// Policy of a pass for known pages.
+/// The policy of a pass for known pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CachePolicy {
     /// Revalidate each page.
@@ -35,7 +35,7 @@ pub(super) enum CachePolicy {
     TrustLeading,
 }
 
-/// Walk over a list's pages.
+/// A walk over a list's pages.
 pub(super) struct PageWalker<'a, S = Repository> {
     pub ctx: &'a StageContext<S>,
     pub list: &'a List<'a, S>,
@@ -43,11 +43,11 @@ pub(super) struct PageWalker<'a, S = Repository> {
     pub pages: BTreeMap<u32, PageState>,
     /// URL of a numbered page as GitHub writes it.
     template: Option<ApiUrl>,
-    /// Whether a page came without some of its former items.
+    /// True if a page came without some of its former items.
     pub shifted: bool,
-    /// Whether any page has changed.
+    /// True if any page has changed.
     pub changed: bool,
-    /// Whether GitHub answered from another address.
+    /// True if GitHub answered from another address.
     pub redirected: bool,
     /// Pages that were fetched before their predecessors.
     pub boundaries: Vec<u32>,
@@ -199,8 +199,7 @@ impl<'a, S: Resource> PageWalker<'a, S> {
             let successor = self.successor(page);
             let Some(url) = successor.url() else { return self.trim(page).await };
             if let Err(error) = visited.visit(url) {
-                // Where the page led to must not be believed by the next run: its tag, which says nothing of its links,
-                // would keep it.
+                // Drop this page's state: its 304 would hide the bad link.
                 self.truncate_pages(page.saturating_sub(1)).await?;
                 return Err(error.into());
             }

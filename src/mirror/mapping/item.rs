@@ -14,7 +14,7 @@ use crate::mirror::error::MirrorError;
 use crate::store::documents::{self, Collection, Document, KeyValue, Representation};
 use crate::store::relational::rows::{Account, Person};
 
-/// JSON object of an answer.
+/// A JSON object of an answer.
 pub(crate) struct JsonItem<'a> {
     raw: &'a str,
     value: Value,

@@ -35,6 +35,6 @@ pub(super) struct MappedPage {
     pub unusable: usize,
 }
 
-/// Mapping of one item to documents and rows.
+/// The mapping of one item to documents and rows.
 pub(super) type ItemMapper<S = Repository> =
     dyn Fn(&S, &JsonItem<'_>, &mut MappedPage) -> Result<(), MirrorError> + Send + Sync;

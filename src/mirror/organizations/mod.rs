@@ -30,14 +30,14 @@ use crate::store::relational::{NO_PROJECT, SyncUpdate};
 /// All repositories that were listed or mirrored, by GitHub's ids.
 pub type Inventory = Arc<HashMap<i64, RepositoryRecord>>;
 
-/// Result of listing an organization, or a person in an organization's place.
+/// The result of listing an organization, or a person in an organization's place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrganizationReport {
     /// Login that was requested.
     pub asked: String,
     /// Present login, in GitHub's spelling.
     pub login: String,
-    /// Whether it is a person's account.
+    /// True if it is a person's account.
     pub person: bool,
     /// Repositories that are new in its lists.
     pub new: Vec<String>,
@@ -51,9 +51,9 @@ pub struct OrganizationReport {
     pub notes: Vec<String>,
     /// Failures and their reasons: each makes the listing incomplete.
     pub problems: Vec<String>,
-    /// Whether every token's lists are complete, so that what they don't hold does not exist.
+    /// True if every token's lists are complete, so that what they don't hold does not exist.
     pub complete: bool,
-    /// Whether any list is complete.
+    /// True if any list is complete.
     pub listed: bool,
     /// Requests that count on a rate limit.
     pub requests: u64,
@@ -63,7 +63,7 @@ pub struct OrganizationReport {
     pub(super) seen: HashSet<i64>,
 }
 
-/// Sync of an organization's lists.
+/// The sync of an organization's lists.
 pub(super) struct OrganizationSync<'a> {
     mirror: &'a Mirror,
     writer: &'a Writer,

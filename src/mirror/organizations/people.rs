@@ -35,12 +35,12 @@ use crate::store::relational::{NO_PROJECT, RowBatch};
 /// Teams synced concurrently.
 const MAX_CONCURRENT_TEAMS: usize = 8;
 
-/// Team that lists belong to.
+/// A team that lists belong to.
 #[derive(Debug, Clone)]
 struct Team {
     organization: User,
-    number: i64,
-    /// Number as text, for keys.
+    github_id: i64,
+    /// Its id as text, for keys.
     digits: String,
     slug: String,
 }
@@ -65,7 +65,7 @@ impl Resource for Team {
     }
 
     fn list_name(&self, list: &str) -> String {
-        account_list(self.organization.github_id, &format!("team/{}/{list}", self.number))
+        account_list(self.organization.github_id, &format!("team/{}/{list}", self.github_id))
     }
 
     fn key(&self) -> Vec<&str> {
@@ -105,10 +105,10 @@ impl OrganizationSync<'_> {
         let mut teams = self.mirror.stores.relational.teams_of(&member_token.account.login).await?;
         // Of a team that this token is not shown there is nothing to ask.
         let login = member_token.account.login.as_str();
-        teams.retain(|(number, _)| teams_listing.ids.contains(&fingerprint(&format!("{login}/{number}"))));
+        teams.retain(|(github_id, _)| teams_listing.ids.contains(&fingerprint(&format!("{login}/{github_id}"))));
         let mut done = stream::iter(teams)
-            .map(|(number, slug)| {
-                let team = Team { organization: member_token.clone(), number, digits: number.to_string(), slug };
+            .map(|(github_id, slug)| {
+                let team = Team { organization: member_token.clone(), github_id, digits: github_id.to_string(), slug };
                 let ctx = self.context(team, stats);
                 // One list that can't be had keeps no other away.
                 async move { [team_members(&ctx).await, team_repositories(&ctx).await] }
@@ -148,7 +148,7 @@ impl OrganizationSync<'_> {
         let known = relational.pages(state.id).await?.into_iter().find_map(|page| page.validator);
         let login = own.account.login.as_str();
         let mut tokens = self.mirror.github.tokens_for(login);
-        // Of the others those that last come before the App, whose tags are void with each new token.
+        // Then personal tokens, then the App, whose ETags expire with its token.
         tokens.sort_by_key(|token| {
             (known.as_ref().is_none_or(|known| known.scope != token.fingerprint), token.installed_on.is_some())
         });
@@ -166,15 +166,15 @@ impl OrganizationSync<'_> {
 
     async fn teams(&self, own: &User, stats: &Arc<StageStats>) -> Result<Listing, MirrorError> {
         let map: &ItemMapper<User> = &|own: &User, item: &JsonItem<'_>, out: &mut MappedPage| {
-            let number = item.require_integer("id")?;
+            let github_id = item.require_integer("id")?;
             let login = own.account.login.as_str();
             out.documents.push(item.document(
                 Collection::Teams,
-                vec![login.into(), number.into()],
+                vec![login.into(), github_id.into()],
                 &[("org", login.into())],
             ));
             out.rows.teams.push(TeamRow {
-                github_id: number,
+                github_id,
                 organization: own.account.clone(),
                 slug: item.require_text("slug")?,
                 name: item.require_text("name")?,
@@ -212,22 +212,22 @@ impl OrganizationSync<'_> {
 
 /// Mirrors a team's members.
 async fn team_members(ctx: &StageContext<Team>) -> Result<(), MirrorError> {
-    let number = ctx.resource().number;
+    let github_id = ctx.resource().github_id;
     let members: &ItemMapper<Team> = &|team: &Team, item: &JsonItem<'_>, out: &mut MappedPage| {
         let member = account(Some(item.value()))
             .ok_or_else(|| MirrorError::Answer("a member came without a login".to_owned()))?;
-        let (login, number) = (team.organization.account.login.as_str(), team.number);
-        let key = vec![login.into(), number.into(), member.login.as_str().into()];
-        let tags = [("org", login.into()), ("team_id", number.into())];
+        let (login, github_id) = (team.organization.account.login.as_str(), team.github_id);
+        let key = vec![login.into(), github_id.into(), member.login.as_str().into()];
+        let tags = [("org", login.into()), ("team_id", github_id.into())];
         out.documents.push(item.document(Collection::TeamMembers, key, &tags));
-        out.rows.team_members.push((number, member));
+        out.rows.team_members.push((github_id, member));
         Ok(())
     };
     let collection = Collection::TeamMembers;
     let list = List::new("members", ctx.resource().url(&["members"]), collection, members);
     let listing = revalidate_expecting(ctx, &list, Expected::At(ctx.resource().url(&[]), "members_count")).await?;
     let gone = rows_of_gone_documents(ctx, collection, &listing).await?;
-    let gone = gone.into_iter().map(|member| (number, member)).collect();
+    let gone = gone.into_iter().map(|member| (github_id, member)).collect();
     ctx.write_rows(RowBatch { removed_team_members: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, collection, &listing.gone).await?;
     ctx.flush().await
@@ -235,15 +235,15 @@ async fn team_members(ctx: &StageContext<Team>) -> Result<(), MirrorError> {
 
 /// Mirrors the repositories that a team has access to.
 async fn team_repositories(ctx: &StageContext<Team>) -> Result<(), MirrorError> {
-    let number = ctx.resource().number;
+    let github_id = ctx.resource().github_id;
     let repositories: &ItemMapper<Team> = &|team: &Team, item: &JsonItem<'_>, out: &mut MappedPage| {
         let id = item.require_integer("id")?;
-        let (login, number) = (team.organization.account.login.as_str(), team.number);
-        let tags = [("org", Value::from(login)), ("team_id", number.into())];
-        let key = vec![login.into(), number.into(), id.into()];
+        let (login, github_id) = (team.organization.account.login.as_str(), team.github_id);
+        let tags = [("org", Value::from(login)), ("team_id", github_id.into())];
+        let key = vec![login.into(), github_id.into(), id.into()];
         out.documents.push(item.document(Collection::TeamRepos, key, &tags));
         out.rows.projects.extend(project_row(item.value(), unknown_parent(item.value()), false));
-        out.rows.team_projects.push(TeamProject { team: number, project: id, role: role(item) });
+        out.rows.team_projects.push(TeamProject { team: github_id, project: id, role: role(item) });
         Ok(())
     };
     let collection = Collection::TeamRepos;
@@ -251,7 +251,7 @@ async fn team_repositories(ctx: &StageContext<Team>) -> Result<(), MirrorError> 
     let mut listing = revalidate_expecting(ctx, &list, Expected::At(ctx.resource().url(&[]), "repos_count")).await?;
     drop_possibly_hidden(ctx, &TEAM_REPOSITORIES, &mut listing, false).await?;
     let id = |id: &String| id.rsplit('/').next()?.parse().ok();
-    let gone = listing.gone.iter().filter_map(id).map(|project| (number, project)).collect();
+    let gone = listing.gone.iter().filter_map(id).map(|project| (github_id, project)).collect();
     ctx.write_rows(RowBatch { removed_team_projects: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, collection, &listing.gone).await?;
     ctx.flush().await

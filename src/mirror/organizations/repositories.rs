@@ -23,7 +23,7 @@ use crate::store::relational::RowBatch;
 use crate::store::relational::rows::{ListingState, ProjectListing};
 use crate::store::relational::sync_state::fingerprint;
 
-/// Listed repository that was renamed, or whose name was another repository's.
+/// A listed repository that was renamed, or whose name was another repository's.
 struct RenamedRepository {
     name: RepoName,
     /// Former name.
@@ -31,7 +31,7 @@ struct RenamedRepository {
     listing: ProjectListing,
 }
 
-/// State of the store before the lists were synced.
+/// The state of the store before the lists were synced.
 struct KnownState {
     by_github_id: Inventory,
     /// Lower-case `owner/name` of the owner's own projects, to GitHub's ids.

@@ -38,12 +38,12 @@ macro_rules! collections {
             /// Every collection.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The collection's name, as GHTorrent's users know it.
+            /// Returns the collection's name, as GHTorrent's users know it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
             }
 
-            /// The columns of its natural key, in order.
+            /// Returns the columns of its natural key, in order.
             pub const fn key(self) -> &'static [Column] {
                 match self { $(Self::$variant => const { &[$($kind($column)),+] }),+ }
             }

@@ -8,7 +8,7 @@ use crate::json;
 /// Member of `_msght` with the parts that a document is stored without because it is too large for the store.
 pub(super) const WITHOUT: &str = "without";
 
-/// Bookkeeping of a stored document, without its JSON.
+/// The bookkeeping of a stored document, without its JSON.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StoredMeta {
     /// Fingerprint of the payload that was last written.

@@ -2,6 +2,15 @@
 //!
 //! Keys are natural (`docs/data-model.md`, "Collections"), every write is an upsert, and an unchanged document is not
 //! written again: `_msght.fetched_at` tells when the stored state was first read.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `collection.rs` | the collections and their natural keys |
+//! | `merge.rs` | what a stored document becomes when its key is read again |
+//! | `deliveries.rs` | the inbox of webhook deliveries |
+//! | `sqlite.rs`, `sqlite/` | the embedded store: one file, a table for each collection |
+//! | `mongodb/` | the store on a MongoDB server |
+//! | `inspect.rs` | what exists, without creating anything |
 
 mod collection;
 pub mod deliveries;
@@ -28,7 +37,7 @@ use crate::retry::RetryPolicy;
 /// Maximum wait for another process's transaction before a delivery is rejected: GitHub itself waits for 10 s.
 const INBOX_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Representation of an entity, in GitHub's terms.
+/// The representation of an entity, in GitHub's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Representation {
     /// As an item of a list.
@@ -121,7 +130,7 @@ impl Document {
     }
 }
 
-/// Outcome of writing a document.
+/// The outcome of writing a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// The document is new.
@@ -134,7 +143,7 @@ pub enum WriteOutcome {
     Rejected,
 }
 
-/// Identity of a document store, which distinguishes it from others and from its own earlier states.
+/// The identity of a document store, which distinguishes it from others and from its own earlier states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreIdentity {
     /// Random id, created with the store.
@@ -143,7 +152,7 @@ pub struct StoreIdentity {
     pub generation: i64,
 }
 
-/// Outcome of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone)]
 pub struct BatchResult {
     /// One entry per document, in the batch's order.

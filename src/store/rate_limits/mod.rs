@@ -91,7 +91,7 @@ struct TokenRow {
     secondary_limit_hits: i64,
 }
 
-/// Reason why a reservation was refused, and what follows.
+/// The reason why a reservation was refused, and what follows.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
     /// The answer to the caller.

@@ -8,7 +8,7 @@ use lru::LruCache;
 /// stay near 10 MB.
 const CAPACITY: usize = 20_000;
 
-/// LRU cache of committed row ids. Ids never change; a row that another process merged away causes a foreign-key
+/// An LRU cache of committed row ids. Ids never change; a row that another process merged away causes a foreign-key
 /// violation, upon which all caches are dropped and the batch is retried.
 pub(super) struct IdCache<K: Hash + Eq>(LruCache<K, i64>);
 

@@ -109,7 +109,7 @@ fn time(value: &Value) -> Option<DateTime<Utc>> {
 mod tests {
     use super::*;
 
-    /// The days on which a nightly run asks, the first one on day 0.
+    /// Returns the days on which a nightly run asks, the first one on day 0.
     #[test]
     fn attempts_are_daily_then_at_doubling_intervals() {
         let start = DateTime::UNIX_EPOCH;

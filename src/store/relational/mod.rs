@@ -1,6 +1,25 @@
 //! GHTorrent's tables (`docs/data-model.md`, "Tables") with the sync state beside them.
 //!
 //! Both live in one database, so that one transaction stores rows together with the fact that they are stored.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `rows.rs`, `batch.rs`, `sync_update.rs` | what the mirror hands in: rows, updates of the sync state, and the batch of both |
+//! | `apply/` | how a batch is written: references resolved, rows upserted |
+//! | `split.rs` | how a rejected batch is taken apart |
+//! | `projects.rs`, `accounts.rs` | rows of repositories and accounts: found, renamed, displaced, marked |
+//! | `inventory.rs` | repositories known from lists and earlier retrievals |
+//! | `sync_state.rs`, `list_cache.rs` | what is known of each list, and its cache |
+//! | `item_state.rs`, `pending_details.rs`, `missing_items.rs`, `profiles.rs` | which items are known, due or missing |
+//! | `comment_counts.rs` | GitHub's counts against what is stored |
+//! | `refreshes.rs` | what deliveries and events ask to be read again |
+//! | `feeds.rs`, `outbox.rs` | the state of events feeds, and the events to publish |
+//! | `leases.rs` | one process at a time |
+//! | `backend.rs`, `sqlite.rs`, `mysql.rs`, `sql.rs` | the two databases, and the SQL that both understand |
+//! | `migrations.rs` | the tables |
+//! | `upgrade/` | the upgrade of GHTorrent's databases |
+//! | `id_caches.rs` | row ids by natural keys |
+//! | `inspect.rs` | what exists, without creating anything |
 
 mod accounts;
 mod apply;
@@ -62,7 +81,7 @@ const KEYS_PER_READ: usize = 100;
 /// attempt looks everything up again.
 const MAX_STALE_ATTEMPTS: u32 = 5;
 
-/// Outcome of applying a batch.
+/// The outcome of applying a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApplyOutcome {
     /// The whole batch is stored.

@@ -52,7 +52,7 @@ pub(super) struct MysqlTx {
     inner: sqlx::Transaction<'static, MySql>,
 }
 
-/// Treatment of existing tables that msght did not create.
+/// The treatment of existing tables that msght did not create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ForeignTables {
     /// Refuse to touch the database.

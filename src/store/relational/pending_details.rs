@@ -42,7 +42,7 @@ const STUB_COMMITS: &str = "SELECT c.id, c.sha FROM commits c WHERE c.project_id
 const PENDING_PULLS: &str = "FROM pull_requests p JOIN msght_pulls m ON m.pull_request_id = p.id \
      WHERE p.base_repo_id = ?1 AND p.deleted = 0 AND m.updated_at IS NOT NULL AND (m.detailed_of IS NULL OR m.detailed_of <> m.updated_at)";
 
-/// Amount of work left to the `details` stage.
+/// The amount of work left to the `details` stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PendingDetails {
     /// Commits, one request each.

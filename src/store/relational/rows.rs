@@ -313,7 +313,7 @@ pub struct ProjectListing {
     pub updated_at: Option<DateTime<Utc>>,
 }
 
-/// State of a repository in its organization's listing.
+/// The state of a repository in its organization's listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListingState {
     /// In its owner's list.

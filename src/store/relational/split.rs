@@ -6,7 +6,7 @@ use super::batch::{RowBatch, with_row_fields};
 /// Maximum characters shown of a row that has no short name.
 const MAX_SHOWN: usize = 160;
 
-/// Number of rows of each kind that a page has added to a batch.
+/// The number of rows of each kind that a page has added to a batch.
 #[derive(Debug, Clone)]
 pub struct RowCounts(Vec<usize>);
 

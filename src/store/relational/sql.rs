@@ -105,7 +105,7 @@ pub(super) struct Upsert {
     pub update: &'static [(&'static str, OnConflict)],
 }
 
-/// Rule for a column of an existing row when an upsert brings another value.
+/// The rule for a column of an existing row when an upsert brings another value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OnConflict {
     /// Take the new value.

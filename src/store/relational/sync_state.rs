@@ -8,7 +8,7 @@ use crate::store::BackendError;
 use crate::store::documents::StoreIdentity;
 use crate::validator::Validator;
 
-/// State of one page of a list.
+/// The state of one page of a list.
 #[derive(Debug, Clone)]
 pub struct PageState {
     /// The page number, from 1.
@@ -48,7 +48,7 @@ pub fn fingerprint(id: &str) -> i64 {
     xxh3_64(id.as_bytes()).cast_signed()
 }
 
-/// State of a list.
+/// The state of a list.
 #[derive(Debug, Clone)]
 pub struct ListState {
     /// The row id.

@@ -51,7 +51,7 @@ pub(super) enum ReadFrom {
     UrlPreference,
 }
 
-/// Result of a write command, by statement.
+/// The result of a write command, by statement.
 #[derive(Debug, Default)]
 pub(super) struct WriteResult {
     /// Number of documents matched or inserted.

@@ -19,7 +19,7 @@ const PATCHES: &str = "files.patch";
 pub(super) const WITHOUT_PATCHES: &str =
     "kept without the patches of its files: with them it has more than the 16 MiB that MongoDB stores";
 
-/// Result of fitting a row.
+/// The result of fitting a row.
 pub(super) enum Fitted {
     /// It fits, possibly without its patches.
     Document { document: RawDocumentBuf, is_reduced: bool },

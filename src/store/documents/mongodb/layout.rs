@@ -110,7 +110,7 @@ pub(super) fn append(
     Ok(())
 }
 
-/// Bookkeeping of a stored document, without its payload.
+/// The bookkeeping of a stored document, without its payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bookkeeping {
     /// The revision; `None` for a document of GHTorrent's that msght has not written.

@@ -20,7 +20,7 @@ const REMOVALS_PER_COMMAND: usize = 500;
 /// Maximum number of keys shown per collection.
 const MAX_EXAMPLES: usize = 3;
 
-/// Cursor over a collection's keys in order.
+/// A cursor over a collection's keys in order.
 pub(super) struct KeyCursor {
     collection: Collection,
     cursor: Cursor<RawDocumentBuf>,
@@ -34,7 +34,7 @@ pub(super) struct KeyEntry {
     recency: Recency,
 }
 
-/// Order of duplicates: time of reading, else GitHub's `updated_at`, else insertion.
+/// The order of duplicates: time of reading, else GitHub's `updated_at`, else insertion.
 type Recency = (Option<i64>, Option<String>, Option<ObjectId>);
 
 impl KeyCursor {

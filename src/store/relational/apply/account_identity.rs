@@ -304,7 +304,7 @@ impl BatchWriter<'_> {
     }
 }
 
-/// Outcome of resolving an account.
+/// The outcome of resolving an account.
 enum Resolved {
     Row(i64),
     /// No row exists: one is inserted under this login.

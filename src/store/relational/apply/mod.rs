@@ -36,7 +36,7 @@ pub(super) const MAX_BODY: usize = 256;
 /// Maximum characters of `issue_events.action_specific` (`docs/data-model.md`, "issue_events").
 pub(super) const MAX_ACTION_SPECIFIC: usize = 64;
 
-/// Writes one batch in one transaction.
+/// The writer of one batch, in one transaction.
 pub(super) struct BatchWriter<'a> {
     pub tx: &'a mut Tx,
     pub ids: &'a mut IdCaches,

@@ -43,7 +43,7 @@ pub(super) fn key_of(owner: &str, name: &str) -> String {
     format!("{owner}/{name}").to_lowercase()
 }
 
-/// Name and owner of a project's row.
+/// The name and owner of a project's row.
 struct RowName {
     name: String,
     owner: i64,

@@ -23,7 +23,7 @@ pub(super) struct UpgradeRun<'a> {
     pub stop: &'a CancellationToken,
 }
 
-/// Outcome of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StepResult {
     Continue,

@@ -26,7 +26,7 @@ use crate::store::BackendError;
 /// The schema version of GHTorrent's that can be upgraded: its last.
 const VERSION: i64 = 31;
 
-/// Assessment of a relational store.
+/// The assessment of a relational store.
 pub enum Assessment {
     /// No upgrade is needed, for this reason.
     NothingToDo(String),
