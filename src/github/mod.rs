@@ -27,7 +27,7 @@
 //! | `limits.rs` | timeouts, numbers of attempts, bounds of the backoff |
 //! | `app.rs` | how the App signs its requests |
 //! | `base.rs`, `url.rs`, `links.rs`, `visited.rs` | the API's address, addresses within it, `Link` headers, cycles of links |
-//! | `webhooks.rs` | an organization's webhook: found, created, repaired |
+//! | `webhooks.rs`, `webhooks/deliveries.rs` | an organization's webhook: found, created, repaired; the log of its deliveries |
 //! | `error.rs`, `event.rs` | what the user reads |
 
 mod access;

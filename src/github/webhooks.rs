@@ -3,6 +3,8 @@
 //!
 //! Nothing here deletes a webhook: several for one address are reported.
 
+mod deliveries;
+
 use std::fmt;
 
 use http::Method;
@@ -17,6 +19,9 @@ use super::token_info::TokenRef;
 use super::url::ApiUrl;
 use super::visited::VisitedUrls;
 use crate::secret::Secret;
+use crate::validator::Validator;
+
+pub use deliveries::{LogPage, LoggedDelivery, SentDelivery, WebhookRef};
 
 /// Webhooks per page, GitHub's maximum.
 const PER_PAGE: &str = "100";
@@ -69,7 +74,89 @@ impl fmt::Display for WebhookState {
     }
 }
 
+/// What was found of an organization's webhook.
+#[derive(Debug, Clone)]
+pub struct WebhookInspection {
+    /// Its state.
+    pub state: WebhookState,
+    /// GitHub's number of it; `None` if there is none, or several.
+    pub id: Option<i64>,
+    /// Makes the next inspection conditional.
+    pub validator: Option<Validator>,
+}
+
+/// A webhook as GitHub lists it, whatever its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedWebhook {
+    /// GitHub's number of it.
+    pub id: i64,
+    /// The address that it delivers to.
+    pub address: String,
+    /// The events that it delivers.
+    pub events: Vec<String>,
+    /// `json` or `form`.
+    pub content_type: String,
+    /// Whether it delivers.
+    pub active: bool,
+    /// What is wrong with it, if it is to deliver to us.
+    pub wrong: Vec<&'static str>,
+}
+
+impl ListedWebhook {
+    /// Returns whether it delivers to an address, compared without case.
+    pub fn is_for(&self, address: &Url) -> bool {
+        is_address(&self.address, address)
+    }
+}
+
 impl GitHub {
+    /// Lists an organization's webhooks, of all addresses.
+    ///
+    /// # Errors
+    /// As [`GitHub::send`].
+    pub async fn webhooks(
+        &self,
+        organization: &str,
+        token: Option<&TokenRef>,
+        counter: &RequestCounter,
+    ) -> Result<Vec<ListedWebhook>, ApiError> {
+        let reconciler = Reconciler { github: self, organization, token, counter };
+        let listed = reconciler.hooks(None).await?;
+        Ok(listed.map(|(hooks, _)| hooks.into_iter().map(Hook::into_listed).collect()).unwrap_or_default())
+    }
+
+    /// Inspects the organization's webhook for the address; with `spec.repair` one that is missing is created and a wrong one
+    /// repaired. Returns `None` if nothing has changed since `validator` was issued.
+    pub async fn inspect_webhook(
+        &self,
+        organization: &str,
+        spec: &WebhookSpec,
+        validator: Option<Validator>,
+        token: Option<&TokenRef>,
+        counter: &RequestCounter,
+    ) -> Option<WebhookInspection> {
+        let reconciler = Reconciler { github: self, organization, token, counter };
+        match reconciler.hooks(validator).await {
+            Ok(None) => None,
+            Ok(Some((mut hooks, validator))) => {
+                hooks.retain(|hook| hook.is_for(&spec.url));
+                if hooks.is_empty() && !spec.repair {
+                    let state = WebhookState::Misconfigured("there is no webhook for the address".to_owned());
+                    return Some(WebhookInspection { state, id: None, validator });
+                }
+                let (state, id) = reconciler.reconcile_found(spec, hooks).await;
+                // What was changed has another ETag.
+                let validator =
+                    validator.filter(|_| matches!(state, WebhookState::Active | WebhookState::Misconfigured(_)));
+                Some(WebhookInspection { state, id, validator })
+            }
+            Err(error) => {
+                let state = WebhookState::Unknown(describe_error("GET", &error));
+                Some(WebhookInspection { state, id: None, validator: None })
+            }
+        }
+    }
+
     /// Ensures that an organization has one webhook for the address, created or repaired as needed. An existing one is changed only
     /// if `spec.repair` is set. Only `token` is used, if it is given.
     pub async fn reconcile_webhook(
@@ -93,10 +180,28 @@ struct Reconciler<'a> {
 
 impl Reconciler<'_> {
     async fn reconcile(&self, spec: &WebhookSpec) -> WebhookState {
-        let hooks = match self.hooks_for(&spec.url).await {
-            Ok(hooks) => hooks,
-            Err(error) => return WebhookState::Unknown(describe_error("GET", &error)),
+        match self.hooks(None).await {
+            Ok(listed) => {
+                let mut hooks = listed.map(|(hooks, _)| hooks).unwrap_or_default();
+                hooks.retain(|hook| hook.is_for(&spec.url));
+                self.reconcile_found(spec, hooks).await.0
+            }
+            Err(error) => WebhookState::Unknown(describe_error("GET", &error)),
+        }
+    }
+
+    /// Reconciles the webhooks that were found for the address, and returns the number of the only one.
+    async fn reconcile_found(&self, spec: &WebhookSpec, hooks: Vec<Hook>) -> (WebhookState, Option<i64>) {
+        let id = match &hooks[..] {
+            [hook] => Some(hook.id),
+            _ => None,
         };
+        let mut created = None;
+        let state = self.reconciled(spec, hooks, &mut created).await;
+        (state, id.or(created))
+    }
+
+    async fn reconciled(&self, spec: &WebhookSpec, hooks: Vec<Hook>, created: &mut Option<i64>) -> WebhookState {
         let Some(secret) = spec.secret.as_ref().map(Secret::expose) else {
             return match &hooks[..] {
                 [] => WebhookState::Unknown(
@@ -115,7 +220,10 @@ impl Reconciler<'_> {
             ([], _) => {
                 let body = json!({"name": "web", "active": true, "events": ["*"], "config": config});
                 match self.change(Method::POST, &[], body).await {
-                    Ok(()) => WebhookState::Created,
+                    Ok(id) => {
+                        *created = id;
+                        WebhookState::Created
+                    }
                     Err(error) => WebhookState::Unknown(describe_error("POST", &error)),
                 }
             }
@@ -130,7 +238,7 @@ impl Reconciler<'_> {
                     self.change(Method::PATCH, &[&id], body).await
                 };
                 match changed {
-                    Ok(()) => WebhookState::Repaired(wrong),
+                    Ok(_) => WebhookState::Repaired(wrong),
                     Err(error) => WebhookState::Misconfigured(format!("{wrong}; {}", describe_error("PATCH", &error))),
                 }
             }
@@ -138,72 +246,95 @@ impl Reconciler<'_> {
         }
     }
 
-    async fn change(&self, method: Method, below: &[&str], body: Value) -> Result<(), ApiError> {
+    /// Changes a webhook, and returns its number where the answer tells.
+    async fn change(&self, method: Method, below: &[&str], body: Value) -> Result<Option<i64>, ApiError> {
         let url = ApiUrl::path(&[&["orgs", self.organization, "hooks"], below].concat());
         let request = Request::mutation(method, url, &body).token(self.token.cloned());
-        self.github.send(&request, self.counter).await.map(drop)
+        let Fetched::Page(page) = self.github.send(&request, self.counter).await? else { return Ok(None) };
+        let changed: Value = serde_json::from_slice(&page.body).unwrap_or_default();
+        Ok(changed.get("id").and_then(Value::as_i64))
     }
 
-    /// Lists the organization's webhooks for an address, compared without case.
-    async fn hooks_for(&self, address: &Url) -> Result<Vec<Hook>, ApiError> {
+    /// Lists the organization's webhooks, with the list's validator; `None` if `validator` says that nothing has changed.
+    async fn hooks(&self, validator: Option<Validator>) -> Result<Option<(Vec<Hook>, Option<Validator>)>, ApiError> {
         let mut found = Vec::new();
         let mut next = Some(ApiUrl::path(&["orgs", self.organization, "hooks"]).query("per_page", PER_PAGE));
         let mut visited = VisitedUrls::default();
+        let (mut known, mut first) = (validator, None);
+        let mut pages = 0;
         while let Some(url) = next.take() {
             visited.visit(&url)?;
-            let request = Request::get(url).token(self.token.cloned());
-            let Fetched::Page(page) = self.github.send(&request, self.counter).await? else { break };
+            let request = Request::get(url).token(self.token.cloned()).validator(known.take());
+            let Fetched::Page(page) = self.github.send(&request, self.counter).await? else { return Ok(None) };
             let hooks: Vec<Value> = serde_json::from_slice(&page.body).unwrap_or_default();
-            found.extend(hooks.iter().filter_map(Hook::read).filter(|hook| hook.is_for(address)));
+            found.extend(hooks.iter().filter_map(Hook::read));
             next = page.links.next;
+            pages += 1;
+            first = page.validator;
         }
-        Ok(found)
+        // The ETag of a page says nothing about the others.
+        Ok(Some((found, first.filter(|_| pages == 1))))
     }
 }
 
 /// A webhook, as GitHub lists it.
 #[derive(Debug, Clone)]
 struct Hook {
-    id: u64,
+    id: i64,
     address: String,
     active: bool,
-    all_events: bool,
-    json: bool,
+    events: Vec<String>,
+    content_type: String,
     has_secret: bool,
 }
 
 impl Hook {
     fn read(value: &Value) -> Option<Self> {
         let text = |path: &str| value.pointer(path).and_then(Value::as_str);
-        let events = value.get("events").and_then(Value::as_array);
+        let events = value.get("events").and_then(Value::as_array).into_iter().flatten();
         Some(Self {
-            id: value.get("id").and_then(Value::as_u64)?,
+            id: value.get("id").and_then(Value::as_i64)?,
             address: text("/config/url")?.to_owned(),
             active: value.get("active").and_then(Value::as_bool).unwrap_or(false),
-            all_events: events.is_some_and(|events| events.iter().any(|event| event == "*")),
-            json: text("/config/content_type") == Some("json"),
+            events: events.filter_map(Value::as_str).map(str::to_owned).collect(),
+            content_type: text("/config/content_type").unwrap_or_default().to_owned(),
             // GitHub shows that there is one, but never which.
             has_secret: text("/config/secret").is_some_and(|secret| !secret.is_empty()),
         })
     }
 
     fn is_for(&self, address: &Url) -> bool {
-        self.address.trim_end_matches('/').eq_ignore_ascii_case(address.as_str().trim_end_matches('/'))
+        is_address(&self.address, address)
+    }
+
+    fn has_all_events(&self) -> bool {
+        self.events.iter().any(|event| event == "*")
     }
 
     fn has_only_wrong_config(&self) -> bool {
-        self.active && self.all_events
+        self.active && self.has_all_events()
+    }
+
+    fn into_listed(self) -> ListedWebhook {
+        let wrong = self.wrong();
+        let Self { id, address, active, events, content_type, .. } = self;
+        ListedWebhook { id, address, events, content_type, active, wrong }
     }
 
     fn wrong(&self) -> Vec<&'static str> {
         let all = [
             (self.active, "it is not active"),
-            (self.all_events, "it does not deliver all events"),
-            (self.json, "it does not deliver JSON"),
+            (self.has_all_events(), "it does not deliver all events"),
+            (self.content_type == "json", "it does not deliver JSON"),
             (self.has_secret, "it has no secret"),
         ];
         all.into_iter().filter(|(fine, _)| !fine).map(|(_, wrong)| wrong).collect()
     }
+}
+
+/// Returns whether a webhook's address is this one, compared without case.
+fn is_address(found: &str, address: &Url) -> bool {
+    found.trim_end_matches('/').eq_ignore_ascii_case(address.as_str().trim_end_matches('/'))
 }
 
 /// Returns what is wrong with the webhooks for one address, if anything is.

@@ -123,7 +123,12 @@ impl Inner {
             if let Some(quota) = quota.filter(|_| counts) {
                 quota.spend();
             }
-            let class = response.classify(&url.to_string(), &permit.hint, etag.is_some());
+            // To a change, "accepted" is the answer.
+            let accepted = call.is_mutation() && response.status == http::StatusCode::ACCEPTED;
+            let class = match accepted {
+                true => ResponseClass::Page,
+                false => response.classify(&url.to_string(), &permit.hint, etag.is_some()),
+            };
             if !matches!(class, ResponseClass::Transient(_)) {
                 // A web page doesn't come from GitHub's API, even if it reports a limit.
                 if first_contact && !response.is_web_page() {

@@ -48,6 +48,7 @@ mod sqlite;
 pub mod sync_state;
 mod sync_update;
 pub mod upgrade;
+pub mod webhooks;
 
 use std::sync::Arc;
 
