@@ -1,6 +1,7 @@
 //! The command line: its types, and the checks that clap's types can't express.
 
 mod events;
+mod hooks;
 mod lists;
 mod parsers;
 mod repositories;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::events::MirrorEventsArgs;
+pub use self::hooks::{HookTargets, HooksArgs, HooksCommand, HooksListArgs, HooksMissedArgs, HooksPingArgs};
 pub use self::lists::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
 use crate::config::Sources;
@@ -94,6 +96,8 @@ pub enum Command {
     MirrorEvents(MirrorEventsArgs),
     /// Put repositories or users on their queue, or requeue dead letters
     Load(LoadArgs),
+    /// List and ping organizations' webhooks, and take in the deliveries that they missed
+    Hooks(HooksArgs),
     /// Upgrade GHTorrent's databases in place; without --apply only show the changes
     Migrate(MigrateArgs),
     /// Check everything that a run needs: tokens, App, organizations, stores, clock
@@ -263,6 +267,7 @@ impl Cli {
             | Command::RetrieveUser(_)
             | Command::RetrieveUsers(_)
             | Command::MirrorEvents(_)
+            | Command::Hooks(_)
             | Command::Migrate(_)
             | Command::Check(_)
             | Command::Config(_)
@@ -315,6 +320,7 @@ mod tests {
             "retrieve-users",
             "mirror-events",
             "load",
+            "hooks",
             "migrate",
             "check",
             "config",

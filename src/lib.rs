@@ -11,6 +11,7 @@
 //! | [`config`] | typed settings from defaults, file, environment and flags, each with its origin |
 //! | [`lists`] | `orgs.txt` and `projects.txt`, the lists that users keep |
 //! | [`scheduler`] | a run over all repositories: due ones, their order, and stop conditions |
+//! | [`webhooks`] | deliveries that did not arrive, found in GitHub's logs |
 //! | [`workers`] | the workers of a queue: concurrent jobs, leases, retries, dead letters |
 //! | [`mirror`] | the stages of a repository, lists and sync state, the mapping from JSON to rows |
 //! | [`github`] | the REST client: tokens, rate limits, retries, pages, conditional requests |
@@ -72,4 +73,5 @@ pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod validator;
+pub mod webhooks;
 pub mod workers;

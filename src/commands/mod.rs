@@ -3,6 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `app.rs` | `App`, the commands' context: settings, console and stop signal; opens stores, queue, GitHub client and mirror on demand |
+//! | `hook_clients.rs` | the clients that see to organizations' webhooks |
 //! | `output.rs` | results on standard output: tables and JSON |
 //! | `run_each.rs` | named things one after another, each under its lease |
 //! | `run_worker.rs` | the workers of a queue |
@@ -12,6 +13,8 @@ mod check;
 mod completions;
 mod config;
 mod get_repos;
+mod hook_clients;
+mod hooks;
 mod load;
 mod migrate;
 mod mirror_events;
@@ -65,6 +68,7 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::GetRepos(args) => get_repos::run(app()?, args).await,
         Command::Start(args) => start::run(app()?, args).await,
         Command::MirrorEvents(args) => mirror_events::run(app()?, args).await,
+        Command::Hooks(args) => hooks::run(app()?, args).await,
         Command::Load(args) => load::run(app()?, args).await,
     }
 }

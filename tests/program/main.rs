@@ -24,6 +24,7 @@ mod hooks;
 mod identity;
 mod kills;
 mod layout;
+mod missed;
 mod missing;
 mod moving;
 mod odd_answers;

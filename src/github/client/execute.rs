@@ -125,9 +125,10 @@ impl Inner {
             }
             // To a change, "accepted" is the answer.
             let accepted = call.is_mutation() && response.status == http::StatusCode::ACCEPTED;
-            let class = match accepted {
-                true => ResponseClass::Page,
-                false => response.classify(&url.to_string(), &permit.hint, etag.is_some()),
+            let class = if accepted {
+                ResponseClass::Page
+            } else {
+                response.classify(&url.to_string(), &permit.hint, etag.is_some())
             };
             if !matches!(class, ResponseClass::Transient(_)) {
                 // A web page doesn't come from GitHub's API, even if it reports a limit.

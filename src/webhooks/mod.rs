@@ -1,0 +1,3 @@
+//! Webhooks: what became of their deliveries.
+
+pub mod missed;
