@@ -13,6 +13,7 @@
 //! | [`scheduler`] | a run over all repositories: due ones, their order, and stop conditions |
 //! | [`webhooks`] | deliveries that did not arrive, found in GitHub's logs |
 //! | [`workers`] | the workers of a queue: concurrent jobs, leases, retries, dead letters |
+//! | [`leased`] | work under a lease: one process at a time on each repository and account |
 //! | [`mirror`] | the stages of a repository, lists and sync state, the mapping from JSON to rows |
 //! | [`github`] | the REST client: tokens, rate limits, retries, pages, conditional requests |
 //! | [`queue`] | work queues and the routing of events: an SQLite file, or RabbitMQ |
@@ -33,7 +34,7 @@
 //!
 //! 1. [`cli::Cli`] is the command line. [`commands::run`] loads [`config::Settings`] and runs one subcommand.
 //! 2. [`mirror::Mirror::sync_repository`] mirrors a repository stage by stage ([`mirror::stage::Stage`]), under a lease
-//!    that [`workers`] takes.
+//!    that [`leased`] takes.
 //! 3. [`github::GitHub`] sends its requests: it selects a token, keeps within the rate limits, and retries.
 //! 4. [`store::Stores`] holds the results: each document as GitHub sent it, and the rows that are made from it.
 //! 5. [`scheduler`] selects the repositories that `msght start` retrieves, [`workers`] those that a [`queue`] names.
@@ -59,6 +60,7 @@ pub mod http;
 pub mod json;
 #[cfg(test)]
 mod layering;
+pub mod leased;
 pub mod lists;
 pub mod mirror;
 pub mod names;

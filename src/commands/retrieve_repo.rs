@@ -1,7 +1,7 @@
 //! `msght retrieve-repo`: mirrors everything of the given repositories.
 
 use super::output::print;
-use super::run_each::{run_each, run_exclusive};
+use super::run_each::{run_each, run_waiting_for_lease};
 use super::{App, CommandOutcome};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
@@ -21,7 +21,7 @@ pub(super) async fn run(app: App, args: &RetrieveRepoArgs) -> anyhow::Result<Com
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |repository: &RepoName| {
         let (subject, lease) = (repository.to_string(), repository_lease(repository));
-        let retrieved = run_exclusive(&app, &mirror, (&subject, &lease), async |mirror| {
+        let retrieved = run_waiting_for_lease(&app, &mirror, (&subject, &lease), async |mirror| {
             mirror.sync_repository(repository, options.clone()).await
         });
         let report = match retrieved.await? {

@@ -1,7 +1,7 @@
 //! `msght retrieve-user`: mirrors the given accounts with followers, following and memberships.
 
 use super::output::print;
-use super::run_each::{run_each, run_exclusive};
+use super::run_each::{run_each, run_waiting_for_lease};
 use super::{App, CommandOutcome};
 use crate::cli::RetrieveUserArgs;
 use crate::mirror::{MirrorError, account_lease};
@@ -14,8 +14,9 @@ pub(super) async fn run(app: App, args: &RetrieveUserArgs) -> anyhow::Result<Com
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &args.logins(), ("account", "accounts"), async |login: &String| {
         let lease = account_lease(login);
-        let retrieved =
-            run_exclusive(&app, &mirror, (login, &lease), async |mirror| mirror.sync_account(login, args.full).await);
+        let retrieved = run_waiting_for_lease(&app, &mirror, (login, &lease), async |mirror| {
+            mirror.sync_account(login, args.full).await
+        });
         match retrieved.await? {
             Ok(report) => {
                 print(&format!("{}: {}\n", report.resource, report.summary()))?;

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::output::counted;
 use super::{App, CommandOutcome};
+use crate::leased::{Exclusive, run_when_free};
 use crate::mirror::{Mirror, MirrorError};
 use crate::store::relational::leases::process_name;
-use crate::workers::{Exclusive, run_exclusive_when_free};
 
 /// Runs `work` on each item until shutdown. `work` prints its result, and returns whether that is complete.
 ///
@@ -48,13 +48,13 @@ pub(super) async fn run_each<T: fmt::Display>(
 ///
 /// # Errors
 /// A store that can't be used.
-pub(super) async fn run_exclusive<T>(
+pub(super) async fn run_waiting_for_lease<T>(
     app: &App,
     mirror: &Mirror,
     (subject, lease): (&str, &str),
     work: impl AsyncFn(Mirror) -> Result<T, MirrorError>,
 ) -> anyhow::Result<Result<T, MirrorError>> {
-    Ok(match run_exclusive_when_free(mirror, (subject, lease), &process_name(), &app.shutdown, work).await? {
+    Ok(match run_when_free(mirror, (subject, lease), &process_name(), &app.shutdown, work).await? {
         Exclusive::Finished(result) => result,
         Exclusive::Cancelled(Some(done)) => Ok(done),
         Exclusive::Cancelled(None) => Err(MirrorError::Cancelled),

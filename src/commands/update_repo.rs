@@ -1,7 +1,7 @@
 //! `msght update-repo`: refreshes the given repositories' own rows and documents.
 
 use super::output::print;
-use super::run_each::{run_each, run_exclusive};
+use super::run_each::{run_each, run_waiting_for_lease};
 use super::{App, CommandOutcome};
 use crate::cli::UpdateRepoArgs;
 use crate::mirror::repository_lease;
@@ -16,8 +16,9 @@ pub(super) async fn run(app: App, args: &UpdateRepoArgs) -> anyhow::Result<Comma
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |name: &RepoName| {
         let (subject, lease) = (name.to_string(), repository_lease(name));
-        let updated =
-            run_exclusive(&app, &mirror, (&subject, &lease), async |mirror| mirror.update_repository(name).await);
+        let updated = run_waiting_for_lease(&app, &mirror, (&subject, &lease), async |mirror| {
+            mirror.update_repository(name).await
+        });
         match updated.await? {
             Ok((current_name, update)) => {
                 print(&format!("{current_name}: {update}\n"))?;

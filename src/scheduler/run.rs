@@ -11,13 +11,11 @@ use super::plan::DueRepository;
 use super::report::{RepositoryResult, RetrievalStatus};
 use super::stop_conditions::StopConditions;
 use crate::github::ApiError;
+use crate::leased::{BUSY_RETRY_DELAY, Exclusive, run_if_free};
 use crate::mirror::{Mirror, MirrorError, Options, repository_lease};
 use crate::telemetry::{Console, CustomEvent, Progress};
-use crate::workers::{Exclusive, run_exclusive};
 
-/// Delay before a repository is tried again whose lease another process holds; such repositories come last.
-const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
-/// Maximum number of such retries.
+/// Maximum number of retries of a repository whose lease another process holds; such repositories come last.
 const MAX_BUSY_RETRIES: u32 = 6;
 
 /// The state that the jobs share.
@@ -106,7 +104,7 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
         let (owner, name) = (due.name.owner(), due.name.name());
         CustomEvent::BeginningDataAcquisition { organization: owner, repository: name }.emit();
         let ended =
-            run_exclusive(&shared.mirror, &repository_lease(&due.name), &shared.process, &shared.stop, |mirror| {
+            run_if_free(&shared.mirror, &repository_lease(&due.name), &shared.process, &shared.stop, |mirror| {
                 let (name, options) = (due.name.clone(), shared.options.clone());
                 async move { mirror.sync_repository(&name, options).await }
             })

@@ -3,7 +3,7 @@
 //! A message is acknowledged when its work is done and stored. A failed one is retried with increasing delays and becomes a
 //! dead letter in the end. What is in progress when the worker is stopped or dies returns to the queue.
 
-mod exclusive;
+mod leased_job;
 mod repositories;
 mod users;
 
@@ -13,7 +13,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use exclusive::{Exclusive, run_exclusive, run_exclusive_when_free};
 pub use repositories::RepositoryHandler;
 pub use users::UserHandler;
 

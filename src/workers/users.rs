@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::exclusive::run_leased_job;
+use super::leased_job::run_leased_job;
 use super::{Handler, JobOutcome};
 use crate::mirror::{Mirror, account_lease};
 use crate::names::is_login;

@@ -5,16 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::JobOutcome;
-use crate::github::ApiError;
-use crate::mirror::{Mirror, MirrorError, Report};
+use crate::mirror::{Mirror, MirrorError};
 use crate::store::BackendError;
 
-/// Delay of a message whose repository or account another worker is processing.
-const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
-
-/// Delay of a message while GitHub can't be reached or does not answer.
-const OUTAGE_RETRY_DELAY: Duration = Duration::from_mins(1);
+/// Delay before work is tried again whose lease another process holds.
+pub(crate) const BUSY_RETRY_DELAY: Duration = Duration::from_secs(10);
 
 /// Time that a command waits for a lease: longer than the lease of a dead holder lasts.
 const LEASE_WAIT_TIMEOUT: Duration = Duration::from_secs(70);
@@ -31,11 +26,11 @@ pub(crate) enum Exclusive<T> {
     Finished(Result<T, MirrorError>),
 }
 
-/// Runs `work` under a lease. It receives a [`Mirror`] that is cancelled with `stop` and with the lease.
+/// Runs `work` under a lease, unless another process holds it. It receives a [`Mirror`] that is cancelled with `stop` and with the lease.
 ///
 /// # Errors
 /// A store that can't be used.
-pub(crate) async fn run_exclusive<T, F>(
+pub(crate) async fn run_if_free<T, F>(
     mirror: &Mirror,
     lease: &str,
     process: &str,
@@ -75,12 +70,12 @@ where
     })
 }
 
-/// Does the same for a command that the user waits for: waits for a lease that another process holds, for as long as a dead
-/// one could hold it.
+/// Runs `work` as [`run_if_free`] does, for a command that the user waits for: waits for a lease that another process
+/// holds, for as long as a dead one could hold it.
 ///
 /// # Errors
 /// A store that can't be used.
-pub(crate) async fn run_exclusive_when_free<T>(
+pub(crate) async fn run_when_free<T>(
     mirror: &Mirror,
     (what, lease): (&str, &str),
     process: &str,
@@ -90,7 +85,7 @@ pub(crate) async fn run_exclusive_when_free<T>(
     let deadline = Instant::now() + LEASE_WAIT_TIMEOUT;
     let mut reported = false;
     loop {
-        let holder = match run_exclusive(mirror, lease, process, stop, |mirror| work(mirror)).await? {
+        let holder = match run_if_free(mirror, lease, process, stop, |mirror| work(mirror)).await? {
             Exclusive::HeldBy(holder) if Instant::now() < deadline && !stop.is_cancelled() => holder,
             ended => return Ok(ended),
         };
@@ -101,43 +96,5 @@ pub(crate) async fn run_exclusive_when_free<T>(
             () = stop.cancelled() => return Ok(Exclusive::Cancelled(None)),
             () = tokio::time::sleep(LEASE_POLL_INTERVAL) => {}
         }
-    }
-}
-
-/// Runs the job of a message under a lease.
-///
-/// # Errors
-/// An error that would end every other job, too.
-pub(super) async fn run_leased_job<F>(
-    mirror: &Mirror,
-    lease: &str,
-    process: &str,
-    stop: &CancellationToken,
-    work: impl FnOnce(Mirror) -> F,
-) -> anyhow::Result<JobOutcome>
-where
-    F: Future<Output = Result<Report, MirrorError>>,
-{
-    let result = match run_exclusive(mirror, lease, process, stop, work).await? {
-        Exclusive::HeldBy(who) => return Ok(JobOutcome::Defer(who, BUSY_RETRY_DELAY)),
-        Exclusive::Cancelled(_) => return Ok(JobOutcome::Interrupted),
-        Exclusive::Finished(result) => result,
-    };
-    match result {
-        Ok(report) if report.is_complete() => Ok(JobOutcome::Completed(report.summary())),
-        Ok(report) if report.is_cut_off_by_an_outage() => {
-            mirror.console.error(&format!("error: {lease}: {}", report.summary()));
-            Ok(JobOutcome::Defer(report.summary(), OUTAGE_RETRY_DELAY))
-        }
-        Ok(report) => Ok(JobOutcome::Retry(report.summary())),
-        // Gone and marked: nothing is left to retry.
-        Err(MirrorError::Gone(_)) => Ok(JobOutcome::Completed("gone, marked deleted".to_owned())),
-        Err(MirrorError::Api(error @ (ApiError::Connect { .. } | ApiError::Unavailable { .. }))) => {
-            mirror.console.error(&format!("error: {lease}: {error}"));
-            Ok(JobOutcome::Defer(error.to_string(), OUTAGE_RETRY_DELAY))
-        }
-        // No token is usable: nothing else could be retrieved either.
-        Err(error @ (MirrorError::Store(_) | MirrorError::Api(ApiError::Unauthorized { .. }))) => Err(error.into()),
-        Err(error) => Ok(JobOutcome::Retry(error.to_string())),
     }
 }
