@@ -5,7 +5,7 @@ use super::run_each::{run_each, run_waiting_for_lease};
 use super::{App, CommandOutcome};
 use crate::cli::RetrieveRepoArgs;
 use crate::config::Settings;
-use crate::mirror::{Options, repository_lease};
+use crate::mirror::{Options, repository_lease_name};
 use crate::names::RepoName;
 
 /// Mirrors the repositories one after another, and prints each one's table of stages.
@@ -20,7 +20,7 @@ pub(super) async fn run(app: App, args: &RetrieveRepoArgs) -> anyhow::Result<Com
     }
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |repository: &RepoName| {
-        let (subject, lease) = (repository.to_string(), repository_lease(repository));
+        let (subject, lease) = (repository.to_string(), repository_lease_name(repository));
         let retrieved = run_waiting_for_lease(&app, &mirror, (&subject, &lease), async |mirror| {
             mirror.sync_repository(repository, options.clone()).await
         });

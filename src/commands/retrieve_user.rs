@@ -4,7 +4,7 @@ use super::output::print;
 use super::run_each::{run_each, run_waiting_for_lease};
 use super::{App, CommandOutcome};
 use crate::cli::RetrieveUserArgs;
-use crate::mirror::{MirrorError, account_lease};
+use crate::mirror::{MirrorError, account_lease_name};
 
 /// Mirrors the accounts one after another, and prints a line for each.
 ///
@@ -13,7 +13,7 @@ use crate::mirror::{MirrorError, account_lease};
 pub(super) async fn run(app: App, args: &RetrieveUserArgs) -> anyhow::Result<CommandOutcome> {
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &args.logins(), ("account", "accounts"), async |login: &String| {
-        let lease = account_lease(login);
+        let lease = account_lease_name(login);
         let retrieved = run_waiting_for_lease(&app, &mirror, (login, &lease), async |mirror| {
             mirror.sync_account(login, args.full).await
         });

@@ -4,7 +4,7 @@ use super::output::print;
 use super::run_each::{run_each, run_waiting_for_lease};
 use super::{App, CommandOutcome};
 use crate::cli::UpdateRepoArgs;
-use crate::mirror::repository_lease;
+use crate::mirror::repository_lease_name;
 use crate::names::RepoName;
 
 /// Refreshes the repositories one after another, and prints a line for each.
@@ -15,7 +15,7 @@ pub(super) async fn run(app: App, args: &UpdateRepoArgs) -> anyhow::Result<Comma
     let repositories = args.repositories()?;
     let mirror = app.mirror().await?;
     let outcome = run_each(&app, &repositories, ("repository", "repositories"), async |name: &RepoName| {
-        let (subject, lease) = (name.to_string(), repository_lease(name));
+        let (subject, lease) = (name.to_string(), repository_lease_name(name));
         let updated = run_waiting_for_lease(&app, &mirror, (&subject, &lease), async |mirror| {
             mirror.update_repository(name).await
         });

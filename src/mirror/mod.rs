@@ -49,5 +49,5 @@ pub use error::MirrorError;
 pub use options::{ForkCommits, Options};
 pub use organizations::{Inventory, OrganizationReport};
 pub use report::{Report, StageOutcome, StageReport};
-pub use session::{Mirror, account_lease, repository_lease};
+pub use session::{Mirror, account_lease_name, repository_lease_name};
 pub use update::Update;

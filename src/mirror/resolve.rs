@@ -13,7 +13,7 @@ use super::mapping::repository::{project_row, repository_document, unknown_paren
 use super::options::Options;
 use super::request::fresh_page;
 use super::resource::Repository;
-use super::session::{Mirror, repository_lease};
+use super::session::{Mirror, repository_lease_name};
 use super::stats::StageStats;
 use super::writer::{WriteRequest, Writer};
 use crate::github::{ApiError, ApiUrl, Fetched, Page, Request};
@@ -150,7 +150,7 @@ impl Mirror {
     /// Takes a lease on the present name, too, if it differs from the requested one and the caller holds a lease.
     async fn lease_current_name(&self, asked: &RepoName, present: &RepoName) -> Result<Option<Lease>, MirrorError> {
         let Some(process) = self.lease_owner.as_deref().filter(|_| !asked.is_same_as(present)) else { return Ok(None) };
-        match self.stores.relational.try_lease(&repository_lease(present), process).await? {
+        match self.stores.relational.try_lease(&repository_lease_name(present), process).await? {
             Ok(lease) => Ok(Some(lease)),
             Err(holder) => Err(MirrorError::Busy(holder.to_string())),
         }

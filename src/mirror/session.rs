@@ -35,12 +35,12 @@ pub struct Mirror {
 }
 
 /// Returns the name of the lease on a repository.
-pub fn repository_lease(name: &RepoName) -> String {
+pub fn repository_lease_name(name: &RepoName) -> String {
     format!("project {name}")
 }
 
 /// Returns the name of the lease on an account.
-pub fn account_lease(login: &str) -> String {
+pub fn account_lease_name(login: &str) -> String {
     format!("user {login}")
 }
 

@@ -12,7 +12,7 @@ use super::report::{RepositoryResult, RetrievalStatus};
 use super::stop_conditions::StopConditions;
 use crate::github::ApiError;
 use crate::leased::{BUSY_RETRY_DELAY, Exclusive, run_if_free};
-use crate::mirror::{Mirror, MirrorError, Options, repository_lease};
+use crate::mirror::{Mirror, MirrorError, Options, repository_lease_name};
 use crate::telemetry::{Console, CustomEvent, Progress};
 
 /// Maximum number of retries of a repository whose lease another process holds; such repositories come last.
@@ -104,7 +104,7 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
         let (owner, name) = (due.name.owner(), due.name.name());
         CustomEvent::BeginningDataAcquisition { organization: owner, repository: name }.emit();
         let ended =
-            run_if_free(&shared.mirror, &repository_lease(&due.name), &shared.process, &shared.stop, |mirror| {
+            run_if_free(&shared.mirror, &repository_lease_name(&due.name), &shared.process, &shared.stop, |mirror| {
                 let (name, options) = (due.name.clone(), shared.options.clone());
                 async move { mirror.sync_repository(&name, options).await }
             })

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leased_job::run_leased_job;
 use super::{Handler, JobOutcome};
-use crate::mirror::{Mirror, Options, repository_lease};
+use crate::mirror::{Mirror, Options, repository_lease_name};
 use crate::names::RepoName;
 
 /// The handler that retrieves the repository that a message names, under its lease.
@@ -25,7 +25,7 @@ impl Handler for RepositoryHandler {
             Err(error) => return Ok(JobOutcome::DeadLetter(format!("the message names no repository: {error}"))),
         };
         let options = self.options.clone();
-        run_leased_job(&self.mirror, &repository_lease(&name), &self.process, &stop, |mirror| {
+        run_leased_job(&self.mirror, &repository_lease_name(&name), &self.process, &stop, |mirror| {
             let name = name.clone();
             async move { mirror.sync_repository(&name, options).await }
         })

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::leased_job::run_leased_job;
 use super::{Handler, JobOutcome};
-use crate::mirror::{Mirror, account_lease};
+use crate::mirror::{Mirror, account_lease_name};
 use crate::names::is_login;
 
 /// The handler that retrieves the account that a message names, under its lease.
@@ -22,7 +22,7 @@ impl Handler for UserHandler {
         if !is_login(login) {
             return Ok(JobOutcome::DeadLetter("the message names no account: expected a login".to_owned()));
         }
-        let lease = account_lease(login);
+        let lease = account_lease_name(login);
         run_leased_job(&self.mirror, &lease, &self.process, &stop, |mirror| async move {
             mirror.sync_account(login, false).await
         })

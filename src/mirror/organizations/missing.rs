@@ -4,7 +4,7 @@ use super::OrganizationReport;
 use super::repositories::is_unreadable;
 use crate::mirror::Update;
 use crate::mirror::error::MirrorError;
-use crate::mirror::session::{Mirror, repository_lease};
+use crate::mirror::session::{Mirror, repository_lease_name};
 use crate::names::RepoName;
 use crate::store::relational::RowBatch;
 use crate::store::relational::inventory::RepositoryRecord;
@@ -30,7 +30,7 @@ impl Mirror {
         for known in missing {
             // A displaced one bears a name that no repository can have.
             let Ok(name) = RepoName::new(&known.owner, &known.name) else { continue };
-            let lease = match self.stores.relational.try_lease(&repository_lease(&name), process).await? {
+            let lease = match self.stores.relational.try_lease(&repository_lease_name(&name), process).await? {
                 Ok(lease) => lease,
                 Err(holder) => {
                     found.notes.push(format!("{name} is not listed any more, and {holder}"));

@@ -15,7 +15,7 @@ use crate::mirror::mapping::item::JsonItem;
 use crate::mirror::mapping::repository::listing;
 use crate::mirror::mapping::repository::{project_row, unknown_parent};
 use crate::mirror::mapping::{ItemMapper, MappedPage};
-use crate::mirror::session::repository_lease;
+use crate::mirror::session::repository_lease_name;
 use crate::mirror::stats::StageStats;
 use crate::names::RepoName;
 use crate::store::documents::Collection;
@@ -221,7 +221,7 @@ impl OrganizationSync<'_> {
         let mut leases = Vec::new();
         let former = from.as_deref().and_then(|from| from.parse::<RepoName>().ok());
         for name in former.iter().chain([&name]) {
-            match relational.try_lease(&repository_lease(name), process).await? {
+            match relational.try_lease(&repository_lease_name(name), process).await? {
                 Ok(lease) => leases.push(lease),
                 Err(holder) => {
                     found.record_problem(format!("{name} was renamed, and {holder}; the next run updates it"));
