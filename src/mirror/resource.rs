@@ -48,8 +48,9 @@ pub(super) struct Repository {
 }
 
 impl Repository {
-    /// Returns a flag of the repository's JSON, such as `has_issues`; `true` if it is missing.
-    pub(super) fn has(&self, flag: &str) -> bool {
+    /// Returns whether the repository may have a feature, by a flag of its JSON, such as `has_issues`; `true` if that is
+    /// missing.
+    pub(super) fn may_have(&self, flag: &str) -> bool {
         self.json.get(flag).and_then(Value::as_bool).unwrap_or(true)
     }
 

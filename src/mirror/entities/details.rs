@@ -70,7 +70,7 @@ pub(crate) async fn sync_details(ctx: &StageContext) -> Result<(), MirrorError> 
     for kind in ["pull requests", "commits", "profiles"] {
         let done = match kind {
             // Without them, what is left of them can't be had, and stays as it is.
-            "pull requests" if !ctx.repository().has(HAS_PULL_REQUESTS) => Ok(()),
+            "pull requests" if !ctx.repository().may_have(HAS_PULL_REQUESTS) => Ok(()),
             "pull requests" => pulls(uncounted, &missing_pulls, &steps).await,
             "commits" => commits(uncounted, &missing_commits, &steps).await,
             _ => Box::pin(profiles::fetch_due_profiles(ctx, ProfileScope::Project(ctx.project()), cutoff)).await,
@@ -262,7 +262,7 @@ async fn commit(
 }
 
 async fn pulls(ctx: &StageContext, missing: &MissingItems, steps: &Steps<'_>) -> Result<(), MirrorError> {
-    if !ctx.repository().has("has_pull_requests") {
+    if !ctx.repository().may_have("has_pull_requests") {
         return Ok(());
     }
     let mut position = DetailsCursor::newest();

@@ -79,7 +79,7 @@ fn if_not_disabled(ctx: &StageContext, error: MirrorError) -> Result<(), MirrorE
 /// Fetches issues that others refer to and that the list did not give: they are newer than the list, or were moved
 /// away.
 pub(crate) async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorError> {
-    if !ctx.repository().has("has_issues") {
+    if !ctx.repository().may_have("has_issues") {
         return Ok(());
     }
     let numbers = ctx.run.stores.relational.unfetched_issues(ctx.project()).await?;

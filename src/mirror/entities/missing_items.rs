@@ -150,7 +150,7 @@ impl MissingItems {
         number: i64,
         error: ApiError,
     ) -> Result<(), MirrorError> {
-        if !ctx.repository().has("has_issues") {
+        if !ctx.repository().may_have("has_issues") {
             // There is no other address.
             return Err(error.into());
         }

@@ -63,7 +63,7 @@ async fn sync_list(ctx: &StageContext) -> Result<(), MirrorError> {
         ctx.flush().await?;
         sync_recently_changed(ctx, &changes, &history, watermark).await?;
         // Where issues are listed, they tell which pull requests are gone.
-        if !ctx.repository().has("has_issues") {
+        if !ctx.repository().may_have("has_issues") {
             let absent = recheck_share(ctx, &history).await?;
             refresh_or_tombstone_absent(ctx, &absent.ids).await?;
         }
@@ -143,7 +143,7 @@ pub(crate) async fn fetch_referenced(ctx: &StageContext) -> Result<(), MirrorErr
 /// Always: the list's error, or one that the commits met and that ends more.
 async fn commits_after_failed_list(ctx: &StageContext, error: MirrorError) -> Result<(), MirrorError> {
     let is_refused = matches!(&error, MirrorError::Api(api) if api.is_access_denied() || api.concerns_all_requests());
-    if !is_refused && !error.concerns_all_items() && ctx.repository().has("has_pull_requests") {
+    if !is_refused && !error.concerns_all_items() && ctx.repository().may_have("has_pull_requests") {
         sync_commits_of_changed_heads(ctx).await?;
     }
     Err(error)

@@ -18,7 +18,8 @@ pub(crate) fn record_refusal(stage: Stage, ctx: &StageContext, error: MirrorErro
         // GitHub docs: 409 where a repository has no commits yet.
         MirrorError::Api(ApiError::EmptyRepository { .. }) => Ok(()),
         MirrorError::Api(ApiError::NotFound { path, .. })
-            if matches!(stage, Stage::Pulls | Stage::ReviewComments) && !ctx.repository().has(HAS_PULL_REQUESTS) =>
+            if matches!(stage, Stage::Pulls | Stage::ReviewComments)
+                && !ctx.repository().may_have(HAS_PULL_REQUESTS) =>
         {
             ctx.record_disabled(format!(
                 "pull requests are disabled in this repository (GET {path}: 404); what was mirrored of them stays"

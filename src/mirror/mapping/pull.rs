@@ -62,7 +62,7 @@ pub(crate) fn map_pull(
         assignee: assignee(item),
         created_at: item.date("created_at"),
         updated_at: item.date("updated_at"),
-        labels: (!repository.has("has_issues")).then(|| label_names(item)),
+        labels: (!repository.may_have("has_issues")).then(|| label_names(item)),
         review_comments: item.integer("review_comments"),
     });
     Ok(())
