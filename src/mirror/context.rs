@@ -140,7 +140,7 @@ impl<S: Resource> StageContext<S> {
             .validator(validator.cloned())
             .can_split(divisible)
             .token(self.resource().token().cloned());
-        get_unless_cancelled(&self.run.github, &self.run.cancel, &request, &self.stats.meter).await
+        get_unless_cancelled(&self.run.github, &self.run.cancel, &request, &self.stats.counter).await
     }
 
     /// Reserves memory for another page of a list; waits until it is available.

@@ -129,8 +129,8 @@ impl StageReport {
             changed: count(&stats.counts.changed),
             unchanged: count(&stats.counts.unchanged),
             deleted: count(&stats.counts.deleted),
-            requests: stats.meter.counted(),
-            free: stats.meter.not_modified(),
+            requests: stats.counter.counted(),
+            free: stats.counter.not_modified(),
             time: end.map_or(Duration::ZERO, |end| end.time),
         }
     }

@@ -15,12 +15,12 @@ pub(super) async fn get_unless_cancelled(
     github: &GitHub,
     cancel: &CancellationToken,
     request: &Request,
-    meter: &RequestCounter,
+    counter: &RequestCounter,
 ) -> Result<Fetched, MirrorError> {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(MirrorError::Cancelled),
-        answer = github.send(request, meter) => Ok(answer?),
+        answer = github.send(request, counter) => Ok(answer?),
     }
 }
 

@@ -61,7 +61,7 @@ impl Mirror {
         let fetched = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
-            fetched = self.github.repository(name, sent.as_ref(), &stats.meter) => fetched,
+            fetched = self.github.repository(name, sent.as_ref(), &stats.counter) => fetched,
         };
         let page = match (fetched, &known) {
             (Ok(Fetched::Page(page)), _) => *page,
@@ -212,7 +212,7 @@ impl Mirror {
                 continue;
             }
             let request = Request::get(url.clone()).token(token.clone());
-            match self.get(&request, &stats.meter).await {
+            match self.get(&request, &stats.counter).await {
                 Ok(Fetched::Page(page)) => {
                     let item = JsonItem::single(&page.body, read_now())?;
                     let present = RepoName::new(&item.require_text("owner.login")?, &item.require_text("name")?)
@@ -279,7 +279,7 @@ impl Mirror {
     ) -> Result<(), MirrorError> {
         let url = ApiUrl::path(&["repositories", &other_id.to_string()]);
         let request = Request::get(url).repo(name.clone());
-        match self.get_page(&request, &stats.meter).await {
+        match self.get_page(&request, &stats.counter).await {
             Ok(page) => {
                 let item = JsonItem::single(&page.body, read_now())?;
                 let present = format!("{}/{}", item.require_text("owner.login")?, item.require_text("name")?);
@@ -323,7 +323,7 @@ impl Mirror {
     }
 
     async fn refetch(&self, name: &RepoName, stats: &StageStats) -> Result<Page, MirrorError> {
-        fresh_page(self.github.repository(name, None, &stats.meter).await?, name)
+        fresh_page(self.github.repository(name, None, &stats.counter).await?, name)
     }
 }
 

@@ -55,16 +55,16 @@ impl Mirror {
     ///
     /// # Errors
     /// The error that GitHub's answer amounts to, or the user's wish to stop.
-    pub async fn get(&self, request: &Request, meter: &RequestCounter) -> Result<Fetched, MirrorError> {
-        get_unless_cancelled(&self.github, &self.cancel, request, meter).await
+    pub async fn get(&self, request: &Request, counter: &RequestCounter) -> Result<Fetched, MirrorError> {
+        get_unless_cancelled(&self.github, &self.cancel, request, counter).await
     }
 
     /// Fetches a page unconditionally.
     ///
     /// # Errors
     /// As [`Mirror::get`].
-    pub(super) async fn get_page(&self, request: &Request, meter: &RequestCounter) -> Result<Page, MirrorError> {
-        fresh_page(self.get(request, meter).await?, &request.url)
+    pub(super) async fn get_page(&self, request: &Request, counter: &RequestCounter) -> Result<Page, MirrorError> {
+        fresh_page(self.get(request, counter).await?, &request.url)
     }
 
     /// Stores updates of the sync state.

@@ -10,7 +10,7 @@ use crate::github::RequestCounter;
 #[derive(Default)]
 pub struct StageStats {
     /// Requests.
-    pub meter: RequestCounter,
+    pub counter: RequestCounter,
     /// Documents.
     pub counts: Arc<WriteCounts>,
     /// Size of the last list page in KiB: the estimate for the next one.

@@ -45,7 +45,7 @@ impl Webhooks {
     /// Creates or repairs an organization's webhook, and returns its state; a failure is a problem of the organization.
     pub(super) async fn reconcile(&self, organization: &mut OrganizationReport) -> Option<WebhookState> {
         let spec = self.spec.as_ref().filter(|_| organization.listed && !organization.person)?;
-        let meter = RequestCounter::default();
+        let counter = RequestCounter::default();
         let login = &organization.login;
         let installed = |github: &GitHub| github.tokens().into_iter().find(|token| token.is_installed_on(login));
         // With neither a token nor an installation, GitHub's rejection says what is missing.
@@ -54,7 +54,7 @@ impl Webhooks {
         let token = self.with_token.as_ref().map(|github| (github, None));
         let mut state = None;
         for (github, token) in token.into_iter().chain(app) {
-            let found = github.reconcile_webhook(login, spec, token.as_ref(), &meter).await;
+            let found = github.reconcile_webhook(login, spec, token.as_ref(), &counter).await;
             let is_known = !matches!(found, WebhookState::Unknown(_));
             if is_known || state.is_none() {
                 state = Some(found);
@@ -63,8 +63,8 @@ impl Webhooks {
                 break;
             }
         }
-        organization.requests += meter.counted();
-        organization.free += meter.not_modified();
+        organization.requests += counter.counted();
+        organization.free += counter.not_modified();
         let state = state?;
         match &state {
             WebhookState::Repaired(wrong) => organization.notes.push(format!("webhook repaired: {wrong}")),

@@ -58,7 +58,7 @@ impl Mirror {
     /// Fetches a page with one token; `None` if the token is refused or GitHub does not answer.
     async fn get_with(&self, token: &TokenRef, url: ApiUrl, stats: &StageStats) -> Result<Option<Page>, MirrorError> {
         let request = Request::get(url).token(token.clone());
-        match self.get(&request, &stats.meter).await {
+        match self.get(&request, &stats.counter).await {
             Ok(Fetched::Page(page)) => Ok(Some(*page)),
             Ok(Fetched::NotModified) => Ok(None),
             Err(error) if error.is_fatal() => Err(error),

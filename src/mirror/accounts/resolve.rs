@@ -65,14 +65,14 @@ impl Mirror {
             validator = page.and_then(|page| page.validator);
         }
         let request = Request::get(url.clone()).validator(validator.clone());
-        let page = match self.get(&request, &stats.meter).await {
+        let page = match self.get(&request, &stats.counter).await {
             Ok(Fetched::Page(page)) => *page,
             Ok(Fetched::NotModified) => {
                 let stored = self.stores.documents.get(Collection::Users, &documents_name).await?;
                 let json = stored.and_then(|json| json::parse::<Value>(&json).ok());
                 match json.and_then(user) {
                     Some(user) => return Ok(user),
-                    None => self.get_page(&Request::get(url.clone()), &stats.meter).await?,
+                    None => self.get_page(&Request::get(url.clone()), &stats.counter).await?,
                 }
             }
             Err(MirrorError::Api(error @ ApiError::NotFound { .. })) => {
@@ -87,7 +87,7 @@ impl Mirror {
                     }
                     Some(by_github_id) => url = by_github_id,
                 }
-                match self.get_page(&Request::get(url.clone()), &stats.meter).await {
+                match self.get_page(&Request::get(url.clone()), &stats.counter).await {
                     Err(MirrorError::Api(ApiError::NotFound { .. })) => {
                         return Err(self.tombstone_account(&known, error).await?);
                     }
@@ -153,7 +153,7 @@ impl Mirror {
         let Some(other) = relational.find_account(login).await? else { return Ok(()) };
         let Some(other_id) = other.github_id.filter(|other_id| *other_id != github_id) else { return Ok(()) };
         let present =
-            match self.get_page(&Request::get(ApiUrl::path(&["user", &other_id.to_string()])), &stats.meter).await {
+            match self.get_page(&Request::get(ApiUrl::path(&["user", &other_id.to_string()])), &stats.counter).await {
                 Ok(page) => Some(JsonItem::single(&page.body, read_now())?.require_text("login")?),
                 Err(MirrorError::Api(ApiError::NotFound { .. })) => None,
                 Err(error) => return Err(error),

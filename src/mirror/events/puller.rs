@@ -45,7 +45,7 @@ struct KnownRepository {
 struct Puller<'a> {
     mirror: &'a Mirror,
     feed: &'a Feed,
-    meter: &'a RequestCounter,
+    counter: &'a RequestCounter,
     repositories: HashMap<i64, Option<KnownRepository>>,
     /// Time of the newest and of the oldest entry so far.
     newest: Option<(String, DateTime<Utc>)>,
@@ -63,12 +63,12 @@ struct Puller<'a> {
 ///
 /// # Errors
 /// GitHub does not answer, or a store can't be used. What was stored before is kept.
-pub(super) async fn pull(mirror: &Mirror, feed: &Feed, meter: &RequestCounter) -> Result<Pulled, MirrorError> {
+pub(super) async fn pull(mirror: &Mirror, feed: &Feed, counter: &RequestCounter) -> Result<Pulled, MirrorError> {
     let (writer, tasks) = Writer::start(&mirror.stores);
     let mut puller = Puller {
         mirror,
         feed,
-        meter,
+        counter,
         repositories: HashMap::new(),
         newest: None,
         oldest: None,
@@ -105,7 +105,7 @@ impl Puller<'_> {
         let mut first = None;
         for _ in 0..MAX_PAGES {
             let request = Request::get(url).repo(repo.clone()).validator(validator.take()).token(token.clone());
-            let page = match self.mirror.get(&request, self.meter).await? {
+            let page = match self.mirror.get(&request, self.counter).await? {
                 Fetched::NotModified => return Ok(None),
                 Fetched::Page(page) => *page,
             };

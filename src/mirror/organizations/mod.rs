@@ -101,8 +101,8 @@ impl Mirror {
         let synced = self.sync(login, (before, process), &writer, &stats, &mut found).await;
         drop(writer);
         tasks.finished().await;
-        found.requests = stats.meter.counted();
-        found.free = stats.meter.not_modified();
+        found.requests = stats.counter.counted();
+        found.free = stats.counter.not_modified();
         synced.map(|()| found)
     }
 

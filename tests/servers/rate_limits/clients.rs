@@ -32,8 +32,8 @@ async fn read(client: &GitHub, requests: usize) {
     let (owner, name) = names::QUIET.split_once('/').unwrap();
     let request =
         Request::get(ApiUrl::path(&["repos", owner, name, "labels"])).repo(names::QUIET.parse::<RepoName>().unwrap());
-    let meter = RequestCounter::default();
-    let all = (0..requests).map(|_| client.send(&request, &meter));
+    let counter = RequestCounter::default();
+    let all = (0..requests).map(|_| client.send(&request, &counter));
     futures::future::try_join_all(all).await.unwrap();
 }
 
