@@ -20,13 +20,13 @@ const LEASE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) enum Exclusive<T> {
     /// Another process holds the lease, by its description.
     HeldBy(String),
-    /// The work was cancelled, with its result so far if it reached a consistent point.
-    Cancelled(Option<T>),
+    /// The work was canceled, with its result so far if it reached a consistent point.
+    Canceled(Option<T>),
     /// The work ended by itself.
     Finished(Result<T, MirrorError>),
 }
 
-/// Runs `work` under a lease, unless another process holds it. It receives a [`Mirror`] that is cancelled with `stop` and with the lease.
+/// Runs `work` under a lease, unless another process holds it. It receives a [`Mirror`] that is canceled with `stop` and with the lease.
 ///
 /// # Errors
 /// A store that can't be used.
@@ -63,8 +63,8 @@ where
     }
     Ok(match result {
         _ if lost => Exclusive::HeldBy("its lease was lost".to_owned()),
-        Ok(done) if cancel.is_cancelled() => Exclusive::Cancelled(Some(done)),
-        Err(MirrorError::Cancelled | MirrorError::LimitReached(_)) => Exclusive::Cancelled(None),
+        Ok(done) if cancel.is_cancelled() => Exclusive::Canceled(Some(done)),
+        Err(MirrorError::Canceled | MirrorError::LimitReached(_)) => Exclusive::Canceled(None),
         Err(MirrorError::Busy(who)) => Exclusive::HeldBy(who),
         result => Exclusive::Finished(result),
     })
@@ -93,7 +93,7 @@ pub(crate) async fn run_when_free<T>(
             mirror.console.line(&format!("{what}: {holder}; waiting up to {} s for it", LEASE_WAIT_TIMEOUT.as_secs()));
         }
         tokio::select! {
-            () = stop.cancelled() => return Ok(Exclusive::Cancelled(None)),
+            () = stop.cancelled() => return Ok(Exclusive::Canceled(None)),
             () = tokio::time::sleep(LEASE_POLL_INTERVAL) => {}
         }
     }

@@ -47,9 +47,9 @@ impl RetryPolicy {
         Self { timeout, notify: Arc::new(notify), reported: Arc::default(), cancel: CancellationToken::new() }
     }
 
-    /// Ends all retries once `cancel` is cancelled: an operation then fails at its next failure.
+    /// Ends all retries once `cancel` is canceled: an operation then fails at its next failure.
     #[must_use]
-    pub fn cancelled_by(self, cancel: CancellationToken) -> Self {
+    pub fn canceled_by(self, cancel: CancellationToken) -> Self {
         Self { cancel, ..self }
     }
 
@@ -168,7 +168,7 @@ mod tests {
     async fn cancellation_ends_retries() {
         let (retry_policy, _) = retry_policy(300);
         let cancel = CancellationToken::new();
-        let retry_policy = retry_policy.cancelled_by(cancel.clone());
+        let retry_policy = retry_policy.canceled_by(cancel.clone());
         let began = Instant::now();
         let stop = async {
             sleep(Duration::from_secs(5)).await;

@@ -82,7 +82,7 @@ impl App {
     pub(super) fn retry_policy(&self) -> RetryPolicy {
         let console = self.console.clone();
         let policy = RetryPolicy::new(self.settings.stores.timeout, move |line| console.line(line));
-        policy.cancelled_by(self.shutdown.clone())
+        policy.canceled_by(self.shutdown.clone())
     }
 
     /// Opens both stores.
@@ -132,7 +132,7 @@ impl App {
     /// Opens the stores, and builds the GitHub client and the mirror between them.
     ///
     /// # Errors
-    /// A store or a setting that can't be used, or [`MirrorError::Cancelled`].
+    /// A store or a setting that can't be used, or [`MirrorError::Canceled`].
     pub(super) async fn mirror(&self) -> anyhow::Result<Mirror> {
         if let Some(warning) = self.client_settings(None, |_| {}).plain_text_warning() {
             self.console.error(&format!("warning: {warning}"));
@@ -141,7 +141,7 @@ impl App {
         let stores = self.stores().await?;
         let github = tokio::select! {
             github = self.github() => github?,
-            () = self.shutdown.cancelled() => return Err(MirrorError::Cancelled.into()),
+            () = self.shutdown.cancelled() => return Err(MirrorError::Canceled.into()),
         };
         Ok(Mirror {
             github,

@@ -150,7 +150,7 @@ async fn list_organizations(
             // The semaphore is never closed.
             let _permit = permits.acquire_owned().await.ok();
             if mirror.cancel.is_cancelled() {
-                return Err(MirrorError::Cancelled);
+                return Err(MirrorError::Canceled);
             }
             mirror.sync_organization(&login, &before, &process).await.map(|report| (place, report))
         });

@@ -56,8 +56,8 @@ pub(super) async fn run_waiting_for_lease<T>(
 ) -> anyhow::Result<Result<T, MirrorError>> {
     Ok(match run_when_free(mirror, (subject, lease), &process_name(), &app.shutdown, work).await? {
         Exclusive::Finished(result) => result,
-        Exclusive::Cancelled(Some(done)) => Ok(done),
-        Exclusive::Cancelled(None) => Err(MirrorError::Cancelled),
+        Exclusive::Canceled(Some(done)) => Ok(done),
+        Exclusive::Canceled(None) => Err(MirrorError::Canceled),
         Exclusive::HeldBy(holder) => Err(MirrorError::Busy(holder)),
     })
 }

@@ -14,7 +14,7 @@ use super::lists::PartSize;
 use super::mapping::item::JsonItem;
 use super::mapping::{ItemMapper, MappedPage};
 use super::options::Options;
-use super::request::{fresh_page, get_unless_cancelled};
+use super::request::{fresh_page, get_unless_canceled};
 pub(super) use super::resource::{Repository, Resource};
 use super::stats::StageStats;
 use super::writer::{WriteRequest, Writer};
@@ -140,7 +140,7 @@ impl<S: Resource> StageContext<S> {
             .validator(validator.cloned())
             .can_split(divisible)
             .token(self.resource().token().cloned());
-        get_unless_cancelled(&self.run.github, &self.run.cancel, &request, &self.stats.counter).await
+        get_unless_canceled(&self.run.github, &self.run.cancel, &request, &self.stats.counter).await
     }
 
     /// Reserves memory for another page of a list; waits until it is available.

@@ -32,7 +32,7 @@ pub enum MirrorError {
     LimitReached(String),
     /// The user asked to stop.
     #[error("stopped on request; run the command again to resume")]
-    Cancelled,
+    Canceled,
 }
 
 impl From<ApiError> for MirrorError {
@@ -52,7 +52,7 @@ impl MirrorError {
 
     /// Returns whether it ends the run, and not only its stage.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::WriterStopped | Self::LimitReached(_) | Self::Cancelled)
+        matches!(self, Self::Store(_) | Self::WriterStopped | Self::LimitReached(_) | Self::Canceled)
     }
 
     /// Returns whether it affects all items, and not only the one that met it.

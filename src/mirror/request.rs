@@ -11,7 +11,7 @@ use crate::github::{Fetched, GitHub, Page, Request, RequestCounter};
 ///
 /// # Errors
 /// The error that GitHub's answer amounts to, or the user's wish to stop.
-pub(super) async fn get_unless_cancelled(
+pub(super) async fn get_unless_canceled(
     github: &GitHub,
     cancel: &CancellationToken,
     request: &Request,
@@ -19,7 +19,7 @@ pub(super) async fn get_unless_cancelled(
 ) -> Result<Fetched, MirrorError> {
     tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(MirrorError::Cancelled),
+        () = cancel.cancelled() => Err(MirrorError::Canceled),
         answer = github.send(request, counter) => Ok(answer?),
     }
 }

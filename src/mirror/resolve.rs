@@ -60,7 +60,7 @@ impl Mirror {
         let sent = validator.filter(|_| conditional);
         let fetched = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(MirrorError::Cancelled),
+            () = self.cancel.cancelled() => return Err(MirrorError::Canceled),
             fetched = self.github.repository(name, sent.as_ref(), &stats.counter) => fetched,
         };
         let page = match (fetched, &known) {

@@ -165,7 +165,7 @@ impl RepositoryRun {
             }
         }
         match fatal {
-            Some(MirrorError::Cancelled) | None => report,
+            Some(MirrorError::Canceled) | None => report,
             Some(error) => Err(error),
         }
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{MAX_PAGES_KIB, RunContext, read_now};
 use super::error::MirrorError;
 use super::options::Options;
-use super::request::{fresh_page, get_unless_cancelled};
+use super::request::{fresh_page, get_unless_canceled};
 use super::writer::Writer;
 use crate::github::{Fetched, GitHub, Page, Request, RequestCounter};
 use crate::names::RepoName;
@@ -56,7 +56,7 @@ impl Mirror {
     /// # Errors
     /// The error that GitHub's answer amounts to, or the user's wish to stop.
     pub async fn get(&self, request: &Request, counter: &RequestCounter) -> Result<Fetched, MirrorError> {
-        get_unless_cancelled(&self.github, &self.cancel, request, counter).await
+        get_unless_canceled(&self.github, &self.cancel, request, counter).await
     }
 
     /// Fetches a page unconditionally.

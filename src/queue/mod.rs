@@ -103,7 +103,7 @@ impl Queue {
         dispatch!(&self.0, queue => queue.enqueue(route, bodies))
     }
 
-    /// Starts consuming a route's own queue. Holds at most `prefetch` messages unsettled at a time, at least 1. Cancelling
+    /// Starts consuming a route's own queue. Holds at most `prefetch` messages unsettled at a time, at least 1. Canceling
     /// `stop` ends the consumer and returns what it has fetched but not handed out.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ async fn fetch_sample(mirror: &Mirror, due: &DueRepository) -> Result<Option<Sam
                 page.links.last_page().map_or(one, u64::from)
             }
             Ok(Fetched::NotModified) => 0,
-            Err(MirrorError::Cancelled) => return Err(MirrorError::Cancelled),
+            Err(MirrorError::Canceled) => return Err(MirrorError::Canceled),
             // Empty, or not to be read: the retrieval says so.
             Err(error) => {
                 tracing::debug!(repository = %due.name, %error, "not estimated");

@@ -26,7 +26,7 @@ struct RunState {
     limits: StopConditions,
     console: Console,
     overall: Progress,
-    /// Cancelled with the run, and by errors that affect all repositories.
+    /// Canceled with the run, and by errors that affect all repositories.
     stop: CancellationToken,
     pending: Mutex<VecDeque<(DueRepository, u32)>>,
     results: Mutex<Vec<RepositoryResult>>,
@@ -115,7 +115,7 @@ async fn job(shared: Arc<RunState>) -> anyhow::Result<()> {
                 continue;
             }
             // It is the next run's first.
-            Exclusive::Cancelled(_) => {
+            Exclusive::Canceled(_) => {
                 shared.pending.lock().unwrap_or_else(PoisonError::into_inner).push_front((due, retries));
                 break;
             }

@@ -28,7 +28,7 @@ where
 {
     let result = match run_if_free(mirror, lease, process, stop, work).await? {
         Exclusive::HeldBy(who) => return Ok(JobOutcome::Defer(who, BUSY_RETRY_DELAY)),
-        Exclusive::Cancelled(_) => return Ok(JobOutcome::Interrupted),
+        Exclusive::Canceled(_) => return Ok(JobOutcome::Interrupted),
         Exclusive::Finished(result) => result,
     };
     match result {

@@ -50,7 +50,7 @@ pub enum JobOutcome {
 
 /// The processing of one kind of message.
 pub trait Handler: Send + Sync + 'static {
-    /// Processes a message. `stop` is cancelled when the worker is to stop.
+    /// Processes a message. `stop` is canceled when the worker is to stop.
     ///
     /// # Errors
     /// An error that would end every other job, too (a store that can't be used): the worker ends, and the message returns.
@@ -83,7 +83,7 @@ pub struct WorkerStats {
     pub dead: u64,
 }
 
-/// Processes a queue until `stop` is cancelled, or the queue is empty if [`drain`](WorkerConfig::drain) is set.
+/// Processes a queue until `stop` is canceled, or the queue is empty if [`drain`](WorkerConfig::drain) is set.
 ///
 /// # Errors
 /// The queue or a store can't be used any more; what was in progress is back in the queue.

@@ -52,7 +52,7 @@ struct Shared {
     stored: Notify,
 }
 
-/// Pulls the feeds that are due and publishes their events until `stop` is cancelled. What is in progress then is finished
+/// Pulls the feeds that are due and publishes their events until `stop` is canceled. What is in progress then is finished
 /// or left as it was.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ pub async fn run_feeds(
     publish_once(&publisher, &shared.stats, &CancellationToken::new()).await
 }
 
-/// Publishes what other processes have stored, and requeues what got lost, until `stop` is cancelled.
+/// Publishes what other processes have stored, and requeues what got lost, until `stop` is canceled.
 ///
 /// # Errors
 /// A store can't be used any more.
@@ -169,7 +169,7 @@ async fn pull_claimed(shared: Arc<Shared>, feed: Feed) -> Result<(), BackendErro
             Ok(())
         }
         Err(MirrorError::Store(error)) => Err(error),
-        Err(MirrorError::Cancelled) => relational.release_feed(&feed).await,
+        Err(MirrorError::Canceled) => relational.release_feed(&feed).await,
         // The repository's own refresh finds out whether it is gone or renamed.
         Err(MirrorError::Api(error @ (ApiError::NotFound { .. } | ApiError::NoAccess { .. }))) => {
             tracing::info!(feed = feed.key, %error, "the feed is gone");

@@ -139,8 +139,8 @@ impl Subscription {
 
     /// Ends the subscription. What was received but not handed out returns at once, not only when the rest is settled.
     async fn cancel(mut self) {
-        let cancelling = self.source.channel.basic_cancel(self.messages.tag(), BasicCancelOptions::default());
-        if let Err(error) = await_reply("end of the subscription", cancelling).await {
+        let canceling = self.source.channel.basic_cancel(self.messages.tag(), BasicCancelOptions::default());
+        if let Err(error) = await_reply("end of the subscription", canceling).await {
             tracing::debug!(%error, "a subscription was not ended cleanly");
             return;
         }
