@@ -2,7 +2,7 @@
 
 mod events;
 mod hooks;
-mod lists;
+mod listing;
 mod parsers;
 mod repositories;
 
@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::events::MirrorEventsArgs;
 pub use self::hooks::{HookTargets, HooksArgs, HooksCommand, HooksListArgs, HooksMissedArgs, HooksPingArgs};
-pub use self::lists::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
+pub use self::listing::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
 use crate::config::Sources;
 use crate::queue::Route;

@@ -9,7 +9,7 @@
 //! | [`cli`] | the command line's types and checks |
 //! | [`check`] | checks of everything that a run needs: tokens, organizations, stores |
 //! | [`config`] | typed settings from defaults, file, environment and flags, each with its origin |
-//! | [`lists`] | `orgs.txt` and `projects.txt`, the lists that users keep |
+//! | [`list_files`] | `orgs.txt` and `projects.txt`, the lists that users keep |
 //! | [`scheduler`] | a run over all repositories: due ones, their order, and stop conditions |
 //! | [`webhooks`] | deliveries that did not arrive, found in GitHub's logs |
 //! | [`workers`] | the workers of a queue: concurrent jobs, leases, retries, dead letters |
@@ -61,7 +61,7 @@ pub mod json;
 #[cfg(test)]
 mod layering;
 pub mod leased;
-pub mod lists;
+pub mod list_files;
 pub mod mirror;
 pub mod names;
 pub mod open_files;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use msght::cli::{Cli, UsageError};
 use msght::commands::{self, CommandOutcome};
 use msght::config::ConfigError;
-use msght::lists::ListError;
+use msght::list_files::ListError;
 use msght::store::BackendError;
 use msght::telemetry::Console;
 

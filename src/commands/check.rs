@@ -10,7 +10,7 @@ use crate::check::{
     check_outputs, check_stores,
 };
 use crate::cli::CheckArgs;
-use crate::lists::{ListError, Orgs};
+use crate::list_files::{ListError, Orgs};
 
 /// Checks tokens, organizations, stores and outputs, and prints what works and what is missing.
 ///

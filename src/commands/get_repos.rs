@@ -15,7 +15,7 @@ use super::output::{counted, print};
 use super::{App, CommandOutcome};
 use crate::cli::{GetReposArgs, ListArgs};
 use crate::github::webhooks::WebhookState;
-use crate::lists::{ListError, Orgs, Projects};
+use crate::list_files::{ListError, Orgs, Projects};
 use crate::mirror::{Inventory, Mirror, MirrorError, OrganizationReport};
 use crate::names::RepoName;
 use crate::store::relational::inventory::RepositoryRecord;

@@ -11,7 +11,7 @@ use super::{App, CommandOutcome};
 use crate::cli::{HookTargets, HooksArgs, HooksCommand, HooksListArgs, HooksMissedArgs, UsageError};
 use crate::github::RequestCounter;
 use crate::github::webhooks::{WebhookSpec, WebhookState};
-use crate::lists::Orgs;
+use crate::list_files::Orgs;
 use crate::mirror::Mirror;
 use crate::webhooks::missed::{OrganizationRound, Rounds};
 

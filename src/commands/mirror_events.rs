@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::counted;
 use super::{App, CommandOutcome};
 use crate::cli::MirrorEventsArgs;
-use crate::lists::Orgs;
+use crate::list_files::Orgs;
 use crate::mirror::Mirror;
 use crate::mirror::events::{FeedStats, run_feeds};
 use crate::store::BackendError;
