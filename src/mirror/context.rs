@@ -23,7 +23,7 @@ use crate::names::RepoName;
 use crate::store::Stores;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::outbox::EventPublishing;
-use crate::store::relational::rows::DeletedRow;
+use crate::store::relational::rows::DeletedItem;
 use crate::store::relational::sync_state::ListState;
 use crate::store::relational::{RowBatch, SyncUpdate};
 use crate::telemetry::{Console, Progress};
@@ -265,19 +265,20 @@ impl<S: Resource> StageContext<S> {
     }
 
     /// Marks documents, and the rows made from them, as deleted on GitHub.
-    pub(super) async fn mark_deleted(&self, collection: Collection, ids: &[String]) -> Result<(), MirrorError> {
+    pub(super) async fn tombstone(&self, collection: Collection, ids: &[String]) -> Result<(), MirrorError> {
         if ids.is_empty() {
             return Ok(());
         }
-        let marked = self.run.stores.documents.mark_deleted(collection, ids, Utc::now()).await?;
+        let marked = self.run.stores.documents.tombstone(collection, ids, Utc::now()).await?;
         self.stats.counts.deleted.fetch_add(marked, Ordering::Relaxed);
         let prefix = format!("{}/", self.resource().key().join("/"));
         let rest = ids.iter().filter_map(|id| id.strip_prefix(&prefix));
-        let gone: Vec<DeletedRow> = rest.filter_map(|rest| DeletedRow::of(collection, self.project(), rest)).collect();
+        let gone: Vec<DeletedItem> =
+            rest.filter_map(|rest| DeletedItem::of(collection, self.project(), rest)).collect();
         if gone.is_empty() {
             return Ok(());
         }
-        self.write(Vec::new(), RowBatch { deleted_rows: gone, ..RowBatch::default() }).await
+        self.write(Vec::new(), RowBatch { deleted_items: gone, ..RowBatch::default() }).await
     }
 }
 

@@ -258,13 +258,13 @@ impl Mirror {
         known: &ProjectRecord,
         error: ApiError,
     ) -> Result<MirrorError, MirrorError> {
-        if self.stores.relational.mark_project_deleted_if_seen(known).await? {
+        if self.stores.relational.tombstone_project_if_seen(known).await? {
             MirrorEvent::RepositoryDeleted { name: &name.to_string() }.report(&self.console);
         } else if !known.deleted {
             return Ok(error.into());
         }
         let id = format!("{}/{}", known.owner, known.name);
-        self.stores.documents.mark_deleted(Collection::Repos, &[id], read_now()).await?;
+        self.stores.documents.tombstone(Collection::Repos, &[id], read_now()).await?;
         Ok(MirrorError::Gone(error))
     }
 

@@ -161,8 +161,8 @@ async fn deleted_document_is_marked_and_unmarked(#[values(On::Sqlite, On::Mongod
     let store = open(&url).await;
     written(&store, &[issue("a", 1, "x"), issue("a", 2, "x"), issue("a", 3, "x")]).await;
     let gone = ["octo/a/1".to_owned(), "octo/a/3".to_owned(), "octo/a/9".to_owned()];
-    assert_eq!(store.mark_deleted(Collection::Issues, &gone, read_at(60)).await.unwrap(), 2);
-    assert_eq!(store.mark_deleted(Collection::Issues, &gone, read_at(90)).await.unwrap(), 0);
+    assert_eq!(store.tombstone(Collection::Issues, &gone, read_at(60)).await.unwrap(), 2);
+    assert_eq!(store.tombstone(Collection::Issues, &gone, read_at(90)).await.unwrap(), 0);
     let value = read(&store, Collection::Issues, "octo/a/1").await.unwrap();
     let dates = json!({"fetched_at": "2023-11-14T22:13:20Z", "deleted_at": "2023-11-14T22:14:20Z"});
     assert_eq!((&value["title"], &value["_msght"]), (&json!("x"), &dates));
@@ -277,7 +277,7 @@ async fn both_backends_give_back_the_same_documents() {
         let store = open(url).await;
         written(&store, &[issue("a", 1, "x"), commit("s", "u", json!({"files": []}), Representation::Detailed)]).await;
         written(&store, &[commit("s", "u", json!({"message": "m"}), Representation::Summary)]).await;
-        store.mark_deleted(Collection::Issues, &["octo/a/1".to_owned()], read_at(5)).await.unwrap();
+        store.tombstone(Collection::Issues, &["octo/a/1".to_owned()], read_at(5)).await.unwrap();
         store.rename_repository(("octo", "a"), ("octo", "b")).await.unwrap();
         let (issue, commit) =
             (read(&store, Collection::Issues, "octo/b/1").await, read(&store, Collection::Commits, "s").await);
@@ -301,7 +301,7 @@ async fn ids_of_an_account_are_its_own_alone(#[values(On::Sqlite, On::Mongodb)] 
     written(&store, &all).await;
     assert_eq!(store.ids_after(Collection::Followers, &["octo"], "", 10).await.unwrap(), ["octo/a", "octo/b"]);
     assert_eq!(store.ids_after(Collection::Followers, &["octo"], "octo/a", 10).await.unwrap(), ["octo/b"]);
-    store.mark_deleted(Collection::Followers, &["octo/a".to_owned()], read_at(9)).await.unwrap();
+    store.tombstone(Collection::Followers, &["octo/a".to_owned()], read_at(9)).await.unwrap();
     assert_eq!(store.ids_after(Collection::Followers, &["octo"], "", 10).await.unwrap(), ["octo/b"]);
 }
 

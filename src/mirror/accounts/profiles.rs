@@ -156,7 +156,7 @@ async fn store_profile_answer<S: Resource>(
             let certain = due.github_id.is_some() || due.missing;
             if certain {
                 let bears = due.documents_name.clone().unwrap_or_else(|| due.login.clone());
-                ctx.mark_deleted(Collection::Users, &[bears]).await?;
+                ctx.tombstone(Collection::Users, &[bears]).await?;
             } else {
                 unconfirmed.fetch_add(1, Ordering::Relaxed);
             }
@@ -174,7 +174,7 @@ pub(in crate::mirror) async fn tombstone_profile(
     let stored = stores.documents.get(Collection::Users, former).await?;
     let stored = stored.and_then(|json| serde_json::from_str::<Value>(&json).ok());
     if stored.and_then(|document| document.get("id")?.as_i64()) == Some(github_id) {
-        stores.documents.mark_deleted(Collection::Users, &[former.to_owned()], read_now()).await?;
+        stores.documents.tombstone(Collection::Users, &[former.to_owned()], read_now()).await?;
     }
     Ok(())
 }

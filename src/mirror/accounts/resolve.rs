@@ -137,7 +137,7 @@ impl Mirror {
         }
         self.record_missing(known, true).await?;
         let bears = known.documents_name.clone().unwrap_or_else(|| known.login.clone());
-        self.stores.documents.mark_deleted(Collection::Users, &[bears], read_now()).await?;
+        self.stores.documents.tombstone(Collection::Users, &[bears], read_now()).await?;
         Ok(MirrorError::Gone(error))
     }
 
@@ -182,7 +182,7 @@ impl Mirror {
             let key = [login];
             let mut pages = documents.id_pages(collection, &key);
             while let Some(ids) = pages.next().await? {
-                documents.mark_deleted(collection, &ids, read_now()).await?;
+                documents.tombstone(collection, &ids, read_now()).await?;
             }
         }
         Ok(())

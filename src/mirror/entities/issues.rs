@@ -181,13 +181,13 @@ pub(crate) async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(
     for collection in ISSUE_COLLECTIONS {
         if matches!(collection, Collection::Issues | Collection::PullRequests) {
             // Its rows are marked also where it was never read.
-            ctx.mark_deleted(collection, &[format!("{name}/{digits}")]).await?;
+            ctx.tombstone(collection, &[format!("{name}/{digits}")]).await?;
             continue;
         }
         let key = [name.owner(), name.name(), &digits];
         let mut pages = documents.id_pages(collection, &key);
         while let Some(ids) = pages.next().await? {
-            ctx.mark_deleted(collection, &ids).await?;
+            ctx.tombstone(collection, &ids).await?;
         }
     }
     let updates = vec![SyncUpdate::IssueGone { project: ctx.project(), number }];

@@ -60,11 +60,11 @@ pub(crate) async fn sync_milestones(ctx: &StageContext) -> Result<(), MirrorErro
     let listing = revalidate(ctx, &list).await?;
     let changed = embedded::refresh_carriers(ctx, Embedded::Milestones, &listing.gone).await?;
     tombstone(ctx, Collection::Milestones, &listing.gone).await?;
-    if changed { mark_titles(ctx).await } else { Ok(()) }
+    if changed { tombstone_titles(ctx).await } else { Ok(()) }
 }
 
 /// Marks titles that no milestone has any more: GHTorrent identifies milestones by their titles.
-async fn mark_titles(ctx: &StageContext) -> Result<(), MirrorError> {
+async fn tombstone_titles(ctx: &StageContext) -> Result<(), MirrorError> {
     ctx.flush().await?;
     let milestones = embedded::live_documents(ctx, Collection::Milestones, &ctx.resource().key()).await?;
     let title = |(_, milestone): &(String, Value)| milestone.get("title").and_then(Value::as_str).map(str::to_owned);

@@ -142,7 +142,7 @@ pub(crate) async fn sync_topics(ctx: &StageContext) -> Result<(), MirrorError> {
     ctx.write(documents, RowBatch { topics: vec![topics], ..RowBatch::default() }).await?;
     ctx.flush().await?;
     let gone = find_missing(ctx, Collection::Topics, &listed).await?;
-    ctx.mark_deleted(Collection::Topics, &gone).await?;
+    ctx.tombstone(Collection::Topics, &gone).await?;
     ctx.write_sync_state(vec![update]).await
 }
 

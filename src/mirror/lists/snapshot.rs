@@ -269,5 +269,5 @@ pub(crate) async fn tombstone<S: Resource>(
         return Ok(());
     }
     ctx.flush().await?;
-    ctx.mark_deleted(collection, gone).await
+    ctx.tombstone(collection, gone).await
 }

@@ -309,13 +309,13 @@ impl Documents {
     ///
     /// # Errors
     /// The marks could not be stored; marking again completes them.
-    pub async fn mark_deleted(
+    pub async fn tombstone(
         &self,
         collection: Collection,
         ids: &[String],
         at: DateTime<Utc>,
     ) -> Result<u64, BackendError> {
-        dispatch!(&self.backend, store => store.mark_deleted(collection, ids, at))
+        dispatch!(&self.backend, store => store.tombstone(collection, ids, at))
     }
 
     /// Moves a repository's documents to its new name, replacing any there.

@@ -244,7 +244,7 @@ impl SqliteDocuments {
         Ok(ids)
     }
 
-    pub(super) async fn mark_deleted(
+    pub(super) async fn tombstone(
         &self,
         collection: Collection,
         ids: &[String],

@@ -2,7 +2,7 @@
 
 use super::outbox::StoredEvent;
 use super::rows::{
-    Account, AccountRelation, Commit, CommitComment, DeletedRow, Issue, IssueComment, IssueEvent, Languages, Profile,
+    Account, AccountRelation, Commit, CommitComment, DeletedItem, Issue, IssueComment, IssueEvent, Languages, Profile,
     Project, ProjectListing, ProjectUser, PullCommits, PullRequest, PullRequestHistory, ReviewComment, Team,
     TeamProject, Topics,
 };
@@ -65,7 +65,7 @@ pub struct RowBatch {
     pub languages: Vec<Languages>,
     pub topics: Vec<Topics>,
     /// Rows to mark as deleted.
-    pub deleted_rows: Vec<DeletedRow>,
+    pub deleted_items: Vec<DeletedItem>,
     /// Project, and the titles of all its milestones. Others are marked as deleted.
     pub milestone_titles: Vec<(i64, Vec<String>)>,
     /// Stored events. One that has a row keeps it.
@@ -115,7 +115,7 @@ macro_rules! with_row_fields {
             removed_team_projects,
             languages,
             topics,
-            deleted_rows,
+            deleted_items,
             milestone_titles,
             events,
             sync_updates

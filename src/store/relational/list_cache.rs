@@ -59,7 +59,7 @@ impl ListCache {
 
     /// Drops the lists that a batch's sync updates change.
     pub(super) fn invalidate_changed(&self, rows: &RowBatch) {
-        let list = |step: &SyncUpdate| match step {
+        let list = |update: &SyncUpdate| match update {
             SyncUpdate::Page { list, .. }
             | SyncUpdate::PagesEnd { list, .. }
             | SyncUpdate::PagesChecked { list, .. }

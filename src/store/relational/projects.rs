@@ -60,7 +60,7 @@ impl Relational {
 
     /// Marks a project as deleted if it was ever read or listed, or has no GitHub id to ask for. Returns whether it was
     /// marked now.
-    pub async fn mark_project_deleted_if_seen(&self, known: &ProjectRecord) -> Result<bool, BackendError> {
+    pub async fn tombstone_project_if_seen(&self, known: &ProjectRecord) -> Result<bool, BackendError> {
         let project = known.id;
         let sql = "UPDATE projects SET deleted = 1 WHERE id = ?1 AND deleted = 0 AND (?2 OR EXISTS (SELECT 1 FROM msght_pages p \
                    JOIN msght_lists l ON l.id = p.list_id WHERE l.project_id = ?1 AND l.name = 'repo') \

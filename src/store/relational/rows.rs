@@ -389,9 +389,9 @@ pub struct Topics {
     pub at: DateTime<Utc>,
 }
 
-/// A row whose origin GitHub has deleted.
+/// An item that GitHub has deleted, whose row is to be tombstoned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeletedRow {
+pub enum DeletedItem {
     /// An issue of a project, by its number.
     Issue(i64, i64),
     /// A pull request of a project, by its number.
@@ -406,7 +406,7 @@ pub enum DeletedRow {
     Label(i64, String),
 }
 
-impl DeletedRow {
+impl DeletedItem {
     /// Returns the row of a project's document, by the document's id without the repository's name.
     pub fn of(collection: Collection, project: i64, id: &str) -> Option<Self> {
         let number = || id.rsplit('/').next()?.parse().ok();

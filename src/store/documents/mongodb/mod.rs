@@ -173,7 +173,7 @@ impl MongoDocuments {
         self.connection.retry("reading", read).await
     }
 
-    pub(super) async fn mark_deleted(
+    pub(super) async fn tombstone(
         &self,
         collection: Collection,
         ids: &[String],
@@ -184,7 +184,7 @@ impl MongoDocuments {
             // Another writer may change some of them meanwhile: these are read again.
             while let Some(done) = self
                 .connection
-                .retry("marking deleted documents in", || self.try_mark_deleted(collection, ids, at))
+                .retry("marking deleted documents in", || self.try_tombstone(collection, ids, at))
                 .await?
             {
                 marked += done;
@@ -194,7 +194,7 @@ impl MongoDocuments {
     }
 
     /// Marks those that are not marked yet; `None` if all are.
-    async fn try_mark_deleted(
+    async fn try_tombstone(
         &self,
         collection: Collection,
         ids: &[String],

@@ -7,7 +7,7 @@
 mod account_identity;
 mod account_relations;
 mod commits;
-mod deleted_rows;
+mod deleted_items;
 mod events;
 mod issues;
 mod organizations;
@@ -56,7 +56,7 @@ pub(super) async fn apply(tx: &mut Tx, ids: &mut IdCaches, rows: &RowBatch) -> R
     batch.project_users(rows).await?;
     batch.account_relations(rows).await?;
     batch.organizations(rows).await?;
-    batch.mark_deleted_rows(rows).await?;
+    batch.tombstone_items(rows).await?;
     batch.events(&rows.events).await?;
     batch.sync_updates(&rows.sync_updates).await
 }
