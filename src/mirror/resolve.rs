@@ -15,6 +15,7 @@ use super::request::fresh_page;
 use super::resource::Repository;
 use super::session::{Mirror, repository_lease_name};
 use super::stats::StageStats;
+use super::sync_keys::FIRST_MISSED;
 use super::writer::{WriteRequest, Writer};
 use crate::github::{ApiError, ApiUrl, Fetched, Page, Request};
 use crate::json;
@@ -337,9 +338,6 @@ enum Lookup {
     /// Its id is not known.
     Unknown,
 }
-
-/// Sync-state list whose watermark is the first time a repository without an id was not found.
-const FIRST_MISSED: &str = "missed";
 
 /// Returns whether an answer may mean that a repository is deleted or has moved.
 fn is_denied(error: &ApiError) -> bool {

@@ -24,6 +24,7 @@ use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::options::ForkCommits;
 use crate::mirror::resource::Repository;
 use crate::mirror::stage::Stage;
+use crate::mirror::sync_keys::WALKED_REFS;
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
 use crate::store::relational::rows::CommitComment;
@@ -43,7 +44,7 @@ pub(crate) async fn sync_commits(ctx: &StageContext) -> Result<(), MirrorError> 
         ctx.flush().await?;
     }
     let state = relational.list(ctx.project(), "commits").await?;
-    let walked = relational.list(ctx.project(), "commits:refs").await?;
+    let walked = relational.list(ctx.project(), WALKED_REFS).await?;
     let refs = fingerprint_of_refs(ctx).await?;
     if state.completed && refs.is_some() && refs == walked.watermark && !ctx.run.options.full {
         return Ok(());

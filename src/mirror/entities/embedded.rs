@@ -11,6 +11,7 @@ use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::mapping::item::get_path;
 use crate::mirror::resource::Resource;
+use crate::mirror::sync_keys::{EMBEDDED_LABELS, EMBEDDED_MILESTONES};
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
 
@@ -37,8 +38,8 @@ impl Embedded {
     /// Returns the list of the sync state that holds whether all carriers were compared since the last change.
     fn list_name(self) -> &'static str {
         match self {
-            Self::Labels => "labels:embedded",
-            Self::Milestones => "milestones:embedded",
+            Self::Labels => EMBEDDED_LABELS,
+            Self::Milestones => EMBEDDED_MILESTONES,
         }
     }
 

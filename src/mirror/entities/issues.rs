@@ -15,6 +15,7 @@ use crate::mirror::lists::{
 use crate::mirror::mapping::MappedPage;
 use crate::mirror::mapping::issue::{COMMENT, EVENT, ISSUE};
 use crate::mirror::mapping::item::{JsonItem, parse_item};
+use crate::mirror::sync_keys::{ISSUE_EVENTS_CAP, OPEN_ISSUES};
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::SyncUpdate;
 
@@ -41,7 +42,7 @@ async fn reconcile_open_count(ctx: &StageContext, list: &List<'_>, open: Option<
     ctx.flush().await?;
     let relational = &ctx.run.stores.relational;
     let stored = relational.open_issues(ctx.project()).await?;
-    let settled = ctx.list_state("issues:open").await?;
+    let settled = ctx.list_state(OPEN_ISSUES).await?;
     if stored == said || settled.watermark.as_deref() == Some(&format!("{stored} of {said}")) {
         return Ok(());
     }
@@ -260,7 +261,7 @@ pub(crate) async fn sync_events(ctx: &StageContext) -> Result<(), MirrorError> {
         Some(_) => sync_newest_first(ctx, &list).await.map(drop),
         None => first_events(ctx, &list).await,
     };
-    if let Some(gap) = ctx.list_state(EVENTS_CAP).await?.watermark {
+    if let Some(gap) = ctx.list_state(ISSUE_EVENTS_CAP).await?.watermark {
         ctx.record_final_gap(gap);
     }
     done.or_else(|error| if_not_disabled(ctx, error))
@@ -276,13 +277,10 @@ async fn first_events(ctx: &StageContext, list: &List<'_>) -> Result<(), MirrorE
             listing.last_page,
             listing.ids.len()
         );
-        let list = ctx.list_state(EVENTS_CAP).await?.id;
+        let list = ctx.list_state(ISSUE_EVENTS_CAP).await?.id;
         let updates = vec![SyncUpdate::Watermark { list, watermark: gap }];
         ctx.write_sync_state(updates).await?;
         ctx.flush().await?;
     }
     Ok(())
 }
-
-/// List of the sync state that holds the known gap behind the end of GitHub's list of issue events.
-const EVENTS_CAP: &str = "issue-events:cap";

@@ -24,6 +24,7 @@ use crate::mirror::options::Options;
 use crate::mirror::resource::Resource;
 use crate::mirror::session::Mirror;
 use crate::mirror::stats::StageStats;
+use crate::mirror::sync_keys::organization_list;
 use crate::store::relational::inventory::RepositoryRecord;
 use crate::store::relational::{NO_PROJECT, SyncUpdate};
 
@@ -153,7 +154,7 @@ impl Mirror {
         writer: &Writer,
     ) -> Result<User, MirrorError> {
         let relational = &self.stores.relational;
-        let kept = relational.list(NO_PROJECT, &format!("org/{}", login.to_lowercase())).await?;
+        let kept = relational.list(NO_PROJECT, &organization_list(login)).await?;
         let resolved = match (self.resolve_account(login, false, stats, writer).await, &kept.watermark) {
             (Err(MirrorError::Api(error @ ApiError::NotFound { .. })), Some(github_id)) => {
                 let github_id = github_id.parse().unwrap_or_default();
