@@ -15,7 +15,7 @@
 //! | `accounts`, `organizations` | mirror accounts, and list organizations |
 //! | `events` | pulls events feeds, and publishes each event once |
 //! | `lists` | sync one list each |
-//! | `mapping` | turn JSON into documents and rows; a mapping that only one list uses stands beside that list |
+//! | `mapping` | turn JSON into documents and rows; one that takes more than the item stands beside its list |
 //! | `sync_keys` | names the lists of the sync state, and what their watermarks hold |
 //! | `writer`, `page_rows` | store documents, then rows and sync state; handle rows that the database rejects |
 //! | `report`, `event` | tell the result of a run, and what users are told during one |

@@ -19,15 +19,13 @@ use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::independent::for_each_independent;
 use crate::mirror::lists::{List, PER_PAGE, Pages, sync_immutable, sync_snapshot};
-use crate::mirror::mapping::item::JsonItem;
-use crate::mirror::mapping::{ItemMapper, MappedPage};
+use crate::mirror::mapping::MappedPage;
+use crate::mirror::mapping::commit::COMMIT_COMMENT;
 use crate::mirror::options::ForkCommits;
-use crate::mirror::resource::Repository;
 use crate::mirror::stage::Stage;
 use crate::mirror::sync_keys::WALKED_REFS;
 use crate::store::documents::Collection;
 use crate::store::relational::SyncUpdate;
-use crate::store::relational::rows::CommitComment;
 use crate::store::relational::sync_state::{ListState, fingerprint};
 
 /// Maximum number of rounds in which missing parents are fetched; one is enough unless lists end early.
@@ -243,23 +241,7 @@ async fn fill_history_gaps(ctx: &StageContext) -> Result<(), MirrorError> {
 
 /// Syncs the comments on commits. Their list has no `since`: every page is requested conditionally.
 pub(crate) async fn sync_commit_comments(ctx: &StageContext) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
-        let (id, sha) = (item.require_integer("id")?, item.require_text("commit_id")?);
-        let key = repository.document_key([sha.as_str().into(), id.into()]);
-        out.documents.push(item.document(Collection::CommitComments, key, &repository.tags(&[])));
-        out.rows.commit_comments.push(CommitComment {
-            project: repository.project,
-            sha,
-            user: item.person("user"),
-            body: item.text("body"),
-            line: item.integer("line"),
-            position: item.integer("position"),
-            comment_id: id,
-            created_at: item.date("created_at"),
-        });
-        Ok(())
-    };
     let url = ctx.url(&["comments"]);
-    let list = List::new("commit-comments", url, Collection::CommitComments, map);
+    let list = List::new("commit-comments", url, Collection::CommitComments, COMMIT_COMMENT);
     sync_snapshot(ctx, &list).await
 }

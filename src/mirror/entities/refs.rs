@@ -5,6 +5,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::lists::restricted::{RELEASES, drop_possibly_hidden};
 use crate::mirror::lists::{Expected, List, revalidate_expecting, sync_snapshot, tombstone};
 use crate::mirror::mapping::item::JsonItem;
+use crate::mirror::mapping::release::RELEASE;
 use crate::mirror::mapping::{ItemMapper, MappedPage};
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
@@ -35,15 +36,8 @@ async fn sync_named_refs(ctx: &StageContext, what: &str, collection: Collection)
 
 /// Syncs the releases with their assets.
 pub(crate) async fn sync_releases(ctx: &StageContext) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
-        let id = item.require_integer("id")?;
-        let key = repository.document_key([id.into()]);
-        out.documents.push(item.document(Collection::Releases, key, &repository.tags(&[])));
-        out.rows.accounts.extend(item.account("author"));
-        Ok(())
-    };
     let url = ctx.url(&["releases"]);
-    let list = List::new(RELEASES.list, url, Collection::Releases, map);
+    let list = List::new(RELEASES.list, url, Collection::Releases, RELEASE);
     let mut listing = revalidate_expecting(ctx, &list, Expected::HiddenFromSome).await?;
     drop_possibly_hidden(ctx, &RELEASES, &mut listing, false).await?;
     tombstone(ctx, list.collection, &listing.gone).await

@@ -5,14 +5,10 @@ use crate::mirror::context::StageContext;
 use crate::mirror::error::MirrorError;
 use crate::mirror::lists::unlisted_users::rows_of_gone_documents;
 use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, revalidate_expecting, tombstone};
-use crate::mirror::mapping::account::{account, as_person};
-use crate::mirror::mapping::item::JsonItem;
-use crate::mirror::mapping::repository::project_row;
-use crate::mirror::mapping::{ItemMapper, MappedPage};
-use crate::mirror::resource::Repository;
+use crate::mirror::mapping::project_user::STARGAZER;
+use crate::mirror::mapping::repository::FORK;
 use crate::store::documents::Collection;
 use crate::store::relational::RowBatch;
-use crate::store::relational::rows::{Parent, ProjectUser};
 
 /// Maximum number of pages of stargazers that GitHub gives: 40,000 of them.
 const MAX_STARGAZER_PAGES: u32 = 400;
@@ -20,21 +16,8 @@ const MAX_STARGAZER_PAGES: u32 = 400;
 /// Syncs the stargazers. Since 2026 GitHub shows them to a repository's admins and collaborators only; if it refuses,
 /// the stage is not permitted, and the feed's WatchEvents still count.
 pub(crate) async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
-        // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
-        let user = item.value().get("user").unwrap_or(item.value());
-        // GitHub docs: `user` is nullable. A star of nobody has no key; it is counted below.
-        let Some(account) = account(Some(user)) else { return Ok(()) };
-        let login = account.login.clone();
-        let key = repository.document_key([login.as_str().into()]);
-        let tags = repository.tags(&[("login", login.into())]);
-        out.documents.push(item.document(Collection::Watchers, key, &tags));
-        let since = item.date("starred_at");
-        out.rows.watchers.push(ProjectUser { project: repository.project, user: as_person(account), since });
-        Ok(())
-    };
     let url = ctx.url(&["stargazers"]);
-    let list = List::new("stars", url, Collection::Watchers, map).accept(Accept::StarJson);
+    let list = List::new("stars", url, Collection::Watchers, STARGAZER).accept(Accept::StarJson);
     let expected = Expected::exactly(ctx.repository().count("stargazers_count"));
     let listing = match revalidate_expecting(ctx, &list, expected).await {
         Err(MirrorError::Api(error)) if error.is_access_denied() => {
@@ -62,15 +45,8 @@ pub(crate) async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
 
 /// Syncs the forks, with a project row each, oldest first, so that pages change only where a fork changed.
 pub(crate) async fn sync_forks(ctx: &StageContext) -> Result<(), MirrorError> {
-    let map: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
-        let id = item.require_integer("id")?;
-        let key = repository.document_key([id.into()]);
-        out.documents.push(item.document(Collection::Forks, key, &repository.tags(&[])));
-        out.rows.projects.extend(project_row(item.value(), Parent::Project(repository.project), true));
-        Ok(())
-    };
     let url = ctx.url(&["forks"]).query("sort", "oldest");
-    let list = List::new("forks", url, Collection::Forks, map);
+    let list = List::new("forks", url, Collection::Forks, FORK);
     let expected = Expected::exactly(ctx.repository().count("forks_count"));
     let listing = revalidate_expecting(ctx, &list, expected).await?;
     tombstone(ctx, Collection::Forks, &listing.gone).await?;

@@ -9,7 +9,7 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::resource::Repository;
 use crate::store::documents::Collection;
 use crate::store::relational::RowBatch;
-use crate::store::relational::rows::{Commit, Person};
+use crate::store::relational::rows::{Commit, CommitComment, Person};
 
 /// Maps a commit to its document and row. Returns its SHA.
 pub(crate) fn map_commit(
@@ -72,6 +72,24 @@ pub(crate) fn commit_person(on_github: Option<&Value>, in_git: Option<&Value>) -
     let (name, email) = (text("name"), text("email"));
     if name.is_none() && email.is_none() { Person::Ghost } else { Person::Fake { name, email } }
 }
+
+/// Maps a comment on a commit.
+pub(crate) const COMMIT_COMMENT: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+    let (id, sha) = (item.require_integer("id")?, item.require_text("commit_id")?);
+    let key = repository.document_key([sha.as_str().into(), id.into()]);
+    out.documents.push(item.document(Collection::CommitComments, key, &repository.tags(&[])));
+    out.rows.commit_comments.push(CommitComment {
+        project: repository.project,
+        sha,
+        user: item.person("user"),
+        body: item.text("body"),
+        line: item.integer("line"),
+        position: item.integer("position"),
+        comment_id: id,
+        created_at: item.date("created_at"),
+    });
+    Ok(())
+};
 
 #[cfg(test)]
 mod tests {

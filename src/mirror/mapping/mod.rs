@@ -7,7 +7,9 @@ pub(super) mod issue;
 pub(super) mod item;
 pub(super) mod marks;
 pub(super) mod profile;
+pub(super) mod project_user;
 pub(super) mod pull;
+pub(super) mod release;
 pub(super) mod repository;
 
 use chrono::{DateTime, Utc};

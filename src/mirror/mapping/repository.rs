@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::account::account;
 use super::item::{JsonItem, get_path, parse_date};
+use super::{ItemMapper, MappedPage};
 use crate::mirror::error::MirrorError;
+use crate::mirror::resource::Repository;
 use crate::store::documents::{Collection, Document};
 use crate::store::relational::rows::{ListingState, Parent, Project, ProjectListing};
 
@@ -55,3 +57,12 @@ pub(crate) fn listing(github_id: i64, item: &JsonItem<'_>, state: ListingState) 
         updated_at: item.date("updated_at"),
     }
 }
+
+/// Maps a fork.
+pub(crate) const FORK: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
+    let id = item.require_integer("id")?;
+    let key = repository.document_key([id.into()]);
+    out.documents.push(item.document(Collection::Forks, key, &repository.tags(&[])));
+    out.rows.projects.extend(project_row(item.value(), Parent::Project(repository.project), true));
+    Ok(())
+};
