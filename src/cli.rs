@@ -3,6 +3,7 @@
 mod events;
 mod hooks;
 mod listing;
+mod load;
 mod parsers;
 mod repositories;
 
@@ -14,9 +15,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::events::MirrorEventsArgs;
 pub use self::hooks::{HookTargets, HooksArgs, HooksCommand, HooksListArgs, HooksMissedArgs, HooksPingArgs};
 pub use self::listing::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
+pub use self::load::LoadArgs;
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
 use crate::config::Sources;
-use crate::queue::Route;
 use crate::telemetry::Level;
 
 /// Keeps an organization's own copy of everything it has on GitHub.
@@ -94,7 +95,7 @@ pub enum Command {
     RetrieveUsers(RetrieveUsersArgs),
     /// Pull the events feeds of organizations without a webhook, and publish their events
     MirrorEvents(MirrorEventsArgs),
-    /// Put repositories or users on their queue, or requeue dead letters
+    /// Put repositories or users on their queue, or requeue stored events and dead letters
     Load(LoadArgs),
     /// List and ping organizations' webhooks, and take in the deliveries that they missed
     Hooks(HooksArgs),
@@ -156,24 +157,6 @@ pub struct RetrieveUsersArgs {
     /// Options of all queue workers.
     #[command(flatten)]
     pub work: WorkArgs,
-}
-
-/// Options of `msght load`.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  \
-    msght load --route projects --file projects.txt\n  \
-    msght load --route users --file -\n  \
-    msght load --route projects --dead")]
-pub struct LoadArgs {
-    /// Route: projects or users; with --dead also log or evt.TYPE
-    #[arg(long, value_name = "ROUTE")]
-    pub route: Route,
-    /// File with one message per line: ORG REPO, ORG/REPO or a login; # starts a comment; - for standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "dead", conflicts_with = "dead")]
-    pub file: Option<PathBuf>,
-    /// Requeue the route's dead letters instead
-    #[arg(long)]
-    pub dead: bool,
 }
 
 /// The amount of detail that is retrieved of each item.
@@ -272,18 +255,6 @@ impl Cli {
             | Command::Check(_)
             | Command::Config(_)
             | Command::Completions(_) => Ok(()),
-        }
-    }
-}
-
-impl LoadArgs {
-    /// Checks that messages of the route can be named in a file: repositories and users can.
-    fn check(&self) -> Result<(), UsageError> {
-        match (&self.route, &self.file) {
-            (Route::Projects | Route::Users, _) | (_, None) => Ok(()),
-            (route, Some(_)) => {
-                Err(UsageError(format!("--route {route} takes no file: expected projects or users, or --dead")))
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::config::QueueSettings;
 use crate::mirror::Mirror;
 use crate::queue::Route;
 use crate::store::relational::leases::process_name;
-use crate::workers::{self, Handler, WorkerConfig, WorkerStats};
+use crate::workers::{self, Backoff, Handler, WorkerConfig, WorkerStats};
 
 /// Runs workers that mirror what messages name, by a handler that is built from the mirror and this process's name.
 ///
@@ -24,7 +24,8 @@ pub(super) async fn run_mirror_worker<H: Handler>(
     app.console = app.console.without_progress();
     let mirror = app.mirror().await?;
     let QueueSettings { attempts, retry_after, .. } = app.settings.queue;
-    let policy = WorkerConfig { route, jobs: work.jobs, drain: work.drain, attempts, retry_after };
+    let backoff = Backoff::Growing(retry_after);
+    let policy = WorkerConfig { route, jobs: work.jobs, drain: work.drain, attempts, backoff };
     let handler = Arc::new(handler(mirror.clone(), process_name()));
     let stats = workers::run(&queue, &policy, handler, &app.console, &app.shutdown).await;
     queue.close().await;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub use repositories::RepositoryHandler;
 pub use users::UserHandler;
 
-use crate::queue::{Delivery, Queue, Route, SettleOutcome};
+use crate::queue::{Delivery, MAX_RETRY_DELAY, Queue, Route, SettleOutcome};
 use crate::telemetry::Console;
 
 /// Factor between the delays of successive attempts: a minute's outage is over at the second attempt, an hour's at the
@@ -50,11 +50,19 @@ pub enum JobOutcome {
 
 /// The processing of one kind of message.
 pub trait Handler: Send + Sync + 'static {
+    /// Whether users are told of each completed message; otherwise only the log is.
+    const REPORTS_EACH: bool = true;
+
     /// Processes a message. `stop` is canceled when the worker is to stop.
     ///
     /// # Errors
     /// An error that would end every other job, too (a store that can't be used): the worker ends, and the message returns.
     fn handle(&self, body: &str, stop: CancellationToken) -> impl Future<Output = anyhow::Result<JobOutcome>> + Send;
+
+    /// Records a failed attempt at a message; `dead` says that it becomes a dead letter.
+    fn failed(&self, _body: &str, _why: &str, _dead: bool) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// The settings of a worker.
@@ -68,8 +76,31 @@ pub struct WorkerConfig {
     pub drain: bool,
     /// Attempts before a message becomes a dead letter.
     pub attempts: u32,
-    /// Delay after the first failure.
-    pub retry_after: Duration,
+    /// Delays after failures.
+    pub backoff: Backoff,
+}
+
+/// The delays after a message's failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backoff {
+    /// This one after the first failure, and four times as long after each further one.
+    Growing(Duration),
+    /// One after another; the last one stays.
+    Steps(&'static [Duration]),
+}
+
+impl Backoff {
+    /// Returns the delay before the next attempt, after `failed` attempts.
+    fn delay(self, failed: u32) -> Duration {
+        let before = failed.saturating_sub(1);
+        match self {
+            Self::Growing(first) => first.saturating_mul(BACKOFF_FACTOR.saturating_pow(before)),
+            Self::Steps(steps) => {
+                let position = usize::try_from(before).unwrap_or(usize::MAX);
+                steps.get(position).or(steps.last()).copied().unwrap_or(MAX_RETRY_DELAY)
+            }
+        }
+    }
 }
 
 /// The counts of a worker's run.
@@ -150,13 +181,6 @@ impl WorkerStats {
     }
 }
 
-impl WorkerConfig {
-    /// Returns the delay before the next attempt, after `failed` attempts.
-    fn delay(&self, failed: u32) -> Duration {
-        self.retry_after.saturating_mul(BACKOFF_FACTOR.saturating_pow(failed.saturating_sub(1)))
-    }
-}
-
 /// The processing of one message.
 struct Job<H> {
     config: WorkerConfig,
@@ -180,7 +204,7 @@ impl<H: Handler> Job<H> {
                 let settled = if failed >= self.config.attempts {
                     delivery.dead_letter(&why).await
                 } else {
-                    delivery.retry_after(self.config.delay(failed), &why).await
+                    delivery.retry_after(self.config.backoff.delay(failed), &why).await
                 };
                 if let Err(unsettled) = settled {
                     tracing::warn!(%body, error = %unsettled, "the message returns unchanged");
@@ -197,11 +221,16 @@ impl<H: Handler> Job<H> {
             JobOutcome::Completed(what) => {
                 // The work is stored: only now may the message go.
                 delivery.ack().await?;
-                self.console.line(&format!("{body}: {what}"));
+                if H::REPORTS_EACH {
+                    self.console.line(&format!("{body}: {what}"));
+                } else {
+                    tracing::debug!(%body, %what, "done");
+                }
                 Ok(WorkerStats { done: 1, ..none })
             }
             JobOutcome::Retry(why) => {
-                let delay = self.config.delay(failed);
+                self.handler.failed(&body, &why, false).await;
+                let delay = self.config.backoff.delay(failed);
                 let attempts = self.config.attempts;
                 let then = match delivery.retry_after(delay, &why).await? {
                     SettleOutcome::Applied => {
@@ -218,6 +247,7 @@ impl<H: Handler> Job<H> {
                 Ok(none)
             }
             JobOutcome::DeadLetter(why) => {
+                self.handler.failed(&body, &why, true).await;
                 let settled = delivery.dead_letter(&why).await?;
                 let (then, worked) = match settled {
                     SettleOutcome::Applied => ("it is kept with the dead letters", WorkerStats { dead: 1, ..none }),

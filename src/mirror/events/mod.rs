@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `puller.rs` | pulls one feed: which pages, what is new, whether there is a gap |
 //! | `publisher.rs` | publishes stored events to the exchange, and requeues those that were lost on the way |
+//! | `wishes.rs` | says what both stores must have before an event counts as processed |
 //! | `run.rs` | pulls the feeds that are due, and publishes, until it is stopped |
 //!
 //! An event is stored once: its document first, then its row in the outbox. It is published from there, and noted when the
@@ -13,7 +14,9 @@
 mod publisher;
 mod puller;
 mod run;
+mod wishes;
 
 pub use self::publisher::{Published, Publisher};
 pub use self::run::{FeedStats, run_feeds, run_publisher};
+pub use self::wishes::wishes_of;
 pub use super::mapping::marks::announcement;

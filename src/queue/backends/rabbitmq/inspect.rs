@@ -2,7 +2,7 @@
 
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 
 use super::connection::{LiveConnection, await_reply, short_string};
 use super::error::BrokerError;
@@ -10,6 +10,11 @@ use super::{RabbitQueue, handshake};
 use crate::queue::route::Route;
 use crate::store::BackendError;
 use crate::store::inspect::BackendStatus;
+
+/// The remark on a queue that the virtual host's default type has made a quorum queue.
+const QUORUM_REMARK: &str = ", a quorum queue by the virtual host's default: it drops a message that was returned 20 times \
+                             (rabbitmqctl set_policy -p VHOST msght '^(.*Events|LogMessages|msght\\..*)$' \
+                             '{\"delivery-limit\":-1}' --apply-to queues)";
 
 impl RabbitQueue {
     /// Reports which of the exchange and the routes' queues exist, and checks the properties of those that do.
@@ -62,6 +67,48 @@ async fn queue(connected: &LiveConnection, name: &str) -> Result<String, BrokerE
     match declare(true).await {
         Err(failure) if failure.is_not_found() => Ok(format!("queue {name}: the first command creates it")),
         Err(failure) => Err(failure),
-        Ok(_) => declare(false).await.map(|queue| format!("queue {name}: {} messages", queue.message_count())),
+        Ok(_) => {
+            let count = declare(false).await?.message_count();
+            let remark = if is_quorum(connected, name).await? { QUORUM_REMARK } else { "" };
+            Ok(format!("queue {name}: {count} messages{remark}"))
+        }
+    }
+}
+
+/// Returns whether a queue that msght declares without arguments is a quorum queue, by its virtual host's default type.
+/// Declaring it as a classic one changes nothing, and shows the difference.
+async fn is_quorum(connected: &LiveConnection, name: &str) -> Result<bool, BrokerError> {
+    let channel = connected.channel().await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let declared =
+        await_reply("declared queue", channel.queue_declare(short_string(name)?, options, arguments)).await;
+    super::finish(&channel).await;
+    // Any other answer says nothing of its type.
+    Ok(declared.is_err_and(|failure| names_quorum_as_current(&failure.to_string())))
+}
+
+/// Reads RabbitMQ's answer to a declaration with another queue type.
+fn names_quorum_as_current(text: &str) -> bool {
+    let current = text.split_once("'x-queue-type'").and_then(|(_, rest)| rest.split_once("but current is"));
+    current.is_some_and(|(_, current)| current.contains("'quorum'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quorum_queue_is_recognized_by_the_brokers_answer() {
+        let answer = |current: &str| {
+            format!(
+                "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'PushEvents' in vhost '/': received the \
+                 value 'classic' of type 'longstr' but current is {current}"
+            )
+        };
+        assert!(names_quorum_as_current(&answer("the value 'quorum' of type 'longstr'")));
+        assert!(!names_quorum_as_current(&answer("none")));
+        assert!(!names_quorum_as_current("ACCESS_REFUSED - access to queue 'quorum' refused"));
     }
 }

@@ -1,4 +1,6 @@
-//! `msght load`: puts repositories or users on their queue, or dead letters back on theirs.
+//! `msght load`: puts repositories or users on their queue, and stored events and dead letters back on theirs.
+
+mod events;
 
 use std::io::Read;
 use std::path::Path;
@@ -17,25 +19,60 @@ const PUBLISH_BATCH: usize = 1000;
 /// Dead letters requeued at a time.
 const REQUEUE_BATCH: u32 = 500;
 
-/// Publishes a message for each line of the file, or requeues dead letters. The whole file is checked first.
+/// Publishes a message for each line of the file, or requeues dead letters or stored events. The whole file is checked first.
 ///
 /// # Errors
-/// A file that can't be read or has an invalid line; a queue that can't be used.
+/// A file that can't be read or has an invalid line; a store or queue that can't be used.
 pub(super) async fn run(app: App, args: &LoadArgs) -> anyhow::Result<CommandOutcome> {
-    let bodies = match &args.file {
-        Some(file) => read(file, &args.route)?,
-        None => Vec::new(),
-    };
+    match (&args.route, &args.file) {
+        (Some(route), Some(file)) => {
+            let bodies = read(file, route)?;
+            let queue = app.queue().await?;
+            queue.declare(std::slice::from_ref(route)).await?;
+            let done = publish(&queue, route, bodies, &app.shutdown).await;
+            queue.close().await;
+            report(&app, &route.queue(), done?);
+        }
+        // Dead letters of events are noted in the store, too.
+        (Some(Route::Event(_)) | None, _) => events_of(&app, args).await?,
+        (Some(route), None) => {
+            let queue = app.queue().await?;
+            queue.declare(std::slice::from_ref(route)).await?;
+            let done = requeue_dead(&queue, route, &app.shutdown).await;
+            queue.close().await;
+            report(&app, &route.queue(), done?);
+        }
+    }
+    Ok(if app.shutdown.is_cancelled() { CommandOutcome::Incomplete } else { CommandOutcome::Complete })
+}
+
+/// Requeues stored events, or the dead letters of events.
+async fn events_of(app: &App, args: &LoadArgs) -> anyhow::Result<()> {
+    let stores = app.stores().await?;
     let queue = app.queue().await?;
-    queue.declare(std::slice::from_ref(&args.route)).await?;
-    let done = match &args.file {
-        Some(_) => publish(&queue, &args.route, bodies, &app.shutdown).await,
-        None => requeue_dead(&queue, &args.route, &app.shutdown).await,
+    let done = match (&args.route, args.since) {
+        (_, Some(_)) => events::requeue_stored(&stores.relational, &queue, args, &app.shutdown).await,
+        (Some(route), None) => {
+            let key = route.key();
+            let kind = key.strip_prefix("evt.");
+            events::requeue_dead(&stores.relational, &queue, kind, &app.shutdown).await
+        }
+        (None, None) => events::requeue_dead(&stores.relational, &queue, args.kind.as_deref(), &app.shutdown).await,
     };
     queue.close().await;
-    let published = counted(done? as u64, "message", "messages");
-    app.console.line(&format!("{published} put on the queue {}", args.route.queue()));
-    Ok(if app.shutdown.is_cancelled() { CommandOutcome::Incomplete } else { CommandOutcome::Complete })
+    stores.close().await;
+    let done = done?;
+    if done.is_empty() {
+        app.console.line("no event is stored that was asked for");
+    }
+    for (queue, count) in done {
+        report(app, &queue, count);
+    }
+    Ok(())
+}
+
+fn report(app: &App, queue: &str, count: usize) {
+    app.console.line(&format!("{} put on the queue {queue}", counted(count as u64, "message", "messages")));
 }
 
 /// Publishes messages in batches until shutdown, and returns their number.
