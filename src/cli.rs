@@ -95,7 +95,7 @@ pub enum Command {
     RetrieveUsers(RetrieveUsersArgs),
     /// Pull the events feeds of organizations without a webhook, and publish their events
     MirrorEvents(MirrorEventsArgs),
-    /// Put repositories or users on their queue, or requeue stored events and dead letters
+    /// Put repositories or users on their queue, or requeue events and dead letters
     Load(LoadArgs),
     /// List and ping organizations' webhooks, and take in the deliveries that they missed
     Hooks(HooksArgs),

@@ -84,7 +84,9 @@ fn moment(text: &str) -> Result<DateTime<Utc>, String> {
 /// Parses a rate of events per minute.
 fn rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/min").unwrap_or(text).trim().parse().ok();
-    number.filter(|number| *number > 0).ok_or_else(|| "expected a number of events per minute, such as 600/min".to_owned())
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "expected a number of events per minute, such as 600/min".to_owned())
 }
 
 #[cfg(test)]

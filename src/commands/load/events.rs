@@ -29,7 +29,7 @@ pub(super) async fn requeue_dead(
         None => relational.event_types().await?,
     };
     let mut done = BTreeMap::new();
-    for route in kinds.iter().filter_map(|kind| Route::event(kind).ok()) {
+    for route in kinds.iter().filter_map(|kind| Route::for_event_type(kind).ok()) {
         queue.declare(std::slice::from_ref(&route)).await?;
         let mut left = queue.depth(&route).await?.dead;
         let mut requeued = 0;
@@ -76,7 +76,7 @@ pub(super) async fn requeue_stored(
         }
         for (kind, ids) in by_kind {
             // A type that can't be a routing key has no queue.
-            let Ok(route) = Route::event(&kind) else { continue };
+            let Ok(route) = Route::for_event_type(&kind) else { continue };
             queue.declare(std::slice::from_ref(&route)).await?;
             *done.entry(route.queue()).or_default() += ids.len();
             if args.republish {

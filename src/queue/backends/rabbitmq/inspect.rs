@@ -82,8 +82,7 @@ async fn is_quorum(connected: &LiveConnection, name: &str) -> Result<bool, Broke
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let declared =
-        await_reply("declared queue", channel.queue_declare(short_string(name)?, options, arguments)).await;
+    let declared = await_reply("declared queue", channel.queue_declare(short_string(name)?, options, arguments)).await;
     super::finish(&channel).await;
     // Any other answer says nothing of its type.
     Ok(declared.is_err_and(|failure| names_quorum_as_current(&failure.to_string())))
