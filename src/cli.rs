@@ -95,6 +95,8 @@ pub enum Command {
     RetrieveUsers(RetrieveUsersArgs),
     /// Pull the events feeds of organizations without a webhook, and publish their events
     MirrorEvents(MirrorEventsArgs),
+    /// Read again what deliveries and events name, beside any number of other workers
+    DataRetrieval(DataRetrievalArgs),
     /// Put repositories or users on their queue, or requeue events and dead letters
     Load(LoadArgs),
     /// List and ping organizations' webhooks, and take in the deliveries that they missed
@@ -154,6 +156,17 @@ pub struct RetrieveUserArgs {
     msght retrieve-users --jobs 8\n  \
     msght load --route users --file logins.txt && msght retrieve-users --drain")]
 pub struct RetrieveUsersArgs {
+    /// Options of all queue workers.
+    #[command(flatten)]
+    pub work: WorkArgs,
+}
+
+/// Options of `msght data-retrieval`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    msght data-retrieval --jobs 8\n  \
+    msght data-retrieval --drain")]
+pub struct DataRetrievalArgs {
     /// Options of all queue workers.
     #[command(flatten)]
     pub work: WorkArgs,
@@ -251,6 +264,7 @@ impl Cli {
             | Command::RetrieveUsers(_)
             | Command::MirrorEvents(_)
             | Command::Hooks(_)
+            | Command::DataRetrieval(_)
             | Command::Migrate(_)
             | Command::Check(_)
             | Command::Config(_)
@@ -290,6 +304,7 @@ mod tests {
             "retrieve-user",
             "retrieve-users",
             "mirror-events",
+            "data-retrieval",
             "load",
             "hooks",
             "migrate",

@@ -11,7 +11,7 @@
 //! | [`config`] | typed settings from defaults, file, environment and flags, each with its origin |
 //! | [`list_files`] | `orgs.txt` and `projects.txt`, the lists that users keep |
 //! | [`scheduler`] | a run over all repositories: due ones, their order, and stop conditions |
-//! | [`webhooks`] | deliveries that did not arrive, found in GitHub's logs |
+//! | [`webhooks`] | what deliveries name; those that did not arrive, found in GitHub's logs |
 //! | [`workers`] | the workers of a queue: concurrent jobs, leases, retries, dead letters |
 //! | [`leased`] | work under a lease: one process at a time on each repository and account |
 //! | [`mirror`] | the stages of a repository, lists and sync state, the mapping from JSON to rows |

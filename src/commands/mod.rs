@@ -12,6 +12,7 @@ mod app;
 mod check;
 mod completions;
 mod config;
+mod data_retrieval;
 mod get_repos;
 mod hook_clients;
 mod hooks;
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::Start(args) => start::run(app()?, args).await,
         Command::MirrorEvents(args) => mirror_events::run(app()?, args).await,
         Command::Hooks(args) => hooks::run(app()?, args).await,
+        Command::DataRetrieval(args) => data_retrieval::run(app()?, args).await,
         Command::Load(args) => load::run(app()?, args).await,
     }
 }

@@ -10,6 +10,7 @@
 //! | `context`, `stats` | hold what the stages of a run share, and what a stage counts and notes |
 //! | `resource` | describes what is mirrored: a repository, an account, a team |
 //! | `request`, `independent` | send a request unless the run is canceled; work on items whose failures are their own |
+//! | `refresh` | reads again what deliveries name |
 //! | `resolve`, `update` | find a repository, follow its rename, recognize its deletion |
 //! | `entities` | mirror one family of entities each |
 //! | `accounts`, `organizations` | mirror accounts, and list organizations |
@@ -32,6 +33,7 @@ mod mapping;
 mod options;
 mod organizations;
 mod page_rows;
+mod refresh;
 mod report;
 mod request;
 mod resolve;
@@ -48,6 +50,7 @@ pub use crate::store::relational::outbox::EventPublishing;
 pub use error::MirrorError;
 pub use options::{ForkCommits, Options};
 pub use organizations::{Inventory, OrganizationReport};
+pub use refresh::Refreshed;
 pub use report::{Report, StageOutcome, StageReport};
 pub use session::{Mirror, account_lease_name, repository_lease_name};
 pub use update::Update;

@@ -67,17 +67,10 @@ impl Mirror {
         let page = match (fetched, &known) {
             (Ok(Fetched::Page(page)), _) => *page,
             (Ok(Fetched::NotModified), Some(known)) => {
-                let id = format!("{}/{}", known.owner, known.name);
-                let stored = self.stores.documents.get(Collection::Repos, &id).await?;
-                let json = stored.and_then(|json| json::parse::<Value>(&json).ok());
-                if let Some(json) = json {
+                if let Some(repository) = self.stored_repository(known).await? {
                     let asked = name;
-                    let name = RepoName::new(&known.owner, &known.name)
-                        .map_err(|error| MirrorError::Answer(error.to_string()))?;
-                    let public = json.get("private").and_then(Value::as_bool).map(|private| !private);
-                    self.github.record_rename(asked, &name, public);
-                    let source = self.source(known.id, &name, &json).await?;
-                    let repository = Repository { project: known.id, name, json, source };
+                    let public = repository.json.get("private").and_then(Value::as_bool).map(|private| !private);
+                    self.github.record_rename(asked, &repository.name, public);
                     let lease = self.lease_current_name(asked, &repository.name).await?;
                     return Ok(ResolvedRepository { repository, renamed_from: None, lease });
                 }
@@ -133,6 +126,16 @@ impl Mirror {
         let source = self.source(project, &present, item.value()).await?;
         let repository = Repository { project, name: present, json: item.value().clone(), source };
         Ok(ResolvedRepository { repository, renamed_from, lease })
+    }
+
+    /// Returns a repository as it is stored; `None` if its document is not.
+    pub(super) async fn stored_repository(&self, known: &ProjectRecord) -> Result<Option<Repository>, MirrorError> {
+        let id = format!("{}/{}", known.owner, known.name);
+        let stored = self.stores.documents.get(Collection::Repos, &id).await?;
+        let Some(json) = stored.and_then(|json| json::parse::<Value>(&json).ok()) else { return Ok(None) };
+        let name = RepoName::new(&known.owner, &known.name).map_err(|error| MirrorError::Answer(error.to_string()))?;
+        let source = self.source(known.id, &name, &json).await?;
+        Ok(Some(Repository { project: known.id, name, json, source }))
     }
 
     /// Returns the origin that documents shared with other repositories record.

@@ -13,8 +13,9 @@ use super::context::{RunContext, StageContext};
 use super::entities::{counts, issues, pulls, refusals};
 use super::error::MirrorError;
 use super::options::Options;
-use super::report::{Report, StageEnd, StageReport};
+use super::report::{Report, StageEnd, StageOutcome, StageReport};
 use super::resolve::ResolvedRepository;
+use super::resource::Repository;
 use super::session::Mirror;
 use super::stage::{Phase, Stage, stage_table};
 use super::stats::StageStats;
@@ -62,6 +63,14 @@ const FOLLOW_UPS: [FollowUp; 4] = [
     },
 ];
 
+/// Source of the repository that a run opens.
+pub(super) enum OpenFrom {
+    /// GitHub's answer.
+    GitHub,
+    /// What is stored; nothing is requested. Counts that its entities change are left out, since they may be outdated.
+    Store(Box<Repository>),
+}
+
 /// The result of one stage.
 struct StageResult {
     stage: Stage,
@@ -78,15 +87,15 @@ impl Mirror {
     /// No token can read the repository, GitHub does not answer for it, or a store can't be used. What goes wrong
     /// within a stage is in the report.
     pub async fn sync_repository(&self, name: &RepoName, options: Options) -> Result<Report, MirrorError> {
-        let mut run = RepositoryRun::open(self, name, options).await?;
+        let mut run = RepositoryRun::open(self, name, options, OpenFrom::GitHub).await?;
         run.stages().await;
         run.finish().await
     }
 }
 
 /// A repository that was resolved, with the lease and the writer that stages, or refreshes of single entities, need.
-struct RepositoryRun {
-    context: Arc<RunContext>,
+pub(super) struct RepositoryRun {
+    pub(super) context: Arc<RunContext>,
     stats: HashMap<Stage, Arc<StageStats>>,
     results: Vec<StageResult>,
     /// Error that ended the run before all stages were through.
@@ -99,12 +108,23 @@ struct RepositoryRun {
 }
 
 impl RepositoryRun {
-    /// Resolves the repository and stores its own document and row.
-    async fn open(mirror: &Mirror, name: &RepoName, options: Options) -> Result<Self, MirrorError> {
+    /// Resolves the repository and stores its own document and row, or takes it from the stores.
+    pub(super) async fn open(
+        mirror: &Mirror,
+        name: &RepoName,
+        options: Options,
+        from: OpenFrom,
+    ) -> Result<Self, MirrorError> {
         let started = Instant::now();
         let stats = Arc::new(StageStats::default());
         let (writer, writer_tasks) = Writer::start(&mirror.stores);
-        let (repository, lease) = match mirror.resolve(name, &options, &stats, &writer).await {
+        let opened = match from {
+            OpenFrom::GitHub => mirror.resolve(name, &options, &stats, &writer).await,
+            OpenFrom::Store(repository) => {
+                Ok(ResolvedRepository { repository: *repository, renamed_from: None, lease: None })
+            }
+        };
+        let (repository, lease) = match opened {
             Ok(ResolvedRepository { repository, lease, .. }) => (repository, lease),
             Err(error) => {
                 drop(writer);
@@ -147,8 +167,47 @@ impl RepositoryRun {
         }
     }
 
+    /// Runs the stages that the options name, without follow-ups: these conclude from what no list has that it is gone,
+    /// which takes lists that show everything.
+    pub(super) async fn stages_alone(&mut self) {
+        let itself = self.context.options.stages.contains(&Stage::Repo);
+        for phase in Phase::ALL.into_iter().filter(|phase| itself || *phase != Phase::Repository) {
+            self.run_concurrently(phase.chains()).await;
+        }
+    }
+
+    /// Fetches pull requests that carry a label or milestone that was found changed.
+    pub(super) async fn fetch_changed_pulls(&mut self) {
+        if self.fatal.is_some() {
+            return;
+        }
+        let (context, started) = (self.stage_context(Stage::Pulls), Instant::now());
+        let result = async {
+            pulls::fetch_referenced(&context).await?;
+            context.flush().await
+        }
+        .await
+        .or_else(|error| refusals::record_refusal(Stage::Pulls, &context, error));
+        self.record(StageResult { stage: Stage::Pulls, result, aborted_by: None, time: started.elapsed() });
+    }
+
+    /// Returns the reason why a stage is not complete; `None` if it is, or was not to run.
+    pub(super) fn incomplete_reason(&self, stage: Stage) -> Option<String> {
+        if !self.wanted(stage) {
+            return None;
+        }
+        let StageReport { outcome, .. } = self.stage_report(stage);
+        (!outcome.is_complete()).then(|| outcome.notes().first().cloned().unwrap_or_else(|| outcome.to_string()))
+    }
+
+    /// Returns whether GitHub or the repository has refused a stage.
+    pub(super) fn is_refused(&self, stage: Stage) -> bool {
+        let outcome = self.stage_report(stage).outcome;
+        matches!(outcome, StageOutcome::NotPermitted(_) | StageOutcome::Disabled(_))
+    }
+
     /// Waits until all is stored, gives up the lease, and reports.
-    async fn finish(mut self) -> Result<Report, MirrorError> {
+    pub(super) async fn finish(mut self) -> Result<Report, MirrorError> {
         let report = self.report().await;
         let Self { context, fatal, writer_tasks, lease, _lease_watch: lease_watch, .. } = self;
         let (relational, project) = (context.stores.relational.clone(), context.resource.project);
@@ -254,7 +313,7 @@ impl RepositoryRun {
         }
     }
 
-    fn stage_context(&mut self, stage: Stage) -> StageContext {
+    pub(super) fn stage_context(&mut self, stage: Stage) -> StageContext {
         let stats = Arc::clone(self.stats.entry(stage).or_default());
         StageContext::new(&self.context, stats, stage.name())
     }

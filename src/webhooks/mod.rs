@@ -1,3 +1,4 @@
-//! Webhooks: what became of their deliveries.
+//! Webhooks: what their deliveries name, and what became of those that did not arrive.
 
+pub mod dispatch;
 pub mod missed;

@@ -31,6 +31,7 @@ mod odd_answers;
 mod odd_data;
 mod organizations;
 mod refresh;
+mod refreshes;
 mod refused;
 mod renames;
 mod repair;

@@ -330,6 +330,15 @@ async fn refetch_commits_if_short(ctx: &StageContext, number: i64, pull: &JsonIt
     }
 }
 
+/// Syncs the reviews of one pull request. (Reviews can't be deleted once they are submitted.)
+///
+/// # Errors
+/// They could not be had.
+pub(crate) async fn sync_reviews_of(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
+    let (MappedPage { documents, rows, .. }, _) = reviews(ctx, number).await?;
+    ctx.write(documents, rows).await
+}
+
 /// Fetches a pull request's reviews. Returns whether all of them could be mapped.
 async fn reviews(ctx: &StageContext, number: i64) -> Result<(MappedPage, bool), MirrorError> {
     let map = move |repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {

@@ -118,6 +118,14 @@ pub(crate) async fn refresh_or_tombstone(ctx: &StageContext, number: i64) -> Res
     refresh_issue(ctx, number, OnNotFound::Tombstone).await
 }
 
+/// Fetches one issue that GitHub may not show yet.
+///
+/// # Errors
+/// It is not found, or could not be had.
+pub(crate) async fn refresh_one(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
+    refresh_issue(ctx, number, OnNotFound::Fail).await
+}
+
 async fn refetch(ctx: &StageContext, numbers: Vec<i64>, on_not_found: OnNotFound) -> Result<(), MirrorError> {
     let name = |number: &i64| format!("issue #{number}");
     for_each_independent(ctx, MAX_CONCURRENT_ITEMS, numbers, name, |number| refresh_issue(ctx, number, on_not_found))
@@ -197,12 +205,16 @@ pub(crate) async fn tombstone_issue(ctx: &StageContext, number: i64) -> Result<(
 
 /// Syncs comments of issues and of pull requests' discussions.
 pub(crate) async fn sync_comments(ctx: &StageContext) -> Result<(), MirrorError> {
-    let url = ctx.url(&["issues", "comments"]);
-    let list = List::new("issue-comments", url, Collection::IssueComments, COMMENT);
+    let list = comment_list(ctx);
     match sync_since(ctx, &list, Expected::Unknown).await {
         Ok(absent) => tombstone_comments(ctx, &list, &absent).await,
         Err(error) => if_not_disabled(ctx, error),
     }
+}
+
+/// Returns the list of all comments.
+pub(crate) fn comment_list(ctx: &StageContext) -> List<'static> {
+    List::new("issue-comments", ctx.url(&["issues", "comments"]), Collection::IssueComments, COMMENT)
 }
 
 /// Marks comments that their list no longer holds. If the list is not certain, each is requested by its own address
@@ -221,18 +233,24 @@ pub(crate) async fn tombstone_comments(
     Ok(())
 }
 
-async fn tombstone_comment(ctx: &StageContext, list: &List<'_>, id: &str) -> Result<(), MirrorError> {
-    let url = list.url.clone().child(id.rsplit('/').next().unwrap_or_default());
-    match ctx.get_page(&url, Accept::Json).await {
-        Ok(page) => {
-            let MappedPage { documents, rows, .. } = ctx.map(list.map, &[parse_item(&page.body)?], read_now());
-            ctx.write(documents, rows).await
-        }
+/// Fetches a comment by its document's id, and marks it as deleted if it is not found.
+pub(crate) async fn tombstone_comment(ctx: &StageContext, list: &List<'_>, id: &str) -> Result<(), MirrorError> {
+    match fetch_comment(ctx, list, id.rsplit('/').next().unwrap_or_default()).await {
         Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
             tombstone(ctx, list.collection, &[id.to_owned()]).await
         }
-        Err(error) => Err(error),
+        done => done,
     }
+}
+
+/// Fetches one comment by its number.
+///
+/// # Errors
+/// It is not found, or could not be had.
+pub(crate) async fn fetch_comment(ctx: &StageContext, list: &List<'_>, number: &str) -> Result<(), MirrorError> {
+    let page = ctx.get_page(&list.url.clone().child(number), Accept::Json).await?;
+    let MappedPage { documents, rows, .. } = ctx.map(list.map, &[parse_item(&page.body)?], read_now());
+    ctx.write(documents, rows).await
 }
 
 /// Syncs the comments of one issue by its own list. Returns the ids of their documents.

@@ -78,20 +78,25 @@ async fn refresh_or_tombstone_absent(ctx: &StageContext, ids: &[String]) -> Resu
     let numbers: Vec<i64> = ids.iter().filter_map(|id| id.rsplit('/').next()?.parse().ok()).collect();
     let name = |number: &i64| format!("pull request #{number}");
     for_each_independent(ctx, MAX_CONCURRENT_PULLS, numbers, name, |number| async move {
-        match ctx.get_page(&ctx.url(&["pulls", &number.to_string()]), Accept::Json).await {
-            Ok(page) => {
-                let map: &ItemMapper =
-                    &|repository, item, out| map_pull(repository, item, out, Representation::Detailed);
-                let MappedPage { documents, rows, .. } = ctx.map(map, &[parse_item(&page.body)?], read_now());
-                ctx.write(documents, rows).await
-            }
+        match refresh_one(ctx, number).await {
             Err(MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) => {
                 tombstone_issue(ctx, number).await
             }
-            Err(error) => Err(error),
+            done => done,
         }
     })
     .await
+}
+
+/// Fetches one pull request.
+///
+/// # Errors
+/// It is not found, or could not be had.
+pub(crate) async fn refresh_one(ctx: &StageContext, number: i64) -> Result<(), MirrorError> {
+    let page = ctx.get_page(&ctx.url(&["pulls", &number.to_string()]), Accept::Json).await?;
+    let map: &ItemMapper = &|repository, item, out| map_pull(repository, item, out, Representation::Detailed);
+    let MappedPage { documents, rows, .. } = ctx.map(map, &[parse_item(&page.body)?], read_now());
+    ctx.write(documents, rows).await
 }
 
 /// Fetches pull requests that others refer to and that no list gave, or that changed without a list telling: one
@@ -296,7 +301,7 @@ async fn compare_ends(ctx: &StageContext, number: i64, map: &ItemMapper) -> Resu
 
 /// Syncs the review comments.
 pub(crate) async fn sync_review_comments(ctx: &StageContext) -> Result<(), MirrorError> {
-    let list = review_comment_list(ctx.url(&["pulls", "comments"]));
+    let list = review_comments(ctx);
     let absent = sync_since(ctx, &list, Expected::Unknown).await?;
     tombstone_comments(ctx, &list, &absent).await
 }
@@ -304,6 +309,11 @@ pub(crate) async fn sync_review_comments(ctx: &StageContext) -> Result<(), Mirro
 /// Syncs the review comments of one pull request by its own list. Returns the ids of their documents.
 pub(crate) async fn sync_review_comments_of(ctx: &StageContext, number: i64) -> Result<HashSet<String>, MirrorError> {
     sync_own_list(ctx, &review_comment_list(ctx.url(&["pulls", &number.to_string(), "comments"]))).await
+}
+
+/// Returns the list of all review comments.
+pub(crate) fn review_comments(ctx: &StageContext) -> List<'static> {
+    review_comment_list(ctx.url(&["pulls", "comments"]))
 }
 
 fn review_comment_list(url: ApiUrl) -> List<'static> {

@@ -1,10 +1,14 @@
 //! Stars and forks.
 
+use serde_json::Value;
+
 use crate::github::Accept;
-use crate::mirror::context::StageContext;
+use crate::mirror::context::{StageContext, read_now};
 use crate::mirror::error::MirrorError;
 use crate::mirror::lists::unlisted_users::rows_of_gone_documents;
 use crate::mirror::lists::{DEEP_PAGE, Expected, List, PER_PAGE, revalidate_expecting, tombstone};
+use crate::mirror::mapping::MappedPage;
+use crate::mirror::mapping::account::account;
 use crate::mirror::mapping::project_user::STARGAZER;
 use crate::mirror::mapping::repository::FORK;
 use crate::store::documents::Collection;
@@ -41,6 +45,28 @@ pub(crate) async fn sync_stars(ctx: &StageContext) -> Result<(), MirrorError> {
     let gone = gone.into_iter().map(|user| (project, user)).collect();
     ctx.write_rows(RowBatch { removed_watchers: gone, ..RowBatch::default() }).await?;
     tombstone(ctx, Collection::Watchers, &listing.gone).await
+}
+
+/// Stores a star that a delivery tells of, `{starred_at, user}` as in the list.
+pub(crate) async fn record_star(ctx: &StageContext, star: &Value) -> Result<(), MirrorError> {
+    let raw = serde_json::value::to_raw_value(star)
+        .map_err(|error| MirrorError::Answer(format!("a star can't be stored: {error}")))?;
+    let MappedPage { documents, rows, .. } = ctx.map(STARGAZER, &[&raw], read_now());
+    ctx.write(documents, rows).await
+}
+
+/// Marks a star as taken back that a delivery tells of.
+pub(crate) async fn record_unstar(ctx: &StageContext, star: &Value) -> Result<(), MirrorError> {
+    let Some(user) = account(star.get("user")) else { return Ok(()) };
+    ctx.flush().await?;
+    let relational = &ctx.run.stores.relational;
+    let known = match user.github_id {
+        Some(number) => relational.find_account_by_github_id(number).await?,
+        None => relational.find_account(&user.login).await?,
+    };
+    let gone = known.map(|known| (ctx.project(), known.id)).into_iter().collect();
+    ctx.write_rows(RowBatch { removed_watchers: gone, ..RowBatch::default() }).await?;
+    tombstone(ctx, Collection::Watchers, &[format!("{}/{}", ctx.repository().name, user.login)]).await
 }
 
 /// Syncs the forks, with a project row each, oldest first, so that pages change only where a fork changed.

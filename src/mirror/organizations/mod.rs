@@ -12,6 +12,8 @@ mod missing;
 mod people;
 mod repositories;
 
+pub(super) use people::PeopleScope;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -138,13 +140,43 @@ impl Mirror {
         let sync = OrganizationSync { mirror: self, writer };
         sync.repositories(&own, before, process, stats, found).await?;
         if own.account.organization {
-            Box::pin(sync.people(&own, stats, found)).await?;
+            Box::pin(sync.people(&own, &PeopleScope::ALL, stats, found)).await?;
         }
         Ok(())
     }
 }
 
 impl Mirror {
+    /// Refreshes a part of an organization's people.
+    ///
+    /// # Errors
+    /// As [`Mirror::sync_organization`], or GitHub does not answer for the organization.
+    pub(super) async fn refresh_people(
+        &self,
+        login: &str,
+        scope: &PeopleScope,
+    ) -> Result<OrganizationReport, MirrorError> {
+        let (writer, tasks) = Writer::start(&self.stores);
+        let mut found =
+            OrganizationReport { asked: login.to_owned(), login: login.to_owned(), ..OrganizationReport::default() };
+        let stats = Arc::new(StageStats::default());
+        let refreshed = async {
+            let own = self.resolve_organization(login, &stats, &writer).await?;
+            found.login.clone_from(&own.account.login);
+            if own.account.organization {
+                let sync = OrganizationSync { mirror: self, writer: &writer };
+                Box::pin(sync.people(&own, scope, &stats, &mut found)).await?;
+            }
+            writer.flush().await
+        }
+        .await;
+        drop(writer);
+        tasks.finished().await;
+        found.requests = stats.counter.counted();
+        found.free = stats.counter.not_modified();
+        refreshed.map(|()| found)
+    }
+
     /// Resolves an organization. GitHub redirects no logins, so its id is kept: `orgs.txt` may hold a former login for
     /// long.
     async fn resolve_organization(

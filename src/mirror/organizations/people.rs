@@ -3,6 +3,7 @@
 //! GitHub shows teams to members only, and to others only public members. So the teams come first: a token that sees
 //! them belongs to a member, and the other lists are requested with it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
@@ -81,11 +82,28 @@ impl Resource for Team {
     }
 }
 
+/// Part of an organization's people that is synced. The list of teams always is, since it tells the token to ask with.
+#[derive(Debug, Clone)]
+pub(in crate::mirror) struct PeopleScope {
+    /// Whether members are.
+    pub members: bool,
+    /// Whether outside collaborators are.
+    pub outside_collaborators: bool,
+    /// Teams whose members and repositories are, by number; `None` for all teams.
+    pub teams: Option<BTreeSet<i64>>,
+}
+
+impl PeopleScope {
+    /// Everybody.
+    pub(super) const ALL: Self = Self { members: true, outside_collaborators: true, teams: None };
+}
+
 impl OrganizationSync<'_> {
     /// Mirrors members, teams and outside collaborators, as far as any token sees them.
     pub(super) async fn people(
         &self,
         own: &User,
+        scope: &PeopleScope,
         stats: &Arc<StageStats>,
         found: &mut OrganizationReport,
     ) -> Result<(), MirrorError> {
@@ -105,6 +123,7 @@ impl OrganizationSync<'_> {
         let mut teams = self.mirror.stores.relational.teams_of(&member_token.account.login).await?;
         // Of a team that this token is not shown there is nothing to ask.
         let login = member_token.account.login.as_str();
+        teams.retain(|(github_id, _)| scope.teams.as_ref().is_none_or(|wanted| wanted.contains(github_id)));
         teams.retain(|(github_id, _)| teams_listing.ids.contains(&fingerprint(&format!("{login}/{github_id}"))));
         let mut done = stream::iter(teams)
             .map(|(github_id, slug)| {
@@ -121,11 +140,12 @@ impl OrganizationSync<'_> {
         }
         drop(done);
         let mut owner = false;
-        for relation in [&MEMBERS, &OUTSIDE_COLLABORATORS] {
+        let relations = [(&MEMBERS, scope.members), (&OUTSIDE_COLLABORATORS, scope.outside_collaborators)];
+        for (relation, _) in relations.into_iter().filter(|(_, wanted)| *wanted) {
             let ctx = self.context(member_token.clone(), stats);
             let done = sync_relation(&ctx, relation).await;
             // Outside collaborators are shown to owners alone, and to those every team.
-            owner = done.is_ok();
+            owner = done.is_ok() && relation.name == OUTSIDE_COLLABORATORS.name;
             record_error(done, relation.name, found)?;
             ctx.flush().await?;
         }

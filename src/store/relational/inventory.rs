@@ -123,7 +123,7 @@ fn repository_record(row: Vec<Value>) -> Option<RepositoryRecord> {
 }
 
 /// Parses a date as the databases write it.
-fn parse_date(text: &str) -> Option<DateTime<Utc>> {
+pub(super) fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ"]
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
+
 use super::Relational;
+use super::inventory::parse_date;
 use super::sql::Value;
 use crate::store::BackendError;
 
@@ -50,6 +53,20 @@ impl Relational {
                    WHERE p.base_repo_id = ? AND p.pullreq_id = ? AND m.commits_of = m.head";
         let rows = self.read(sql, vec![project.into(), number.into()]).await?;
         Ok(rows.first().and_then(|row| Some((row[0].as_str()?.to_owned(), row[1].as_i64()?))))
+    }
+
+    /// Returns the time of an issue's newest event.
+    pub async fn newest_issue_event(&self, project: i64, number: i64) -> Result<Option<DateTime<Utc>>, BackendError> {
+        let sql = "SELECT max(e.created_at) FROM issue_events e JOIN issues i ON i.id = e.issue_id \
+                   WHERE i.repo_id = ? AND i.issue_id = ?";
+        let rows = self.read(sql, vec![project.into(), number.into()]).await?;
+        Ok(rows.first().and_then(|row| parse_date(row[0].as_str()?)))
+    }
+
+    /// Returns whether any list of a project was read to its end: it was mirrored, at least in part.
+    pub async fn has_completed_lists(&self, project: i64) -> Result<bool, BackendError> {
+        let sql = "SELECT 1 FROM msght_lists WHERE project_id = ? AND completed_at IS NOT NULL LIMIT 1";
+        Ok(!self.read(sql, vec![project.into()]).await?.is_empty())
     }
 
     /// Marks a pull request's commits as unread. The stored ones stay.

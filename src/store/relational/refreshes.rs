@@ -10,6 +10,10 @@ use crate::store::BackendError;
 
 /// Seconds between a wish and its first reading: what one action on GitHub sends in several deliveries is read at once.
 const COALESCE_SECONDS: i64 = 1;
+/// The same for what nobody waits for.
+const BACKGROUND_COALESCE_SECONDS: i64 = 20;
+/// Minimum number of seconds between two readings of what nobody waits for.
+const BACKGROUND_PACE_SECONDS: i64 = 120;
 /// Seconds until the next attempt, by the number of failed ones. GitHub's API lags behind its own deliveries.
 const RETRY_DELAYS: [i64; 5] = [2, 10, 60, 600, 3600];
 /// Seconds for which a claim keeps other workers away. A lease on the repository guards work that takes longer.
@@ -53,6 +57,12 @@ macro_rules! kinds {
 kinds! {
     /// The repository itself; entity: none.
     Repository: "repository" reusable;
+    /// The repository's counts and dates, which its entities change; entity: none. Nobody waits for them.
+    Counts: "counts" reusable;
+    /// Whole commits and pull requests, and profiles of people; entity: none. Nobody waits for them.
+    Details: "details" reusable;
+    /// How much each person has contributed; entity: none. Nobody waits for it.
+    Contributors: "contributors" reusable;
     /// Topics; entity: none.
     Topics: "topics" reusable;
     /// Languages; entity: none.
@@ -60,7 +70,7 @@ kinds! {
     /// Labels, by name.
     Labels: "labels" reusable;
     /// Milestones, by number.
-    Milestones: "milestones";
+    Milestones: "milestones" reusable;
     /// Branches and their commits, by name.
     Branches: "branches" reusable;
     /// Tags, by name.
@@ -106,6 +116,14 @@ kinds! {
 }
 
 impl RefreshKind {
+    /// Returns the number of seconds between a wish and its first reading, and the minimum between two readings.
+    fn delays(self) -> (i64, i64) {
+        match self {
+            Self::Counts | Self::Details | Self::Contributors => (BACKGROUND_COALESCE_SECONDS, BACKGROUND_PACE_SECONDS),
+            _ => (COALESCE_SECONDS, MIN_PACE_SECONDS),
+        }
+    }
+
     fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
@@ -392,7 +410,7 @@ impl Relational {
                 }
             }
             let rows = wishes.iter().map(|(key, wish)| {
-                let due = now + COALESCE_SECONDS;
+                let due = now + key.2.delays().0;
                 let (request, version, next_at) = match stored.remove(key) {
                     Some(there) if there.failed => (wish.clone(), there.version + 1, due),
                     Some(there) => (wish.clone().merge(there.request), there.version + 1, due.min(there.next_at)),
@@ -408,21 +426,28 @@ impl Relational {
 
     /// Claims the wishes of repositories and organizations with due ones, those that have waited longest first. Other
     /// wishes for the same kinds come along, since one reading serves them all. A claim that is not concluded expires.
+    /// With `eager`, what was not tried yet is due at once, and no kind rests: for those who wait until nothing is left.
     ///
     /// # Errors
     /// The store can't be read or written.
-    pub async fn claim_refreshes(&self, targets: u32) -> Result<Vec<ClaimedTarget>, BackendError> {
+    pub async fn claim_refreshes(&self, targets: u32, eager: bool) -> Result<Vec<ClaimedTarget>, BackendError> {
         let now_sql = self.backend.now_expression();
         let claim = async || {
             let _turn = self.ids.lock().await;
             let mut tx = self.backend.begin().await?;
             let now = tx.fetch(&format!("SELECT {now_sql}"), Vec::new()).await?;
             let now = now.first().and_then(|row| row[0].as_i64()).unwrap_or(0);
-            let sql = "SELECT r.target, min(r.next_at) FROM msght_refreshes r \
-                       LEFT JOIN msght_refresh_paces p ON p.target = r.target AND p.kind = r.kind \
-                       WHERE r.state = 'pending' AND r.next_at <= ?1 AND r.claimed_until <= ?1 \
-                       AND coalesce(p.next_at, 0) <= ?1 GROUP BY r.target ORDER BY 2, 1 LIMIT ?2";
-            let due = tx.fetch(sql, vec![now.into(), i64::from(targets).into()]).await?;
+            let due = if eager {
+                "(r.next_at <= ?1 OR r.attempts = 0)"
+            } else {
+                "r.next_at <= ?1 AND coalesce(p.next_at, 0) <= ?1"
+            };
+            let sql = format!(
+                "SELECT r.target, min(r.next_at) FROM msght_refreshes r \
+                 LEFT JOIN msght_refresh_paces p ON p.target = r.target AND p.kind = r.kind \
+                 WHERE r.state = 'pending' AND r.claimed_until <= ?1 AND {due} GROUP BY r.target ORDER BY 2, 1 LIMIT ?2"
+            );
+            let due = tx.fetch(&sql, vec![now.into(), i64::from(targets).into()]).await?;
             let mut claimed = Vec::new();
             for target in due.into_iter().filter_map(|row| row.into_iter().next()?.into_text()) {
                 let sql = "UPDATE msght_refreshes SET claimed_until = ?1 WHERE target = ?2 AND state = 'pending' \
@@ -439,11 +464,14 @@ impl Relational {
                     paces.iter().any(|row| row[0].as_str() == Some(kind.name()) && row[1].as_i64() > Some(now))
                 };
                 let rows: Vec<Row> = rows.iter().filter_map(|row| decode(row)).collect();
-                let is_due = |row: &Row| row.next_at <= now && !resting(row.request.kind);
+                let is_due = |row: &Row| {
+                    let is_rested = eager || !resting(row.request.kind);
+                    is_rested && (row.next_at <= now || eager && row.attempts == 0)
+                };
                 let kinds: Vec<RefreshKind> =
                     rows.iter().filter(|row| is_due(row)).map(|row| row.request.kind).collect();
                 let refreshes = rows.into_iter().filter(|row| kinds.contains(&row.request.kind)).map(|row| Refresh {
-                    due: row.next_at <= now,
+                    due: is_due(&row),
                     age: now - row.requested_at,
                     request: row.request,
                     attempts: row.attempts,
@@ -511,7 +539,7 @@ impl Relational {
                 let rows = read.iter().map(|kind| {
                     let last = before.iter().find(|row| row[0].as_str() == Some(kind.name()));
                     let last = last.and_then(|row| row[1].as_i64()).unwrap_or(0);
-                    let next = (last + PACE_SECONDS).max(now + MIN_PACE_SECONDS);
+                    let next = (last + PACE_SECONDS).max(now + kind.delays().1);
                     vec![claimed.target.as_str().into(), kind.name().into(), now.into(), next.into()]
                 });
                 tx.upsert(&PACES, rows.collect()).await?;
@@ -659,7 +687,7 @@ mod tests {
         for table in ["msght_refreshes", "msght_refresh_paces"] {
             relational.write(&format!("UPDATE {table} SET next_at = 0"), Vec::new()).await.unwrap();
         }
-        relational.claim_refreshes(10).await.unwrap()
+        relational.claim_refreshes(10, false).await.unwrap()
     }
 
     #[test]
@@ -728,7 +756,7 @@ mod tests {
             let request = wish(RefreshKind::Issues, &reading.to_string(), Wanted::Read);
             relational.request_refreshes(vec![request, wish(RefreshKind::Labels, "x", Wanted::Read)]).await.unwrap();
             relational.write("UPDATE msght_refreshes SET next_at = 0", Vec::new()).await.unwrap();
-            let claimed = relational.claim_refreshes(10).await.unwrap();
+            let claimed = relational.claim_refreshes(10, false).await.unwrap();
             let kinds: Vec<_> = claimed[0].refreshes.iter().map(|refresh| refresh.request.kind).collect();
             let all = [RefreshKind::Issues, RefreshKind::Labels];
             assert_eq!(kinds, if reading == 0 { &all[..] } else { &all[1..] });

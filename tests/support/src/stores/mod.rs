@@ -142,6 +142,14 @@ const TABLES: &[(&str, &str)] = &[
     ("schema_info", "SELECT version FROM schema_info"),
 ];
 
+/// The URL of the relational store, as in the settings.
+pub fn relational_url(stores: &StoredData) -> String {
+    match &stores.relational {
+        RelationalStore::Sqlite(path) => format!("sqlite:{}", path.display()),
+        RelationalStore::Mysql { url } => url.clone(),
+    }
+}
+
 impl StoredData {
     /// The embedded stores of a data directory.
     pub fn embedded(data_dir: &Path) -> Self {
