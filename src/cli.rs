@@ -13,7 +13,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::events::MirrorEventsArgs;
-pub use self::hooks::{HookTargets, HooksArgs, HooksCommand, HooksListArgs, HooksMissedArgs, HooksPingArgs};
+pub use self::hooks::{
+    HookTargets, HooksArgs, HooksCommand, HooksListArgs, HooksMissedArgs, HooksPingArgs, WebhookListenerArgs,
+};
 pub use self::listing::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
 pub use self::load::LoadArgs;
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
@@ -99,7 +101,9 @@ pub enum Command {
     DataRetrieval(DataRetrievalArgs),
     /// Put repositories or users on their queue, or requeue events and dead letters
     Load(LoadArgs),
-    /// List and ping organizations' webhooks, and take in the deliveries that they missed
+    /// Report the events that the webhook server has received
+    WebhookListener(WebhookListenerArgs),
+    /// List, ping and repair organizations' webhooks; find missed deliveries
     Hooks(HooksArgs),
     /// Upgrade GHTorrent's databases in place; without --apply only show the changes
     Migrate(MigrateArgs),
@@ -265,6 +269,7 @@ impl Cli {
             | Command::MirrorEvents(_)
             | Command::Hooks(_)
             | Command::DataRetrieval(_)
+            | Command::WebhookListener(_)
             | Command::Migrate(_)
             | Command::Check(_)
             | Command::Config(_)
@@ -306,6 +311,7 @@ mod tests {
             "mirror-events",
             "data-retrieval",
             "load",
+            "webhook-listener",
             "hooks",
             "migrate",
             "check",

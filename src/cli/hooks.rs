@@ -87,3 +87,12 @@ pub struct HooksMissedArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Options of `msght webhook-listener`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:\n  msght webhook-listener --drain")]
+pub struct WebhookListenerArgs {
+    /// Stop when the queue is empty
+    #[arg(long)]
+    pub drain: bool,
+}

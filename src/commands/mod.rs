@@ -28,6 +28,7 @@ mod run_each;
 mod run_worker;
 mod start;
 mod update_repo;
+mod webhook_listener;
 
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::GetRepos(args) => get_repos::run(app()?, args).await,
         Command::Start(args) => start::run(app()?, args).await,
         Command::MirrorEvents(args) => mirror_events::run(app()?, args).await,
+        Command::WebhookListener(args) => webhook_listener::run(app()?, args).await,
         Command::Hooks(args) => hooks::run(app()?, args).await,
         Command::DataRetrieval(args) => data_retrieval::run(app()?, args).await,
         Command::Load(args) => load::run(app()?, args).await,

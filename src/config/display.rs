@@ -72,6 +72,7 @@ impl Settings {
             "telemetry.connection_string" => {
                 json!(self.telemetry.connection.as_ref().map(|connection| connection.key.hint()))
             }
+            "telemetry.via_queue" => json!(self.telemetry.via_queue),
             "logging.file" => json!(self.logging.file.to_string_lossy()),
             "logging.level" => json!(self.logging.level.name()),
             "logging.keep_days" => json!(self.logging.keep_days),

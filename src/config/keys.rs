@@ -9,6 +9,8 @@ pub(super) enum ValueKind {
     Number,
     /// A string or an integer, kept as text.
     TextOrNumber,
+    /// True or false.
+    Flag,
     /// An array of strings, or one string that is split at commas.
     List,
 }
@@ -19,6 +21,7 @@ impl ValueKind {
         match self {
             ValueKind::Text => "a string",
             ValueKind::Number => "a whole number",
+            ValueKind::Flag => "true or false",
             ValueKind::TextOrNumber => "a string or a whole number",
             ValueKind::List => "an array of strings, or one string with commas between",
         }
@@ -91,6 +94,7 @@ pub const KEYS: &[Key] = &[
     text("webhooks.public_url"),
     secret("webhooks.secret", ValueKind::Text),
     secret("telemetry.connection_string", ValueKind::Text),
+    Key { path: "telemetry.via_queue", kind: ValueKind::Flag, secret: false },
     text("logging.file"),
     text("logging.level"),
     number("logging.keep_days"),

@@ -179,6 +179,8 @@ pub struct WebhookSettings {
 pub struct TelemetrySettings {
     /// A resource of Application Insights.
     pub connection: Option<ConnectionString>,
+    /// Events of the webhook server go over the queue to `msght webhook-listener`.
+    pub via_queue: bool,
 }
 
 impl Settings {

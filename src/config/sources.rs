@@ -221,6 +221,11 @@ impl Layers {
         self.0.find_value(key).ok().and_then(|value| as_integer(&value))
     }
 
+    /// Returns whether a key is true.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        self.0.find_value(key).ok().and_then(|value| value.to_bool())
+    }
+
     /// Returns the strings of a key.
     pub(super) fn list(&self, key: &str) -> Vec<String> {
         let values = self.0.find_value(key).ok().and_then(Value::into_array).unwrap_or_default();
@@ -347,6 +352,11 @@ fn normalize(origin: &Origin, key: &Key, value: Value) -> Result<Value, ConfigEr
             Some(number) if key.kind == ValueKind::TextOrNumber => Ok(number.to_string().into()),
             Some(number) => Ok(number.into()),
             None => Err(fail(describe(&value, key.secret), key.kind.expected())),
+        },
+        (ValueKind::Flag, value @ Value::Bool(..)) => Ok(value),
+        (ValueKind::Flag, Value::String(_, text)) => match text.parse::<bool>() {
+            Ok(flag) => Ok(flag.into()),
+            Err(_) => Err(fail(format!("{text:?}"), key.kind.expected())),
         },
         (ValueKind::List, Value::String(_, text)) => match tokens::split(&text) {
             Ok(listed) => Ok(listed.into_iter().map(Value::from).collect::<Vec<_>>().into()),

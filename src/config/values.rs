@@ -75,7 +75,10 @@ pub(super) fn check(layers: &Layers) -> Result<Settings, ConfigError> {
             public_url: values.web_url("webhooks.public_url")?,
             secret: values.webhook_secret()?,
         },
-        telemetry: TelemetrySettings { connection: values.connection()? },
+        telemetry: TelemetrySettings {
+            connection: values.connection()?,
+            via_queue: values.0.flag("telemetry.via_queue").unwrap_or_default(),
+        },
         logging: LogConfig {
             file: values.path("logging.file")?.unwrap_or_else(|| data_dir.join("logfile.txt")),
             level: values.level()?.unwrap_or(LEVEL),

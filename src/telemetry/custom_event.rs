@@ -39,6 +39,13 @@ pub enum CustomEvent<'a> {
     },
     /// A run over all repositories has ended.
     DataCollectionComplete,
+    /// The webhook server has received an event.
+    ReceivedEvent {
+        /// Its type, as its delivery names it.
+        kind: &'a str,
+        /// The number of its delivery.
+        id: &'a str,
+    },
 }
 
 impl fmt::Display for CustomEvent<'_> {
@@ -50,6 +57,7 @@ impl fmt::Display for CustomEvent<'_> {
             Self::KeyDoesNotHaveAccess { .. } => "Key Does Not Have Access to Repo",
             Self::InaccessibleRepo { .. } => "Inaccessible Repo",
             Self::DataCollectionComplete => "Data Collection Complete",
+            Self::ReceivedEvent { .. } => "WEBHOOKS: Received Event",
         })
     }
 }
@@ -69,6 +77,7 @@ impl CustomEvent<'_> {
                 ("Repository", (*repository).to_owned()),
                 ("Org", (*organization).to_owned()),
             ],
+            Self::ReceivedEvent { kind, id } => vec![("Type", (*kind).to_owned()), ("ID", (*id).to_owned())],
         }
     }
 

@@ -2,3 +2,4 @@
 
 pub mod dispatch;
 pub mod missed;
+pub mod received;

@@ -4,6 +4,7 @@
 //! dead letter in the end. What is in progress when the worker is stopped or dies returns to the queue.
 
 mod leased_job;
+mod received_events;
 mod refreshes;
 mod repositories;
 mod users;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use received_events::ReceivedEventHandler;
 pub use refreshes::{RefreshConfig, RefreshStats, run_refreshes};
 pub use repositories::RepositoryHandler;
 pub use users::UserHandler;

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use fake_github::{Delivery, FakeGitHub, HOOK_SECRET, Hook, LOG_KEPT, Options, TokenSpec, World};
+use msght::backend_url::{BackendKind, BackendUrl};
 use rstest::rstest;
 use serde_json::{Value, json};
 use support::backends::Backends::{self, Embedded, Servers};
@@ -173,4 +174,83 @@ async fn a_payload_that_is_gone_is_a_gap() {
     let report = round(&sandbox, &[], 0).await;
     assert_eq!(numbers(&report, ["missed", "taken_in"]), [2, 1], "{report}");
     assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{report}");
+}
+
+/// A server that answers every delivery alike; none hangs up.
+async fn answering(status: u16) -> String {
+    let answer = move || async move { axum::http::StatusCode::from_u16(status).unwrap() };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    url
+}
+
+#[tokio::test]
+async fn a_ping_tells_which_part_of_the_way_failed() {
+    let (fake, sandbox) = estate(Embedded).await;
+    for (status, told) in [
+        (401, "another secret"),
+        (404, "the path leads elsewhere"),
+        (503, "can't store"),
+        (413, "proxy"),
+        (202, "is not in the inbox"),
+    ] {
+        let url = answering(status).await;
+        fake.world_mut(|w| w.hooks[0].url = url.clone());
+        let sandbox = &sandbox_for(&sandbox, &url);
+        sandbox.run(&["hooks", "ping"]).await.assert_output(1, &[told, &url]);
+    }
+    // Nobody listens.
+    fake.world_mut(|w| w.hooks[0].url = URL.to_owned());
+    let output = sandbox.run(&["hooks", "ping", "contoso"]).await;
+    output.assert_output(1, &["GitHub can't reach http://127.0.0.1:1/"]);
+    // Nobody answers.
+    fake.live(|live| live.dropped = 100);
+    sandbox.run(&["hooks", "ping"]).await.assert_output(1, &["got no answer"]);
+    // Nothing is in the log.
+    fake.live(|live| (live.dropped, live.log_lag) = (0, Duration::from_secs(60)));
+    sandbox.run(&["hooks", "ping", "--wait", "2s"]).await.assert_output(1, &["no ping in its log"]);
+    // There is no webhook, or no right to it.
+    fake.world_mut(|w| w.hooks.clear());
+    sandbox.run(&["hooks", "ping"]).await.assert_output(1, &["there is no webhook for the address"]);
+    fake.world_mut(|w| w.owners.clear());
+    sandbox.run(&["hooks", "ping"]).await.assert_output(1, &["may not manage the organization's webhooks"]);
+    let output = sandbox_for(&sandbox, "").run(&["hooks", "ping"]).await;
+    output.assert_output(2, &["webhooks.public_url"]);
+}
+
+/// The same GitHub with another address of ours.
+fn sandbox_for(sandbox: &Sandbox, url: &str) -> Sandbox {
+    let command = sandbox.command(&[]);
+    let api = command.as_std().get_envs().find(|(name, _)| *name == "MSGHT_GITHUB__API_URL").unwrap().1.unwrap();
+    let other = Sandbox::new(api.to_str().unwrap()).with("GHT_WEBHOOK_SECRET", HOOK_SECRET);
+    std::fs::write(other.path().join("orgs.txt"), "contoso\n").unwrap();
+    if url.is_empty() { other } else { other.with("MSGHT_WEBHOOKS__PUBLIC_URL", url) }
+}
+
+#[rstest]
+#[tokio::test]
+async fn received_events_are_reported_from_the_queue(#[values(Embedded, Servers)] backends: Backends) {
+    let _selected = backends.select();
+    let fake = FakeGitHub::start(World::empty(1), Options::unlimited()).await;
+    let sandbox = Sandbox::new(fake.url()).with_queue().with("MSGHT_TELEMETRY__VIA_QUEUE", "true");
+    let command = sandbox.command(&[]);
+    let url = command.as_std().get_envs().find(|(name, _)| *name == "MSGHT_QUEUE__URL").and_then(|(_, url)| url);
+    let url = url.map(|url| url.to_str().unwrap().to_owned());
+    let url = url.unwrap_or_else(|| format!("sqlite:{}", sandbox.data_dir().join("queue.db").display()));
+    std::fs::create_dir_all(sandbox.data_dir()).unwrap();
+    let policy = msght::retry::RetryPolicy::new(Duration::from_secs(5), |_| {});
+    let kinds = [BackendKind::Sqlite, BackendKind::Amqp];
+    let url = BackendUrl::parse(&url, &kinds).unwrap();
+    let queue = msght::queue::Queue::open(&url, "github", &policy).await.unwrap();
+    let route = msght::queue::Route::Log;
+    queue.declare(std::slice::from_ref(&route)).await.unwrap();
+    let bodies = ["PushEvent 17", "nonsense", "star 5a1c"].map(str::to_owned).to_vec();
+    queue.publish(&route, bodies).await.unwrap();
+    queue.close().await;
+    let output = sandbox.run(&["webhook-listener", "--drain"]).await;
+    output.assert_output(1, &["2 reported, 1 given up", "expected TYPE ID"]);
+    let log = std::fs::read_to_string(sandbox.data_dir().join("logfile.txt")).unwrap();
+    assert!(log.contains("WEBHOOKS: Received Event") && log.contains("Type=PushEvent, ID=17"), "{log}");
+    assert!(log.contains("Type=star, ID=5a1c"), "{log}");
 }

@@ -254,6 +254,61 @@ impl World {
         w
     }
 
+    /// Makes one change somewhere, of one kind or another, and tells which repository it was in.
+    pub fn something_happens(&mut self) -> RepoIx {
+        let live = |r: &Repo| r.state == RepoState::Live && r.parent.is_none() && r.branches.contains_key("main");
+        let repos: Vec<RepoIx> = (0..self.repos.len()).filter(|&r| live(&self.repos[r])).collect();
+        let repo = repos[self.below(repos.len())];
+        self.something_happens_in(repo);
+        repo
+    }
+
+    /// Makes one change in a repository.
+    pub fn something_happens_in(&mut self, repo: RepoIx) {
+        let people: Vec<UserIx> =
+            (0..self.users.len() as UserIx).filter(|&u| self.users[u as usize].login.starts_with("dev")).collect();
+        let user = if people.is_empty() { self.repos[repo].owner } else { people[self.below(people.len())] };
+        let person = self.person_of(user);
+        let text = self.sentence();
+        let open: Vec<u32> =
+            self.repos[repo].issues.iter().filter(|i| i.open && !i.deleted).map(|i| i.number).collect();
+        let any = (!open.is_empty()).then(|| open[self.below(open.len())]);
+        let pulls: Vec<u32> = open.iter().copied().filter(|&n| self.issue(repo, n).pull.is_some()).collect();
+        let pull = (!pulls.is_empty()).then(|| pulls[self.below(pulls.len())]);
+        match (self.below(12), any, pull) {
+            (0 | 1, ..) => _ = self.push(repo, "main", 1 + text.len() % 3, person),
+            (2, ..) => _ = self.open_issue(repo, Some(user), &text, Some("made while you wait")),
+            (3 | 4, Some(number), _) => _ = self.add_comment(repo, number, Some(user), &text),
+            (5, Some(number), None) => self.close_issue(repo, number, Some(user)),
+            (5, _, Some(number)) => _ = self.add_review(repo, number, Some(user), "APPROVED", &text),
+            (6, Some(number), _) => self.edit_issue_title(repo, number, &text),
+            (7, _, Some(number)) => _ = self.push_to_pull(repo, number, 1),
+            (8, _, Some(number)) => _ = self.add_review_comment(repo, number, None, Some(user), &text, None),
+            (9, ..) => self.star(repo, user),
+            (10, ..) => {
+                let head_ref = format!("work/{}", self.repos[repo].issues.len() + 1);
+                let new = NewPull {
+                    user,
+                    head_repo: repo,
+                    head_ref,
+                    base_ref: "main".into(),
+                    commits: 1,
+                    title: text,
+                    body: None,
+                    draft: false,
+                };
+                self.open_pull(repo, new);
+            }
+            (11, ..) => {
+                let comment = self.repos[repo].comments.iter().rev().find(|c| !c.deleted).map(|c| c.id);
+                if let Some(id) = comment {
+                    self.edit_comment(repo, id, &text);
+                }
+            }
+            _ => _ = self.open_issue(repo, Some(user), &text, None),
+        }
+    }
+
     /// A repository with a little of everything, told from others by its number.
     pub(super) fn small_repo(&mut self, full_name: &str, r: usize, users: &[UserIx]) -> RepoIx {
         let repo = self.add_repo(full_name);

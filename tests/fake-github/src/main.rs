@@ -1,7 +1,7 @@
 //! A fake GitHub to try msght on without a token, a network or a rate limit to mind:
 //! `cargo run -p fake-github`.
 use clap::{Parser, ValueEnum};
-use fake_github::{FakeGitHub, Limits, Options, RepoState, TokenSpec, World, WorldSize};
+use fake_github::{FakeGitHub, HOOK_SECRET, Limits, Live, Options, RepoState, TokenSpec, World, WorldSize};
 use std::time::Duration;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -32,12 +32,22 @@ struct Args {
     no_limits: bool,
     #[arg(long, value_delimiter = ',', default_value = "fake-token", help = "Tokens that are accepted")]
     tokens: Vec<String>,
+    #[arg(long, value_name = "ORG=URL", help = "An organization's webhook, such as contoso=http://127.0.0.1:4567/")]
+    hook: Vec<String>,
+    #[arg(long, value_name = "SECRET", default_value = HOOK_SECRET, help = "Secret of these webhooks")]
+    hook_secret: String,
+    #[arg(long, value_name = "N", default_value_t = 0, help = "Changes a minute that happen by themselves")]
+    changes: u32,
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, help = "How long at most the API lags behind deliveries")]
+    api_lag: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, help = "How late events appear in their feeds")]
+    feed_lag: u64,
 }
 
 fn main() {
     let args = Args::parse();
     let sized = args.size.is_some() || args.commits.is_some() || args.issues.is_some() || args.pulls.is_some();
-    let world = if sized {
+    let mut world = if sized {
         let base = match args.size.unwrap_or(Size::Small) {
             Size::Small => WorldSize::SMALL,
             Size::Medium => WorldSize::MEDIUM,
@@ -52,7 +62,21 @@ fn main() {
     } else {
         World::edge_cases(args.seed)
     };
+    for hook in &args.hook {
+        let Some((org, url)) = hook.split_once('=') else {
+            eprintln!("--hook {hook}: expected ORG=URL");
+            std::process::exit(2);
+        };
+        let hook = world.add_hook(org, url);
+        world.hooks[hook].secret = Some(args.hook_secret.clone());
+    }
     let options = Options {
+        live: Live {
+            api_lag: Duration::from_secs(args.api_lag),
+            feed_lag: Duration::from_secs(args.feed_lag),
+            in_flight: 8,
+            ..Live::default()
+        },
         tokens: args.tokens.iter().map(|t| TokenSpec::new(t)).collect(),
         limits: if args.no_limits { Limits::off() } else { Limits::default() },
         latency: Duration::from_millis(args.latency_ms),
@@ -85,6 +109,12 @@ fn main() {
     );
     println!("Ctrl-C ends it.");
     loop {
-        std::thread::park();
+        match args.changes {
+            0 => std::thread::park(),
+            changes => {
+                std::thread::sleep(Duration::from_secs(60) / changes);
+                fake.world_mut(|w| w.something_happens());
+            }
+        }
     }
 }
