@@ -8,6 +8,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use crate::store::documents::Collection;
 
 const DATA_MODEL: &str = include_str!("../docs/data-model.md");
+const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
 const CONFIGURATION: &str = include_str!("../docs/configuration.md");
 /// The settings' manual: each key with its default.
 const SETTINGS: &str = include_str!("../config/msght.toml");
@@ -166,6 +167,60 @@ fn documents_name_files_that_exist() {
                     missing.push(format!("{}: {name}", document.display()));
                 }
             }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn architecture_has_the_modules_of_lib_rs_in_its_words() {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let path = |module: &str| {
+        let directory = format!("src/{module}/");
+        if root().join(&directory).is_dir() { directory } else { format!("src/{module}.rs") }
+    };
+    let mut missing = Vec::new();
+    for row in lib.lines().filter_map(|line| line.strip_prefix("//! | [")) {
+        let (modules, contents) = row.split_once(" | ").unwrap();
+        let paths: Vec<String> = quoted(modules).map(|module| format!("`{}`", path(module))).collect();
+        let row = format!("| {} | {contents}", paths.join(", "));
+        if !ARCHITECTURE.lines().any(|line| line == row) {
+            missing.push(row);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Returns the source files below a directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = directory.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let (directories, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+    let mut sources: Vec<PathBuf> = directories.iter().flat_map(|directory| sources(directory)).collect();
+    sources.extend(files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")));
+    sources
+}
+
+#[test]
+fn tables_of_files_have_every_file_of_their_module() {
+    let mut missing = Vec::new();
+    for source in sources(&root().join("src")) {
+        let text = std::fs::read_to_string(&source).unwrap();
+        let rows: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("//! | ")?.split(" | ").next()).collect();
+        if !rows.iter().any(|cell| ["file", "module"].contains(cell)) {
+            continue;
+        }
+        let names = rows.iter().flat_map(|cell| quoted(cell)).flat_map(|path| path.trim_end_matches(".rs").split('/'));
+        let listed: BTreeSet<&str> = names.collect();
+        let mut is_test = false;
+        for line in text.lines() {
+            let declared = line.split_once("mod ").filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+            if let Some(module) = declared.and_then(|(_, rest)| rest.strip_suffix(';')).filter(|_| !is_test)
+                && !listed.contains(module)
+            {
+                missing.push(format!("{}: {module}", source.display()));
+            }
+            is_test = line == "#[cfg(test)]";
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");

@@ -1,6 +1,6 @@
 //! One thin file per subcommand, and what these files share.
 //!
-//! | file | contents |
+//! | shared file | contents |
 //! |---|---|
 //! | `app.rs` | `App`, the commands' context: settings, console and stop signal; opens stores, queue, GitHub client and mirror on demand |
 //! | `hook_clients.rs` | the clients that see to organizations' webhooks |

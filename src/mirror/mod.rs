@@ -19,7 +19,7 @@
 //! | `mapping` | turn JSON into documents and rows; one that takes more than the item stands beside its list |
 //! | `sync_keys` | names the lists of the sync state, and what their watermarks hold |
 //! | `writer`, `page_rows` | store documents, then rows and sync state; handle rows that the database rejects |
-//! | `report`, `event` | tell the result of a run, and what users are told during one |
+//! | `report`, `event`, `error` | tell the result of a run, what users are told during one, and what ends it |
 
 mod accounts;
 mod context;

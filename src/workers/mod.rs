@@ -2,6 +2,12 @@
 //!
 //! A message is acknowledged when its work is done and stored. A failed one is retried with increasing delays and becomes a
 //! dead letter in the end. What is in progress when the worker is stopped or dies returns to the queue.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `leased_job.rs` | a message's job under a lease, and what its end means for the message |
+//! | `repositories.rs`, `users.rs` | the jobs of each queue |
+//! | `refreshes.rs` | refreshes that deliveries and events ask for |
 
 mod leased_job;
 mod received_events;

@@ -3,7 +3,7 @@
 //! | file | syncs |
 //! |---|---|
 //! | `mod.rs` | one page |
-//! | `parts.rs` | one page in smaller parts, if the server can't deliver it in one; `part_size.rs` their size |
+//! | `parts.rs`, `part_size.rs` | one page in smaller parts, if the server can't deliver it in one |
 //! | `successor.rs` | the page that follows another, even if no link says so |
 //! | `walker.rs` | passes over a list's pages |
 //! | `snapshot.rs` | a list as it is now, and what it no longer holds |

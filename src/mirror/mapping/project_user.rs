@@ -16,7 +16,7 @@ const CONTRIBUTORS_AGE: TimeDelta = TimeDelta::days(1);
 pub(crate) const STARGAZER: &ItemMapper = &|repository: &Repository, item: &JsonItem<'_>, out: &mut MappedPage| {
     // `{starred_at, user}` in the form that was asked for; a user alone where that form is not known.
     let user = item.value().get("user").unwrap_or(item.value());
-    // GitHub docs: `user` is nullable. A star of nobody has no key; it is counted below.
+    // GitHub docs: `user` is nullable. A star of nobody has no key; the stage counts it.
     let Some(account) = account(Some(user)) else { return Ok(()) };
     let login = account.login.clone();
     let key = repository.document_key([login.as_str().into()]);

@@ -14,6 +14,7 @@
 //! | `comment_counts.rs` | GitHub's counts against what is stored |
 //! | `refreshes.rs` | what deliveries and events ask to be read again |
 //! | `feeds.rs`, `outbox.rs` | the state of events feeds, and the events to publish |
+//! | `webhooks.rs` | what is known of organizations' webhooks and their delivery logs |
 //! | `leases.rs` | one process at a time |
 //! | `backend.rs`, `sqlite.rs`, `mysql.rs`, `sql.rs` | the two databases, and the SQL that both understand |
 //! | `migrations.rs` | the tables |

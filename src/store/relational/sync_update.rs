@@ -22,11 +22,11 @@ pub enum SyncUpdate {
         /// The last page.
         last: u32,
     },
-    /// Pages of a list were checked and are unchanged.
+    /// Pages of a list were requested and are stored as they are now: others are due first.
     PagesChecked {
         /// The list.
         list: i64,
-        /// Their numbers.
+        /// The pages' numbers.
         pages: Vec<u32>,
     },
     /// The list has been read up to a watermark.
