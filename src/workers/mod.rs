@@ -8,6 +8,7 @@
 //! | `leased_job.rs` | a message's job under a lease, and what its end means for the message |
 //! | `repositories.rs`, `users.rs` | the jobs of each queue |
 //! | `refreshes.rs` | refreshes that deliveries and events ask for |
+//! | `received_events.rs` | events that the webhook server has received, reported |
 
 mod leased_job;
 mod received_events;
