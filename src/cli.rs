@@ -169,8 +169,15 @@ pub struct RetrieveUsersArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     msght data-retrieval --jobs 8\n  \
-    msght data-retrieval --drain")]
+    msght data-retrieval --drain --types PushEvent,IssuesEvent\n  \
+    msght data-retrieval 12345678901")]
 pub struct DataRetrievalArgs {
+    /// Id of one stored event: process it alone, and say what was done
+    #[arg(value_name = "EVENT_ID", conflicts_with_all = ["jobs", "drain", "types"])]
+    pub event: Option<String>,
+    /// Types of events to process, separated by commas [default: all]
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', value_parser = parsers::event_type)]
+    pub types: Vec<String>,
     /// Options of all queue workers.
     #[command(flatten)]
     pub work: WorkArgs,

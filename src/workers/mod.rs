@@ -10,6 +10,7 @@
 //! | `refreshes.rs` | refreshes that deliveries and events ask for |
 //! | `received_events.rs` | events that the webhook server has received, reported |
 
+mod events;
 mod leased_job;
 mod received_events;
 mod refreshes;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use events::{EventReport, EventsConfig, process_event, run_events};
 pub use received_events::ReceivedEventHandler;
 pub use refreshes::{RefreshConfig, RefreshStats, run_refreshes};
 pub use repositories::RepositoryHandler;

@@ -128,18 +128,21 @@ pub async fn run_refreshes(
 }
 
 impl RefreshStats {
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: Self) {
+        self.done += other.done;
+        self.retried += other.retried;
+        self.requests += other.requests;
+        self.free += other.free;
+    }
+
     fn record(
         &mut self,
         joined: Result<anyhow::Result<Self>, tokio::task::JoinError>,
         failure: &mut Option<anyhow::Error>,
     ) {
         match joined {
-            Ok(Ok(one)) => {
-                self.done += one.done;
-                self.retried += one.retried;
-                self.requests += one.requests;
-                self.free += one.free;
-            }
+            Ok(Ok(one)) => self.add(one),
             Ok(Err(error)) => _ = failure.get_or_insert(error),
             // A panic has printed itself; the claim expires.
             Err(error) => tracing::error!(%error, "a refresh panicked"),

@@ -153,6 +153,17 @@ async fn first_branch(ctx: &StageContext, state: &ListState, heads: &[String]) -
     Ok(read)
 }
 
+/// Fetches the commits of a push that no branch leads to any more: from its head down to known ones. A fork's are left out,
+/// as most of what they lead to is its parent's.
+pub(crate) async fn sync_pushed(ctx: &StageContext, head: &str) -> Result<(), MirrorError> {
+    if ctx.repository().json.get("fork").and_then(Value::as_bool) == Some(true) {
+        return Ok(());
+    }
+    let unknown = unknown_heads(ctx, &[head.to_owned()]).await?;
+    walk(ctx, unknown, None, async |_, error| Err(error.into())).await?;
+    fill_history_gaps(ctx).await
+}
+
 /// Returns the heads whose commits the project does not have.
 async fn unknown_heads(ctx: &StageContext, heads: &[String]) -> Result<Vec<String>, MirrorError> {
     let known = ctx.run.stores.relational.known_commits(ctx.project(), heads).await?;

@@ -17,6 +17,7 @@ use crate::mirror::stats::WriteCounts;
 use crate::mirror::writer::{WriteRequest, Writer};
 use crate::names::RepoName;
 use crate::store::documents::Collection;
+use crate::store::relational::ApplyOutcome;
 use crate::store::relational::feeds::{Feed, FeedOwner, Pull};
 
 /// Entries per page: GitHub's maximum (GitHub docs: using pagination).
@@ -247,7 +248,10 @@ impl Mirror {
         let mut out = MappedPage::default();
         map_rows(&known, &item, &item.text("type").unwrap_or_default(), &mut out);
         if !out.rows.is_empty() {
-            self.stores.relational.apply(out.rows).await?;
+            // A row that the database rejects must not end the worker.
+            if let ApplyOutcome::Rejected(reason) = self.stores.relational.apply_or_reject(&out.rows).await? {
+                return Err(MirrorError::Answer(format!("its rows are not stored: {reason}")));
+            }
         }
         Ok(true)
     }

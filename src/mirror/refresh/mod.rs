@@ -106,6 +106,25 @@ impl Mirror {
         Ok(relational.has_completed_lists(known.id).await?.then_some(known))
     }
 
+    /// Returns those of an event's wishes that the stores don't fulfill, without a request.
+    ///
+    /// # Errors
+    /// A store that can't be used.
+    pub async fn unfulfilled(
+        &self,
+        known: &ProjectRecord,
+        wishes: Vec<RefreshRequest>,
+    ) -> Result<Vec<RefreshRequest>, MirrorError> {
+        let checker = Checker::of_repository(&self.stores, known.id, &known.owner, &known.name);
+        let mut left = Vec::new();
+        for wish in wishes {
+            if !checker.is_fulfilled(&wish).await? {
+                left.push(wish);
+            }
+        }
+        Ok(left)
+    }
+
     /// Reads what wishes name in a repository, each list once, and compares each wish with the stores. The caller holds
     /// the repository's lease.
     ///

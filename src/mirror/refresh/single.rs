@@ -11,7 +11,7 @@ use super::check::{Checker, Stored, collection_of};
 use super::{stage_of, stages_of};
 use crate::github::ApiError;
 use crate::mirror::context::StageContext;
-use crate::mirror::entities::{details, issues, pulls, stars};
+use crate::mirror::entities::{commits, details, issues, pulls, stars};
 use crate::mirror::error::MirrorError;
 use crate::mirror::run::RepositoryRun;
 use crate::store::relational::refreshes::{Refresh, RefreshKind, RefreshRequest, Wanted};
@@ -28,6 +28,8 @@ enum Reading {
     Reviews(i64),
     /// The comments of an issue.
     CommentsOf(i64),
+    /// The commits that a push has brought, by its head.
+    Pushed(String),
     /// An entity that is said to be gone: marked as deleted if it is not found.
     Deleted(RefreshKind, String),
     /// An entity that its list doesn't show. Not found, it may be gone, or not be shown yet.
@@ -91,6 +93,10 @@ async fn reading_of(checker: &Checker<'_>, refresh: &Refresh) -> Result<Option<R
     let number = entity.split('/').next().and_then(|number| number.parse().ok());
     Ok(match (kind, wanted, number) {
         (RefreshKind::Reviews, _, Some(number)) => Some(Reading::Reviews(number)),
+        // No branch leads to it any more: it was pushed over, or its branch deleted.
+        (RefreshKind::Commits, Wanted::Commit(sha), _) if !checker.is_fulfilled(&refresh.request).await? => {
+            Some(Reading::Pushed(sha.clone()))
+        }
         (RefreshKind::IssueComments, Wanted::Read, Some(number)) => Some(Reading::CommentsOf(number)),
         (
             RefreshKind::Issues | RefreshKind::Pulls | RefreshKind::IssueComments | RefreshKind::ReviewComments,
@@ -117,6 +123,7 @@ async fn reading_of(checker: &Checker<'_>, refresh: &Refresh) -> Result<Option<R
 async fn perform(ctx: &StageContext, checker: &Checker<'_>, reading: Reading) -> Result<(), MirrorError> {
     match reading {
         Reading::Reviews(number) => details::sync_reviews_of(ctx, number).await,
+        Reading::Pushed(head) => commits::sync_pushed(ctx, &head).await,
         Reading::CommentsOf(number) => issues::sync_comments_of(ctx, number).await.map(drop),
         Reading::Deleted(kind, entity) => fetch_or_tombstone(ctx, checker, kind, &entity).await,
         Reading::Unlisted(kind, entity) => {

@@ -79,6 +79,8 @@ pub struct EventRecord {
     pub kind: String,
     /// Time of the event.
     pub created_at: Option<DateTime<Utc>>,
+    /// Time at which it was stored.
+    pub stored_at: Option<DateTime<Utc>>,
     /// Time at which it was published, if it was.
     pub published_at: Option<DateTime<Utc>>,
     /// Time at which it was processed, if it was.
@@ -159,7 +161,7 @@ impl Relational {
 
     /// Returns an event's way so far, if it is stored.
     pub async fn event_record(&self, id: &str) -> Result<Option<EventRecord>, BackendError> {
-        let sql = "SELECT type, created_at, published_at, processed_at FROM msght_events WHERE event_id = ?";
+        let sql = "SELECT type, created_at, published_at, processed_at, stored_at FROM msght_events WHERE event_id = ?";
         let rows = self.read(sql, vec![id.into()]).await?;
         Ok(rows.first().and_then(|row| {
             Some(EventRecord {
@@ -168,6 +170,7 @@ impl Relational {
                 created_at: moment(&row[1]),
                 published_at: moment(&row[2]),
                 processed_at: moment(&row[3]),
+                stored_at: moment(&row[4]),
             })
         }))
     }

@@ -266,6 +266,25 @@ pub struct Refresh {
     stored_entity: String,
 }
 
+impl Refresh {
+    /// Creates a wish that is worked at once, without a row.
+    pub fn immediate(request: RefreshRequest) -> Self {
+        let stored_entity = request.stored_entity();
+        Self { request, attempts: 0, age: i64::MAX, due: true, version: 0, stored_entity }
+    }
+}
+
+/// The state of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefreshState {
+    /// It waits for its first or next attempt.
+    Pending,
+    /// It was given up, for this reason.
+    Failed(String),
+    /// There is none: it was never expressed, or it has come true.
+    Concluded,
+}
+
 /// The wishes of one repository or organization that a worker has claimed.
 #[derive(Debug, Clone)]
 pub struct ClaimedTarget {
@@ -422,6 +441,23 @@ impl Relational {
             tx.commit().await
         };
         self.backend.with_retry(record).await.map_err(|error| self.backend.backend_error("writing to", &error))
+    }
+
+    /// Returns the state of a wish for the same entity.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn refresh_state(&self, request: &RefreshRequest) -> Result<RefreshState, BackendError> {
+        let sql = "SELECT state, last_error FROM msght_refreshes WHERE target = ? AND entity = ? AND kind = ?";
+        let key = vec![request.target().into(), request.stored_entity().into(), request.kind.name().into()];
+        let rows = self.read(sql, key).await?;
+        Ok(match rows.first() {
+            None => RefreshState::Concluded,
+            Some(row) if row[0].as_str() == Some("failed") => {
+                RefreshState::Failed(row[1].as_str().unwrap_or("given up").to_owned())
+            }
+            Some(_) => RefreshState::Pending,
+        })
     }
 
     /// Claims the wishes of repositories and organizations with due ones, those that have waited longest first. Other

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -80,6 +80,24 @@ impl ForeignQueue {
             }
         }
         taken
+    }
+
+    /// Puts a message on a queue, past the exchange.
+    pub async fn put(&self, queue: &str, body: &str) {
+        match self {
+            Self::File(path) => {
+                let sql = "INSERT INTO messages (queue, routing_key, body, published_at) VALUES (?, 'by hand', ?, 0)";
+                sqlx::query(sql).bind(queue).bind(body).execute(&mut open(path).await).await.expect(sql);
+            }
+            Self::Broker(url) => {
+                let (connection, channel) = channel(url).await;
+                let options = BasicPublishOptions::default();
+                let properties = BasicProperties::default().with_delivery_mode(2);
+                let sent = channel.basic_publish("".into(), queue.into(), options, body.as_bytes(), properties).await;
+                sent.unwrap().await.unwrap();
+                connection.close(200, "done".into()).await.unwrap();
+            }
+        }
     }
 
     async fn execute(&self, sql: &'static str) {

@@ -1,6 +1,7 @@
 //! Events: each is stored once and routed once, whatever goes wrong on the way.
 
 mod foreign_queue;
+mod processing;
 mod requeue;
 
 use std::collections::BTreeSet;
