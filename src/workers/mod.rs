@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `leased_job.rs` | a message's job under a lease, and what its end means for the message |
 //! | `repositories.rs`, `users.rs` | the jobs of each queue |
+//! | `events.rs` | the jobs of the queues of events: done when both stores have what an event tells of |
 //! | `refreshes.rs` | refreshes that deliveries and events ask for |
 //! | `received_events.rs` | events that the webhook server has received, reported |
 
