@@ -6,6 +6,7 @@ mod listing;
 mod load;
 mod parsers;
 mod repositories;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use self::hooks::{
 pub use self::listing::{GetReposArgs, ListArgs, StartArgs, TokenArgs};
 pub use self::load::LoadArgs;
 pub use self::repositories::{RetrieveRepoArgs, UpdateRepoArgs, stages_of};
+pub use self::webhooks::WebhooksArgs;
 use crate::config::Sources;
 use crate::telemetry::Level;
 
@@ -99,6 +101,8 @@ pub enum Command {
     MirrorEvents(MirrorEventsArgs),
     /// Read again what deliveries and events name, beside any number of other workers
     DataRetrieval(DataRetrievalArgs),
+    /// Receive GitHub's deliveries, keep them, and note what they name
+    Webhooks(WebhooksArgs),
     /// Put repositories or users on their queue, or requeue events and dead letters
     Load(LoadArgs),
     /// Report the events that the webhook server has received
@@ -277,6 +281,7 @@ impl Cli {
             | Command::Hooks(_)
             | Command::DataRetrieval(_)
             | Command::WebhookListener(_)
+            | Command::Webhooks(_)
             | Command::Migrate(_)
             | Command::Check(_)
             | Command::Config(_)
@@ -317,6 +322,7 @@ mod tests {
             "retrieve-users",
             "mirror-events",
             "data-retrieval",
+            "webhooks",
             "load",
             "webhook-listener",
             "hooks",

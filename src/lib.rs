@@ -9,9 +9,8 @@
 //! | [`cli`] | the command line's types and checks |
 //! | [`check`] | checks of everything that a run needs: tokens, organizations, stores |
 //! | [`config`] | typed settings from defaults, file, environment and flags, each with its origin |
-//! | [`list_files`] | `orgs.txt` and `projects.txt`, the lists that users keep |
 //! | [`scheduler`] | a run over all repositories: due ones, their order, and stop conditions |
-//! | [`webhooks`] | what deliveries name; those that did not arrive, found in GitHub's logs |
+//! | [`webhooks`] | deliveries of webhooks: received, verified, kept, worked, and found in GitHub's logs |
 //! | [`workers`] | the workers of a queue: concurrent jobs, leases, retries, dead letters |
 //! | [`leased`] | work under a lease: one process at a time on each repository and account |
 //! | [`mirror`] | the stages of a repository, lists and sync state, the mapping from JSON to rows |
@@ -19,6 +18,7 @@
 //! | [`queue`] | work queues and the routing of events: an SQLite file, or RabbitMQ |
 //! | [`store`] | raw documents and relational tables: SQLite files, or MongoDB and MySQL |
 //! | [`telemetry`] | the log file, the terminal, telemetry events |
+//! | [`list_files`] | `orgs.txt` and `projects.txt`, the lists that users keep |
 //! | [`retry`] | the retry policy for unavailable servers |
 //! | [`azure`] | a storage account, as far as a check inspects it |
 //! | [`open_files`] | the limit of open files: which errors it causes |

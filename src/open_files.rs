@@ -24,6 +24,28 @@ pub fn is_limit_reached() -> bool {
     (0..PROBED_FILES).map(open).collect::<io::Result<Vec<File>>>().is_err_and(|error| is_limit_code(&error))
 }
 
+/// Raises the process's limit as far as the system allows without rights, and returns it; `None` where the system does not
+/// tell.
+#[cfg(unix)]
+pub fn limit() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is this function's own, and outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return None;
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: as above; the structure is only read.
+    let is_raised =
+        limit.rlim_cur < limit.rlim_max && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0;
+    let current = if is_raised { raised.rlim_cur } else { limit.rlim_cur };
+    Some(usize::try_from(current).unwrap_or(usize::MAX))
+}
+
+#[cfg(not(unix))]
+pub fn limit() -> Option<usize> {
+    None
+}
+
 #[cfg(unix)]
 fn is_limit_code(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))

@@ -30,7 +30,7 @@ pub(super) async fn run(mut app: App, args: &CheckArgs) -> anyhow::Result<Comman
     let hook_token = settings.hook_token();
     let expected = Expected {
         organizations,
-        webhooks: settings.webhooks.public_url.as_ref().map(|_| settings.webhooks.secret.is_some()),
+        webhooks: settings.webhooks.public_url.as_ref().map(|_| !settings.webhooks.secrets.is_empty()),
         read_tokens: settings.tokens().into_iter().map(|token| token.secret).collect(),
         hook_token: hook_token.map(|token| (token, settings.github.hook_token.is_some())),
         app: settings.app().map(|(id, _)| id.to_owned()),

@@ -15,10 +15,6 @@ use crate::list_files::Orgs;
 use crate::mirror::Mirror;
 use crate::webhooks::missed::{OrganizationRound, Rounds};
 
-/// Events with which nothing changes that is mirrored.
-const IGNORED: [&str; 7] =
-    ["check_run", "check_suite", "workflow_run", "workflow_job", "status", "deployment", "deployment_status"];
-
 /// Runs one of the subcommands.
 ///
 /// # Errors
@@ -127,8 +123,8 @@ async fn rounds(app: &App, mirror: &Mirror, url: Url, args: &HooksMissedArgs) ->
     Ok(Rounds {
         stores: mirror.stores.clone(),
         queue: app.queue().await?,
-        spec: WebhookSpec { url, secret: webhooks.secret.clone(), repair: args.repair },
-        ignore: IGNORED.map(str::to_owned).to_vec(),
+        spec: WebhookSpec { url, secret: webhooks.secrets.first().cloned(), repair: args.repair },
+        ignore: webhooks.ignore.clone(),
         redeliver: args.redeliver,
         cancel: app.shutdown.clone(),
     })

@@ -29,6 +29,7 @@ mod run_worker;
 mod start;
 mod update_repo;
 mod webhook_listener;
+mod webhooks;
 
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +74,7 @@ pub async fn run(cli: Cli, console: Console, shutdown: CancellationToken) -> any
         Command::WebhookListener(args) => webhook_listener::run(app()?, args).await,
         Command::Hooks(args) => hooks::run(app()?, args).await,
         Command::DataRetrieval(args) => data_retrieval::run(app()?, args).await,
+        Command::Webhooks(args) => webhooks::run(app()?, args).await,
         Command::Load(args) => load::run(app()?, args).await,
     }
 }

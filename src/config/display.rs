@@ -68,7 +68,16 @@ impl Settings {
             "webhooks.public_url" => {
                 json!(self.webhooks.public_url.as_ref().map(|url| redacted(url.as_str())))
             }
-            "webhooks.secret" => hint(&self.webhooks.secret),
+            "webhooks.secret" => match self.webhooks.secrets.as_slice() {
+                [] => Value::Null,
+                [secret] => json!(secret.hint()),
+                secrets => json!(secrets.iter().map(Secret::hint).collect::<Vec<_>>()),
+            },
+            "webhooks.admin_listen" => json!(self.webhooks.admin_listen.to_string()),
+            "webhooks.admin_token" => hint(&self.webhooks.admin_token),
+            "webhooks.admin_hosts" => json!(self.webhooks.admin_hosts),
+            "webhooks.ignore" => json!(self.webhooks.ignore),
+            "webhooks.keep_days" => json!(self.webhooks.keep_days),
             "telemetry.connection_string" => {
                 json!(self.telemetry.connection.as_ref().map(|connection| connection.key.hint()))
             }

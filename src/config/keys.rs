@@ -11,8 +11,12 @@ pub(super) enum ValueKind {
     TextOrNumber,
     /// True or false.
     Flag,
-    /// An array of strings, or one string that is split at commas.
+    /// An array of tokens, or one string that is split at commas.
     List,
+    /// An array of words, or one string that is split at commas.
+    Words,
+    /// A string, or an array of strings; a variable has one per line.
+    Secrets,
 }
 
 impl ValueKind {
@@ -23,7 +27,8 @@ impl ValueKind {
             ValueKind::Number => "a whole number",
             ValueKind::Flag => "true or false",
             ValueKind::TextOrNumber => "a string or a whole number",
-            ValueKind::List => "an array of strings, or one string with commas between",
+            ValueKind::List | ValueKind::Words => "an array of strings, or one string with commas between",
+            ValueKind::Secrets => "a string, or an array of strings",
         }
     }
 }
@@ -59,6 +64,10 @@ const fn number(path: &'static str) -> Key {
     Key { path, kind: ValueKind::Number, secret: false }
 }
 
+const fn words(path: &'static str) -> Key {
+    Key { path, kind: ValueKind::Words, secret: false }
+}
+
 const fn secret(path: &'static str, kind: ValueKind) -> Key {
     Key { path, kind, secret: true }
 }
@@ -92,7 +101,12 @@ pub const KEYS: &[Key] = &[
     text("events.publish"),
     text("webhooks.listen"),
     text("webhooks.public_url"),
-    secret("webhooks.secret", ValueKind::Text),
+    secret("webhooks.secret", ValueKind::Secrets),
+    text("webhooks.admin_listen"),
+    secret("webhooks.admin_token", ValueKind::Text),
+    words("webhooks.admin_hosts"),
+    words("webhooks.ignore"),
+    number("webhooks.keep_days"),
     secret("telemetry.connection_string", ValueKind::Text),
     Key { path: "telemetry.via_queue", kind: ValueKind::Flag, secret: false },
     text("logging.file"),

@@ -170,8 +170,18 @@ pub struct WebhookSettings {
     pub listen: SocketAddr,
     /// The URL at which GitHub reaches the server.
     pub public_url: Option<Url>,
-    /// The secret that signs deliveries.
-    pub secret: Option<Secret>,
+    /// The secrets that may sign deliveries; the first one is given to new webhooks.
+    pub secrets: Vec<Secret>,
+    /// The address on which status, metrics and readiness are served.
+    pub admin_listen: SocketAddr,
+    /// The token that requests to that address need; set whenever it is not a loopback address.
+    pub admin_token: Option<Secret>,
+    /// The names under which that address may be called, beside loopback names and addresses.
+    pub admin_hosts: Vec<String>,
+    /// Events whose deliveries are answered and counted, but not kept.
+    pub ignore: Vec<String>,
+    /// Days for which the bodies of finished deliveries are kept.
+    pub keep_days: u32,
 }
 
 /// `telemetry.*`

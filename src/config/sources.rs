@@ -232,6 +232,11 @@ impl Layers {
         values.into_iter().filter_map(Value::into_string).collect()
     }
 
+    /// Returns whether any source has the key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.find_value(key).is_ok()
+    }
+
     /// Returns the origin of a key's value.
     pub(super) fn origin(&self, key: &str) -> Origin {
         self.0.find_metadata(key).map_or(Origin::Default, origin_of)
@@ -255,9 +260,21 @@ fn variable_layer(variable: &str, key: &Key, text: &str) -> Result<Layer, Config
         })?;
         Value::from(number)
     } else {
-        Value::from(text)
+        match key.kind {
+            ValueKind::Words => Value::from(split_words(text)),
+            ValueKind::Secrets => {
+                let secrets = text.lines().filter(|line| !line.is_empty());
+                Value::from(secrets.map(str::to_owned).collect::<Vec<_>>())
+            }
+            _ => Value::from(text),
+        }
     };
     Ok(layer(origin, key.path, value))
+}
+
+/// Splits a list of words that is one string.
+fn split_words(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 fn not_unicode(origin: Origin, key: &str) -> ConfigError {
@@ -373,6 +390,16 @@ fn normalize(origin: &Origin, key: &Key, value: Value) -> Result<Value, ConfigEr
                 }
             }
             Ok(entries.into())
+        }
+        (ValueKind::Words, Value::String(_, text)) => Ok(split_words(&text).into()),
+        (ValueKind::Secrets, Value::String(_, text)) => Ok(vec![text].into()),
+        (ValueKind::Words | ValueKind::Secrets, Value::Array(_, entries)) => {
+            match entries.iter().position(|entry| !matches!(entry, Value::String(..))) {
+                Some(index) => {
+                    Err(fail(format!("something that is not a string as entry {}", index + 1), key.kind.expected()))
+                }
+                None => Ok(entries.into()),
+            }
         }
         (_, value) => Err(fail(describe(&value, key.secret), key.kind.expected())),
     }

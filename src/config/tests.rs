@@ -74,7 +74,13 @@ fn documented_file_has_every_key_with_its_default() {
     let settings = load(&uncommented, &[]).unwrap();
     let without_default = ["github.tokens", "github.tokens_file", "github.hook_token", "github.app_id"]
         .into_iter()
-        .chain(["github.app_private_key_file", "webhooks.public_url", "webhooks.secret", "telemetry.connection_string"])
+        .chain([
+            "github.app_private_key_file",
+            "webhooks.public_url",
+            "webhooks.secret",
+            "webhooks.admin_token",
+            "telemetry.connection_string",
+        ])
         .chain(["github.public_url", "dump.azure_account", "dump.azure_access_key", "dump.azure_endpoint"]);
     let without_default: Vec<&str> = without_default.collect();
     for ((key, value), (_, default)) in values(&settings).into_iter().zip(values(&defaults())) {
@@ -243,6 +249,12 @@ fn invalid_value_is_reported_with_origin_and_expectation() {
         ("[sql]\nurl = 'github.db'", "without a scheme", "sqlite:PATH"),
         ("[dump]\ntarget = 'sqlite:x'", "the scheme sqlite:", "file:PATH"),
         ("[webhooks]\nlisten = 'localhost'", "found \"localhost\"", "127.0.0.1:4567"),
+        ("[webhooks]\nadmin_listen = '0.0.0.0:1'", "without a token", "webhooks.admin_token"),
+        ("[webhooks]\nignore = 'Check Run'", "found \"Check Run\"", "check_run"),
+        ("[webhooks]\nignore = [1]", "not a string as entry 1", "an array of strings"),
+        ("[webhooks]\nadmin_hosts = ['a/b']", "found \"a/b\"", "names of hosts"),
+        ("[webhooks]\nsecret = ''", "an empty text", "a secret"),
+        ("[webhooks]\nkeep_days = 0", "found 0", "from 1"),
         ("[webhooks]\npublic_url = 'x'", "found a text that is not a URL", "http"),
         ("[logging]\nlevel = 'loud'", "found \"loud\"", "error, warn, info, debug or trace"),
         ("[logging]\nkeep_days = 0", "found 0", "from 1"),
@@ -269,6 +281,9 @@ fn errors_show_no_secrets() {
         "[github]\napi_url = 'https://u:s3cret@h/'",
         "[webhooks]\nsecret = \"s3cret\\u0001\"",
         "[webhooks]\nsecret = 's3cret' 's3cret'",
+        "[webhooks]\nsecret = ['s3cret', \"s3cret\\u0001\"]",
+        "[webhooks]\nsecret = ['s3cret', 5]",
+        "[webhooks]\nadmin_token = 's3cret s3cret'",
         "[queue]\nurl = ['amqp://u:s3cret@h']",
     ] {
         let error = load(file, &[]).unwrap_err();
@@ -285,10 +300,26 @@ fn own_variables_override_those_of_the_first_msght() {
     let old = [("GHT_WEBHOOK_URL", "https://old/"), ("GHT_WEBHOOK_SECRET", "old"), ("GHT_WEBHOOK_TOKEN", "old")];
     let settings = load("", &old).unwrap();
     assert_eq!(settings.webhooks.public_url.as_ref().unwrap().as_str(), "https://old/");
-    assert_eq!(settings.webhooks.secret.as_ref().unwrap().expose(), "old");
+    assert_eq!(settings.webhooks.secrets[0].expose(), "old");
     assert_eq!(settings.hook_token().unwrap().expose(), "old");
     let settings = load("", &[old[0], ("MSGHT_WEBHOOKS__PUBLIC_URL", "https://new/")]).unwrap();
     assert_eq!(settings.webhooks.public_url.unwrap().as_str(), "https://new/");
+}
+
+#[test]
+fn webhooks_take_several_secrets_and_lists() {
+    let secrets = |settings: &Settings| -> Vec<String> {
+        settings.webhooks.secrets.iter().map(|secret| secret.expose().to_owned()).collect()
+    };
+    let settings =
+        load("[webhooks]\nsecret = ['new, one', 'old']\nignore = []\nadmin_hosts = 'a.example, b'", &[]).unwrap();
+    assert_eq!(secrets(&settings), ["new, one", "old"]);
+    assert_eq!(settings.webhooks.ignore, [""; 0]);
+    assert_eq!(settings.webhooks.admin_hosts, ["a.example", "b"]);
+    let settings =
+        load("", &[("MSGHT_WEBHOOKS__SECRET", "new\nold"), ("MSGHT_WEBHOOKS__IGNORE", "status, push")]).unwrap();
+    assert_eq!(secrets(&settings), ["new", "old"]);
+    assert_eq!(settings.webhooks.ignore, ["status", "push"]);
 }
 
 #[test]

@@ -26,6 +26,11 @@ const API_URL: &str = "https://api.github.com/";
 const USER_AGENT: &str = concat!("msght/", env!("CARGO_PKG_VERSION"));
 const RESERVE: u32 = 50;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4567);
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4568);
+/// With all events, these kinds are nearly all deliveries, and nothing that is mirrored changes with them.
+const IGNORE: [&str; 7] =
+    ["check_run", "check_suite", "workflow_run", "workflow_job", "status", "deployment", "deployment_status"];
+const WEBHOOK_KEEP_DAYS: u32 = 30;
 const EXCHANGE: &str = "github";
 const PREFETCH: u16 = 16;
 /// With waits that grow fourfold, five attempts take three quarters of an hour.
@@ -45,7 +50,7 @@ pub(super) const CONCURRENCY_PER_TOKEN: usize = 16;
 const MAX_EXCHANGE_LEN: usize = 255;
 /// The maximum length of an App's id, in characters; a client id has 20.
 const MAX_APP_ID_LEN: usize = 64;
-/// The upper bound of `logging.keep_days`: more than ten years is a typing error.
+/// The upper bound of `logging.keep_days` and `webhooks.keep_days`: more than ten years is a typing error.
 const MAX_KEEP_DAYS: u64 = 3650;
 
 /// Checks the merged values, and fills in the defaults.
@@ -70,11 +75,7 @@ pub(super) fn check(layers: &Layers) -> Result<Settings, ConfigError> {
         github: values.github()?,
         mirror: MirrorSettings { fork_commits: values.fork_commits()?.unwrap_or_default() },
         events: EventSettings { publish: values.events_publish()?.unwrap_or_default() },
-        webhooks: WebhookSettings {
-            listen: values.listen()?.unwrap_or(LISTEN),
-            public_url: values.web_url("webhooks.public_url")?,
-            secret: values.webhook_secret()?,
-        },
+        webhooks: values.webhooks()?,
         telemetry: TelemetrySettings {
             connection: values.connection()?,
             via_queue: values.0.flag("telemetry.via_queue").unwrap_or_default(),
@@ -312,27 +313,60 @@ impl Values<'_> {
         }
     }
 
-    fn listen(&self) -> Result<Option<SocketAddr>, ConfigError> {
-        const KEY: &str = "webhooks.listen";
-        self.0
-            .text(KEY)
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    self.invalid(KEY, format!("{text:?}"), "an address and a port, as 127.0.0.1:4567 or [::]:4567")
-                })
-            })
-            .transpose()
+    fn webhooks(&self) -> Result<WebhookSettings, ConfigError> {
+        const ADMIN: &str = "webhooks.admin_listen";
+        const IGNORED: &str = "webhooks.ignore";
+        let admin_listen = self.socket_address(ADMIN)?.unwrap_or(ADMIN_LISTEN);
+        let admin_token = self.token("webhooks.admin_token")?;
+        if !admin_listen.ip().is_loopback() && admin_token.is_none() {
+            let found = format!("{admin_listen}, which other machines reach, without a token");
+            return Err(self.invalid(ADMIN, found, "webhooks.admin_token beside it, or a loopback address"));
+        }
+        let is_event = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let ignore = if self.0.has(IGNORED) {
+            self.words(IGNORED, is_event, "names of events, as check_run")?
+        } else {
+            IGNORE.map(str::to_owned).to_vec()
+        };
+        let is_host = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        Ok(WebhookSettings {
+            listen: self.socket_address("webhooks.listen")?.unwrap_or(LISTEN),
+            public_url: self.web_url("webhooks.public_url")?,
+            secrets: self.webhook_secrets()?,
+            admin_listen,
+            admin_token,
+            admin_hosts: self.words("webhooks.admin_hosts", is_host, "names of hosts, as msght.example.com")?,
+            ignore,
+            keep_days: self.number("webhooks.keep_days", 1..=MAX_KEEP_DAYS)?.unwrap_or(WEBHOOK_KEEP_DAYS),
+        })
     }
 
-    fn webhook_secret(&self) -> Result<Option<Secret>, ConfigError> {
-        const KEY: &str = "webhooks.secret";
-        match self.0.text(KEY) {
-            Some(text) if text.is_empty() => Err(self.invalid(KEY, "an empty text", "a secret, or the key left out")),
-            Some(text) if text.chars().any(char::is_control) => {
-                Err(self.invalid(KEY, "a text with control characters", "a secret without them"))
-            }
-            text => Ok(text.map(Secret::new)),
+    fn socket_address(&self, key: &str) -> Result<Option<SocketAddr>, ConfigError> {
+        const EXPECTED: &str = "an address and a port, as 127.0.0.1:4567 or [::]:4567";
+        let parse = |text: String| text.parse().map_err(|_| self.invalid(key, format!("{text:?}"), EXPECTED));
+        self.0.text(key).map(parse).transpose()
+    }
+
+    fn words(&self, key: &str, allowed: impl Fn(char) -> bool, expected: &str) -> Result<Vec<String>, ConfigError> {
+        let words = self.0.list(key);
+        match words.iter().find(|word| word.is_empty() || !word.chars().all(&allowed)) {
+            Some(word) => Err(self.invalid(key, format!("{word:?}"), expected)),
+            None => Ok(words),
         }
+    }
+
+    fn webhook_secrets(&self) -> Result<Vec<Secret>, ConfigError> {
+        const KEY: &str = "webhooks.secret";
+        let secrets = self.0.list(KEY);
+        for text in &secrets {
+            if text.is_empty() {
+                return Err(self.invalid(KEY, "an empty text", "a secret, or the key left out"));
+            }
+            if text.chars().any(char::is_control) {
+                return Err(self.invalid(KEY, "a text with control characters", "a secret without them"));
+            }
+        }
+        Ok(secrets.into_iter().map(Secret::new).collect())
     }
 
     fn fork_commits(&self) -> Result<Option<ForkCommits>, ConfigError> {

@@ -85,6 +85,8 @@ fn help_lists_working_commands() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
+        // Further lines of a description are indented more.
+        .filter(|line| !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     let commands = [
@@ -95,7 +97,12 @@ fn help_lists_working_commands() {
         "update-repo",
         "retrieve-user",
         "retrieve-users",
+        "mirror-events",
+        "data-retrieval",
+        "webhooks",
         "load",
+        "webhook-listener",
+        "hooks",
         "migrate",
         "check",
         "config",

@@ -42,4 +42,5 @@ mod tombstones;
 mod turns;
 mod update;
 mod users;
+mod webhooks;
 mod workers;

@@ -29,7 +29,8 @@ impl Webhooks {
             }
             return Ok(Self { spec: None, with_token: None, with_app: None });
         };
-        let spec = Some(WebhookSpec { url, secret: settings.webhooks.secret.clone(), repair: args.repair_hooks });
+        let spec =
+            Some(WebhookSpec { url, secret: settings.webhooks.secrets.first().cloned(), repair: args.repair_hooks });
         let with_token = match settings.hook_token() {
             Some(token) => {
                 let mut app = app.clone();

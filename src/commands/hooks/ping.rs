@@ -29,7 +29,8 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(2);
 /// A setting, a file or a store that can't be used.
 pub(super) async fn run(app: App, args: &HooksPingArgs) -> anyhow::Result<CommandOutcome> {
     let organizations = organizations(&args.targets)?;
-    let spec = WebhookSpec { url: public_url(&app)?, secret: app.settings.webhooks.secret.clone(), repair: false };
+    let spec =
+        WebhookSpec { url: public_url(&app)?, secret: app.settings.webhooks.secrets.first().cloned(), repair: false };
     let mirror = app.mirror().await?;
     let clients = HookClients::new(&app, &mirror.github).await?;
     let mut outcome = CommandOutcome::Complete;

@@ -6,7 +6,8 @@
 //!     └── failed ◀─┘        worked again at its time
 //! ```
 //!
-//! A delivery is worked under a lease, which a process that dies leaves to expire; until it is done it is found again.
+//! A delivery is worked under a lease, which a process that dies leaves to expire; until it is done it is found again
+//! (`docs/webhooks.md`, "What is kept").
 
 use std::fmt;
 use std::io::{self, Read, Write};

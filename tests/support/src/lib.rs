@@ -6,4 +6,5 @@ pub mod program;
 pub mod servers;
 pub mod snapshot;
 pub mod stores;
+pub mod webhooks;
 pub mod workers;
