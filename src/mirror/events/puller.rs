@@ -24,7 +24,7 @@ use crate::store::relational::feeds::{Feed, FeedOwner, Pull};
 const PER_PAGE: &str = "100";
 /// Maximum number of pages of a pull: GitHub's feeds have 300 entries.
 const MAX_PAGES: usize = 3;
-/// Entries appear late, behind known ones: a pull reads on until it has met known ones of so many hours.
+/// Entries appear late, behind known ones: a pull reads on until it is so many hours behind the newest one of the last pull.
 const OVERLAP_HOURS: i64 = 6;
 
 /// The result of a pull with the number of events that it has stored.
@@ -51,9 +51,6 @@ struct Puller<'a> {
     /// Time of the newest and of the oldest entry so far.
     newest: Option<(String, DateTime<Utc>)>,
     oldest: Option<DateTime<Utc>>,
-    /// Time of the newest entry that was known before.
-    newest_known: Option<DateTime<Utc>>,
-    met_known: bool,
     entries: usize,
     new: usize,
     /// Entries that could not be used: the page is fetched again.
@@ -73,8 +70,6 @@ pub(super) async fn pull(mirror: &Mirror, feed: &Feed, counter: &RequestCounter)
         repositories: HashMap::new(),
         newest: None,
         oldest: None,
-        newest_known: None,
-        met_known: false,
         entries: 0,
         new: 0,
         unusable: 0,
@@ -128,9 +123,10 @@ impl Puller<'_> {
         tokens.into_iter().find(|token| token.fingerprint != last)
     }
 
-    /// Returns whether the pull has gone behind known entries far enough to find late ones.
+    /// Returns whether the pull has gone far enough behind the newest entry of the last one to find late ones. That an entry is
+    /// stored says nothing: another feed, or a backfill, may have stored it, and not those behind it.
     fn has_met_enough(&self) -> bool {
-        let reached = self.newest_known.map(|known| known - Duration::hours(OVERLAP_HOURS));
+        let reached = self.feed.newest_at.map(|known| known - Duration::hours(OVERLAP_HOURS));
         reached.zip(self.oldest).is_some_and(|(reached, oldest)| oldest < reached)
     }
 
@@ -154,7 +150,7 @@ impl Puller<'_> {
         let mut out = MappedPage::default();
         let mut seen: HashSet<String> = HashSet::new();
         for (id, item) in items {
-            self.note(&id, &item, known.contains(&id));
+            self.note(&id, &item);
             if !known.contains(&id) && seen.insert(id.clone()) {
                 self.new += 1;
                 self.entry(id, &item, &mut out).await?;
@@ -167,16 +163,12 @@ impl Puller<'_> {
         writer.write(WriteRequest { counts, documents: out.documents, rows: out.rows }).await
     }
 
-    fn note(&mut self, id: &str, item: &JsonItem<'_>, is_known: bool) {
-        self.met_known |= is_known;
+    fn note(&mut self, id: &str, item: &JsonItem<'_>) {
         let Some(at) = item.date("created_at") else { return };
         if self.newest.as_ref().is_none_or(|(_, newest)| at > *newest) {
             self.newest = Some((id.to_owned(), at));
         }
         self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
-        if is_known {
-            self.newest_known = self.newest_known.max(Some(at));
-        }
     }
 
     /// Maps a new entry: its document, its row in the outbox, and what it tells of a repository that is mirrored.
@@ -197,11 +189,11 @@ impl Puller<'_> {
 
     fn finish(self, first: Option<Page>) -> Pulled {
         let Some(first) = first else { return Pulled { pull: Pull::default(), new: 0 } };
-        let gap = self
-            .feed
-            .pulled_at
-            .zip(self.feed.newest_at)
-            .is_some_and(|(pulled_at, _)| !self.met_known && has_gap(pulled_at, self.entries, Utc::now()));
+        // An empty feed reaches back to nothing, and may have lost all of it.
+        let reaches_back = |known| self.oldest.is_some_and(|oldest| oldest <= known);
+        let before = self.feed.pulled_at.zip(self.feed.newest_at);
+        let gap = before
+            .is_some_and(|(pulled_at, known)| !reaches_back(known) && has_gap(pulled_at, self.entries, Utc::now()));
         Pulled {
             pull: Pull {
                 validator: first.validator.filter(|_| self.unusable == 0),

@@ -16,9 +16,11 @@ use crate::mirror::error::MirrorError;
 use crate::mirror::session::Mirror;
 use crate::queue::Queue;
 use crate::store::BackendError;
-use crate::store::relational::feeds::{Feed, PULL_TIMEOUT};
+use crate::store::relational::Relational;
+use crate::store::relational::feeds::{Feed, FeedOwner, PULL_TIMEOUT};
 use crate::store::relational::leases::process_name;
 use crate::store::relational::outbox::FIRST_LIVE_START;
+use crate::store::relational::refreshes::{RefreshKind, RefreshRequest, Wanted};
 
 /// Maximum number of feeds pulled at a time by one process.
 const MAX_CONCURRENT_PULLS: usize = 16;
@@ -64,6 +66,8 @@ pub async fn run_feeds(
     stop: &CancellationToken,
 ) -> Result<(), BackendError> {
     mirror.stores.relational.remember_moment(FIRST_LIVE_START).await?;
+    // A process may have died between a gap and its closing.
+    close_gaps(&mirror.stores.relational).await?;
     let mirror = Mirror { cancel: stop.clone(), ..mirror.clone() };
     let publisher = Publisher::new(&mirror.stores.relational, queue);
     let shared = Arc::new(Shared { mirror, stats: Arc::clone(stats), stored: Notify::new() });
@@ -115,6 +119,38 @@ async fn publish_loop(
     }
 }
 
+/// Kinds of a repository's entities that a gap in its feed may have hidden.
+const GAP_KINDS: [RefreshKind; 13] = [
+    RefreshKind::Repository,
+    RefreshKind::Branches,
+    RefreshKind::Issues,
+    RefreshKind::IssueComments,
+    RefreshKind::IssueEvents,
+    RefreshKind::Pulls,
+    RefreshKind::ReviewComments,
+    RefreshKind::CommitComments,
+    RefreshKind::Labels,
+    RefreshKind::Releases,
+    RefreshKind::Stars,
+    RefreshKind::Forks,
+    RefreshKind::Collaborators,
+];
+/// Gaps that are closed at a time.
+const GAP_BATCH: usize = 100;
+
+/// Has the lists of repositories read whose feeds had a gap. An organization's gap stays open: which of its repositories it
+/// concerns is not known, and the next `msght start` reads those that have changed.
+async fn close_gaps(relational: &Relational) -> Result<(), BackendError> {
+    for gap in relational.open_feed_gaps(GAP_BATCH).await? {
+        let FeedOwner::Repository { id, owner, name } = &gap.owner else { continue };
+        let wish = |kind| RefreshRequest::of_repository(*id, owner, name, kind, None, Wanted::Read);
+        relational.request_refreshes(GAP_KINDS.into_iter().map(wish).collect()).await?;
+        relational.close_feed_gap(&gap).await?;
+        tracing::info!(feed = gap.feed, "a gap in the feed: the repository's lists are read instead");
+    }
+    Ok(())
+}
+
 /// Claims feeds that are due, and pulls them concurrently.
 async fn pull_loop(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<(), BackendError> {
     let puller = format!("{}/{:08x}", process_name(), rand::random::<u32>());
@@ -160,6 +196,7 @@ async fn pull_claimed(shared: Arc<Shared>, feed: Feed) -> Result<(), BackendErro
             if pulled.pull.gap.is_some() {
                 stats.gaps.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(feed = feed.key, known = ?feed.newest_at, "the feed doesn't reach back to what is known");
+                close_gaps(relational).await?;
             }
             let late = feed.newest_at.map(|newest| (Utc::now() - newest).num_seconds());
             tracing::debug!(feed = feed.key, new = pulled.new, since_last_event = ?late, "feed pulled");
