@@ -29,7 +29,7 @@ use crate::webhooks::metrics::Metrics;
 use crate::webhooks::server;
 use crate::webhooks::signature::Verifier;
 use crate::webhooks::worker::InboxWorker;
-use crate::workers::{RefreshConfig, run_refreshes};
+use crate::workers::{EventsConfig, RefreshConfig, run_events, run_refreshes};
 
 /// Interval of looks at the lists of mirrored accounts.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
@@ -179,7 +179,8 @@ async fn work(app: App, inbox: Inbox, metrics: Arc<Metrics>) {
     stores.close().await;
 }
 
-/// Pulls the feeds that deliveries announce, publishes their events, and with `process` reads again what deliveries name.
+/// Pulls the feeds that deliveries announce, publishes their events, and with `process` reads again what deliveries name and
+/// processes the queues of events.
 /// What ends in an error is begun again: deliveries are received meanwhile.
 async fn follow_up(app: App, process: bool) {
     let mut is_reported = false;
@@ -217,7 +218,15 @@ async fn try_follow_up(app: &App, process: bool) -> anyhow::Result<()> {
         let stats = run_refreshes(mirror.clone(), queue.clone(), config, process_name(), &app.shutdown).await;
         stats.map(drop)
     };
-    let done = tokio::try_join!(feeds, refreshes);
+    let events = async {
+        if !process {
+            return Ok(());
+        }
+        let (prefetch, attempts) = (app.settings.queue.prefetch, app.settings.queue.attempts);
+        let config = EventsConfig { types: Vec::new(), prefetch, drain: false, attempts };
+        run_events(&mirror, &queue, &config, &app.console, &app.shutdown).await.map(drop)
+    };
+    let done = tokio::try_join!(feeds, refreshes, events);
     queue.close().await;
     mirror.close().await;
     done.map(drop)
