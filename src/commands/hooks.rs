@@ -1,6 +1,7 @@
 //! `msght hooks`: lists organizations' webhooks, pings them, and takes in what they have missed.
 
 mod ping;
+mod rounds;
 
 use serde_json::{Value, json};
 use url::Url;
@@ -14,6 +15,8 @@ use crate::github::webhooks::{WebhookSpec, WebhookState};
 use crate::list_files::Orgs;
 use crate::mirror::Mirror;
 use crate::webhooks::missed::{OrganizationRound, Rounds};
+
+pub(super) use rounds::keep_looking;
 
 /// Runs one of the subcommands.
 ///
@@ -101,7 +104,7 @@ async fn missed(app: App, args: &HooksMissedArgs) -> anyhow::Result<CommandOutco
     let organizations = organizations(&args.targets)?;
     let url = public_url(&app)?;
     let mirror = app.mirror().await?;
-    let rounds = rounds(&app, &mirror, url, args).await?;
+    let rounds = rounds(&app, &mirror, url, (args.repair, args.redeliver)).await?;
     let clients = HookClients::new(&app, &mirror.github).await?;
     let mut reports = Vec::new();
     for organization in &organizations {
@@ -118,14 +121,14 @@ async fn missed(app: App, args: &HooksMissedArgs) -> anyhow::Result<CommandOutco
 }
 
 /// Builds what a round needs.
-async fn rounds(app: &App, mirror: &Mirror, url: Url, args: &HooksMissedArgs) -> anyhow::Result<Rounds> {
+async fn rounds(app: &App, mirror: &Mirror, url: Url, (repair, redeliver): (bool, bool)) -> anyhow::Result<Rounds> {
     let webhooks = &app.settings.webhooks;
     Ok(Rounds {
         stores: mirror.stores.clone(),
         queue: app.queue().await?,
-        spec: WebhookSpec { url, secret: webhooks.secrets.first().cloned(), repair: args.repair },
+        spec: WebhookSpec { url, secret: webhooks.secrets.first().cloned(), repair },
         ignore: webhooks.ignore.clone(),
-        redeliver: args.redeliver,
+        redeliver,
         cancel: app.shutdown.clone(),
     })
 }

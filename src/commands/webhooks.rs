@@ -9,6 +9,7 @@ use chrono::{SecondsFormat, Utc};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::hooks::keep_looking;
 use super::{App, CommandOutcome};
 use crate::cli::{UsageError, WebhooksArgs};
 use crate::config::Settings;
@@ -26,6 +27,7 @@ use crate::webhooks::admin::{self, Admin, Check};
 use crate::webhooks::inbox::Inbox;
 use crate::webhooks::intake::Intake;
 use crate::webhooks::metrics::Metrics;
+use crate::webhooks::received::ReceivedEvents;
 use crate::webhooks::server;
 use crate::webhooks::signature::Verifier;
 use crate::webhooks::worker::InboxWorker;
@@ -87,6 +89,7 @@ pub(super) async fn run(mut app: App, args: &WebhooksArgs) -> anyhow::Result<Com
     tokio::join!(
         server::serve(admin_listener, admin::routes(admin), Arc::default(), stop.clone()),
         follow_lists(accounts, app.console.clone(), stop.clone()),
+        keep_looking(app.child(), &args.orgs, inbox.clone()),
         work(app.clone(), inbox, Arc::clone(&metrics)),
         follow_up(app.child(), args.process),
         async {
@@ -174,9 +177,25 @@ async fn work(app: App, inbox: Inbox, metrics: Arc<Metrics>) {
         }
     };
     let keep_days = app.settings.webhooks.keep_days;
-    let worker = InboxWorker { stores: stores.clone(), inbox, metrics, keep_days, cancel: app.shutdown.clone() };
+    let received = received_events(&app).await;
+    let (stop, own) = (app.shutdown.clone(), stores.clone());
+    let worker = InboxWorker { stores: own, inbox, metrics, keep_days, received, cancel: stop };
     worker.run().await;
     stores.close().await;
+}
+
+/// Returns where received events are reported. Without the queue it is the log: no delivery waits for a report.
+async fn received_events(app: &App) -> ReceivedEvents {
+    if !app.settings.telemetry.via_queue {
+        return ReceivedEvents::Log;
+    }
+    match app.queue().await {
+        Ok(queue) => ReceivedEvents::Queue(queue),
+        Err(error) => {
+            tracing::warn!(%error, "received events are reported to the log");
+            ReceivedEvents::Log
+        }
+    }
 }
 
 /// Pulls the feeds that deliveries announce, publishes their events, and with `process` reads again what deliveries name and

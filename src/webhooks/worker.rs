@@ -12,6 +12,7 @@ use super::dispatch::dispatch;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::payload::BodyForm;
+use super::received::ReceivedEvents;
 use crate::json;
 use crate::mirror::events::announcement;
 use crate::names::RepoName;
@@ -51,6 +52,8 @@ pub struct InboxWorker {
     pub metrics: Arc<Metrics>,
     /// Days for which the bodies of finished deliveries are kept.
     pub keep_days: u32,
+    /// Where received events are reported.
+    pub received: ReceivedEvents,
     /// Ends the worker; what it holds is finished or given back.
     pub cancel: CancellationToken,
 }
@@ -145,6 +148,8 @@ impl InboxWorker {
         self.stores.relational.request_feeds(feeds).await?;
         let finished = self.stores.documents.finish_deliveries(&done).await?;
         self.metrics.worked.add(finished);
+        let events: Vec<_> = done.iter().map(|done| (done.event.clone(), done.key.guid.clone())).collect();
+        self.received.report(&events).await;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use support::backends::Backends::{self, Embedded, Servers};
 use support::program::Sandbox;
+use tokio::io::AsyncBufReadExt as _;
 
 /// Nobody listens there.
 const URL: &str = "http://127.0.0.1:1/";
@@ -217,6 +218,36 @@ async fn a_ping_tells_which_part_of_the_way_failed() {
     sandbox.run(&["hooks", "ping"]).await.assert_output(1, &["may not manage the organization's webhooks"]);
     let output = sandbox_for(&sandbox, "").run(&["hooks", "ping"]).await;
     output.assert_output(2, &["webhooks.public_url"]);
+}
+
+#[tokio::test]
+async fn a_server_takes_in_what_it_missed_and_gets_pings() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let url = format!("http://{address}/");
+    let (fake, sandbox) = estate(Embedded).await;
+    fake.world_mut(|w| w.hooks[0].url = url.clone());
+    let sandbox = sandbox_for(&sandbox, &url).with("MSGHT_WEBHOOKS__ADMIN_LISTEN", "127.0.0.1:0");
+    open_issues(&fake, 3);
+    fake.delivered().await;
+    let mut server = sandbox.spawn(&["webhooks", "--listen", &address]);
+    let mut lines = tokio::io::BufReader::new(server.stderr.take().unwrap()).lines();
+    let found = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("3 of 3 deliveries did not arrive; 3 taken in") {
+                return;
+            }
+        }
+        panic!("the server ends");
+    };
+    tokio::time::timeout(Duration::from_secs(60), found).await.expect("the round at start");
+    let output = sandbox.run(&["hooks", "ping"]).await;
+    assert_eq!(output.code, Some(0), "{}", output.err);
+    assert!(output.out.contains("contoso: the ping arrived after"), "{}", output.out);
+    server.kill().await.unwrap();
+    let log = std::fs::read_to_string(sandbox.data_dir().join("logfile.txt")).unwrap();
+    assert!(log.contains("WEBHOOKS: Received Event") && log.contains("Type=issues"), "{log}");
 }
 
 /// The same GitHub with another address of ours.
