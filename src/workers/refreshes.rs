@@ -14,7 +14,7 @@ use crate::leased::{Exclusive, run_if_free};
 use crate::mirror::{ForkCommits, Mirror, MirrorError, Refreshed, account_lease_name, repository_lease_name};
 use crate::names::RepoName;
 use crate::queue::{Queue, Route};
-use crate::store::relational::refreshes::{ClaimedTarget, RefreshKind, RefreshOutcome};
+use crate::store::relational::refreshes::{ClaimedTarget, RefreshKind, RefreshOutcome, RefreshRequest, Wanted};
 
 /// Time between looks for due wishes while there are none.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -125,6 +125,15 @@ pub async fn run_refreshes(
         tracing::warn!(%error, "outdated paces stay");
     }
     failure.map_or(Ok(stats), Err)
+}
+
+/// Returns the wish for what takes one request an item, where anything was read that may refer to new ones.
+fn details_of(claimed: &ClaimedTarget, refreshed: &Refreshed) -> Option<RefreshRequest> {
+    let mut done = claimed.refreshes.iter().zip(&refreshed.outcomes).filter(|(refresh, outcome)| {
+        **outcome == RefreshOutcome::Done && !refresh.request.kind.is_background() && !refresh.request.repo.is_empty()
+    });
+    let RefreshRequest { repository_id, owner, repo, .. } = &done.next().filter(|_| refreshed.requests > 0)?.0.request;
+    Some(RefreshRequest::of_repository(*repository_id, owner, repo, RefreshKind::Details, None, Wanted::Read))
 }
 
 impl RefreshStats {

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, clippy::pedantic, clippy::print_stderr, clippy::print_stdout)]
 
 mod deliveries;
+mod dispatch;
 mod documents;
 mod families;
 mod migrate;

@@ -25,6 +25,8 @@ use crate::store::relational::refreshes::{Refresh, RefreshKind, RefreshOutcome, 
 /// Age in seconds of a wish from which on GitHub's answer is believed, where a key may come back: its API lags by some 30
 /// seconds behind its deliveries.
 const SETTLED_AFTER: i64 = 35;
+/// The same for what nobody waits for.
+const BACKGROUND_SETTLED_AFTER: i64 = 12;
 /// Number of failed attempts from which on the repository itself is asked for: it may have gone or moved.
 const RESOLVE_AFTER: i64 = 2;
 /// Seconds until the next attempt where a name belonged to another repository.
@@ -238,10 +240,17 @@ fn is_doubtful(refresh: &Refresh, name: &RepoName) -> bool {
 
 /// Compares a wish with the stores after its kind was read.
 async fn outcome(checker: &Checker<'_>, refresh: &Refresh) -> Result<RefreshOutcome, MirrorError> {
+    let kind = refresh.request.kind;
+    // Nothing but time tells whether GitHub has counted what was announced.
+    let is_counted = matches!(kind, RefreshKind::Contributors | RefreshKind::Languages);
+    if is_counted && refresh.age < BACKGROUND_SETTLED_AFTER {
+        return Ok(RefreshOutcome::Retry("GitHub may not have counted it yet".to_owned()));
+    }
     if checker.is_fulfilled(&refresh.request).await? {
         return Ok(RefreshOutcome::Done);
     }
-    if refresh.request.kind.is_reusable() && refresh.age >= SETTLED_AFTER {
+    let settled_after = if kind.is_background() { BACKGROUND_SETTLED_AFTER } else { SETTLED_AFTER };
+    if kind.is_reusable() && refresh.age >= settled_after {
         tracing::info!(request = ?refresh.request, "another state than announced is believed");
         return Ok(RefreshOutcome::Done);
     }

@@ -16,6 +16,8 @@ const BACKGROUND_COALESCE_SECONDS: i64 = 20;
 const BACKGROUND_PACE_SECONDS: i64 = 120;
 /// Seconds until the next attempt, by the number of failed ones. GitHub's API lags behind its own deliveries.
 const RETRY_DELAYS: [i64; 5] = [2, 10, 60, 600, 3600];
+/// The same where a key may come back: GitHub's answer is believed at the third.
+const SETTLING_DELAYS: [i64; 5] = [2, 10, 25, 600, 3600];
 /// Seconds for which a claim keeps other workers away. A lease on the repository guards work that takes longer.
 const CLAIM_SECONDS: i64 = 60;
 /// Seconds in which a kind of a target is read twice at most.
@@ -65,7 +67,7 @@ kinds! {
     Contributors: "contributors" reusable;
     /// Topics; entity: none.
     Topics: "topics" reusable;
-    /// Languages; entity: none.
+    /// Languages; entity: none. Nobody waits for them.
     Languages: "languages" reusable;
     /// Labels, by name.
     Labels: "labels" reusable;
@@ -116,11 +118,21 @@ kinds! {
 }
 
 impl RefreshKind {
+    fn retry_delays(self) -> &'static [i64] {
+        if self.is_reusable() { &SETTLING_DELAYS } else { &RETRY_DELAYS }
+    }
+
+    /// Returns whether nobody waits for it.
+    pub fn is_background(self) -> bool {
+        matches!(self, Self::Counts | Self::Details | Self::Contributors | Self::Languages)
+    }
+
     /// Returns the number of seconds between a wish and its first reading, and the minimum between two readings.
     fn delays(self) -> (i64, i64) {
-        match self {
-            Self::Counts | Self::Details | Self::Contributors => (BACKGROUND_COALESCE_SECONDS, BACKGROUND_PACE_SECONDS),
-            _ => (COALESCE_SECONDS, MIN_PACE_SECONDS),
+        if self.is_background() {
+            (BACKGROUND_COALESCE_SECONDS, BACKGROUND_PACE_SECONDS)
+        } else {
+            (COALESCE_SECONDS, MIN_PACE_SECONDS)
         }
     }
 
@@ -555,7 +567,7 @@ impl Relational {
                     }
                     // It came along with others: its own attempt is yet to come.
                     RefreshOutcome::Retry(_) if !refresh.due => continue,
-                    RefreshOutcome::Retry(why) => match RETRY_DELAYS.get(failed) {
+                    RefreshOutcome::Retry(why) => match refresh.request.kind.retry_delays().get(failed) {
                         Some(delay) => ("pending", refresh.attempts + 1, now + delay, why),
                         None => ("failed", refresh.attempts + 1, now, why),
                     },

@@ -31,7 +31,6 @@ pub(super) fn push(payload: Payload<'_>, out: &mut Dispatch) {
         out.wish(repository.wish(RefreshKind::Contributors, None, Wanted::Read));
     }
     out.wish_counts(payload);
-    out.wish_details(payload);
 }
 
 /// A branch or tag was made.
@@ -55,7 +54,6 @@ fn reference(payload: Payload<'_>, out: &mut Dispatch, wanted: Wanted) {
     let Some(name) = payload.text("ref") else { return };
     out.wish(repository.wish(kind, name.to_owned(), wanted));
     out.wish_counts(payload);
-    out.wish_details(payload);
 }
 
 /// A commit was commented on.
@@ -63,7 +61,6 @@ pub(super) fn commit_comment(payload: Payload<'_>, out: &mut Dispatch) {
     let (Some(repository), Some(comment)) = (payload.repository(), payload.member("comment")) else { return };
     let Some((sha, id)) = comment.text("commit_id").zip(comment.integer("id")) else { return };
     out.wish(repository.updated(RefreshKind::CommitComments, format!("{sha}/{id}"), comment.date("updated_at")));
-    out.wish_details(payload);
 }
 
 /// A release was made, edited or deleted.
@@ -81,5 +78,4 @@ pub(super) fn release(payload: Payload<'_>, out: &mut Dispatch) {
     out.wish(wish);
     // A release may have made its tag; pushes of many tags are not told of.
     out.wish(repository.wish(RefreshKind::Tags, release.text("tag_name").map(str::to_owned), Wanted::Read));
-    out.wish_details(payload);
 }

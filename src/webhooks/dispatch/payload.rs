@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Dispatch;
 use crate::names::{RepoName, is_login};
+use crate::store::relational::feeds::FeedOwner;
 use crate::store::relational::refreshes::{RefreshKind, RefreshRequest, Wanted};
 
 /// Keys of a repository that its own document and its payloads have in common, and that change with its entities.
@@ -112,6 +113,11 @@ impl Named {
         RefreshRequest { as_of: self.as_of.filter(|_| kind.is_reusable()), ..wish }
     }
 
+    /// Returns the repository as the owner of its feed.
+    pub(super) fn feed_owner(&self) -> FeedOwner {
+        FeedOwner::Repository { id: self.id, owner: self.name.owner().to_owned(), name: self.name.name().to_owned() }
+    }
+
     /// Returns a wish for an entity with an `updated_at`.
     pub(super) fn updated(&self, kind: RefreshKind, entity: String, at: Option<DateTime<Utc>>) -> RefreshRequest {
         self.wish(kind, entity, at.map_or(Wanted::Present, Wanted::UpdatedAt))
@@ -130,11 +136,6 @@ impl Dispatch {
         let mut wish = repository.wish(RefreshKind::Counts, None, Wanted::Present);
         wish.facts = repository_facts(json);
         self.wish(wish);
-    }
-
-    /// Adds a wish for what takes one request an item: whole commits and pull requests, profiles of people.
-    pub(super) fn wish_details(&mut self, payload: Payload<'_>) {
-        self.refreshes.extend(payload.repository().map(|named| named.wish(RefreshKind::Details, None, Wanted::Read)));
     }
 }
 

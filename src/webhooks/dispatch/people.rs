@@ -23,7 +23,6 @@ pub(super) fn member(payload: Payload<'_>, out: &mut Dispatch) {
         _ => Wanted::Read,
     };
     out.wish(repository.wish(RefreshKind::Collaborators, login.to_owned(), wanted));
-    out.wish_details(payload);
     // Whether this one is a member of the organization, too, its own lists tell.
     if let Some(organization) = payload.organization() {
         out.wish(organization_wish(organization, RefreshKind::OutsideCollaborators, login.to_owned(), Wanted::Read));

@@ -61,7 +61,6 @@ pub(super) fn star(payload: Payload<'_>, out: &mut Dispatch) {
     wish.as_of = wish.as_of.max(payload.date("starred_at"));
     out.wish(wish);
     out.wish_counts(payload);
-    out.wish_details(payload);
 }
 
 /// The repository was forked.
@@ -69,5 +68,4 @@ pub(super) fn fork(payload: Payload<'_>, out: &mut Dispatch) {
     let (Some(named), Some(id)) = (payload.repository(), payload.integer("forkee.id")) else { return };
     out.wish(named.wish(RefreshKind::Forks, id.to_string(), Wanted::Present));
     out.wish_counts(payload);
-    out.wish_details(payload);
 }

@@ -32,7 +32,6 @@ pub(super) fn issues(payload: Payload<'_>, out: &mut Dispatch) {
     }
     milestone_of(&repository, issue, out);
     out.wish_counts(payload);
-    out.wish_details(payload);
 }
 
 /// A milestone counts its open and closed issues.
@@ -65,7 +64,6 @@ pub(super) fn issue_comment(payload: Payload<'_>, out: &mut Dispatch) {
         // A comment changes the pull request's `updated_at`, too.
         out.wish(repository.updated(RefreshKind::Pulls, number.to_string(), issue.date("updated_at")));
     }
-    out.wish_details(payload);
 }
 
 /// Issues that were made parts of each other, or dependent on each other, perhaps in another repository.
@@ -115,7 +113,6 @@ pub(super) fn milestone(payload: Payload<'_>, out: &mut Dispatch) {
         "deleted" => repository.wish(RefreshKind::Milestones, number, Wanted::Gone),
         _ => repository.updated(RefreshKind::Milestones, number, milestone.date("updated_at")),
     });
-    out.wish_details(payload);
 }
 
 /// A pull request: itself, its form as an issue, its commits.
@@ -142,7 +139,6 @@ fn pull(payload: Payload<'_>, out: &mut Dispatch) -> Option<(Named, String)> {
     let at = pull.date("updated_at");
     out.wish(repository.updated(RefreshKind::Pulls, number.clone(), at));
     out.wish(repository.updated(RefreshKind::Issues, number.clone(), at));
-    out.wish_details(payload);
     Some((repository, number))
 }
 
