@@ -217,6 +217,9 @@ impl Shared {
         };
         self.report(&claimed, &refreshed);
         self.mirror.stores.relational.conclude_refreshes(&claimed, &refreshed.outcomes, &refreshed.read).await?;
+        if let Some(details) = details_of(&claimed, &refreshed) {
+            self.mirror.stores.relational.request_refreshes(vec![details]).await?;
+        }
         let number =
             |is: fn(&RefreshOutcome) -> bool| refreshed.outcomes.iter().filter(|outcome| is(outcome)).count() as u64;
         Ok(RefreshStats {

@@ -210,15 +210,18 @@ impl Mirror {
         let repository = run.context.resource.clone();
         let (owner, repo) = (repository.name.owner().to_owned(), repository.name.name().to_owned());
         let checker = Checker::of_repository(&self.stores, repository.project, &owner, &repo);
-        let mut failures = single::read(run, &checker, refreshes, left).await?;
+        let mut singles = single::read(run, &checker, refreshes, left).await?;
         run.context.writer.flush().await?;
         for at in left {
             let refresh = &refreshes[*at];
             let kind = refresh.request.kind;
             let stages = stages_of(kind);
-            let failure = failures.remove(at).or_else(|| stages.iter().find_map(|stage| run.incomplete_reason(*stage)));
+            let failure =
+                singles.failures.remove(at).or_else(|| stages.iter().find_map(|stage| run.incomplete_reason(*stage)));
             outcomes[*at] = match failure {
                 _ if stages.iter().any(|stage| run.is_refused(*stage)) => RefreshOutcome::Done,
+                // It is gone again: its deletion was told of before.
+                Some(_) if singles.not_found.contains(at) && refresh.age >= SETTLED_AFTER => RefreshOutcome::Done,
                 Some(why) => RefreshOutcome::Retry(why),
                 None => outcome(&checker, refresh).await?,
             };

@@ -1,7 +1,7 @@
 //! Entities that are read one by one: what seems to be deleted, what its list doesn't show, and what has no list of the
 //! whole repository.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::StreamExt;
 use futures::stream;
@@ -36,7 +36,16 @@ enum Reading {
     Unlisted(RefreshKind, String),
 }
 
-/// Reads what wishes name beyond their lists. Returns the failures by the wish's position.
+/// What came of the entities that were read one by one, by the wish's position.
+#[derive(Default)]
+pub(super) struct Singles {
+    /// Failures and their reasons.
+    pub failures: HashMap<usize, String>,
+    /// Those that GitHub does not find.
+    pub not_found: HashSet<usize>,
+}
+
+/// Reads what wishes name beyond their lists.
 ///
 /// # Errors
 /// A store that can't be used, the end of the run, or an error that affects every request.
@@ -45,7 +54,7 @@ pub(super) async fn read(
     checker: &Checker<'_>,
     refreshes: &[Refresh],
     left: &[usize],
-) -> Result<HashMap<usize, String>, MirrorError> {
+) -> Result<Singles, MirrorError> {
     let mut readings: BTreeSet<(Reading, usize)> = BTreeSet::new();
     for at in left {
         let refresh = &refreshes[*at];
@@ -73,7 +82,7 @@ pub(super) async fn read(
             _ => tasks.push((run.stage_context(stage_of(refreshes[at].request.kind)), reading, vec![at])),
         }
     }
-    let mut failures = HashMap::new();
+    let mut singles = Singles::default();
     let mut done = stream::iter(tasks)
         .map(|(ctx, reading, positions)| async move { (perform(&ctx, checker, reading).await, positions) })
         .buffer_unordered(MAX_CONCURRENT_ITEMS);
@@ -81,10 +90,15 @@ pub(super) async fn read(
         match result {
             Ok(()) => {}
             Err(error) if error.concerns_all_items() => return Err(error),
-            Err(error) => failures.extend(positions.into_iter().map(|at| (at, error.to_string()))),
+            Err(error) => {
+                if matches!(error, MirrorError::Api(ApiError::NotFound { .. } | ApiError::Gone { .. })) {
+                    singles.not_found.extend(&positions);
+                }
+                singles.failures.extend(positions.into_iter().map(|at| (at, error.to_string())));
+            }
         }
     }
-    Ok(failures)
+    Ok(singles)
 }
 
 async fn reading_of(checker: &Checker<'_>, refresh: &Refresh) -> Result<Option<Reading>, MirrorError> {
