@@ -70,7 +70,7 @@ impl Live {
 
     async fn request(&self, deliveries: &[(String, Value)]) {
         for (event, payload) in deliveries {
-            self.relational.request_refreshes(dispatch(event, payload, chrono::Utc::now()).refreshes).await.unwrap();
+            self.relational.request_refreshes(dispatch(event, payload).refreshes).await.unwrap();
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::DateTime;
 use msght::backend_url::{BackendKind, BackendUrl};
 use msght::retry::RetryPolicy;
 use msght::store::relational::Relational;
@@ -61,7 +60,7 @@ async fn examples_of_github_are_dispatched_without_loss() {
     let (mut named, mut wishes, mut number) = (BTreeSet::new(), BTreeSet::new(), 0);
     for (event, payload) in examples() {
         number += 1;
-        let found = dispatch(&event, &payload, DateTime::UNIX_EPOCH).refreshes;
+        let found = dispatch(&event, &payload).refreshes;
         let invited = payload["action"] == "member_invited";
         if NAMING.contains(&event.as_str()) && !invited {
             assert!(!found.is_empty(), "{event} {payload}");

@@ -17,12 +17,9 @@ mod people;
 mod repository;
 mod work;
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use self::payload::Payload;
-use crate::mirror::events::announcement;
-use crate::store::relational::feeds::FeedTarget;
 use crate::store::relational::refreshes::RefreshRequest;
 
 /// What a delivery names.
@@ -30,8 +27,6 @@ use crate::store::relational::refreshes::RefreshRequest;
 pub struct Dispatch {
     /// Entities to be read again.
     pub refreshes: Vec<RefreshRequest>,
-    /// Feeds that should show the same event, with what is expected of them.
-    pub feeds: Vec<FeedTarget>,
 }
 
 /// Adds what a payload names to the wishes.
@@ -71,15 +66,11 @@ const KINDS: &[(&str, Namer)] = &[
     ("organization", people::organization),
 ];
 
-/// Returns what a delivery names. `event` is its kind, as in the header `X-GitHub-Event`; `received_at` is when it came.
-pub fn dispatch(event: &str, payload: &Value, received_at: DateTime<Utc>) -> Dispatch {
+/// Returns what a delivery names. `event` is its kind, as in the header `X-GitHub-Event`.
+pub fn dispatch(event: &str, payload: &Value) -> Dispatch {
     let mut dispatch = Dispatch::default();
     if let Some((_, name)) = KINDS.iter().find(|(kind, _)| *kind == event) {
         name(Payload(payload), &mut dispatch);
-    }
-    let repository = Payload(payload).repository();
-    if let (Some(repository), Some(announced)) = (repository, announcement(event, payload, received_at)) {
-        dispatch.feeds.push(FeedTarget { owner: repository.feed_owner(), announced: Some(announced) });
     }
     dispatch
 }
@@ -102,7 +93,7 @@ mod tests {
     /// The wishes of a payload, as `kind entity wanted`, without what nobody waits for.
     fn named(event: &str, mut payload: Value) -> BTreeSet<String> {
         payload["repository"] = repository();
-        let found = dispatch(event, &payload, DateTime::UNIX_EPOCH).refreshes.into_iter();
+        let found = dispatch(event, &payload).refreshes.into_iter();
         let found = found.filter(|wish| !wish.kind.is_background()).map(|wish| {
             let wanted = match wish.wanted {
                 Wanted::UpdatedAt(at) => at.format("%H:%M").to_string(),
@@ -180,17 +171,10 @@ mod tests {
         let there = json!({"id": 8, "name": "api", "owner": {"login": "contoso"}});
         let payload = json!({"action": "transferred", "issue": {"number": 4}, "repository": repository(),
             "changes": {"new_issue": {"number": 1}, "new_repository": there}});
-        let found = dispatch("issues", &payload, DateTime::UNIX_EPOCH).refreshes;
+        let found = dispatch("issues", &payload).refreshes;
         let issues = found.iter().filter(|wish| wish.kind == RefreshKind::Issues);
         let issues: Vec<_> = issues.map(|wish| (wish.repository_id, wish.entity.as_deref())).collect();
         assert_eq!(issues, [(Some(7), Some("4")), (Some(8), Some("1"))]);
-    }
-
-    #[test]
-    fn feed_is_named_where_it_shows_the_event() {
-        let payload = json!({"action": "opened", "issue": {"number": 4}, "repository": repository()});
-        assert_eq!(dispatch("issues", &payload, DateTime::UNIX_EPOCH).feeds.len(), 1);
-        assert!(dispatch("label", &payload, DateTime::UNIX_EPOCH).feeds.is_empty());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -240,7 +224,7 @@ mod tests {
     proptest! {
         #[test]
         fn payload_of_any_shape_names_only_valid_targets(at in 0..KINDS.len(), payload in any_json()) {
-            for wish in dispatch(KINDS[at].0, &payload, DateTime::UNIX_EPOCH).refreshes {
+            for wish in dispatch(KINDS[at].0, &payload).refreshes {
                 let is_valid = crate::names::is_login(&wish.owner)
                     && (wish.repo.is_empty() || crate::names::RepoName::new(&wish.owner, &wish.repo).is_ok());
                 prop_assert!(is_valid, "{:?}", wish);

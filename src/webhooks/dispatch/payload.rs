@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 
 use super::Dispatch;
 use crate::names::{RepoName, is_login};
-use crate::store::relational::feeds::FeedOwner;
 use crate::store::relational::refreshes::{RefreshKind, RefreshRequest, Wanted};
 
 /// Keys of a repository that its own document and its payloads have in common, and that change with its entities.
@@ -111,11 +110,6 @@ impl Named {
         let wish = RefreshRequest::of_repository(self.id, owner, name, kind, entity.into(), wanted);
         // Evidence matters only where a key may come back.
         RefreshRequest { as_of: self.as_of.filter(|_| kind.is_reusable()), ..wish }
-    }
-
-    /// Returns the repository as the owner of its feed.
-    pub(super) fn feed_owner(&self) -> FeedOwner {
-        FeedOwner::Repository { id: self.id, owner: self.name.owner().to_owned(), name: self.name.name().to_owned() }
     }
 
     /// Returns a wish for an entity with an `updated_at`.
