@@ -24,6 +24,7 @@ mod hooks;
 mod identity;
 mod kills;
 mod layout;
+mod live;
 mod missed;
 mod missing;
 mod moving;

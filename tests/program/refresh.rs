@@ -208,6 +208,17 @@ fn leave_out_moving(collection: &str, document: &mut Value) {
         "users" => &["followers", "following", "public_repos", "updated_at"],
         // A comment that GitHub removes is taken off the count without a change of the date.
         "pull_requests" => &["comments", "review_comments"],
+        // A team's list has the repository as it was when the team was read.
+        "team_repos" => &[
+            "open_issues",
+            "open_issues_count",
+            "pushed_at",
+            "size",
+            "stargazers_count",
+            "updated_at",
+            "watchers",
+            "watchers_count",
+        ],
         _ => &[],
     };
     if let Some(object) = document.as_object_mut() {

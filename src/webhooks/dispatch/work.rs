@@ -25,7 +25,9 @@ pub(super) fn issues(payload: Payload<'_>, out: &mut Dispatch) {
                 issue.integer("number").into_iter().for_each(|number| moved_here(&repository, number, issue, out));
             }
             out.wish(repository.updated(RefreshKind::Issues, number.clone(), issue.date("updated_at")));
-            if !matches!(action, "opened" | "edited") {
+            // Of an edit, only another title is an event.
+            let is_event = action != "edited" || payload.get("changes.title").is_some();
+            if is_event && action != "opened" {
                 out.wish(repository.updated(RefreshKind::IssueEvents, number, issue.date("updated_at")));
             }
         }
@@ -121,7 +123,10 @@ pub(super) fn pull_request(payload: Payload<'_>, out: &mut Dispatch) {
     if let Some(head) = payload.text("pull_request.head.sha") {
         out.wish(repository.wish(RefreshKind::PullCommits, number.clone(), Wanted::Commit(head.to_owned())));
     }
-    if !matches!(payload.action(), "opened" | "edited" | "synchronize") {
+    // Of an edit, only another title or base is an event.
+    let is_edit = payload.action() == "edited";
+    let is_event = !is_edit || ["changes.title", "changes.base"].iter().any(|path| payload.get(path).is_some());
+    if is_event && !matches!(payload.action(), "opened" | "synchronize") {
         out.wish(repository.updated(RefreshKind::IssueEvents, number, payload.date("pull_request.updated_at")));
     }
     if matches!(payload.action(), "opened" | "closed" | "reopened") {
