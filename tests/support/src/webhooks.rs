@@ -146,6 +146,11 @@ impl WebhookServer {
     /// Starts a server of a sandbox on free ports, with [`SECRET`] and the organizations contoso and Codertocat unless there
     /// is an `orgs.txt`.
     pub async fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
+        Self::start_with_secret(sandbox, SECRET, args).await
+    }
+
+    /// Starts a server with another secret, or with several, comma-separated.
+    pub async fn start_with_secret(sandbox: &Sandbox, secret: &str, args: &[&str]) -> Self {
         let orgs = sandbox.path().join("orgs.txt");
         if !orgs.exists() {
             std::fs::write(&orgs, "contoso\nCodertocat\n").expect("orgs.txt");
@@ -153,7 +158,7 @@ impl WebhookServer {
         let mut all = vec!["webhooks", "--listen", "127.0.0.1:0"];
         all.extend(args);
         let mut command = sandbox.command(&all);
-        command.env("MSGHT_WEBHOOKS__ADMIN_LISTEN", "127.0.0.1:0").env("MSGHT_WEBHOOKS__SECRET", SECRET);
+        command.env("MSGHT_WEBHOOKS__ADMIN_LISTEN", "127.0.0.1:0").env("MSGHT_WEBHOOKS__SECRET", secret);
         command.stdout(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("its errors")).lines();
