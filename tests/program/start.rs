@@ -315,10 +315,10 @@ async fn revoked_token_costs_only_its_own_repositories(#[values(Embedded, Server
 async fn exhausted_budgets_are_waited_for(#[values(Embedded, Servers)] stores: Backends) {
     let _over = stores.select();
     let world = World::estate(20, &[("contoso", 8), ("fabrikam", 4), ("northwind", 3)]);
-    // Two windows of seven seconds are needed, at the least.
-    let tokens = tokens(&world).into_iter().map(|token| token.budget(120, 30, 6)).collect();
+    // Three windows of seven seconds are needed, at the least: so few requests that a slow machine has to wait, too.
+    let tokens = tokens(&world).into_iter().map(|token| token.budget(30, 10, 6)).collect();
     let limits = Limits { hour: 7, secondary: false, ..Limits::default() };
-    let app = AppSpec::new(4711).installed(InstallationSpec::on("northwind").budget(70, 10, 6));
+    let app = AppSpec::new(4711).installed(InstallationSpec::on("northwind").budget(30, 10, 6));
     let fake = FakeGitHub::start(world, Options { tokens, limits, app: Some(app), ..Options::default() }).await;
     let sandbox = sandbox(&fake).with("MSGHT_GITHUB__RESERVE", "0");
     let output = start(&sandbox, &[]).await;
