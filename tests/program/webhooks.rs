@@ -478,7 +478,7 @@ async fn stop_is_remembered() {
 #[tokio::test]
 async fn every_secret_is_accepted_while_it_is_rotated() {
     let sandbox = sandbox();
-    let server = WebhookServer::start_with_secret(&sandbox, &format!("new,{SECRET}"), &[]).await;
+    let server = WebhookServer::start_with_secret(&sandbox, &format!("new\n{SECRET}"), &[]).await;
     let signed = |number: u64, secret: &str| {
         let delivery = issue(number);
         let signature = sign(secret, &delivery.body);

@@ -149,7 +149,7 @@ impl WebhookServer {
         Self::start_with_secret(sandbox, SECRET, args).await
     }
 
-    /// Starts a server with another secret, or with several, comma-separated.
+    /// Starts a server with another secret, or with several, one a line.
     pub async fn start_with_secret(sandbox: &Sandbox, secret: &str, args: &[&str]) -> Self {
         let orgs = sandbox.path().join("orgs.txt");
         if !orgs.exists() {
