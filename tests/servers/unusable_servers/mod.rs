@@ -252,7 +252,7 @@ async fn check_creates_no_store() {
     sandbox.mirror(&[names::QUIET]).await;
     sandbox.run(&["retrieve-repos", "--drain"]).await.assert_output(0, &[]);
     let after = checked(&sandbox, 0).await;
-    assert!(found(&after, "documents").contains("layout 2, writable"), "{after:#}");
+    assert!(found(&after, "documents").contains("layout 3, writable"), "{after:#}");
     assert!(found(&after, "sql").contains("tables at version") && !found(&after, "sql").contains("more"), "{after:#}");
     assert!(after["queue"]["product"].as_str().unwrap().starts_with("SQLite 3."), "{after:#}");
     let output = sandbox.run(&["config", "--check"]).await;
