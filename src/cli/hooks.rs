@@ -17,12 +17,12 @@ use super::parsers;
     msght hooks missed --repair"
 )]
 pub struct HooksArgs {
-    /// What to do.
+    /// The operation on the webhooks.
     #[command(subcommand)]
     pub command: HooksCommand,
 }
 
-/// What can be done with organizations' webhooks.
+/// The operations on organizations' webhooks.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HooksCommand {
     /// List the organizations' webhooks, of all addresses

@@ -200,7 +200,7 @@ async fn received_events(app: &App) -> ReceivedEvents {
 
 /// Pulls the feeds that deliveries announce, publishes their events, and with `process` reads again what deliveries name and
 /// processes the queues of events.
-/// What ends in an error is begun again: deliveries are received meanwhile.
+/// Begins again after an error: deliveries are received meanwhile.
 async fn follow_up(app: App, process: bool) {
     let mut is_reported = false;
     while !app.shutdown.is_cancelled() {

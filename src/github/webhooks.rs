@@ -74,7 +74,7 @@ impl fmt::Display for WebhookState {
     }
 }
 
-/// What was found of an organization's webhook.
+/// The webhook that was found at an organization.
 #[derive(Debug, Clone)]
 pub struct WebhookInspection {
     /// Its state.
