@@ -29,22 +29,7 @@ async fn undisturbed(fake: &FakeGitHub) -> Sandbox {
 #[case::refusals_of_a_machine_in_between(FaultKind::Status { status: 403, html: true })]
 #[case::nothing_found_by_a_machine_in_between(FaultKind::Status { status: 404, html: true })]
 #[tokio::test]
-async fn occasional_faults_change_nothing(#[values(Embedded)] stores: Backends, #[case] kind: FaultKind) {
-    have_occasional_faults(stores, kind).await;
-}
-
-/// The faults are GitHub's, and the client meets them before any store does: one of each sort here.
-#[rstest]
-#[case::server_errors(FaultKind::Status { status: 503, html: false })]
-#[case::resets(FaultKind::Reset)]
-#[case::bodies_cut_without_a_trace(FaultKind::Cut)]
-#[tokio::test]
-async fn occasional_faults_change_nothing_either(#[values(Servers)] stores: Backends, #[case] kind: FaultKind) {
-    have_occasional_faults(stores, kind).await;
-}
-
-/// Mirrors a repository while requests fail now and then, and expects what an undisturbed run stores.
-async fn have_occasional_faults(stores: Backends, kind: FaultKind) {
+async fn occasional_faults_change_nothing(#[values(Embedded, Servers)] stores: Backends, #[case] kind: FaultKind) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     let expected = undisturbed(&fake).await;

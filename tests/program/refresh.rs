@@ -118,24 +118,9 @@ async fn refresh_equals_a_fresh_mirror(#[values(Embedded, Servers)] stores: Back
 #[rstest]
 #[tokio::test]
 async fn changes_during_a_run_are_stored_by_the_next(
-    #[values(Embedded)] stores: Backends,
+    #[values(Embedded, Servers)] stores: Backends,
     #[values(3, 12, 30, 55, 140, 300)] nth: u32,
 ) {
-    change_during_a_run(stores, nth).await;
-}
-
-/// The moments differ in what was asked of GitHub until then, not in what the stores do: two of them here.
-#[rstest]
-#[tokio::test]
-async fn changes_during_a_run_are_stored_by_the_next_too(
-    #[values(Servers)] stores: Backends,
-    #[values(30, 140)] nth: u32,
-) {
-    change_during_a_run(stores, nth).await;
-}
-
-/// Changes the world before a request of a run, and expects the next run to find it.
-async fn change_during_a_run(stores: Backends, nth: u32) {
     let _over = stores.select();
     let fake = FakeGitHub::start(World::edge_cases(1), Options::unlimited()).await;
     fake.before_request("/", nth, change);
