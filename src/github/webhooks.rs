@@ -96,9 +96,9 @@ pub struct ListedWebhook {
     pub events: Vec<String>,
     /// `json` or `form`.
     pub content_type: String,
-    /// Whether it delivers.
+    /// Delivers: it is active.
     pub active: bool,
-    /// What is wrong with it, if it is to deliver to us.
+    /// Its problems, if it is to deliver to us.
     pub wrong: Vec<&'static str>,
 }
 

@@ -29,7 +29,7 @@ const OVERLAP_HOURS: i64 = 6;
 
 /// The result of a pull with the number of events that it has stored.
 pub(super) struct Pulled {
-    /// What is recorded of it.
+    /// Its recorded state.
     pub pull: Pull,
     /// Events that were new.
     pub new: usize,

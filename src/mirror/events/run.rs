@@ -46,7 +46,7 @@ pub struct FeedStats {
     pub requests: RequestCounter,
 }
 
-/// What the tasks of a process share.
+/// State that the tasks of a process share.
 struct Shared {
     mirror: Mirror,
     stats: Arc<FeedStats>,
